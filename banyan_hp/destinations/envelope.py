@@ -1,0 +1,99 @@
+"""The batch format that both backends' batch endpoints share, and how any answer is read.
+
+A batch is ``{"records": [{"id", "ts", "body"}, …]}``; the answer is ``{"accepted": N}`` for all, or
+``{"results": [{"id", "status", "error"?}, …]}``. No records at all ask whether batches are taken:
+``{"accepted": 0}`` says so, ``"gzip": true`` beside it that they may be compressed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine.records import Record
+from ..engine.retry import Outcome, Verdict, classify, event_time, parse_retry_after
+from ..engine.transport import Response
+
+_DETAIL_LENGTH = 300
+
+
+def batch_body(records: Sequence[Record]) -> bytes:
+    """The envelope around bodies that are encoded already."""
+    return b'{"records":[' + b",".join(map(_item, records)) + b"]}"
+
+
+def _item(record: Record) -> bytes:
+    ident, moment = json.dumps(record.id).encode(), event_time(record.time).encode()
+    return b'{"id":%s,"ts":"%s","body":%s}' % (ident, moment, record.body)
+
+
+def takes_batches(response: Response) -> tuple[bool, bool]:
+    """Whether this answer to an empty batch means that batches are taken, and whether compressed."""
+    answer = _json_object(response)
+    if not 200 <= response.status < 300 or answer.get("accepted") != 0 or answer.get("accepted") is False:
+        return False, False
+    return True, answer.get("gzip") is True
+
+
+def verdict(response: Response, now: float) -> Verdict:
+    """What an answer means for the one record, or the whole batch, that was sent."""
+    outcome = classify(response.status)
+    if outcome is Outcome.DELIVERED and _is_html(response):
+        detail = "an HTML page instead of the API's answer: a proxy or a login page is in the way"
+        return Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")
+    retry_after = parse_retry_after(response.headers.get("retry-after"), now)
+    return Verdict(outcome, error_text(response), response.status, retry_after, _reason(outcome))
+
+
+def verdicts(records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
+    """What a batch's answer means: a verdict for each record, or one for all."""
+    whole = verdict(response, now)
+    if whole.outcome is not Outcome.DELIVERED:
+        return [whole]
+    answer = _json_object(response)
+    if answer.get("accepted") == len(records) and not isinstance(answer.get("accepted"), bool):
+        return [whole]
+    results = answer.get("results")
+    if not isinstance(results, list):
+        detail = "the answer to a batch names neither 'accepted' (all of them) nor 'results'"
+        return [Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")]
+    by_id = {result.get("id"): result for result in results if isinstance(result, dict)}
+    return [_result_verdict(by_id.get(record.id)) for record in records]
+
+
+def _result_verdict(result: dict[str, Any] | None) -> Verdict:
+    status = result.get("status") if result is not None else None
+    if result is None or not isinstance(status, int):
+        return Verdict(
+            Outcome.RETRY, "the answer to the batch does not mention this record", reason="bad_answer"
+        )
+    outcome = classify(status)
+    return Verdict(outcome, str(result.get("error", ""))[:_DETAIL_LENGTH], status, reason=_reason(outcome))
+
+
+def _reason(outcome: Outcome) -> str:
+    return outcome.value if outcome in (Outcome.REFUSED, Outcome.TOO_LARGE) else "status"
+
+
+def error_text(response: Response) -> str:
+    """The backend's own words: `error` or `message` of a JSON body, else the beginning of the text."""
+    answer = _json_object(response)
+    words = answer.get("error") or answer.get("message")
+    if words is not None:
+        return str(words)[:_DETAIL_LENGTH]
+    if 200 <= response.status < 300:
+        return ""
+    return " ".join(response.body.decode("utf-8", "replace").split())[:_DETAIL_LENGTH]
+
+
+def _json_object(response: Response) -> dict[str, Any]:
+    try:
+        answer = json.loads(response.body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _is_html(response: Response) -> bool:
+    return "html" in response.headers.get("content-type", "").lower()

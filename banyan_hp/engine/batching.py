@@ -1,0 +1,45 @@
+"""Whether the destination takes batches: found out, not assumed. Guarded by the engine's lock."""
+
+from __future__ import annotations
+
+from .transport import Response
+
+ASK_AGAIN_SECONDS = 30.0
+_FINAL = frozenset({404, 405, 410, 501})
+
+
+class Batching:
+    """How records travel: in batches or one by one.
+
+    `auto` asks with one empty batch. Only its proper answer means batches; any other means one by one. An
+    answer that may be a passing one (an outage, a refused key) is asked for again after a while.
+    """
+
+    def __init__(self, setting: str, *, may_batch: bool) -> None:
+        self._auto = setting == "auto" and may_batch
+        self.batches = setting == "always"
+        self.compress = False
+        self._known = not self._auto
+        self._ask_again_at = float("inf")
+
+    def must_ask(self, now: float) -> bool:
+        return self._auto and (not self._known or now >= self._ask_again_at)
+
+    def learn(self, response: Response, *, batches: bool, compress: bool, now: float) -> None:
+        self._known = True
+        self.batches = batches
+        self.compress = batches and compress
+        final = batches or response.status in _FINAL or 200 <= response.status < 300
+        self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS
+
+    def ask_soon(self) -> None:
+        """The destination is back: an answer that may have been a passing one is asked for again now."""
+        if self._ask_again_at < float("inf"):
+            self._ask_again_at = 0.0
+
+    def unlearn(self, status: int | None) -> bool:
+        """A batch endpoint answered like one that isn't there (a roll-back, say). True if we ask again."""
+        if not (self._auto and self.batches and status in _FINAL):
+            return False
+        self.batches = self.compress = self._known = False
+        return True

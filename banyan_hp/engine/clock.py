@@ -1,0 +1,21 @@
+"""Time, as everything in the engine gets it: handed in, so that tests can hand in another one."""
+
+from __future__ import annotations
+
+import time
+
+from .bell import Bell
+
+
+class Clock:
+    """The real clock: monotonic for durations, wall for timestamps, and the one way to wait."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+    def wait(self, bell: Bell, seconds: float) -> bool:
+        """Wait until the bell rings, at most `seconds`; True if it rang."""
+        return bell.wait(seconds)

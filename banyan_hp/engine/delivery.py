@@ -1,0 +1,264 @@
+"""One batch, tried once: who is delivered, who is refused, and who is to be tried again.
+
+Bisects a batch that is refused as a whole, and tells a refused record from a backend that refuses
+everything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import DeliveryError
+from .batching import Batching
+from .clock import Clock
+from .destination import Destination
+from .gate import Gate
+from .guard import Guard
+from .ledger import Counters
+from .log import warn
+from .records import Record
+from .retry import Outcome, Verdict
+from .settlement import Settlement
+from .transport import NoAnswer, Request, Response, Transport
+
+if TYPE_CHECKING:
+    from .preparing import Preparer
+
+REFUSALS_IN_A_ROW = 5  # so many without an acceptance between them: it is the backend, not the records
+_KEY_GOOD_SECONDS = 60.0
+
+Group = list[Record]
+
+
+class Delivery:
+    """Sends groups of records and acts on the verdicts."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        clock: Clock,
+        counters: Counters,
+        gate: Gate,
+        batching: Batching,
+        destination: Destination,
+        transport: Transport,
+        settlement: Settlement,
+        preparer: Preparer,
+        max_batch_bytes: int,
+    ) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._counters = counters
+        self._gate = gate
+        self._batching = batching
+        self._destination = destination
+        self._transport = transport
+        self._settlement = settlement
+        self._preparer = preparer
+        self._max_batch_bytes = max_batch_bytes
+        self._refusals = 0
+        self._key_good_until = float("-inf")
+
+    def deliver(self, records: Sequence[Record]) -> Group:
+        """Try the records once, splitting as needed. Returns those that are neither settled nor refused."""
+        groups = deque(self._split(self._preparer.prepare(records)))
+        left: Group = []
+        while groups:
+            group = [record for record in groups.popleft() if not record.claimed]
+            if not group:
+                continue
+            verdicts = self._attempt(group)
+            left += self._act(group, verdicts, groups)
+            if left:
+                left.extend(record for waiting in groups for record in waiting)
+                break
+        with self._guard:
+            self._gate.end()
+        return left
+
+    def ask_for_batches(self) -> bool:
+        """Send one empty batch to learn whether the destination takes batches. False without an answer."""
+        request = self._destination.batch((), compress=False)
+        began, answer = self._send(request)
+        if isinstance(answer, NoAnswer):
+            self._destination_failed(self._unanswered(answer), began, request, ())
+            return False
+        batches, compress = self._destination.takes_batches(answer)
+        with self._guard:
+            self._batching.learn(answer, batches=batches, compress=compress, now=self._clock.monotonic())
+            self._gate.end()
+        return True
+
+    # -- one request ------------------------------------------------------------------------------------
+
+    def _split(self, records: Group) -> list[Group]:
+        """As many records a request as the destination takes, and as many bytes as allowed."""
+        if not self._batching.batches:
+            return [[record] for record in records]
+        groups: list[Group] = []
+        room = 0
+        for record in records:
+            size = len(record.body or b"") + 128
+            if not groups or size > room:
+                groups.append([])
+                room = self._max_batch_bytes
+            groups[-1].append(record)
+            room -= size
+        return groups
+
+    def _attempt(self, group: Group) -> list[Verdict]:
+        """One request; a verdict for each record, or one for all."""
+        batches = self._batching.batches
+        request = (
+            self._destination.batch(group, compress=self._batching.compress)
+            if batches
+            else self._destination.single(group[0])
+        )
+        self._count_attempt(group)
+        began, answer = self._send(request)
+        if isinstance(answer, NoAnswer):
+            verdicts = [self._unanswered(answer)]
+        elif batches:
+            verdicts = self._destination.verdicts(group, answer, self._clock.wall())
+        else:
+            verdicts = [self._destination.verdict(answer, self._clock.wall())]
+        verdicts = [self._reconsider(verdict) for verdict in verdicts]
+        self._tell_gate(verdicts, began, request, group)
+        return verdicts
+
+    def _count_attempt(self, group: Group) -> None:
+        with self._guard:
+            self._counters.retries_attempted += any(record.attempts for record in group)
+        for record in group:
+            record.attempts += 1
+
+    def _send(self, request: Request) -> tuple[float, Response | NoAnswer]:
+        began = self._clock.monotonic()
+        answer = self._transport.send(request)
+        with self._guard:
+            self._counters.requests_sent += 1
+            if isinstance(answer, Response):
+                self._counters.bytes_sent += answer.sent_bytes
+        return began, answer
+
+    def _unanswered(self, answer: NoAnswer) -> Verdict:
+        return Verdict(Outcome.RETRY, answer.detail, reason=answer.reason)
+
+    def _reconsider(self, verdict: Verdict) -> Verdict:
+        """A 403 with a key that is valid is a refusal of the record: firewalls block bodies that hold SQL."""
+        if verdict.outcome is Outcome.HOLD_AUTH and verdict.status == 403 and self._key_is_good():
+            return Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")
+        return verdict
+
+    def _key_is_good(self) -> bool:
+        now = self._clock.monotonic()
+        if now < self._key_good_until:
+            return True
+        check = self._destination.key_check()
+        if check is None:
+            return self._refusals == 0 and self._gate.state == "online"
+        _, answer = self._send(check)
+        good = isinstance(answer, Response) and answer.status == 200
+        if good:
+            self._key_good_until = now + _KEY_GOOD_SECONDS
+        return good
+
+    # -- what it means ----------------------------------------------------------------------------------
+
+    def _tell_gate(self, verdicts: list[Verdict], began: float, request: Request, group: Group) -> None:
+        """Any acceptance means that the destination is well; else the worst verdict counts."""
+        outcomes = {verdict.outcome for verdict in verdicts}
+        if Outcome.DELIVERED in outcomes:
+            with self._guard:
+                self._refusals = 0
+                self._gate.succeed(self._clock.monotonic())
+            self._settlement.ring()
+        if Outcome.RETRY in outcomes:
+            worst = next(verdict for verdict in verdicts if verdict.outcome is Outcome.RETRY)
+            self._destination_failed(worst, began, request, group)
+        for hold in outcomes & {Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG}:
+            worst = next(verdict for verdict in verdicts if verdict.outcome is hold)
+            self._destination_misused(worst, request, group)
+
+    def _destination_failed(
+        self, verdict: Verdict, began: float, request: Request, group: Sequence[Record]
+    ) -> None:
+        with self._guard:
+            self._counters.attempts_failed += 1
+            self._gate.fail(verdict, began, self._clock.monotonic())
+        self._report(verdict, request, group)
+
+    def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
+        with self._guard:
+            self._counters.attempts_failed += 1
+            if self._batching.unlearn(verdict.status):
+                self._gate.end()
+                return
+            self._gate.hold(verdict.outcome, self._clock.monotonic())
+        self._report(verdict, request, group)
+
+    def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
+        status = f"{verdict.status} " if verdict.status is not None else ""
+        message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
+        ids = tuple(record.id for record in group[:100])
+        error = DeliveryError(
+            message,
+            reason=verdict.reason,
+            status=verdict.status,
+            url=request.url,
+            retry_after=verdict.retry_after,
+            record_ids=ids,
+        )
+        self._settlement.failed(error)
+        self._settlement.ring()
+        warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
+
+    def _act(self, group: Group, verdicts: list[Verdict], groups: deque[Group]) -> Group:
+        """Settle what is decided, queue up halves of what was refused as a whole; returns what is not."""
+        if len(verdicts) == 1 and len(group) > 1:
+            whole = verdicts[0]
+            if whole.outcome in (Outcome.REFUSED, Outcome.TOO_LARGE):
+                middle = len(group) // 2
+                groups.extend((group[:middle], group[middle:]))
+                return []
+            verdicts = verdicts * len(group)
+        self._settlement.delivered(
+            record for record, v in zip(group, verdicts, strict=True) if v.outcome is Outcome.DELIVERED
+        )
+        left = []
+        for record, verdict in zip(group, verdicts, strict=True):
+            if verdict.outcome is not Outcome.DELIVERED and not self._refused(record, verdict):
+                left.append(record)
+        return left
+
+    def _refused(self, record: Record, verdict: Verdict) -> bool:
+        """Quarantine a record that is itself refused; False if it is to be kept and tried again."""
+        if verdict.outcome not in (Outcome.REFUSED, Outcome.TOO_LARGE):
+            return False
+        if verdict.outcome is Outcome.REFUSED and self._refuses_everything(verdict):
+            return False
+        self._settlement.quarantined(record, verdict)
+        with self._guard:
+            self._settlement_error(record, verdict)
+        return True
+
+    def _refuses_everything(self, verdict: Verdict) -> bool:
+        with self._guard:
+            self._refusals += 1
+            if self._refusals < REFUSALS_IN_A_ROW:
+                return False
+            self._gate.hold(Outcome.HOLD_CONFIG, self._clock.monotonic())
+        warn("refuses everything", "%d records refused in a row: %s", self._refusals, verdict.detail)
+        return True
+
+    def _settlement_error(self, record: Record, verdict: Verdict) -> None:
+        error = DeliveryError(
+            f"record {record.id} refused: {verdict.detail}",
+            reason=verdict.reason,
+            status=verdict.status,
+            url=self._destination.base_url,
+            record_ids=(record.id,),
+        )
+        self._settlement.failed(error)

@@ -1,0 +1,53 @@
+"""What the engine needs to know of a backend: how to ask and how to read the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .records import Record
+from .retry import Verdict
+from .transport import Request, Response
+
+
+class Destination(Protocol):
+    """A backend and its wire format. Stateless: one object serves all threads.
+
+    Attributes:
+        base_url: where it is.
+        identity: what makes it another destination but for the key: URL, project or organisation.
+        key: the credential; it names the spool's directory by a fingerprint and is never written.
+        may_batch: whether asking for a batch endpoint makes sense; False for hosts known to have none.
+    """
+
+    base_url: str
+    identity: tuple[str, ...]
+    key: str
+    may_batch: bool
+
+    def single(self, record: Record) -> Request:
+        """The request that delivers one encoded record."""
+        ...
+
+    def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
+        """The request that delivers several encoded records; with none it asks whether batches are taken."""
+        ...
+
+    def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
+        """What a batch's answer means for each record, or one verdict for all of them.
+
+        `now` is the wall clock, for a `Retry-After` that is a date.
+        """
+        ...
+
+    def verdict(self, response: Response, now: float) -> Verdict:
+        """What the answer to a single record means."""
+        ...
+
+    def takes_batches(self, response: Response) -> tuple[bool, bool]:
+        """By the answer to an empty batch: whether batches are taken, and whether compressed."""
+        ...
+
+    def key_check(self) -> Request | None:
+        """A request that tells whether the key is valid without writing anything, if there is one."""
+        ...

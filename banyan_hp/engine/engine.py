@@ -1,0 +1,445 @@
+"""The delivery engine, put together: submit, flush, shutdown, stats, health.
+
+Callers' threads run `submit`; everything else that takes time runs on the worker's threads. All state
+that threads share is guarded by one `Guard`, made anew, like all else, in a forked child.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ..errors import DeliveryError
+from ..settings import Settings
+from . import lifecycle
+from .batching import Batching
+from .bell import Bell
+from .clock import Clock
+from .delivery import Delivery
+from .destination import Destination
+from .flushing import Epochs, FlushResult
+from .gate import Gate
+from .guard import Guard
+from .ledger import Ledger, Term
+from .notices import Notices
+from .preparing import Preparer
+from .queue import Queue
+from .records import Frozen, Record
+from .retry import Outcome, Verdict
+from .scheduler import Scheduler
+from .settlement import Settlement
+from .spool import Mark, Spool, SpoolSettings, destination_directory
+from .stats import health_of, stats_of
+from .transport import HTTPTransport, Transport
+from .worker import Worker
+
+_JOIN_SECONDS = 0.2
+_SPOOL_CHUNK = 200
+
+TransportFactory = Callable[[Destination, Settings], Transport]
+
+
+def http_transport(destination: Destination, settings: Settings) -> Transport:
+    return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
+
+
+class Engine:
+    """One destination's queue, threads, spool and ledger.
+
+    Args:
+        destination: the backend and its wire format.
+        settings: see `banyan_hp.settings.Settings`.
+        clock: time; tests hand in another one.
+        transport: makes what requests are sent through; tests hand in another one.
+
+    Construction does no I/O and starts no thread.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        transport: TransportFactory = http_transport,
+    ) -> None:
+        self.settings = settings
+        self._destination = destination
+        self._clock = clock or Clock()
+        self._make_transport = transport
+        self.closing = False
+        self.stopped = False
+        self._assemble()
+
+    def _assemble(self) -> None:
+        """Everything that belongs to one process: made at construction and again in a forked child."""
+        settings = self.settings
+        self._pid = os.getpid()
+        self._process = os.urandom(8).hex()
+        self._numbers = itertools.count()
+        self.guard = Guard()
+        self.ledger = Ledger()
+        self.queue = Queue(settings.queue_size, settings.queue_bytes)
+        self.epochs = Epochs()
+        self.gate = Gate(settings.max_retries, settings.retry_delay)
+        self._batching = Batching(settings.batching, may_batch=self._destination.may_batch)
+        self.notices = Notices(self.guard, self.ledger.counters, settings.on_error, settings.on_drop)
+        self._settlement = Settlement(self.guard, self.ledger, self.notices)
+        self.spool = self._settlement.spool = self._make_spool()
+        self._scheduler = Scheduler(
+            settings, self.queue, self.gate, self._batching, self.spool, self.ledger.own
+        )
+        self._preparer = Preparer(
+            self.guard,
+            self.ledger.counters,
+            self._settlement,
+            settings.before_send,
+            settings.max_record_bytes,
+        )
+        self._transport = self._make_transport(self._destination, settings)
+        self._delivery = Delivery(
+            self.guard,
+            self._clock,
+            self.ledger.counters,
+            self.gate,
+            self._batching,
+            self._destination,
+            self._transport,
+            self._settlement,
+            self._preparer,
+            settings.max_batch_bytes,
+        )
+        self.worker = Worker(
+            self.guard,
+            self._clock,
+            settings,
+            self.ledger,
+            self.gate,
+            self._batching,
+            self._scheduler,
+            self._delivery,
+            self._preparer,
+            self._settlement,
+            self.notices,
+            self.spool,
+        )
+
+    def _make_spool(self) -> Spool | None:
+        settings = self.settings
+        if not settings.spool:
+            return None
+        base = Path(settings.spool_dir) if settings.spool_dir else platformdirs.user_state_path("banyan_hp")
+        where = destination_directory(base, self._destination.identity, self._destination.key)
+        return Spool(
+            SpoolSettings(
+                directory=where,
+                max_bytes=settings.spool_max_bytes,
+                max_age=settings.spool_max_age,
+                durable=settings.durability == "disk",
+                fsync=settings.fsync,
+            ),
+            self._process,
+            self._clock,
+            self._settlement,
+        )
+
+    # -- submit -----------------------------------------------------------------------------------------
+
+    def submit(self, frozen: Frozen) -> Record | None:
+        """Take a frozen record over. Does no I/O but for overflow and `durability="disk"`.
+
+        Returns:
+            The record, wherever it is now (see `Record.term`); None if it was not accepted because the
+            engine is shut down.
+        """
+        if os.getpid() != self._pid:
+            self.after_fork()
+        record = self._new_record(frozen)
+        with self.guard:
+            if self.guard.nested:  # the garbage collector called a destructor that logs
+                self.guard.defer(lambda: self._submit_later(record))
+                return record
+            if self.closing:
+                self.ledger.counters.rejected += 1
+                return None
+            self.ledger.counters.values_cut += frozen.cut
+            queued = self._accept(record)
+        if not queued:
+            self._submit_slowly(record)
+        self._ensure_worker(record)
+        return record
+
+    def _new_record(self, frozen: Frozen) -> Record:
+        return Record(
+            id=f"{self._process}-{next(self._numbers):x}",
+            time=self._clock.wall(),
+            value=frozen.value,
+            size=frozen.size,
+            queued_at=self._clock.monotonic(),
+            book=self.ledger.own,
+            term=Term.IN_FLIGHT,
+        )
+
+    def _accept(self, record: Record) -> bool:
+        """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands."""
+        record.epoch = self.epochs.current
+        record.epoch.in_memory += 1
+        if self.settings.durability == "disk" or not self.queue.fits(record.size):
+            self.ledger.own.accept(Term.IN_FLIGHT)
+            return False
+        record.term = Term.QUEUED
+        self.ledger.own.accept(Term.QUEUED)
+        self.queue.append(record)
+        self._scheduler.wake_for_record()
+        return True
+
+    def _submit_later(self, record: Record) -> None:
+        with self.guard:
+            if self.closing:
+                self.ledger.counters.rejected += 1
+                return
+            queued = self._accept(record)
+        if not queued:
+            self._submit_slowly(record)
+
+    def _submit_slowly(self, record: Record) -> None:
+        """To disk first (`durability="disk"`), or past a full queue."""
+        if self.settings.durability == "disk":
+            if not self._preparer.prepare([record]):
+                return
+            if self.spool is not None:
+                self.spool.append([record])
+        if not self._enqueue(record):
+            self._overflow(record)
+
+    def _enqueue(self, record: Record) -> bool:
+        with self.guard:
+            if self.stopped or not self.queue.fits(record.size):
+                return False
+            self.ledger.own.move((record,), Term.QUEUED)
+            self.queue.append(record)
+            self._scheduler.wake_for_record()
+        return True
+
+    def _overflow(self, record: Record) -> None:
+        if record.place is not None or self.settings.overflow == "spill":
+            prepared = self._preparer.prepare([record])
+            if not self._settlement.spooled(prepared):
+                return
+        if self.stopped:
+            self._settlement.dropped([record], "shutdown")
+        elif self.settings.overflow == "drop_newest" or record.size > self.queue.max_bytes:
+            self._settlement.dropped([record], "queue_full")
+        else:
+            self._drop_oldest_for(record)
+
+    def _drop_oldest_for(self, record: Record) -> None:
+        with self.guard:
+            evicted = self.queue.make_room(record.size)
+            self.ledger.own.move(evicted, Term.IN_FLIGHT)
+            self.ledger.own.move((record,), Term.QUEUED)
+            self.queue.append(record)
+            self._scheduler.wake_for_record()
+        self._settlement.spooled([old for old in evicted if old.place is not None])
+        self._settlement.dropped(evicted, "queue_full")
+
+    def _ensure_worker(self, record: Record) -> None:
+        if not self.worker.started:
+            lifecycle.register(self)
+            self.worker.start()
+        if not self.worker.threads_possible:
+            self.wait_for(record)
+
+    # -- waiting ----------------------------------------------------------------------------------------
+
+    def wait_for(self, record: Record) -> bool:
+        """Wait until a record is delivered or the attempts are used up; True if it was delivered."""
+        with self.guard:
+            pending = self.gate.unwell and self.gate.delay(self._clock.monotonic()) > 0
+            setbacks = self.gate.setbacks - pending  # unwell, and no probe is due: waiting is in vain
+        self._hurry_until(lambda: self._left_memory(_in_memory(record), setbacks), float("inf"))
+        return record.term is Term.DELIVERED
+
+    def flush(self, timeout: float) -> FlushResult:
+        """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
+        deadline = self._clock.monotonic() + timeout
+        with self.guard:
+            epochs = self.epochs.close()
+            lost = sum(epoch.lost for epoch in epochs)
+            setbacks = self.gate.setbacks
+            if self.gate.unwell:
+                self.gate.hurry(self._clock.monotonic())
+        self._hurry_until(
+            lambda: self._left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
+        )
+        lost = sum(epoch.lost for epoch in epochs) - lost
+        lost_on_disk = self._lost()
+        mark: Mark = self.spool.mark() if self.spool is not None else []
+        self._hurry_until(lambda: not self._on_disk(mark) or self._gave_up(setbacks), deadline)
+        lost += self._lost() - lost_on_disk if mark else 0
+        in_memory = sum(epoch.in_memory for epoch in epochs)
+        return self._result(lost, delivered=not in_memory and not self._on_disk(mark))
+
+    def _left_memory(self, in_memory: bool, setbacks: int) -> bool:
+        """Whether all are settled, or must stay where they are: no destination and no disk."""
+        return not in_memory or (self._gave_up(setbacks) and not self._spool_usable())
+
+    def _spool_usable(self) -> bool:
+        return self.spool is not None and self.spool.usable
+
+    def _gave_up(self, setbacks: int) -> bool:
+        """An attempt since then has left the destination unwell: it would be in vain to wait on."""
+        return self.gate.unwell and self.gate.setbacks > setbacks
+
+    def _on_disk(self, mark: Mark) -> int:
+        return self.spool.unsettled(mark) if self.spool is not None else 0
+
+    def _lost(self) -> int:
+        return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
+
+    def _result(self, lost: int, *, delivered: bool | None = None) -> FlushResult:
+        with self.guard:
+            ledger = {term.value: count for term, count in self.ledger.own.counts.items()}
+            ledger["accepted"] = self.ledger.own.accepted
+        pending = ledger["queued"] + ledger["in_flight"]
+        if delivered is None:
+            delivered = not pending and not ledger["spooled"]
+        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger)
+
+    def _hurry_until(self, done: Callable[[], bool], deadline: float) -> None:
+        """Wait without letting anything linger; on our own threads (a callback that flushes) don't wait."""
+        if self.worker.is_own_thread() or done():
+            return
+        with self.guard:
+            if self.guard.nested:
+                return
+            self._scheduler.hurried += 1
+            self._scheduler.wake_all()
+        try:
+            self._wait_until(done, deadline)
+        finally:
+            with self.guard:
+                self._scheduler.hurried -= 1
+
+    def _wait_until(self, done: Callable[[], bool], deadline: float) -> None:
+        if not self.worker.started:
+            self.worker.start()
+        if not self.worker.started:
+            self.worker.drive(done, deadline)
+            return
+        bell = Bell()
+        self._settlement.watch(bell)
+        try:
+            while not done() and not self.stopped:
+                left = deadline - self._clock.monotonic()
+                if left <= 0:
+                    return
+                self._clock.wait(bell, left)
+        finally:
+            self._settlement.unwatch(bell)
+
+    # -- shutdown ---------------------------------------------------------------------------------------
+
+    def shutdown(self, timeout: float) -> FlushResult:
+        """Accept no more, try once more, and leave on disk what is not delivered by then."""
+        deadline = self._clock.monotonic() + timeout
+        lost = self._lost()
+        if self._begin_to_close(timeout):
+            self._hurry_until(self._nothing_more_to_do, deadline)
+            self._finish()
+        elif not self.worker.is_own_thread():
+            self._wait_until(lambda: self.stopped, deadline)
+        return self._result(self._lost() - lost)
+
+    def _begin_to_close(self, timeout: float) -> bool:
+        """False if somebody else is at it, or has done it."""
+        with self.guard:
+            if self.closing or self.guard.nested:
+                return False
+            self.closing = True
+            now = self._clock.monotonic()
+            self._scheduler.close()
+            self.gate.hurry(now)
+            if self.gate.delay(now) > timeout:  # told to wait longer than we can
+                self.gate.break_now()
+        return True
+
+    def _nothing_more_to_do(self) -> bool:
+        own = self.ledger.own
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
+            return self._scheduler.gave_up and not self._spool_usable()
+        return not own[Term.SPOOLED] or self.gate.unwell
+
+    def _finish(self) -> None:
+        self.worker.stop()
+        with self.guard:
+            in_hand = self.worker.take_from_hands()
+            mine, replay = self._scheduler.take_everything()
+            self.stopped = True
+        self._leave_to_disk([*in_hand, *mine, *replay], unclean=self._in_before_send(in_hand))
+        self._settlement.ring()
+        self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
+        if self.spool is not None:
+            self.spool.close()
+        self._transport.close()
+        self.notices.tell()
+        lifecycle.unregister(self)
+
+    def _in_before_send(self, in_hand: list[Record]) -> bool:
+        """A thread is stuck in the user's callback, which then must not be called for others."""
+        return self.settings.before_send is not None and any(r.body is None for r in in_hand)
+
+    def _leave_to_disk(self, records: list[Record], *, unclean: bool) -> None:
+        """The last chance of what was not delivered: the spool, or a counted loss."""
+        records = [record for record in records if not record.claimed]
+        if unclean:
+            stuck = Verdict(
+                Outcome.REFUSED, "before_send did not return before shutdown", reason="before_send_failed"
+            )
+            for record in (r for r in records if r.body is None):
+                self._settlement.quarantined(record, stuck)
+            records = [record for record in records if record.body is not None]
+        for start in range(0, len(records), _SPOOL_CHUNK):
+            failed = self._settlement.spooled(self._preparer.prepare(records[start : start + _SPOOL_CHUNK]))
+            self._settlement.dropped(failed, "shutdown")
+
+    # -- what applications ask --------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """The counters as a plain dict. No I/O; microseconds."""
+        with self.guard:
+            return stats_of(self, self._clock.monotonic())
+
+    def health(self) -> dict[str, Any]:
+        """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
+        return health_of(self.stats(), self.spool.problem if self.spool is not None else None)
+
+    def reject(self) -> None:
+        """Count a record that could not be accepted."""
+        with self.guard:
+            self.ledger.counters.rejected += 1
+
+    def report(self, error: DeliveryError) -> None:
+        """Tell `on_error` of something that went wrong outside of delivery."""
+        self._settlement.failed(error)
+
+    # -- fork -------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """In a forked child: nothing of the parent's is sent or touched; all is made anew."""
+        if os.getpid() == self._pid:
+            return
+        if self.spool is not None:
+            self.spool.abandon()
+        self._assemble()
+        if self.closing:
+            self.stopped = True
+
+
+def _in_memory(record: Record) -> bool:
+    return record.term in (Term.QUEUED, Term.IN_FLIGHT)

@@ -1,0 +1,60 @@
+"""Watermarks: what was accepted before a flush, and whether it has left memory.
+
+A record belongs to the epoch in which it was accepted; each flush begins a new one. So a flush can tell
+its own records from later ones, although senders settle them out of order. Guarded by the engine's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class Epoch:
+    """The records accepted between two flushes."""
+
+    __slots__ = ("in_memory", "lost")
+
+    def __init__(self) -> None:
+        self.in_memory = 0
+        self.lost = 0
+
+
+class Epochs:
+    """All epochs that still have records in memory, the current one last."""
+
+    def __init__(self) -> None:
+        self._live = [Epoch()]
+
+    @property
+    def current(self) -> Epoch:
+        return self._live[-1]
+
+    def close(self) -> list[Epoch]:
+        """Begin a new epoch; returns those that a flush now has to wait for."""
+        self._live = [epoch for epoch in self._live if epoch.in_memory]
+        closed = list(self._live)
+        self._live.append(Epoch())
+        return closed
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """What `flush` and `shutdown` return; true only if all that they waited for was delivered.
+
+    Attributes:
+        delivered: everything accepted before the call has been delivered.
+        pending: this process's records still in memory, in the queue or under way.
+        spooled: this process's records that are on disk and will be sent.
+        lost: records refused or dropped while this call waited.
+        ledger: this process's ledger at the end: accepted, queued, in_flight, delivered, spooled,
+            quarantined, dropped.
+    """
+
+    delivered: bool
+    pending: int
+    spooled: int
+    lost: int
+    ledger: dict[str, int]
+
+    def __bool__(self) -> bool:
+        return self.delivered

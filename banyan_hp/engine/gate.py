@@ -1,0 +1,123 @@
+"""Whether the destination may be tried now: back-off, circuit breaker, holds.
+
+One for all threads that send to a destination. Guarded by the engine's lock; it reads no clock of its own.
+
+    OPEN ──failure──► BACKING_OFF ──failures > max_retries──► BROKEN ──probe fails──► BROKEN
+      ▲                    │                                    │
+      └──────success───────┴──────────────success───────────────┘   (HELD like BROKEN, probed more seldom)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from .retry import Outcome, Verdict, backoff, probe_delay
+
+HOLD_PROBE_SECONDS = 60.0
+
+
+class Gate:
+    """The shared state of one destination's health.
+
+    While it is *unwell* (breaker open, or credentials or address wrong) one attempt at a time is let
+    through, the probe, when its time has come.
+    """
+
+    def __init__(
+        self, max_retries: int, retry_delay: float, *, chance: Callable[[], float] = random.random
+    ) -> None:
+        self._max_retries = max_retries
+        self._retry_delay = retry_delay
+        self._chance = chance
+        self._not_before = 0.0
+        self._failed_at = float("-inf")
+        self._held: Outcome | None = None
+        self._probing = False
+        self._told_to_wait_until = 0.0
+        self.failures = 0
+        self.broken = False
+        self.setbacks = 0  # how often an attempt left it unwell
+        self.recoveries = 0
+        self.last_success: float | None = None
+
+    @property
+    def unwell(self) -> bool:
+        return self.broken or self._held is not None
+
+    @property
+    def state(self) -> str:
+        if self._held is not None:
+            return self._held.value
+        if self.broken:
+            return "offline"
+        if self.failures:
+            return "backing_off"
+        return "idle" if self.last_success is None else "online"
+
+    def delay(self, now: float) -> float:
+        """Seconds until an attempt may begin; infinite while somebody else's probe is under way."""
+        if self._probing:
+            return float("inf")
+        return max(0.0, self._not_before - now)
+
+    def begin(self) -> None:
+        """An attempt begins. While unwell it is the probe, and the only one until it ends."""
+        self._probing = self.unwell
+
+    def end(self) -> None:
+        """An attempt ended with nothing learnt."""
+        self._probing = False
+
+    def succeed(self, now: float) -> None:
+        self.recoveries += bool(self.failures or self.unwell)
+        self._probing = False
+        self._held = None
+        self.broken = False
+        self.failures = 0
+        self._not_before = 0.0
+        self.last_success = now
+
+    def fail(self, verdict: Verdict, began: float, now: float) -> None:
+        """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""
+        self._probing = False
+        if began >= self._failed_at:
+            self._count_failure(now)
+        if verdict.retry_after is not None:
+            self._obey(verdict.retry_after, now)
+
+    def _count_failure(self, now: float) -> None:
+        self._failed_at = now
+        self._held = None
+        self.failures += 1
+        if self.failures > self._max_retries:
+            self.broken = True
+            self.setbacks += 1
+            self._not_before = now + probe_delay(self.failures, self._retry_delay, self._chance())
+        else:
+            self._not_before = now + backoff(self.failures, self._retry_delay, self._chance())
+
+    def _obey(self, seconds: float, now: float) -> None:
+        """A Retry-After: never earlier than told, with jitter so that not all clients come at once."""
+        until = now + seconds + self._chance() * min(1.0, 0.1 * seconds)
+        self._told_to_wait_until = max(self._told_to_wait_until, until)
+        self._not_before = max(self._not_before, until)
+
+    def hold(self, outcome: Outcome, now: float) -> None:
+        """The credentials or the address are wrong: nothing is to be expected of trying again soon."""
+        self._probing = False
+        self._held = outcome
+        self.broken = False
+        self.setbacks += 1
+        self._not_before = now + HOLD_PROBE_SECONDS * (0.75 + 0.5 * self._chance())
+
+    def break_now(self) -> None:
+        """Give up retrying: at shutdown one more attempt is all there is."""
+        if not self.unwell:
+            self.broken = True
+            self.setbacks += 1
+
+    def hurry(self, now: float) -> None:
+        """Somebody waits for a probe: let it through at once, unless the backend told us to wait."""
+        if self.unwell or self.failures:
+            self._not_before = min(self._not_before, max(now, self._told_to_wait_until))

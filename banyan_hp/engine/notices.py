@@ -1,0 +1,67 @@
+"""What the application's callbacks are to be told: collected anywhere, told on our threads."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from ..errors import DeliveryError
+from .guard import Guard
+from .ledger import Counters
+from .log import warn
+
+KEPT_ERRORS = 100
+
+
+class Notices:
+    """Pending calls of `on_error` and `on_drop`. Guarded by the engine's lock; it calls out without it."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        counters: Counters,
+        on_error: Callable[[DeliveryError], object] | None,
+        on_drop: Callable[[str, int], object] | None,
+    ) -> None:
+        self._guard = guard
+        self._counters = counters
+        self._on_error = on_error
+        self._on_drop = on_drop
+        self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
+        self._drops: Counter[str] = Counter()
+        self.last_error: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._errors or self._drops)
+
+    def dropped(self, reason: str, count: int) -> None:
+        """Call with the lock held."""
+        if self._on_drop is not None:
+            self._drops[reason] += count
+
+    def failed(self, error: DeliveryError) -> None:
+        """Call with the lock held."""
+        self.last_error = str(error)
+        if self._on_error is not None:
+            self._errors.append(error)
+
+    def tell(self) -> None:
+        """Call the callbacks. One that raises is counted and logged."""
+        with self._guard:
+            errors, self._errors = list(self._errors), deque(maxlen=KEPT_ERRORS)
+            drops, self._drops = self._drops, Counter()
+        for error in errors:
+            self._call("on_error", self._on_error, error)
+        for reason, count in drops.items():
+            self._call("on_drop", self._on_drop, reason, count)
+
+    def _call(self, name: str, callback: Callable[..., object] | None, *args: object) -> None:
+        if callback is None:
+            return
+        try:
+            callback(*args)
+        except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
+            with self._guard:
+                self._counters.callback_errors += 1
+            warn(name, "the callback %s raised %s", name, type(error).__name__)

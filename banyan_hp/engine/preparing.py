@@ -1,0 +1,86 @@
+"""From a frozen value to the bytes that travel: `before_send`, encoding, the limit on a record's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .guard import Guard
+from .ledger import Counters
+from .log import warn
+from .records import JSONValue, Record, encode_within, freeze
+from .retry import Outcome, Verdict
+from .settlement import Settlement
+
+BeforeSend = Callable[[dict[str, Any]], object]  # what it returns is checked
+
+
+class Preparer:
+    """Encodes each record once; the same bytes go on the wire and into the spool."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        counters: Counters,
+        settlement: Settlement,
+        before_send: BeforeSend | None,
+        max_record_bytes: int,
+    ) -> None:
+        self._guard = guard
+        self._counters = counters
+        self._settlement = settlement
+        self._before_send = before_send
+        self._limit = max_record_bytes
+
+    def prepare(self, records: Iterable[Record]) -> list[Record]:
+        """The records that have a body now; the others are settled: dropped by the user, or quarantined."""
+        return [record for record in records if self._prepared(record)]
+
+    def _prepared(self, record: Record) -> bool:
+        value = record.value  # before looking at body: at shutdown another thread may be encoding it, too
+        if record.body is not None:
+            return True
+        if self._before_send is None:
+            return self._encode(record, value)
+        clean = self._run_before_send(record, value, self._before_send)
+        return clean is not None and self._encode(record, clean)
+
+    def _encode(self, record: Record, value: JSONValue) -> bool:
+        body, shortened = encode_within(value, self._limit)
+        if len(body) > self._limit:
+            detail = (
+                f"{len(body)} bytes, allowed are {self._limit}, and no text in it that could be shortened"
+            )
+            self._settlement.quarantined(record, Verdict(Outcome.TOO_LARGE, detail, reason="too_large"))
+            return False
+        if shortened:
+            with self._guard:
+                self._counters.records_shortened += 1
+        record.body = body
+        record.value = None
+        return True
+
+    def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
+        """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
+        try:
+            changed = before_send(value)
+        except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
+            self._count_callback_error()
+            warn("before_send", "before_send raised %s; the record is quarantined", type(error).__name__)
+            self._quarantine(record, f"before_send raised {type(error).__name__}")
+            return None
+        if changed is None:
+            self._settlement.dropped([record], "before_send")
+            return None
+        if not isinstance(changed, dict):
+            self._count_callback_error()
+            self._quarantine(record, f"before_send returned {type(changed).__name__}, not a dict or None")
+            return None
+        return freeze(changed).value
+
+    def _quarantine(self, record: Record, detail: str) -> None:
+        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason="before_send_failed"))
+
+    def _count_callback_error(self) -> None:
+        with self._guard:
+            self._counters.callback_errors += 1

@@ -1,0 +1,67 @@
+"""The queue between callers and the worker: bounded by count and by bytes. Guarded by the engine's lock."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .records import Record
+
+SPILL_ABOVE = 0.75  # of either bound: from here on the worker writes to disk what it can't send
+SPILL_TO = 0.5
+
+
+class Queue:
+    """A deque that knows its bytes and its bounds. A record larger than all of `max_bytes` never fits."""
+
+    def __init__(self, max_records: int, max_bytes: int) -> None:
+        self.max_records = max_records
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self._records: deque[Record] = deque()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def fits(self, size: int) -> bool:
+        return len(self._records) < self.max_records and self.bytes + size <= self.max_bytes
+
+    def append(self, record: Record) -> None:
+        self._records.append(record)
+        self.bytes += record.size
+
+    def put_back(self, records: list[Record]) -> None:
+        """Return records to the front, in their order; may exceed the bounds by what was in hand."""
+        self._records.extendleft(reversed(records))
+        self.bytes += sum(record.size for record in records)
+
+    def take(self, max_records: int, max_bytes: int) -> list[Record]:
+        """The oldest records, as many as a batch holds; at least one if there is any."""
+        taken: list[Record] = []
+        room = max_bytes
+        while self._records and len(taken) < max_records:
+            size = self._records[0].size
+            if taken and size > room:
+                break
+            room -= size
+            taken.append(self._records.popleft())
+        self.bytes -= max_bytes - room
+        return taken
+
+    def make_room(self, size: int) -> list[Record]:
+        """Take out the oldest records until one of `size` bytes fits."""
+        evicted = []
+        while self._records and not self.fits(size):
+            record = self._records.popleft()
+            self.bytes -= record.size
+            evicted.append(record)
+        return evicted
+
+    def oldest_at(self) -> float | None:
+        """The monotonic time at which the oldest record came."""
+        return self._records[0].queued_at if self._records else None
+
+    def full_batch(self, max_records: int, max_bytes: int) -> bool:
+        return len(self._records) >= max_records or self.bytes >= max_bytes
+
+    def above(self, share: float) -> bool:
+        return len(self._records) > share * self.max_records or self.bytes > share * self.max_bytes

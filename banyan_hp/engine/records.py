@@ -1,0 +1,402 @@
+"""A record, and how a caller's value becomes one: freeze at the call, encode later.
+
+`freeze` copies containers and shares strings, so that it costs by the number of values and not by their
+length, and so that what the caller changes afterwards changes nothing here. It is total: whatever it is
+given, it returns a JSON value. `encode` makes the bytes that go on the wire and into the spool.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import json
+import math
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .flushing import Epoch
+    from .ledger import Book, Term
+    from .segment import Place
+
+MAX_VALUES = 20_000
+MAX_DEPTH = 60
+NUMBERS_PER_VALUE = 64
+MAX_REPR = 200
+_FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
+_RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
+_INT64 = 2**63
+_DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
+
+JSONValue = Any
+
+
+class Record:
+    """One log call on its way. `value` is set until it is encoded, `body` from then on."""
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "book",
+        "claimed",
+        "epoch",
+        "id",
+        "place",
+        "queued_at",
+        "size",
+        "term",
+        "time",
+        "value",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the word of the wire format
+        time: float,
+        value: JSONValue,
+        size: int,
+        queued_at: float,
+        book: Book,
+        term: Term,
+        body: bytes | None = None,
+        epoch: Epoch | None = None,
+        place: Place | None = None,
+    ) -> None:
+        self.id = id
+        self.time = time
+        self.value = value
+        self.body = body
+        self.size = size
+        self.queued_at = queued_at
+        self.book = book
+        self.term = term
+        self.epoch = epoch
+        self.place = place
+        self.attempts = 0
+        self.claimed = False
+
+    def __repr__(self) -> str:
+        return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    """A JSON value nobody else holds, its size in memory, and how many values were cut from it."""
+
+    value: JSONValue
+    size: int
+    cut: int
+
+
+def freeze(value: object, *, max_text: int | None = None) -> Frozen:
+    """The JSON value of anything. Never raises.
+
+    Args:
+        value: what the caller handed over. Strings are shared, containers copied. dates, UUIDs, Decimals,
+            enums, sets, bytes, dataclasses, pydantic models and numpy values become their JSON form; NaN and
+            infinities become null; anything else its type's name and a bounded `repr`.
+        max_text: longer texts are cut to this many characters, with a marker that names their length.
+
+    Beyond `MAX_VALUES` values (a flat list of numbers counts as one for each 64) and `MAX_DEPTH` levels
+    the rest is cut, with a marker, and counted in `Frozen.cut`.
+    """
+    freezer = _Freezer(max_text)
+    frozen = freezer.freeze(value)
+    return Frozen(frozen, freezer.size + _RECORD_OVERHEAD, freezer.cut)
+
+
+def cut_text(text: str, keep: int) -> str:
+    """The first `keep` characters and a marker that tells how long the text was."""
+    return f"{text[:keep]}… [cut: {len(text)} characters]"
+
+
+class _Freezer:
+    __slots__ = ("cut", "depth", "left", "max_text", "path", "size")
+
+    def __init__(self, max_text: int | None) -> None:
+        self.max_text = max_text or sys.maxsize
+        self.left = MAX_VALUES
+        self.size = 0
+        self.cut = 0
+        self.depth = 0
+        self.path: set[int] = set()
+
+    def freeze(self, value: Any) -> JSONValue:
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if value is None or value is True or value is False:
+            return value
+        if kind is int:
+            return self.integer(value)
+        if kind is float:
+            self.size += 24
+            return value if math.isfinite(value) else None
+        if kind is dict:
+            return self.within(value, self.mapping)
+        if kind is list or kind is tuple:
+            return self.within(value, self.sequence)
+        return self.foreign(value)
+
+    def text(self, value: str) -> str:
+        if len(value) > self.max_text:
+            value = cut_text(value, self.max_text)
+            self.cut += 1
+        self.size += sys.getsizeof(value)
+        return value
+
+    def integer(self, value: int) -> JSONValue:
+        self.size += 32
+        if -_INT64 <= value < _INT64 or value.bit_length() <= _DIGITS_LIMIT_BITS:
+            return value
+        self.cut += 1
+        return f"<integer of {value.bit_length()} bits>"
+
+    def within(self, value: Any, copy: Callable[[Any], JSONValue]) -> JSONValue:
+        """Copy a container, unless we are inside of it already or too deep."""
+        if id(value) in self.path:
+            self.cut += 1
+            return "<cycle>"
+        if self.depth >= MAX_DEPTH:
+            self.cut += 1
+            return "<too deep>"
+        self.path.add(id(value))
+        self.depth += 1
+        try:
+            return copy(value)
+        finally:
+            self.depth -= 1
+            self.path.discard(id(value))
+
+    def mapping(self, value: dict[Any, Any]) -> dict[str, JSONValue]:
+        copied = value.copy()  # one step under the GIL: another thread may be changing the original
+        self.size += sys.getsizeof(copied)
+        if len(copied) > self.left:
+            return self.uneven_mapping(copied)
+        self.left -= len(copied)
+        for key, item in copied.items():
+            if type(key) is not str:
+                return self.uneven_mapping(value.copy())
+            if type(item) is str and len(item) <= self.max_text:
+                self.size += sys.getsizeof(item)
+            else:
+                copied[key] = self.freeze(item)  # replaces a value: no key is added, the iteration holds
+        return copied
+
+    def uneven_mapping(self, value: dict[Any, Any]) -> dict[str, JSONValue]:
+        frozen: dict[str, JSONValue] = {}
+        for position, (key, item) in enumerate(value.items()):
+            if self.left <= 0:
+                frozen["…"] = self.cut_marker(len(value) - position)
+                break
+            self.left -= 1
+            frozen[self.key(key)] = self.freeze(item)
+        return frozen
+
+    def key(self, key: Any) -> str:
+        """Keys as JSON has them: 1 and "1" are one key, of which the later value stays."""
+        frozen = self.freeze(key)
+        if isinstance(frozen, str):
+            return frozen
+        return json.dumps(frozen)
+
+    def sequence(self, value: Sequence[Any]) -> list[JSONValue]:
+        items = list(value)
+        self.size += sys.getsizeof(items)
+        if len(items) >= _FLAT_LIST and _all_numbers(items):
+            return self.numbers(items)
+        frozen = []
+        for position, item in enumerate(items):
+            if self.left <= 0:
+                frozen.append(self.cut_marker(len(items) - position))
+                break
+            self.left -= 1
+            frozen.append(self.freeze(item))
+        return frozen
+
+    def numbers(self, items: list[JSONValue]) -> list[JSONValue]:
+        fitting = self.left * NUMBERS_PER_VALUE
+        if len(items) > fitting:
+            items = [*items[:fitting], self.cut_marker(len(items) - fitting)]
+        self.left -= len(items) // NUMBERS_PER_VALUE
+        self.size += 24 * len(items)
+        return items
+
+    def cut_marker(self, count: int) -> str:
+        self.cut += count
+        return f"… [cut: {count} more values]"
+
+    def foreign(self, value: Any) -> JSONValue:
+        """A value of no JSON type: converted by the first rule that fits, then frozen like any other."""
+        if self.depth >= MAX_DEPTH:
+            self.cut += 1
+            return "<too deep>"
+        self.depth += 1
+        try:
+            return self.freeze(self.convert(value))
+        except Exception:  # noqa: BLE001 - conversion runs the caller's code (properties, model_dump, __iter__)
+            return self.text(describe(value))
+        finally:
+            self.depth -= 1
+
+    def convert(self, value: Any) -> Any:
+        for kinds, conversion in _CONVERSIONS:
+            if isinstance(value, kinds):
+                return conversion(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        if hasattr(value, "model_dump") and not isinstance(value, type):
+            return _plain(value.model_dump(), dict)
+        if hasattr(value, "tolist") and hasattr(value, "dtype"):
+            return _array(value)
+        return describe(value)
+
+
+def _plain(value: Any, *kinds: type) -> Any:
+    """What a caller's method returned, if it is of the kind it should be (it might return itself)."""
+    if isinstance(value, kinds):
+        return value
+    raise TypeError(f"a conversion returned {type(value).__name__}")
+
+
+def _all_numbers(items: list[Any]) -> bool:
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return math.isfinite(sum(items))
+    return kinds == {int} and min(items) >= -_INT64 and max(items) < _INT64
+
+
+def _array(value: Any) -> Any:
+    """A numpy scalar or array, by its interface; an array larger than what is kept is cut first."""
+    if getattr(value, "ndim", 0) and value.size > MAX_VALUES * NUMBERS_PER_VALUE:
+        value = value.reshape(-1)[: MAX_VALUES * NUMBERS_PER_VALUE]
+    return _plain(value.tolist(), list, int, float, str, bytes, datetime, date)
+
+
+def _bytes_text(value: Any) -> str:
+    raw = bytes(value)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(raw).decode("ascii")
+
+
+def describe(value: object) -> str:
+    """The type's name and a bounded `repr`, for a value that has no JSON form."""
+    name = type(value).__qualname__
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - a caller's __repr__ may raise anything
+        return f"<{name}>"
+    if len(shown) > MAX_REPR:
+        shown = shown[:MAX_REPR] + "…"
+    return f"<{name}: {shown}>"
+
+
+_CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (enum.Enum, lambda value: value.value),
+    (str, lambda value: str.__str__(value)),
+    (int, lambda value: int.__int__(value)),
+    (float, lambda value: float.__float__(value)),
+    ((datetime, date, time), lambda value: value.isoformat()),
+    (timedelta, lambda value: value.total_seconds()),
+    ((uuid.UUID, Decimal, PathLike), str),
+    ((bytes, bytearray, memoryview), _bytes_text),
+    (Mapping, lambda value: dict(value.items())),
+    ((list, tuple, Set), list),
+    (BaseException, lambda value: f"{type(value).__qualname__}: {value}"),
+)
+
+
+_standard_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+).encode
+
+
+def encode_with_json(value: JSONValue) -> bytes:
+    """The bytes of a frozen value, by the standard library. Lone surrogates become U+FFFD."""
+    text = _standard_encode(value)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return _without_lone_surrogates(text).encode("utf-8")
+
+
+def _without_lone_surrogates(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+try:
+    import orjson
+except ImportError:
+    encode = encode_with_json
+else:
+
+    def encode(value: JSONValue) -> bytes:
+        """The bytes of a frozen value; what orjson can't do (large integers) goes the standard way."""
+        try:
+            return orjson.dumps(value)
+        except TypeError:
+            return encode_with_json(value)
+
+
+def encode_within(value: JSONValue, limit: int) -> tuple[bytes, bool]:
+    """The bytes of `value`, with texts shortened until they number at most `limit`; and whether any were.
+
+    The longest text gives way first, by what is too much; where that is not enough, all long texts are
+    halved together until it fits. What no shortening can bring below the limit is returned as it is.
+    """
+    body = encode(value)
+    if len(body) <= limit:
+        return body, False
+    longest = _longest_text(value)
+    shortest_kept = len(longest) - (len(body) - limit) - _MARKER_ROOM
+    for keep in (shortest_kept, *_halvings(len(longest))):
+        if keep < _WORTH_KEEPING:
+            continue
+        shortened = encode(_with_texts_cut(value, keep))
+        if len(shortened) <= limit:
+            return shortened, True
+    return body, False
+
+
+_MARKER_ROOM = 64
+_WORTH_KEEPING = 32
+
+
+def _halvings(length: int) -> list[int]:
+    return [length >> shift for shift in range(1, length.bit_length())]
+
+
+def _longest_text(value: JSONValue) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, (dict, list)):
+        return ""
+    items = value.values() if isinstance(value, dict) else value
+    return max(map(_longest_text, items), key=len, default="")
+
+
+def _with_texts_cut(value: JSONValue, keep: int) -> JSONValue:
+    if isinstance(value, str):
+        return _cut_again(value, keep) if len(value) > keep + _MARKER_ROOM else value
+    if isinstance(value, dict):
+        return {key: _with_texts_cut(item, keep) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_texts_cut(item, keep) for item in value]
+    return value
+
+
+def _cut_again(text: str, keep: int) -> str:
+    """Cut a text that may carry our marker already: the marker keeps telling the first length."""
+    head, mark, rest = text.rpartition("… [cut: ")
+    if mark and rest.endswith(" characters]"):
+        return f"{head[:keep]}{mark}{rest}"
+    return cut_text(text, keep)

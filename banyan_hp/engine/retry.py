@@ -1,0 +1,119 @@
+"""What an answer means and how long to wait after it: pure functions, no clock, no state."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+BACKOFF_CAP = 30.0
+RETRY_AFTER_CAP = 300.0
+_SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
+
+
+class Outcome(enum.Enum):
+    """What is to be done with a record after an attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"  # the destination is unwell
+    HOLD_AUTH = "auth_error"  # the credentials are wrong
+    HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
+    REFUSED = "refused"  # this record, or one in this batch
+    TOO_LARGE = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An outcome with what the backend said."""
+
+    outcome: Outcome
+    detail: str = ""
+    status: int | None = None
+    retry_after: float | None = None
+    reason: str = "status"
+
+
+def classify(status: int) -> Outcome:
+    """Design decision 7, as a function of the status alone."""
+    if 200 <= status < 300 or status == 409:
+        return Outcome.DELIVERED
+    if status in (408, 425, 429) or status >= 500:
+        return Outcome.RETRY
+    if status in (401, 403):
+        return Outcome.HOLD_AUTH
+    if status in (400, 422):
+        return Outcome.REFUSED
+    if status == 413:
+        return Outcome.TOO_LARGE
+    return Outcome.HOLD_CONFIG
+
+
+def backoff(failures: int, base: float, chance: float) -> float:
+    """Seconds before the next attempt, with full jitter.
+
+    Args:
+        failures: how many attempts in a row have failed, from 1.
+        base: the first step's upper bound in seconds; it doubles with each failure, up to `BACKOFF_CAP`.
+        chance: a random number in [0, 1).
+
+    Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return chance * _step(failures, base)
+
+
+def probe_delay(failures: int, base: float, chance: float) -> float:
+    """Seconds before an open breaker lets a probe through: half the step, and jitter over the other half."""
+    return (1 + chance) / 2 * _step(failures, max(base, _SHORTEST_STEP))
+
+
+def _step(failures: int, base: float) -> float:
+    return min(BACKOFF_CAP, base * 2.0 ** min(failures - 1, 32))
+
+
+def parse_retry_after(text: str | None, now: float) -> float | None:
+    """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3): a number of seconds or an HTTP date.
+
+    Args:
+        text: the header's value.
+        now: the wall clock, in seconds since the epoch.
+
+    Returns:
+        At least 0 and at most `RETRY_AFTER_CAP`; None where the header is missing or makes no sense.
+    """
+    if text is None:
+        return None
+    seconds = _delta_seconds(text.strip())
+    if seconds is None:
+        seconds = _seconds_until(text, now)
+    if seconds is None:
+        return None
+    return min(max(seconds, 0.0), RETRY_AFTER_CAP)
+
+
+def _delta_seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _seconds_until(text: str, now: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp() - now
+
+
+def event_time(seconds: float) -> str:
+    """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``."""
+    return (
+        datetime.fromtimestamp(seconds, timezone.utc)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

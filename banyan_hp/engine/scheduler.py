@@ -1,0 +1,261 @@
+"""What a sending thread does next: the one place where it is decided, and the one place to wait.
+
+Guarded by the engine's lock; decides, and leaves all I/O to whoever asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..settings import Settings
+from .batching import Batching
+from .bell import Bell
+from .gate import Gate
+from .ledger import Book, Term
+from .queue import SPILL_ABOVE, SPILL_TO, Queue
+from .records import Record
+from .spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Deliver these."""
+
+    records: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Spill:
+    """Write these to disk: they can't be sent now."""
+
+    records: list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpool:
+    """Look what is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """Fetch records from the disk, to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSpool:
+    """Force the spool to the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskForBatches:
+    """Find out whether the destination takes batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do for so many seconds, unless a bell rings."""
+
+    seconds: float
+
+
+Task = Send | Spill | OpenSpool | ReadBack | SyncSpool | AskForBatches | Wait
+NEVER = float("inf")
+
+
+class Scheduler:
+    """Who waits, what waits, and whose turn it is.
+
+    Fresh records and the backlog on disk take turns, a request each, while there are both: neither holds
+    up the other.
+    """
+
+    def __init__(
+        self, settings: Settings, queue: Queue, gate: Gate, batching: Batching, spool: Spool | None, own: Book
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._gate = gate
+        self._batching = batching
+        self._spool = spool
+        self._own = own
+        self._retrying: deque[list[Record]] = deque()
+        self._replay: deque[Record] = deque()
+        self._idle: list[Bell] = []
+        self._wake_at = 1
+        self._reading_back = False
+        self._backlogs_turn = False
+        self.hurried = 0  # how many callers wait for records to settle: no lingering meanwhile
+        self.closing = False
+        self._last_chance = 0
+
+    def close(self) -> None:
+        """The end is near: nothing lingers, and the destination gets one more chance."""
+        self.closing = True
+        self._last_chance = self._gate.setbacks
+
+    @property
+    def gave_up(self) -> bool:
+        """Closing, and the last attempt has failed: what is left goes to disk."""
+        return self.closing and self._gate.unwell and self._gate.setbacks > self._last_chance
+
+    # -- from the callers' side --------------------------------------------------------------------------
+
+    def wake_for_record(self) -> None:
+        """Wake a sleeping thread, if the new record gives it something to do."""
+        if self._idle and (len(self._queue) >= self._wake_at or self._batch_is_full()):
+            self._idle.pop().ring()
+
+    def wake_all(self) -> None:
+        while self._idle:
+            self._idle.pop().ring()
+
+    def sleep(self, bell: Bell) -> None:
+        self._idle.append(bell)
+
+    def awake(self, bell: Bell) -> None:
+        if bell in self._idle:
+            self._idle.remove(bell)
+
+    # -- from the senders' side --------------------------------------------------------------------------
+
+    def next_task(self, now: float) -> Task:
+        """What to do now. Records in the answer are in the hands of whoever asked."""
+        if self._spool is not None and not self._spool.opened:
+            return OpenSpool()
+        if self._spool is not None and self._spool.sync_due_in(now) <= 0:
+            return SyncSpool()
+        delay = NEVER if self.gave_up else self._gate.delay(now)
+        if delay > 0:
+            return self._while_closed(now, delay)
+        return self._while_open(now)
+
+    def more_to_do(self) -> bool:
+        """Whether another thread would find work."""
+        return bool(len(self._queue) or self._replay or self._retrying)
+
+    def _while_closed(self, now: float, delay: float) -> Task:
+        """The destination must not be tried yet: bring to disk what should not wait in memory."""
+        if self._spool is not None and self._spool.usable:
+            if self._gate.unwell and self._retrying:
+                return Spill(self._retrying.popleft())
+            if self._gate.unwell and self._lingered_in(now) <= 0:
+                return Spill(self._take(self._settings.batch_size))
+            if self._queue.above(SPILL_ABOVE):
+                return self._spill_excess()
+        self._wake_at = 1 if not len(self._queue) else int(SPILL_ABOVE * self._queue.max_records) + 1
+        return self._wait(now, min(delay, self._lingered_in(now) if self._gate.unwell else NEVER))
+
+    def _while_open(self, now: float) -> Task:
+        if self._retrying:
+            return self._send(self._take_retry())
+        if self._queue.above(SPILL_ABOVE) and self._too_slow():
+            return self._spill_excess()
+        fresh_due = self._fresh_due_in(now)
+        if fresh_due <= 0 or self._backlog():
+            if self._batching.must_ask(now):
+                self._gate.begin()
+                return AskForBatches()
+            if self._backlog() and (fresh_due > 0 or self._backlogs_turn):
+                return self._send_backlog(fresh_due)
+            if fresh_due <= 0:
+                self._backlogs_turn = True
+                return self._send(self._take(self._per_request()))
+        self._wake_at = self._settings.batch_size if len(self._queue) else 1
+        return self._wait(now, fresh_due)
+
+    def _too_slow(self) -> bool:
+        return self._spool is not None and self._spool.usable and not self._batching.batches
+
+    def _send(self, records: list[Record]) -> Send:
+        self._gate.begin()
+        return Send(records)
+
+    def _send_backlog(self, fresh_due: float) -> Task:
+        if self._replay:
+            self._backlogs_turn = False
+            count = min(self._per_request(), len(self._replay))
+            return self._send([self._replay.popleft() for _ in range(count)])
+        if not self._reading_back:
+            self._reading_back = True
+            return ReadBack()
+        if fresh_due <= 0:
+            return self._send(self._take(self._per_request()))
+        return Wait(fresh_due)
+
+    def _per_request(self) -> int:
+        """A probe is one record; else as many as a request takes."""
+        return self._settings.batch_size if self._batching.batches and not self._gate.unwell else 1
+
+    def _take(self, count: int) -> list[Record]:
+        records = self._queue.take(count, self._settings.max_batch_bytes)
+        self._own.move(records, Term.IN_FLIGHT)
+        return records
+
+    def _take_retry(self) -> list[Record]:
+        group = self._retrying.popleft()
+        if self._gate.unwell and len(group) > 1:
+            self._retrying.append(group[1:])
+            return group[:1]
+        return group
+
+    def _spill_excess(self) -> Spill:
+        excess = max(1, len(self._queue) - int(SPILL_TO * self._queue.max_records))
+        return Spill(self._take(min(excess, self._settings.batch_size)))
+
+    def _batch_is_full(self) -> bool:
+        return self._queue.full_batch(self._settings.batch_size, self._settings.max_batch_bytes)
+
+    def _fresh_due_in(self, now: float) -> float:
+        """Seconds until the queue's records should be sent: where they go one by one, at once."""
+        if len(self._queue) and not self._batching.batches:
+            return 0.0
+        return self._lingered_in(now)
+
+    def _lingered_in(self, now: float) -> float:
+        """Seconds until a batch is full or has waited long enough for more."""
+        oldest = self._queue.oldest_at()
+        if oldest is None:
+            return NEVER
+        if self.hurried or self.closing or self._batch_is_full():
+            return 0.0
+        return max(0.0, oldest + self._settings.flush_interval - now)
+
+    def _backlog(self) -> bool:
+        """Whether there is something on disk to send; at the end only what this process has written."""
+        if self._replay:
+            return True
+        if self._spool is None or not self._spool.usable:
+            return False
+        return self._spool.backlog and (not self.closing or self._own[Term.SPOOLED] > 0)
+
+    def _wait(self, now: float, seconds: float) -> Wait:
+        sync = self._spool.sync_due_in(now) if self._spool is not None else NEVER
+        return Wait(min(seconds, sync))
+
+    # -- handing back ------------------------------------------------------------------------------------
+
+    def retry(self, records: Sequence[Record]) -> None:
+        """These are tried again, in memory, as soon as the gate allows."""
+        if records:
+            self._retrying.append(list(records))
+
+    def read_back(self, records: Sequence[Record]) -> None:
+        """These came from the disk."""
+        self._reading_back = False
+        self._replay.extend(records)
+        self.wake_all()
+
+    def take_everything(self) -> tuple[list[Record], list[Record]]:
+        """At the end: what is in the queue or waits for a retry, and what was read from disk but not sent."""
+        mine = [record for group in self._retrying for record in group] + self._take_all()
+        replay = list(self._replay)
+        self._retrying.clear()
+        self._replay.clear()
+        return mine, replay
+
+    def _take_all(self) -> list[Record]:
+        records = self._queue.take(len(self._queue), self._queue.bytes)
+        self._own.move(records, Term.IN_FLIGHT)
+        return records

@@ -1,0 +1,137 @@
+"""The only place that decides what became of a record: delivered, spooled, quarantined or dropped.
+
+A record is claimed once: whoever claims it first settles it. So shutdown can take a record from the hands
+of a thread that hangs in a socket, and the late answer is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..errors import DeliveryError
+from .bell import Bell
+from .guard import Guard
+from .ledger import Ledger, Term
+from .notices import Notices
+from .records import Record
+from .retry import Verdict
+from .spool import Spool
+
+
+class Settlement:
+    """Moves records to where they end, on disk first and in the ledger then."""
+
+    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices) -> None:
+        self._guard = guard
+        self._ledger = ledger
+        self._notices = notices
+        self._waiting: set[Bell] = set()
+        self.spool: Spool | None = None
+
+    # -- ends -------------------------------------------------------------------------------------------
+
+    def delivered(self, records: Iterable[Record]) -> None:
+        mine = self._claim(records)
+        self._end(mine, Term.DELIVERED)
+
+    def dropped(self, records: Iterable[Record], reason: str) -> None:
+        mine = self._claim(records)
+        self._end(mine, Term.DROPPED, reason)
+
+    def quarantined(self, record: Record, verdict: Verdict) -> None:
+        """Keep a refused record aside; where there is no disk to keep it on, it is dropped."""
+        mine = self._claim([record])
+        if not mine:
+            return
+        kept = self.spool is not None and self.spool.quarantine(
+            record, verdict.reason, verdict.status, verdict.detail
+        )
+        self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
+
+    def _end(self, records: list[Record], term: Term, reason: str = "") -> None:
+        with self._guard:
+            self._account(records, term, reason)
+        if self.spool is not None:
+            on_disk = [record for record in records if record.place is not None]
+            if on_disk:
+                self.spool.acknowledge(on_disk)
+        self.ring()
+
+    # -- disk -------------------------------------------------------------------------------------------
+
+    def spooled(self, records: Sequence[Record], *, in_order: bool = True) -> list[Record]:
+        """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again."""
+        mine = self._claim(records)
+        failed = self._write(mine)
+        kept = [record for record in mine if record.place is not None]
+        with self._guard:
+            self._account(kept, Term.SPOOLED)
+            for record in failed:
+                record.claimed = False
+        if self.spool is not None and kept:
+            self.spool.release(kept, in_order=in_order)
+        self.ring()
+        return failed
+
+    def _write(self, records: list[Record]) -> list[Record]:
+        new = [record for record in records if record.place is None]
+        if new and (self.spool is None or not self.spool.append(new)):
+            return new
+        return []
+
+    # -- the ledger -------------------------------------------------------------------------------------
+
+    def _claim(self, records: Iterable[Record]) -> list[Record]:
+        with self._guard:
+            mine = [record for record in records if not record.claimed]
+            for record in mine:
+                record.claimed = True
+        return mine
+
+    def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> None:
+        """Call with the lock held."""
+        for record in records:
+            record.book.move((record,), term)
+            if term is Term.DROPPED:
+                record.book.drops[reason] += 1
+                self._notices.dropped(reason, 1)
+            epoch, record.epoch = record.epoch, None
+            if epoch is not None:
+                epoch.in_memory -= 1
+                epoch.lost += term in (Term.DROPPED, Term.QUARANTINED)
+
+    def adopted(self, count: int, damaged: int) -> None:
+        """The spool took over a dead process's segment."""
+        with self._guard:
+            self._ledger.adopted.accept(Term.SPOOLED, count)
+            self._ledger.adopted.accept(Term.QUARANTINED, damaged)
+
+    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
+        """The spool gave records up, to stay within its caps."""
+        with self._guard:
+            book = self._ledger.own if own else self._ledger.adopted
+            book.shift(Term.SPOOLED, Term.DROPPED, count)
+            if count:
+                book.drops[reason] += count
+                self._notices.dropped(reason, count)
+        self.ring()
+
+    def failed(self, error: DeliveryError) -> None:
+        """An attempt failed, whatever becomes of its records."""
+        with self._guard:
+            self._notices.failed(error)
+
+    # -- who waits for records to settle -----------------------------------------------------------------
+
+    def watch(self, bell: Bell) -> None:
+        with self._guard:
+            self._waiting.add(bell)
+
+    def unwatch(self, bell: Bell) -> None:
+        with self._guard:
+            self._waiting.discard(bell)
+
+    def ring(self) -> None:
+        """Wake those who wait for records to settle, or for the destination's state to change."""
+        for bell in tuple(self._waiting):
+            bell.ring()

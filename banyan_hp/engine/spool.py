@@ -1,0 +1,483 @@
+"""Records on disk: what can't be sent now, kept until it can.
+
+Owns the directory of one destination: which segments this process holds, what it reads from them next,
+the caps, and the quarantine. Counts nothing itself: it tells an observer, which keeps the ledger.
+
+Two locks' worth of state: everything here is guarded by the spool's own `Guard`, which is held across
+writes, the one place in the engine where a lock is held across I/O. It is never taken the other way
+round: nothing here takes the engine's lock while holding its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .clock import Clock
+from .guard import Guard
+from .log import warn
+from .records import Record
+from .retry import event_time
+from .segment import (
+    FREE,
+    IN_MEMORY,
+    SETTLED,
+    Line,
+    Place,
+    Segment,
+    format_line,
+    is_segment,
+    lockable,
+    parse_line,
+    segment_name,
+)
+
+SEGMENT_BYTES = 8 * 1024 * 1024
+QUARANTINE_BYTES = 16 * 1024 * 1024
+QUARANTINE_NAME = "quarantine.v1.jsonl"
+TRY_AGAIN_SECONDS = 30.0
+FSYNC_INTERVAL = 0.5
+
+Mark = list[tuple[Segment, int]]
+
+
+class Observer(Protocol):
+    """Who keeps the ledger. Called without any lock held."""
+
+    def adopted(self, count: int, damaged: int) -> None: ...
+
+    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """What of the settings concerns the disk."""
+
+    directory: Path
+    max_bytes: int
+    max_age: float
+    durable: bool
+    fsync: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record read back, and where it stands."""
+
+    line: Line
+    place: Place
+
+
+def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
+    """One directory a destination and key: a tenant's records must not leave under another's key.
+
+    The key goes in as eight hex digits of a hash, from which it can't be had back.
+    """
+    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:8]
+    return base / "spool" / f"{where}-{fingerprint}"
+
+
+class Spool:
+    """The on-disk queue of one destination, as one process sees it."""
+
+    def __init__(self, settings: SpoolSettings, process: str, clock: Clock, observer: Observer) -> None:
+        self._settings = settings
+        self._process = process
+        self._clock = clock
+        self._observer = observer
+        self._guard = Guard()
+        self._news: deque[Callable[[], None]] = deque()
+        self._held: list[Segment] = []
+        self._active: Segment | None = None
+        self._candidates: list[Path] = []
+        self._foreign_bytes = 0
+        self._made = 0
+        self._opened = False
+        self._closed = False
+        self._retry_at = 0.0
+        self._synced_at = 0.0
+        self.problem: str | None = None
+
+    # -- is it there? -----------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        return not self._closed and (self.problem is None or self._clock.monotonic() >= self._retry_at)
+
+    @property
+    def opened(self) -> bool:
+        return self._opened
+
+    @property
+    def backlog(self) -> bool:
+        """Whether there may be something to replay. Reads a few integers, takes no lock."""
+        return bool(self._candidates) or any(segment.free for segment in self._held)
+
+    def open(self) -> None:
+        """Make sure of the directory and look for segments whose owners are gone. Never raises."""
+        self._opened = True
+        with self._guard:
+            self._try(self._scan)
+
+    def _scan(self) -> None:
+        directory = self._checked_directory()
+        held = {segment.path for segment in self._held}
+        found = sorted(path for path in directory.iterdir() if is_segment(path.name) and path not in held)
+        self._candidates = found
+        self._foreign_bytes = sum(_size(path) for path in found)
+
+    def _checked_directory(self) -> Path:
+        if not lockable():
+            raise OSError("this system has no flock; the spool needs Linux or macOS")
+        directory = self._settings.directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise OSError(f"{directory} is not a directory of its own (a symbolic link?)")
+        if status.st_uid != os.geteuid():
+            raise OSError(f"{directory} belongs to another user")
+        return directory
+
+    def _try(self, action: Callable[[], object]) -> bool:
+        """Run a file operation; a failure degrades the spool to memory only, for a while."""
+        try:
+            action()
+        except OSError as error:
+            self._degrade(error)
+            return False
+        self.problem = None
+        return True
+
+    def _degrade(self, error: OSError) -> None:
+        self.problem = f"{type(error).__name__}: {error}"
+        self._retry_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
+        warn(
+            "spool",
+            "the spool in %s can't be used, records stay in memory: %s",
+            self._settings.directory,
+            error,
+        )
+
+    # -- writing ----------------------------------------------------------------------------------------
+
+    def append(self, records: Sequence[Record]) -> bool:
+        """Write records by one write and give each its place. They count as in memory until released.
+
+        Returns:
+            False if nothing was written, `problem` says why; also when the garbage collector called in
+            the middle of another write of the same thread.
+        """
+        if not self.usable:
+            return False
+        with self._guard:
+            if self._guard.nested or self._closed:
+                return False
+            written = self._try(lambda: self._append(records))
+        self._tell()
+        return written
+
+    def _append(self, records: Sequence[Record]) -> None:
+        length = sum(len(record.body or b"") + 128 for record in records)
+        self._make_room(length)
+        segment = self._writable(length)
+        first = len(segment.states)
+        numbered = list(enumerate(records, first))
+        lines = b"".join(format_line(number, r.id, r.time, r.body or b"null") for number, r in numbered)
+        try:
+            segment.write(lines, len(numbered))
+            if self._settings.fsync == "always":
+                segment.sync()
+        finally:
+            if segment.torn:
+                self._active = None
+        for number, record in numbered:
+            record.place = Place(segment, number)
+
+    def _writable(self, length: int) -> Segment:
+        active = self._active
+        if active is None or (active.size and active.size + length > self._segment_bytes()):
+            self._finish_active()
+            self._checked_directory()
+            name = segment_name(self._clock.wall(), self._process, self._made)
+            self._made += 1
+            active = self._active = Segment.create(self._settings.directory, name)
+            self._held.append(active)
+        return active
+
+    def _finish_active(self) -> None:
+        finished, self._active = self._active, None
+        if finished is not None:
+            self._retire_if_settled(finished)
+
+    def _segment_bytes(self) -> int:
+        return min(SEGMENT_BYTES, max(16 * 1024, self._settings.max_bytes // 8))
+
+    def sync_due_in(self, now: float) -> float:
+        """Seconds until `sync` should be called; infinite if there is nothing to sync."""
+        active = self._active
+        if self._settings.fsync != "interval" or active is None or not active.dirty:
+            return float("inf")
+        return max(0.0, self._synced_at + FSYNC_INTERVAL - now)
+
+    def sync(self) -> None:
+        """Force the newest records to the disk itself (`fsync="interval"`)."""
+        with self._guard:
+            self._synced_at = self._clock.monotonic()
+            if self._active is not None:
+                self._try(self._active.sync)
+
+    # -- caps -------------------------------------------------------------------------------------------
+
+    def _make_room(self, length: int) -> None:
+        self._expire()
+        while self._bytes() + length > self._settings.max_bytes:
+            oldest = self._oldest_evictable()
+            if oldest is None:
+                raise OSError(f"the spool's cap of {self._settings.max_bytes} bytes is reached")
+            self._evict(oldest, "spool_full")
+
+    def _bytes(self) -> int:
+        return self._foreign_bytes + sum(segment.size for segment in self._held)
+
+    def _expire(self) -> None:
+        limit = self._clock.wall() - self._settings.max_age
+        for segment in [s for s in self._evictable() if s.created < limit]:
+            self._evict(segment, "spool_expired")
+
+    def _evictable(self) -> list[Segment]:
+        """Finished segments of which no record is in hand, the oldest first."""
+        idle = [s for s in self._held if s is not self._active and s.free == s.unsettled]
+        return sorted(idle, key=_age)
+
+    def _oldest_evictable(self) -> Segment | None:
+        """The one to give up: abandoned segments first, the one being written last."""
+        while self._candidates:
+            adopted = self._adopt(self._candidates.pop(0))
+            if adopted is not None and adopted.free:
+                return adopted
+        if not self._evictable():
+            self._finish_active()
+        return next(iter(self._evictable()), None)
+
+    def _evict(self, segment: Segment, reason: str) -> None:
+        self._held.remove(segment)
+        lost = segment.free
+        segment.forget()
+        segment.remove()
+        self._news.append(lambda: self._observer.lost_on_disk(lost, reason, own=segment.own))
+
+    def _tell(self) -> None:
+        """Hand the news to the observer, without our lock."""
+        while self._news:
+            self._news.popleft()()
+
+    # -- replay -----------------------------------------------------------------------------------------
+
+    def read_back(self, max_records: int, max_bytes: int) -> list[Replayed]:
+        """The oldest records that are on disk only, now in memory too. Never raises.
+
+        One thread at a time, please: two would read the same lines. Adopts the next segment whose owner
+        is gone when those at hand hold nothing more.
+        """
+        with self._guard:
+            found: list[Segment] = []
+            self._try(lambda: found.extend(self._next_readable()))
+        self._tell()
+        return self._read(found[0], max_records, max_bytes) if found else []
+
+    def _next_readable(self) -> list[Segment]:
+        """The segment to read from, if there is one."""
+        while True:
+            self._expire()
+            waiting = sorted((s for s in self._held if s.free), key=_age)
+            unread = [segment for segment in waiting if segment.cursor < segment.size]
+            if waiting and not unread:  # what was handed out has come back: from the start again
+                for segment in waiting:
+                    segment.cursor = 0
+                unread = waiting
+            if unread or not self._candidates:
+                return unread[:1]
+            self._adopt(self._candidates.pop(0))
+
+    def _adopt(self, path: Path) -> Segment | None:
+        self._foreign_bytes = max(0, self._foreign_bytes - _size(path))
+        try:
+            segment = Segment.adopt(path)
+            if segment is None:
+                return None
+            damaged = segment.index()
+        except OSError as error:
+            warn("spool", "the spool's segment %s can't be read: %s", path, error)
+            return None
+        self._held.append(segment)
+        for line in damaged:
+            self._write_quarantine({"reason": "corrupt", "segment": path.name, "raw": _readable(line)})
+        found = segment.free
+        self._news.append(lambda: self._observer.adopted(found, len(damaged)))
+        self._retire_if_settled(segment)
+        return segment
+
+    def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Replayed]:
+        replayed: list[Replayed] = []
+        try:
+            for end, raw in segment.lines_from(segment.cursor):
+                segment.cursor = end
+                line = parse_line(raw)
+                if line is not None and self._hand_out(segment, line.number):
+                    replayed.append(Replayed(line, Place(segment, line.number)))
+                    max_bytes -= len(line.body)
+                if len(replayed) >= max_records or max_bytes <= 0:
+                    break
+        except OSError as error:
+            segment.cursor = segment.size
+            if not self._closed:
+                self._degrade(error)
+        return replayed
+
+    def _hand_out(self, segment: Segment, number: int) -> bool:
+        with self._guard:
+            if number >= len(segment.states) or segment.states[number] != FREE:
+                return False
+            segment.set_state(number, IN_MEMORY)
+            return True
+
+    def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
+        """These records are no longer in memory, only on disk.
+
+        Args:
+            records: records with a place.
+            in_order: read them again before younger ones; else only when the rest has been read.
+        """
+        with self._guard:
+            for place in _places(records):
+                place.segment.set_state(place.number, FREE)
+                if in_order:
+                    place.segment.cursor = 0
+
+    def acknowledge(self, records: Sequence[Record]) -> None:
+        """These records are settled for good. Never raises."""
+        by_segment: dict[Segment, list[int]] = {}
+        for place in _places(records):
+            by_segment.setdefault(place.segment, []).append(place.number)
+        with self._guard:
+            for segment, numbers in by_segment.items():
+                self._settle(segment, numbers)
+
+    def _settle(self, segment: Segment, numbers: list[int]) -> None:
+        for number in numbers:
+            segment.set_state(number, SETTLED)
+        if segment not in self._held:
+            return
+        if segment is self._active and not self._settings.durable and not segment.unsettled:
+            self._active = None
+        if not self._retire_if_settled(segment):
+            self._try(lambda: segment.acknowledge(numbers))
+
+    def _retire_if_settled(self, segment: Segment) -> bool:
+        if segment.unsettled or segment is self._active:
+            return False
+        self._held.remove(segment)
+        return self._try(segment.remove)
+
+    # -- what a flush waits for -------------------------------------------------------------------------
+
+    def mark(self) -> Mark:
+        """The end of what this process has written so far."""
+        with self._guard:
+            return [(segment, len(segment.states)) for segment in self._held if segment.own]
+
+    def unsettled(self, mark: Mark) -> int:
+        """How many of the records before `mark` are not settled."""
+        return sum(count - segment.states[:count].count(SETTLED) for segment, count in mark)
+
+    # -- quarantine -------------------------------------------------------------------------------------
+
+    def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
+        """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
+        if not self.usable:
+            return False
+        entry = {
+            "id": record.id,
+            "t": event_time(record.time),
+            "reason": reason,
+            "status": status,
+            "detail": detail,
+            "body": _readable(record.body) if record.body is not None else record.value,
+        }
+        with self._guard:
+            if self._guard.nested or self._closed:
+                return False
+            return self._write_quarantine(entry)
+
+    def _write_quarantine(self, entry: dict[str, object]) -> bool:
+        line = json.dumps({"at": event_time(self._clock.wall()), **entry}, default=str).encode() + b"\n"
+        return self._try(lambda: self._append_quarantine(line))
+
+    def _append_quarantine(self, line: bytes) -> None:
+        path = self._checked_directory() / QUARANTINE_NAME
+        if _size(path) + len(line) > QUARANTINE_BYTES:
+            path.replace(path.with_name(path.name + ".old"))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(fd, line) != len(line):
+                raise OSError("the disk took only a part of the quarantined record")
+        finally:
+            os.close(fd)
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of all segments: another process may send what is left. Never raises."""
+        with self._guard:
+            self._closed = True
+            self._active = None
+            for segment in list(self._held):
+                if segment.dirty and self._settings.fsync == "interval":
+                    self._try(segment.sync)
+                if not self._retire_if_settled(segment):
+                    segment.close()
+            self._held.clear()
+            self._candidates.clear()
+
+    def abandon(self) -> None:
+        """In a forked child: close the parent's descriptors and touch nothing else."""
+        self._closed = True
+        for segment in self._held:
+            segment.close()
+
+
+def _age(segment: Segment) -> str:
+    """Names begin with the time of creation: their order is the segments' age."""
+    return segment.path.name
+
+
+def _places(records: Sequence[Record]) -> list[Place]:
+    return [record.place for record in records if record.place is not None]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _readable(raw: bytes) -> object:
+    """Bytes as they go into the quarantine: as JSON if they are, else as text or base64."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        pass
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(raw).decode("ascii")

@@ -1,0 +1,220 @@
+"""One HTTP request, one answer: urllib3 with its own retries and redirects off.
+
+Knows nothing of records. Whatever goes wrong on the way is returned as a `NoAnswer`, not raised.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import io
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests.utils
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+from urllib3.util import Timeout
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_GZIP_LEVEL = 1
+_GZIP_FROM = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a destination wants sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    compress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nothing that could be understood came back."""
+
+    reason: str  # no_connection, timeout, bad_answer
+    detail: str
+
+
+class Transport(Protocol):
+    """What the engine sends through. Thread-safe; `send` returns within about its timeout."""
+
+    def send(self, request: Request) -> Response | NoAnswer: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a URL is reached: by which proxy, and with which certificates."""
+
+    proxy: str | None
+    ca_bundle: str
+
+
+def route_from_environment(url: str) -> Route:
+    """Proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and CA bundle, read as requests reads them."""
+    proxies = requests.utils.get_environ_proxies(url)
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return Route(requests.utils.select_proxy(url, proxies), bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+class HTTPTransport:
+    """A pool of connections to one host.
+
+    Args:
+        url: any URL of the destination; decides proxy and certificates.
+        timeout: seconds for connecting, and again for sending and receiving. The answer's time is a
+            deadline for the whole answer, however slowly its bytes drip in.
+        connections: how many connections are kept.
+    """
+
+    def __init__(self, url: str, timeout: float, connections: int) -> None:
+        route = route_from_environment(url)
+        options: dict[str, Any] = {"maxsize": connections, "block": False, "retries": False}
+        if urlsplit(url).scheme == "https":
+            options |= {"cert_reqs": "CERT_REQUIRED", **_ca_option(route.ca_bundle)}
+        self._timeout = Timeout(total=timeout)
+        self._pools: urllib3.PoolManager = (
+            urllib3.ProxyManager(_proxy_url(route.proxy), **options)
+            if route.proxy
+            else urllib3.PoolManager(**options)
+        )
+        self._url = url
+
+    def send(self, request: Request) -> Response | NoAnswer:
+        body, headers = _encoded(request)
+        try:
+            return self._exchange(request, body, headers)
+        except NewConnectionError as error:
+            return NoAnswer("no_connection", _sentence(error))
+        except (Urllib3Timeout, TimeoutError) as error:
+            return NoAnswer("timeout", _sentence(error))
+        except (HTTPError, http.client.HTTPException) as error:
+            return NoAnswer("bad_answer", _sentence(error))
+        except (OSError, ValueError) as error:
+            return NoAnswer("no_connection", _sentence(error))
+
+    def _exchange(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+        pool = self._pools.connection_from_url(self._url)
+        pool.ConnectionCls = _with_deadline(pool.ConnectionCls)
+        answer = pool.urlopen(
+            request.method,
+            _target(request.url, self._pools),
+            body=body or None,
+            headers=headers,
+            retries=False,
+            redirect=False,
+            timeout=self._timeout,
+            preload_content=False,
+            decode_content=True,
+        )
+        try:
+            content = answer.read(MAX_ANSWER_BYTES)
+            if answer.read(1):
+                answer.close()  # more than we care for: the connection can't be used again
+        finally:
+            answer.release_conn()
+        names = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status, names, content, len(body))
+
+    def close(self) -> None:
+        self._pools.clear()
+
+
+def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
+    if not request.compress or len(request.body) < _GZIP_FROM:
+        return request.body, request.headers
+    body = gzip.compress(request.body, _GZIP_LEVEL, mtime=0)
+    return body, {**request.headers, "Content-Encoding": "gzip"}
+
+
+def _target(url: str, pools: urllib3.PoolManager) -> str:
+    """The path for an origin server; the whole URL for a proxy that forwards plain HTTP."""
+    parts = urlsplit(url)
+    if pools.proxy is not None and parts.scheme == "http":
+        return url
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _proxy_url(proxy: str) -> str:
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _ca_option(bundle: str) -> dict[str, str]:
+    return {"ca_cert_dir": bundle} if Path(bundle).is_dir() else {"ca_certs": bundle}
+
+
+def _sentence(error: BaseException) -> str:
+    """What went wrong, without the addresses of Python objects."""
+    text = str(error).split(">: ", 1)[-1] if str(error).startswith("<") else str(error)
+    return f"{type(error).__name__}: {text}"[:500]
+
+
+_deadline_classes: dict[Any, Any] = {}
+
+
+def _with_deadline(connection_class: Any) -> Any:
+    """The same connection class, whose answers have a deadline as a whole."""
+    if issubclass(connection_class, _DeadlineMixin):
+        return connection_class
+    if connection_class not in _deadline_classes:
+        name = f"Deadline{connection_class.__name__}"
+        _deadline_classes[connection_class] = type(name, (_DeadlineMixin, connection_class), {})
+    return _deadline_classes[connection_class]
+
+
+class _DeadlineAnswer(http.client.HTTPResponse):
+    """An answer read through a raw stream that counts down.
+
+    http.client applies the socket's timeout to each read of a few bytes; a server that drips one byte
+    at a time could hold a sender for ever.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_CountdownStream(sock))
+
+
+class _CountdownStream(io.RawIOBase):
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        timeout = sock.gettimeout()
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer took longer than the timeout")
+            self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+
+class _DeadlineMixin:
+    response_class = _DeadlineAnswer

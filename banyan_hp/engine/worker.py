@@ -1,0 +1,257 @@
+"""The daemon threads that send: started at the first record, one where batches are taken, else a few.
+
+They run the tasks that the scheduler names. A caller's thread can run them too, where there is no thread
+to be had (`background_thread=False`, interpreter shutdown).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..settings import Settings
+from .batching import Batching
+from .bell import Bell
+from .clock import Clock
+from .delivery import Delivery
+from .gate import Gate
+from .guard import Guard
+from .ledger import Book, Ledger, Term
+from .log import logger, warn
+from .notices import Notices
+from .preparing import Preparer
+from .records import Record
+from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
+from .settlement import Settlement
+from .spool import Replayed, Spool
+
+_AFTER_A_CRASH_SECONDS = 1.0
+_READ_BACK_RECORDS = 200
+_READ_BACK_BYTES = 2 * 1024 * 1024
+
+
+class Worker:
+    """All sending threads of one engine."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        clock: Clock,
+        settings: Settings,
+        ledger: Ledger,
+        gate: Gate,
+        batching: Batching,
+        scheduler: Scheduler,
+        delivery: Delivery,
+        preparer: Preparer,
+        settlement: Settlement,
+        notices: Notices,
+        spool: Spool | None,
+    ) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._settings = settings
+        self._ledger = ledger
+        self._gate = gate
+        self._batching = batching
+        self._scheduler = scheduler
+        self._delivery = delivery
+        self._preparer = preparer
+        self._settlement = settlement
+        self._notices = notices
+        self._spool = spool
+        self._threads: list[threading.Thread] = []
+        self._in_hand: list[Record] = []
+        self._recoveries = 0
+        self.stopping = False
+        self.threads_possible = settings.background_thread
+
+    # -- threads ----------------------------------------------------------------------------------------
+
+    @property
+    def started(self) -> bool:
+        return bool(self._threads)
+
+    @property
+    def alive(self) -> bool:
+        return any(thread.is_alive() for thread in tuple(self._threads))
+
+    def is_own_thread(self) -> bool:
+        return threading.current_thread() in self._threads
+
+    def start(self, wanted: int = 1) -> None:
+        """Have at least so many threads. Where that is refused, callers do the work themselves."""
+        with self._guard:
+            number = len(self._threads)
+            if self.stopping or not self.threads_possible or number >= wanted:
+                return
+            thread = threading.Thread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
+            self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
+            with self._guard:
+                self._threads.remove(thread)
+                self.threads_possible = bool(self._threads)
+            warn("no thread", "no background thread can be started: %s", error)
+
+    def stop(self) -> None:
+        """Tell all threads to end after what they are doing."""
+        with self._guard:
+            self.stopping = True
+            self._scheduler.wake_all()
+
+    def join(self, deadline: float) -> None:
+        """Wait for the threads to end, until `deadline` on the monotonic clock."""
+        for thread in tuple(self._threads):
+            if thread is not threading.current_thread() and thread.is_alive():
+                thread.join(max(0.0, deadline - self._clock.monotonic()))
+
+    def _run(self) -> None:
+        bell = Bell()
+        while not self.stopping:
+            try:
+                self.step(bell, NO_DEADLINE)
+            except Exception as error:  # noqa: BLE001 - the outermost loop of a thread
+                with self._guard:
+                    self._ledger.counters.worker_restarts += 1
+                    self._gate.end()
+                logger.exception("the worker failed and goes on: %s", type(error).__name__)
+                self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
+
+    # -- tasks ------------------------------------------------------------------------------------------
+
+    def drive(self, done: Callable[[], bool], deadline: float) -> None:
+        """Do the threads' work on the calling thread until `done` or the deadline."""
+        bell = Bell()
+        self._settlement.watch(bell)
+        try:
+            while not done() and not self.stopping and self._clock.monotonic() < deadline:
+                self.step(bell, deadline)
+        finally:
+            self._settlement.unwatch(bell)
+
+    def step(self, bell: Bell, deadline: float) -> None:
+        """One task, or one wait."""
+        if self._notices.pending:
+            self._notices.tell()
+        with self._guard:
+            if self.stopping:
+                return
+            now = self._clock.monotonic()
+            task = self._scheduler.next_task(now)
+            more = self._scheduler.more_to_do()
+            if isinstance(task, Wait):
+                self._scheduler.sleep(bell)
+            elif isinstance(task, (Send, Spill)):
+                self._in_hand.extend(task.records)
+        if isinstance(task, Wait):
+            self._clock.wait(bell, min(task.seconds, deadline - now))
+            with self._guard:
+                self._scheduler.awake(bell)
+            return
+        if more and not self._batching.batches and isinstance(task, Send):
+            self._share_work()
+        self._do(task)
+
+    def _share_work(self) -> None:
+        """One record a request needs more threads: one caps us at 20 records a second at 50 ms each."""
+        with self._guard:
+            self._scheduler.wake_all()
+        if self._threads:
+            self.start(min(len(self._threads) + 1, self._settings.max_connections))
+
+    def _do(self, task: Task) -> None:
+        if isinstance(task, Send):
+            self._send(task.records)
+        elif isinstance(task, Spill):
+            self._spill(task.records)
+        elif isinstance(task, ReadBack):
+            self._read_back()
+        elif isinstance(task, AskForBatches):
+            self._delivery.ask_for_batches()
+        elif self._spool is not None and isinstance(task, OpenSpool):
+            self._spool.open()
+        elif self._spool is not None and isinstance(task, SyncSpool):
+            self._spool.sync()
+        self._after_recovery()
+
+    def _send(self, records: list[Record]) -> None:
+        probing = self._gate.unwell
+        try:
+            left = self._delivery.deliver(records)
+            if left and self._hopeless(left):
+                self._settlement.spooled(left, in_order=not probing)
+        finally:
+            self._hand_back(records)
+
+    def _spill(self, records: list[Record]) -> None:
+        try:
+            self._settlement.spooled(self._preparer.prepare(records))
+        finally:
+            self._hand_back(records)
+
+    def _hopeless(self, records: list[Record]) -> bool:
+        """Whether trying again soon makes no sense: the disk is the better place then."""
+        with self._guard:
+            if self._scheduler.closing and self._gate.failures:
+                self._gate.break_now()
+            return self._gate.unwell or any(r.attempts > self._settings.max_retries for r in records)
+
+    def _hand_back(self, records: list[Record]) -> None:
+        """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
+        with self._guard:
+            gone = set(map(id, records))
+            self._in_hand = [record for record in self._in_hand if id(record) not in gone]
+            self._scheduler.retry([record for record in records if not record.claimed])
+
+    def _read_back(self) -> None:
+        replayed: list[Replayed] = []
+        try:
+            if self._spool is not None:
+                replayed = self._spool.read_back(_READ_BACK_RECORDS, _READ_BACK_BYTES)
+        finally:
+            with self._guard:
+                self._scheduler.read_back([self._record(found) for found in replayed])
+
+    def _record(self, found: Replayed) -> Record:
+        """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
+        book: Book = self._ledger.own if found.place.segment.own else self._ledger.adopted
+        record = Record(
+            id=found.line.id,
+            time=found.line.time,
+            value=None,
+            body=found.line.body,
+            size=len(found.line.body),
+            queued_at=self._clock.monotonic(),
+            book=book,
+            term=Term.SPOOLED,
+            place=found.place,
+        )
+        book.move((record,), Term.IN_FLIGHT)
+        return record
+
+    def _after_recovery(self) -> None:
+        """The destination is back: look again for what other processes left behind."""
+        with self._guard:
+            recovered = self._gate.recoveries > self._recoveries
+            self._recoveries = self._gate.recoveries
+            if recovered:
+                self._batching.ask_soon()
+                self._scheduler.wake_all()
+        if recovered and self._spool is not None:
+            self._spool.open()
+
+    # -- what is under way ------------------------------------------------------------------------------
+
+    def oldest_at(self) -> float | None:
+        """When the oldest record under way was queued. Call with the lock held."""
+        return min((record.queued_at for record in self._in_hand), default=None)
+
+    def take_from_hands(self) -> list[Record]:
+        """At the end: records that a thread still tries to send. Call with the lock held."""
+        records, self._in_hand = self._in_hand, []
+        return records
+
+
+NO_DEADLINE = float("inf")

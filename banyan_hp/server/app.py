@@ -1,0 +1,44 @@
+"""The ASGI application: one list of routes for each part of the API, over one database.
+
+A further API is a further `*_routes.py` and a line here; each says itself how its callers are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from banyan_hp.server.answers import EXCEPTION_HANDLERS, Json
+from banyan_hp.server.auth import ApiKeys
+from banyan_hp.server.database import Database
+from banyan_hp.server.experiment_routes import experiment_routes
+from banyan_hp.server.experiments import Experiments
+from banyan_hp.server.log_routes import log_routes
+from banyan_hp.server.prompt_routes import prompt_routes
+from banyan_hp.server.prompts import Prompts
+from banyan_hp.server.records import Records
+
+
+def create_app(database: Database, api_keys: Sequence[str]) -> Starlette:
+    """The backend over `database`, for callers who have one of `api_keys`."""
+    keys = ApiKeys(api_keys)
+    prompts = Prompts(database)
+    experiments = Experiments(database, prompts)
+    routes = [
+        Route("/api/auth/validate", keys.guard(_validate), methods=["GET"]),
+        *log_routes(Records(database), keys),
+        *prompt_routes(prompts, experiments, keys),
+        *experiment_routes(experiments, keys),
+    ]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    # Many clients lose a redirected POST's body; a 404 says better what is wrong.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _validate(_request: Request) -> Response:
+    return Json({"valid": True})

@@ -1,0 +1,129 @@
+"""Running the backend: the listening socket, uvicorn, signals, and what is said on the way.
+
+The command line's words and exit codes are in `banyan_hp.cli`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+from starlette.applications import Starlette
+
+from banyan_hp.server.app import create_app
+from banyan_hp.server.database import Database
+from banyan_hp.server.errors import StartError
+from banyan_hp.server.seed import load_seed
+
+BACKLOG = 2048
+# Longer than common clients keep an idle connection, so that they and not we close it:
+# a request sent into a connection that we are closing would be lost to its sender.
+KEEP_ALIVE_SECONDS = 75
+STOP_SECONDS = 2  # for requests that are still arriving
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """What `banyan-hp serve` was asked for."""
+
+    host: str
+    port: int
+    database: Path
+    api_keys: Sequence[str]
+    seed: Path | None = None
+    verbose: bool = False
+
+
+def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `StartError` when it can't begin.
+
+    `announce` is called with the base URL once connections are accepted.
+    """
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _exit)
+    database = Database(settings.database)
+    try:
+        if settings.seed is not None:
+            load_seed(settings.seed, database)
+        with _listen(settings.host, settings.port) as listener:
+            url = _url(settings.host, listener)
+            server = _Server(
+                _config(create_app(database, settings.api_keys), settings), lambda: announce(url)
+            )
+            server.run(sockets=[listener])
+    finally:
+        database.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def _config(app: Starlette, settings: ServeSettings) -> uvicorn.Config:
+    level = logging.INFO if settings.verbose else logging.WARNING
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level=level,
+        access_log=settings.verbose,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return _listening(family, address)
+    except (OSError, UnicodeError) as error:  # UnicodeError: of a host that can't be a name, as "a..b"
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f"can't listen on {host}:{port}: {reason}") from error
+
+
+def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
+    # The protocol is named because asyncio sets TCP_NODELAY only where it sees it,
+    # and accepted connections inherit it from here.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+def _exit(_signum: int, _frame: FrameType | None) -> NoReturn:
+    # While it serves, uvicorn handles the signals itself, stops in good order and then raises them
+    # again for the handler that was there before: this one, which makes a wanted stop a success.
+    raise SystemExit(0)

@@ -1,0 +1,223 @@
+"""The settings of the delivery engine: names, defaults, environment variables, and what is allowed.
+
+What belongs to one client only (its key, its URL, its project) is resolved by that client, with the
+helpers below.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError, DeliveryError
+
+MIB = 1024 * 1024
+DAY = 24 * 60 * 60.0
+
+Payload = dict[str, Any]
+BeforeSend = Callable[[Payload], Payload | None]
+OnError = Callable[[DeliveryError], object]
+OnDrop = Callable[[str, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How records are queued, batched, sent, retried and kept. Sizes are bytes, times are seconds.
+
+    Raises:
+        ConfigurationError: a value is not allowed; the message names it and says what is.
+    """
+
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    queue_size: int = 10_000
+    flush_interval: float = 1.0
+    background_thread: bool = True
+    batch_size: int = 100
+    max_batch_bytes: int = 4 * MIB
+    queue_bytes: int = 64 * MIB
+    overflow: Literal["spill", "drop_oldest", "drop_newest"] = "spill"
+    timeout: float = 10.0
+    max_connections: int = 8
+    batching: Literal["auto", "always", "never"] = "auto"
+    spool: bool = True
+    spool_dir: str | os.PathLike[str] | None = None
+    spool_max_bytes: int = 512 * MIB
+    spool_max_age: float = 7 * DAY
+    durability: Literal["memory", "disk"] = "memory"
+    fsync: Literal["never", "interval", "always"] = "never"
+    max_record_bytes: int = MIB
+    exit_timeout: float = 2.0
+    before_send: BeforeSend | None = None
+    on_error: OnError | None = None
+    on_drop: OnDrop | None = None
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            check(name, getattr(self, name))
+        if self.max_record_bytes > self.queue_bytes:
+            raise ConfigurationError(
+                f"max_record_bytes must be at most queue_bytes ({self.queue_bytes}), "
+                f"or such a record would never fit into the queue; was {self.max_record_bytes}"
+            )
+        if self.durability == "disk" and not self.spool:
+            raise ConfigurationError("durability='disk' needs spool=True: it keeps each record in the spool")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Settings:
+        """Settings from keyword options; the environment fills in what they leave out."""
+        unknown = sorted(set(options) - set(cls.names()))
+        if unknown:
+            raise ConfigurationError(
+                f"unknown setting {unknown[0]!r}; allowed are: {', '.join(sorted(cls.names()))}"
+            )
+        filled = dict(options)
+        if filled.get("spool_dir") is None:
+            filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
+        if truthy_env("BANYAN_HP_DISABLED"):
+            filled["enabled"] = False
+        return cls(**filled)
+
+
+def env(name: str) -> str | None:
+    """An environment variable's text without surrounding blanks; an empty one counts as unset."""
+    return os.environ.get(name, "").strip() or None
+
+
+def truthy_env(name: str) -> bool:
+    return (env(name) or "").lower() in {"1", "true", "yes", "on"}
+
+
+def first_text(name: str, given: object, variable: str) -> str | None:
+    """The argument, or else the environment variable; blank means not given.
+
+    Raises:
+        ConfigurationError: the argument is not a string.
+    """
+    if given is None:
+        return env(variable)
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{name} must be a string, was {type(given).__name__}")
+    return given.strip() or env(variable)
+
+
+def header_text(name: str, value: str) -> str:
+    """`value`, if it can travel in an HTTP header. The value itself never gets into the message."""
+    if not value.isascii() or not value.isprintable():
+        raise ConfigurationError(
+            f"{name} has characters that an HTTP header can't carry; allowed are printable ASCII characters"
+        )
+    return value
+
+
+def checked_url(name: str, url: str) -> str:
+    """`url` without a trailing slash, if it is an http(s) URL with a host and without credentials."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(f"{name} must be an http:// or https:// URL with a host, was {url!r}")
+    if parts.username or parts.password:
+        raise ConfigurationError(
+            f"{name} must not carry a user name or password; the API key is the credential"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"{name} must not carry a query or fragment, was {url!r}")
+    return url.rstrip("/")
+
+
+Check = Callable[[str, Any], None]
+
+
+def _refuse(name: str, value: object, allowed: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} must be {allowed}, was {value!r}")
+
+
+def _integer(low: int) -> Check:
+    def check(name: str, value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise _refuse(name, value, f"an integer of at least {low}")
+
+    return check
+
+
+def _seconds(name: str, value: Any) -> None:
+    if not _finite(value) or value < 0:
+        raise _refuse(name, value, "a number of seconds, 0 or more")
+
+
+def _positive_seconds(name: str, value: Any) -> None:
+    if not _finite(value) or value <= 0:
+        raise _refuse(name, value, "a number of seconds above 0")
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _boolean(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise _refuse(name, value, "True or False")
+
+
+def _one_of(*allowed: str) -> Check:
+    def check(name: str, value: Any) -> None:
+        if value not in allowed:
+            raise _refuse(name, value, "one of " + ", ".join(map(repr, allowed)))
+
+    return check
+
+
+def _callable(name: str, value: Any) -> None:
+    if value is not None and not callable(value):
+        raise _refuse(name, value, "a callable or None")
+
+
+def _directory(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (str, os.PathLike)):
+        raise _refuse(name, value, "a path or None")
+    path = Path(value)
+    if path.exists() and not path.is_dir():
+        raise _refuse(name, value, "a directory (it is a file)")
+
+
+_CHECKS: dict[str, Check] = {
+    "max_retries": _integer(0),
+    "retry_delay": _seconds,
+    "queue_size": _integer(1),
+    "flush_interval": _seconds,
+    "background_thread": _boolean,
+    "batch_size": _integer(1),
+    "max_batch_bytes": _integer(1024),
+    "queue_bytes": _integer(1024),
+    "overflow": _one_of("spill", "drop_oldest", "drop_newest"),
+    "timeout": _positive_seconds,
+    "max_connections": _integer(1),
+    "batching": _one_of("auto", "always", "never"),
+    "spool": _boolean,
+    "spool_dir": _directory,
+    "spool_max_bytes": _integer(64 * 1024),
+    "spool_max_age": _positive_seconds,
+    "durability": _one_of("memory", "disk"),
+    "fsync": _one_of("never", "interval", "always"),
+    "max_record_bytes": _integer(1024),
+    "exit_timeout": _seconds,
+    "before_send": _callable,
+    "on_error": _callable,
+    "on_drop": _callable,
+    "enabled": _boolean,
+}
