@@ -86,6 +86,7 @@ class Scheduler:
         self._wake_at = 1
         self._reading_back = False
         self._backlogs_turn = False
+        self._spilled_last = False
         self.hurried = 0  # how many callers wait for records to settle: no lingering meanwhile
         self.closing = False
         self._last_chance = 0
@@ -150,13 +151,13 @@ class Scheduler:
     def _while_open(self, now: float) -> Task:
         if self._retrying:
             return self._send(self._take_retry())
-        if self._queue.above(SPILL_ABOVE) and self._too_slow():
-            return self._spill_excess()
         fresh_due = self._fresh_due_in(now)
         if fresh_due <= 0 or self._backlog():
             if self._batching.must_ask(now):
                 self._gate.begin()
                 return AskForBatches()
+            if self._too_slow():
+                return self._spill_excess()
             if self._backlog() and (fresh_due > 0 or self._backlogs_turn):
                 return self._send_backlog(fresh_due)
             if fresh_due <= 0:
@@ -166,7 +167,15 @@ class Scheduler:
         return self._wait(now, fresh_due)
 
     def _too_slow(self) -> bool:
-        return self._spool is not None and self._spool.usable and not self._batching.batches
+        """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
+        self._spilled_last = (
+            not self._spilled_last
+            and self._queue.above(SPILL_ABOVE)
+            and not self._batching.batches
+            and self._spool is not None
+            and self._spool.usable
+        )
+        return self._spilled_last
 
     def _send(self, records: list[Record]) -> Send:
         self._gate.begin()

@@ -1,0 +1,55 @@
+"""What all tests share: an environment of their own, and loggers whose ledgers are checked at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import banyan_hp.banyan
+from banyan_hp import PromptStackLogger
+from banyan_hp.engine import log
+from tests.support.ledger import assert_balanced
+from tests.support.scripted import ScriptedServer
+
+MakeLogger = Callable[..., PromptStackLogger]
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test sees the developer's keys, proxies or spool, nor another test's default logger."""
+    for name in list(os.environ):
+        if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
+    monkeypatch.setattr(log, "_last_said", {})
+    yield
+    default, banyan_hp.banyan._default = banyan_hp.banyan._default, None
+    if default is not None:
+        default.shutdown(timeout=5)
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def make_logger() -> Iterator[MakeLogger]:
+    """Makes loggers with short back-offs; shuts them down and checks their ledgers when the test is over."""
+    made: list[PromptStackLogger] = []
+
+    def make(base_url: str, **options: Any) -> PromptStackLogger:
+        defaults = {"api_key": "psk_local", "retry_delay": 0.05, "flush_interval": 0.05, "timeout": 5.0}
+        logger = PromptStackLogger(base_url=base_url, **{**defaults, **options})
+        made.append(logger)
+        return logger
+
+    yield make
+    for logger in made:
+        logger.shutdown(timeout=5)
+        assert_balanced(logger.get_stats())

@@ -1,0 +1,621 @@
+"""The Banyan client as an application sees it: arguments, answers, messages, callbacks, module functions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+import banyan_hp as banyan
+from banyan_hp import AuthenticationError, ConfigurationError, PromptData, PromptStackLogger
+from tests.conftest import MakeLogger
+from tests.support.backend import Backend
+from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+
+NOWHERE = "http://127.0.0.1:9"
+PROMPT = PromptData(
+    "id-1",
+    "greeting",
+    "Hello {{name}}",
+    version="3",
+    branch="main",
+    experiment_id="e1",
+    experiment_version_id="v1",
+    sticky_key="user_id",
+    sticky_value="u7",
+)
+
+
+def bodies(server: ScriptedServer) -> list[dict[str, Any]]:
+    return [body for _, body in server.records()]
+
+
+# -- construction --------------------------------------------------------------------------------------------
+
+
+def test_construction_opens_no_connection_and_starts_no_thread(server: ScriptedServer) -> None:
+    """A logger that is made and not used has touched neither the network nor the disk nor a thread."""
+    before = threading.active_count()
+    logger = PromptStackLogger("psk_x", server.url)
+    assert threading.active_count() == before
+    assert server.connections == 0
+    assert logger.get_stats()["worker_alive"] is False
+    assert logger.shutdown(0)
+
+
+def test_no_key_anywhere_says_what_to_set() -> None:
+    """The error names the argument and the environment variable."""
+    with pytest.raises(AuthenticationError, match=r"api_key=.*BANYAN_API_KEY"):
+        PromptStackLogger()
+
+
+def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
+    """Key, URL and project come from the environment where they are not given."""
+    server.handler = one_by_one()
+    monkeypatch.setenv("BANYAN_API_KEY", "psk_env")
+    monkeypatch.setenv("BANYAN_BASE_URL", server.url + "/")
+    monkeypatch.setenv("BANYAN_PROJECT_ID", "env-project")
+    with PromptStackLogger() as logger:
+        logger.log_prompt("a", "b")
+        assert logger.flush(5)
+    with PromptStackLogger(api_key="psk_arg", project_id="arg-project") as logger:
+        logger.log_prompt("a", "b")
+        assert logger.flush(5)
+    keys = [(request.headers["X-API-Key"], request.headers["X-Project-Id"]) for request in server.requests]
+    assert set(keys) == {("psk_env", "env-project"), ("psk_arg", "arg-project")}
+    assert keys[0] == ("psk_env", "env-project")
+
+
+def test_a_key_of_an_unusual_form_is_accepted() -> None:
+    """Only the backend knows which keys are good."""
+    assert repr(PromptStackLogger("no-prefix", NOWHERE)) == f"<PromptStackLogger {NOWHERE} idle>"
+
+
+@pytest.mark.parametrize("key", ["line\nbreak", "schlüssel"])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
+    """The message names the setting and what is allowed, never the key."""
+    with pytest.raises(ConfigurationError, match="api_key") as caught:
+        PromptStackLogger(key, NOWHERE)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8787", "ftp://host", "http://", "http://user:pw@host", "http://h?x=1"]
+)
+def test_a_bad_base_url_is_named(url: str) -> None:
+    """The message names base_url."""
+    with pytest.raises(ConfigurationError, match="base_url"):
+        PromptStackLogger("psk_x", url)
+
+
+def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed() -> None:
+    """One of many; the unit tests of the settings go through all."""
+    with pytest.raises(ConfigurationError, match=r"overflow must be one of 'spill'.*was 'explode'"):
+        PromptStackLogger("psk_x", NOWHERE, overflow="explode")
+    with pytest.raises(ConfigurationError, match=r"unknown setting 'que_size'"):
+        PromptStackLogger("psk_x", NOWHERE, que_size=5)
+
+
+def test_the_key_shows_nowhere(
+    make_logger: MakeLogger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in repr, stats, health, log lines, nor in any file."""
+    secret = "psk_very_secret_key"
+    with caplog.at_level(logging.DEBUG, "banyan_hp"):
+        logger = make_logger(NOWHERE, api_key=secret, max_retries=0)
+        logger.log_prompt("a", "b")
+        logger.flush(5)
+        shown = [repr(logger), repr(vars(logger)), str(logger.get_stats()), str(logger.health()), caplog.text]
+        logger.shutdown(1)
+    files = [path.read_text() + path.name for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert files
+    assert not any(secret in text for text in shown + files)
+
+
+# -- log_prompt ----------------------------------------------------------------------------------------------
+
+
+def test_a_record_carries_its_prompt_and_experiment(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """With prompt_data the ids, version, branch and the experiment's assignment go along."""
+    server.handler = one_by_one()
+    logger = make_logger(server.url)
+    assert logger.log_prompt("q", "a", prompt_data=PROMPT, model="m", metadata={"k": 1}, duration_ms=12.5)
+    assert logger.flush(5)
+    assert bodies(server) == [
+        {
+            "input": "q",
+            "output": "a",
+            "metadata": {"k": 1},
+            "prompt_id": "id-1",
+            "prompt_name": "greeting",
+            "version": "3",
+            "branch_name": "main",
+            "model": "m",
+            "duration_ms": 12.5,
+            "experiment_id": "e1",
+            "experiment_version_id": "v1",
+            "sticky_key": "user_id",
+            "sticky_value": "u7",
+        }
+    ]
+
+
+def test_a_prompt_that_wants_no_logging_gets_none(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """`enable_logging=False`: True is returned and nothing is sent."""
+    logger = make_logger(server.url)
+    assert logger.log_prompt("q", "a", prompt_data=PromptData("i", "n", "c", enable_logging=False))
+    assert logger.flush(5)
+    assert server.requests == []
+    assert logger.get_stats()["logs_queued"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("", ""),
+        (None, ""),
+        ([{"role": "user", "content": "hi"}], '[{"role":"user","content":"hi"}]'),
+        ({"a": 1}, '{"a":1}'),
+        (5, "5"),
+        (b"bytes", "bytes"),
+    ],
+)
+def test_texts_and_messages(make_logger: MakeLogger, server: ScriptedServer, given: Any, sent: str) -> None:
+    """Texts travel as they are, an empty output is logged, messages go as JSON text."""
+    server.handler = one_by_one()
+    logger = make_logger(server.url)
+    assert logger.log(given, given)
+    assert logger.flush(5)
+    assert (bodies(server)[0]["input"], bodies(server)[0]["output"]) == (sent, sent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt_data": {"name": "x"}}, "prompt_data must be a PromptData"),
+        ({"metadata": ["a"]}, "metadata must be a dict or None, was <list: ['a']>"),
+        ({"duration_ms": -5}, "duration_ms must be a number of milliseconds, 0 or more, was <int: -5>"),
+        ({"duration_ms": "fast"}, "duration_ms must be a number of milliseconds"),
+        ({"duration_ms": float("nan")}, "duration_ms must be a number of milliseconds"),
+        ({"duration_ms": True}, "duration_ms must be a number of milliseconds"),
+        ({"duration_ms": float("inf")}, "duration_ms must be finite"),
+    ],
+)
+def test_bad_input_is_counted_and_logged_not_raised(
+    make_logger: MakeLogger, caplog: pytest.LogCaptureFixture, arguments: dict[str, Any], message: str
+) -> None:
+    """A request handler's mistake costs False, a count and a log line that names the thing."""
+    logger = make_logger(NOWHERE)
+    assert logger.log_prompt("q", "a", **arguments) is False
+    assert logger.get_stats()["logs_rejected"] == 1
+    assert message in caplog.text
+
+
+def test_what_the_caller_changes_later_changes_nothing(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """The record is what it was at the call."""
+    server.handler = one_by_one()
+    server.script([Reply(404, {}, delay=0.2)])
+    logger = make_logger(server.url)
+    metadata = {"list": [1]}
+    assert logger.log_prompt("q", "a", metadata=metadata)
+    metadata["list"].append(2)
+    metadata["new"] = [3]
+    assert logger.flush(5)
+    assert bodies(server)[0]["metadata"] == {"list": [1]}
+
+
+def test_an_oversized_record_is_shortened_with_a_marker(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """The longest text gives way, tells its original length, and the record fits."""
+    server.handler = one_by_one()
+    logger = make_logger(server.url, max_record_bytes=10_000)
+    assert logger.log_prompt("q" * 9_000, "a" * 50_000, metadata={"kept": "yes"})
+    assert logger.flush(5)
+    (request,) = [request for request in server.requests if request.route.endswith("usage")]
+    body = request.json()
+    assert len(request.raw_body) <= 10_000
+    assert body["metadata"] == {"kept": "yes"}
+    assert "50000 characters" in body["output"]
+
+
+def test_after_shutdown_records_are_refused_and_counted(make_logger: MakeLogger) -> None:
+    """Nothing is accepted that nobody will send."""
+    logger = make_logger(NOWHERE)
+    logger.shutdown(1)
+    assert logger.log_prompt("q", "a") is False
+    stats = logger.get_stats()
+    assert (stats["logs_rejected"], stats["logs_queued"], stats["state"]) == (1, 0, "stopped")
+
+
+def test_log_is_log_prompt() -> None:
+    """The published client has both names."""
+    assert PromptStackLogger.log is PromptStackLogger.log_prompt
+    assert banyan.log is banyan.log_prompt
+
+
+# -- blocking ------------------------------------------------------------------------------------------------
+
+
+def test_blocking_says_truly_whether_it_was_delivered(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """True when delivered; False when not, with the record on disk, and it arrives later."""
+    server.handler = batching()
+    logger = make_logger(server.url, flush_interval=60.0, max_retries=1)
+    assert logger.log_prompt("q", "a", blocking=True)
+    assert len(server.records()) == 1
+    server.handler = lambda _request: Reply(503, "x")
+    assert logger.log_prompt("q2", "a", blocking=True) is False
+    assert logger.get_stats()["logs_spooled"] == 1
+    server.handler = batching()
+    assert logger.flush(5)
+    assert bodies(server)[-1]["input"] == "q2"
+
+
+def test_without_a_background_thread_the_caller_delivers(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """`background_thread=False`: delivered before the call returns, by no thread of ours."""
+    server.handler = batching()
+    logger = make_logger(server.url, background_thread=False)
+    before = threading.active_count()
+    for number in range(20):
+        assert logger.log_prompt(f"q{number}", "a")
+        assert len(server.records()) == number + 1
+    assert threading.active_count() <= before + 1  # the server's connection thread
+    assert logger.get_stats()["worker_alive"] is False
+
+
+def test_without_a_background_thread_a_dead_backend_means_disk(make_logger: MakeLogger) -> None:
+    """The caller learns that it was not delivered, finds it on disk, and later calls don't wait again."""
+    with ScriptedServer() as reserved:
+        port = reserved.port
+    logger = make_logger(f"http://127.0.0.1:{port}", background_thread=False, max_retries=1)
+    assert [logger.log_prompt(f"q{number}", "a") for number in range(5)] == [False] * 5
+    stats = logger.get_stats()
+    assert (stats["logs_spooled"], stats["state"]) == (5, "offline")
+    assert stats["attempts_failed"] == 2
+    with ScriptedServer(one_by_one(), port=port) as server:
+        assert logger.flush(5)
+        assert sorted(body["input"] for body in bodies(server)) == [f"q{number}" for number in range(5)]
+
+
+def test_flush_without_a_background_thread_from_several_threads(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """Callers deliver at the same time without getting in each other's way."""
+    server.handler = one_by_one(latency=0.01)
+    logger = make_logger(server.url, background_thread=False)
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.extend(logger.log_prompt("q", "a") for _ in range(10)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert results == [True] * 80
+    assert len(server.records()) == 80
+
+
+# -- callbacks -----------------------------------------------------------------------------------------------
+
+
+def test_before_send_sees_changes_and_drops(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """It may change the record, and None drops it, counted."""
+    server.handler = one_by_one()
+
+    def scrub(record: dict[str, Any]) -> dict[str, Any] | None:
+        if record["input"] == "drop me":
+            return None
+        record["metadata"]["scrubbed"] = True
+        return {**record, "input": "***"}
+
+    logger = make_logger(server.url, before_send=scrub)
+    assert logger.log_prompt("secret", "a")
+    assert logger.log_prompt("drop me", "a")
+    assert not logger.flush(5)
+    (body,) = bodies(server)
+    assert (body["input"], body["metadata"]) == ("***", {"scrubbed": True})
+    assert logger.get_stats()["drops"] == {"before_send": 1}
+
+
+@pytest.mark.parametrize("failure", ["raises", "returns junk"])
+def test_before_send_that_fails_keeps_the_record_back(
+    make_logger: MakeLogger, server: ScriptedServer, failure: str
+) -> None:
+    """What could not be scrubbed is not sent: it is quarantined, and the others go on."""
+    server.handler = one_by_one()
+
+    def scrub(record: dict[str, Any]) -> Any:
+        if record["input"] != "bad":
+            return record
+        if failure == "raises":
+            raise ValueError("no")
+        return 5
+
+    logger = make_logger(server.url, before_send=scrub)
+    assert all(logger.log_prompt(text, "a") for text in ("good", "bad", "fine"))
+    assert not logger.flush(5)
+    assert sorted(body["input"] for body in bodies(server)) == ["fine", "good"]
+    stats = logger.get_stats()
+    assert (stats["logs_quarantined"], stats["callback_errors"]) == (1, 1)
+
+
+def test_callbacks_may_log_flush_and_raise(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """A callback that logs, flushes, asks for stats or raises harms nobody; its error is counted."""
+    server.handler = one_by_one()
+    server.script([Reply(404), Reply(500, "x")])
+    seen: list[str] = []
+
+    def on_error(error: Exception) -> None:
+        seen.append(str(error))
+        logger.log_prompt("from the callback", "a")
+        logger.flush(5)
+        logger.get_stats()
+        raise RuntimeError("a bug in the callback")
+
+    logger = make_logger(server.url, on_error=on_error)
+    assert logger.log_prompt("q", "a")
+    server.wait_for(lambda _requests: len(set(server.ids())) == 2, timeout=5)
+    assert logger.flush(5)
+    assert "500" in seen[0]
+    assert logger.get_stats()["callback_errors"] == 1
+    assert {body["input"] for body in bodies(server)} == {"q", "from the callback"}
+
+
+# -- prompts -------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_fetched_once_and_then_cached(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """The name is quoted, the answer kept, the counters tell."""
+    answer = {"prompt_id": "1", "name": "a/b ä", "content": "c", "version": 2, "metadata": {"k": "v"}}
+    server.handler = lambda _request: Reply(200, answer)
+    logger = make_logger(server.url)
+    first = logger.get_prompt("a/b ä", version="2", branch="dev", project_id="p2")
+    assert first == PromptData("1", "a/b ä", "c", version="2", metadata={"k": "v"})
+    assert logger.get_prompt("a/b ä", version="2", branch="dev", project_id="p2") is first
+    (request,) = server.requests
+    assert request.path == "/api/logs/prompt/a%2Fb%20%C3%A4?branch=dev&version=2"
+    assert request.headers["X-Project-Id"] == "p2"
+    stats = logger.get_stats()
+    assert (stats["prompts_fetched"], stats["cache_hits"], stats["cache_misses"]) == (1, 1, 1)
+    assert logger.get_prompt("a/b ä", version="2", branch="dev", project_id="p2", use_cache=False) == first
+    assert len(server.requests) == 2
+
+
+def test_no_such_prompt_is_none(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """A 404 with the API's JSON means that there is none."""
+    server.handler = lambda _request: Reply(404, {"error": "not found"})
+    assert make_logger(server.url).get_prompt("missing") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(500, "x"),
+        Reply(401, {}),
+        Reply(404, "<html>"),
+        Reply(200, "[]"),
+        Reply(200, {"name": "x"}),
+        Reply(200, "{"),
+    ],
+    ids=["500", "401", "html 404", "array", "incomplete", "not json"],
+)
+def test_trouble_with_a_prompt_is_counted_not_raised(
+    make_logger: MakeLogger, server: ScriptedServer, answer: Reply
+) -> None:
+    """The last known prompt is served, else None; the trouble is counted."""
+    server.handler = lambda _request: answer
+    logger = make_logger(server.url)
+    assert logger.get_prompt("p") is None
+    server.handler = lambda _request: Reply(200, {"prompt_id": "1", "name": "p", "content": "c"})
+    known = logger.get_prompt("p")
+    server.handler = lambda _request: answer
+    assert known is not None
+    assert logger.get_prompt("p", use_cache=False) is known
+    assert logger.get_stats()["prompt_errors"] == 2
+
+
+def test_sticky_context_goes_along_and_the_assignment_comes_back(make_logger: MakeLogger) -> None:
+    """The local backend routes by the user, and the record of that use carries the assignment."""
+    with Backend(seed=Path("examples/seed.json")) as backend:
+        logger = make_logger(backend.url)
+        prompt = logger.get_prompt("marketing-email", sticky_context={"user_id": "user_123"})
+        assert prompt is not None
+        context = prompt.get_experiment_context()
+        assert context is not None
+        assert (context["sticky_key"], context["sticky_value"]) == ("user_id", "user_123")
+        assert logger.log_prompt("q", "a", prompt_data=prompt, blocking=True)
+        (logged,) = backend.logs()
+        assert {key: logged["body"][key] for key in context} == context
+
+
+@pytest.mark.parametrize(
+    "context", ["user", {"user_id": 1.5}, {"user_id": None}, {"user_id": True}, {5: "x"}]
+)
+def test_a_bad_sticky_context_is_refused(make_logger: MakeLogger, context: Any) -> None:
+    """The message names sticky_context."""
+    with pytest.raises(ConfigurationError, match="sticky_context"):
+        make_logger(NOWHERE).get_prompt("p", sticky_context=context)
+
+
+def test_sticky_values_are_taken_as_their_text(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """Strings, ints and UUIDs; 1 and "1" are the same user."""
+    server.handler = lambda _request: Reply(404, {})
+    logger = make_logger(server.url)
+    ident = UUID(int=5)
+    logger.get_prompt("p", sticky_context={"user_id": 1, "session_id": ident})
+    logger.get_prompt("p", sticky_context={"user_id": "1", "session_id": str(ident)})
+    (request,) = server.requests
+    assert request.path.endswith(
+        f"sticky_key=user_id&sticky_value=1&sticky_key=session_id&sticky_value={ident}"
+    )
+
+
+def test_a_prompt_can_be_pickled() -> None:
+    """A Celery task, say, can take it along."""
+    assert pickle.loads(pickle.dumps(PROMPT)) == PROMPT
+
+
+def test_netrc_and_redirects_do_not_touch_prompt_calls(
+    make_logger: MakeLogger, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`~/.netrc` adds no credentials, and a redirect does not take the key to another host."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with ScriptedServer() as elsewhere:
+        server.handler = lambda _request: Reply(302, "", {"Location": elsewhere.url})
+        assert make_logger(server.url).get_prompt("p") is None
+        assert elsewhere.requests == []
+    assert "authorization" not in server.requests[0].headers
+
+
+# -- switched off --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_switched_off_needs_no_key_and_still_answers(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """CI and laptops must boot: everything is a no-op that answers."""
+    if how == "environment":
+        monkeypatch.setenv("BANYAN_HP_DISABLED", "1")
+    logger = PromptStackLogger() if how == "environment" else PromptStackLogger(enabled=False)
+    assert logger.log_prompt("q", "a", metadata={"k": 1}) is True
+    assert logger.log_prompt("q", "a", blocking=True) is True
+    assert logger.get_prompt("p") is None
+    assert logger.flush(0)
+    assert logger.get_stats()["logs_queued"] == 0
+    assert logger.health()["status"] == "ok"
+    assert logger.shutdown(0)
+    assert repr(logger).endswith("disabled>")
+
+
+# -- the default logger --------------------------------------------------------------------------------------
+
+
+def test_module_functions_before_configure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key, get_prompt and log_prompt say what to do; the others answer harmlessly."""
+    with pytest.raises(ConfigurationError, match=r"call configure\(\) first"):
+        banyan.log_prompt("q", "a")
+    with pytest.raises(ConfigurationError, match=r"call configure\(\) first"):
+        banyan.get_prompt("p")
+    assert banyan.flush()
+    assert banyan.shutdown()
+    assert banyan.get_stats()["logs_sent"] == 0
+    assert banyan.health()["status"] == "ok"
+    monkeypatch.setenv("BANYAN_HP_DISABLED", "1")
+    assert banyan.log_prompt("q", "a")
+
+
+def test_module_functions_configure_themselves_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, server: ScriptedServer
+) -> None:
+    """A key in the environment is enough."""
+    server.handler = one_by_one()
+    monkeypatch.setenv("BANYAN_API_KEY", "psk_env")
+    monkeypatch.setenv("BANYAN_BASE_URL", server.url)
+    assert banyan.log_prompt("q", "a", None, "id")
+    assert banyan.flush(5)
+    assert bodies(server)[0]["prompt_id"] == "id"
+    assert banyan.get_stats()["logs_sent"] == 1
+
+
+def test_configure_again_loses_nothing(server: ScriptedServer) -> None:
+    """The old logger is shut down in order while others are logging: every accepted record arrives."""
+    server.handler = batching(gzip=False)
+    banyan.configure("psk_1", server.url, flush_interval=10.0)
+    accepted: list[int] = []
+    stop = threading.Event()
+
+    def keep_logging(first: int) -> None:
+        number = first
+        while not stop.is_set():
+            if banyan.log_prompt("q", "a", metadata={"number": number}):
+                accepted.append(number)
+            number += 1
+
+    threads = [threading.Thread(target=keep_logging, args=(base * 10**6,)) for base in range(3)]
+    for thread in threads:
+        thread.start()
+    for key in ("psk_2", "psk_3"):
+        server.wait_for(len(server.requests) + 1, timeout=5)
+        banyan.configure(key, server.url, flush_interval=0.01)
+    server.wait_for(len(server.requests) + 1, timeout=5)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert banyan.flush(10)
+    assert sorted(body["metadata"]["number"] for body in bodies(server)) == sorted(accepted)
+
+
+@pytest.mark.parametrize("timeout", [-1, "5", None, True, float("nan")])
+def test_a_bad_timeout_is_named(make_logger: MakeLogger, timeout: Any) -> None:
+    """flush and shutdown refuse what is not a number of seconds."""
+    logger = make_logger(NOWHERE)
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
+        logger.flush(timeout)
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
+        logger.shutdown(timeout)
+
+
+def test_stats_are_plain_and_complete(make_logger: MakeLogger) -> None:
+    """`get_stats()` is JSON, and has every documented key."""
+    stats = make_logger(NOWHERE).get_stats()
+    assert json.loads(json.dumps(stats)) == stats
+    documented = {
+        "logs_queued", "logs_sent", "logs_rejected", "logs_dropped", "drops", "logs_spooled",
+        "logs_quarantined", "logs_recovered", "queue_size", "queue_bytes", "in_flight",
+        "attempts_failed", "retries_attempted", "requests_sent", "bytes_sent", "state",
+        "worker_alive", "last_error", "last_success_age_s", "oldest_record_age_s",
+        "prompts_fetched", "cache_hits", "cache_misses",
+    }  # fmt: skip
+    assert documented <= set(stats)
+
+
+def test_durability_disk_writes_before_it_returns(
+    make_logger: MakeLogger, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """`durability="disk"`: a record is in a segment when the call returns, and gone when delivered."""
+    release = threading.Event()
+
+    def slow(request: Request) -> Any:
+        release.wait(10)
+        return batching()(request)
+
+    server.handler = slow
+    logger = make_logger(server.url, durability="disk", fsync="always")
+    assert logger.log_prompt("written at once", "a")
+    (segment,) = (tmp_path / "state").rglob("*.jsonl")
+    assert "written at once" in segment.read_text()
+    assert logger.get_stats()["logs_spooled"] == 0  # memory before disk: it is queued or in flight
+    release.set()
+    assert logger.flush(5)
+    logger.shutdown(5)
+    assert list((tmp_path / "state").rglob("*.jsonl*")) == []
+
+
+def test_an_unusable_spool_means_memory_only(
+    make_logger: MakeLogger, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """A spool directory that can't be made costs a warning; records stay in memory and are delivered."""
+    (tmp_path / "file").write_text("in the way")
+    logger = make_logger(server.url, spool_dir=tmp_path / "file" / "below", max_retries=0, retry_delay=0.01)
+    server.handler = lambda _request: Reply(500, "x")
+    assert logger.log_prompt("q", "a")
+    assert not logger.flush(2)
+    stats = logger.get_stats()
+    assert (stats["logs_spooled"], stats["queue_size"] + stats["in_flight"]) == (0, 1)
+    assert any("on-disk queue can't be used" in reason for reason in logger.health()["reasons"])
+    server.handler = one_by_one()
+    assert logger.flush(5)
+    assert logger.get_stats()["logs_sent"] == 1

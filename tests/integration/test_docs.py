@@ -1,0 +1,115 @@
+"""The README and the examples are run, against the local backend."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from banyan_hp.banyan import PromptStackLogger
+from banyan_hp.settings import Settings
+from tests.support.backend import Backend
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+URL = "http://127.0.0.1:8787"
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[Backend]:
+    with Backend(seed=ROOT / "examples" / "seed.json") as running:
+        yield running
+
+
+def run(command: list[str], backend: Backend, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ
+        | {"BANYAN_BASE_URL": backend.url, "BANYAN_API_KEY": backend.api_key, "PYTHONWARNINGS": "error"}
+        | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_each_python_block_of_the_readme_runs_and_logs(number: int, backend: Backend) -> None:
+    """As printed, but for the local backend's port."""
+    before = backend.count()
+    finished = run(["-c", BLOCKS[number].replace(URL, backend.url)], backend)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert backend.count() > before
+
+
+def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
+    """The comments beside the prints are what is printed."""
+    finished = run(["-c", BLOCKS[0].replace(URL, backend.url)], backend)
+    promised = re.findall(r"^print\(.*#\s*(.*)$", BLOCKS[0], re.MULTILINE)
+    assert finished.stdout.splitlines() == promised
+
+
+def test_the_settings_table_names_every_setting_with_its_default() -> None:
+    """A setting that is not in the README, or one in the README that does not exist, fails here."""
+    section = README.partition("## Settings")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", section, re.MULTILINE)
+    named = {name for names, _ in cells for name in re.findall(r"`(\w+)`", names)}
+    assert named == {"api_key", "base_url", "project_id", *Settings.names()}
+    defaults = dict(cells)
+    assert defaults["`max_retries`"] == str(Settings().max_retries)
+    assert defaults["`queue_size`"].replace(",", "") == str(Settings().queue_size)
+    assert defaults["`exit_timeout`"] == str(Settings().exit_timeout)
+
+
+def test_the_stats_table_names_every_key() -> None:
+    """The README documents exactly the keys that `get_stats()` has."""
+    section = README.partition("## What get_stats() tells")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set(PromptStackLogger(enabled=False).get_stats())
+
+
+def test_quickstart_delivers_its_thousand(backend: Backend, tmp_path: Path) -> None:
+    """`examples/quickstart.py`, without an outage (`make demo` has one)."""
+    before = backend.count()
+    finished = run(["examples/quickstart.py"], backend)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert backend.count() == before + 1000
+
+
+def test_script_exit_flushes(backend: Backend) -> None:
+    """`examples/script_exit.py` delivers its ten, or says where they are."""
+    before = backend.count()
+    finished = run(["examples/script_exit.py"], backend)
+    assert finished.stdout == "all 10 records were delivered\n"
+    assert backend.count() == before + 10
+    finished = run(["examples/script_exit.py"], backend, BANYAN_BASE_URL="http://127.0.0.1:9")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "10 records are on disk and will be sent later; 0 were lost\n"
+
+
+def test_the_flask_example_answers_and_logs(backend: Backend) -> None:
+    """`examples/flask_app.py`: the route logs, the health page shows health and stats."""
+    program = """
+import sys
+sys.path.insert(0, "examples")
+from flask_app import app, banyan
+client = app.test_client()
+assert client.post("/ask", json={"question": "abc"}, headers={"X-User": "u1"}).get_json() == {"answer": "cba"}
+assert banyan.flush(timeout=10)
+page = client.get("/healthz").get_json()
+assert page["logging"]["status"] == "ok", page
+assert page["stats"]["logs_sent"] == 1, page
+"""
+    finished = run(["-c", program], backend)
+    assert finished.returncode == 0, finished.stderr
+    last = backend.logs()[-1]["body"]
+    assert (last["input"], last["output"], last["metadata"]) == ("abc", "cba", {"path": "/ask", "user": "u1"})

@@ -1,0 +1,166 @@
+"""What happens to records when a process ends or forks. Real processes, real backends."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.backend import Backend
+from tests.support.process import run_python
+from tests.support.scripted import Hang, ScriptedServer, batching
+
+
+def spooled_lines(tmp_path: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in (tmp_path / "state").rglob("*.v1.jsonl"))
+
+
+def ids(server: ScriptedServer) -> list[int]:
+    return sorted(body["metadata"]["number"] for _, body in server.records())
+
+
+LOG_500 = """
+logger = make(flush_interval=5.0)
+for number in range(500):
+    assert logger.log_prompt("q", "a", metadata={"number": number})
+"""
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise ValueError('the application failed')"])
+def test_the_exit_delivers_without_being_asked(ending: str) -> None:
+    """Normal end, sys.exit and an unhandled exception: what was logged is delivered."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(LOG_500 + ending, url=server.url)
+        assert ids(server) == list(range(500))
+    assert ("the application failed" in finished.stderr) == ("raise" in ending)
+    assert "banyan_hp" not in finished.stderr
+
+
+def test_the_exit_with_the_backend_down_is_quick_quiet_and_loses_nothing(tmp_path: Path) -> None:
+    """Records go to disk within a bounded time, nothing is printed, the next process delivers them."""
+    with ScriptedServer() as reserved:
+        port = reserved.port
+    url = f"http://127.0.0.1:{port}"
+    finished = run_python(LOG_500, url=url)
+    assert (finished.status, finished.stdout, finished.stderr) == (0, "", "")
+    assert finished.seconds < 2.5
+    assert spooled_lines(tmp_path) == 500
+    with ScriptedServer(batching(), port=port) as server:
+        next_process = """
+            logger = make()
+            logger.log_prompt("q", "a", metadata={"number": 500})
+            while logger.get_stats()["logs_recovered"] < 500:
+                logger.flush(1)
+        """
+        finished = run_python(next_process, url=url)
+        assert finished.status == 0, finished.stderr
+        assert ids(server) == list(range(501))
+    assert spooled_lines(tmp_path) == 0
+
+
+def test_the_exit_does_not_wait_for_a_backend_that_hangs(tmp_path: Path) -> None:
+    """`exit_timeout` bounds the exit; what was under way is on disk."""
+    with ScriptedServer(lambda _request: Hang()) as server:
+        finished = run_python(
+            """
+            logger = make(exit_timeout=0.5, timeout=60, batching="always")
+            for number in range(50):
+                logger.log_prompt("q", "a")
+            """,
+            url=server.url,
+        )
+    assert (finished.status, finished.stderr) == (0, "")
+    assert finished.seconds < 4
+    assert spooled_lines(tmp_path) == 50
+
+
+def test_kill_9_loses_nothing_with_durability_disk(tmp_path: Path) -> None:
+    """1,000 calls returned, then SIGKILL: all 1,000 arrive through the next process, each once."""
+    with Backend() as backend:
+        port, key = backend.port, backend.api_key
+        backend.stop()
+        killed = run_python(
+            """
+            import signal
+            logger = make(durability="disk")
+            for number in range(1000):
+                assert logger.log_prompt("q", "a", metadata={"number": number})
+            os.kill(os.getpid(), signal.SIGKILL)
+            """,
+            url=f"http://127.0.0.1:{port}",
+        )
+        assert killed.status == -signal.SIGKILL
+        assert spooled_lines(tmp_path) == 1000
+        backend.start()
+        finished = run_python(
+            """
+            logger = make()
+            logger.log_prompt("the one that starts the worker", "a")
+            while logger.get_stats()["logs_recovered"] < 1000:
+                logger.flush(1)
+            """,
+            url=backend.url,
+            BANYAN_API_KEY=key,
+        )
+        assert finished.status == 0, finished.stderr
+        assert (backend.count(), backend.deliveries()) == (1001, 1001)
+
+
+def test_a_forked_child_sends_its_own_and_only_its_own() -> None:
+    """Fork while records wait and a request is under way: parent's and child's arrive once each."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            """
+            logger = make(flush_interval=0.3)
+            for number in range(300):
+                logger.log_prompt("q", "a", metadata={"number": number})
+            pid = os.fork()
+            if pid == 0:
+                assert logger.get_stats()["logs_queued"] == 0
+                for number in range(300, 450):
+                    assert logger.log_prompt("q", "a", metadata={"number": number})
+                assert logger.flush(10)
+                assert logger.get_stats()["logs_sent"] == 150
+                os._exit(0)
+            for number in range(450, 600):
+                logger.log_prompt("q", "a", metadata={"number": number})
+            _, status = os.waitpid(pid, 0)
+            assert status == 0
+            assert logger.flush(10)
+            assert logger.get_stats()["logs_sent"] == 450
+            """,
+            url=server.url,
+        )
+        assert finished.status == 0, finished.stderr
+        assert ids(server) == list(range(600))
+        assert len(set(server.ids())) == 600
+
+
+def test_a_destructor_that_logs_in_the_middle_of_a_log_call_does_no_harm() -> None:
+    """The garbage collector may call us while we hold our lock: no deadlock, no record lost."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            """
+            import gc
+            logger = make()
+            count = 0
+            class Chatty:
+                def __init__(self):
+                    self.me = self
+                def __del__(self):
+                    global count
+                    count += logger.log_prompt("from __del__", "a", metadata={"number": -1})
+            gc.set_threshold(1, 1, 1)
+            for number in range(2000):
+                Chatty()
+                assert logger.log_prompt("q", "a", metadata={"number": number, "more": [[], {}]})
+            gc.collect()
+            assert logger.flush(20)
+            stats = logger.get_stats()
+            assert count > 1500, count
+            assert stats["logs_sent"] == stats["logs_queued"] == 2000 + count, stats
+            """,
+            url=server.url,
+        )
+        assert finished.status == 0, finished.stderr

@@ -1,0 +1,45 @@
+"""Python programs as child processes: what ends a process is tested in a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+
+PRELUDE = """
+import os, sys, threading, time
+import banyan_hp as banyan
+from banyan_hp import PromptStackLogger
+
+def make(**options):
+    return PromptStackLogger(
+        "psk_local", os.environ["URL"], **{"retry_delay": 0.05, "flush_interval": 0.05, **options}
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def run_python(program: str, *, url: str, timeout: float = 60, **environment: str) -> Finished:
+    """Run a program, with `make()` for a logger against `url`, to its end."""
+    began = time.monotonic()
+    finished = subprocess.run(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
+        env={**os.environ, "URL": url, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Finished(finished.returncode, finished.stdout, finished.stderr, time.monotonic() - began)

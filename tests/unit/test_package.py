@@ -1,0 +1,125 @@
+"""The package as such: its public names, which way its imports point, and the wheel that is built of it."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import banyan_hp
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "banyan_hp"
+
+
+def test_the_public_surface_is_one_flat_sorted_list() -> None:
+    """What is in `__all__` is there, sorted; nothing else public is, but for modules."""
+    assert sorted(banyan_hp.__all__) == list(banyan_hp.__all__)
+    public = {name for name, value in vars(banyan_hp).items() if not name.startswith("_")}
+    modules = {path.stem for path in PACKAGE.iterdir()}
+    assert public - modules <= set(banyan_hp.__all__)
+    assert all(hasattr(banyan_hp, name) for name in banyan_hp.__all__)
+
+
+def imports_of(path: Path) -> set[str]:
+    """The first part below the package of everything in the package that a module imports."""
+    here = path.relative_to(ROOT).with_suffix("").parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level]
+            targets = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {(*base, *str(target).split("."))[1] for target in targets}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("banyan_hp."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("part", "allowed"),
+    [
+        ("engine", {"engine", "errors", "settings"}),
+        ("destinations", {"destinations", "engine", "_version"}),
+        ("server", {"server", "_version"}),
+        ("settings.py", {"errors"}),
+        ("errors.py", set()),
+        ("prompts.py", {"engine"}),
+    ],
+)
+def test_imports_point_down_only(part: str, allowed: set[str]) -> None:
+    """The engine imports no client and no wire format; the server shares nothing with the engine."""
+    target = PACKAGE / part
+    files = [target] if target.is_file() else sorted(target.rglob("*.py"))
+    assert files
+    for path in files:
+        assert imports_of(path) <= allowed, path
+
+
+def test_the_top_level_shows_what_it_should() -> None:
+    """Nothing but these, dotfiles and what git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    visible = {name.split("/")[0] for name in listed if not name.startswith(".")}
+    assert visible == {
+        "CHANGELOG.md", "LICENSE", "Makefile", "README.md",
+        "banyan_hp", "examples", "setup.cfg", "setup.py", "tests",
+    }  # fmt: skip
+
+
+def test_the_version_is_in_one_place() -> None:
+    """`setup.cfg` reads it from where the package has it."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"] == "attr: banyan_hp._version.__version__"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", banyan_hp.__version__)
+
+
+def test_the_wheel_installs_with_three_dependencies_and_works(tmp_path: Path) -> None:
+    """Built and unpacked: typed, licensed, with exactly three runtime dependencies; imports by itself."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+        archive.extractall(tmp_path / "unpacked")
+    required = [
+        line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line
+    ]
+    assert sorted(re.findall(r"Requires-Dist: (\w+)", "\n".join(required))) == [
+        "platformdirs",
+        "requests",
+        "urllib3",
+    ]
+    assert "banyan_hp/py.typed" in names
+    assert any(name.endswith("LICENSE") for name in names)
+    assert not any(name.startswith(("tests/", "examples/")) for name in names)
+    imported = subprocess.run(
+        [sys.executable, "-c", "import banyan_hp; print(banyan_hp.__file__)"],
+        cwd=tmp_path / "unpacked", env=os.environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert imported.stdout.strip().startswith(str(tmp_path))
+
+
+def test_importing_the_package_needs_no_extra() -> None:
+    """It imports neither the server's libraries nor, where it is missing, orjson."""
+    program = """
+import sys
+sys.modules.update(dict.fromkeys(["orjson", "starlette", "uvicorn"]))  # None: an import fails
+import banyan_hp
+from banyan_hp.engine.records import encode
+assert encode({"a": 1}) == b'{"a":1}'
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
