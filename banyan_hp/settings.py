@@ -82,10 +82,10 @@ class Settings:
                 f"unknown setting {unknown[0]!r}; allowed are: {', '.join(sorted(cls.names()))}"
             )
         filled = dict(options)
-        if filled.get("spool_dir") is None:
+        if filled.get("spool_dir") in (None, ""):
             filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
         if truthy_env("BANYAN_HP_DISABLED"):
-            filled["enabled"] = False
+            filled.setdefault("enabled", False)
         return cls(**filled)
 
 
@@ -122,19 +122,19 @@ def header_text(name: str, value: str) -> str:
 
 def checked_url(name: str, url: str) -> str:
     """`url` without a trailing slash, if it is an http(s) URL with a host and without credentials."""
+    if "@" in url:
+        raise ConfigurationError(
+            f"{name} must not carry a user name or password: the API key is the credential"
+        )
+    if "?" in url or "#" in url:
+        raise ConfigurationError(f"{name} must not carry a query or fragment, was {url!r}")
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable:
+    if not usable or not url.isprintable() or " " in url:
         raise ConfigurationError(f"{name} must be an http:// or https:// URL with a host, was {url!r}")
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            f"{name} must not carry a user name or password; the API key is the credential"
-        )
-    if parts.query or parts.fragment:
-        raise ConfigurationError(f"{name} must not carry a query or fragment, was {url!r}")
     return url.rstrip("/")
 
 
@@ -164,7 +164,12 @@ def _positive_seconds(name: str, value: Any) -> None:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _boolean(name: str, value: Any) -> None:
@@ -190,8 +195,11 @@ def _directory(name: str, value: Any) -> None:
         return
     if not isinstance(value, (str, os.PathLike)):
         raise _refuse(name, value, "a path or None")
-    path = Path(value)
-    if path.exists() and not path.is_dir():
+    try:
+        in_the_way = Path(value).exists() and not Path(value).is_dir()
+    except (OSError, ValueError) as error:
+        raise _refuse(name, value, f"a path that can exist ({error})") from error
+    if in_the_way:
         raise _refuse(name, value, "a directory (it is a file)")
 
 

@@ -58,18 +58,22 @@ def verdicts(records: Sequence[Record], response: Response, now: float) -> list[
     if not isinstance(results, list):
         detail = "the answer to a batch names neither 'accepted' (all of them) nor 'results'"
         return [Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")]
-    by_id = {result.get("id"): result for result in results if isinstance(result, dict)}
-    return [_result_verdict(by_id.get(record.id)) for record in records]
+    by_id = {result["id"]: result for result in results if _names_a_record(result)}
+    return [_result_verdict(by_id.get(record.id), whole.retry_after) for record in records]
 
 
-def _result_verdict(result: dict[str, Any] | None) -> Verdict:
+def _names_a_record(result: object) -> bool:
+    return isinstance(result, dict) and isinstance(result.get("id"), str)
+
+
+def _result_verdict(result: dict[str, Any] | None, retry_after: float | None) -> Verdict:
     status = result.get("status") if result is not None else None
-    if result is None or not isinstance(status, int):
-        return Verdict(
-            Outcome.RETRY, "the answer to the batch does not mention this record", reason="bad_answer"
-        )
+    if result is None or not isinstance(status, int) or isinstance(status, bool):
+        words = "the answer to the batch does not mention this record"
+        return Verdict(Outcome.RETRY, words, reason="bad_answer")
     outcome = classify(status)
-    return Verdict(outcome, str(result.get("error", ""))[:_DETAIL_LENGTH], status, reason=_reason(outcome))
+    words = str(result.get("error") or "")[:_DETAIL_LENGTH]
+    return Verdict(outcome, words, status, retry_after, _reason(outcome))
 
 
 def _reason(outcome: Outcome) -> str:
@@ -90,10 +94,10 @@ def error_text(response: Response) -> str:
 def _json_object(response: Response) -> dict[str, Any]:
     try:
         answer = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 
 
 def _is_html(response: Response) -> bool:
-    return "html" in response.headers.get("content-type", "").lower()
+    return "html" in response.headers.get("content-type", "").lower() or response.body[:1] == b"<"

@@ -61,8 +61,21 @@ class Delivery:
         self._refusals = 0
         self._key_good_until = float("-inf")
 
-    def deliver(self, records: Sequence[Record]) -> Group:
-        """Try the records once, splitting as needed. Returns those that are neither settled nor refused."""
+    def deliver(self, records: Sequence[Record], *, probe: bool) -> Group:
+        """Try the records once, splitting as needed. Returns those that are neither settled nor refused.
+
+        `probe` is what the gate said when this attempt began.
+        """
+        try:
+            return self._deliver(records)
+        finally:
+            self._end(probe=probe)
+
+    def _end(self, *, probe: bool) -> None:
+        with self._guard:
+            self._gate.end(probe=probe)
+
+    def _deliver(self, records: Sequence[Record]) -> Group:
         groups = deque(self._split(self._preparer.prepare(records)))
         left: Group = []
         while groups:
@@ -74,22 +87,24 @@ class Delivery:
             if left:
                 left.extend(record for waiting in groups for record in waiting)
                 break
-        with self._guard:
-            self._gate.end()
         return left
 
-    def ask_for_batches(self) -> bool:
-        """Send one empty batch to learn whether the destination takes batches. False without an answer."""
+    def ask_for_batches(self, *, probe: bool) -> None:
+        """Send one empty batch to learn whether the destination takes batches."""
+        try:
+            self._ask_for_batches()
+        finally:
+            self._end(probe=probe)
+
+    def _ask_for_batches(self) -> None:
         request = self._destination.batch((), compress=False)
         began, answer = self._send(request)
         if isinstance(answer, NoAnswer):
             self._destination_failed(self._unanswered(answer), began, request, ())
-            return False
+            return
         batches, compress = self._destination.takes_batches(answer)
         with self._guard:
             self._batching.learn(answer, batches=batches, compress=compress, now=self._clock.monotonic())
-            self._gate.end()
-        return True
 
     # -- one request ------------------------------------------------------------------------------------
 
@@ -194,7 +209,6 @@ class Delivery:
         with self._guard:
             self._counters.attempts_failed += 1
             if self._batching.unlearn(verdict.status):
-                self._gate.end()
                 return
             self._gate.hold(verdict.outcome, self._clock.monotonic())
         self._report(verdict, request, group)

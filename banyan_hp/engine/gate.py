@@ -2,9 +2,9 @@
 
 One for all threads that send to a destination. Guarded by the engine's lock; it reads no clock of its own.
 
-    OPEN ──failure──► BACKING_OFF ──failures > max_retries──► BROKEN ──probe fails──► BROKEN
+    WELL ──failure──► BACKING OFF ──failures > max_retries──► BROKEN ──probe fails──► BROKEN
       ▲                    │                                    │
-      └──────success───────┴──────────────success───────────────┘   (HELD like BROKEN, probed more seldom)
+      └──────success───────┴──────────────success───────────────┘   (HELD is like BROKEN, probed more seldom)
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Gate:
     """The shared state of one destination's health.
 
     While it is *unwell* (breaker open, or credentials or address wrong) one attempt at a time is let
-    through, the probe, when its time has come.
+    through, the probe, when its time has come. Whoever begins an attempt says at its end whether it was
+    the probe.
     """
 
     def __init__(
@@ -31,10 +32,10 @@ class Gate:
         self._retry_delay = retry_delay
         self._chance = chance
         self._not_before = 0.0
+        self._told_to_wait_until = 0.0
         self._failed_at = float("-inf")
         self._held: Outcome | None = None
         self._probing = False
-        self._told_to_wait_until = 0.0
         self.failures = 0
         self.broken = False
         self.setbacks = 0  # how often an attempt left it unwell
@@ -57,21 +58,23 @@ class Gate:
 
     def delay(self, now: float) -> float:
         """Seconds until an attempt may begin; infinite while somebody else's probe is under way."""
-        if self._probing:
+        if self._probing and self.unwell:
             return float("inf")
-        return max(0.0, self._not_before - now)
+        return max(0.0, self._not_before - now, self._told_to_wait_until - now)
 
-    def begin(self) -> None:
-        """An attempt begins. While unwell it is the probe, and the only one until it ends."""
-        self._probing = self.unwell
+    def begin(self) -> bool:
+        """An attempt begins. True if it is the probe; then `end(probe=True)` must follow."""
+        if self.unwell:
+            self._probing = True
+        return self.unwell
 
-    def end(self) -> None:
-        """An attempt ended with nothing learnt."""
-        self._probing = False
+    def end(self, *, probe: bool) -> None:
+        """An attempt is over, whatever it told."""
+        if probe:
+            self._probing = False
 
     def succeed(self, now: float) -> None:
         self.recoveries += bool(self.failures or self.unwell)
-        self._probing = False
         self._held = None
         self.broken = False
         self.failures = 0
@@ -80,7 +83,6 @@ class Gate:
 
     def fail(self, verdict: Verdict, began: float, now: float) -> None:
         """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""
-        self._probing = False
         if began >= self._failed_at:
             self._count_failure(now)
         if verdict.retry_after is not None:
@@ -101,11 +103,9 @@ class Gate:
         """A Retry-After: never earlier than told, with jitter so that not all clients come at once."""
         until = now + seconds + self._chance() * min(1.0, 0.1 * seconds)
         self._told_to_wait_until = max(self._told_to_wait_until, until)
-        self._not_before = max(self._not_before, until)
 
     def hold(self, outcome: Outcome, now: float) -> None:
         """The credentials or the address are wrong: nothing is to be expected of trying again soon."""
-        self._probing = False
         self._held = outcome
         self.broken = False
         self.setbacks += 1
@@ -118,6 +118,5 @@ class Gate:
             self.setbacks += 1
 
     def hurry(self, now: float) -> None:
-        """Somebody waits for a probe: let it through at once, unless the backend told us to wait."""
-        if self.unwell or self.failures:
-            self._not_before = min(self._not_before, max(now, self._told_to_wait_until))
+        """Somebody waits for an attempt: let it through at once, unless the backend told us to wait."""
+        self._not_before = min(self._not_before, now)

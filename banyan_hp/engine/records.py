@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import json
 import math
+import re
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -32,6 +33,7 @@ MAX_REPR = 200
 _FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
 _RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
 _INT64 = 2**63
+_ONLY_TEXT = frozenset({str})
 _DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
 
 JSONValue = Any
@@ -108,7 +110,10 @@ def freeze(value: object, *, max_text: int | None = None) -> Frozen:
     the rest is cut, with a marker, and counted in `Frozen.cut`.
     """
     freezer = _Freezer(max_text)
-    frozen = freezer.freeze(value)
+    try:
+        frozen = freezer.freeze(value)
+    except RecursionError:  # the caller is near Python's own limit already
+        return Frozen(f"<{type(value).__qualname__}>", _RECORD_OVERHEAD, 1)
     return Frozen(frozen, freezer.size + _RECORD_OVERHEAD, freezer.cut)
 
 
@@ -178,12 +183,11 @@ class _Freezer:
     def mapping(self, value: dict[Any, Any]) -> dict[str, JSONValue]:
         copied = value.copy()  # one step under the GIL: another thread may be changing the original
         self.size += sys.getsizeof(copied)
-        if len(copied) > self.left:
+        if len(copied) > self.left or not _ONLY_TEXT.issuperset(map(type, copied)):
             return self.uneven_mapping(copied)
         self.left -= len(copied)
+        self.size += sum(map(len, copied))
         for key, item in copied.items():
-            if type(key) is not str:
-                return self.uneven_mapping(value.copy())
             if type(item) is str and len(item) <= self.max_text:
                 self.size += sys.getsizeof(item)
             else:
@@ -197,7 +201,7 @@ class _Freezer:
                 frozen["…"] = self.cut_marker(len(value) - position)
                 break
             self.left -= 1
-            frozen[self.key(key)] = self.freeze(item)
+            frozen[self.key(key)] = self.freeze(item)  # the key's size is counted by freezing it
         return frozen
 
     def key(self, key: Any) -> str:
@@ -240,6 +244,8 @@ class _Freezer:
             return "<too deep>"
         self.depth += 1
         try:
+            if hasattr(value, "tolist") and hasattr(value, "dtype"):
+                return self.array(value)
             return self.freeze(self.convert(value))
         except Exception:  # noqa: BLE001 - conversion runs the caller's code (properties, model_dump, __iter__)
             return self.text(describe(value))
@@ -254,9 +260,16 @@ class _Freezer:
             return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if hasattr(value, "model_dump") and not isinstance(value, type):
             return _plain(value.model_dump(), dict)
-        if hasattr(value, "tolist") and hasattr(value, "dtype"):
-            return _array(value)
         return describe(value)
+
+    def array(self, value: Any) -> JSONValue:
+        """A numpy scalar or array, by its interface; an array larger than what is kept is cut first."""
+        most = MAX_VALUES * NUMBERS_PER_VALUE
+        excess = value.size - most if getattr(value, "ndim", 0) else 0
+        if excess <= 0:
+            return self.freeze(_plain(value.tolist(), list, int, float, str, bytes, datetime, date))
+        frozen = self.freeze(_plain(value.reshape(-1)[:most].tolist(), list))
+        return [*frozen, self.cut_marker(excess)]
 
 
 def _plain(value: Any, *kinds: type) -> Any:
@@ -273,13 +286,6 @@ def _all_numbers(items: list[Any]) -> bool:
     return kinds == {int} and min(items) >= -_INT64 and max(items) < _INT64
 
 
-def _array(value: Any) -> Any:
-    """A numpy scalar or array, by its interface; an array larger than what is kept is cut first."""
-    if getattr(value, "ndim", 0) and value.size > MAX_VALUES * NUMBERS_PER_VALUE:
-        value = value.reshape(-1)[: MAX_VALUES * NUMBERS_PER_VALUE]
-    return _plain(value.tolist(), list, int, float, str, bytes, datetime, date)
-
-
 def _bytes_text(value: Any) -> str:
     raw = bytes(value)
     try:
@@ -292,7 +298,7 @@ def describe(value: object) -> str:
     """The type's name and a bounded `repr`, for a value that has no JSON form."""
     name = type(value).__qualname__
     try:
-        shown = repr(value)
+        shown = str.__str__(repr(value))
     except Exception:  # noqa: BLE001 - a caller's __repr__ may raise anything
         return f"<{name}>"
     if len(shown) > MAX_REPR:
@@ -367,6 +373,7 @@ def encode_within(value: JSONValue, limit: int) -> tuple[bytes, bool]:
     return body, False
 
 
+_CUT_MARKER = re.compile(r"… \[cut: \d+ characters\]$")
 _MARKER_ROOM = 64
 _WORTH_KEEPING = 32
 
@@ -396,7 +403,7 @@ def _with_texts_cut(value: JSONValue, keep: int) -> JSONValue:
 
 def _cut_again(text: str, keep: int) -> str:
     """Cut a text that may carry our marker already: the marker keeps telling the first length."""
-    head, mark, rest = text.rpartition("… [cut: ")
-    if mark and rest.endswith(" characters]"):
-        return f"{head[:keep]}{mark}{rest}"
+    marked = _CUT_MARKER.search(text)
+    if marked is not None:
+        return text[: min(keep, marked.start())] + marked[0]
     return cut_text(text, keep)

@@ -24,6 +24,7 @@ class Send:
     """Deliver these."""
 
     records: list[Record]
+    probe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class SyncSpool:
 @dataclass(frozen=True, slots=True)
 class AskForBatches:
     """Find out whether the destination takes batches."""
+
+    probe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,7 @@ class Scheduler:
         fresh_due = self._fresh_due_in(now)
         if fresh_due <= 0 or self._backlog():
             if self._batching.must_ask(now):
-                self._gate.begin()
-                return AskForBatches()
+                return AskForBatches(probe=self._gate.begin())
             if self._too_slow():
                 return self._spill_excess()
             if self._backlog() and (fresh_due > 0 or self._backlogs_turn):
@@ -178,8 +180,7 @@ class Scheduler:
         return self._spilled_last
 
     def _send(self, records: list[Record]) -> Send:
-        self._gate.begin()
-        return Send(records)
+        return Send(records, probe=self._gate.begin())
 
     def _send_backlog(self, fresh_due: float) -> Task:
         if self._replay:

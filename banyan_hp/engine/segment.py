@@ -82,6 +82,7 @@ class Segment:
         self.free = 0
         self.unsettled = 0
         self.cursor = 0
+        self.released = 0  # how often a record came back from memory
         self.torn = False
         self.dirty = False
         self._fd = fd
@@ -119,8 +120,8 @@ class Segment:
         except FileNotFoundError:
             return None
         try:
-            status = os.fstat(fd)
             _lease(fd)
+            status = os.fstat(fd)  # only now: its owner may have written until it let go
             if path.lstat().st_ino != status.st_ino or status.st_uid != os.geteuid():
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
@@ -136,20 +137,24 @@ class Segment:
         """The wall clock when it was made, from its name, in seconds."""
         return created_at(self.path.name)
 
-    def write(self, lines: bytes, count: int) -> None:
+    def write(self, lines: bytes, count: int, *, sync: bool = False) -> None:
         """Append whole lines by one write; their records count as IN_MEMORY.
 
         Raises:
             OSError: nothing was appended; if the file could not be restored either, `torn` is set.
         """
-        written = os.write(self._fd, lines)
-        if written != len(lines):
+        try:
+            if os.write(self._fd, lines) != len(lines):
+                raise OSError("the disk took only a part of the record")
+            if sync:
+                os.fsync(self._fd)
+        except OSError:
             self._restore()
-            raise OSError("the disk took only a part of the record")
-        self.size += written
+            raise
+        self.size += len(lines)
         self.unsettled += count
         self.states += bytes([IN_MEMORY]) * count
-        self.dirty = True
+        self.dirty = not sync
 
     def _restore(self) -> None:
         try:
@@ -227,8 +232,9 @@ class Segment:
         if self._ack_fd is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._ack_fd = os.open(self.ack_path, flags, 0o600)
-            os.write(self._ack_fd, b"\n")  # ends what a crash may have cut short
-        os.write(self._ack_fd, b"".join(b"%d;\n" % number for number in numbers))
+        entries = b"\n" + b"".join(b"%d;\n" % number for number in numbers)  # ends what was cut short
+        if os.write(self._ack_fd, entries) != len(entries):
+            raise OSError("the disk took only a part of the acknowledgement")
 
     @property
     def ack_path(self) -> Path:

@@ -126,7 +126,7 @@ class Spool:
         """Make sure of the directory and look for segments whose owners are gone. Never raises."""
         self._opened = True
         with self._guard:
-            self._try(self._scan)
+            self._try_to_write(self._scan)
 
     def _scan(self) -> None:
         directory = self._checked_directory()
@@ -139,7 +139,8 @@ class Spool:
         if not lockable():
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         directory = self._settings.directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (*reversed(directory.parents), directory):
+            path.mkdir(mode=0o700, exist_ok=True)
         status = directory.lstat()
         if not stat.S_ISDIR(status.st_mode):
             raise OSError(f"{directory} is not a directory of its own (a symbolic link?)")
@@ -154,8 +155,14 @@ class Spool:
         except OSError as error:
             self._degrade(error)
             return False
-        self.problem = None
         return True
+
+    def _try_to_write(self, action: Callable[[], object]) -> bool:
+        """The same for a write, whose success shows that the disk is well again."""
+        written = self._try(action)
+        if written:
+            self.problem = None
+        return written
 
     def _degrade(self, error: OSError) -> None:
         self.problem = f"{type(error).__name__}: {error}"
@@ -181,21 +188,18 @@ class Spool:
         with self._guard:
             if self._guard.nested or self._closed:
                 return False
-            written = self._try(lambda: self._append(records))
+            length = sum(len(record.body or b"") + 128 for record in records)
+            written = self._make_room(length) and self._try_to_write(lambda: self._append(records, length))
         self._tell()
         return written
 
-    def _append(self, records: Sequence[Record]) -> None:
-        length = sum(len(record.body or b"") + 128 for record in records)
-        self._make_room(length)
+    def _append(self, records: Sequence[Record], length: int) -> None:
         segment = self._writable(length)
         first = len(segment.states)
         numbered = list(enumerate(records, first))
         lines = b"".join(format_line(number, r.id, r.time, r.body or b"null") for number, r in numbered)
         try:
-            segment.write(lines, len(numbered))
-            if self._settings.fsync == "always":
-                segment.sync()
+            segment.write(lines, len(numbered), sync=self._settings.fsync == "always")
         finally:
             if segment.torn:
                 self._active = None
@@ -204,19 +208,25 @@ class Spool:
 
     def _writable(self, length: int) -> Segment:
         active = self._active
-        if active is None or (active.size and active.size + length > self._segment_bytes()):
+        if active is not None and active.size and active.size + length > self._segment_bytes():
             self._finish_active()
-            self._checked_directory()
+        if self._active is None:
+            directory = self._checked_directory()
             name = segment_name(self._clock.wall(), self._process, self._made)
             self._made += 1
-            active = self._active = Segment.create(self._settings.directory, name)
-            self._held.append(active)
-        return active
+            self._active = Segment.create(directory, name)
+            self._held.append(self._active)
+            if self._settings.fsync != "never":
+                _sync_directory(directory)
+        return self._active
 
     def _finish_active(self) -> None:
         finished, self._active = self._active, None
-        if finished is not None:
-            self._retire_if_settled(finished)
+        if finished is None:
+            return
+        if finished.dirty and self._settings.fsync != "never":
+            self._try(finished.sync)
+        self._retire_if_settled(finished)
 
     def _segment_bytes(self) -> int:
         return min(SEGMENT_BYTES, max(16 * 1024, self._settings.max_bytes // 8))
@@ -232,25 +242,32 @@ class Spool:
         """Force the newest records to the disk itself (`fsync="interval"`)."""
         with self._guard:
             self._synced_at = self._clock.monotonic()
-            if self._active is not None:
-                self._try(self._active.sync)
+            for segment in self._held:
+                if segment.dirty:
+                    self._try(segment.sync)
 
     # -- caps -------------------------------------------------------------------------------------------
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, length: int) -> bool:
+        """Give up the oldest segments until so many bytes fit under the cap. False if they never will."""
         self._expire()
+        if length > self._settings.max_bytes:
+            return False
         while self._bytes() + length > self._settings.max_bytes:
             oldest = self._oldest_evictable()
-            if oldest is None:
-                raise OSError(f"the spool's cap of {self._settings.max_bytes} bytes is reached")
-            self._evict(oldest, "spool_full")
+            if oldest is None or not self._evict(oldest, "spool_full"):
+                return False
+        return True
 
     def _bytes(self) -> int:
         return self._foreign_bytes + sum(segment.size for segment in self._held)
 
     def _expire(self) -> None:
-        limit = self._clock.wall() - self._settings.max_age
-        for segment in [s for s in self._evictable() if s.created < limit]:
+        """Give up what is too old; a segment is written for an eighth of `max_age`, and kept as much longer."""
+        now, span = self._clock.wall(), self._settings.max_age / 8
+        if self._active is not None and self._active.created < now - span:
+            self._finish_active()
+        for segment in [s for s in self._evictable() if s.created < now - self._settings.max_age - span]:
             self._evict(segment, "spool_expired")
 
     def _evictable(self) -> list[Segment]:
@@ -268,17 +285,25 @@ class Spool:
             self._finish_active()
         return next(iter(self._evictable()), None)
 
-    def _evict(self, segment: Segment, reason: str) -> None:
+    def _evict(self, segment: Segment, reason: str) -> bool:
+        if not self._try(segment.remove):
+            return False
         self._held.remove(segment)
-        lost = segment.free
+        self._lose(segment, segment.free, reason)
         segment.forget()
-        segment.remove()
-        self._news.append(lambda: self._observer.lost_on_disk(lost, reason, own=segment.own))
+        return True
+
+    def _lose(self, segment: Segment, count: int, reason: str) -> None:
+        self._news.append(lambda: self._observer.lost_on_disk(count, reason, own=segment.own))
 
     def _tell(self) -> None:
         """Hand the news to the observer, without our lock."""
-        while self._news:
-            self._news.popleft()()
+        while True:
+            try:
+                news = self._news.popleft()
+            except IndexError:
+                return
+            news()
 
     # -- replay -----------------------------------------------------------------------------------------
 
@@ -310,17 +335,20 @@ class Spool:
 
     def _adopt(self, path: Path) -> Segment | None:
         self._foreign_bytes = max(0, self._foreign_bytes - _size(path))
+        segment = None
         try:
             segment = Segment.adopt(path)
-            if segment is None:
-                return None
-            damaged = segment.index()
+            damaged = segment.index() if segment is not None else []
         except OSError as error:
             warn("spool", "the spool's segment %s can't be read: %s", path, error)
+            if segment is not None:
+                segment.close()
+            return None
+        if segment is None:
             return None
         self._held.append(segment)
         for line in damaged:
-            self._write_quarantine({"reason": "corrupt", "segment": path.name, "raw": _readable(line)})
+            self._quarantine_damage(segment, line)
         found = segment.free
         self._news.append(lambda: self._observer.adopted(found, len(damaged)))
         self._retire_if_settled(segment)
@@ -328,6 +356,7 @@ class Spool:
 
     def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Replayed]:
         replayed: list[Replayed] = []
+        whole_pass, released = segment.cursor == 0, segment.released
         try:
             for end, raw in segment.lines_from(segment.cursor):
                 segment.cursor = end
@@ -336,12 +365,35 @@ class Spool:
                     replayed.append(Replayed(line, Place(segment, line.number)))
                     max_bytes -= len(line.body)
                 if len(replayed) >= max_records or max_bytes <= 0:
-                    break
+                    return replayed
+            segment.cursor = segment.size
         except OSError as error:
             segment.cursor = segment.size
             if not self._closed:
                 self._degrade(error)
+            return replayed
+        if whole_pass and not replayed:
+            self._give_up_unreadable(segment, released)
         return replayed
+
+    def _give_up_unreadable(self, segment: Segment, released: int) -> None:
+        """A whole pass found nothing of what should be there: the file was damaged since it was written."""
+        with self._guard:
+            lost = segment.free
+            if not lost or segment.released != released or segment not in self._held:
+                return
+            for _, raw in segment.lines_from(0):
+                if parse_line(raw) is None:
+                    self._quarantine_damage(segment, raw)
+            for number, state in enumerate(segment.states):
+                if state == FREE:
+                    segment.set_state(number, SETTLED)
+            self._lose(segment, lost, "corrupt")
+            self._retire_if_settled(segment)
+        self._tell()
+
+    def _quarantine_damage(self, segment: Segment, line: bytes) -> None:
+        self._write_quarantine({"reason": "corrupt", "segment": segment.path.name, "raw": _readable(line)})
 
     def _hand_out(self, segment: Segment, number: int) -> bool:
         with self._guard:
@@ -360,6 +412,7 @@ class Spool:
         with self._guard:
             for place in _places(records):
                 place.segment.set_state(place.number, FREE)
+                place.segment.released += 1
                 if in_order:
                     place.segment.cursor = 0
 
@@ -383,10 +436,11 @@ class Spool:
             self._try(lambda: segment.acknowledge(numbers))
 
     def _retire_if_settled(self, segment: Segment) -> bool:
-        if segment.unsettled or segment is self._active:
+        """True if nothing of it is left on disk; a deletion that fails is tried again at the end."""
+        if segment.unsettled or segment is self._active or not self._try(segment.remove):
             return False
         self._held.remove(segment)
-        return self._try(segment.remove)
+        return True
 
     # -- what a flush waits for -------------------------------------------------------------------------
 
@@ -420,14 +474,16 @@ class Spool:
 
     def _write_quarantine(self, entry: dict[str, object]) -> bool:
         line = json.dumps({"at": event_time(self._clock.wall()), **entry}, default=str).encode() + b"\n"
-        return self._try(lambda: self._append_quarantine(line))
+        return self._try_to_write(lambda: self._append_quarantine(line))
 
     def _append_quarantine(self, line: bytes) -> None:
         path = self._checked_directory() / QUARANTINE_NAME
         if _size(path) + len(line) > QUARANTINE_BYTES:
             path.replace(path.with_name(path.name + ".old"))
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            if not _ends_with_a_line(fd):
+                line = b"\n" + line
             if os.write(fd, line) != len(line):
                 raise OSError("the disk took only a part of the quarantined record")
         finally:
@@ -460,6 +516,21 @@ def _age(segment: Segment) -> str:
     return segment.path.name
 
 
+def _sync_directory(directory: Path) -> None:
+    """Make a new file's name survive a power cut, too."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _ends_with_a_line(fd: int) -> bool:
+    """Whether a file is empty or its last write was whole."""
+    size = os.fstat(fd).st_size
+    return not size or os.pread(fd, 1, size - 1) == b"\n"
+
+
 def _places(records: Sequence[Record]) -> list[Place]:
     return [record.place for record in records if record.place is not None]
 
@@ -475,7 +546,7 @@ def _readable(raw: bytes) -> object:
     """Bytes as they go into the quarantine: as JSON if they are, else as text or base64."""
     try:
         return json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return raw.decode("utf-8")

@@ -34,8 +34,8 @@ class Request:
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes = b""
+    headers: Mapping[str, str] = field(repr=False)  # they hold the key
+    body: bytes = field(default=b"", repr=False)
     compress: bool = False
 
 

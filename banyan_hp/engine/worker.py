@@ -115,7 +115,6 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - the outermost loop of a thread
                 with self._guard:
                     self._ledger.counters.worker_restarts += 1
-                    self._gate.end()
                 logger.exception("the worker failed and goes on: %s", type(error).__name__)
                 self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
 
@@ -163,27 +162,26 @@ class Worker:
 
     def _do(self, task: Task) -> None:
         if isinstance(task, Send):
-            self._send(task.records)
+            self._send(task)
         elif isinstance(task, Spill):
             self._spill(task.records)
         elif isinstance(task, ReadBack):
             self._read_back()
         elif isinstance(task, AskForBatches):
-            self._delivery.ask_for_batches()
+            self._delivery.ask_for_batches(probe=task.probe)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
         self._after_recovery()
 
-    def _send(self, records: list[Record]) -> None:
-        probing = self._gate.unwell
+    def _send(self, task: Send) -> None:
         try:
-            left = self._delivery.deliver(records)
+            left = self._delivery.deliver(task.records, probe=task.probe)
             if left and self._hopeless(left):
-                self._settlement.spooled(left, in_order=not probing)
+                self._settlement.spooled(left, in_order=not task.probe)
         finally:
-            self._hand_back(records)
+            self._hand_back(task.records)
 
     def _spill(self, records: list[Record]) -> None:
         try:

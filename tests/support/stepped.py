@@ -1,0 +1,121 @@
+"""An engine without threads, and a backend without sockets: every step happens when a test says so."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from banyan_hp.destinations.banyan import BATCH_PATH, BanyanDestination
+from banyan_hp.engine.bell import Bell
+from banyan_hp.engine.engine import Engine
+from banyan_hp.engine.records import Record, freeze
+from banyan_hp.engine.transport import NoAnswer, Request, Response
+from banyan_hp.settings import Settings
+from tests.support.clock import FakeClock
+
+URL = "http://backend.test"
+Answer = Response | NoAnswer
+Behaviour = Callable[[Request], Answer]
+
+
+def json_answer(status: int, body: Any, **headers: str) -> Response:
+    return Response(status, {"content-type": "application/json", **headers}, json.dumps(body).encode())
+
+
+class FakeBackend:
+    """Takes records in batches or one by one, and remembers how often it took which."""
+
+    def __init__(self, *, batches: bool = True) -> None:
+        self.batches = batches
+        self.taken: Counter[str] = Counter()
+        self.order: list[str] = []
+        self.requests: list[Request] = []
+        self.refuses: Callable[[Any], bool] = lambda _body: False
+        self.behaviour: Behaviour = self.well
+
+    def send(self, request: Request) -> Answer:
+        self.requests.append(request)
+        return self.behaviour(request)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def well(self, request: Request) -> Answer:
+        if request.method == "GET":
+            return json_answer(200, {"valid": True})
+        if not request.url.endswith(BATCH_PATH):
+            return self._one(request.headers["Idempotency-Key"], json.loads(request.body))
+        if not self.batches:
+            return json_answer(404, {"error": "no such path"})
+        return self._batch(json.loads(request.body)["records"])
+
+    def _one(self, ident: str, body: Any) -> Response:
+        if self.refuses(body):
+            return json_answer(422, {"error": "refused"})
+        self._take(ident)
+        return json_answer(201, {})
+
+    def _batch(self, records: list[Any]) -> Response:
+        results: list[dict[str, Any]] = []
+        for record in records:
+            refused = self.refuses(record["body"])
+            results.append({"id": record["id"], "status": 422 if refused else 201})
+            if not refused:
+                self._take(record["id"])
+        return json_answer(200, {"results": results} if results else {"accepted": 0})
+
+    def _take(self, ident: str) -> None:
+        self.taken[ident] += 1
+        self.order.append(ident)
+
+    def usage(self) -> list[Request]:
+        """Requests that carried records."""
+        return [request for request in self.requests if request.body not in (b"", b'{"records":[]}')]
+
+
+def down(_request: Request) -> Answer:
+    return NoAnswer("no_connection", "connection refused")
+
+
+def failing(status: int, **headers: str) -> Behaviour:
+    return lambda _request: json_answer(status, {"error": f"status {status}"}, **headers)
+
+
+class SteppedEngine(Engine):
+    """An engine whose work is done by `step`, `flush` and `shutdown` on the calling thread."""
+
+    def __init__(self, backend: FakeBackend, clock: FakeClock, spool_dir: Path | None = None, **options: Any):
+        self.backend = backend
+        self.clock = clock
+        self._bell = Bell()
+        options = {"spool_dir": spool_dir, "spool": spool_dir is not None, **options}
+        super().__init__(
+            BanyanDestination(URL, "psk_test", None),
+            Settings(**options),
+            clock=clock,
+            transport=lambda _destination, _settings: backend,
+        )
+
+    def _assemble(self) -> None:
+        super()._assemble()
+        self.worker.threads_possible = False
+
+    def _ensure_worker(self, record: Record) -> None:
+        """No thread, and no waiting either."""
+
+    def log(self, value: Any = "x") -> Record | None:
+        return self.submit(freeze({"input": value}))
+
+    def step(self, longest_wait: float = 0.0) -> None:
+        """One task, or one wait of at most so many seconds."""
+        self.worker.step(self._bell, self.clock.monotonic() + longest_wait)
+
+    def run(self, steps: int = 50) -> None:
+        for _ in range(steps):
+            self.step()
+
+    def balanced(self) -> bool:
+        return self.ledger.own.balanced() and self.ledger.adopted.balanced()

@@ -1,0 +1,108 @@
+"""Whether records travel in batches: asked, learnt, forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from banyan_hp.engine.batching import ASK_AGAIN_SECONDS, Batching
+from banyan_hp.engine.transport import Response
+
+
+def learn(
+    subject: Batching, status: int, *, batches: bool = False, compress: bool = False, now: float = 0.0
+) -> None:
+    subject.learn(Response(status), batches=batches, compress=compress, now=now)
+
+
+def taught(status: int = 200) -> Batching:
+    subject = Batching("auto", may_batch=True)
+    learn(subject, status, batches=True, compress=True)
+    return subject
+
+
+def test_auto_asks_before_it_batches() -> None:
+    """Until the destination has said so, records travel one by one."""
+    subject = Batching("auto", may_batch=True)
+    assert subject.must_ask(0.0)
+    assert (subject.batches, subject.compress) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "may_batch", "batches"),
+    [("always", True, True), ("always", False, True), ("never", True, False), ("auto", False, False)],
+)
+def test_where_it_is_settled_nobody_asks(setting: str, may_batch: bool, batches: bool) -> None:
+    """The setting decides, or the host that is known to take none."""
+    subject = Batching(setting, may_batch=may_batch)
+    assert subject.batches is batches
+    assert not subject.must_ask(1e9)
+    subject.ask_soon()
+    assert not subject.must_ask(1e9)
+    assert not subject.unlearn(404)
+
+
+def test_a_proper_answer_means_batches_for_good() -> None:
+    """It is not asked again."""
+    subject = taught()
+    assert (subject.batches, subject.compress) == (True, True)
+    subject.ask_soon()
+    assert not subject.must_ask(1e9)
+
+
+def test_compression_needs_batches() -> None:
+    """Without batches nothing is compressed, whatever the answer said."""
+    subject = Batching("auto", may_batch=True)
+    learn(subject, 200, batches=False, compress=True)
+    assert not subject.compress
+
+
+@pytest.mark.parametrize("status", [200, 204, 404, 405, 410, 501])
+def test_an_answer_that_tells_is_final(status: int) -> None:
+    """A backend without a batch endpoint is not asked for ever."""
+    subject = Batching("auto", may_batch=True)
+    learn(subject, status)
+    subject.ask_soon()
+    assert not subject.must_ask(1e9)
+    assert not subject.batches
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 429, 500, 503])
+def test_a_passing_answer_is_asked_for_again(status: int) -> None:
+    """An outage or a refused key says nothing about batches: one by one for a while, then ask."""
+    subject = Batching("auto", may_batch=True)
+    learn(subject, status, now=100.0)
+    assert not subject.must_ask(100.0 + ASK_AGAIN_SECONDS - 0.1)
+    assert subject.must_ask(100.0 + ASK_AGAIN_SECONDS)
+
+
+def test_a_recovery_asks_at_once() -> None:
+    """When the destination is back, the answer of the outage doesn't count."""
+    subject = Batching("auto", may_batch=True)
+    learn(subject, 503, now=100.0)
+    subject.ask_soon()
+    assert subject.must_ask(100.0)
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 501])
+def test_a_vanished_endpoint_is_forgotten(status: int) -> None:
+    """After a roll-back of the backend we ask again, and travel one by one."""
+    subject = taught()
+    assert subject.unlearn(status)
+    assert (subject.batches, subject.compress) == (False, False)
+    assert subject.must_ask(0.0)
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 500, None])
+def test_other_answers_forget_nothing(status: int | None) -> None:
+    """An outage or a refused key doesn't mean that the endpoint is gone."""
+    subject = taught()
+    assert not subject.unlearn(status)
+    assert (subject.batches, subject.compress) == (True, True)
+
+
+def test_there_is_nothing_to_forget_without_batches() -> None:
+    """A 404 to a single record is about the base URL, not about batches."""
+    subject = Batching("auto", may_batch=True)
+    learn(subject, 404)
+    assert not subject.unlearn(404)
+    assert not subject.must_ask(1e9)

@@ -1,0 +1,402 @@
+"""The engine's decisions, step by step: fake clock, fake backend, no threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from banyan_hp.engine.ledger import Term
+from banyan_hp.engine.transport import NoAnswer, Request, Response
+from tests.support.clock import FakeClock
+from tests.support.stepped import FakeBackend, SteppedEngine, down, failing, json_answer
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+# -- batches -------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_goes_when_it_is_full(backend: FakeBackend, clock: FakeClock) -> None:
+    """With `batch_size` records waiting, nothing lingers."""
+    engine = SteppedEngine(backend, clock, batch_size=10, flush_interval=60.0)
+    for _ in range(25):
+        engine.log()
+    engine.run()
+    assert [request.body.count(b'"id"') for request in backend.usage()] == [10, 10]
+    assert engine.ledger.own[Term.QUEUED] == 5
+
+
+def test_a_part_of_a_batch_lingers_no_longer_than_the_flush_interval(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """A lonely record waits for company, `flush_interval` seconds at most."""
+    engine = SteppedEngine(backend, clock, flush_interval=2.0)
+    engine.log()
+    engine.run()
+    assert backend.usage() == []
+    clock.advance(1.9)
+    engine.run()
+    assert backend.usage() == []
+    clock.advance(0.2)
+    engine.run()
+    assert engine.ledger.own[Term.DELIVERED] == 1
+
+
+def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: FakeClock) -> None:
+    """Nothing to do and no interval to keep: one endless wait, no polling."""
+    engine = SteppedEngine(backend, clock)
+    engine.step(longest_wait=10.0)
+    assert clock.waits == [10.0]
+
+
+def test_a_flush_does_not_linger(backend: FakeBackend, clock: FakeClock) -> None:
+    """What a flush waits for goes at once."""
+    engine = SteppedEngine(backend, clock, flush_interval=60.0)
+    engine.log()
+    began = clock.monotonic()
+    assert engine.flush(30)
+    assert clock.monotonic() == began
+
+
+# -- retries -------------------------------------------------------------------------------------------------
+
+
+def test_back_off_doubles_and_the_attempts_are_counted(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """One attempt and `max_retries` more; then the records are on disk and the breaker is open."""
+    engine = SteppedEngine(backend, clock, tmp_path, max_retries=3, retry_delay=1.0, batching="always")
+    engine.log()
+    backend.behaviour = failing(503)
+    began = clock.monotonic()
+    assert not engine.flush(3600)
+    assert len(backend.usage()) == 4
+    assert clock.monotonic() - began <= 1 + 2 + 4
+    assert engine.gate.state == "offline"
+    assert engine.ledger.own[Term.SPOOLED] == 1
+    counters = engine.ledger.counters
+    assert (counters.attempts_failed, counters.retries_attempted) == (4, 3)
+
+
+def test_an_open_breaker_lets_one_record_through_as_a_probe(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """While the backend is down each probe is one request with one record, ever more seldom."""
+    engine = SteppedEngine(backend, clock, tmp_path, max_retries=0, batching="always")
+    backend.behaviour = down
+    for _ in range(10):
+        engine.log()
+    engine.flush(10)
+    before = len(backend.usage())
+    for _ in range(200):
+        engine.step(longest_wait=600.0)
+    probes = backend.usage()[before:]
+    assert len(probes) >= 2
+    assert {request.body.count(b'"id"') for request in probes} == {1}
+    assert clock.monotonic() - 1000.0 >= 15.0 * (len(probes) - 6)
+
+
+def test_the_backlog_is_delivered_when_the_backend_is_back(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A probe that succeeds closes the breaker; the backlog follows in order, each record once."""
+    engine = SteppedEngine(backend, clock, tmp_path, max_retries=0, batching="always", batch_size=10)
+    backend.behaviour = down
+    ids = [record.id for record in (engine.log() for _ in range(55)) if record is not None]
+    engine.flush(10)
+    assert engine.ledger.own[Term.SPOOLED] == 55
+    backend.behaviour = backend.well
+    assert engine.flush(60)
+    assert sorted(backend.order) == sorted(ids)
+    assert max(backend.taken.values()) == 1
+
+
+def test_fresh_records_and_the_backlog_take_turns(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """While both wait, every other request carries fresh records: neither holds up the other."""
+    old = SteppedEngine(backend, clock, tmp_path, batching="always", batch_size=10, max_retries=0)
+    backend.behaviour = down
+    stale = {record.id for record in (old.log() for _ in range(100)) if record is not None}
+    old.shutdown(1)
+    backend.behaviour = backend.well
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", batch_size=10)
+    for _ in range(100):
+        engine.log()
+    engine.run(40)
+    kinds = [ident in stale for ident in backend.order][::10]
+    assert kinds[:6] in ([False, True] * 3, [True, False] * 3)
+    assert engine.ledger.adopted[Term.DELIVERED] == engine.ledger.own[Term.DELIVERED] == 100
+
+
+def test_retry_after_is_waited_for(backend: FakeBackend, clock: FakeClock) -> None:
+    """`Retry-After: 90` keeps the engine quiet for 90 seconds, however short the back-off is."""
+    engine = SteppedEngine(backend, clock, batching="always", retry_delay=0.1)
+    engine.log()
+    backend.behaviour = failing(429, **{"retry-after": "90"})
+    engine.flush(1)
+    assert len(backend.usage()) == 1
+    backend.behaviour = backend.well
+    engine.flush(88)
+    assert len(backend.usage()) == 1
+    assert engine.flush(5)
+
+
+def test_shutdown_does_not_wait_for_a_retry_after_it_cannot_keep(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Told to wait a minute and given a second: to disk at once, without another request."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    engine.log()
+    backend.behaviour = failing(429, **{"retry-after": "60"})
+    engine.flush(0.5)
+    began = clock.monotonic()
+    assert not engine.shutdown(1)
+    assert clock.monotonic() - began < 0.5
+    assert (len(backend.usage()), engine.ledger.own[Term.SPOOLED]) == (1, 1)
+
+
+def test_shutdown_tries_once_more(backend: FakeBackend, clock: FakeClock, tmp_path: Path) -> None:
+    """In the middle of a back-off shutdown makes one attempt at once; if it fails, all is on disk."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", retry_delay=30.0, batch_size=5)
+    backend.behaviour = down
+    for _ in range(20):
+        engine.log()
+    engine.run(1)
+    before = len(backend.usage())
+    assert not engine.shutdown(60)
+    assert len(backend.usage()) == before + 1
+    assert engine.ledger.own[Term.SPOOLED] == 20
+
+
+def test_without_a_disk_records_wait_in_memory(backend: FakeBackend, clock: FakeClock) -> None:
+    """`spool=False`: exhausted retries drop nothing; the records wait, and are sent when it works again."""
+    engine = SteppedEngine(backend, clock, batching="always", max_retries=1)
+    backend.behaviour = down
+    for _ in range(30):
+        engine.log()
+    assert not engine.flush(60)
+    assert engine.ledger.own[Term.DROPPED] == 0
+    assert engine.ledger.own[Term.QUEUED] + engine.ledger.own[Term.IN_FLIGHT] == 30
+    backend.behaviour = backend.well
+    assert engine.flush(60)
+    assert engine.ledger.own[Term.DELIVERED] == 30
+
+
+def test_shutdown_without_a_disk_counts_what_it_loses(backend: FakeBackend, clock: FakeClock) -> None:
+    """`spool=False` and the backend down at the end: dropped, with the reason `shutdown`."""
+    drops: list[tuple[str, int]] = []
+    engine = SteppedEngine(
+        backend,
+        clock,
+        batching="always",
+        max_retries=0,
+        on_drop=lambda reason, count: drops.append((reason, count)),
+    )
+    backend.behaviour = down
+    for _ in range(7):
+        engine.log()
+    result = engine.shutdown(5)
+    assert (bool(result), result.lost) == (False, 7)
+    assert drops == [("shutdown", 7)]
+    assert engine.balanced()
+
+
+# -- verdicts ------------------------------------------------------------------------------------------------
+
+
+def test_per_record_verdicts_are_acted_on_one_by_one(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """One answer: delivered, refused, unwell, not mentioned. Each record goes its own way."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    records = [engine.log(name) for name in ("fine", "refused", "unwell", "forgotten")]
+    ids = [record.id for record in records if record is not None]
+
+    def mixed(_request: Request) -> Response:
+        statuses = zip(ids[:3], (201, 422, 503), strict=True)
+        return json_answer(200, {"results": [{"id": ident, "status": status} for ident, status in statuses]})
+
+    backend.behaviour = mixed
+    clock.advance(5)
+    engine.run(2)
+    assert [record.term for record in records if record is not None] == [
+        Term.DELIVERED,
+        Term.QUARANTINED,
+        Term.IN_FLIGHT,
+        Term.IN_FLIGHT,
+    ]
+    backend.behaviour = backend.well
+    assert engine.flush(30)
+    assert backend.order == ids[2:]
+
+
+def test_a_late_answer_is_ignored_after_shutdown_took_the_record(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A record is settled once: what shutdown has spooled stays spooled, whatever the socket says later."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    record = engine.log()
+
+    def shut_down_meanwhile(request: Request) -> Response | NoAnswer:
+        engine.shutdown(0)
+        return backend.well(request)
+
+    backend.behaviour = shut_down_meanwhile
+    engine.run(1)
+    clock.advance(2.0)
+    engine.run(1)
+    assert record is not None
+    assert record.term is Term.SPOOLED
+    assert engine.balanced()
+
+
+def test_refusals_in_a_row_hold_and_a_good_record_ends_the_hold(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Six bad records in a row look like a broken backend; a good one behind them proves otherwise."""
+    backend.batches = False
+    backend.refuses = lambda body: body["input"] == "bad"
+    engine = SteppedEngine(backend, clock, tmp_path, batching="never")
+    for _ in range(6):
+        engine.log("bad")
+    engine.flush(10)
+    assert (engine.gate.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 4)
+    engine.log("good")
+    for _ in range(300):
+        engine.step(longest_wait=100.0)
+    own = engine.ledger.own
+    assert (own[Term.DELIVERED], own[Term.QUARANTINED], own[Term.SPOOLED]) == (1, 6, 0)
+    assert engine.balanced()
+
+
+def test_a_discovery_that_meets_an_outage_is_asked_again(backend: FakeBackend, clock: FakeClock) -> None:
+    """A 503 to the empty batch means one by one for now; after the recovery it is asked again."""
+    engine = SteppedEngine(backend, clock, batch_size=10)
+    backend.behaviour = failing(503)
+    for _ in range(40):
+        engine.log()
+    engine.run(3)
+    backend.behaviour = backend.well
+    assert engine.flush(60)
+    assert any(request.body.count(b'"id"') == 10 for request in backend.usage())
+
+
+# -- spool ---------------------------------------------------------------------------------------------------
+
+
+def test_an_outage_brings_the_queue_to_disk(backend: FakeBackend, clock: FakeClock, tmp_path: Path) -> None:
+    """With the breaker open nothing waits in memory longer than `flush_interval`: a kill would lose it."""
+    engine = SteppedEngine(backend, clock, tmp_path, max_retries=0, flush_interval=1.0)
+    backend.behaviour = down
+    engine.log()
+    engine.flush(1)
+    for _ in range(20):
+        engine.log()
+    clock.advance(1.0)
+    engine.run(3)
+    assert engine.ledger.own[Term.SPOOLED] == 21
+
+
+def test_the_spool_s_cap_gives_up_the_oldest_and_counts_them(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Beyond `spool_max_bytes` the oldest records are dropped as `spool_full`, and the sum still holds."""
+    engine = SteppedEngine(
+        backend, clock, tmp_path, max_retries=0, spool_max_bytes=100_000, batch_size=10, batching="always"
+    )
+    backend.behaviour = down
+    for number in range(300):
+        engine.log(f"{number} " + "x" * 1000)
+    engine.flush(10)
+    own = engine.ledger.own
+    assert own.drops["spool_full"] == own[Term.DROPPED] > 150
+    assert own[Term.SPOOLED] + own[Term.DROPPED] == 300
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.jsonl")) <= 100_000
+    backend.behaviour = backend.well
+    engine.flush(60)
+    assert own[Term.DELIVERED] == 300 - own[Term.DROPPED]
+
+
+def test_records_too_old_are_dropped_and_counted(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What has waited longer than `spool_max_age` is dropped as `spool_expired`."""
+    engine = SteppedEngine(backend, clock, tmp_path, max_retries=0, batching="always")
+    backend.behaviour = down
+    for _ in range(5):
+        engine.log()
+    engine.shutdown(1)
+    clock.advance(8 * 24 * 3600)
+    backend.behaviour = backend.well
+    later = SteppedEngine(backend, clock, tmp_path, batching="always")
+    later.log()
+    for _ in range(20):
+        later.step()
+    assert later.flush(10)
+    assert later.ledger.adopted.drops == {"spool_expired": 5}
+    assert backend.taken.total() == 1
+    assert later.balanced()
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+def test_a_durable_record_is_never_dropped_by_a_full_queue(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, policy: str
+) -> None:
+    """With `durability="disk"` a record that the queue can't hold is on disk already, and stays there."""
+    engine = SteppedEngine(
+        backend, clock, tmp_path, durability="disk", queue_size=10, overflow=policy, batching="always"
+    )
+    for _ in range(50):
+        engine.log()
+    assert engine.ledger.own[Term.DROPPED] == 0
+    assert engine.balanced()
+    assert engine.flush(60)
+    assert engine.ledger.own[Term.DELIVERED] == 50
+    assert max(backend.taken.values()) == 1
+
+
+def test_fsync_interval_syncs_within_its_interval(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fsync="interval"`: the worker syncs about half a second after a write, once."""
+    synced: list[float] = []
+    monkeypatch.setattr("os.fsync", lambda _fd: synced.append(clock.monotonic()))
+    engine = SteppedEngine(backend, clock, tmp_path, durability="disk", fsync="interval", flush_interval=60.0)
+    engine.log()
+    engine.run(3)
+    engine.log()
+    clock.advance(0.6)
+    engine.run(3)
+    assert len(synced) == 2
+    engine.run(5)
+    assert len(synced) == 2
+
+
+def test_a_crash_of_the_worker_s_step_keeps_its_records(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A bug in the middle of a delivery: the records in hand are still there and are sent later."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    engine.log()
+
+    def bug(_request: Request) -> Response:
+        raise RuntimeError("a bug")
+
+    backend.behaviour = bug
+    clock.advance(5)
+    engine.step()  # looks what is on disk
+    with pytest.raises(RuntimeError):
+        engine.step()
+    assert engine.ledger.own[Term.IN_FLIGHT] == 1
+    backend.behaviour = backend.well
+    assert engine.flush(10)
