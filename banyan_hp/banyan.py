@@ -112,8 +112,8 @@ class PromptStackLogger:
         Raises:
             ConfigurationError: `name` is empty, or `sticky_context` is not a dict of strings, ints or UUIDs.
         """
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"name must be a string that is not empty, was {name!r}")
+        if not isinstance(name, str) or name in ("", ".", ".."):
+            raise ConfigurationError(f"name must be a prompt's name, not empty, '.' or '..'; was {name!r}")
         sticky = _sticky_texts(sticky_context)
         if not self._settings.enabled:
             return None
@@ -222,6 +222,11 @@ class PromptStackLogger:
         Show it on a status page; an application should not fail its own readiness over its logger.
         """
         return self._engine.health()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `shutdown()` was called."""
+        return self._engine.closing
 
     @property
     def exit_timeout(self) -> float:
@@ -385,19 +390,12 @@ def log_prompt(
     blocking: bool = False,
 ) -> bool:
     """`PromptStackLogger.log_prompt` of the default logger."""
-    return _configured().log_prompt(
-        input,
-        output,
-        prompt_data,
-        prompt_id,
-        prompt_name,
-        version,
-        branch_name,
-        model,
-        metadata,
-        duration_ms,
-        blocking,
-    )
+    logger = _configured()
+    record = (input, output, prompt_data, prompt_id, prompt_name, version, branch_name, model, metadata)
+    logged = logger.log_prompt(*record, duration_ms, blocking)
+    if not logged and logger is not _default and logger.closed:  # configure() has just replaced it
+        return _configured().log_prompt(*record, duration_ms, blocking)
+    return logged
 
 
 log = log_prompt

@@ -5,6 +5,7 @@ Knows the prompt calls of the wire format; nothing of logging.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -124,6 +125,7 @@ class PromptClient:
         self._lock = threading.RLock()
         self._cache: dict[Key, tuple[float, PromptData | None]] = {}
         self._session: requests.Session | None = None
+        self._pid = os.getpid()
         self.counters = PromptCounters()
 
     def get(
@@ -136,6 +138,8 @@ class PromptClient:
         *,
         use_cache: bool,
     ) -> PromptData | None:
+        if os.getpid() != self._pid:
+            self._after_fork()
         key: Key = (name, version, branch, project_id, tuple(sticky.items()))
         cached = self._cached(key) if use_cache else None
         if cached is not None:
@@ -172,13 +176,13 @@ class PromptClient:
         headers = dict(self._headers)
         if project_id is not None:
             headers["X-Project-Id"] = project_id
-        url = self._base_url + PROMPT_PATH + quote(name, safe="")
         try:
+            url = self._base_url + PROMPT_PATH + quote(name, safe="")
             response = self._opened_session().get(
                 url, params=query, headers=headers, timeout=self._timeout, allow_redirects=False
             )
             return self._read(response)
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, OSError, ValueError, RecursionError) as error:
             return error
 
     def _read(self, response: requests.Response) -> PromptData | None:
@@ -218,7 +222,8 @@ class PromptClient:
         if session is not None:
             session.close()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """In a forked child: the parent's connections are not ours; what is cached stays."""
+        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._session = None

@@ -82,7 +82,7 @@ class Settings:
                 f"unknown setting {unknown[0]!r}; allowed are: {', '.join(sorted(cls.names()))}"
             )
         filled = dict(options)
-        if filled.get("spool_dir") in (None, ""):
+        if not str(filled.get("spool_dir") or "").strip():
             filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
         if truthy_env("BANYAN_HP_DISABLED"):
             filled.setdefault("enabled", False)

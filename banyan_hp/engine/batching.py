@@ -32,6 +32,11 @@ class Batching:
         final = batches or response.status in _FINAL or 200 <= response.status < 300
         self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS
 
+    def learn_nothing(self, now: float) -> None:
+        """No answer at all: one by one for now. Some servers hang up on what they don't know."""
+        self._known = True
+        self._ask_again_at = now + ASK_AGAIN_SECONDS
+
     def ask_soon(self) -> None:
         """The destination is back: an answer that may have been a passing one is asked for again now."""
         if self._ask_again_at < float("inf"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DeliveryError
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
 REFUSALS_IN_A_ROW = 5  # so many without an acceptance between them: it is the backend, not the records
 _KEY_GOOD_SECONDS = 60.0
 
+_HOLDS = frozenset({Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG})
+
 Group = list[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How one delivery travels: settled at its beginning."""
+
+    batches: bool
+    compress: bool
+    deadline: float
 
 
 class Delivery:
@@ -61,56 +73,61 @@ class Delivery:
         self._refusals = 0
         self._key_good_until = float("-inf")
 
-    def deliver(self, records: Sequence[Record], *, probe: bool) -> Group:
+    def deliver(self, records: Sequence[Record], *, probe: bool, deadline: float) -> Group:
         """Try the records once, splitting as needed. Returns those that are neither settled nor refused.
 
-        `probe` is what the gate said when this attempt began.
+        `probe` is what the gate said when this attempt began; `deadline` is on the monotonic clock.
         """
         try:
-            return self._deliver(records)
+            return self._deliver(records, deadline)
         finally:
             self._end(probe=probe)
 
     def _end(self, *, probe: bool) -> None:
         with self._guard:
             self._gate.end(probe=probe)
+        if probe:
+            self._settlement.ring()
 
-    def _deliver(self, records: Sequence[Record]) -> Group:
-        groups = deque(self._split(self._preparer.prepare(records)))
+    def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
+        with self._guard:  # one mode for all of it: another thread may find out meanwhile that it has changed
+            how = How(self._batching.batches, self._batching.compress, deadline)
+        groups = deque(self._split(self._preparer.prepare(records), how))
         left: Group = []
         while groups:
             group = [record for record in groups.popleft() if not record.claimed]
             if not group:
                 continue
-            verdicts = self._attempt(group)
+            verdicts = self._attempt(group, how)
             left += self._act(group, verdicts, groups)
             if left:
                 left.extend(record for waiting in groups for record in waiting)
                 break
         return left
 
-    def ask_for_batches(self, *, probe: bool) -> None:
-        """Send one empty batch to learn whether the destination takes batches."""
+    def ask_for_batches(self, *, probe: bool, deadline: float) -> None:
+        """Send one empty batch to learn whether the destination takes batches. Changes nothing else."""
         try:
-            self._ask_for_batches()
+            self._ask_for_batches(deadline)
         finally:
             self._end(probe=probe)
 
-    def _ask_for_batches(self) -> None:
-        request = self._destination.batch((), compress=False)
-        began, answer = self._send(request)
+    def _ask_for_batches(self, deadline: float) -> None:
+        answer = self._send(self._destination.batch((), compress=False), deadline)
+        now = self._clock.monotonic()
         if isinstance(answer, NoAnswer):
-            self._destination_failed(self._unanswered(answer), began, request, ())
+            with self._guard:
+                self._batching.learn_nothing(now)
             return
         batches, compress = self._destination.takes_batches(answer)
         with self._guard:
-            self._batching.learn(answer, batches=batches, compress=compress, now=self._clock.monotonic())
+            self._batching.learn(answer, batches=batches, compress=compress, now=now)
 
     # -- one request ------------------------------------------------------------------------------------
 
-    def _split(self, records: Group) -> list[Group]:
+    def _split(self, records: Group, how: How) -> list[Group]:
         """As many records a request as the destination takes, and as many bytes as allowed."""
-        if not self._batching.batches:
+        if not how.batches:
             return [[record] for record in records]
         groups: list[Group] = []
         room = 0
@@ -123,23 +140,23 @@ class Delivery:
             room -= size
         return groups
 
-    def _attempt(self, group: Group) -> list[Verdict]:
+    def _attempt(self, group: Group, how: How) -> list[Verdict]:
         """One request; a verdict for each record, or one for all."""
-        batches = self._batching.batches
         request = (
-            self._destination.batch(group, compress=self._batching.compress)
-            if batches
+            self._destination.batch(group, compress=how.compress)
+            if how.batches
             else self._destination.single(group[0])
         )
         self._count_attempt(group)
-        began, answer = self._send(request)
+        began = self._clock.monotonic()
+        answer = self._send(request, how.deadline)
         if isinstance(answer, NoAnswer):
-            verdicts = [self._unanswered(answer)]
-        elif batches:
+            verdicts = [Verdict(Outcome.RETRY, answer.detail, reason=answer.reason)]
+        elif how.batches:
             verdicts = self._destination.verdicts(group, answer, self._clock.wall())
         else:
             verdicts = [self._destination.verdict(answer, self._clock.wall())]
-        verdicts = [self._reconsider(verdict) for verdict in verdicts]
+        verdicts = self._reconsidered(verdicts, how.deadline)
         self._tell_gate(verdicts, began, request, group)
         return verdicts
 
@@ -149,32 +166,38 @@ class Delivery:
         for record in group:
             record.attempts += 1
 
-    def _send(self, request: Request) -> tuple[float, Response | NoAnswer]:
-        began = self._clock.monotonic()
-        answer = self._transport.send(request)
+    def _send(self, request: Request, deadline: float) -> Response | NoAnswer:
+        answer = self._transport.send(request, deadline - self._clock.monotonic())
         with self._guard:
             self._counters.requests_sent += 1
             if isinstance(answer, Response):
                 self._counters.bytes_sent += answer.sent_bytes
-        return began, answer
+        return answer
 
-    def _unanswered(self, answer: NoAnswer) -> Verdict:
-        return Verdict(Outcome.RETRY, answer.detail, reason=answer.reason)
+    def _reconsidered(self, verdicts: list[Verdict], deadline: float) -> list[Verdict]:
+        """What looks like a wrong key or address is a refusal of that record, where others are accepted.
 
-    def _reconsider(self, verdict: Verdict) -> Verdict:
-        """A 403 with a key that is valid is a refusal of the record: firewalls block bodies that hold SQL."""
-        if verdict.outcome is Outcome.HOLD_AUTH and verdict.status == 403 and self._key_is_good():
-            return Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")
-        return verdict
+        So is a 403 with a key that is valid: firewalls block bodies that hold SQL.
+        """
+        accepted = any(verdict.outcome is Outcome.DELIVERED for verdict in verdicts)
+        return [
+            Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")
+            if verdict.outcome in _HOLDS and (accepted or self._is_a_firewall(verdict, deadline))
+            else verdict
+            for verdict in verdicts
+        ]
 
-    def _key_is_good(self) -> bool:
+    def _is_a_firewall(self, verdict: Verdict, deadline: float) -> bool:
+        return verdict.status == 403 and self._key_is_good(deadline)
+
+    def _key_is_good(self, deadline: float) -> bool:
         now = self._clock.monotonic()
         if now < self._key_good_until:
             return True
         check = self._destination.key_check()
         if check is None:
             return self._refusals == 0 and self._gate.state == "online"
-        _, answer = self._send(check)
+        answer = self._send(check, deadline)
         good = isinstance(answer, Response) and answer.status == 200
         if good:
             self._key_good_until = now + _KEY_GOOD_SECONDS
@@ -193,9 +216,9 @@ class Delivery:
         if Outcome.RETRY in outcomes:
             worst = next(verdict for verdict in verdicts if verdict.outcome is Outcome.RETRY)
             self._destination_failed(worst, began, request, group)
-        for hold in outcomes & {Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG}:
+        for hold in outcomes & _HOLDS:
             worst = next(verdict for verdict in verdicts if verdict.outcome is hold)
-            self._destination_misused(worst, request, group)
+            self._destination_misused(worst, request, group, whole=len(verdicts) == 1)
 
     def _destination_failed(
         self, verdict: Verdict, began: float, request: Request, group: Sequence[Record]
@@ -205,10 +228,12 @@ class Delivery:
             self._gate.fail(verdict, began, self._clock.monotonic())
         self._report(verdict, request, group)
 
-    def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
+    def _destination_misused(
+        self, verdict: Verdict, request: Request, group: Sequence[Record], *, whole: bool
+    ) -> None:
         with self._guard:
             self._counters.attempts_failed += 1
-            if self._batching.unlearn(verdict.status):
+            if whole and self._batching.unlearn(verdict.status):
                 return
             self._gate.hold(verdict.outcome, self._clock.monotonic())
         self._report(verdict, request, group)
@@ -241,17 +266,18 @@ class Delivery:
         self._settlement.delivered(
             record for record, v in zip(group, verdicts, strict=True) if v.outcome is Outcome.DELIVERED
         )
+        others = any(verdict.outcome is Outcome.DELIVERED for verdict in verdicts)
         left = []
         for record, verdict in zip(group, verdicts, strict=True):
-            if verdict.outcome is not Outcome.DELIVERED and not self._refused(record, verdict):
+            if verdict.outcome is not Outcome.DELIVERED and not self._refused(record, verdict, others):
                 left.append(record)
         return left
 
-    def _refused(self, record: Record, verdict: Verdict) -> bool:
+    def _refused(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
         """Quarantine a record that is itself refused; False if it is to be kept and tried again."""
         if verdict.outcome not in (Outcome.REFUSED, Outcome.TOO_LARGE):
             return False
-        if verdict.outcome is Outcome.REFUSED and self._refuses_everything(verdict):
+        if not accepts_others and self._refuses_everything(verdict):
             return False
         self._settlement.quarantined(record, verdict)
         with self._guard:

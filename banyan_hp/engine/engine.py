@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .flushing import Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
 from .ledger import Ledger, Term
+from .log import warn
 from .notices import Notices
 from .preparing import Preparer
 from .queue import Queue
@@ -39,7 +41,11 @@ from .transport import HTTPTransport, Transport
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
-_SPOOL_CHUNK = 200
+_GRACE_SECONDS = 1.0
+
+_NOT_SEEN_BY_BEFORE_SEND = Verdict(
+    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason="before_send_failed"
+)
 
 TransportFactory = Callable[[Destination, Settings], Transport]
 
@@ -74,6 +80,7 @@ class Engine:
         self._make_transport = transport
         self.closing = False
         self.stopped = False
+        self._finishing = False
         self._assemble()
 
     def _assemble(self) -> None:
@@ -131,9 +138,15 @@ class Engine:
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
-        if not settings.spool:
+        self._no_spool_because: str | None = None
+        if not settings.spool or not settings.enabled:
             return None
-        base = Path(settings.spool_dir) if settings.spool_dir else platformdirs.user_state_path("banyan_hp")
+        try:
+            base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
+        except (RuntimeError, OSError) as error:  # no home directory
+            self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
+            warn("spool", "records stay in memory: %s", self._no_spool_because)
+            return None
         where = destination_directory(base, self._destination.identity, self._destination.key)
         return Spool(
             SpoolSettings(
@@ -240,6 +253,9 @@ class Engine:
 
     def _drop_oldest_for(self, record: Record) -> None:
         with self.guard:
+            if self.stopped:
+                self.guard.defer(lambda: self._settlement.dropped([record], "shutdown"))
+                return
             evicted = self.queue.make_room(record.size)
             self.ledger.own.move(evicted, Term.IN_FLIGHT)
             self.ledger.own.move((record,), Term.QUEUED)
@@ -252,7 +268,7 @@ class Engine:
         if not self.worker.started:
             lifecycle.register(self)
             self.worker.start()
-        if not self.worker.threads_possible:
+        if not self.settings.background_thread:
             self.wait_for(record)
 
     # -- waiting ----------------------------------------------------------------------------------------
@@ -268,6 +284,8 @@ class Engine:
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
         deadline = self._clock.monotonic() + timeout
+        if self.stopped or not self._may_wait():
+            return self._result(0)
         with self.guard:
             epochs = self.epochs.close()
             lost = sum(epoch.lost for epoch in epochs)
@@ -313,11 +331,9 @@ class Engine:
 
     def _hurry_until(self, done: Callable[[], bool], deadline: float) -> None:
         """Wait without letting anything linger; on our own threads (a callback that flushes) don't wait."""
-        if self.worker.is_own_thread() or done():
+        if not self._may_wait() or done():
             return
         with self.guard:
-            if self.guard.nested:
-                return
             self._scheduler.hurried += 1
             self._scheduler.wake_all()
         try:
@@ -325,6 +341,11 @@ class Engine:
         finally:
             with self.guard:
                 self._scheduler.hurried -= 1
+
+    def _may_wait(self) -> bool:
+        """Not on our own threads (a callback), nor where the garbage collector interrupted us."""
+        with self.guard:
+            return not self.guard.nested and not self.worker.is_own_thread()
 
     def _wait_until(self, done: Callable[[], bool], deadline: float) -> None:
         if not self.worker.started:
@@ -349,25 +370,27 @@ class Engine:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
         deadline = self._clock.monotonic() + timeout
         lost = self._lost()
-        if self._begin_to_close(timeout):
+        with self.guard:
+            if self.guard.nested:  # a destructor, in the middle of our own work: as soon as that is over
+                self.guard.defer(lambda: self.shutdown(timeout))
+                return self._result(0, delivered=False)
+        try:
+            self._begin_to_close(timeout)
             self._hurry_until(self._nothing_more_to_do, deadline)
-            self._finish()
-        elif not self.worker.is_own_thread():
-            self._wait_until(lambda: self.stopped, deadline)
+        finally:  # Ctrl-C, too, leaves on disk what is not delivered
+            self._finish(deadline)
         return self._result(self._lost() - lost)
 
-    def _begin_to_close(self, timeout: float) -> bool:
-        """False if somebody else is at it, or has done it."""
+    def _begin_to_close(self, timeout: float) -> None:
         with self.guard:
-            if self.closing or self.guard.nested:
-                return False
+            if self.closing:
+                return
             self.closing = True
             now = self._clock.monotonic()
             self._scheduler.close()
             self.gate.hurry(now)
             if self.gate.delay(now) > timeout:  # told to wait longer than we can
-                self.gate.break_now()
-        return True
+                self.gate.break_now(now)
 
     def _nothing_more_to_do(self) -> bool:
         own = self.ledger.own
@@ -375,38 +398,57 @@ class Engine:
             return self._scheduler.gave_up and not self._spool_usable()
         return not own[Term.SPOOLED] or self.gate.unwell
 
-    def _finish(self) -> None:
+    def _finish(self, deadline: float) -> None:
+        with self.guard:
+            if self._finishing:
+                return
+            self._finishing = True
         self.worker.stop()
         with self.guard:
             in_hand = self.worker.take_from_hands()
             mine, replay = self._scheduler.take_everything()
             self.stopped = True
-        self._leave_to_disk([*in_hand, *mine, *replay], unclean=self._in_before_send(in_hand))
+        stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
+        patience = float("-inf") if stuck else max(deadline, self._clock.monotonic()) + _GRACE_SECONDS
+        self._leave_to_disk([*in_hand, *mine, *replay], patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
         if self.spool is not None:
             self.spool.close()
+            lifecycle.spool_closed(self.spool.directory)
         self._transport.close()
-        self.notices.tell()
+        self._tell_in_passing(deadline)
         lifecycle.unregister(self)
 
-    def _in_before_send(self, in_hand: list[Record]) -> bool:
-        """A thread is stuck in the user's callback, which then must not be called for others."""
-        return self.settings.before_send is not None and any(r.body is None for r in in_hand)
+    def _leave_to_disk(self, records: list[Record], patience: float) -> None:
+        """The last chance of what was not delivered: the spool, or a counted loss.
 
-    def _leave_to_disk(self, records: list[Record], *, unclean: bool) -> None:
-        """The last chance of what was not delivered: the spool, or a counted loss."""
-        records = [record for record in records if not record.claimed]
-        if unclean:
-            stuck = Verdict(
-                Outcome.REFUSED, "before_send did not return before shutdown", reason="before_send_failed"
-            )
-            for record in (r for r in records if r.body is None):
-                self._settlement.quarantined(record, stuck)
-            records = [record for record in records if record.body is not None]
-        for start in range(0, len(records), _SPOOL_CHUNK):
-            failed = self._settlement.spooled(self._preparer.prepare(records[start : start + _SPOOL_CHUNK]))
-            self._settlement.dropped(failed, "shutdown")
+        `before_send` is called until `patience` ends, on the monotonic clock; what it has not seen by then
+        must not leave: it is quarantined.
+        """
+        ready: list[Record] = []
+        for record in (record for record in records if not record.claimed):
+            if record.body is not None or self.settings.before_send is None or self._has_time(patience):
+                ready += self._preparer.prepare([record])
+            else:
+                self._settlement.quarantined(record, _NOT_SEEN_BY_BEFORE_SEND)
+        failed = self._settlement.spooled(ready)
+        self._settlement.dropped(failed, "shutdown")
+
+    def _has_time(self, patience: float) -> bool:
+        return self._clock.monotonic() < patience
+
+    def _tell_in_passing(self, deadline: float) -> None:
+        """The last callbacks, on a thread of their own: one that blocks must not hold up the exit."""
+        if not self.notices.pending:
+            return
+        teller = threading.Thread(target=self.notices.tell, name="banyan_hp-last-words", daemon=True)
+        try:
+            teller.start()
+        except RuntimeError:  # no threads any more: the interpreter is shutting down
+            self.notices.tell()
+            return
+        teller.join(max(_JOIN_SECONDS, deadline - self._clock.monotonic()))
 
     # -- what applications ask --------------------------------------------------------------------------
 
@@ -417,7 +459,8 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        return health_of(self.stats(), self.spool.problem if self.spool is not None else None)
+        problem = self.spool.problem if self.spool is not None else self._no_spool_because
+        return health_of(self.stats(), problem)
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""
@@ -427,6 +470,13 @@ class Engine:
     def report(self, error: DeliveryError) -> None:
         """Tell `on_error` of something that went wrong outside of delivery."""
         self._settlement.failed(error)
+
+    def look_on_disk(self, directory: Path) -> None:
+        """Somebody has let go of segments in `directory`."""
+        if self.spool is not None and self.spool.directory == directory and not self.stopped:
+            with self.guard:
+                self.spool.look_again()
+                self._scheduler.wake_all()
 
     # -- fork -------------------------------------------------------------------------------------------
 

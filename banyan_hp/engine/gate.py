@@ -15,6 +15,7 @@ from collections.abc import Callable
 from .retry import Outcome, Verdict, backoff, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
+HURRIED_PROBE_GAP = 0.25  # seconds; callers that flush in a loop must not become a load of their own
 
 
 class Gate:
@@ -34,6 +35,7 @@ class Gate:
         self._not_before = 0.0
         self._told_to_wait_until = 0.0
         self._failed_at = float("-inf")
+        self._setback_at = float("-inf")
         self._held: Outcome | None = None
         self._probing = False
         self.failures = 0
@@ -94,7 +96,7 @@ class Gate:
         self.failures += 1
         if self.failures > self._max_retries:
             self.broken = True
-            self.setbacks += 1
+            self._set_back(now)
             self._not_before = now + probe_delay(self.failures, self._retry_delay, self._chance())
         else:
             self._not_before = now + backoff(self.failures, self._retry_delay, self._chance())
@@ -108,15 +110,19 @@ class Gate:
         """The credentials or the address are wrong: nothing is to be expected of trying again soon."""
         self._held = outcome
         self.broken = False
-        self.setbacks += 1
+        self._set_back(now)
         self._not_before = now + HOLD_PROBE_SECONDS * (0.75 + 0.5 * self._chance())
 
-    def break_now(self) -> None:
+    def _set_back(self, now: float) -> None:
+        self.setbacks += 1
+        self._setback_at = now
+
+    def break_now(self, now: float) -> None:
         """Give up retrying: at shutdown one more attempt is all there is."""
         if not self.unwell:
             self.broken = True
-            self.setbacks += 1
+            self._set_back(now)
 
     def hurry(self, now: float) -> None:
         """Somebody waits for an attempt: let it through at once, unless the backend told us to wait."""
-        self._not_before = min(self._not_before, now)
+        self._not_before = min(self._not_before, max(now, self._setback_at + HURRIED_PROBE_GAP))

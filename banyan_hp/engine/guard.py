@@ -22,7 +22,7 @@ class Guard:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._depth = 0
-        self._deferred: deque[Callable[[], None]] = deque()
+        self._deferred: deque[Callable[[], object]] = deque()
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -40,7 +40,7 @@ class Guard:
         """Whether the holder interrupted itself. Ask while holding it."""
         return self._depth > 1
 
-    def defer(self, work: Callable[[], None]) -> None:
+    def defer(self, work: Callable[[], object]) -> None:
         """Run `work` as soon as the interrupted section of this thread is over. Call while nested."""
         self._deferred.append(work)
 

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 _engines: set[Engine] = set()
+_children: set[int] = set()
 
 
 def register(engine: Engine) -> None:
     """From its first record on an engine lives until it is shut down, at the latest at exit."""
     _engines.add(engine)
+    _drain_at_the_end_of_a_child()
+
+
+def _drain_at_the_end_of_a_child() -> None:
+    """Children of multiprocessing leave by `os._exit`, past atexit, but run their finalizers."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is None or processes.parent_process() is None or os.getpid() in _children:
+        return
+    _children.add(os.getpid())
+    from multiprocessing.util import Finalize
+
+    Finalize(None, _at_exit, exitpriority=100)
+
+
+def spool_closed(directory: Path) -> None:
+    """An engine of this process has let go of its segments: another of the same destination may send them."""
+    for engine in list(_engines):
+        engine.look_on_disk(directory)
 
 
 def unregister(engine: Engine) -> None:

@@ -61,7 +61,9 @@ class Notices:
             return
         try:
             callback(*args)
-        except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything, CancelledError too
             with self._guard:
                 self._counters.callback_errors += 1
             warn(name, "the callback %s raised %s", name, type(error).__name__)

@@ -64,7 +64,9 @@ class Preparer:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
         try:
             changed = before_send(value)
-        except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything, CancelledError too
             self._count_callback_error()
             warn("before_send", "before_send raised %s; the record is quarantined", type(error).__name__)
             self._quarantine(record, f"before_send raised {type(error).__name__}")

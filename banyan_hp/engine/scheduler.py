@@ -5,6 +5,7 @@ Guarded by the engine's lock; decides, and leaves all I/O to whoever asked.
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from .gate import Gate
 from .ledger import Book, Term
 from .queue import SPILL_ABOVE, SPILL_TO, Queue
 from .records import Record
+from .retry import backoff
 from .spool import Spool
 
 
@@ -63,6 +65,14 @@ class Wait:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A group that has failed, and the earliest moment to try it again."""
+
+    at: float
+    records: list[Record]
+
+
 Task = Send | Spill | OpenSpool | ReadBack | SyncSpool | AskForBatches | Wait
 NEVER = float("inf")
 
@@ -83,7 +93,7 @@ class Scheduler:
         self._batching = batching
         self._spool = spool
         self._own = own
-        self._retrying: deque[list[Record]] = deque()
+        self._retrying: list[Retry] = []
         self._replay: deque[Record] = deque()
         self._idle: list[Bell] = []
         self._wake_at = 1
@@ -141,19 +151,25 @@ class Scheduler:
 
     def _while_closed(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""
-        if self._spool is not None and self._spool.usable:
-            if self._gate.unwell and self._retrying:
-                return Spill(self._retrying.popleft())
-            if self._gate.unwell and self._lingered_in(now) <= 0:
-                return Spill(self._take(self._settings.batch_size))
-            if self._queue.above(SPILL_ABOVE):
-                return self._spill_excess()
         self._wake_at = 1 if not len(self._queue) else int(SPILL_ABOVE * self._queue.max_records) + 1
+        if self._spool is None:
+            return self._wait(now, delay)
+        if self.gave_up and self._replay:
+            return Spill(self._take_replay(len(self._replay)))
+        if not self._spool.usable:
+            return self._wait(now, min(delay, self._spool.usable_in()))
+        if self._gate.unwell and self._retrying:
+            return Spill(self._retrying.pop(0).records)
+        if self._gate.unwell and self._lingered_in(now) <= 0:
+            return Spill(self._take(self._settings.batch_size))
+        if self._queue.above(SPILL_ABOVE):
+            return self._spill_excess()
         return self._wait(now, min(delay, self._lingered_in(now) if self._gate.unwell else NEVER))
 
     def _while_open(self, now: float) -> Task:
-        if self._retrying:
-            return self._send(self._take_retry())
+        retry = self._due_retry(now)
+        if retry is not None:
+            return self._send(retry)
         fresh_due = self._fresh_due_in(now)
         if fresh_due <= 0 or self._backlog():
             if self._batching.must_ask(now):
@@ -161,12 +177,12 @@ class Scheduler:
             if self._too_slow():
                 return self._spill_excess()
             if self._backlog() and (fresh_due > 0 or self._backlogs_turn):
-                return self._send_backlog(fresh_due)
+                return self._send_backlog(now, fresh_due)
             if fresh_due <= 0:
                 self._backlogs_turn = True
                 return self._send(self._take(self._per_request()))
         self._wake_at = self._settings.batch_size if len(self._queue) else 1
-        return self._wait(now, fresh_due)
+        return self._wait(now, min(fresh_due, self._retry_due_in(now)))
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
@@ -182,17 +198,16 @@ class Scheduler:
     def _send(self, records: list[Record]) -> Send:
         return Send(records, probe=self._gate.begin())
 
-    def _send_backlog(self, fresh_due: float) -> Task:
+    def _send_backlog(self, now: float, fresh_due: float) -> Task:
         if self._replay:
             self._backlogs_turn = False
-            count = min(self._per_request(), len(self._replay))
-            return self._send([self._replay.popleft() for _ in range(count)])
+            return self._send(self._take_replay(self._per_request()))
         if not self._reading_back:
             self._reading_back = True
             return ReadBack()
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
-        return Wait(fresh_due)
+        return self._wait(now, min(fresh_due, self._retry_due_in(now)))
 
     def _per_request(self) -> int:
         """A probe is one record; else as many as a request takes."""
@@ -203,12 +218,22 @@ class Scheduler:
         self._own.move(records, Term.IN_FLIGHT)
         return records
 
-    def _take_retry(self) -> list[Record]:
-        group = self._retrying.popleft()
-        if self._gate.unwell and len(group) > 1:
-            self._retrying.append(group[1:])
-            return group[:1]
-        return group
+    def _take_replay(self, count: int) -> list[Record]:
+        return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
+
+    def _due_retry(self, now: float) -> list[Record] | None:
+        """The first group whose time has come; of a probe only its first record."""
+        due = next((r for r in self._retrying if r.at <= now or self.closing or self._gate.unwell), None)
+        if due is None:
+            return None
+        self._retrying.remove(due)
+        if self._gate.unwell and len(due.records) > 1:
+            self._retrying.append(Retry(due.at, due.records[1:]))
+            return due.records[:1]
+        return due.records
+
+    def _retry_due_in(self, now: float) -> float:
+        return max(0.0, min((retry.at for retry in self._retrying), default=NEVER) - now)
 
     def _spill_excess(self) -> Spill:
         excess = max(1, len(self._queue) - int(SPILL_TO * self._queue.max_records))
@@ -236,7 +261,7 @@ class Scheduler:
         """Whether there is something on disk to send; at the end only what this process has written."""
         if self._replay:
             return True
-        if self._spool is None or not self._spool.usable:
+        if self._spool is None or not self._spool.readable:
             return False
         return self._spool.backlog and (not self.closing or self._own[Term.SPOOLED] > 0)
 
@@ -246,10 +271,12 @@ class Scheduler:
 
     # -- handing back ------------------------------------------------------------------------------------
 
-    def retry(self, records: Sequence[Record]) -> None:
-        """These are tried again, in memory, as soon as the gate allows."""
+    def retry(self, records: Sequence[Record], now: float) -> None:
+        """These are tried again, after a back-off of their own: they may fail while others are accepted."""
         if records:
-            self._retrying.append(list(records))
+            failures = max(record.attempts for record in records)
+            wait = backoff(failures, self._settings.retry_delay, random.random()) if failures else 0.0
+            self._retrying.append(Retry(now + wait, list(records)))
 
     def read_back(self, records: Sequence[Record]) -> None:
         """These came from the disk."""
@@ -259,7 +286,7 @@ class Scheduler:
 
     def take_everything(self) -> tuple[list[Record], list[Record]]:
         """At the end: what is in the queue or waits for a retry, and what was read from disk but not sent."""
-        mine = [record for group in self._retrying for record in group] + self._take_all()
+        mine = [record for group in self._retrying for record in group.records] + self._take_all()
         replay = list(self._replay)
         self._retrying.clear()
         self._replay.clear()

@@ -74,10 +74,9 @@ class Settlement:
         return failed
 
     def _write(self, records: list[Record]) -> list[Record]:
+        """Write what is not on disk yet; returns what could not be written."""
         new = [record for record in records if record.place is None]
-        if new and (self.spool is None or not self.spool.append(new)):
-            return new
-        return []
+        return new[self.spool.append(new) :] if self.spool is not None else new
 
     # -- the ledger -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import json
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,8 @@ QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
 TRY_AGAIN_SECONDS = 30.0
 FSYNC_INTERVAL = 0.5
+RESCAN_SECONDS = 1.0
+_LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 Mark = list[tuple[Segment, int]]
 
@@ -104,6 +106,8 @@ class Spool:
         self._opened = False
         self._closed = False
         self._retry_at = 0.0
+        self._read_again_at = 0.0
+        self._scanned_at = float("-inf")
         self._synced_at = 0.0
         self.problem: str | None = None
 
@@ -111,7 +115,16 @@ class Spool:
 
     @property
     def usable(self) -> bool:
-        return not self._closed and (self.problem is None or self._clock.monotonic() >= self._retry_at)
+        return not self._closed and (self.problem is None or self.usable_in() <= 0)
+
+    def usable_in(self) -> float:
+        """Seconds until writing is tried again after a failure."""
+        return self._retry_at - self._clock.monotonic()
+
+    @property
+    def readable(self) -> bool:
+        """Whether what is on disk can be read: a full disk still can."""
+        return not self._closed and self._clock.monotonic() >= self._read_again_at
 
     @property
     def opened(self) -> bool:
@@ -127,8 +140,18 @@ class Spool:
         self._opened = True
         with self._guard:
             self._try_to_write(self._scan)
+        self._tell()
+
+    def look_again(self) -> None:
+        """Another one in this process has let go of segments in the same directory."""
+        self._opened = False
+
+    @property
+    def directory(self) -> Path:
+        return self._settings.directory
 
     def _scan(self) -> None:
+        self._scanned_at = self._clock.monotonic()
         directory = self._checked_directory()
         held = {segment.path for segment in self._held}
         found = sorted(path for path in directory.iterdir() if is_segment(path.name) and path not in held)
@@ -167,28 +190,49 @@ class Spool:
     def _degrade(self, error: OSError) -> None:
         self.problem = f"{type(error).__name__}: {error}"
         self._retry_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
-        warn(
-            "spool",
-            "the spool in %s can't be used, records stay in memory: %s",
-            self._settings.directory,
-            error,
-        )
+        where = self._settings.directory
+        self._warn("the spool in %s can't be used, records stay in memory: %s", where, error)
+
+    def _warn(self, message: str, *args: object) -> None:
+        """Say it when our lock is free: a logging handler may call us."""
+        self._news.append(lambda: warn("spool", message, *args))
 
     # -- writing ----------------------------------------------------------------------------------------
 
-    def append(self, records: Sequence[Record]) -> bool:
-        """Write records by one write and give each its place. They count as in memory until released.
+    def append(self, records: Sequence[Record]) -> int:
+        """Write records, by few writes, and give each its place. They count as in memory until released.
 
         Returns:
-            False if nothing was written, `problem` says why; also when the garbage collector called in
+            How many of them, from the first on, were written; none when the garbage collector called in
             the middle of another write of the same thread.
         """
+        written = 0
+        for chunk in self._chunks(records):
+            if not self._append_chunk(chunk):
+                break
+            written += len(chunk)
+        return written
+
+    def _chunks(self, records: Sequence[Record]) -> Iterator[list[Record]]:
+        """As many records as a segment takes by one write."""
+        chunk: list[Record] = []
+        room = self._segment_bytes()
+        for record in records:
+            if chunk and _line_length(record) > room:
+                yield chunk
+                chunk, room = [], self._segment_bytes()
+            chunk.append(record)
+            room -= _line_length(record)
+        if chunk:
+            yield chunk
+
+    def _append_chunk(self, records: Sequence[Record]) -> bool:
         if not self.usable:
             return False
         with self._guard:
             if self._guard.nested or self._closed:
                 return False
-            length = sum(len(record.body or b"") + 128 for record in records)
+            length = sum(map(_line_length, records))
             written = self._make_room(length) and self._try_to_write(lambda: self._append(records, length))
         self._tell()
         return written
@@ -245,6 +289,7 @@ class Spool:
             for segment in self._held:
                 if segment.dirty:
                     self._try(segment.sync)
+        self._tell()
 
     # -- caps -------------------------------------------------------------------------------------------
 
@@ -253,17 +298,20 @@ class Spool:
         self._expire()
         if length > self._settings.max_bytes:
             return False
-        while self._bytes() + length > self._settings.max_bytes:
+        if self._over_cap(length) and self._clock.monotonic() >= self._scanned_at + RESCAN_SECONDS:
+            self._try(self._scan)  # others may have sent and deleted what we count
+        while self._over_cap(length):
             oldest = self._oldest_evictable()
             if oldest is None or not self._evict(oldest, "spool_full"):
                 return False
         return True
 
-    def _bytes(self) -> int:
-        return self._foreign_bytes + sum(segment.size for segment in self._held)
+    def _over_cap(self, length: int) -> bool:
+        held = sum(segment.size for segment in self._held)
+        return self._foreign_bytes + held + length > self._settings.max_bytes
 
     def _expire(self) -> None:
-        """Give up what is too old; a segment is written for an eighth of `max_age`, and kept as much longer."""
+        """Give up what is too old; a segment is written for an eighth of `max_age`, and kept as long more."""
         now, span = self._clock.wall(), self._settings.max_age / 8
         if self._active is not None and self._active.created < now - span:
             self._finish_active()
@@ -314,12 +362,12 @@ class Spool:
         is gone when those at hand hold nothing more.
         """
         with self._guard:
-            found: list[Segment] = []
-            self._try(lambda: found.extend(self._next_readable()))
+            segment = self._next_readable()
+        replayed = self._read(segment, max_records, max_bytes) if segment is not None else []
         self._tell()
-        return self._read(found[0], max_records, max_bytes) if found else []
+        return replayed
 
-    def _next_readable(self) -> list[Segment]:
+    def _next_readable(self) -> Segment | None:
         """The segment to read from, if there is one."""
         while True:
             self._expire()
@@ -330,7 +378,7 @@ class Spool:
                     segment.cursor = 0
                 unread = waiting
             if unread or not self._candidates:
-                return unread[:1]
+                return next(iter(unread), None)
             self._adopt(self._candidates.pop(0))
 
     def _adopt(self, path: Path) -> Segment | None:
@@ -340,7 +388,7 @@ class Spool:
             segment = Segment.adopt(path)
             damaged = segment.index() if segment is not None else []
         except OSError as error:
-            warn("spool", "the spool's segment %s can't be read: %s", path, error)
+            self._warn("the spool's segment %s can't be read: %s", path, error)
             if segment is not None:
                 segment.close()
             return None
@@ -369,8 +417,9 @@ class Spool:
             segment.cursor = segment.size
         except OSError as error:
             segment.cursor = segment.size
+            self._read_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
             if not self._closed:
-                self._degrade(error)
+                self._warn("the spool's segment %s can't be read: %s", segment.path, error)
             return replayed
         if whole_pass and not replayed:
             self._give_up_unreadable(segment, released)
@@ -390,7 +439,6 @@ class Spool:
                     segment.set_state(number, SETTLED)
             self._lose(segment, lost, "corrupt")
             self._retire_if_settled(segment)
-        self._tell()
 
     def _quarantine_damage(self, segment: Segment, line: bytes) -> None:
         self._write_quarantine({"reason": "corrupt", "segment": segment.path.name, "raw": _readable(line)})
@@ -424,6 +472,7 @@ class Spool:
         with self._guard:
             for segment, numbers in by_segment.items():
                 self._settle(segment, numbers)
+        self._tell()
 
     def _settle(self, segment: Segment, numbers: list[int]) -> None:
         for number in numbers:
@@ -470,7 +519,9 @@ class Spool:
         with self._guard:
             if self._guard.nested or self._closed:
                 return False
-            return self._write_quarantine(entry)
+            kept = self._write_quarantine(entry)
+        self._tell()
+        return kept
 
     def _write_quarantine(self, entry: dict[str, object]) -> bool:
         line = json.dumps({"at": event_time(self._clock.wall()), **entry}, default=str).encode() + b"\n"
@@ -503,6 +554,7 @@ class Spool:
                     segment.close()
             self._held.clear()
             self._candidates.clear()
+        self._tell()
 
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""
@@ -514,6 +566,10 @@ class Spool:
 def _age(segment: Segment) -> str:
     """Names begin with the time of creation: their order is the segments' age."""
     return segment.path.name
+
+
+def _line_length(record: Record) -> int:
+    return len(record.body or b"") + _LINE_OVERHEAD
 
 
 def _sync_directory(directory: Path) -> None:

@@ -26,6 +26,7 @@ from urllib3.util import Timeout
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _GZIP_LEVEL = 1
 _GZIP_FROM = 1024
+_SHORTEST_TIMEOUT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,12 @@ class NoAnswer:
 
 
 class Transport(Protocol):
-    """What the engine sends through. Thread-safe; `send` returns within about its timeout."""
+    """What the engine sends through. Thread-safe.
 
-    def send(self, request: Request) -> Response | NoAnswer: ...
+    `send` returns within about its timeout, or within so many seconds if that is less.
+    """
+
+    def send(self, request: Request, within: float) -> Response | NoAnswer: ...
 
     def close(self) -> None: ...
 
@@ -95,7 +99,7 @@ class HTTPTransport:
         options: dict[str, Any] = {"maxsize": connections, "block": False, "retries": False}
         if urlsplit(url).scheme == "https":
             options |= {"cert_reqs": "CERT_REQUIRED", **_ca_option(route.ca_bundle)}
-        self._timeout = Timeout(total=timeout)
+        self._timeout = timeout
         self._pools: urllib3.PoolManager = (
             urllib3.ProxyManager(_proxy_url(route.proxy), **options)
             if route.proxy
@@ -103,10 +107,11 @@ class HTTPTransport:
         )
         self._url = url
 
-    def send(self, request: Request) -> Response | NoAnswer:
+    def send(self, request: Request, within: float) -> Response | NoAnswer:
         body, headers = _encoded(request)
+        timeout = max(_SHORTEST_TIMEOUT, min(self._timeout, within))
         try:
-            return self._exchange(request, body, headers)
+            return self._exchange(request, body, headers, timeout)
         except NewConnectionError as error:
             return NoAnswer("no_connection", _sentence(error))
         except (Urllib3Timeout, TimeoutError) as error:
@@ -116,7 +121,9 @@ class HTTPTransport:
         except (OSError, ValueError) as error:
             return NoAnswer("no_connection", _sentence(error))
 
-    def _exchange(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+    def _exchange(
+        self, request: Request, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Response:
         pool = self._pools.connection_from_url(self._url)
         pool.ConnectionCls = _with_deadline(pool.ConnectionCls)
         answer = pool.urlopen(
@@ -126,7 +133,7 @@ class HTTPTransport:
             headers=headers,
             retries=False,
             redirect=False,
-            timeout=self._timeout,
+            timeout=Timeout(total=timeout),
             preload_content=False,
             decode_content=True,
         )
@@ -194,26 +201,32 @@ class _DeadlineAnswer(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_CountdownStream(sock))
+        self.fp = io.BufferedReader(_CountdownStream(sock, self.fp.detach()))
 
 
 class _CountdownStream(io.RawIOBase):
-    def __init__(self, sock: socket.socket) -> None:
+    """Reads through http.client's own raw stream: that one keeps the socket open as long as it is needed."""
+
+    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock = sock
+        self._raw = raw
         timeout = sock.gettimeout()
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int | None:
         if self._deadline is not None:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("the answer took longer than the timeout")
             self._sock.settimeout(left)
-        return self._sock.recv_into(buffer)
+        return self._raw.readinto(buffer)
 
 
 class _DeadlineMixin:

@@ -26,6 +26,7 @@ from .settlement import Settlement
 from .spool import Replayed, Spool
 
 _AFTER_A_CRASH_SECONDS = 1.0
+_NO_THREAD_SECONDS = 1.0
 _READ_BACK_RECORDS = 200
 _READ_BACK_BYTES = 2 * 1024 * 1024
 
@@ -63,8 +64,9 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._in_hand: list[Record] = []
         self._recoveries = 0
+        self._driving: set[int] = set()
+        self._no_thread_until = float("-inf")
         self.stopping = False
-        self.threads_possible = settings.background_thread
 
     # -- threads ----------------------------------------------------------------------------------------
 
@@ -77,13 +79,14 @@ class Worker:
         return any(thread.is_alive() for thread in tuple(self._threads))
 
     def is_own_thread(self) -> bool:
-        return threading.current_thread() in self._threads
+        return threading.current_thread() in self._threads or threading.get_ident() in self._driving
 
     def start(self, wanted: int = 1) -> None:
         """Have at least so many threads. Where that is refused, callers do the work themselves."""
         with self._guard:
+            self._threads = [thread for thread in self._threads if thread.is_alive() or not thread.ident]
             number = len(self._threads)
-            if self.stopping or not self.threads_possible or number >= wanted:
+            if number >= wanted or not self._may_start():
                 return
             thread = threading.Thread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
             self._threads.append(thread)
@@ -92,8 +95,12 @@ class Worker:
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
             with self._guard:
                 self._threads.remove(thread)
-                self.threads_possible = bool(self._threads)
+                self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
             warn("no thread", "no background thread can be started: %s", error)
+
+    def _may_start(self) -> bool:
+        possible = self._settings.background_thread and not self.stopping
+        return possible and self._clock.monotonic() >= self._no_thread_until
 
     def stop(self) -> None:
         """Tell all threads to end after what they are doing."""
@@ -112,7 +119,7 @@ class Worker:
         while not self.stopping:
             try:
                 self.step(bell, NO_DEADLINE)
-            except Exception as error:  # noqa: BLE001 - the outermost loop of a thread
+            except BaseException as error:  # noqa: BLE001 - the outermost loop of a thread
                 with self._guard:
                     self._ledger.counters.worker_restarts += 1
                 logger.exception("the worker failed and goes on: %s", type(error).__name__)
@@ -124,10 +131,12 @@ class Worker:
         """Do the threads' work on the calling thread until `done` or the deadline."""
         bell = Bell()
         self._settlement.watch(bell)
+        self._driving.add(threading.get_ident())
         try:
             while not done() and not self.stopping and self._clock.monotonic() < deadline:
                 self.step(bell, deadline)
         finally:
+            self._driving.discard(threading.get_ident())
             self._settlement.unwatch(bell)
 
     def step(self, bell: Bell, deadline: float) -> None:
@@ -151,7 +160,7 @@ class Worker:
             return
         if more and not self._batching.batches and isinstance(task, Send):
             self._share_work()
-        self._do(task)
+        self._do(task, deadline)
 
     def _share_work(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each."""
@@ -160,24 +169,24 @@ class Worker:
         if self._threads:
             self.start(min(len(self._threads) + 1, self._settings.max_connections))
 
-    def _do(self, task: Task) -> None:
+    def _do(self, task: Task, deadline: float) -> None:
         if isinstance(task, Send):
-            self._send(task)
+            self._send(task, deadline)
         elif isinstance(task, Spill):
             self._spill(task.records)
         elif isinstance(task, ReadBack):
             self._read_back()
         elif isinstance(task, AskForBatches):
-            self._delivery.ask_for_batches(probe=task.probe)
+            self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
         self._after_recovery()
 
-    def _send(self, task: Send) -> None:
+    def _send(self, task: Send, deadline: float) -> None:
         try:
-            left = self._delivery.deliver(task.records, probe=task.probe)
+            left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
             if left and self._hopeless(left):
                 self._settlement.spooled(left, in_order=not task.probe)
         finally:
@@ -193,7 +202,7 @@ class Worker:
         """Whether trying again soon makes no sense: the disk is the better place then."""
         with self._guard:
             if self._scheduler.closing and self._gate.failures:
-                self._gate.break_now()
+                self._gate.break_now(self._clock.monotonic())
             return self._gate.unwell or any(r.attempts > self._settings.max_retries for r in records)
 
     def _hand_back(self, records: list[Record]) -> None:
@@ -201,7 +210,11 @@ class Worker:
         with self._guard:
             gone = set(map(id, records))
             self._in_hand = [record for record in self._in_hand if id(record) not in gone]
-            self._scheduler.retry([record for record in records if not record.claimed])
+            left = [record for record in records if not record.claimed]
+            if not self.stopping:
+                self._scheduler.retry(left, self._clock.monotonic())
+                return
+        self._settlement.dropped(left, "shutdown")  # whoever stopped us found them being written, in vain
 
     def _read_back(self) -> None:
         replayed: list[Replayed] = []

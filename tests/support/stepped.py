@@ -36,7 +36,7 @@ class FakeBackend:
         self.refuses: Callable[[Any], bool] = lambda _body: False
         self.behaviour: Behaviour = self.well
 
-    def send(self, request: Request) -> Answer:
+    def send(self, request: Request, within: float) -> Answer:
         self.requests.append(request)
         return self.behaviour(request)
 
@@ -94,14 +94,10 @@ class SteppedEngine(Engine):
         options = {"spool_dir": spool_dir, "spool": spool_dir is not None, **options}
         super().__init__(
             BanyanDestination(URL, "psk_test", None),
-            Settings(**options),
+            Settings(background_thread=False, **options),
             clock=clock,
             transport=lambda _destination, _settings: backend,
         )
-
-    def _assemble(self) -> None:
-        super()._assemble()
-        self.worker.threads_possible = False
 
     def _ensure_worker(self, record: Record) -> None:
         """No thread, and no waiting either."""

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from banyan_hp.engine.gate import HOLD_PROBE_SECONDS, Gate
+from banyan_hp.engine.gate import HOLD_PROBE_SECONDS, HURRIED_PROBE_GAP, Gate
 from banyan_hp.engine.retry import BACKOFF_CAP, Outcome, Verdict
 
 FAILED = Verdict(Outcome.RETRY)
@@ -197,7 +197,7 @@ def test_a_late_success_does_not_cut_a_retry_after_short() -> None:
 
 
 def test_hurry_lets_a_probe_through_at_once() -> None:
-    """Somebody flushes: the next attempt is now, in back-off, with an open breaker and in a hold."""
+    """Somebody flushes: the next attempt is now, or, where one has just failed, in a moment."""
     backing_off, broken, held = gate(), gate(max_retries=0), gate()
     fail(backing_off, at=0.0)
     fail(broken, at=0.0)
@@ -205,7 +205,8 @@ def test_hurry_lets_a_probe_through_at_once() -> None:
     for subject in (backing_off, broken, held):
         assert subject.delay(0.0) > 0.0
         subject.hurry(0.0)
-        assert subject.delay(0.0) == 0.0
+        assert subject.delay(0.0) <= HURRIED_PROBE_GAP
+        assert subject.delay(HURRIED_PROBE_GAP) == 0.0
 
 
 def test_hurry_does_not_override_the_backend() -> None:
@@ -229,8 +230,8 @@ def test_break_now_gives_up_once() -> None:
     """At shutdown the first failure is the last; a gate that is unwell has no second setback."""
     subject = gate()
     fail(subject, at=0.0)
-    subject.break_now()
-    subject.break_now()
+    subject.break_now(now=1.0)
+    subject.break_now(now=1.0)
     assert (subject.state, subject.setbacks) == ("offline", 1)
 
 
