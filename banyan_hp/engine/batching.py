@@ -44,7 +44,7 @@ class Batching:
 
     def unlearn(self, status: int | None) -> bool:
         """A batch endpoint answered like one that isn't there (a roll-back, say). True if we ask again."""
-        if not (self._auto and self.batches and status in _FINAL):
+        if not self._auto or status not in _FINAL:
             return False
         self.batches = self.compress = self._known = False
         return True

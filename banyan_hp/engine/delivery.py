@@ -157,8 +157,16 @@ class Delivery:
         else:
             verdicts = [self._destination.verdict(answer, self._clock.wall())]
         verdicts = self._reconsidered(verdicts, how.deadline)
-        self._tell_gate(verdicts, began, request, group)
+        if not self._batches_are_gone(verdicts, how):
+            self._tell_gate(verdicts, began, request, group)
         return verdicts
+
+    def _batches_are_gone(self, verdicts: list[Verdict], how: How) -> bool:
+        """The batch endpoint itself is no longer there: that is no failure, the records go another way."""
+        if not how.batches or len(verdicts) > 1:
+            return False
+        with self._guard:
+            return self._batching.unlearn(verdicts[0].status)
 
     def _count_attempt(self, group: Group) -> None:
         with self._guard:
@@ -218,7 +226,7 @@ class Delivery:
             self._destination_failed(worst, began, request, group)
         for hold in outcomes & _HOLDS:
             worst = next(verdict for verdict in verdicts if verdict.outcome is hold)
-            self._destination_misused(worst, request, group, whole=len(verdicts) == 1)
+            self._destination_misused(worst, request, group)
 
     def _destination_failed(
         self, verdict: Verdict, began: float, request: Request, group: Sequence[Record]
@@ -228,13 +236,9 @@ class Delivery:
             self._gate.fail(verdict, began, self._clock.monotonic())
         self._report(verdict, request, group)
 
-    def _destination_misused(
-        self, verdict: Verdict, request: Request, group: Sequence[Record], *, whole: bool
-    ) -> None:
+    def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         with self._guard:
             self._counters.attempts_failed += 1
-            if whole and self._batching.unlearn(verdict.status):
-                return
             self._gate.hold(verdict.outcome, self._clock.monotonic())
         self._report(verdict, request, group)
 

@@ -81,6 +81,7 @@ class Engine:
         self.closing = False
         self.stopped = False
         self._finishing = False
+        self._ended = False
         self._assemble()
 
     def _assemble(self) -> None:
@@ -300,6 +301,8 @@ class Engine:
         mark: Mark = self.spool.mark() if self.spool is not None else []
         self._hurry_until(lambda: not self._on_disk(mark) or self._gave_up(setbacks), deadline)
         lost += self._lost() - lost_on_disk if mark else 0
+        if self.stopped:  # by somebody else, meanwhile: the spool is closed and knows no marks
+            return self._result(lost)
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return self._result(lost, delivered=not in_memory and not self._on_disk(mark))
 
@@ -352,11 +355,14 @@ class Engine:
             self.worker.start()
         if not self.worker.started:
             self.worker.drive(done, deadline)
-            return
+        else:
+            self._listen_until(done, deadline)
+
+    def _listen_until(self, done: Callable[[], bool], deadline: float) -> None:
         bell = Bell()
         self._settlement.watch(bell)
         try:
-            while not done() and not self.stopped:
+            while not done() and not self._ended:
                 left = deadline - self._clock.monotonic()
                 if left <= 0:
                     return
@@ -400,25 +406,32 @@ class Engine:
 
     def _finish(self, deadline: float) -> None:
         with self.guard:
-            if self._finishing:
-                return
+            first = not self._finishing
             self._finishing = True
+        if first:
+            self._end()
+            self._tell_in_passing(deadline)
+        elif self._may_wait():
+            self._listen_until(lambda: self._ended, deadline)
+
+    def _end(self) -> None:
+        patience = self._clock.monotonic() + _GRACE_SECONDS
         self.worker.stop()
         with self.guard:
             in_hand = self.worker.take_from_hands()
             mine, replay = self._scheduler.take_everything()
             self.stopped = True
         stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
-        patience = float("-inf") if stuck else max(deadline, self._clock.monotonic()) + _GRACE_SECONDS
-        self._leave_to_disk([*in_hand, *mine, *replay], patience)
+        self._leave_to_disk([*in_hand, *mine, *replay], float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
         if self.spool is not None:
             self.spool.close()
             lifecycle.spool_closed(self.spool.directory)
         self._transport.close()
-        self._tell_in_passing(deadline)
         lifecycle.unregister(self)
+        self._ended = True
+        self._settlement.ring()
 
     def _leave_to_disk(self, records: list[Record], patience: float) -> None:
         """The last chance of what was not delivered: the spool, or a counted loss.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from tests.support.backend import Backend
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import (
     Drip,
+    Exchange,
     Garbage,
     Hang,
     Redirect,
@@ -680,3 +684,94 @@ def test_the_ledger_holds_at_every_read_through_an_outage(make_logger: MakeLogge
             assert_balanced(logger.get_stats())
             assert time.monotonic() < deadline
         assert sorted(set(numbers(server))) == list(range(2000))
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_answers_that_end_with_the_connection_are_read(
+    make_logger: MakeLogger, server: ScriptedServer, version: bytes
+) -> None:
+    """`Connection: close`, head and body in packets of their own: delivered once, not sent again."""
+    body = b'{"ok": true}'
+    head = version + b" 201 Created\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    server.handler = lambda _request: InPackets((head, body))
+    logger = make_logger(server.url, batching="never")
+    log_many(logger, 5)
+    assert logger.flush(5)
+    assert sorted(numbers(server)) == [0, 1, 2, 3, 4]
+
+
+@dataclass(frozen=True)
+class InPackets:
+    """An answer in several sends, with a moment between them; then the connection closes."""
+
+    packets: tuple[bytes, ...]
+
+    def play(self, exchange: Exchange) -> bool:
+        for packet in self.packets:
+            exchange.send(packet)
+            exchange.wait(0.05)
+        return False
+
+
+def test_a_logging_handler_that_logs_through_us_does_not_deadlock(
+    make_logger: MakeLogger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The library's own warnings are said without a lock held: a handler may call log_prompt."""
+    (tmp_path / "file").write_text("in the way of the spool")
+    logger = make_logger(
+        "http://127.0.0.1:9", spool_dir=tmp_path / "file" / "below", durability="disk", max_retries=0
+    )
+
+    class Echo(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logger.log_prompt("echo", record.getMessage())
+
+    echo = Echo()
+    logging.getLogger("banyan_hp").addHandler(echo)
+    try:
+        threads = [threading.Thread(target=log_many, args=(logger, 50)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads)
+        logger.flush(1)
+        logger.shutdown(1)
+    finally:
+        logging.getLogger("banyan_hp").removeHandler(echo)
+
+
+def test_a_cancelled_error_in_a_callback_does_not_end_the_worker(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """Not even exceptions that are no `Exception` stop delivery."""
+    server.handler = one_by_one()
+
+    def scrub(record: dict[str, Any]) -> dict[str, Any]:
+        if record["metadata"]["number"] == 0:
+            raise asyncio.CancelledError
+        return record
+
+    logger = make_logger(server.url, before_send=scrub)
+    log_many(logger, 10)
+    assert not logger.flush(5)
+    assert sorted(numbers(server)) == list(range(1, 10))
+    assert logger.get_stats()["logs_quarantined"] == 1
+
+
+def test_a_new_logger_sends_what_the_one_it_replaces_has_left(make_logger: MakeLogger) -> None:
+    """A logger that runs already finds the segments that another one lets go of, without an outage."""
+    with ScriptedServer() as reserved:
+        port = reserved.port
+    url = f"http://127.0.0.1:{port}"
+    old = make_logger(url, max_retries=0)
+    log_many(old, 30)
+    assert not old.flush(5)
+    with ScriptedServer(batching(), port=port) as server:
+        new = make_logger(url)
+        log_many(new, 1, start=100)
+        assert new.flush(5)
+        server.handler = lambda _request: Reply(503, "x")
+        old.shutdown(0)
+        server.handler = batching()
+        server.wait_for(lambda _requests: set(range(30)) <= set(numbers(server)), timeout=10)

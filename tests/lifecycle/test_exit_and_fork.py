@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.backend import Backend
 from tests.support.process import run_python
-from tests.support.scripted import Hang, ScriptedServer, batching
+from tests.support.scripted import Hang, Reply, ScriptedServer, batching
 
 
 def spooled_lines(tmp_path: Path) -> int:
@@ -164,3 +164,76 @@ def test_a_destructor_that_logs_in_the_middle_of_a_log_call_does_no_harm() -> No
             url=server.url,
         )
         assert finished.status == 0, finished.stderr
+
+
+def test_ctrl_c_in_shutdown_still_leaves_the_records_on_disk(tmp_path: Path) -> None:
+    """Impatience while the backend hangs costs no record."""
+    with ScriptedServer(lambda _request: Hang()) as server:
+        finished = run_python(
+            """
+            import signal
+            logger = make(timeout=60, batching="always")
+            for number in range(50):
+                logger.log_prompt("q", "a")
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            try:
+                logger.shutdown(30)
+            except KeyboardInterrupt:
+                print("interrupted")
+            """,
+            url=server.url,
+        )
+    assert (finished.stdout, finished.stderr) == ("interrupted\n", "")
+    assert finished.seconds < 10
+    assert spooled_lines(tmp_path) == 50
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_deliver_what_they_log(method: str, tmp_path: Path) -> None:
+    """They leave without running atexit; their records arrive all the same."""
+    with ScriptedServer(batching()) as server:
+        (tmp_path / "work.py").write_text(
+            "import os\nfrom banyan_hp import PromptStackLogger\n"
+            "logger = PromptStackLogger('psk_local', os.environ['URL'], flush_interval=30)\n"
+            "def work(number):\n    logger.log_prompt('q', 'a', metadata={'number': number})\n"
+        )
+        finished = run_python(
+            f"""
+            import multiprocessing, sys
+            sys.path.insert(0, {str(tmp_path)!r})
+            import work
+            if __name__ == "__main__":
+                context = multiprocessing.get_context({method!r})
+                children = [context.Process(target=work.work, args=(number,)) for number in range(4)]
+                for child in children: child.start()
+                for child in children: child.join()
+            """,
+            url=server.url,
+        )
+        assert finished.status == 0, finished.stderr
+        assert ids(server) == [0, 1, 2, 3]
+
+
+def test_a_forked_child_asks_for_prompts_on_a_connection_of_its_own() -> None:
+    """Parent and child get the prompts that they asked for, even at the same time."""
+    with ScriptedServer() as server:
+        server.handler = lambda request: Reply(
+            200, {"prompt_id": "1", "name": request.route.rpartition("/")[2], "content": "c"}
+        )
+        finished = run_python(
+            """
+            logger = make()
+            assert logger.get_prompt("warm").name == "warm"
+            pid = os.fork()
+            who = "child" if pid == 0 else "parent"
+            for number in range(100):
+                assert logger.get_prompt(f"{who}-{number}").name == f"{who}-{number}"
+            if pid == 0:
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            """,
+            url=server.url,
+        )
+        assert finished.status == 0, finished.stderr
+        assert server.connections >= 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from banyan_hp.engine.ledger import Term
+from banyan_hp.engine.records import Record
 from banyan_hp.engine.transport import NoAnswer, Request, Response
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down, failing, json_answer
@@ -403,3 +404,218 @@ def test_a_crash_of_the_worker_s_step_keeps_its_records(
     assert engine.ledger.own[Term.IN_FLIGHT] == 1
     backend.behaviour = backend.well
     assert engine.flush(10)
+
+
+# -- what an adversarial review found ------------------------------------------------------------------------
+
+
+def test_a_delivery_goes_on_as_it_began_when_the_mode_changes_meanwhile(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Another thread learns that the batch endpoint is gone: a split batch must not go as single records."""
+    engine = SteppedEngine(
+        backend,
+        clock,
+        tmp_path,
+        batch_size=40,
+        max_batch_bytes=8192,
+        max_record_bytes=8192,
+        flush_interval=9.0,
+    )
+    engine.log()
+    assert engine.flush(5)  # batches are found
+    ids = {record.id for record in (engine.log("\x01" * 100) for _ in range(40)) if record is not None}
+
+    def lose_the_endpoint_after_one(request: Request) -> Response | NoAnswer:
+        engine._batching.unlearn(404)
+        return backend.well(request)
+
+    backend.behaviour = lose_the_endpoint_after_one
+    assert engine.flush(30)
+    assert ids <= set(backend.taken)
+    assert engine.ledger.own[Term.DELIVERED] == len(backend.taken)
+
+
+@pytest.mark.parametrize("state", ["broken", "held", "backing off"])
+def test_waiting_without_a_disk_is_waiting(backend: FakeBackend, clock: FakeClock, state: str) -> None:
+    """With the gate closed and no spool the worker sleeps until the next attempt is due; it does not spin."""
+    engine = SteppedEngine(backend, clock, batching="always", max_retries=3 if state == "backing off" else 0)
+    backend.behaviour = failing(401) if state == "held" else down
+    for _ in range(5):
+        engine.log()
+    clock.advance(2)
+    began, before = clock.monotonic(), len(clock.waits)
+    for _ in range(20):
+        engine.step(longest_wait=1000.0)
+    waits = [wait for wait in clock.waits[before:] if wait <= 0]
+    assert waits == []
+    assert clock.monotonic() > began
+
+
+def test_flushing_in_a_loop_does_not_hammer_a_backend_that_is_down(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Each flush may hurry a probe, but not more than four a second."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0)
+    backend.behaviour = down
+    began = clock.monotonic()
+    for _ in range(100):
+        engine.log()
+        engine.flush(5)
+    assert len(backend.usage()) <= 4 * (clock.monotonic() - began) + 1
+
+
+def test_shutdown_does_not_wait_for_a_backlog_it_cannot_send(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Records read back from disk for a probe go back to disk when the last attempt has failed."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0)
+    backend.behaviour = down
+    for _ in range(50):
+        engine.log()
+    engine.flush(5)
+    for _ in range(20):
+        engine.step(longest_wait=10.0)
+    began = clock.monotonic()
+    assert not engine.shutdown(30)
+    assert clock.monotonic() - began < 1.0
+    assert engine.ledger.own[Term.SPOOLED] == 50
+
+
+def test_a_flush_after_shutdown_tells_the_truth(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Records that shutdown left on disk are not delivered, whoever asks."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0)
+    backend.behaviour = down
+    engine.log()
+    engine.shutdown(1)
+    assert not engine.flush(1)
+
+
+def test_refusals_beside_acceptances_do_not_hold(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Ten bad records in a batch whose others are taken: ten in quarantine, and the destination is well."""
+    backend.refuses = lambda body: body["input"] == "bad"
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    for number in range(100):
+        engine.log("bad" if number % 10 == 0 else "good")
+    engine.flush(10)
+    own = engine.ledger.own
+    assert (engine.gate.state, own[Term.DELIVERED], own[Term.QUARANTINED]) == ("online", 90, 10)
+
+
+def test_a_record_that_always_gets_500_does_not_hold_up_the_others(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """One by one: it is retried after back-offs of its own while the others are delivered."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="never", retry_delay=1.0)
+    poison = engine.log("poison")
+    assert poison is not None
+
+    def fail_on_poison(request: Request) -> Response | NoAnswer:
+        return failing(500)(request) if b"poison" in request.body else backend.well(request)
+
+    backend.behaviour = fail_on_poison
+    good = [engine.log() for _ in range(200)]
+    began = clock.monotonic()
+    while any(record is not None and record.term is not Term.DELIVERED for record in good):
+        engine.step(longest_wait=1.0)
+        assert clock.monotonic() - began < 30
+    attempts = sum(b"poison" in request.body for request in backend.usage())
+    assert attempts <= 10
+
+
+@pytest.mark.parametrize("answer", [NoAnswer("timeout", "hangs"), NoAnswer("bad_answer", "garbage")])
+def test_a_server_that_hangs_up_on_what_it_does_not_know_gets_single_records(
+    backend: FakeBackend, clock: FakeClock, answer: NoAnswer
+) -> None:
+    """No answer to the empty batch says nothing about the destination: records go one by one."""
+
+    def no_batches(request: Request) -> Response | NoAnswer:
+        return answer if request.url.endswith("/batch") else backend.well(request)
+
+    backend.behaviour = no_batches
+    engine = SteppedEngine(backend, clock)
+    for _ in range(10):
+        engine.log()
+    assert engine.flush(5)
+    assert engine.ledger.counters.attempts_failed == 0
+
+
+def test_a_write_larger_than_the_room_left_saves_what_fits(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Near the spool's cap a large batch does not take the whole backlog with it and then fail."""
+    engine = SteppedEngine(
+        backend, clock, tmp_path, batching="always", max_retries=0, spool_max_bytes=1024 * 1024, batch_size=60
+    )
+    backend.behaviour = down
+    for _ in range(100):
+        engine.log("x" * 20_000)
+    engine.shutdown(1)
+    own = engine.ledger.own
+    assert own[Term.SPOOLED] >= 35
+    assert own[Term.SPOOLED] + own[Term.DROPPED] == 100
+
+
+def test_the_cap_forgets_what_others_have_sent(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Segments of another process that are gone by now no longer count against the cap."""
+    options = {"batching": "always", "max_retries": 0, "spool_max_bytes": 200_000}
+    other = SteppedEngine(backend, clock, tmp_path, **options)
+    backend.behaviour = down
+    for _ in range(150):
+        other.log("x" * 1000)
+    other.flush(5)
+    engine = SteppedEngine(backend, clock, tmp_path, **options)
+    engine.log()
+    engine.run(3)  # has seen the other's segments
+    backend.behaviour = backend.well
+    clock.advance(100)
+    assert other.flush(60)
+    other.shutdown(1)
+    backend.behaviour = down
+    for _ in range(100):
+        engine.log("x" * 1000)
+    engine.shutdown(1)
+    assert engine.ledger.own[Term.DROPPED] == 0
+
+
+def test_a_failed_write_at_the_end_is_a_counted_loss(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shutdown finds a record being written; the write fails: it is dropped as `shutdown`, not in limbo."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0)
+    backend.behaviour = down
+    engine.log()
+
+    def shut_down_and_fail(*_args: object, **_options: object) -> None:
+        engine.shutdown(0)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("banyan_hp.engine.segment.Segment.write", shut_down_and_fail)
+    engine.flush(5)
+    assert engine.ledger.own.drops == {"shutdown": 1}
+    assert engine.balanced()
+
+
+def test_a_record_that_comes_after_the_end_is_not_queued(
+    backend: FakeBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepted before the end, placed after it: counted as dropped, not left in a queue nobody empties."""
+    engine = SteppedEngine(backend, clock, queue_size=1, batching="always")
+    engine.log()
+    overflow = engine._overflow
+
+    def end_first(record: Record) -> None:
+        engine.shutdown(0)
+        overflow(record)
+
+    monkeypatch.setattr(engine, "_overflow", end_first)
+    engine.log()
+    own = engine.ledger.own
+    assert own[Term.QUEUED] == own[Term.IN_FLIGHT] == 0
+    assert engine.balanced()
