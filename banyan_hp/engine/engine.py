@@ -301,7 +301,7 @@ class Engine:
         mark: Mark = self.spool.mark() if self.spool is not None else []
         self._hurry_until(lambda: not self._on_disk(mark) or self._gave_up(setbacks), deadline)
         lost += self._lost() - lost_on_disk if mark else 0
-        if self.stopped:  # by somebody else, meanwhile: the spool is closed and knows no marks
+        if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
             return self._result(lost)
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return self._result(lost, delivered=not in_memory and not self._on_disk(mark))
