@@ -43,7 +43,10 @@ class Batching:
             self._ask_again_at = 0.0
 
     def unlearn(self, status: int | None) -> bool:
-        """A batch endpoint answered like one that isn't there (a roll-back, say). True if we ask again."""
+        """A batch got the answer of an endpoint that isn't there (a roll-back, say). True if we ask again.
+
+        Also when another thread has found out first: the batch was begun before that.
+        """
         if not self._auto or status not in _FINAL:
             return False
         self.batches = self.compress = self._known = False

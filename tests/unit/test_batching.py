@@ -100,9 +100,16 @@ def test_other_answers_forget_nothing(status: int | None) -> None:
     assert (subject.batches, subject.compress) == (True, True)
 
 
-def test_there_is_nothing_to_forget_without_batches() -> None:
-    """A 404 to a single record is about the base URL, not about batches."""
+def test_a_batch_that_fails_after_the_endpoint_was_forgotten_is_no_failure_either() -> None:
+    """Two batches were under way when the endpoint went: the second answer means the same as the first."""
     subject = Batching("auto", may_batch=True)
-    learn(subject, 404)
-    assert not subject.unlearn(404)
-    assert not subject.must_ask(1e9)
+    learn(subject, 200, batches=True)
+    assert subject.unlearn(404)
+    assert subject.unlearn(404)
+    assert not subject.batches
+
+
+@pytest.mark.parametrize(("setting", "may_batch"), [("always", True), ("auto", False)])
+def test_nothing_is_forgotten_that_was_not_found_out(setting: str, may_batch: bool) -> None:
+    """Where batches were decided by the user, or can't be, a 404 is about the base URL."""
+    assert not Batching(setting, may_batch=may_batch).unlearn(404)
