@@ -150,7 +150,7 @@ class PromptStackLogger:
             model: the model's name.
             metadata: a dict; anything in it that is not JSON is converted.
             duration_ms: milliseconds, 0 or more.
-            blocking: deliver before returning.
+            blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
 
         Returns:
             True: accepted; with `blocking=True` or `background_thread=False`: delivered. False: not

@@ -275,11 +275,16 @@ class Engine:
     # -- waiting ----------------------------------------------------------------------------------------
 
     def wait_for(self, record: Record) -> bool:
-        """Wait until a record is delivered or the attempts are used up; True if it was delivered."""
+        """Wait until a record is delivered or the attempts are used up; True if it was delivered.
+
+        At most `timeout` for each attempt: a long Retry-After must not hold a request handler.
+        """
+        patience = self.settings.timeout * (self.settings.max_retries + 1)
         with self.guard:
             pending = self.gate.unwell and self.gate.delay(self._clock.monotonic()) > 0
             setbacks = self.gate.setbacks - pending  # unwell, and no probe is due: waiting is in vain
-        self._hurry_until(lambda: self._left_memory(_in_memory(record), setbacks), float("inf"))
+        deadline = self._clock.monotonic() + patience
+        self._hurry_until(lambda: self._left_memory(_in_memory(record), setbacks), deadline)
         return record.term is Term.DELIVERED
 
     def flush(self, timeout: float) -> FlushResult:

@@ -15,10 +15,10 @@ EVERY_SECONDS = 60.0
 _last_said: dict[str, float] = {}
 
 
-def warn(kind: str, message: str, *args: object) -> None:
-    """Log a warning, at most one of a kind a minute. Call without the engine's lock held."""
+def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
+    """Log a warning, at most one of a kind a minute. Call without a lock held: handlers may log through us."""
     now = time.monotonic()
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return
     _last_said[kind] = now
-    logger.warning(message, *args)
+    logger.warning(message, *args, exc_info=exc_info)

@@ -121,6 +121,10 @@ class Scheduler:
         if self._idle and (len(self._queue) >= self._wake_at or self._batch_is_full()):
             self._idle.pop().ring()
 
+    def wake_one(self) -> None:
+        if self._idle:
+            self._idle.pop().ring()
+
     def wake_all(self) -> None:
         while self._idle:
             self._idle.pop().ring()

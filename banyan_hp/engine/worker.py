@@ -17,7 +17,7 @@ from .delivery import Delivery
 from .gate import Gate
 from .guard import Guard
 from .ledger import Book, Ledger, Term
-from .log import logger, warn
+from .log import warn
 from .notices import Notices
 from .preparing import Preparer
 from .records import Record
@@ -122,7 +122,7 @@ class Worker:
             except BaseException as error:  # noqa: BLE001 - the outermost loop of a thread
                 with self._guard:
                     self._ledger.counters.worker_restarts += 1
-                logger.exception("the worker failed and goes on: %s", type(error).__name__)
+                warn("worker", "the worker failed and goes on: %s", type(error).__name__, exc_info=True)
                 self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
 
     # -- tasks ------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Worker:
     def _share_work(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each."""
         with self._guard:
-            self._scheduler.wake_all()
+            self._scheduler.wake_one()
         if self._threads:
             self.start(min(len(self._threads) + 1, self._settings.max_connections))
 

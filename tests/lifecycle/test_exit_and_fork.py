@@ -237,3 +237,45 @@ def test_a_forked_child_asks_for_prompts_on_a_connection_of_its_own() -> None:
         )
         assert finished.status == 0, finished.stderr
         assert server.connections >= 2
+
+
+def test_memory_stays_inside_queue_bytes_while_a_backend_hangs() -> None:
+    """A burst of 60,000 records that can't be sent: the process grows by `queue_bytes` and little more."""
+    with ScriptedServer(lambda _request: Hang()) as server:
+        finished = run_python(
+            """
+            import resource
+            def peak_mib():
+                return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            logger = make(spool=False, queue_bytes=16 * 2**20, queue_size=10**6, batching="always", timeout=60)
+            logger.log_prompt("warm", "up")
+            before = peak_mib()
+            for number in range(60_000):
+                logger.log_prompt(f"{number} " + "q" * 500, "a" * 800 + str(number), metadata={"number": number})
+            grown = peak_mib() - before
+            stats = logger.get_stats()
+            assert 12 * 2**20 < stats["queue_bytes"] <= 16 * 2**20, stats["queue_bytes"]
+            assert stats["drops"]["queue_full"] > 40_000, stats
+            assert grown < 16 + 20, grown
+            logger.shutdown(0)
+            """,
+            url=server.url,
+        )
+    assert finished.status == 0, finished.stderr
+
+
+def test_blocking_is_bounded_when_a_backend_asks_for_long_patience() -> None:
+    """`Retry-After: 300` does not hold a request handler: False after the attempts' time, the record waits."""
+    with ScriptedServer(lambda _request: Reply(429, {}, {"Retry-After": "300"})) as server:
+        finished = run_python(
+            """
+            logger = make(timeout=0.2, max_retries=1, batching="never")
+            began = time.monotonic()
+            assert logger.log_prompt("q", "a", blocking=True) is False
+            assert time.monotonic() - began < 2
+            logger.shutdown(0.5)
+            assert logger.get_stats()["logs_spooled"] == 1
+            """,
+            url=server.url,
+        )
+    assert finished.status == 0, finished.stderr
