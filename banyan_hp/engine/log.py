@@ -16,7 +16,7 @@ _last_said: dict[str, float] = {}
 
 
 def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
-    """Log a warning, at most one of a kind a minute. Call without a lock held: handlers may log through us."""
+    """Log a warning, at most one of a kind a minute. Call without a lock held: a handler may call us."""
     now = time.monotonic()
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return

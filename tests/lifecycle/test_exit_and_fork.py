@@ -247,11 +247,12 @@ def test_memory_stays_inside_queue_bytes_while_a_backend_hangs() -> None:
             import resource
             def peak_mib():
                 return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            logger = make(spool=False, queue_bytes=16 * 2**20, queue_size=10**6, batching="always", timeout=60)
+            logger = make(spool=False, queue_bytes=16 * 2**20, queue_size=10**6, batching="always")
             logger.log_prompt("warm", "up")
             before = peak_mib()
             for number in range(60_000):
-                logger.log_prompt(f"{number} " + "q" * 500, "a" * 800 + str(number), metadata={"number": number})
+                texts = f"{number} " + "q" * 500, "a" * 800 + str(number)
+                logger.log_prompt(*texts, metadata={"number": number})
             grown = peak_mib() - before
             stats = logger.get_stats()
             assert 12 * 2**20 < stats["queue_bytes"] <= 16 * 2**20, stats["queue_bytes"]
@@ -265,7 +266,7 @@ def test_memory_stays_inside_queue_bytes_while_a_backend_hangs() -> None:
 
 
 def test_blocking_is_bounded_when_a_backend_asks_for_long_patience() -> None:
-    """`Retry-After: 300` does not hold a request handler: False after the attempts' time, the record waits."""
+    """`Retry-After: 300` does not hold a request handler: False after the attempts' time."""
     with ScriptedServer(lambda _request: Reply(429, {}, {"Retry-After": "300"})) as server:
         finished = run_python(
             """
