@@ -1,11 +1,15 @@
 """Log your LLM traffic in the background, and lose nothing silently.
 
 `import banyan_hp as banyan` is the Banyan client: `configure()`, `get_prompt()`, `log_prompt()`.
+`from banyan_hp import HuggingPlace` is the HuggingPlace client.
 """
 
 from ._version import __version__
 from .banyan import (
     PromptStackLogger,
+    aflush,
+    aget_prompt,
+    ashutdown,
     configure,
     flush,
     get_prompt,
@@ -16,8 +20,21 @@ from .banyan import (
     shutdown,
 )
 from .engine.flushing import FlushResult
-from .errors import AuthenticationError, BanyanHPError, ConfigurationError, DeliveryError
+from .errors import (
+    AuthenticationError,
+    BanyanHPError,
+    ConfigurationError,
+    DeliveryError,
+    HuggingPlaceSDKError,
+    MissingKeyError,
+    NetworkError,
+    RateLimitError,
+    ServerError,
+    ValidationError,
+)
+from .huggingplace import HuggingPlace, Session
 from .prompts import PromptData
+from .receipts import Receipt
 
 __all__ = [
     "AuthenticationError",
@@ -25,9 +42,21 @@ __all__ = [
     "ConfigurationError",
     "DeliveryError",
     "FlushResult",
+    "HuggingPlace",
+    "HuggingPlaceSDKError",
+    "MissingKeyError",
+    "NetworkError",
     "PromptData",
     "PromptStackLogger",
+    "RateLimitError",
+    "Receipt",
+    "ServerError",
+    "Session",
+    "ValidationError",
     "__version__",
+    "aflush",
+    "aget_prompt",
+    "ashutdown",
     "configure",
     "flush",
     "get_prompt",

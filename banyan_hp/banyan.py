@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from .engine.flushing import FlushResult
 from .engine.ledger import Term
 from .engine.log import warn
 from .engine.records import describe, encode, freeze
-from .errors import AuthenticationError, ConfigurationError
+from .errors import ConfigurationError, MissingKeyError
 from .prompts import PromptClient, PromptData
 from .settings import Settings, checked_url, env, first_text, header_text, truthy_env
 
@@ -78,7 +79,7 @@ class PromptStackLogger:
         if key is not None:
             header_text("api_key", key)
         elif settings.enabled:
-            raise AuthenticationError(NO_KEY)
+            raise MissingKeyError(NO_KEY)
         self._settings = settings
         self._base_url = url
         self._engine = Engine(BanyanDestination(url, key or "", project), settings)
@@ -207,6 +208,27 @@ class PromptStackLogger:
         seconds = _seconds("timeout", timeout)
         self._prompts.close()
         return self._engine.shutdown(seconds)
+
+    async def aget_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str = "main",
+        use_cache: bool = True,
+        sticky_context: Mapping[str, str | int | UUID] | None = None,
+        project_id: str | None = None,
+    ) -> PromptData | None:
+        """`get_prompt` without blocking the event loop."""
+        wanted = (name, version, branch, use_cache, sticky_context, project_id)
+        return await asyncio.to_thread(self.get_prompt, *wanted)
+
+    async def aflush(self, timeout: float = 30) -> FlushResult:
+        """`flush` without blocking the event loop."""
+        return await asyncio.to_thread(self.flush, timeout)
+
+    async def ashutdown(self, timeout: float = 30) -> FlushResult:
+        """`shutdown` without blocking the event loop."""
+        return await asyncio.to_thread(self.shutdown, timeout)
 
     def get_stats(self) -> dict[str, Any]:
         """Counters, as a plain dict. No I/O, microseconds; for health checks.
@@ -409,6 +431,28 @@ def flush(timeout: float = 30) -> FlushResult:
 def shutdown(timeout: float = 30) -> FlushResult:
     """`PromptStackLogger.shutdown` of the default logger; true if there is none."""
     return _default.shutdown(timeout) if _default is not None else _NOTHING
+
+
+async def aget_prompt(
+    name: str,
+    version: str | None = None,
+    branch: str = "main",
+    use_cache: bool = True,
+    sticky_context: Mapping[str, str | int | UUID] | None = None,
+    project_id: str | None = None,
+) -> PromptData | None:
+    """`PromptStackLogger.aget_prompt` of the default logger."""
+    return await _configured().aget_prompt(name, version, branch, use_cache, sticky_context, project_id)
+
+
+async def aflush(timeout: float = 30) -> FlushResult:
+    """`PromptStackLogger.aflush` of the default logger; true if there is none."""
+    return await _default.aflush(timeout) if _default is not None else _NOTHING
+
+
+async def ashutdown(timeout: float = 30) -> FlushResult:
+    """`PromptStackLogger.ashutdown` of the default logger; true if there is none."""
+    return await _default.ashutdown(timeout) if _default is not None else _NOTHING
 
 
 def get_stats() -> dict[str, Any]:

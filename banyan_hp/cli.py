@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_serve(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    serve = commands.add_parser("serve", help="run the local backend: the Banyan HTTP API over a SQLite file")
+    serve = commands.add_parser(
+        "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over a SQLite file"
+    )
     add = serve.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add(

@@ -2,8 +2,14 @@
 
 BanyanHPError
 ├── ConfigurationError      a setting is wrong, or there is no configuration at all (also a ValueError)
-├── AuthenticationError     no API key, or one the backend refuses
-└── DeliveryError           handed to `on_error`, never raised: what a backend or the network answered
+├── DeliveryError           handed to `on_error`, never raised: what a backend or the network answered
+└── HuggingPlaceSDKError    the published SDK's root: what became of a record that was waited for
+    ├── AuthenticationError no API key, or one the backend refuses
+    │   └── MissingKeyError     (also a ValidationError, which published code catches)
+    ├── ValidationError     the record, or an argument, is not as it should be
+    ├── NetworkError        no connection, a timeout, an answer that could not be read
+    ├── RateLimitError      the backend asked for patience
+    └── ServerError         the backend failed
 """
 
 from __future__ import annotations
@@ -15,10 +21,6 @@ class BanyanHPError(Exception):
 
 class ConfigurationError(BanyanHPError, ValueError):
     """A setting is wrong. The message names the setting, its value and what is allowed."""
-
-
-class AuthenticationError(BanyanHPError):
-    """No API key was given. The message names the argument and the environment variable to set."""
 
 
 class DeliveryError(BanyanHPError):
@@ -48,3 +50,53 @@ class DeliveryError(BanyanHPError):
         self.url = url
         self.retry_after = retry_after
         self.record_ids = record_ids
+
+
+class HuggingPlaceSDKError(BanyanHPError):
+    """A record was not delivered (yet). Raised where its receipt is awaited or asked for its result.
+
+    Attributes:
+        spooled: True: the record is safe on disk and will be sent; don't log it again.
+        status: the HTTP status, or None where there was no answer.
+        retry_after: seconds the backend asked to wait, or None.
+        record_id: the record's id, or None where it was not accepted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        spooled: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+        record_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.spooled = spooled
+        self.status = status
+        self.retry_after = retry_after
+        self.record_id = record_id
+
+
+class AuthenticationError(HuggingPlaceSDKError):
+    """No API key was given, or the backend refuses it."""
+
+
+class ValidationError(HuggingPlaceSDKError):
+    """A record or an argument is wrong. The message names it, what it was and what it should be."""
+
+
+class MissingKeyError(AuthenticationError, ValidationError):
+    """No API key was given. The message names the argument and the environment variable to set."""
+
+
+class NetworkError(HuggingPlaceSDKError):
+    """The backend could not be reached, or did not answer in time or understandably."""
+
+
+class RateLimitError(HuggingPlaceSDKError):
+    """The backend answered 429."""
+
+
+class ServerError(HuggingPlaceSDKError):
+    """The backend answered 5xx, or like a wrong address."""

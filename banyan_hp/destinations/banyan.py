@@ -50,6 +50,8 @@ def usage_body(
 class BanyanDestination:
     """One Banyan backend, project and key."""
 
+    shortens = True
+
     def __init__(self, base_url: str, api_key: str, project_id: str | None) -> None:
         self.base_url = base_url
         self.key = api_key

@@ -73,6 +73,18 @@ class Delivery:
         self._refusals = 0
         self._key_good_until = float("-inf")
 
+    @property
+    def transport(self) -> Transport:
+        return self._transport
+
+    def turn_to(self, destination: Destination, transport: Transport) -> Transport:
+        """From now on send there; returns the transport used so far."""
+        with self._guard:
+            old, self._transport = self._transport, transport
+            self._destination = destination
+            self._key_good_until = float("-inf")
+        return old
+
     def deliver(self, records: Sequence[Record], *, probe: bool, deadline: float) -> Group:
         """Try the records once, splitting as needed. Returns those that are neither settled nor refused.
 
@@ -157,6 +169,8 @@ class Delivery:
         else:
             verdicts = [self._destination.verdict(answer, self._clock.wall())]
         verdicts = self._reconsidered(verdicts, how.deadline)
+        for record, verdict in zip(group, _for_each(verdicts, group), strict=True):
+            record.verdict = verdict
         if not self._batches_are_gone(verdicts, how):
             self._tell_gate(verdicts, began, request, group)
         return verdicts
@@ -266,7 +280,7 @@ class Delivery:
                 middle = len(group) // 2
                 groups.extend((group[:middle], group[middle:]))
                 return []
-            verdicts = verdicts * len(group)
+        verdicts = _for_each(verdicts, group)
         self._settlement.delivered(
             record for record, v in zip(group, verdicts, strict=True) if v.outcome is Outcome.DELIVERED
         )
@@ -306,3 +320,8 @@ class Delivery:
             record_ids=(record.id,),
         )
         self._settlement.failed(error)
+
+
+def _for_each(verdicts: list[Verdict], group: Group) -> list[Verdict]:
+    """One verdict for a whole batch is that of each of its records."""
+    return verdicts * len(group) if len(verdicts) == 1 else verdicts

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import platformdirs
 
@@ -31,10 +31,10 @@ from .log import warn
 from .notices import Notices
 from .preparing import Preparer
 from .queue import Queue
-from .records import Frozen, Record
+from .records import Frozen, Record, Waiter
 from .retry import Outcome, Verdict
 from .scheduler import Scheduler
-from .settlement import Settlement
+from .settlement import Rings, Settlement
 from .spool import Mark, Spool, SpoolSettings, destination_directory
 from .stats import health_of, stats_of
 from .transport import HTTPTransport, Transport
@@ -52,6 +52,10 @@ TransportFactory = Callable[[Destination, Settings], Transport]
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
     return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
+
+
+class AsyncWaiter(Waiter, Rings, Protocol):
+    """Told of settled records, and rung when the destination's state changes."""
 
 
 class Engine:
@@ -108,6 +112,7 @@ class Engine:
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
+            shortens=self._destination.shortens,
         )
         self._transport = self._make_transport(self._destination, settings)
         self._delivery = Delivery(
@@ -274,18 +279,50 @@ class Engine:
 
     # -- waiting ----------------------------------------------------------------------------------------
 
-    def wait_for(self, record: Record) -> bool:
+    def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.
 
-        At most `timeout` for each attempt: a long Retry-After must not hold a request handler.
+        By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
+        request handler.
         """
-        patience = self.settings.timeout * (self.settings.max_retries + 1)
-        with self.guard:
-            pending = self.gate.unwell and self.gate.delay(self._clock.monotonic()) > 0
-            setbacks = self.gate.setbacks - pending  # unwell, and no probe is due: waiting is in vain
+        patience = self.settings.timeout * (self.settings.max_retries + 1) if timeout is None else timeout
+        setbacks = self._patience()
         deadline = self._clock.monotonic() + patience
-        self._hurry_until(lambda: self._left_memory(_in_memory(record), setbacks), deadline)
+        self._hurry_until(lambda: self.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
+
+    def _patience(self) -> int:
+        """How many setbacks a waiter has seen; one less while unwell with no probe due: it waits in vain."""
+        with self.guard:
+            in_vain = self.gate.unwell and self.gate.delay(self._clock.monotonic()) > 0
+            return self.gate.setbacks - in_vain
+
+    def given_up(self, record: Record, setbacks: int) -> bool:
+        """Whether a record is settled, or must stay in memory: no destination and no disk."""
+        return self._left_memory(_in_memory(record), setbacks)
+
+    def begin_waiting(self, record: Record, waiter: AsyncWaiter) -> int | None:
+        """Somebody waits for `record` without a thread. Nothing lingers until `stop_waiting`.
+
+        Returns:
+            What to give to `given_up` when the waiter's bell rings; None if the record is settled already.
+        """
+        if not self._settlement.settles(record, waiter):
+            return None
+        setbacks = self._patience()
+        self._settlement.watch(waiter)
+        with self.guard:
+            self._scheduler.hurried += 1
+            if self._scheduler.hurried == 1:
+                self._scheduler.wake_all()
+        return setbacks
+
+    def stop_waiting(self, waiter: AsyncWaiter, *, last: bool) -> None:
+        """One wait of this waiter is over; `last`: it has no other."""
+        with self.guard:
+            self._scheduler.hurried -= 1
+        if last:
+            self._settlement.unwatch(waiter)
 
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
@@ -479,6 +516,16 @@ class Engine:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
         problem = self.spool.problem if self.spool is not None else self._no_spool_because
         return health_of(self.stats(), problem)
+
+    def turn_to(self, destination: Destination, settings: Settings) -> None:
+        """Send elsewhere, or under another key, from now on: also what waits. The spool stays where it is."""
+        self._destination, self.settings = destination, settings
+        old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
+        self._transport = self._delivery.transport
+        old.close()
+        with self.guard:
+            self.gate.hurry(self._clock.monotonic())
+            self._scheduler.wake_all()
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""

@@ -8,7 +8,7 @@ from typing import Any
 from .guard import Guard
 from .ledger import Counters
 from .log import warn
-from .records import JSONValue, Record, encode_within, freeze
+from .records import JSONValue, Record, encode, encode_within, freeze
 from .retry import Outcome, Verdict
 from .settlement import Settlement
 
@@ -25,12 +25,15 @@ class Preparer:
         settlement: Settlement,
         before_send: BeforeSend | None,
         max_record_bytes: int,
+        *,
+        shortens: bool,
     ) -> None:
         self._guard = guard
         self._counters = counters
         self._settlement = settlement
         self._before_send = before_send
         self._limit = max_record_bytes
+        self._shortens = shortens
 
     def prepare(self, records: Iterable[Record]) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined."""
@@ -46,12 +49,11 @@ class Preparer:
         return clean is not None and self._encode(record, clean)
 
     def _encode(self, record: Record, value: JSONValue) -> bool:
-        body, shortened = encode_within(value, self._limit)
+        body, shortened = encode_within(value, self._limit) if self._shortens else (encode(value), False)
         if len(body) > self._limit:
-            detail = (
-                f"{len(body)} bytes, allowed are {self._limit}, and no text in it that could be shortened"
-            )
-            self._settlement.quarantined(record, Verdict(Outcome.TOO_LARGE, detail, reason="too_large"))
+            detail = f"the record has {len(body)} bytes, max_record_bytes allows {self._limit}"
+            record.verdict = Verdict(Outcome.TOO_LARGE, detail, reason="too_large")
+            self._settlement.quarantined(record, record.verdict)
             return False
         if shortened:
             with self._guard:

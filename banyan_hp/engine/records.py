@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from .flushing import Epoch
     from .ledger import Book, Term
+    from .retry import Verdict
     from .segment import Place
 
 MAX_VALUES = 20_000
@@ -37,6 +38,13 @@ _ONLY_TEXT = frozenset({str})
 _DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
 
 JSONValue = Any
+
+
+class Waiter(Protocol):
+    """Who waits for records to settle."""
+
+    def settled(self, record: Record) -> None:
+        """It has settled. Called on any thread, without a lock held; must not block."""
 
 
 class Record:
@@ -55,6 +63,8 @@ class Record:
         "term",
         "time",
         "value",
+        "verdict",
+        "waiter",
     )
 
     def __init__(
@@ -83,6 +93,8 @@ class Record:
         self.place = place
         self.attempts = 0
         self.claimed = False
+        self.verdict: Verdict | None = None  # the last one
+        self.waiter: Waiter | None = None  # who is told when it is settled
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"

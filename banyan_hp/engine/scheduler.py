@@ -171,10 +171,11 @@ class Scheduler:
         return self._wait(now, min(delay, self._lingered_in(now) if self._gate.unwell else NEVER))
 
     def _while_open(self, now: float) -> Task:
-        retry = self._due_retry(now)
-        if retry is not None:
-            return self._send(retry)
         fresh_due = self._fresh_due_in(now)
+        if not self._better_try_another(fresh_due):
+            retry = self._due_retry(now)
+            if retry is not None:
+                return self._send(retry)
         if fresh_due <= 0 or self._backlog():
             if self._batching.must_ask(now):
                 return AskForBatches(probe=self._gate.begin())
@@ -187,6 +188,11 @@ class Scheduler:
                 return self._send(self._take(self._per_request()))
         self._wake_at = self._settings.batch_size if len(self._queue) else 1
         return self._wait(now, min(fresh_due, self._retry_due_in(now)))
+
+    def _better_try_another(self, fresh_due: float) -> bool:
+        """After a failure, if there is anything else: it may be the record that fails, not the backend."""
+        alone = len(self._retrying) == 1 and not self.closing
+        return alone and self._gate.failures > 0 and not self._gate.unwell and fresh_due <= 0
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""

@@ -7,15 +7,34 @@ of a thread that hangs in a socket, and the late answer is ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from ..errors import DeliveryError
-from .bell import Bell
 from .guard import Guard
 from .ledger import Ledger, Term
 from .notices import Notices
-from .records import Record
+from .records import Record, Waiter
 from .retry import Verdict
 from .spool import Spool
+
+
+class Rings(Protocol):
+    """A bell of any kind."""
+
+    def ring(self) -> None:
+        """Something has changed. Called on any thread; must not block."""
+
+
+class _Both:
+    """Two waiters for one record: two event loops await one receipt."""
+
+    def __init__(self, first: Waiter, second: Waiter) -> None:
+        self._first = first
+        self._second = second
+
+    def settled(self, record: Record) -> None:
+        self._first.settled(record)
+        self._second.settled(record)
 
 
 class Settlement:
@@ -25,7 +44,7 @@ class Settlement:
         self._guard = guard
         self._ledger = ledger
         self._notices = notices
-        self._waiting: set[Bell] = set()
+        self._waiting: set[Rings] = set()
         self.spool: Spool | None = None
 
     # -- ends -------------------------------------------------------------------------------------------
@@ -55,7 +74,7 @@ class Settlement:
             on_disk = [record for record in records if record.place is not None]
             if on_disk:
                 self.spool.acknowledge(on_disk)
-        self.ring()
+        self._tell(records)
 
     # -- disk -------------------------------------------------------------------------------------------
 
@@ -70,7 +89,7 @@ class Settlement:
                 record.claimed = False
         if self.spool is not None and kept:
             self.spool.release(kept, in_order=in_order)
-        self.ring()
+        self._tell(kept)
         return failed
 
     def _write(self, records: list[Record]) -> list[Record]:
@@ -122,11 +141,27 @@ class Settlement:
 
     # -- who waits for records to settle -----------------------------------------------------------------
 
-    def watch(self, bell: Bell) -> None:
+    def _tell(self, settled: Iterable[Record]) -> None:
+        for record in settled:
+            if record.waiter is not None:
+                record.waiter.settled(record)
+        self.ring()
+
+    def settles(self, record: Record, waiter: Waiter) -> bool:
+        """Have `waiter` told when the record settles; False if it has already."""
+        with self._guard:
+            if record.term not in (Term.QUEUED, Term.IN_FLIGHT):
+                return False
+            if record.waiter not in (None, waiter):
+                waiter = _Both(record.waiter, waiter)
+            record.waiter = waiter
+        return True
+
+    def watch(self, bell: Rings) -> None:
         with self._guard:
             self._waiting.add(bell)
 
-    def unwatch(self, bell: Bell) -> None:
+    def unwatch(self, bell: Rings) -> None:
         with self._guard:
             self._waiting.discard(bell)
 

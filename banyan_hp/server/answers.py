@@ -14,6 +14,8 @@ from starlette.responses import Response
 
 logger = logging.getLogger(__name__)
 
+BAD = 422  # what Banyan answers to a request that is not as it should be
+
 
 class Json(Response):
     """A JSON answer. ASCII, since a stored record may hold lone surrogates, which UTF-8 can't."""
@@ -29,7 +31,7 @@ def failure(status: int, reason: str, headers: Mapping[str, str] | None = None) 
     return Json({"error": reason}, status, headers)
 
 
-def refuse(reason: str | None, status: int = 422) -> None:
+def refuse(reason: str | None, status: int = BAD) -> None:
     """Answer the request with `reason`, if there is one."""
     if reason is not None:
         raise HTTPException(status, reason)

@@ -17,10 +17,11 @@ from banyan_hp.server.auth import ApiKeys
 from banyan_hp.server.database import Database
 from banyan_hp.server.experiment_routes import experiment_routes
 from banyan_hp.server.experiments import Experiments
+from banyan_hp.server.interaction_routes import interaction_routes
 from banyan_hp.server.log_routes import log_routes
 from banyan_hp.server.prompt_routes import prompt_routes
 from banyan_hp.server.prompts import Prompts
-from banyan_hp.server.records import Records
+from banyan_hp.server.records import INTERACTIONS, LOGS, Records
 
 
 def create_app(database: Database, api_keys: Sequence[str]) -> Starlette:
@@ -30,7 +31,8 @@ def create_app(database: Database, api_keys: Sequence[str]) -> Starlette:
     experiments = Experiments(database, prompts)
     routes = [
         Route("/api/auth/validate", keys.guard(_validate), methods=["GET"]),
-        *log_routes(Records(database), keys),
+        *log_routes(Records(database, LOGS), keys),
+        *interaction_routes(Records(database, INTERACTIONS), keys),
         *prompt_routes(prompts, experiments, keys),
         *experiment_routes(experiments, keys),
     ]

@@ -1,15 +1,33 @@
-"""Who may call: the `X-API-Key` header against the keys the backend was started with."""
+"""Who may call: the key that comes with a request against those the backend was started with."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHeader:
+    """A header that a key may come in: how to send it, in words, and how to find the key in a request."""
+
+    usage: str
+    find: Callable[[Request], str | None]
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip(" ") if scheme.lower() == "bearer" else None
+
+
+X_API_KEY = KeyHeader("in the X-API-Key header", lambda request: request.headers.get("x-api-key"))
+BEARER = KeyHeader("as 'Authorization: Bearer <key>'", _bearer)
 
 
 class ApiKeys:
@@ -25,15 +43,21 @@ class ApiKeys:
         """Whether `key` is one of them; takes as long for a near miss as for a wide one."""
         return sum(hmac.compare_digest(key, known) for known in self._keys) > 0  # any() would stop early
 
-    def guard(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint, for callers with a good key in `X-API-Key` only; 401 for others."""
+    def guard(self, endpoint: Endpoint, *headers: KeyHeader) -> Endpoint:
+        """The endpoint, for callers with a good key in one of `headers` only; 401 for others.
+
+        Without `headers` it is `X-API-Key`.
+        """
+        allowed = headers or (X_API_KEY,)
 
         async def guarded(request: Request) -> Response:
+            found = [header.find(request) for header in allowed]
+            sent = [key for key in found if key is not None]
+            if not sent:
+                usage = " or ".join(header.usage for header in allowed)
+                raise HTTPException(401, f"no API key: send it {usage}")
             # Headers are latin-1 to Starlette; these are the bytes that were sent.
-            key = request.headers.get("x-api-key")
-            if key is None:
-                raise HTTPException(401, "no API key: send it in the X-API-Key header")
-            if not self.accepts(key.encode("latin-1")):
+            if not any(self.accepts(key.encode("latin-1")) for key in sent):
                 raise HTTPException(401, "the API key is not one of this backend's")
             return await endpoint(request)
 

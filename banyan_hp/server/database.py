@@ -13,10 +13,12 @@ from pathlib import Path
 
 from banyan_hp.server.errors import StartError
 
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 1.0  # the event loop waits with it; a client that got a 503 comes again
 
-SCHEMA = """
+# Each step takes a database from the schema version that is its index to the next one.
+# A step that databases have taken is never changed; what changes the schema is a further step.
+_STEPS = (
+    """
 CREATE TABLE logs (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,
@@ -68,7 +70,21 @@ CREATE TABLE seeded (
     entry  TEXT PRIMARY KEY,
     digest TEXT NOT NULL
 );
-"""
+""",
+    """
+CREATE TABLE interactions (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+    id          TEXT NOT NULL UNIQUE,
+    event_time  TEXT,
+    received_at TEXT NOT NULL,
+    deliveries  INTEGER NOT NULL DEFAULT 1,
+    session_id  TEXT,
+    body        TEXT NOT NULL
+);
+CREATE INDEX interactions_of_session ON interactions (session_id);
+""",
+)
+SCHEMA_VERSION = len(_STEPS)
 
 
 class Database:
@@ -146,11 +162,12 @@ def _create(connection: sqlite3.Connection) -> None:
     version = _pragma(connection, "user_version")
     if version == SCHEMA_VERSION:
         return
-    if version != 0:
+    if not 0 <= version < SCHEMA_VERSION:
         raise sqlite3.DatabaseError(f"it has schema version {version}, this program writes {SCHEMA_VERSION}")
-    if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
         raise sqlite3.DatabaseError("it holds the tables of another program")
-    connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    steps = "".join(_STEPS[version:])
+    connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

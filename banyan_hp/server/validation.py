@@ -67,7 +67,12 @@ def is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_duration(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """A string, not empty."""
+    return value != "" and is_string(value)
+
+
+def is_amount(value: object) -> bool:
     """A number >= 0."""
     return isinstance(value, (int, float)) and is_number(value) and value >= 0
 
@@ -84,7 +89,22 @@ def is_boolean(value: object) -> bool:
 
 def is_metadata(value: object) -> bool:
     """An object, nested no deeper than `MAX_DEPTH`."""
-    return isinstance(value, dict) and _depth_within(value, MAX_DEPTH)
+    return isinstance(value, dict) and is_shallow(value)
+
+
+def is_response(value: object) -> bool:
+    """What a model may have answered: a string, list or object, not empty."""
+    return isinstance(value, (str, list, dict)) and len(value) > 0 and is_shallow(value)
+
+
+def is_steps(value: object) -> bool:
+    """A list of objects."""
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value) and is_shallow(value)
+
+
+def is_shallow(value: object) -> bool:
+    """Any value that is nested no deeper than `MAX_DEPTH`."""
+    return _depth_within(value, MAX_DEPTH)
 
 
 def _depth_within(value: object, limit: int) -> bool:
@@ -105,7 +125,10 @@ def _children(value: object) -> list[object]:
 ANY_STRING = Field("a string", is_string)
 STRING = Field("a string of valid Unicode", is_storable)
 NAME = Field("a string that isn't empty", is_name)
+TEXT = Field("a string that isn't empty", is_text)
+AMOUNT = Field("a number >= 0", is_amount)
 METADATA = Field(f"an object, nested at most {MAX_DEPTH} deep", is_metadata)
+ANYTHING = Field(f"nested at most {MAX_DEPTH} deep", is_shallow)
 BOOLEAN = Field("true or false", is_boolean)
 PERCENTAGE = Field("a number from 0 to 100", is_percentage)
 
@@ -124,11 +147,29 @@ RECORD: Mapping[str, Field] = {
     "version": ANY_STRING,
     "branch_name": ANY_STRING,
     "model": ANY_STRING,
-    "duration_ms": Field("a number of milliseconds >= 0", is_duration),
+    "duration_ms": Field("a number of milliseconds >= 0", is_amount),
     "experiment_id": ANY_STRING,
     "experiment_version_id": ANY_STRING,
     "sticky_key": ANY_STRING,
     "sticky_value": ANY_STRING,
+}
+
+# What more its caller puts into an interaction is welcome.
+INTERACTION: Mapping[str, Field] = {
+    "user_prompt": required(TEXT),
+    "response": Field(
+        f"a string, list or object that isn't empty, nested at most {MAX_DEPTH} deep",
+        is_response,
+        required=True,
+    ),
+    "org_id": required(TEXT),
+    "mode": Field("'prod' or 'dev'", lambda value: value in ("prod", "dev"), required=True),
+    "token_count": AMOUNT,
+    "response_time": AMOUNT,
+    "step_data": Field(f"a list of objects, nested at most {MAX_DEPTH} deep", is_steps),
+    "metadata": METADATA,
+    "user_metadata": METADATA,
+    "session_id": STRING,
 }
 
 ENVELOPE: Mapping[str, Field] = {
@@ -171,15 +212,20 @@ PROMPT_CHANGE: Mapping[str, Field] = {
 
 
 def object_refusal(
-    value: object, fields: Mapping[str, Field], what: str = "body", at: str = ""
+    value: object,
+    fields: Mapping[str, Field],
+    what: str = "body",
+    at: str = "",
+    more: Field | None = None,
 ) -> str | None:
-    """Why `value` is not an object of exactly these fields, or None.
+    """Why `value` is not an object of these fields, or None.
 
     `what` names the value itself in the answer, `at` goes before the name of each of its fields.
+    `more` is what any further field must be; without it there may be none.
     """
     if not isinstance(value, dict):
         return f"{what} must be a JSON object, was {shown(value)}"
-    return _missing(value, fields, at) or _wrong(value, fields, what, at)
+    return _missing(value, fields, at) or _wrong(value, fields, what, at, more)
 
 
 def _missing(value: Mapping[str, object], fields: Mapping[str, Field], at: str) -> str | None:
@@ -189,24 +235,31 @@ def _missing(value: Mapping[str, object], fields: Mapping[str, Field], at: str) 
     return None
 
 
-def _wrong(value: Mapping[str, object], fields: Mapping[str, Field], what: str, at: str) -> str | None:
+def _wrong(
+    value: Mapping[str, object], fields: Mapping[str, Field], what: str, at: str, more: Field | None
+) -> str | None:
     for name, item in value.items():
-        field = fields.get(name)
+        field = fields.get(name, more)
         if field is None:
-            return _unknown(name, item, fields, what, at)
-        if (refusal := field.refusal(at + name, item)) is not None:
-            return refusal
+            known = ", ".join(fields)
+            return f"{at}{_named(name)} is no field of the {what}, was {shown(item)}; the fields are {known}"
+        if not field.accepts(item):
+            return field.refusal(at + _named(name), item)
     return None
 
 
-def _unknown(name: str, item: object, fields: Mapping[str, Field], what: str, at: str) -> str:
-    place = f"{at}{name}" if name.isidentifier() and len(name) <= MAX_REPR else f"{at}{shown(name)}"
-    return f"{place} is no field of the {what}, was {shown(item)}; the fields are {', '.join(fields)}"
+def _named(name: str) -> str:
+    return name if name.isidentifier() and len(name) <= MAX_REPR else shown(name)
 
 
 def record_refusal(body: object) -> str | None:
     """Why `body` is not a usage record, or None."""
     return object_refusal(body, RECORD)
+
+
+def interaction_refusal(body: object) -> str | None:
+    """Why `body` is not an interaction, or None."""
+    return object_refusal(body, INTERACTION, more=ANYTHING)
 
 
 def envelope_refusal(envelope: object) -> str | None:

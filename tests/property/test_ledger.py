@@ -91,6 +91,12 @@ class Life(RuleBasedStateMachine):
         self.close_books()
         self.restart()
 
+    def still_to_come(self) -> int:
+        books = (self.engine.ledger.own, self.engine.ledger.adopted)
+        terms = (Term.QUEUED, Term.IN_FLIGHT, Term.SPOOLED)
+        on_disk = self.engine.spool is not None and self.engine.spool.backlog
+        return on_disk + sum(book[term] for book in books for term in terms)
+
     def close_books(self) -> None:
         for book in (self.engine.ledger.own, self.engine.ledger.adopted):
             for term in ("delivered", "quarantined", "dropped"):
@@ -116,11 +122,13 @@ class Life(RuleBasedStateMachine):
 
     def end(self) -> None:
         self.backend.behaviour = self.backend.well
-        for _ in range(60):
+        for _ in range(500):
             self.engine.log("good")  # else a backend that refuses all there is would count as broken
             self.engine.flush(200)
             self.clock.advance(70)
             self.engine.run(10)
+            if not self.still_to_come():
+                break
         self.engine.shutdown(200)
         self.close_books()
         assert self.accepted == sum(self.ended.values()), (self.accepted, self.ended)

@@ -136,6 +136,21 @@ class Backend:
             logs.extend(page["logs"])
         return logs
 
+    def interactions_count(self) -> int:
+        """How many different interactions it holds."""
+        return int(self.get("/api/interactions/count")["count"])
+
+    def interactions(self, session_id: str | None = None) -> list[dict[str, Any]]:
+        """All interactions, or those of one session, in order of arrival, page after page."""
+        chosen = {} if session_id is None else {"session_id": session_id}
+        interactions: list[dict[str, Any]] = []
+        after: str | None = "0"
+        while after is not None:
+            page = self.get("/api/interactions", limit=1000, after=after, **chosen)
+            interactions.extend(page["interactions"])
+            after = page["next"]
+        return interactions
+
     def _command(self) -> list[str]:
         command = [
             sys.executable,

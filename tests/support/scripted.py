@@ -277,7 +277,7 @@ def batching(gzip: bool = True, verdicts: Verdicts | None = None, latency: float
     single = one_by_one(latency)
 
     def handle(request: Request) -> Answer:
-        if request.method != "POST" or request.route != BATCH_PATH:
+        if request.method != "POST" or not request.route.endswith("/batch"):
             return single(request)
         if not gzip and "Content-Encoding" in request.headers:
             return Reply(415, {"error": "compressed bodies are not taken"}, delay=latency)
@@ -313,7 +313,7 @@ def _records_in(request: Request) -> list[tuple[str, Any]]:
         return []
     if request.route in {SINGLE_PATH, HUGGINGPLACE_PATH}:
         return [(request.headers.get("Idempotency-Key", ""), request.json())]
-    if request.route == BATCH_PATH:
+    if request.route.endswith("/batch"):
         return [(record["id"], record["body"]) for record in request.json()["records"]]
     return []
 

@@ -6,6 +6,7 @@ import ast
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -85,8 +86,12 @@ def test_the_version_is_in_one_place() -> None:
 
 def test_the_wheel_installs_with_three_dependencies_and_works(tmp_path: Path) -> None:
     """Built and unpacked: typed, licensed, with exactly three runtime dependencies; imports by itself."""
+    source = tmp_path / "source"
+    shutil.copytree(PACKAGE, source / "banyan_hp", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)],
         check=True, capture_output=True,
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")

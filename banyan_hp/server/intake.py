@@ -1,0 +1,90 @@
+"""HTTP for records on their way in, whatever their kind: one in a request, or a batch."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from banyan_hp.server.answers import Json, refuse
+from banyan_hp.server.bodies import read_json
+from banyan_hp.server.headers import header
+from banyan_hp.server.records import Record, Records
+from banyan_hp.server.validation import ENTRY, envelope_refusal, timestamp_refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What sets one kind of record apart from another while it comes in."""
+
+    records: Records
+    refusal: Callable[[object], str | None]
+    """Why a body is none of this kind, or None."""
+    group: Callable[[Request, dict[str, Any]], str | None]
+    """The group of a good body."""
+    new: int
+    """The status of a record that is new; that of a repeat is 200."""
+    bad: int
+    """The status of what is refused."""
+
+    async def one(self, request: Request) -> tuple[int, dict[str, object]]:
+        """Store the request's record; the status and the fields of the answer."""
+        body: Any = await read_json(request)
+        refuse(self.refusal(body), self.bad)
+        record = Record(
+            self._idempotency_key(request), self._event_time(request), self.group(request, body), body
+        )
+        (is_new,) = self.records.add([record])
+        if is_new:
+            return self.new, {"id": record.id}
+        return 200, {"id": record.id, "repeat": True}
+
+    async def batch(self, request: Request) -> Response:
+        """Store the good ones of a batch's records, and answer each, or in short when all are good."""
+        envelope: Any = await read_json(request)
+        refuse(envelope_refusal(envelope), self.bad)
+        entries: list[dict[str, Any]] = envelope["records"]
+        if not entries:
+            return Json({"accepted": 0, "gzip": True})
+        refusals = [self._entry_refusal(entry) for entry in entries]
+        good = [
+            Record(entry["id"], entry["ts"], self.group(request, entry["body"]), entry["body"])
+            for entry, refusal in zip(entries, refusals, strict=True)
+            if refusal is None
+        ]
+        stored = iter(self.records.add(good))
+        if len(good) == len(entries):
+            return Json({"accepted": len(good)})
+        return Json(
+            {
+                "results": [
+                    self._result(entry["id"], refusal, refusal is None and next(stored))
+                    for entry, refusal in zip(entries, refusals, strict=True)
+                ]
+            }
+        )
+
+    def _entry_refusal(self, entry: dict[str, Any]) -> str | None:
+        return timestamp_refusal("ts", entry["ts"]) or self.refusal(entry["body"])
+
+    def _result(self, record_id: str, refusal: str | None, is_new: bool) -> dict[str, object]:
+        if refusal is not None:
+            return {"id": record_id, "status": self.bad, "error": refusal}
+        return {"id": record_id, "status": self.new if is_new else 200}
+
+    def _idempotency_key(self, request: Request) -> str:
+        key = header(request, "idempotency-key")
+        if key is None:
+            return str(uuid.uuid4())
+        refuse(ENTRY["id"].refusal("Idempotency-Key", key), self.bad)
+        return key
+
+    def _event_time(self, request: Request) -> str | None:
+        value = header(request, "x-event-time")
+        if value is not None:
+            refuse(timestamp_refusal("X-Event-Time", value), self.bad)
+        return value

@@ -1,0 +1,468 @@
+"""The HuggingPlace client as an application sees it, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from banyan_hp import (
+    AuthenticationError,
+    ConfigurationError,
+    HuggingPlace,
+    HuggingPlaceSDKError,
+    NetworkError,
+    RateLimitError,
+    Receipt,
+    ServerError,
+    ValidationError,
+)
+from tests.support.ledger import assert_balanced
+from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+
+LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
+STEP = {"type": "sql", "user_question": "q", "prompt_response": "SELECT 1", "token": 5, "response_time": 0.5}
+NOWHERE = "http://127.0.0.1:9"
+
+Make = Callable[..., HuggingPlace]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[HuggingPlace] = []
+
+    def build(base_url: str, **options: Any) -> HuggingPlace:
+        defaults = {"api_key": "key", "org_id": "org", "retry_delay": 0.05, "flush_interval": 30.0}
+        client = HuggingPlace(base_url=base_url, **{**defaults, **options})
+        made.append(client)
+        return client
+
+    yield build
+    for client in made:
+        client.shutdown(5)
+        assert_balanced(client.get_stats())
+
+
+def bodies(server: ScriptedServer) -> list[dict[str, Any]]:
+    return [body for _, body in server.records()]
+
+
+# -- construction --------------------------------------------------------------------------------------------
+
+
+def test_a_missing_key_is_both_errors() -> None:
+    """Published code catches ValidationError, the README says AuthenticationError."""
+    for kind in (AuthenticationError, ValidationError, HuggingPlaceSDKError):
+        with pytest.raises(kind, match=r"api_key=.*HUGGINGPLACE_API_KEY"):
+            HuggingPlace(org_id="o")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"api_key": "k"}, r"org_id=.*HUGGINGPLACE_ORG_ID"),
+        ({"api_key": "k", "org_id": "o", "mode": "test"}, r"mode must be 'prod' or 'dev', was 'test'"),
+        (
+            {"api_key": "k", "org_id": "o", "timeout": 0},
+            r"timeout must be a number of milliseconds above 0, was 0",
+        ),
+        ({"api_key": "k", "org_id": "o", "timeout": -5}, r"timeout must be .*was -5"),
+    ],
+)
+def test_bad_arguments_say_what_to_set(arguments: dict[str, Any], message: str) -> None:
+    """ValidationError, naming the thing, what it was and what is allowed."""
+    with pytest.raises(ValidationError, match=message):
+        HuggingPlace(**arguments)
+
+
+def test_a_dict_and_keywords_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published class takes one dict, its README shows keywords: both, and the environment."""
+    wanted: dict[str, Any] = {"org_id": "o", "mode": "dev", "base_url": NOWHERE, "timeout": 500}
+    assert HuggingPlace({"api_key": "k", **wanted, "queue_size": 5}).get_config() == wanted
+    assert HuggingPlace(api_key="k", **wanted).get_config() == wanted
+    for name, value in (("API_KEY", "k"), ("ORG_ID", "o"), ("MODE", "dev"), ("BASE_URL", NOWHERE)):
+        monkeypatch.setenv(f"HUGGINGPLACE_{name}", value)
+    assert HuggingPlace(timeout=500).get_config() == wanted
+
+
+def test_an_engine_setting_is_checked() -> None:
+    """As in the Banyan client."""
+    with pytest.raises(ConfigurationError, match="overflow"):
+        HuggingPlace("k", "o", overflow="explode")
+
+
+def test_switched_off_needs_nothing() -> None:
+    """`enabled=False`: no key, no organisation, and waiting ends at once."""
+    client = HuggingPlace(enabled=False)
+    client.log(LOG).result(1)
+    asyncio.run(client.log({}))
+    assert client.flush(0)
+
+
+# -- what is sent --------------------------------------------------------------------------------------------
+
+
+def test_the_body_is_the_caller_s_dict_and_org_and_mode(make: Make, server: ScriptedServer) -> None:
+    """Nothing else is added, unknown fields pass, the caller's dict is not changed."""
+    server.handler = one_by_one(status=200)
+    given = {**LOG, "anything": [1, {"a": None}], "metadata": {"likes": 1}}
+    kept = dict(given)
+    make(server.url).log(given).result(5)
+    assert given == kept
+    assert bodies(server) == [{**given, "org_id": "org", "mode": "prod"}]
+    (request,) = [request for request in server.requests if request.route.endswith("response")]
+    assert request.headers["Authorization"] == "Bearer key"
+
+
+def test_a_step_by_itself(make: Make, server: ScriptedServer) -> None:
+    """The same endpoint, with the step's fields under their other names."""
+    server.handler = one_by_one(status=200)
+    make(server.url).log_step(STEP).result(5)
+    assert bodies(server) == [
+        {
+            "user_prompt": "q",
+            "response": "SELECT 1",
+            "token_count": 5,
+            "response_time": 0.5,
+            "step_data": [STEP],
+            "org_id": "org",
+            "mode": "prod",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"response": "r"}, "user_prompt is missing"),
+        ({"user_prompt": "", "response": "r"}, "user_prompt must not be empty, was <str: ''>"),
+        ({"user_prompt": "p", "response": None}, "response must not be empty"),
+        ({**LOG, "token_count": -1}, "token_count must be a number, 0 or more, was <int: -1>"),
+        ({**LOG, "response_time": "fast"}, "response_time must be a number"),
+        ({**LOG, "token_count": True}, "token_count must be a number"),
+        (["no dict"], "log\\(\\) takes a dict"),
+        ({**LOG, "response": "x" * 2_000_000}, "response has 2000000 characters, max_record_bytes allows"),
+    ],
+)
+def test_bad_records_are_validation_errors_on_the_wait(make: Make, options: Any, message: str) -> None:
+    """The message names the field, what it was and what it should be; the record is counted as rejected."""
+    client = make(NOWHERE)
+    with pytest.raises(ValidationError, match=message):
+        asyncio.run(client.log(options))
+    with pytest.raises(ValidationError, match=message):
+        client.log(options).result(1)
+    assert client.get_stats()["logs_rejected"] == 2
+
+
+@pytest.mark.parametrize("missing", list(STEP))
+def test_bad_steps_are_validation_errors(make: Make, missing: str) -> None:
+    """A step needs all of these."""
+    step = {name: value for name, value in STEP.items() if name != missing}
+    with pytest.raises(ValidationError, match=missing):
+        make(NOWHERE).log_step(step).result(1)
+
+
+def test_an_error_nobody_looks_at_is_logged_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Fire and forget with a bad record: counted, and a line in the log; none where somebody looked."""
+    client = make(NOWHERE)
+    with pytest.raises(ValidationError):
+        client.log({}).result(1)
+    gc.collect()
+    assert "nobody looked" not in caplog.text
+    client.log({})
+    client.log({})
+    gc.collect()
+    assert caplog.text.count("nobody looked") == 1
+
+
+def test_a_record_too_large_for_its_bytes_is_a_validation_error(make: Make, server: ScriptedServer) -> None:
+    """Nothing is shortened: many texts that are too much together are refused, and put aside."""
+    server.handler = one_by_one(status=200)
+    client = make(server.url, max_record_bytes=10_000)
+    with pytest.raises(ValidationError, match="max_record_bytes allows 10000") as caught:
+        client.log({**LOG, "parts": ["x" * 1000] * 20}).result(5)
+    assert not caught.value.spooled
+    assert bodies(server) == []
+
+
+# -- waiting -------------------------------------------------------------------------------------------------
+
+
+def test_an_await_costs_a_round_trip_not_the_linger(make: Make, server: ScriptedServer) -> None:
+    """With a linger of 30 s, 20 awaits one after the other end within a second or so."""
+    server.handler = batching()
+    client = make(server.url)
+
+    async def main() -> None:
+        for _ in range(20):
+            await client.log(LOG)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert client.get_stats()["logs_sent"] == 20
+
+
+def test_a_receipt_goes_wherever_a_coroutine_goes(make: Make, server: ScriptedServer) -> None:
+    """create_task, gather, wait_for, ensure_future, asyncio.run, awaited twice, on two loops."""
+    server.handler = batching()
+    client = make(server.url)
+
+    async def main() -> Receipt:
+        await asyncio.create_task(client.log(LOG))
+        await asyncio.gather(client.log(LOG), client.log(LOG))
+        await asyncio.wait_for(client.log(LOG), 5)
+        await asyncio.ensure_future(client.log(LOG))
+        twice = client.log(LOG)
+        await asyncio.gather(again(twice), again(twice))
+        return twice
+
+    async def again(receipt: Receipt) -> None:
+        await receipt
+
+    receipt = asyncio.run(main(), debug=True)
+    assert receipt.done()
+    asyncio.run(client.log(LOG))
+    asyncio.run(again(receipt))
+    assert client.get_stats()["logs_sent"] == 7
+
+
+def test_an_unawaited_receipt_warns_of_nothing(make: Make, server: ScriptedServer) -> None:
+    """Fire and forget in sync code: no 'never awaited', and the record arrives."""
+    server.handler = batching()
+    client = make(server.url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client.log(LOG)
+        gc.collect()
+    assert client.flush(5)
+    assert client.get_stats()["logs_sent"] == 1
+
+
+def test_10000_gathered_are_delivered_in_batches(make: Make, server: ScriptedServer) -> None:
+    """Thousands of awaits at once: batches of a hundred, each record once, no thread for each."""
+    server.handler = batching()
+    client = make(server.url, queue_size=20_000)
+    before = threading.active_count()
+
+    async def main() -> int:
+        receipts = [client.log({**LOG, "number": number}) for number in range(10_000)]
+        threads = threading.active_count()
+        await asyncio.gather(*receipts)
+        return threads
+
+    assert asyncio.run(main()) <= before + 3
+    assert sorted(body["number"] for body in bodies(server)) == list(range(10_000))
+    assert client.get_stats()["requests_sent"] < 300
+
+
+def test_cancelling_the_wait_cancels_nothing_else(make: Make, server: ScriptedServer) -> None:
+    """`wait_for` with too short a time: the record is delivered all the same."""
+    gate = threading.Event()
+
+    def slow(request: Request) -> Any:
+        gate.wait(10)
+        return batching()(request)
+
+    server.handler = slow
+    client = make(server.url)
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.log(LOG), 0.05)
+
+    asyncio.run(main())
+    gate.set()
+    assert client.flush(5)
+    assert client.get_stats()["logs_sent"] == 1
+
+
+def test_a_loop_that_is_closed_while_a_record_is_under_way_harms_nobody(
+    make: Make, server: ScriptedServer
+) -> None:
+    """Its waits are gone; the record is delivered, and other loops go on."""
+    gate = threading.Event()
+
+    def slow(request: Request) -> Any:
+        gate.wait(10)
+        return batching()(request)
+
+    server.handler = slow
+    client = make(server.url)
+    loop = asyncio.new_event_loop()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def begin() -> None:
+        tasks.append(loop.create_task(again(client.log(LOG))))
+        await asyncio.sleep(0)
+
+    async def again(receipt: Receipt) -> None:
+        await receipt
+
+    logging.getLogger("asyncio").disabled = True  # "Task was destroyed but it is pending": it was, on purpose
+    try:
+        loop.run_until_complete(begin())
+        loop.close()
+        gate.set()
+        asyncio.run(client.log(LOG))
+        tasks.clear()
+        gc.collect()
+    finally:
+        logging.getLogger("asyncio").disabled = False
+    assert client.flush(5)
+    assert client.get_stats()["logs_sent"] == 2
+
+
+def test_several_loops_in_several_threads(make: Make, server: ScriptedServer) -> None:
+    """Each loop is woken for its own records."""
+    server.handler = batching()
+    client = make(server.url)
+    done: list[int] = []
+
+    async def main(number: int) -> None:
+        await asyncio.gather(*(client.log(LOG) for _ in range(100)))
+        done.append(number)
+
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(main(n))) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    assert client.get_stats()["logs_sent"] == 500
+
+
+# -- errors --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "spooled"),
+    [
+        (400, ValidationError, False),
+        (401, AuthenticationError, True),
+        (404, ServerError, True),
+        (429, RateLimitError, True),
+        (500, ServerError, True),
+        (503, ServerError, True),
+    ],
+)
+def test_errors_by_status(
+    make: Make, server: ScriptedServer, status: int, kind: type[HuggingPlaceSDKError], *, spooled: bool
+) -> None:
+    """The README's errors, with what there is to know on their attributes."""
+    server.handler = lambda _request: Reply(status, {"message": "the backend's words"})
+    client = make(server.url, max_retries=1, batching="never")
+    receipt = client.log(LOG)
+    with pytest.raises(kind, match="the backend's words") as caught:
+        asyncio.run(asyncio.wait_for(receipt, 10))
+    error = caught.value
+    assert (error.status, error.spooled, error.record_id) == (status, spooled, receipt.id)
+    with pytest.raises(kind):
+        receipt.result(1)
+
+
+def test_offline_is_a_network_error_and_the_record_arrives_later(make: Make) -> None:
+    """Within the retry budget, spooled; delivered when the backend is there."""
+    with ScriptedServer() as reserved:
+        port = reserved.port
+    client = make(f"http://127.0.0.1:{port}", max_retries=1)
+    with pytest.raises(NetworkError, match="safe on disk") as caught:
+        asyncio.run(asyncio.wait_for(client.log(LOG), 10))
+    assert caught.value.spooled
+    with pytest.raises(NetworkError):
+        client.log(LOG).result(5)
+    with ScriptedServer(batching(), port=port) as server:
+        assert client.flush(10)
+        assert len(bodies(server)) == 2
+
+
+def test_without_a_disk_the_error_says_that_it_waits_in_memory(make: Make) -> None:
+    """`spool=False`: the await ends with the retries, not never."""
+    client = make(NOWHERE, max_retries=0, spool=False)
+    with pytest.raises(NetworkError, match="waits in memory") as caught:
+        asyncio.run(asyncio.wait_for(client.log(LOG), 10))
+    assert not caught.value.spooled
+
+
+# -- sessions, operation -------------------------------------------------------------------------------------
+
+
+def test_a_session_s_logs_carry_its_id_and_defaults(make: Make, server: ScriptedServer) -> None:
+    """The call's own values win, no empty dicts are added, steps carry the session, too."""
+    server.handler = one_by_one(status=200)
+    client = make(server.url)
+    with client.start_session("s1", metadata={"a": 1, "b": 1}) as session:
+        session.log(LOG).result(5)
+        session.log({**LOG, "session_id": "own", "metadata": {"b": 2}}).result(5)
+        session.update_defaults(user_metadata={"name": "ada"})
+        session.log_step(STEP).result(5)
+        assert session.get_session_info() == {
+            "session_id": "s1",
+            "metadata": {"a": 1, "b": 1},
+            "user_metadata": {"name": "ada"},
+        }
+    first, second, step = bodies(server)
+    assert (first["session_id"], first["metadata"], "user_metadata" in first) == (
+        "s1",
+        {"a": 1, "b": 1},
+        False,
+    )
+    assert (second["session_id"], second["metadata"]) == ("own", {"a": 1, "b": 2})
+    assert (step["session_id"], step["user_metadata"], step["metadata"]) == (
+        "s1",
+        {"name": "ada"},
+        {"a": 1, "b": 1},
+    )
+    assert client.start_session().session_id != client.start_session().session_id
+
+
+def test_a_new_key_takes_effect_for_what_waits(make: Make, server: ScriptedServer) -> None:
+    """401 with the old key; after update_config the waiting record leaves under the new one."""
+
+    def check(request: Request) -> Any:
+        good = request.headers["Authorization"] == "Bearer new"
+        return one_by_one(status=200)(request) if good else Reply(401, {"error": "bad key"})
+
+    server.handler = check
+    client = make(server.url)
+    with pytest.raises(AuthenticationError):
+        client.log(LOG).result(5)
+    client.update_config(api_key="new")
+    assert client.flush(5)
+    assert client.get_stats()["logs_sent"] == 1
+    with pytest.raises(ValidationError, match="queue_size"):
+        client.update_config(queue_size=5)
+
+
+def test_async_twins_and_context_managers(make: Make, server: ScriptedServer) -> None:
+    """`async with`, `aflush`, `ashutdown`."""
+    server.handler = batching()
+
+    async def main() -> None:
+        async with make(server.url) as client:
+            client.log(LOG)
+            assert await client.aflush(5)
+        assert client.get_stats()["state"] == "stopped"
+        assert await client.ashutdown(0)
+
+    asyncio.run(main())
+    with make(server.url) as client:
+        client.log(LOG)
+    assert len(server.requests) >= 2
+
+
+def test_the_connection_test_writes_nothing_where_it_can(make: Make, server: ScriptedServer) -> None:
+    """An empty batch where batches are taken, else one minimal record; False with a bad key."""
+    server.handler = batching()
+    assert asyncio.run(make(server.url).test_connection())
+    assert bodies(server) == []
+    server.handler = one_by_one(status=200)
+    assert asyncio.run(make(server.url).test_connection())
+    assert bodies(server)[-1]["user_prompt"] == "connection test"
+    server.handler = lambda _request: Reply(401, {})
+    assert not asyncio.run(make(server.url).test_connection())
+    assert "key" not in str(make(server.url).get_config())
