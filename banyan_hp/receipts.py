@@ -6,8 +6,9 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Coroutine, Generator
+from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from .engine.engine import Engine
 from .engine.ledger import Term
@@ -23,6 +24,8 @@ from .errors import (
     ValidationError,
 )
 
+_IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
+
 
 class Receipt(Coroutine[Any, Any, None]):
     """A record's receipt: shaped like a coroutine, but nothing happens if nobody awaits it.
@@ -31,7 +34,7 @@ class Receipt(Coroutine[Any, Any, None]):
     the wait cancels nothing else. It can be awaited any number of times, on any loop.
     """
 
-    __slots__ = ("__weakref__", "_coroutine", "_error", "_record", "_seen", "_waits")
+    __slots__ = ("__weakref__", "_error", "_generator", "_record", "_seen", "_waits")
 
     def __init__(
         self, waits: Waits, record: Record | None = None, error: HuggingPlaceSDKError | None = None
@@ -40,7 +43,7 @@ class Receipt(Coroutine[Any, Any, None]):
         self._record = record
         self._error = error
         self._seen = False  # whether somebody got the error
-        self._coroutine: Coroutine[Any, Any, None] | None = None
+        self._generator: Generator[Any, Any, None] | None = None
 
     @property
     def id(self) -> str | None:
@@ -64,11 +67,6 @@ class Receipt(Coroutine[Any, Any, None]):
             self._waits.engine.wait_for(self._record, timeout)
         self._conclude()
 
-    async def _wait(self) -> None:
-        if self._record is not None and not self.done():
-            await self._waits.here().wait(self._record)
-        self._conclude()
-
     def _conclude(self) -> None:
         if self._error is not None:
             self._seen = True
@@ -77,21 +75,25 @@ class Receipt(Coroutine[Any, Any, None]):
             raise error_for(self._record, self._waits.engine)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return self._wait().__await__()
+        # One plain generator, no chain of coroutines: thousands of these start in one turn of the loop.
+        record = self._record
+        if record is not None and not is_settled(record):
+            yield from self._waits.here().wait(record)
+        self._conclude()
 
     def send(self, value: Any) -> Any:
-        if self._coroutine is None:
-            self._coroutine = self._wait()
-        return self._coroutine.send(value)
+        if self._generator is None:
+            self._generator = self.__await__()
+        return self._generator.send(value)
 
     def throw(self, *error: Any) -> Any:
-        if self._coroutine is None:
-            self._coroutine = self._wait()
-        return self._coroutine.throw(*error)
+        if self._generator is None:
+            self._generator = self.__await__()
+        return self._generator.throw(*error)
 
     def close(self) -> None:
-        if self._coroutine is not None:
-            self._coroutine.close()
+        if self._generator is not None:
+            self._generator.close()
 
     def __del__(self) -> None:
         if self._error is not None and not self._seen:
@@ -109,57 +111,83 @@ class Waits:
         self.engine = engine
         self._lock = threading.Lock()
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaiter] = WeakKeyDictionary()
+        self._latest: LoopWaiter | None = None
 
     def here(self) -> LoopWaiter:
+        """The running loop's."""
         loop = asyncio.get_running_loop()
+        latest = self._latest
+        if latest is not None and latest.loop() is loop:
+            return latest
         with self._lock:
             waiter = self._loops.get(loop)
             if waiter is None:
                 waiter = self._loops[loop] = LoopWaiter(self.engine, loop)
+            self._latest = waiter
         return waiter
+
+
+# One record's: what resolves it, what its waiter had seen when it began, and its deadline. A plain tuple:
+# thousands are made in one turn of an event loop.
+Wait = tuple["asyncio.Future[None]", int, float]
 
 
 class LoopWaiter:
     """The coroutines of one event loop that wait for records.
 
-    Threads hand over what has settled and wake the loop once for many; all else happens on the loop.
+    Threads hand over what has settled and wake the loop once for many; all else happens on the loop, and
+    costs a wait no lock but for the first of many.
     """
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
-        self._call_soon = loop.call_soon_threadsafe
-        self._create_future = loop.create_future
-        self._call_later = loop.call_later
-        self._pending: dict[Record, tuple[asyncio.Future[None], int]] = {}
+        self._patience = engine.settings.timeout * (engine.settings.max_retries + 1)
+        self.loop = ref(loop)  # weakly: we are kept as long as the loop is, not the other way round
+        self._pending: dict[Record, Wait] = {}  # in the order of their deadlines
         self._settled: deque[Record] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._look_at_all = False
         self._woken = False
 
-    async def wait(self, record: Record) -> None:
+    def wait(self, record: Record) -> Generator[Any, Any, None]:
         """Until it settles, or the attempts are used up."""
         while (waiting := self._pending.get(record)) is not None:  # another coroutine has the same receipt
-            await asyncio.shield(waiting[0])
+            yield from asyncio.shield(waiting[0])
             if is_settled(record):
                 return
-        await self._wait_first(record)
-
-    async def _wait_first(self, record: Record) -> None:
-        setbacks = self._engine.begin_waiting(record, self)
-        if setbacks is None:
+        # The waiter first and the look at the record then: whoever settles it does it the other way round.
+        if record.waiter is None:
+            record.waiter = self
+        elif record.waiter is not self:
+            self._engine.also_tell(record, self)
+        if is_settled(record):
             return
-        future = self._create_future()
-        self._pending[record] = future, setbacks
-        settings = self._engine.settings
-        patience = self._call_later(settings.timeout * (settings.max_retries + 1), _resolve, future)
-        if self._engine.given_up(record, setbacks):
-            _resolve(future)
+        if not self._pending:
+            self._begin()
+        future = asyncio.get_running_loop().create_future()
+        self._pending[record] = future, self._setbacks(), monotonic() + self._patience
         try:
-            await future
+            yield from future
         finally:
-            patience.cancel()
-            del self._pending[record]
-            _resolve(future)
-            self._engine.stop_waiting(self, last=not self._pending)
+            self._end(record)
+
+    def _begin(self) -> None:
+        self._engine.begin_waiting(self)
+        self._timer = asyncio.get_running_loop().call_later(self._patience, self._out_of_patience)
+
+    def _setbacks(self) -> int:
+        if not self._engine.gate.unwell:
+            return self._engine.gate.setbacks
+        self.ring()
+        return self._engine.setbacks_seen()
+
+    def _end(self, record: Record) -> None:
+        _resolve(self._pending.pop(record)[0])
+        if not self._pending:
+            self._engine.stop_waiting(self)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def settled(self, record: Record) -> None:
         self._settled.append(record)
@@ -174,8 +202,10 @@ class LoopWaiter:
         if self._woken:
             return
         self._woken = True
+        loop = self.loop()
         try:
-            self._call_soon(self._look)
+            if loop is not None:
+                loop.call_soon_threadsafe(self._look)
         except RuntimeError:
             self._settled.clear()  # the loop is closed: nobody waits any more
 
@@ -187,13 +217,22 @@ class LoopWaiter:
                 _resolve(waiting[0])
         if self._look_at_all:
             self._look_at_all = False
-            for record, (future, setbacks) in self._pending.items():
+            for record, (future, setbacks, _) in self._pending.items():
                 if self._engine.given_up(record, setbacks):
                     _resolve(future)
 
+    def _out_of_patience(self) -> None:
+        now = monotonic()
+        for future, _, deadline in self._pending.values():
+            if deadline > now:
+                self._timer = asyncio.get_running_loop().call_later(deadline - now, self._out_of_patience)
+                return
+            _resolve(future)
+        self._timer = None
+
 
 def is_settled(record: Record) -> bool:
-    return record.term not in (Term.QUEUED, Term.IN_FLIGHT)
+    return record.term not in _IN_MEMORY
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -286,13 +286,15 @@ class Engine:
         request handler.
         """
         patience = self.settings.timeout * (self.settings.max_retries + 1) if timeout is None else timeout
-        setbacks = self._patience()
+        setbacks = self.setbacks_seen()
         deadline = self._clock.monotonic() + patience
         self._hurry_until(lambda: self.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
-    def _patience(self) -> int:
-        """How many setbacks a waiter has seen; one less while unwell with no probe due: it waits in vain."""
+    def setbacks_seen(self) -> int:
+        """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
+        if not self.gate.unwell:
+            return self.gate.setbacks
         with self.guard:
             in_vain = self.gate.unwell and self.gate.delay(self._clock.monotonic()) > 0
             return self.gate.setbacks - in_vain
@@ -301,28 +303,21 @@ class Engine:
         """Whether a record is settled, or must stay in memory: no destination and no disk."""
         return self._left_memory(_in_memory(record), setbacks)
 
-    def begin_waiting(self, record: Record, waiter: AsyncWaiter) -> int | None:
-        """Somebody waits for `record` without a thread. Nothing lingers until `stop_waiting`.
+    def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
+        """Have a further waiter told of this record; look after this call whether it is settled already."""
+        self._settlement.also_tell(record, waiter)
 
-        Returns:
-            What to give to `given_up` when the waiter's bell rings; None if the record is settled already.
-        """
-        if not self._settlement.settles(record, waiter):
-            return None
-        setbacks = self._patience()
+    def begin_waiting(self, waiter: AsyncWaiter) -> None:
+        """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop_waiting`."""
         self._settlement.watch(waiter)
         with self.guard:
             self._scheduler.hurried += 1
-            if self._scheduler.hurried == 1:
-                self._scheduler.wake_all()
-        return setbacks
+            self._scheduler.wake_all()
 
-    def stop_waiting(self, waiter: AsyncWaiter, *, last: bool) -> None:
-        """One wait of this waiter is over; `last`: it has no other."""
+    def stop_waiting(self, waiter: AsyncWaiter) -> None:
         with self.guard:
             self._scheduler.hurried -= 1
-        if last:
-            self._settlement.unwatch(waiter)
+        self._settlement.unwatch(waiter)
 
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""

@@ -147,15 +147,10 @@ class Settlement:
                 record.waiter.settled(record)
         self.ring()
 
-    def settles(self, record: Record, waiter: Waiter) -> bool:
-        """Have `waiter` told when the record settles; False if it has already."""
+    def also_tell(self, record: Record, waiter: Waiter) -> None:
+        """A further waiter for a record that has one."""
         with self._guard:
-            if record.term not in (Term.QUEUED, Term.IN_FLIGHT):
-                return False
-            if record.waiter not in (None, waiter):
-                waiter = _Both(record.waiter, waiter)
-            record.waiter = waiter
-        return True
+            record.waiter = _Both(record.waiter, waiter) if record.waiter is not None else waiter
 
     def watch(self, bell: Rings) -> None:
         with self._guard:

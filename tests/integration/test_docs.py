@@ -44,10 +44,10 @@ def run(command: list[str], backend: Backend, **environment: str) -> subprocess.
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_each_python_block_of_the_readme_runs_and_logs(number: int, backend: Backend) -> None:
     """As printed, but for the local backend's port."""
-    before = backend.count()
+    before = backend.count() + backend.interactions_count()
     finished = run(["-c", BLOCKS[number].replace(URL, backend.url)], backend)
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert backend.count() > before
+    assert backend.count() + backend.interactions_count() > before
 
 
 def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
@@ -113,3 +113,34 @@ assert page["stats"]["logs_sent"] == 1, page
     assert finished.returncode == 0, finished.stderr
     last = backend.logs()[-1]["body"]
     assert (last["input"], last["output"], last["metadata"]) == ("abc", "cba", {"path": "/ask", "user": "u1"})
+
+
+HUGGINGPLACE = {"HUGGINGPLACE_API_KEY": "psk_local", "HUGGINGPLACE_ORG_ID": "org"}
+
+
+def test_the_fastapi_example_answers_and_logs(backend: Backend) -> None:
+    """`examples/fastapi_app.py`: one route does not wait, the other one does; both logs arrive."""
+    program = """
+import sys
+sys.path.insert(0, "examples")
+import warnings
+warnings.simplefilter("ignore")
+from fastapi.testclient import TestClient
+from fastapi_app import app
+with TestClient(app) as client:
+    assert client.post("/ask", params={"question": "abc"}).json() == {"answer": "cba"}
+    assert client.post("/ask-audited", params={"question": "xyz"}).json() == {"answer": "zyx"}
+    assert client.get("/healthz").json()["logging"]["status"] == "ok"
+"""
+    environment = {**HUGGINGPLACE, "HUGGINGPLACE_BASE_URL": backend.url, "PYTHONWARNINGS": "default"}
+    finished = run(["-c", program], backend, **environment)
+    assert finished.returncode == 0, finished.stderr
+    assert {entry["body"]["user_prompt"] for entry in backend.interactions()} >= {"abc", "xyz"}
+
+
+def test_the_chat_session_example_logs_its_turns_and_steps(backend: Backend) -> None:
+    """`examples/chat_session.py`: three turns and three steps, all in one session."""
+    environment = {**HUGGINGPLACE, "HUGGINGPLACE_BASE_URL": backend.url}
+    finished = run(["examples/chat_session.py"], backend, **environment)
+    assert finished.stdout == "session chat-1: 3 turns, all delivered: True\n", finished.stderr
+    assert len(backend.interactions(session_id="chat-1")) == 6
