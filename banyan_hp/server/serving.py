@@ -82,6 +82,8 @@ def _config(app: Starlette, settings: ServeSettings) -> uvicorn.Config:
     )
     return uvicorn.Config(
         app,
+        loop="asyncio",  # and not whatever happens to be installed: it behaves the same everywhere
+        http="h11",
         lifespan="off",
         ws="none",
         log_config=None,
