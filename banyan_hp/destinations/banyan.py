@@ -7,21 +7,17 @@ Source: banyan-sdk 1.0.0 and 1.0.1.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from .._version import __version__
-from ..engine.records import Record
-from ..engine.retry import Verdict, event_time
-from ..engine.transport import Request, Response
-from . import envelope
+from ..engine.transport import Request
+from .envelope import EnvelopeDestination
 
 DEFAULT_BASE_URL = "https://banyan-smpms.ondigitalocean.app"
-HOSTED = frozenset({"app.usebanyan.com", "banyan-smpms.ondigitalocean.app"})
+HOSTED: frozenset[str | None] = frozenset({"app.usebanyan.com", "banyan-smpms.ondigitalocean.app"})
 USAGE_PATH = "/api/logs/prompt-usage"
-BATCH_PATH = "/api/logs/prompt-usage/batch"
+BATCH_PATH = USAGE_PATH + "/batch"
 VALIDATE_PATH = "/api/auth/validate"
 USER_AGENT = f"banyan-hp/{__version__} python/{platform.python_version()}"
 
@@ -47,41 +43,16 @@ def usage_body(
     return body
 
 
-class BanyanDestination:
+class BanyanDestination(EnvelopeDestination):
     """One Banyan backend, project and key."""
 
     shortens = True
+    hosted = HOSTED
+    single_path = USAGE_PATH
 
     def __init__(self, base_url: str, api_key: str, project_id: str | None) -> None:
-        self.base_url = base_url
-        self.key = api_key
-        self.identity: tuple[str, ...] = ("banyan", base_url, project_id or "")
-        self.may_batch = urlsplit(base_url).hostname not in HOSTED
-        self._headers = MappingProxyType(headers_for(api_key, project_id))
-
-    def single(self, record: Record) -> Request:
-        headers = {
-            **self._headers,
-            "Idempotency-Key": record.id,
-            "X-Event-Time": event_time(record.time),
-        }
-        return Request("POST", self.base_url + USAGE_PATH, headers, record.body or b"")
-
-    def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
-        body = envelope.batch_body(records)
-        return Request("POST", self.base_url + BATCH_PATH, self._headers, body, compress)
-
-    def verdict(self, response: Response, now: float) -> Verdict:
-        return envelope.verdict(response, now)
-
-    def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
-        return envelope.verdicts(records, response, now)
-
-    def takes_batches(self, response: Response) -> tuple[bool, bool]:
-        return envelope.takes_batches(response)
+        super().__init__(base_url, api_key, headers_for(api_key, project_id))
+        self.identity = ("banyan", base_url, project_id or "")
 
     def key_check(self) -> Request | None:
         return Request("GET", self.base_url + VALIDATE_PATH, self._headers)
-
-    def __repr__(self) -> str:
-        return f"<BanyanDestination {self.base_url}>"

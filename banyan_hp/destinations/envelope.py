@@ -8,14 +8,54 @@ A batch is ``{"records": [{"id", "ts", "body"}, …]}``; the answer is ``{"accep
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..engine.records import Record
 from ..engine.retry import Outcome, Verdict, classify, event_time, parse_retry_after
-from ..engine.transport import Response
+from ..engine.transport import Request, Response
 
 _DETAIL_LENGTH = 300
+
+
+class EnvelopeDestination:
+    """What the two destinations share: single records with id and time in headers, batches in the envelope.
+
+    The batch endpoint is the single one's path and ``/batch``.
+    """
+
+    shortens: bool
+    hosted: frozenset[str | None]
+    single_path: str
+
+    def __init__(self, base_url: str, api_key: str, headers: Mapping[str, str]) -> None:
+        self.base_url = base_url
+        self.key = api_key
+        self.identity: tuple[str, ...] = ()
+        self.may_batch = urlsplit(base_url).hostname not in self.hosted
+        self._headers = MappingProxyType(dict(headers))
+
+    def single(self, record: Record) -> Request:
+        headers = {**self._headers, "Idempotency-Key": record.id, "X-Event-Time": event_time(record.time)}
+        return Request("POST", self.base_url + self.single_path, headers, record.body or b"")
+
+    def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
+        url = f"{self.base_url}{self.single_path}/batch"
+        return Request("POST", url, self._headers, batch_body(records), compress)
+
+    def verdict(self, response: Response, now: float) -> Verdict:
+        return verdict(response, now)
+
+    def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
+        return verdicts(records, response, now)
+
+    def takes_batches(self, response: Response) -> tuple[bool, bool]:
+        return takes_batches(response)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url}>"
 
 
 def batch_body(records: Sequence[Record]) -> bytes:

@@ -7,71 +7,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.records import Record, describe
-from ..engine.retry import Verdict, event_time
-from ..engine.transport import Request, Response
-from . import envelope
+from ..engine.records import describe
+from ..engine.transport import Request
 from .banyan import USER_AGENT
+from .envelope import EnvelopeDestination
 
 DEFAULT_BASE_URL = "https://anvsj57nul.execute-api.ap-south-1.amazonaws.com"
-HOSTED = frozenset({urlsplit(DEFAULT_BASE_URL).hostname})
+HOSTED: frozenset[str | None] = frozenset({urlsplit(DEFAULT_BASE_URL).hostname})
 LOG_PATH = "/v2/chatgpt/store_generated_response"
-BATCH_PATH = LOG_PATH + "/batch"
 MODES = ("prod", "dev")
 
 
-class HuggingPlaceDestination:
+class HuggingPlaceDestination(EnvelopeDestination):
     """One HuggingPlace backend, organisation and key."""
 
     shortens = False
+    hosted = HOSTED
+    single_path = LOG_PATH
 
     def __init__(self, base_url: str, api_key: str, org_id: str) -> None:
-        self.base_url = base_url
-        self.key = api_key
-        self.identity: tuple[str, ...] = ("huggingplace", base_url, org_id)
-        self.may_batch = urlsplit(base_url).hostname not in HOSTED
-        self._headers = MappingProxyType(
-            {
-                "Authorization": f"Bearer {api_key}",
-                "Content-Type": "application/json",
-                "User-Agent": USER_AGENT,
-            }
-        )
-
-    def single(self, record: Record) -> Request:
         headers = {
-            **self._headers,
-            "Idempotency-Key": record.id,
-            "X-Event-Time": event_time(record.time),
+            "Authorization": f"Bearer {api_key}",
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
         }
-        return self.post(record.body or b"", headers)
+        super().__init__(base_url, api_key, headers)
+        self.identity = ("huggingplace", base_url, org_id)
 
-    def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Request:
-        return Request("POST", self.base_url + LOG_PATH, headers or self._headers, body)
-
-    def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
-        body = envelope.batch_body(records)
-        return Request("POST", self.base_url + BATCH_PATH, self._headers, body, compress)
-
-    def verdict(self, response: Response, now: float) -> Verdict:
-        return envelope.verdict(response, now)
-
-    def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
-        return envelope.verdicts(records, response, now)
-
-    def takes_batches(self, response: Response) -> tuple[bool, bool]:
-        return envelope.takes_batches(response)
+    def post(self, body: bytes) -> Request:
+        """A request that logs `body`, without a record's id and time."""
+        return Request("POST", self.base_url + LOG_PATH, self._headers, body)
 
     def key_check(self) -> Request | None:
         """None: there is no call that checks a key without writing a record."""
         return None
-
-    def __repr__(self) -> str:
-        return f"<HuggingPlaceDestination {self.base_url}>"
 
 
 def step_body(step: Mapping[str, Any]) -> dict[str, Any]:

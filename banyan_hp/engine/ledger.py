@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Term(enum.Enum):
     """Where a record can be."""
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, called several times a record
+
     QUEUED = "queued"
     IN_FLIGHT = "in_flight"
     DELIVERED = "delivered"

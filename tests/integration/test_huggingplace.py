@@ -234,6 +234,22 @@ def test_a_receipt_goes_wherever_a_coroutine_goes(make: Make, server: ScriptedSe
     assert client.get_stats()["logs_sent"] == 7
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup came with Python 3.11")
+def test_a_task_group_takes_receipts(make: Make, server: ScriptedServer) -> None:
+    """As it took the published coroutines."""
+    server.handler = batching()
+    client = make(server.url)
+
+    async def main() -> None:
+        task_group: Any = getattr(asyncio, "TaskGroup")  # noqa: B009 - types are checked as for 3.10
+        async with task_group() as group:
+            for _ in range(10):
+                group.create_task(client.log(LOG))
+
+    asyncio.run(main())
+    assert client.get_stats()["logs_sent"] == 10
+
+
 def test_an_unawaited_receipt_warns_of_nothing(make: Make, server: ScriptedServer) -> None:
     """Fire and forget in sync code: no 'never awaited', and the record arrives."""
     server.handler = batching()
@@ -500,10 +516,9 @@ def longest_block(gathered: Callable[[], list[Any]]) -> float:
 
 
 def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: Make) -> None:
-    """Beyond what the same gather over bare futures costs: the goal is 20 ms; the best of five runs each.
+    """Beyond what the same gather over bare futures costs, 20 ms at the most; the best of seven runs each.
 
-    The bound asserted here leaves room for a noisy machine. It would not hold if waiting took a lock, a
-    thread or a system call for each record.
+    Without the garbage collector in either: how long that pauses depends on all that the process holds.
     """
 
     def futures() -> list[Any]:
@@ -527,14 +542,19 @@ def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: 
     ours, bare = [], []
     with Backend(api_keys=("key",)) as backend:  # in a process of its own: it must not take our GIL
         client = make(backend.url, queue_size=100_000)
-        for _ in range(5):
+        for _ in range(7):
             logged = [[client.log(LOG) for _ in range(10_000)]]
-            ours.append(longest_block(receipts))
-            bare.append(longest_block(futures))
+            gc.collect()
+            gc.disable()
+            try:
+                ours.append(longest_block(receipts))
+                bare.append(longest_block(futures))
+            finally:
+                gc.enable()
         assert client.flush(10)
-        assert backend.interactions_count() == 50_000
+        assert backend.interactions_count() == 70_000
     print(f"blocked: {min(ours) * 1000:.1f} ms, bare futures: {min(bare) * 1000:.1f} ms")
-    assert min(ours) - min(bare) < 0.100, (ours, bare)
+    assert min(ours) - min(bare) < 0.020, (ours, bare)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not for Windows")
