@@ -6,10 +6,10 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
+from .client import Client
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for, usage_body
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
@@ -18,16 +18,15 @@ from .engine.log import warn
 from .engine.records import describe, encode, freeze
 from .errors import ConfigurationError, MissingKeyError
 from .prompts import PromptClient, PromptData
-from .settings import Settings, checked_url, env, first_text, header_text, truthy_env
+from .settings import Settings, checked_seconds, checked_url, env, first_text, header_text, truthy_env
 
 NO_KEY = (
     "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
     "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
 )
-Self = TypeVar("Self", bound="PromptStackLogger")
 
 
-class PromptStackLogger:
+class PromptStackLogger(Client):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
@@ -188,26 +187,11 @@ class PromptStackLogger:
 
     # -- operation --------------------------------------------------------------------------------------
 
-    def flush(self, timeout: float = 30) -> FlushResult:
-        """Wait until everything logged before this call is delivered, at most `timeout` seconds.
-
-        Does not wait for what an earlier process left on disk. While the backend is known to be down, one
-        attempt is made at once, and the call ends with it; the records are then on disk.
-
-        Returns:
-            A `FlushResult`, true only if all of it was delivered.
-        """
-        return self._engine.flush(_seconds("timeout", timeout))
-
     def shutdown(self, timeout: float = 30) -> FlushResult:
-        """Stop accepting, deliver what there is within `timeout` seconds, leave the rest on disk.
-
-        Later records are refused and counted. Can be called again; runs by itself at exit, with
-        `exit_timeout`.
-        """
-        seconds = _seconds("timeout", timeout)
+        """As `Client.shutdown`; the connections for prompts are closed, too."""
+        seconds = checked_seconds("timeout", timeout)
         self._prompts.close()
-        return self._engine.shutdown(seconds)
+        return super().shutdown(seconds)
 
     async def aget_prompt(
         self,
@@ -222,28 +206,9 @@ class PromptStackLogger:
         wanted = (name, version, branch, use_cache, sticky_context, project_id)
         return await asyncio.to_thread(self.get_prompt, *wanted)
 
-    async def aflush(self, timeout: float = 30) -> FlushResult:
-        """`flush` without blocking the event loop."""
-        return await asyncio.to_thread(self.flush, timeout)
-
-    async def ashutdown(self, timeout: float = 30) -> FlushResult:
-        """`shutdown` without blocking the event loop."""
-        return await asyncio.to_thread(self.shutdown, timeout)
-
     def get_stats(self) -> dict[str, Any]:
-        """Counters, as a plain dict. No I/O, microseconds; for health checks.
-
-        The README's table "What get_stats() tells" is their documentation. Of one read this holds:
-        `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
-        """
-        return {**self._engine.stats(), **asdict(self._prompts.counters)}
-
-    def health(self) -> dict[str, Any]:
-        """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.
-
-        Show it on a status page; an application should not fail its own readiness over its logger.
-        """
-        return self._engine.health()
+        """As `Client.get_stats`, and the prompts' counters."""
+        return {**super().get_stats(), **asdict(self._prompts.counters)}
 
     @property
     def closed(self) -> bool:
@@ -254,14 +219,6 @@ class PromptStackLogger:
     def exit_timeout(self) -> float:
         """Seconds that draining may take at exit."""
         return self._settings.exit_timeout
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
 
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._settings.enabled else "disabled"
@@ -334,12 +291,6 @@ def _sticky_texts(context: Mapping[str, str | int | UUID] | None) -> dict[str, s
                 f"sticky_context[{key!r}] must be a string, an int or a UUID, was {type(value).__name__}"
             )
     return {key: str(value) for key, value in context.items()}
-
-
-def _seconds(name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-        raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, was {value!r}")
-    return float(value)
 
 
 # -- the default logger --------------------------------------------------------------------------------------

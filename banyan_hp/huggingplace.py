@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
+from .client import Client
 from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
@@ -19,7 +20,6 @@ from .destinations.huggingplace import (
     step_body,
 )
 from .engine.engine import Engine, http_transport
-from .engine.flushing import FlushResult
 from .engine.records import encode, freeze
 from .engine.transport import NoAnswer
 from .errors import MissingKeyError, ValidationError
@@ -31,7 +31,7 @@ Self = TypeVar("Self", bound="HuggingPlace")
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
 
 
-class HuggingPlace:
+class HuggingPlace(Client):
     """Logs LLM interactions, in the background or awaited. Thread-safe; usable in `with` and `async with`.
 
     Args:
@@ -131,30 +131,6 @@ class HuggingPlace:
 
     # -- operation --------------------------------------------------------------------------------------
 
-    def flush(self, timeout: float = 30) -> FlushResult:
-        """Wait until everything logged before is delivered; true only if it was. See the README."""
-        return self._engine.flush(timeout)
-
-    def shutdown(self, timeout: float = 30) -> FlushResult:
-        """Accept no more, deliver within `timeout` seconds, leave the rest on disk."""
-        return self._engine.shutdown(timeout)
-
-    async def aflush(self, timeout: float = 30) -> FlushResult:
-        """`flush` without blocking the event loop."""
-        return await asyncio.to_thread(self.flush, timeout)
-
-    async def ashutdown(self, timeout: float = 30) -> FlushResult:
-        """`shutdown` without blocking the event loop."""
-        return await asyncio.to_thread(self.shutdown, timeout)
-
-    def get_stats(self) -> dict[str, Any]:
-        """Counters, as the README's table documents them. No I/O."""
-        return self._engine.stats()
-
-    def health(self) -> dict[str, Any]:
-        """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`."""
-        return self._engine.health()
-
     def get_config(self) -> dict[str, Any]:
         """The configuration, without the key."""
         return {name: value for name, value in self._config.items() if name != "api_key"}
@@ -198,14 +174,6 @@ class HuggingPlace:
             return not isinstance(answer, NoAnswer) and 200 <= answer.status < 300
         finally:
             transport.close()
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
 
     async def __aenter__(self: Self) -> Self:
         return self

@@ -24,8 +24,6 @@ from .errors import (
     ValidationError,
 )
 
-_IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
-
 
 class Receipt(Coroutine[Any, Any, None]):
     """A record's receipt: shaped like a coroutine, but nothing happens if nobody awaits it.
@@ -52,7 +50,7 @@ class Receipt(Coroutine[Any, Any, None]):
 
     def done(self) -> bool:
         """Whether waiting would end at once."""
-        return self._record is None or is_settled(self._record)
+        return self._record is None or self._record.settled
 
     def result(self, timeout: float | None = None) -> None:
         """Wait on the calling thread until the record is delivered.
@@ -77,7 +75,7 @@ class Receipt(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         # One plain generator, no chain of coroutines: thousands of these start in one turn of the loop.
         record = self._record
-        if record is not None and not is_settled(record):
+        if record is not None and not record.settled:
             yield from self._waits.here().wait(record)
         self._conclude()
 
@@ -141,7 +139,7 @@ class LoopWaiter:
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
-        self._patience = engine.settings.timeout * (engine.settings.max_retries + 1)
+        self._patience = engine.settings.patience
         self.loop = ref(loop)  # weakly: we are kept as long as the loop is, not the other way round
         self._pending: dict[Record, Wait] = {}  # in the order of their deadlines
         self._settled: deque[Record] = deque()
@@ -153,14 +151,14 @@ class LoopWaiter:
         """Until it settles, or the attempts are used up."""
         while (waiting := self._pending.get(record)) is not None:  # another coroutine has the same receipt
             yield from asyncio.shield(waiting[0])
-            if is_settled(record):
+            if record.settled:
                 return
         # The waiter first and the look at the record then: whoever settles it does it the other way round.
         if record.waiter is None:
             record.waiter = self
         elif record.waiter is not self:
             self._engine.also_tell(record, self)
-        if is_settled(record):
+        if record.settled:
             return
         if not self._pending:
             self._begin()
@@ -231,10 +229,6 @@ class LoopWaiter:
         self._timer = None
 
 
-def is_settled(record: Record) -> bool:
-    return record.term not in _IN_MEMORY
-
-
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(None)
@@ -260,7 +254,7 @@ def error_for(record: Record, engine: Engine) -> HuggingPlaceSDKError:
 def _whereabouts(record: Record, *, spooled: bool) -> str:
     if spooled:
         return "is not delivered yet; it is safe on disk and will be sent"
-    if record.term in (Term.QUEUED, Term.IN_FLIGHT):
+    if not record.settled:
         return "is not delivered yet; it waits in memory"
     return "is put aside" if record.term is Term.QUARANTINED else "is lost"
 

@@ -69,6 +69,11 @@ class Settings:
         if self.durability == "disk" and not self.spool:
             raise ConfigurationError("durability='disk' needs spool=True: it keeps each record in the spool")
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a caller waits for one record, at the most: the time of all its attempts."""
+        return self.timeout * (self.max_retries + 1)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(field.name for field in fields(cls))
@@ -136,6 +141,17 @@ def checked_url(name: str, url: str) -> str:
     if not usable or not url.isprintable() or " " in url:
         raise ConfigurationError(f"{name} must be an http:// or https:// URL with a host, was {url!r}")
     return url.rstrip("/")
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    """A time to wait: any number of 0 or more, infinity too.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, was {value!r}")
+    return float(value)
 
 
 Check = Callable[[str, Any], None]

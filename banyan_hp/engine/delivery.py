@@ -259,16 +259,7 @@ class Delivery:
     def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
-        ids = tuple(record.id for record in group[:100])
-        error = DeliveryError(
-            message,
-            reason=verdict.reason,
-            status=verdict.status,
-            url=request.url,
-            retry_after=verdict.retry_after,
-            record_ids=ids,
-        )
-        self._settlement.failed(error)
+        self._tell_on_error(message, verdict, request.url, group)
         self._settlement.ring()
         warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
 
@@ -298,8 +289,8 @@ class Delivery:
         if not accepts_others and self._refuses_everything(verdict):
             return False
         self._settlement.quarantined(record, verdict)
-        with self._guard:
-            self._settlement_error(record, verdict)
+        message = f"record {record.id} refused: {verdict.detail}"
+        self._tell_on_error(message, verdict, self._destination.base_url, [record])
         return True
 
     def _refuses_everything(self, verdict: Verdict) -> bool:
@@ -311,13 +302,14 @@ class Delivery:
         warn("refuses everything", "%d records refused in a row: %s", self._refusals, verdict.detail)
         return True
 
-    def _settlement_error(self, record: Record, verdict: Verdict) -> None:
+    def _tell_on_error(self, message: str, verdict: Verdict, url: str, group: Sequence[Record]) -> None:
         error = DeliveryError(
-            f"record {record.id} refused: {verdict.detail}",
+            message,
             reason=verdict.reason,
             status=verdict.status,
-            url=self._destination.base_url,
-            record_ids=(record.id,),
+            url=url,
+            retry_after=verdict.retry_after,
+            record_ids=tuple(record.id for record in group[:100]),
         )
         self._settlement.failed(error)
 

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import platformdirs
 
-from ..errors import DeliveryError
 from ..settings import Settings
 from . import lifecycle
 from .batching import Batching
@@ -285,7 +284,7 @@ class Engine:
         By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
         request handler.
         """
-        patience = self.settings.timeout * (self.settings.max_retries + 1) if timeout is None else timeout
+        patience = self.settings.patience if timeout is None else timeout
         setbacks = self.setbacks_seen()
         deadline = self._clock.monotonic() + patience
         self._hurry_until(lambda: self.given_up(record, setbacks), deadline)
@@ -301,7 +300,7 @@ class Engine:
 
     def given_up(self, record: Record, setbacks: int) -> bool:
         """Whether a record is settled, or must stay in memory: no destination and no disk."""
-        return self._left_memory(_in_memory(record), setbacks)
+        return self._left_memory(not record.settled, setbacks)
 
     def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
         """Have a further waiter told of this record; look after this call whether it is settled already."""
@@ -310,14 +309,21 @@ class Engine:
     def begin_waiting(self, waiter: AsyncWaiter) -> None:
         """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop_waiting`."""
         self._settlement.watch(waiter)
+        self._hurry()
+
+    def stop_waiting(self, waiter: AsyncWaiter) -> None:
+        self._take_it_easy()
+        self._settlement.unwatch(waiter)
+
+    def _hurry(self) -> None:
+        """Somebody waits: nothing lingers until as many have called `_take_it_easy`."""
         with self.guard:
             self._scheduler.hurried += 1
             self._scheduler.wake_all()
 
-    def stop_waiting(self, waiter: AsyncWaiter) -> None:
+    def _take_it_easy(self) -> None:
         with self.guard:
             self._scheduler.hurried -= 1
-        self._settlement.unwatch(waiter)
 
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
@@ -373,14 +379,11 @@ class Engine:
         """Wait without letting anything linger; on our own threads (a callback that flushes) don't wait."""
         if not self._may_wait() or done():
             return
-        with self.guard:
-            self._scheduler.hurried += 1
-            self._scheduler.wake_all()
+        self._hurry()
         try:
             self._wait_until(done, deadline)
         finally:
-            with self.guard:
-                self._scheduler.hurried -= 1
+            self._take_it_easy()
 
     def _may_wait(self) -> bool:
         """Not on our own threads (a callback), nor where the garbage collector interrupted us."""
@@ -527,10 +530,6 @@ class Engine:
         with self.guard:
             self.ledger.counters.rejected += 1
 
-    def report(self, error: DeliveryError) -> None:
-        """Tell `on_error` of something that went wrong outside of delivery."""
-        self._settlement.failed(error)
-
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
@@ -549,7 +548,3 @@ class Engine:
         self._assemble()
         if self.closing:
             self.stopped = True
-
-
-def _in_memory(record: Record) -> bool:
-    return record.term in (Term.QUEUED, Term.IN_FLIGHT)

@@ -21,9 +21,11 @@ from decimal import Decimal
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .ledger import Term
+
 if TYPE_CHECKING:
     from .flushing import Epoch
-    from .ledger import Book, Term
+    from .ledger import Book
     from .retry import Verdict
     from .segment import Place
 
@@ -33,6 +35,7 @@ NUMBERS_PER_VALUE = 64
 MAX_REPR = 200
 _FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
 _RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
+_IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _INT64 = 2**63
 _ONLY_TEXT = frozenset({str})
 _DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
@@ -95,6 +98,11 @@ class Record:
         self.claimed = False
         self.verdict: Verdict | None = None  # the last one
         self.waiter: Waiter | None = None  # who is told when it is settled
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has left memory: delivered, on disk, put aside or dropped."""
+        return self.term not in _IN_MEMORY
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"

@@ -457,6 +457,16 @@ def test_a_new_key_takes_effect_for_what_waits(make: Make, server: ScriptedServe
         client.update_config(queue_size=5)
 
 
+@pytest.mark.parametrize("timeout", [-1, "5", None, True, float("nan")])
+def test_a_bad_timeout_is_named(make: Make, timeout: Any) -> None:
+    """flush and shutdown refuse what is not a number of seconds, as in the Banyan client."""
+    client = make(NOWHERE)
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
+        client.flush(timeout)
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds"):
+        client.shutdown(timeout)
+
+
 def test_async_twins_and_context_managers(make: Make, server: ScriptedServer) -> None:
     """`async with`, `aflush`, `ashutdown`."""
     server.handler = batching()
