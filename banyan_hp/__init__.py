@@ -10,13 +10,17 @@ from .banyan import (
     aflush,
     aget_prompt,
     ashutdown,
+    clear_cache,
     configure,
+    experiment,
     flush,
     get_prompt,
     get_stats,
     health,
+    invalidate,
     log,
     log_prompt,
+    prefetch,
     shutdown,
 )
 from .engine.flushing import FlushResult
@@ -29,11 +33,13 @@ from .errors import (
     MissingKeyError,
     NetworkError,
     RateLimitError,
+    RenderError,
     ServerError,
     ValidationError,
 )
+from .experiments import input_hash
 from .huggingplace import HuggingPlace, Session
-from .prompts import PromptData
+from .prompts.data import PromptData
 from .receipts import Receipt
 
 __all__ = [
@@ -50,6 +56,7 @@ __all__ = [
     "PromptStackLogger",
     "RateLimitError",
     "Receipt",
+    "RenderError",
     "ServerError",
     "Session",
     "ValidationError",
@@ -57,12 +64,17 @@ __all__ = [
     "aflush",
     "aget_prompt",
     "ashutdown",
+    "clear_cache",
     "configure",
+    "experiment",
     "flush",
     "get_prompt",
     "get_stats",
     "health",
+    "input_hash",
+    "invalidate",
     "log",
     "log_prompt",
+    "prefetch",
     "shutdown",
 ]

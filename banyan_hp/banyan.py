@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import platformdirs
 
 from .client import Client
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for, usage_body
@@ -16,14 +18,28 @@ from .engine.flushing import FlushResult
 from .engine.ledger import Term
 from .engine.log import warn
 from .engine.records import describe, encode, freeze
+from .engine.spool import destination_directory
 from .errors import ConfigurationError, MissingKeyError
-from .prompts import PromptClient, PromptData
-from .settings import Settings, checked_seconds, checked_url, env, first_text, header_text, truthy_env
+from .prompts.client import UNSET, Fallback, PromptClient, Unset
+from .prompts.data import PromptData
+from .prompts.questions import Asking, PromptQuestion, Sticky
+from .settings import (
+    PromptSettings,
+    Settings,
+    checked_seconds,
+    checked_url,
+    env,
+    first_text,
+    header_text,
+    truthy_env,
+)
 
 NO_KEY = (
     "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
     "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
 )
+StickyContext = Mapping[str, str | int | UUID]
+_EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
 
 
 class PromptStackLogger(Client):
@@ -60,6 +76,7 @@ class PromptStackLogger(Client):
         background_thread: bool = True,
         **options: Any,
     ) -> None:
+        prompt_settings = PromptSettings.taken_from(options)
         settings = Settings.from_options(
             {
                 "max_retries": max_retries,
@@ -81,8 +98,14 @@ class PromptStackLogger(Client):
             raise MissingKeyError(NO_KEY)
         self._settings = settings
         self._base_url = url
-        self._engine = Engine(BanyanDestination(url, key or "", project), settings)
-        self._prompts = PromptClient(url, headers_for(key or "", project), settings.timeout)
+        destination = BanyanDestination(url, key or "", project)
+        self._engine = Engine(destination, settings)
+        self._prompts = PromptClient(
+            Asking(url, key or "", headers_for(key or "", project)),
+            prompt_settings,
+            _prompt_directory(settings, destination),
+            threaded=settings.background_thread,
+        )
 
     # -- prompts ----------------------------------------------------------------------------------------
 
@@ -92,33 +115,108 @@ class PromptStackLogger(Client):
         version: str | None = None,
         branch: str = "main",
         use_cache: bool = True,
-        sticky_context: Mapping[str, str | int | UUID] | None = None,
+        sticky_context: StickyContext | None = None,
         project_id: str | None = None,
+        fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """A prompt by name, fetched or from the cache (60 s).
+        """A prompt by name, from the first of these that has it:
+
+        1. the cache, if the backend confirmed it within `prompt_cache_ttl`;
+        2. the cache, at once, while a thread in the background asks again;
+        3. the backend, waiting at most `prompt_timeout`; threads that ask for the same wait for one request;
+        4. the disk, where an earlier process left the last good answer;
+        5. `fallback`;
+        6. None.
 
         Args:
             name: any text; it is URL-quoted.
-            version: a certain version; default: the branch's current one.
+            version: a certain version, which never changes and so is fetched once; no experiment applies.
+                Default: the branch's current one.
             branch: default "main".
-            use_cache: False asks the backend in any case.
-            sticky_context: e.g. `{"user_id": "user_123"}`; the backend routes running experiments by it.
+            use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
+            sticky_context: e.g. `{"user_id": "user_123"}`, or any other key. A running experiment that goes
+                by one of these keys decides the version: the first key that one goes by counts. Values are
+                strings, ints or UUIDs, and are taken as their text: 1 and "1" are the same user. Without a
+                key that an experiment goes by, the default version is given and counted
+                (`experiment_key_missing`).
             project_id: another project than the logger's.
+            fallback: a text, a `PromptData`, or a function of no arguments that returns one (or None), for
+                when there is nothing else. An empty text counts. A prompt that does not exist takes it, too.
 
         Returns:
-            None if there is no such prompt. When the backend can't be asked: the last answer it gave, or
-            None; that is logged and counted as `prompt_errors`, not raised.
+            None if the backend says that there is no such prompt (remembered for 5 s), or if nothing is
+            known of it. When the backend can't be asked, or refuses the key, that is logged and counted as
+            `prompt_errors`, never raised.
 
         Raises:
-            ConfigurationError: `name` is empty, or `sticky_context` is not a dict of strings, ints or UUIDs.
+            ConfigurationError: an argument is not as described; the message names it.
         """
-        if not isinstance(name, str) or name in ("", ".", ".."):
-            raise ConfigurationError(f"name must be a prompt's name, not empty, '.' or '..'; was {name!r}")
-        sticky = _sticky_texts(sticky_context)
+        question = _question(name, version, branch, project_id, sticky_context)
+        if fallback is not UNSET:
+            _check_fallback(fallback)
+        if not self._settings.enabled:
+            return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
+        if use_cache:
+            prompt = self._prompts.at_hand(question)
+            if prompt is not None:
+                return prompt
+        return self._prompts.get(question, fallback, use_cache=use_cache)
+
+    def experiment(
+        self,
+        experiment_id: str,
+        sticky_context: StickyContext | None = None,
+        input_text: str | None = None,
+    ) -> PromptData | None:
+        """The version of an experiment's prompt that a user gets, as the server routes it.
+
+        Keeps no state between calls: pass the prompt on to `log_prompt(prompt_data=…)`.
+
+        Args:
+            experiment_id: as the backend names it.
+            sticky_context: as in `get_prompt`; the experiment's `sticky_type` says which key counts.
+            input_text: for experiments by content, where no `input_hash` is in the context: its
+                `banyan_hp.input_hash` is the sticky value.
+
+        Returns:
+            The prompt; at its default version if the experiment is not running, or there is no value for its
+            key (counted as `experiment_key_missing`). None if nothing is known of the experiment.
+
+        Raises:
+            ConfigurationError: an argument is not as described; the message names it.
+        """
+        _check_name("experiment_id", experiment_id)
+        if input_text is not None and not isinstance(input_text, str):
+            raise ConfigurationError(f"input_text must be a string or None, was {type(input_text).__name__}")
+        values = dict(_sticky_texts(sticky_context))
         if not self._settings.enabled:
             return None
-        wanted = None if version is None else str(version)
-        return self._prompts.get(name, wanted, branch, project_id, sticky, use_cache=use_cache)
+        return self._prompts.experiment(experiment_id, values, input_text)
+
+    def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
+        """Fetch prompts at the same time, at start-up say, so that no request has to wait for them.
+
+        Returns:
+            How many of them are there; waits at most `prompt_timeout` for all together.
+
+        Raises:
+            ConfigurationError: a name is empty or not a string, or `names` is one string.
+        """
+        if isinstance(names, str):
+            raise ConfigurationError(f"names must be a list of prompts' names, was the string {names!r}")
+        questions = [_question(name, None, branch, project_id, None) for name in names]
+        return self._prompts.prefetch(questions) if self._settings.enabled else 0
+
+    def invalidate(self, name: str | None = None) -> None:
+        """Have the next `get_prompt` of `name` (default: of all prompts) wait for the backend.
+
+        What is known stays the next best answer, should the backend not answer.
+        """
+        self._prompts.answers.invalidate(name)
+
+    def clear_cache(self) -> None:
+        """Forget all prompts and experiments, those on disk, too."""
+        self._prompts.answers.clear()
 
     # -- logging ----------------------------------------------------------------------------------------
 
@@ -135,6 +233,7 @@ class PromptStackLogger(Client):
         metadata: Mapping[str, Any] | None = None,
         duration_ms: float | None = None,
         blocking: bool = False,
+        experiment_context: Mapping[str, str | None] | None = None,
     ) -> bool:
         """Log one use of a prompt. Costs microseconds, does no I/O and never raises.
 
@@ -151,6 +250,8 @@ class PromptStackLogger(Client):
             metadata: a dict; anything in it that is not JSON is converted.
             duration_ms: milliseconds, 0 or more.
             blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
+            experiment_context: what `PromptData.get_experiment_context()` returned, where the prompt itself
+                is not at hand (in another process, say); wins over the prompt's own.
 
         Returns:
             True: accepted; with `blocking=True` or `background_thread=False`: delivered. False: not
@@ -160,7 +261,7 @@ class PromptStackLogger(Client):
         """
         if not self._settings.enabled or _is_switched_off(prompt_data):
             return True
-        problem = _problem(prompt_data, metadata, duration_ms)
+        problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
         if problem is not None:
             self._engine.reject()
             warn("bad input", "a record was not accepted: %s", problem)
@@ -172,7 +273,7 @@ class PromptStackLogger(Client):
             **_prompt_fields(prompt_data, prompt_id, prompt_name, version, branch_name),
             model=_optional_text(model),
             duration_ms=duration_ms,
-            **_experiment_fields(prompt_data),
+            **_experiment_fields(prompt_data, experiment_context),
         )
         record = self._engine.submit(freeze(body, max_text=self._settings.max_record_bytes))
         if record is None:
@@ -190,7 +291,7 @@ class PromptStackLogger(Client):
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.shutdown`; the connections for prompts are closed, too."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.close()
+        self._prompts.answers.close()
         return super().shutdown(seconds)
 
     async def aget_prompt(
@@ -199,16 +300,22 @@ class PromptStackLogger(Client):
         version: str | None = None,
         branch: str = "main",
         use_cache: bool = True,
-        sticky_context: Mapping[str, str | int | UUID] | None = None,
+        sticky_context: StickyContext | None = None,
         project_id: str | None = None,
+        fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """`get_prompt` without blocking the event loop."""
-        wanted = (name, version, branch, use_cache, sticky_context, project_id)
+        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot."""
+        if use_cache and self._settings.enabled:
+            question = _question(name, version, branch, project_id, sticky_context)
+            prompt = self._prompts.at_hand(question)
+            if prompt is not None:
+                return prompt
+        wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
         return await asyncio.to_thread(self.get_prompt, *wanted)
 
     def get_stats(self) -> dict[str, Any]:
-        """As `Client.get_stats`, and the prompts' counters."""
-        return {**super().get_stats(), **asdict(self._prompts.counters)}
+        """As `Client.get_stats`, and the counters of prompts and experiments."""
+        return {**super().get_stats(), **self._prompts.stats()}
 
     @property
     def closed(self) -> bool:
@@ -229,18 +336,44 @@ def _is_switched_off(prompt_data: object) -> bool:
     return isinstance(prompt_data, PromptData) and not prompt_data.enable_logging
 
 
-def _problem(prompt_data: object, metadata: object, duration_ms: object) -> str | None:
+def _prompt_directory(settings: Settings, destination: BanyanDestination) -> Path | None:
+    """Where prompts outlive the process: beside the spool, for the same URL, project and key only."""
+    if not settings.spool or not settings.enabled:
+        return None
+    try:
+        base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
+    except (RuntimeError, OSError):  # no home directory; the engine says so
+        return None
+    return base / "prompts" / destination_directory(base, destination.identity, destination.key).name
+
+
+def _problem(
+    prompt_data: object, metadata: object, duration_ms: object, experiment_context: object
+) -> str | None:
     """What is wrong with the arguments, in a sentence that names the thing; None if nothing is."""
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
         return f"prompt_data must be a PromptData (from get_prompt) or None, was {describe(prompt_data)}"
     if metadata is not None and not isinstance(metadata, Mapping):
         return f"metadata must be a dict or None, was {describe(metadata)}"
-    if duration_ms is None:
-        return None
+    problem = _context_problem(experiment_context)
+    if problem is not None or duration_ms is None:
+        return problem
     if not isinstance(duration_ms, (int, float)) or isinstance(duration_ms, bool) or not duration_ms >= 0:
         return f"duration_ms must be a number of milliseconds, 0 or more, was {describe(duration_ms)}"
     if duration_ms == float("inf"):
         return "duration_ms must be finite, was infinite"
+    return None
+
+
+def _context_problem(context: object) -> str | None:
+    if context is None:
+        return None
+    if not isinstance(context, Mapping):
+        return f"experiment_context must be a dict or None, was {describe(context)}"
+    unknown = [key for key in context if key not in _EXPERIMENT_FIELDS]
+    if unknown:
+        allowed = ", ".join(_EXPERIMENT_FIELDS)
+        return f"experiment_context has {describe(unknown[0])}; allowed are {allowed}"
     return None
 
 
@@ -274,23 +407,60 @@ def _prompt_fields(
     }
 
 
-def _experiment_fields(prompt: PromptData | None) -> Mapping[str, str | None]:
-    return (prompt.get_experiment_context() if prompt is not None else None) or {}
-
-
-def _sticky_texts(context: Mapping[str, str | int | UUID] | None) -> dict[str, str]:
+def _experiment_fields(
+    prompt: PromptData | None, context: Mapping[str, str | None] | None
+) -> dict[str, str | None]:
     if context is None:
-        return {}
+        context = (prompt.get_experiment_context() if prompt is not None else None) or {}
+    return {key: _optional_text(value) for key, value in context.items()}
+
+
+def _question(
+    name: str, version: str | None, branch: str, project_id: str | None, sticky: StickyContext | None
+) -> PromptQuestion:
+    _check_name("name", name)
+    if not isinstance(branch, str):
+        raise ConfigurationError(f"branch must be a string, was {type(branch).__name__}")
+    values = () if sticky is None else _sticky_texts(sticky)
+    if version is None:
+        return PromptQuestion(name, None, branch, project_id, values)
+    return PromptQuestion(name, str(version), branch, project_id, ())
+
+
+def _check_name(argument: str, name: object) -> None:
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        raise ConfigurationError(f"{argument} must be a string, not empty, '.' or '..'; was {name!r}")
+
+
+def _check_fallback(fallback: object) -> None:
+    if fallback is not None and not isinstance(fallback, (str, PromptData)) and not callable(fallback):
+        raise ConfigurationError(
+            f"fallback must be a string, a PromptData, a function or None, was {type(fallback).__name__}"
+        )
+
+
+def _sticky_texts(context: StickyContext | None) -> Sticky:
+    if context is None:
+        return ()
     if not isinstance(context, Mapping):
         raise ConfigurationError(f"sticky_context must be a dict, was {type(context).__name__}")
-    for key, value in context.items():
-        if not isinstance(key, str) or not key:
-            raise ConfigurationError(f"a key of sticky_context must be a string, was {key!r}")
-        if not isinstance(value, (str, int, UUID)) or isinstance(value, bool):
-            raise ConfigurationError(
-                f"sticky_context[{key!r}] must be a string, an int or a UUID, was {type(value).__name__}"
-            )
-    return {key: str(value) for key, value in context.items()}
+    return tuple([(_sticky_key(key), _sticky_value(key, value)) for key, value in context.items()])
+
+
+def _sticky_key(key: object) -> str:
+    if not isinstance(key, str) or not key:
+        raise ConfigurationError(f"a key of sticky_context must be a string, was {key!r}")
+    return key
+
+
+def _sticky_value(key: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, (int, UUID)) or isinstance(value, bool):
+        raise ConfigurationError(
+            f"sticky_context[{key!r}] must be a string, an int or a UUID, was {type(value).__name__}"
+        )
+    return str(value)
 
 
 # -- the default logger --------------------------------------------------------------------------------------
@@ -342,11 +512,37 @@ def get_prompt(
     version: str | None = None,
     branch: str = "main",
     use_cache: bool = True,
-    sticky_context: Mapping[str, str | int | UUID] | None = None,
+    sticky_context: StickyContext | None = None,
     project_id: str | None = None,
+    fallback: Fallback | Unset = UNSET,
 ) -> PromptData | None:
     """`PromptStackLogger.get_prompt` of the default logger."""
-    return _configured().get_prompt(name, version, branch, use_cache, sticky_context, project_id)
+    wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
+    return _configured().get_prompt(*wanted)
+
+
+def experiment(
+    experiment_id: str, sticky_context: StickyContext | None = None, input_text: str | None = None
+) -> PromptData | None:
+    """`PromptStackLogger.experiment` of the default logger."""
+    return _configured().experiment(experiment_id, sticky_context, input_text)
+
+
+def prefetch(names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
+    """`PromptStackLogger.prefetch` of the default logger."""
+    return _configured().prefetch(names, branch, project_id)
+
+
+def invalidate(name: str | None = None) -> None:
+    """`PromptStackLogger.invalidate` of the default logger; nothing if there is none."""
+    if _default is not None:
+        _default.invalidate(name)
+
+
+def clear_cache() -> None:
+    """`PromptStackLogger.clear_cache` of the default logger; nothing if there is none."""
+    if _default is not None:
+        _default.clear_cache()
 
 
 def log_prompt(
@@ -361,13 +557,15 @@ def log_prompt(
     metadata: Mapping[str, Any] | None = None,
     duration_ms: float | None = None,
     blocking: bool = False,
+    experiment_context: Mapping[str, str | None] | None = None,
 ) -> bool:
     """`PromptStackLogger.log_prompt` of the default logger."""
     logger = _configured()
     record = (input, output, prompt_data, prompt_id, prompt_name, version, branch_name, model, metadata)
-    logged = logger.log_prompt(*record, duration_ms, blocking)
+    how = (duration_ms, blocking, experiment_context)
+    logged = logger.log_prompt(*record, *how)
     if not logged and logger is not _default and logger.closed:  # configure() has just replaced it
-        return _configured().log_prompt(*record, duration_ms, blocking)
+        return _configured().log_prompt(*record, *how)
     return logged
 
 
@@ -389,11 +587,13 @@ async def aget_prompt(
     version: str | None = None,
     branch: str = "main",
     use_cache: bool = True,
-    sticky_context: Mapping[str, str | int | UUID] | None = None,
+    sticky_context: StickyContext | None = None,
     project_id: str | None = None,
+    fallback: Fallback | Unset = UNSET,
 ) -> PromptData | None:
     """`PromptStackLogger.aget_prompt` of the default logger."""
-    return await _configured().aget_prompt(name, version, branch, use_cache, sticky_context, project_id)
+    wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
+    return await _configured().aget_prompt(*wanted)
 
 
 async def aflush(timeout: float = 30) -> FlushResult:

@@ -2,6 +2,7 @@
 
 BanyanHPError
 ├── ConfigurationError      a setting is wrong, or there is no configuration at all (also a ValueError)
+├── RenderError             a prompt's placeholders have no variables (also a ValueError)
 ├── DeliveryError           handed to `on_error`, never raised: what a backend or the network answered
 └── HuggingPlaceSDKError    the published SDK's root: what became of a record that was waited for
     ├── AuthenticationError no API key, or one the backend refuses
@@ -21,6 +22,23 @@ class BanyanHPError(Exception):
 
 class ConfigurationError(BanyanHPError, ValueError):
     """A setting is wrong. The message names the setting, its value and what is allowed."""
+
+
+class RenderError(BanyanHPError, ValueError):
+    """A prompt was rendered without all of its variables.
+
+    Attributes:
+        prompt_name: the prompt.
+        missing: the names of its placeholders that have no variable, in the order of the text.
+    """
+
+    def __init__(self, prompt_name: str, missing: tuple[str, ...]) -> None:
+        super().__init__(prompt_name, missing)
+        self.prompt_name = prompt_name
+        self.missing = missing
+
+    def __str__(self) -> str:
+        return f"the prompt {self.prompt_name!r} needs a value for {', '.join(map(repr, self.missing))}"
 
 
 class DeliveryError(BanyanHPError):

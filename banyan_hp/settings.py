@@ -94,6 +94,33 @@ class Settings:
         return cls(**filled)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """How prompts are fetched and kept. Times are seconds.
+
+    Raises:
+        ConfigurationError: a value is not allowed; the message names it and says what is.
+    """
+
+    prompt_cache_ttl: float = 60.0
+    prompt_timeout: float = 5.0
+    prompt_cache_size: int = 1000
+
+    def __post_init__(self) -> None:
+        _positive_seconds("prompt_cache_ttl", self.prompt_cache_ttl)
+        _positive_seconds("prompt_timeout", self.prompt_timeout)
+        _integer(1)("prompt_cache_size", self.prompt_cache_size)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
+        """Settings from keyword options, which are taken out of them."""
+        return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+
+
 def env(name: str) -> str | None:
     """An environment variable's text without surrounding blanks; an empty one counts as unset."""
     return os.environ.get(name, "").strip() or None

@@ -383,8 +383,13 @@ def test_a_prompt_is_fetched_once_and_then_cached(make_logger: MakeLogger, serve
     server.handler = lambda _request: Reply(200, answer)
     logger = make_logger(server.url)
     first = logger.get_prompt("a/b ä", version="2", branch="dev", project_id="p2")
+    assert first is not None
     assert first == PromptData("1", "a/b ä", "c", version="2", metadata={"k": "v"})
-    assert logger.get_prompt("a/b ä", version="2", branch="dev", project_id="p2") is first
+    assert first.source == "backend"
+    again = logger.get_prompt("a/b ä", version="2", branch="dev", project_id="p2")
+    assert again is not None
+    assert again == first
+    assert again.source == "cache"
     (request,) = server.requests
     assert request.path == "/api/logs/prompt/a%2Fb%20%C3%A4?branch=dev&version=2"
     assert request.headers["X-Project-Id"] == "p2"
@@ -423,7 +428,7 @@ def test_trouble_with_a_prompt_is_counted_not_raised(
     known = logger.get_prompt("p")
     server.handler = lambda _request: answer
     assert known is not None
-    assert logger.get_prompt("p", use_cache=False) is known
+    assert logger.get_prompt("p", use_cache=False) == known
     assert logger.get_stats()["prompt_errors"] == 2
 
 
@@ -452,7 +457,7 @@ def test_a_bad_sticky_context_is_refused(make_logger: MakeLogger, context: Any) 
 
 def test_sticky_values_are_taken_as_their_text(make_logger: MakeLogger, server: ScriptedServer) -> None:
     """Strings, ints and UUIDs; 1 and "1" are the same user."""
-    server.handler = lambda _request: Reply(404, {})
+    server.handler = lambda _request: Reply(404, {"error": "no such prompt"})
     logger = make_logger(server.url)
     ident = UUID(int=5)
     logger.get_prompt("p", sticky_context={"user_id": 1, "session_id": ident})

@@ -1,0 +1,188 @@
+"""Which prompt a caller gets: what the backend last said, the experiment's version of it, or the fallback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ..engine.log import warn
+from ..experiments import ALGORITHM, Experiment, Version, input_hash
+from ..settings import PromptSettings
+from .answers import Answers, Found
+from .data import PromptData
+from .questions import Asking, ExperimentQuestion, PromptAnswer, PromptQuestion, RouteQuestion, Sticky
+from .store import Store
+from .tallies import Tallies
+
+INPUT_HASH = "input_hash"
+ROUTED_HERE = f"local/{ALGORITHM}"
+
+
+class _Unset(Enum):
+    UNSET = "UNSET"
+
+
+UNSET: Final = _Unset.UNSET
+Unset = Literal[_Unset.UNSET]
+FallbackValue = str | PromptData | None
+Fallback = FallbackValue | Callable[[], FallbackValue]
+
+
+class PromptClient:
+    """Prompts and experiments of one destination. Thread-safe. Never raises for trouble with the backend.
+
+    Args:
+        asking: URL, key and headers.
+        settings: times and bounds.
+        directory: where the last answers are kept for the next process; None keeps them in memory only.
+        threaded: False fetches on the caller's thread.
+    """
+
+    def __init__(
+        self, asking: Asking, settings: PromptSettings, directory: Path | None, *, threaded: bool = True
+    ) -> None:
+        self._timeout = settings.prompt_timeout
+        self.answers: Answers = Answers(
+            asking,
+            Store(directory),
+            ttl=settings.prompt_cache_ttl,
+            timeout=settings.prompt_timeout,
+            size=settings.prompt_cache_size,
+            threaded=threaded,
+            heard=self._heard,
+        )
+        self._tallies = Tallies()
+
+    def at_hand(self, question: PromptQuestion) -> PromptData | None:
+        """The prompt, if it can be given without waiting."""
+        found = self.answers.at_hand(question)
+        return self._prompt(found, question.sticky) if found is not None else None
+
+    def get(
+        self, question: PromptQuestion, fallback: Fallback | Unset, *, use_cache: bool
+    ) -> PromptData | None:
+        """The prompt as the ladder has it: fresh, stale, from disk, the fallback, None."""
+        found = self.answers.ask(question, use_cache=use_cache, patient=fallback is UNSET)
+        prompt = self._prompt(found, question.sticky) if found is not None else None
+        if prompt is not None or fallback is UNSET:
+            return prompt
+        return self.fall_back(fallback, question)
+
+    def fall_back(self, fallback: Fallback, question: PromptQuestion) -> PromptData | None:
+        """What the caller wants where there is nothing else."""
+        value = self._called(fallback, question.name) if callable(fallback) else fallback
+        if value is None:
+            return None
+        self._tallies.count("prompts_fallback")
+        if isinstance(value, PromptData):
+            return replace(value, source="fallback")
+        return PromptData(
+            "", question.name, value, branch=question.branch, project=question.project, source="fallback"
+        )
+
+    def experiment(
+        self, experiment_id: str, sticky_values: Mapping[str, str], input_text: str | None
+    ) -> PromptData | None:
+        """The version of the experiment's prompt that a user gets, by the server's routing."""
+        found = self.answers.ask(ExperimentQuestion(experiment_id))
+        details = found[0].value if found is not None else None
+        if details is None:
+            return None
+        value = sticky_values.get(details.sticky_type)
+        if value is None and details.sticky_type == INPUT_HASH and input_text is not None:
+            value = input_hash(input_text)
+        if details.running and value is not None:
+            routed = self.answers.ask(RouteQuestion(experiment_id, details.sticky_type, value))
+            if routed is not None and routed[0].value is not None:
+                return self._prompt(routed, ())
+        elif details.running:
+            self._tallies.count("experiment_key_missing")
+        default = PromptQuestion(details.prompt_name, None, details.branch, details.project, ())
+        return self.get(default, UNSET, use_cache=True)
+
+    def prefetch(self, questions: Iterable[PromptQuestion]) -> int:
+        """Fetch several at the same time and wait for them, within one timeout; how many came."""
+        deadline = time.monotonic() + self._timeout
+        flights = [self.answers.start(question) for question in questions]
+        for flight in flights:
+            flight.landed.wait(max(0.0, deadline - time.monotonic()))
+        return sum(flight.entry is not None and flight.entry.value is not None for flight in flights)
+
+    def stats(self) -> dict[str, Any]:
+        return {**asdict(self.answers.counters), **self._tallies.stats()}
+
+    # -- routing ----------------------------------------------------------------------------------------
+
+    def _prompt(self, found: Found[PromptAnswer], sticky: Sticky) -> PromptData | None:
+        entry, source = found
+        answer = entry.as_seen(source)
+        if answer is None:
+            return None
+        prompt = answer.prompt
+        if prompt.experiment_id is not None:
+            self._tallies.exposed(prompt.experiment_id, prompt.experiment_version_id)
+            return prompt
+        return self._routed(answer, sticky) if sticky and answer.experiments else prompt
+
+    def _routed(self, answer: PromptAnswer, sticky: Sticky) -> PromptData:
+        """By the first of the user's keys that an experiment goes by."""
+        for key, value in sticky:
+            for experiment in answer.experiments:
+                if experiment.sticky_type == key:
+                    return self._assigned(answer.prompt, experiment, value)
+        self._tallies.count("experiment_key_missing")
+        return answer.prompt
+
+    def _assigned(self, prompt: PromptData, experiment: Experiment, value: str) -> PromptData:
+        version = experiment.version_for(value)
+        if version is None:
+            return prompt
+        self._tallies.exposed(experiment.experiment_id, version.experiment_version_id)
+        return _at(prompt, experiment, version, value)
+
+    # -- fallback ---------------------------------------------------------------------------------------
+
+    def _called(self, fallback: Callable[[], FallbackValue], name: str) -> FallbackValue:
+        try:
+            value: object = fallback()
+        except Exception:  # noqa: BLE001 - the user's code
+            self._tallies.count("fallback_errors")
+            warn("fallback", "the fallback of the prompt %r failed", name, exc_info=True)
+            return None
+        if value is None or isinstance(value, (str, PromptData)):
+            return value
+        self._tallies.count("fallback_errors")
+        wrong = type(value).__name__
+        warn("fallback", "the fallback of %r must return a str, a PromptData or None, was %s", name, wrong)
+        return None
+
+    def _heard(self, value: object) -> None:
+        """An answer has come in: say what can't be used of it."""
+        for problem in value.ignored if isinstance(value, PromptAnswer) else ():
+            self._tallies.count("experiments_ignored")
+            warn(f"experiment {problem}", "%s", problem)
+
+
+def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:
+    """The prompt at an experiment's version. By position: this runs at each call of each user."""
+    return PromptData(
+        prompt.prompt_id,
+        prompt.name,
+        version.content,
+        version.version,
+        prompt.branch,
+        prompt.project,
+        prompt.enable_logging,
+        prompt.metadata,
+        experiment.experiment_id,
+        version.experiment_version_id,
+        experiment.sticky_type,
+        value,
+        ROUTED_HERE,
+        prompt.source,
+        prompt.fetched_at,
+    )

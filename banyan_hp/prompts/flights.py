@@ -1,0 +1,87 @@
+"""One fetch per question, however many ask: flights, and the threads that fly them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic
+
+from ..engine.log import warn
+from .entry import Entry
+from .questions import Question, Value
+
+MAX_FETCHERS = 16
+
+
+class Flight(Generic[Value]):
+    """A question on its way. Once `landed`, `entry` is what came back, or None if nothing did.
+
+    `outdated` means that its answer must not be kept: it was invalidated, or asked again, meanwhile. One that
+    `insists` asks the backend, whatever is on disk.
+    """
+
+    def __init__(
+        self,
+        question: Question[Value],
+        key: Question[Value],
+        *,
+        insists: bool = False,
+        entry: Entry[Value] | None = None,
+    ) -> None:
+        self.question = question
+        self.key = key
+        self.insists = insists
+        self.outdated = False
+        self.entry = entry
+        self.landed = threading.Event()
+        if entry is not None:
+            self.landed.set()
+
+
+class Fetchers:
+    """Daemon threads, at most `MAX_FETCHERS`, that end when there is nothing left to fetch.
+
+    Args:
+        fly: fetches; called once for each flight.
+        threaded: False fetches on the caller's thread.
+    """
+
+    def __init__(self, fly: Callable[[Flight[Any]], None], *, threaded: bool) -> None:
+        self._fly = fly
+        self._threaded = threaded
+        self._lock = threading.RLock()
+        self._waiting: deque[Flight[Any]] = deque()
+        self._busy = 0
+
+    def start(self, flight: Flight[Any]) -> None:
+        with self._lock:
+            self._waiting.append(flight)
+            if self._busy >= MAX_FETCHERS:
+                return
+            self._busy += 1
+        if not (self._threaded and self._new_thread()):
+            self._work()
+
+    def _new_thread(self) -> bool:
+        try:
+            threading.Thread(target=self._work, name="banyan_hp-prompts", daemon=True).start()
+        except RuntimeError:  # the interpreter is shutting down, or the system has no threads left
+            return False
+        return True
+
+    def _work(self) -> None:
+        while (flight := self._next()) is not None:
+            try:
+                self._fly(flight)
+            except Exception:  # noqa: BLE001 - the outermost loop of a thread
+                warn("prompt fetcher", "fetching %r failed", flight.question.subject, exc_info=True)
+            finally:
+                flight.landed.set()
+
+    def _next(self) -> Flight[Any] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._busy -= 1
+            return None

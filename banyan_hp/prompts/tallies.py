@@ -1,0 +1,49 @@
+"""What `get_stats()` tells of experiments and fallbacks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+MAX_EXPOSURES = 1000
+OTHERS = "others"
+
+
+class Tallies:
+    """Counters under a lock of their own. `experiments` counts by experiment and version, up to a bound."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._exposures: dict[tuple[str, str], int] = {}
+        self._counts = {
+            "experiment_key_missing": 0,
+            "experiments_ignored": 0,
+            "prompts_fallback": 0,
+            "fallback_errors": 0,
+        }
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def count(self, what: str, number: int = 1) -> None:
+        with self._lock:
+            self._counts[what] += number
+
+    def exposed(self, experiment_id: str, version_id: str | None) -> None:
+        """A caller was given this version of an experiment."""
+        key = (experiment_id, version_id or "")
+        with self._lock:
+            number = self._exposures.get(key)
+            if number is None and len(self._exposures) >= MAX_EXPOSURES:
+                key = (OTHERS, OTHERS)
+                number = self._exposures.get(key)
+            self._exposures[key] = 1 if number is None else number + 1
+
+    def stats(self) -> dict[str, Any]:
+        with self._lock:
+            exposures = list(self._exposures.items())
+            counts = dict(self._counts)
+        experiments: dict[str, dict[str, int]] = {}
+        for (experiment_id, version_id), number in exposures:
+            experiments.setdefault(experiment_id, {})[version_id] = number
+        return {**counts, "experiments": experiments}
