@@ -147,6 +147,11 @@ class HTTPTransport:
         return Response(answer.status, names, content, len(body))
 
     def close(self) -> None:
+        # Pools close themselves when collected, but no more at exit once weakref's finalizers have run.
+        for key in self._pools.pools.keys():  # noqa: SIM118 - iterating the container itself is refused
+            pool = self._pools.pools.get(key)
+            if pool is not None:
+                pool.close()
         self._pools.clear()
 
 
