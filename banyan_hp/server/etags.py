@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from banyan_hp.server.answers import Json
 
-_OPAQUE_TAGS = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')  # RFC 9110, 8.8.3
+_OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8.3; without the W/ of a weak one
 
 
 def tagged(request: Request, content: object) -> Response:
@@ -26,4 +26,4 @@ def tagged(request: Request, content: object) -> Response:
 def _has(request: Request, tag: str) -> bool:
     """Whether `If-None-Match` names the tag, by the weak comparison of RFC 9110, 13.1.2."""
     condition = ",".join(request.headers.getlist("if-none-match"))
-    return condition.strip() == "*" or tag in _OPAQUE_TAGS.findall(condition)
+    return condition.strip() == "*" or tag in _OPAQUE_TAG.findall(condition)

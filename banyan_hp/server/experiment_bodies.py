@@ -5,7 +5,6 @@ Storing one, and who gets which version, are in `experiments.py`.
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -86,7 +85,7 @@ def _versions_refusal(versions: Sequence[Any], at: str) -> str | None:
 
 
 def _total_refusal(versions: Sequence[Mapping[str, Any]], at: str) -> str | None:
-    total = math.fsum(each["traffic_percentage"] for each in versions)
+    total = sum(each["traffic_percentage"] for each in versions)
     if total <= MOST_PERCENT + _ROUNDING:
         return None
     expected = f"{at}versions must have traffic_percentage of at most {MOST_PERCENT} together"
