@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banyan_hp._version import __version__
+from banyan_hp.server.modes import ROUTING_MODES, RoutingMode
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -62,6 +63,13 @@ def _add_serve(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     key_help = f"a key that callers may use, may be repeated (default: {DEFAULT_KEY})"
     add("--api-key", action="append", type=_key, metavar="KEY", help=key_help)
     add("--seed", type=Path, metavar="FILE.json", help="prompts and experiments to start out with")
+    add(
+        "--routing",
+        type=_routing,
+        metavar="|".join(ROUTING_MODES),
+        help="who chooses an experiment's version for a caller who sends sticky values: this server, the "
+        "client, which is given all experiments on the prompt, or none (default: the seed's, else server)",
+    )
     add("--verbose", action="store_true", help="log each request on stderr")
     serve.set_defaults(run=_serve)
 
@@ -77,7 +85,13 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _fail(f"the local backend needs {missing}: pip install 'banyan-hp[server]'")
     keys: list[str] = arguments.api_key or [DEFAULT_KEY]
     settings = ServeSettings(
-        arguments.host, arguments.port, arguments.db, keys, arguments.seed, arguments.verbose
+        arguments.host,
+        arguments.port,
+        arguments.db,
+        keys,
+        arguments.seed,
+        arguments.verbose,
+        arguments.routing,
     )
     try:
         serve(settings, lambda url: _say_ready(url, settings.database, keys))
@@ -104,6 +118,12 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, was {text!r}")
     return int(text)
+
+
+def _routing(text: str) -> RoutingMode:
+    if text not in ROUTING_MODES:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(ROUTING_MODES)}, was {text!r}")
+    return RoutingMode(text)
 
 
 def _key(text: str) -> str:

@@ -19,22 +19,30 @@ from banyan_hp.server.experiment_routes import experiment_routes
 from banyan_hp.server.experiments import Experiments
 from banyan_hp.server.interaction_routes import interaction_routes
 from banyan_hp.server.log_routes import log_routes
+from banyan_hp.server.modes import RoutingMode
 from banyan_hp.server.prompt_routes import prompt_routes
+from banyan_hp.server.prompt_routing import PromptRouting
 from banyan_hp.server.prompts import Prompts
 from banyan_hp.server.records import INTERACTIONS, LOGS, Records
 
 
-def create_app(database: Database, api_keys: Sequence[str]) -> Starlette:
-    """The backend over `database`, for callers who have one of `api_keys`."""
+def create_app(
+    database: Database, api_keys: Sequence[str], routing: RoutingMode = RoutingMode.SERVER
+) -> Starlette:
+    """The backend over `database`, for callers who have one of `api_keys`.
+
+    `routing` says what a fetched prompt's answer tells of experiments.
+    """
     keys = ApiKeys(api_keys)
     prompts = Prompts(database)
     experiments = Experiments(database, prompts)
+    logs = Records(database, LOGS)
     routes = [
         Route("/api/auth/validate", keys.guard(_validate), methods=["GET"]),
-        *log_routes(Records(database, LOGS), keys),
+        *log_routes(logs, keys),
         *interaction_routes(Records(database, INTERACTIONS), keys),
-        *prompt_routes(prompts, experiments, keys),
-        *experiment_routes(experiments, keys),
+        *prompt_routes(prompts, PromptRouting(experiments, routing), keys),
+        *experiment_routes(experiments, prompts, logs, keys),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     # Many clients lose a redirected POST's body; a 404 says better what is wrong.

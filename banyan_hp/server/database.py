@@ -5,6 +5,7 @@ No table's meaning is here; `records.py`, `prompts.py` and `experiments.py` own 
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from banyan_hp.server.errors import StartError
+from banyan_hp.server.validation import text_in
 
 BUSY_SECONDS = 1.0  # the event loop waits with it; a client that got a 503 comes again
 
 # Each step takes a database from the schema version that is its index to the next one.
 # A step that databases have taken is never changed; what changes the schema is a further step.
-_STEPS = (
+# To the steps, text_in(body, name) is a field of a stored body, or NULL where it is no text.
+STEPS = (
     """
 CREATE TABLE logs (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -83,8 +86,37 @@ CREATE TABLE interactions (
 );
 CREATE INDEX interactions_of_session ON interactions (session_id);
 """,
+    """
+ALTER TABLE logs ADD COLUMN experiment_id TEXT;
+ALTER TABLE logs ADD COLUMN experiment_version_id TEXT;
+UPDATE logs SET experiment_id = text_in(body, 'experiment_id'),
+                experiment_version_id = text_in(body, 'experiment_version_id');
+CREATE INDEX logs_of_experiment ON logs (experiment_id, experiment_version_id)
+WHERE experiment_id IS NOT NULL;
+
+ALTER TABLE experiments ADD COLUMN salt TEXT NOT NULL DEFAULT '';
+UPDATE experiments SET salt = experiment_id;
+-- Any word was taken for a status; what was not running routed nobody.
+UPDATE experiments SET status = 'finished'
+WHERE status NOT IN ('draft', 'scheduled', 'running', 'paused', 'finished');
+
+CREATE TABLE variants (
+    experiment_id         TEXT NOT NULL REFERENCES experiments ON DELETE CASCADE,
+    position              INTEGER NOT NULL,
+    experiment_version_id TEXT NOT NULL,
+    version               TEXT NOT NULL,
+    content               TEXT,  -- NULL: that of the prompt's stored version
+    traffic_percentage    REAL NOT NULL,
+    PRIMARY KEY (experiment_id, experiment_version_id)
+);
+INSERT INTO variants
+SELECT experiment_id, position, experiment_version_id, version, content, traffic_percentage
+FROM experiment_versions;
+DROP TABLE experiment_versions;
+ALTER TABLE variants RENAME TO experiment_versions;
+""",
 )
-SCHEMA_VERSION = len(_STEPS)
+SCHEMA_VERSION = len(STEPS)
 
 
 class Database:
@@ -166,8 +198,16 @@ def _create(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"it has schema version {version}, this program writes {SCHEMA_VERSION}")
     if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
         raise sqlite3.DatabaseError("it holds the tables of another program")
-    steps = "".join(_STEPS[version:])
+    steps = "".join(STEPS[version:])
+    connection.create_function("text_in", 2, _text_in)
     connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+
+def _text_in(body: str, name: str) -> str | None:
+    try:
+        return text_in(json.loads(body), name)
+    except ValueError:  # a damaged row must not keep the others from being read
+        return None
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

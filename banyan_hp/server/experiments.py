@@ -1,19 +1,20 @@
-"""Experiments on a prompt: what runs, and which version a sticky value gets.
+"""Experiments on a prompt: what is stored of them, and which version a sticky value gets.
 
-The arithmetic of the choice is in `routing.py`.
+The arithmetic of the choice is in `routing.py`, how people write an experiment in `experiment_bodies.py`.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from banyan_hp.server.database import Database
-from banyan_hp.server.prompts import Prompt, Prompts
+from banyan_hp.server.prompts import Prompt, Prompts, TakenError
 from banyan_hp.server.routing import choose
 
 RUNNING = "running"
+STATUSES = ("draft", "scheduled", RUNNING, "paused", "finished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,17 @@ class Variant:
     version: str
     content: str
     traffic_percentage: float
+    follows_prompt: bool = False
+    """Whether the content is that of the prompt's stored version, and changes with it."""
+
+    def as_json(self) -> dict[str, object]:
+        """What clients read."""
+        return {
+            "experiment_version_id": self.experiment_version_id,
+            "version": self.version,
+            "content": self.content,
+            "traffic_percentage": self.traffic_percentage,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class Experiment:
     prompt_id: str
     status: str
     sticky_type: str
+    salt: str
     variants: tuple[Variant, ...]
 
     @property
@@ -43,26 +56,48 @@ class Experiment:
 
     def variant_for(self, sticky_value: str) -> Variant | None:
         """What the value gets, always the same; None: the prompt's default version."""
-        index = choose(self.experiment_id, sticky_value, [each.traffic_percentage for each in self.variants])
+        index = choose(self.salt, sticky_value, [each.traffic_percentage for each in self.variants])
         return None if index is None else self.variants[index]
 
-    def as_json(self, prompt: Prompt) -> dict[str, object]:
-        """What the experiment's own page answers."""
+    def as_configuration(self) -> dict[str, object]:
+        """What a client needs to route by itself."""
         return {
             "experiment_id": self.experiment_id,
             "status": self.status,
             "sticky_type": self.sticky_type,
-            "prompt_name": prompt.name,
-            "branch": prompt.branch,
-            "project_id": prompt.project,
-            "versions": [asdict(each) for each in self.variants],
+            "salt": self.salt,
+            "versions": [each.as_json() for each in self.variants],
         }
+
+    def as_json(self, prompt: Prompt) -> dict[str, object]:
+        """What the experiment's own page answers."""
+        where = {"prompt_name": prompt.name, "branch": prompt.branch, "project_id": prompt.project}
+        return {**where, **self.as_configuration()}
 
 
 _PUT = """
-INSERT INTO experiments VALUES (?, ?, ?, ?)
+INSERT INTO experiments (experiment_id, prompt_id, status, sticky_type, salt) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (experiment_id) DO UPDATE
-SET prompt_id = excluded.prompt_id, status = excluded.status, sticky_type = excluded.sticky_type
+SET prompt_id = excluded.prompt_id, status = excluded.status,
+    sticky_type = excluded.sticky_type, salt = excluded.salt
+"""
+_PUT_VARIANT = """
+INSERT INTO experiment_versions
+(experiment_id, position, experiment_version_id, version, content, traffic_percentage)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+_VARIANTS = """
+SELECT experiment_version_id, variants.version, coalesce(variants.content, stored.content) AS content,
+       traffic_percentage, variants.content IS NULL AS follows_prompt
+FROM experiment_versions AS variants
+LEFT JOIN prompt_versions AS stored ON stored.prompt_id = ? AND stored.version = variants.version
+WHERE experiment_id = ? ORDER BY position
+"""
+_LISTED = """
+SELECT experiments.* FROM experiments JOIN prompts USING (prompt_id)
+WHERE (? IS NULL OR name = ?) AND (? IS NULL OR branch = ?)
+  AND (? IS NULL OR project IN (?, '')) AND (? IS NULL OR status = ?)
+ORDER BY experiments.rowid
 """
 
 
@@ -76,40 +111,85 @@ class Experiments:
     def get(self, experiment_id: str) -> tuple[Experiment, Prompt] | None:
         """An experiment and the prompt it is on."""
         row = self._database.one("SELECT * FROM experiments WHERE experiment_id = ?", (experiment_id,))
-        prompt = self._prompts.get(row["prompt_id"]) if row is not None else None
-        return (self._experiment(row), prompt) if row is not None and prompt is not None else None
+        return self._with_prompt(row) if row is not None else None
+
+    def listed(
+        self,
+        prompt_name: str | None = None,
+        branch: str | None = None,
+        project: str | None = None,
+        status: str | None = None,
+    ) -> list[tuple[Experiment, Prompt]]:
+        """The experiments, in order of their making, each with its prompt.
+
+        Where given: on prompts of that name, on that branch, that `project` sees; of that status.
+        """
+        filters = [each for value in (prompt_name, branch, project, status) for each in (value, value)]
+        rows = self._database.execute(_LISTED, filters).fetchall()
+        return [found for row in rows if (found := self._with_prompt(row)) is not None]
+
+    def on(self, prompt: Prompt) -> list[Experiment]:
+        """All experiments on a prompt, whatever their status, in order of their making."""
+        sql = "SELECT * FROM experiments WHERE prompt_id = ? ORDER BY rowid"
+        return [self._experiment(row) for row in self._database.execute(sql, (prompt.prompt_id,)).fetchall()]
 
     def running_on(self, prompt: Prompt, sticky: Sequence[tuple[str, str]]) -> tuple[Experiment, str] | None:
         """The running experiment that goes by the first sticky key that any goes by, and the key's value."""
-        sql = "SELECT * FROM experiments WHERE prompt_id = ? AND status = ? ORDER BY rowid"
-        rows = self._database.execute(sql, (prompt.prompt_id, RUNNING)).fetchall()
+        running = [each for each in self.on(prompt) if each.running]
         for key, value in sticky:
-            for row in rows:
-                if row["sticky_type"] == key:
-                    return self._experiment(row), value
+            for experiment in running:
+                if experiment.sticky_type == key:
+                    return experiment, value
         return None
+
+    def add(self, experiment: Experiment) -> None:
+        """Store a new experiment; `TakenError` if there is one of its id."""
+        with self._database.transaction():
+            if self.get(experiment.experiment_id) is not None:
+                raise TakenError(f"experiment {experiment.experiment_id!r} already exists")
+            self.put(experiment)
 
     def put(self, experiment: Experiment) -> None:
         """Store an experiment in the place of one with the same id."""
         with self._database.transaction():
             self._database.execute(
                 _PUT,
-                (experiment.experiment_id, experiment.prompt_id, experiment.status, experiment.sticky_type),
+                (
+                    experiment.experiment_id,
+                    experiment.prompt_id,
+                    experiment.status,
+                    experiment.sticky_type,
+                    experiment.salt,
+                ),
             )
             self._database.execute(
                 "DELETE FROM experiment_versions WHERE experiment_id = ?", (experiment.experiment_id,)
             )
-            self._database.executemany(
-                "INSERT INTO experiment_versions VALUES (?, ?, ?, ?, ?, ?)", _variant_rows(experiment)
-            )
+            self._database.executemany(_PUT_VARIANT, _variant_rows(experiment))
+
+    def remove(self, experiment_id: str) -> bool:
+        """Remove an experiment; False when there is none of this id. Its usage records stay."""
+        sql = "DELETE FROM experiments WHERE experiment_id = ?"
+        return self._database.execute(sql, (experiment_id,)).rowcount == 1
+
+    def _with_prompt(self, row: sqlite3.Row) -> tuple[Experiment, Prompt] | None:
+        prompt = self._prompts.get(row["prompt_id"])
+        return (self._experiment(row), prompt) if prompt is not None else None
 
     def _experiment(self, row: sqlite3.Row) -> Experiment:
-        sql = (
-            "SELECT experiment_version_id, version, content, traffic_percentage "
-            "FROM experiment_versions WHERE experiment_id = ? ORDER BY position"
+        variants = self._database.execute(_VARIANTS, (row["prompt_id"], row["experiment_id"]))
+        return Experiment(
+            row["experiment_id"],
+            row["prompt_id"],
+            row["status"],
+            row["sticky_type"],
+            row["salt"],
+            tuple(_variant(each) for each in variants),
         )
-        variants = tuple(Variant(*each) for each in self._database.execute(sql, (row["experiment_id"],)))
-        return Experiment(row["experiment_id"], row["prompt_id"], row["status"], row["sticky_type"], variants)
+
+
+def _variant(row: sqlite3.Row) -> Variant:
+    return Variant(**{**dict(row), "follows_prompt": bool(row["follows_prompt"])})
 
 
 def _variant_rows(experiment: Experiment) -> list[tuple[object, ...]]:
@@ -119,7 +199,7 @@ def _variant_rows(experiment: Experiment) -> list[tuple[object, ...]]:
             position,
             each.experiment_version_id,
             each.version,
-            each.content,
+            None if each.follows_prompt else each.content,
             each.traffic_percentage,
         )
         for position, each in enumerate(experiment.variants)

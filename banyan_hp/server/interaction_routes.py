@@ -44,11 +44,7 @@ class _InteractionApi:
         return Json({"message": "stored"} | answer, status)
 
     async def page(self, request: Request) -> Response:
-        return reading.page(request, self.records, "interactions", _session(request))
+        return reading.page(request, self.records, "interactions", "session_id")
 
     async def count(self, request: Request) -> Response:
-        return reading.count(self.records, _session(request))
-
-
-def _session(request: Request) -> str | None:
-    return request.query_params.get("session_id")
+        return reading.count(request, self.records, "session_id")

@@ -39,7 +39,7 @@ class _LogApi:
         return Json(answer, status)
 
     async def page(self, request: Request) -> Response:
-        return reading.page(request, self.records, "logs")
+        return reading.page(request, self.records, "logs", "experiment_id")
 
-    async def count(self, _request: Request) -> Response:
-        return reading.count(self.records)
+    async def count(self, request: Request) -> Response:
+        return reading.count(request, self.records, "experiment_id")

@@ -10,18 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from banyan_hp.server.answers import Json, refuse
+from banyan_hp.server.answers import BAD, Json, refuse
 from banyan_hp.server.auth import ApiKeys
 from banyan_hp.server.bodies import read_json
-from banyan_hp.server.experiments import Experiments
+from banyan_hp.server.etags import tagged
 from banyan_hp.server.headers import project
+from banyan_hp.server.prompt_routing import PromptRouting
 from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts, TakenError, new_prompt_id
-from banyan_hp.server.validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, object_refusal
+from banyan_hp.server.validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, object_refusal, shown
 
 
-def prompt_routes(prompts: Prompts, experiments: Experiments, keys: ApiKeys) -> list[Route]:
+def prompt_routes(prompts: Prompts, routing: PromptRouting, keys: ApiKeys) -> list[Route]:
     """The routes that fetch and manage prompts and projects."""
-    fetching = _Fetching(prompts, experiments)
+    fetching = _Fetching(prompts, routing)
     managing = _Managing(prompts)
     managed = "/api/logs/cli/prompts"
     return [
@@ -31,6 +32,7 @@ def prompt_routes(prompts: Prompts, experiments: Experiments, keys: ApiKeys) -> 
         Route(f"{managed}/version", keys.guard(managing.create_version), methods=["POST"]),
         Route(f"{managed}/{{prompt_id}}", keys.guard(managing.change), methods=["PUT"]),
         Route(f"{managed}/{{prompt_id}}", keys.guard(managing.remove), methods=["DELETE"]),
+        Route(f"{managed}/{{prompt_id}}/versions", keys.guard(managing.versions), methods=["GET"]),
         Route("/api/projects", keys.guard(managing.projects), methods=["GET"]),
         Route("/api/projects/{project_id:path}", keys.guard(managing.project), methods=["GET"]),
     ]
@@ -39,7 +41,7 @@ def prompt_routes(prompts: Prompts, experiments: Experiments, keys: ApiKeys) -> 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
     prompts: Prompts
-    experiments: Experiments
+    routing: PromptRouting
 
     async def fetch(self, request: Request) -> Response:
         sticky = _sticky_pairs(request)
@@ -47,11 +49,8 @@ class _Fetching:
         version = request.query_params.get("version")
         if version is not None:
             prompt = self._at_version(prompt, version)
-        shown = prompt.as_json()
-        if sticky:
-            # A version asked for by name is what the caller gets, whatever experiment runs.
-            shown |= self._routed(prompt, sticky) if version is None else {"experiment_id": None}
-        return Json(shown)
+        routed = self.routing.fields(prompt, sticky, pinned=version is not None)
+        return tagged(request, prompt.as_json() | routed)
 
     def _find(self, request: Request) -> Prompt:
         name = request.path_params["name"]
@@ -69,22 +68,6 @@ class _Fetching:
             )
         return replace(prompt, version=version, content=content)
 
-    def _routed(self, prompt: Prompt, sticky: list[tuple[str, str]]) -> dict[str, object]:
-        """What a running experiment changes in the answer for this caller."""
-        running = self.experiments.running_on(prompt, sticky)
-        variant = running[0].variant_for(running[1]) if running is not None else None
-        if running is None or variant is None:
-            return {"experiment_id": None}
-        experiment, sticky_value = running
-        return {
-            "version": variant.version,
-            "content": variant.content,
-            "experiment_id": experiment.experiment_id,
-            "experiment_version_id": variant.experiment_version_id,
-            "sticky_key": experiment.sticky_type,
-            "sticky_value": sticky_value,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class _Managing:
@@ -92,7 +75,11 @@ class _Managing:
 
     async def listed(self, request: Request) -> Response:
         query = request.query_params
-        found = self.prompts.listed(query.get("project_id") or project(request), query.get("branch") or None)
+        found = self.prompts.listed(
+            query.get("project_id") or project(request),
+            query.get("branch") or None,
+            query.get("name") or None,
+        )
         return Json({"prompts": [prompt.as_managed_json() for prompt in found]})
 
     async def create(self, request: Request) -> Response:
@@ -134,12 +121,26 @@ class _Managing:
     async def change(self, request: Request) -> Response:
         body: Any = await read_json(request)
         refuse(object_refusal(body, PROMPT_CHANGE))
-        changed = replace(self._get(request), **body)
+        prompt = self._get(request)
+        if "version" in body:
+            prompt = self._made_current(prompt, body["version"])
+        changed = replace(prompt, **body)
         try:
             self.prompts.replace(changed)
         except TakenError as error:
             raise HTTPException(409, str(error)) from error
         return Json(changed.as_managed_json())
+
+    def _made_current(self, prompt: Prompt, version: str) -> Prompt:
+        content = self.prompts.content_of(prompt, version)
+        if content is None:
+            expected = f"a stored version of prompt {prompt.name!r}"
+            raise HTTPException(BAD, f"version must be {expected}, was {shown(version)}")
+        return replace(prompt, version=version, content=content)
+
+    async def versions(self, request: Request) -> Response:
+        prompt = self._get(request)
+        return Json({"id": prompt.prompt_id, "versions": self.prompts.versions_of(prompt)})
 
     async def remove(self, request: Request) -> Response:
         prompt = self._get(request)

@@ -26,7 +26,7 @@ _CHANGE = "UPDATE prompts SET branch = ?, version = ?, enable_logging = ?, metad
 
 
 class TakenError(Exception):
-    """There already is a prompt, or a version, of this name; the message says which."""
+    """What is to be added is already there; the message says what and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,28 @@ class Prompts:
         row = self._database.one(sql, (prompt.prompt_id, version))
         return str(row["content"]) if row is not None else None
 
-    def listed(self, project: str | None = None, branch: str | None = None) -> list[Prompt]:
-        """The prompts, those that `project` sees on `branch` when given, in order of their making."""
-        sql = _PROMPT + (
-            "WHERE (? IS NULL OR project IN (?, '')) AND (? IS NULL OR branch = ?) ORDER BY prompts.rowid"
+    def versions_of(self, prompt: Prompt) -> list[dict[str, object]]:
+        """All versions of a prompt, in order of their making, and which of them is the current one."""
+        sql = (
+            "SELECT version, content, change_message, created_at "
+            "FROM prompt_versions WHERE prompt_id = ? ORDER BY rowid"
         )
-        return [_prompt(row) for row in self._database.execute(sql, (project, project, branch, branch))]
+        rows = self._database.execute(sql, (prompt.prompt_id,))
+        return [{**dict(row), "current": row["version"] == prompt.version} for row in rows]
+
+    def listed(
+        self, project: str | None = None, branch: str | None = None, name: str | None = None
+    ) -> list[Prompt]:
+        """The prompts, in order of their making.
+
+        Where given: those that `project` sees, those on `branch`, those of that name.
+        """
+        sql = _PROMPT + (
+            "WHERE (? IS NULL OR project IN (?, '')) AND (? IS NULL OR branch = ?) "
+            "AND (? IS NULL OR name = ?) ORDER BY prompts.rowid"
+        )
+        filters = (project, project, branch, branch, name, name)
+        return [_prompt(row) for row in self._database.execute(sql, filters)]
 
     def add(self, prompt: Prompt) -> None:
         """Store a new prompt with its one version; `TakenError` if its project has it on that branch."""

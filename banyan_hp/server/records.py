@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from banyan_hp.server.database import Database
+from banyan_hp.server.validation import text_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,11 @@ class Table:
 
     name: str
     group: str
+    copied: tuple[str, ...] = ()
+    """Fields of the body that have a column besides, to choose and count by."""
 
 
-LOGS = Table("logs", "project")
+LOGS = Table("logs", "project", ("experiment_id", "experiment_version_id"))
 INTERACTIONS = Table("interactions", "session_id")
 
 
@@ -34,6 +37,11 @@ class Record:
     event_time: str | None
     group: str | None
     body: dict[str, object]
+
+
+Filter = Mapping[str, str]
+"""Columns of the table and what they must hold; without any, all records are chosen."""
+ALL: Filter = {}
 
 
 class Records:
@@ -48,16 +56,21 @@ class Records:
         received_at = now()
         # ASCII, because JSON may spell lone surrogates, which only an escape can hold.
         rows = [
-            (each.id, each.event_time, received_at, each.group, json.dumps(each.body)) for each in records
+            (each.id, each.event_time, received_at, each.group, json.dumps(each.body), *self._copies(each))
+            for each in records
         ]
         with self._database.transaction():
             return [self._store(row) for row in rows]
 
-    def _store(self, row: tuple[str, str | None, str, str | None, str]) -> bool:
+    def _copies(self, record: Record) -> list[str | None]:
+        return [text_in(record.body, name) for name in self._table.copied]
+
+    def _store(self, row: tuple[str | None, ...]) -> bool:
         table = self._table
+        columns = ", ".join(("id", "event_time", "received_at", table.group, "body", *table.copied))
         insert = (
-            f"INSERT INTO {table.name} (id, event_time, received_at, {table.group}, body) "  # noqa: S608
-            "VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+            f"INSERT INTO {table.name} ({columns}) "  # noqa: S608
+            f"VALUES (?{', ?' * (len(row) - 1)}) ON CONFLICT (id) DO NOTHING"
         )
         if self._database.execute(insert, row).rowcount == 1:
             return True
@@ -65,22 +78,20 @@ class Records:
         self._database.execute(repeat, row[:1])
         return False
 
-    def page(
-        self, after: int, limit: int, group: str | None = None
-    ) -> tuple[list[dict[str, object]], int | None]:
-        """Up to `limit` records after number `after`, and the number to go on from if there are more.
-
-        Of one group, or of all without one.
-        """
-        chosen, values = self._of(group)
-        page = f"SELECT * FROM {self._table.name} WHERE {chosen} AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+    def page(self, after: int, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
+        """Up to `limit` chosen records after number `after`; the number to go on from if there are more."""
+        chosen, values = _chosen(where)
+        page = (
+            f"SELECT seq, id, event_time, received_at, deliveries, {self._table.group}, body "  # noqa: S608
+            f"FROM {self._table.name} WHERE {chosen} AND seq > ? ORDER BY seq LIMIT ?"
+        )
         rows = self._database.execute(page, (*values, after, limit + 1)).fetchall()
         shown = [_as_json(row) for row in rows[:limit]]
         return shown, rows[limit - 1]["seq"] if len(rows) > limit else None
 
-    def count(self, group: str | None = None) -> tuple[int, int]:
-        """How many records there are, of one group or of all, and how many deliveries of them."""
-        chosen, values = self._of(group)
+    def count(self, where: Filter = ALL) -> tuple[int, int]:
+        """How many chosen records there are, and how many deliveries of them."""
+        chosen, values = _chosen(where)
         count = (
             "SELECT count(*), coalesce(sum(deliveries), 0) "  # noqa: S608
             f"FROM {self._table.name} WHERE {chosen}"
@@ -88,8 +99,18 @@ class Records:
         row = self._database.one(count, values)
         return (row[0], row[1]) if row is not None else (0, 0)
 
-    def _of(self, group: str | None) -> tuple[str, tuple[str, ...]]:
-        return ("TRUE", ()) if group is None else (f"{self._table.group} = ?", (group,))
+    def count_by(self, column: str, where: Filter = ALL) -> dict[str, int]:
+        """How many chosen records there are for each value that the column has."""
+        chosen, values = _chosen(where)
+        counts = (
+            f"SELECT {column}, count(*) FROM {self._table.name} "  # noqa: S608
+            f"WHERE {chosen} AND {column} IS NOT NULL GROUP BY {column}"
+        )
+        return dict(self._database.execute(counts, values).fetchall())
+
+
+def _chosen(where: Filter) -> tuple[str, tuple[str, ...]]:
+    return " AND ".join(["TRUE", *(f"{column} = ?" for column in where)]), tuple(where.values())
 
 
 def _as_json(row: sqlite3.Row) -> dict[str, object]:

