@@ -7,6 +7,7 @@ BANYAN_BASE_URL and BANYAN_API_KEY.
 
 import os
 import sys
+from typing import Any
 
 import requests
 
@@ -18,11 +19,11 @@ URL = os.environ.get("BANYAN_BASE_URL", "http://127.0.0.1:8787")
 KEY = os.environ.get("BANYAN_API_KEY", "psk_local")
 
 
-def from_backend(path: str) -> dict:
+def from_backend(path: str) -> dict[str, Any]:
     """What the local backend's own pages say."""
     answer = requests.get(URL + path, headers={"X-API-Key": KEY}, timeout=10)
     answer.raise_for_status()
-    return answer.json()
+    return dict(answer.json())
 
 
 def main() -> int:
@@ -31,9 +32,7 @@ def main() -> int:
     for number in range(USERS):
         prompt = banyan.get_prompt("marketing-email", sticky_context={"user_id": f"user_{number}"})
         if prompt is None:
-            print(
-                "There is no prompt 'marketing-email': is the backend running, with --seed examples/seed.json?"
-            )
+            print("no prompt 'marketing-email': is the backend running, with --seed examples/seed.json?")
             return 1
         email = prompt.render(product="a kettle")
         banyan.log_prompt(input=f"user_{number}", output=email, prompt_data=prompt)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from banyan_hp.banyan import PromptStackLogger
-from banyan_hp.settings import Settings
+from banyan_hp.settings import PromptSettings, Settings
 from tests.support.backend import Backend
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_the_settings_table_names_every_setting_with_its_default() -> None:
     section = README.partition("## Settings")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", section, re.MULTILINE)
     named = {name for names, _ in cells for name in re.findall(r"`(\w+)`", names)}
-    assert named == {"api_key", "base_url", "project_id", *Settings.names()}
+    assert named == {"api_key", "base_url", "project_id", *Settings.names(), *PromptSettings.names()}
     defaults = dict(cells)
     assert defaults["`max_retries`"] == str(Settings().max_retries)
     assert defaults["`queue_size`"].replace(",", "") == str(Settings().queue_size)
@@ -113,6 +113,19 @@ assert page["stats"]["logs_sent"] == 1, page
     assert finished.returncode == 0, finished.stderr
     last = backend.logs()[-1]["body"]
     assert (last["input"], last["output"], last["metadata"]) == ("abc", "cba", {"path": "/ask", "user": "u1"})
+
+
+def test_the_experiments_example_prints_the_split_that_arrived() -> None:
+    """`examples/experiments.py`: what arrived is what was configured, within chance; one fetch for all."""
+    with Backend(seed=ROOT / "examples" / "seed.json", options=("--routing", "client")) as routing:
+        finished = run(["examples/experiments.py"], routing)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        shares = re.findall(r"^(\S+)\s+50\.0%\s+([\d.]+)%$", finished.stdout, re.MULTILINE)
+        assert [name for name, _ in shares] == ["marketing-email-tone-warm", "marketing-email-tone-brisk"]
+        # Five standard deviations of 10,000 tosses of a coin are 2.5 %.
+        assert all(abs(float(share) - 50) < 2.5 for _, share in shares)
+        assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.2)
+        assert "fetches of the prompt: 1\n" in finished.stdout
 
 
 HUGGINGPLACE = {"HUGGINGPLACE_API_KEY": "psk_local", "HUGGINGPLACE_ORG_ID": "org"}
