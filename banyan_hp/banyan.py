@@ -282,7 +282,7 @@ class PromptStackLogger(Client):
             return self._engine.wait_for(record)
         if not self._settings.background_thread:
             return record.term is Term.DELIVERED
-        return record.term is not Term.DROPPED
+        return not record.turned_away
 
     log = log_prompt
 

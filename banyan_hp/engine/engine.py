@@ -250,16 +250,20 @@ class Engine:
             if not self._settlement.spooled(prepared):
                 return
         if self.stopped:
-            self._settlement.dropped([record], "shutdown")
+            self._turn_away(record, "shutdown")
         elif self.settings.overflow == "drop_newest" or record.size > self.queue.max_bytes:
-            self._settlement.dropped([record], "queue_full")
+            self._turn_away(record, "queue_full")
         else:
             self._drop_oldest_for(record)
+
+    def _turn_away(self, record: Record, reason: str) -> None:
+        record.turned_away = True
+        self._settlement.dropped([record], reason)
 
     def _drop_oldest_for(self, record: Record) -> None:
         with self.guard:
             if self.stopped:
-                self.guard.defer(lambda: self._settlement.dropped([record], "shutdown"))
+                self.guard.defer(lambda: self._turn_away(record, "shutdown"))
                 return
             evicted = self.queue.make_room(record.size)
             self.ledger.own.move(evicted, Term.IN_FLIGHT)

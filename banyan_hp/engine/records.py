@@ -65,6 +65,7 @@ class Record:
         "size",
         "term",
         "time",
+        "turned_away",
         "value",
         "verdict",
         "waiter",
@@ -96,6 +97,7 @@ class Record:
         self.place = place
         self.attempts = 0
         self.claimed = False
+        self.turned_away = False  # dropped on the spot: there was no room, or no time left
         self.verdict: Verdict | None = None  # the last one
         self.waiter: Waiter | None = None  # who is told when it is settled
 

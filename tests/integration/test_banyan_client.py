@@ -6,14 +6,18 @@ import json
 import logging
 import pickle
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import requests
 
 import banyan_hp as banyan
 from banyan_hp import AuthenticationError, ConfigurationError, PromptData, PromptStackLogger
+from banyan_hp.engine.records import Frozen, Record
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
@@ -225,6 +229,25 @@ def test_an_oversized_record_is_shortened_with_a_marker(
     assert len(request.raw_body) <= 10_000
     assert body["metadata"] == {"kept": "yes"}
     assert "50000 characters" in body["output"]
+
+
+def test_a_record_refused_by_the_backend_at_once_was_accepted(
+    make_logger: MakeLogger, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is about acceptance, also when the record has been dropped before the call returns."""
+    server.handler = lambda request: Reply(422, {"error": "no"}) if request.method == "POST" else Reply(200)
+    logger = make_logger(server.url, spool=False, batching="never")
+    submit = logger._engine.submit
+
+    def slowly(frozen: Frozen) -> Record | None:
+        record = submit(frozen)
+        logger._engine.flush(5)
+        assert record is not None
+        assert record.settled
+        return record
+
+    monkeypatch.setattr(logger._engine, "submit", slowly)
+    assert logger.log_prompt("q", "a") is True
 
 
 def test_after_shutdown_records_are_refused_and_counted(make_logger: MakeLogger) -> None:
@@ -453,6 +476,32 @@ def test_a_bad_sticky_context_is_refused(make_logger: MakeLogger, context: Any) 
     """The message names sticky_context."""
     with pytest.raises(ConfigurationError, match="sticky_context"):
         make_logger(NOWHERE).get_prompt("p", sticky_context=context)
+
+
+def test_a_change_at_the_backend_shows_within_the_ttl(make_logger: MakeLogger) -> None:
+    """A new content of the prompt, and an experiment that is paused, reach a running application."""
+    with Backend(seed=Path("examples/seed.json"), options=("--routing", "client")) as backend:
+        logger = make_logger(backend.url, prompt_cache_ttl=0.1)
+        user = {"user_id": "user_123"}
+
+        def shows(wanted: Callable[[PromptData], bool]) -> bool:
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                prompt = logger.get_prompt("marketing-email", sticky_context=user)
+                if prompt is not None and wanted(prompt):
+                    return True
+                time.sleep(0.02)
+            return False
+
+        assert shows(lambda prompt: prompt.experiment_id is not None)
+        headers = {"X-API-Key": backend.api_key}
+        experiment = f"{backend.url}/api/experiments/marketing-email-tone"
+        assert requests.put(experiment, json={"status": "paused"}, headers=headers, timeout=5).ok
+        assert shows(lambda prompt: prompt.experiment_id is None)
+        (listed,) = backend.get("/api/logs/cli/prompts", name="marketing-email")["prompts"]
+        url = f"{backend.url}/api/logs/cli/prompts/{listed['id']}"
+        assert requests.put(url, json={"content": "Quite another text"}, headers=headers, timeout=5).ok
+        assert shows(lambda prompt: prompt.content == "Quite another text")
 
 
 def test_sticky_values_are_taken_as_their_text(make_logger: MakeLogger, server: ScriptedServer) -> None:
