@@ -12,7 +12,7 @@ from uuid import UUID
 import platformdirs
 
 from .client import Client
-from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for, usage_body
+from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
@@ -39,6 +39,7 @@ NO_KEY = (
     "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
 )
 StickyContext = Mapping[str, str | int | UUID]
+_NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
 
 
@@ -259,28 +260,30 @@ class PromptStackLogger(Client):
             `get_stats()` and logged) — or, when blocking, not delivered yet: if `logs_spooled` went up, it
             is safe on disk and will be sent; don't log it again.
         """
-        if not self._settings.enabled or _is_switched_off(prompt_data):
+        settings = self._settings
+        if not settings.enabled or (prompt_data is not None and _is_switched_off(prompt_data)):
             return True
         problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
         if problem is not None:
             self._engine.reject()
             warn("bad input", "a record was not accepted: %s", problem)
             return False
-        body = usage_body(
-            input=_as_text(input),
-            output=_as_text(output),
-            metadata=metadata,
-            **_prompt_fields(prompt_data, prompt_id, prompt_name, version, branch_name),
-            model=_optional_text(model),
-            duration_ms=duration_ms,
-            **_experiment_fields(prompt_data, experiment_context),
-        )
-        record = self._engine.submit(freeze(body, max_text=self._settings.max_record_bytes))
+        body = usage_body(_as_text(input), _as_text(output), metadata)
+        names = (prompt_id, prompt_name, version, branch_name)
+        if prompt_data is not None or names != _NO_NAMES:
+            add_fields(body, _prompt_fields(prompt_data, *names))
+        if model is not None:
+            body["model"] = _as_text(model)
+        if duration_ms is not None:
+            body["duration_ms"] = duration_ms
+        if prompt_data is not None or experiment_context is not None:
+            add_fields(body, _experiment_fields(prompt_data, experiment_context))
+        record = self._engine.submit(freeze(body, max_text=settings.max_record_bytes))
         if record is None:
             return False
         if blocking:
             return self._engine.wait_for(record)
-        if not self._settings.background_thread:
+        if not settings.background_thread:
             return record.term is Term.DELIVERED
         return not record.turned_away
 
@@ -351,6 +354,10 @@ def _problem(
     prompt_data: object, metadata: object, duration_ms: object, experiment_context: object
 ) -> str | None:
     """What is wrong with the arguments, in a sentence that names the thing; None if nothing is."""
+    if prompt_data is experiment_context is duration_ms is None and (
+        metadata is None or type(metadata) is dict
+    ):
+        return None  # by far the most calls
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
         return f"prompt_data must be a PromptData (from get_prompt) or None, was {describe(prompt_data)}"
     if metadata is not None and not isinstance(metadata, Mapping):

@@ -31,16 +31,17 @@ def headers_for(api_key: str, project_id: str | None) -> dict[str, str]:
 
 
 def usage_body(
-    *,
     input: Any,  # noqa: A002 - the wire's name
     output: Any,
     metadata: Mapping[str, Any] | None,
-    **optional: Any,
 ) -> dict[str, Any]:
-    """The body of one usage record; `optional` fields that are None are left out."""
-    body = {"input": input, "output": output, "metadata": metadata if metadata is not None else {}}
+    """The body of one usage record, with the fields that it always has."""
+    return {"input": input, "output": output, "metadata": metadata if metadata is not None else {}}
+
+
+def add_fields(body: dict[str, Any], optional: Mapping[str, Any]) -> None:
+    """Those of the optional fields that are set."""
     body.update((name, value) for name, value in optional.items() if value is not None)
-    return body
 
 
 class BanyanDestination(EnvelopeDestination):

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +38,10 @@ _FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
 _RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _INT64 = 2**63
+_PLAIN_VALUES = 1000
+_PLAIN_DEPTH = 8
+_SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
+_VALUE_SIZE = 128  # bytes: a key without its text, its slot, and a small value
 _ONLY_TEXT = frozenset({str})
 _DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
 
@@ -131,12 +136,53 @@ def freeze(value: object, *, max_text: int | None = None) -> Frozen:
     Beyond `MAX_VALUES` values (a flat list of numbers counts as one for each 64) and `MAX_DEPTH` levels
     the rest is cut, with a marker, and counted in `Frozen.cut`.
     """
+    if type(value) is dict:
+        plain = _copy_plain(value, max_text or sys.maxsize, _PLAIN_DEPTH)
+        if plain is not None:
+            return Frozen(plain[0], plain[1] + _RECORD_OVERHEAD, 0)
     freezer = _Freezer(max_text)
     try:
         frozen = freezer.freeze(value)
     except RecursionError:  # the caller is near Python's own limit already
         return Frozen(f"<{type(value).__qualname__}>", _RECORD_OVERHEAD, 1)
     return Frozen(frozen, freezer.size + _RECORD_OVERHEAD, freezer.cut)
+
+
+def _copy_plain(value: dict[Any, Any], max_text: int, depth: int) -> tuple[dict[str, JSONValue], int] | None:
+    """The copy and the size of a dict of texts, numbers and such dicts; None if there is anything else in it.
+
+    Most records are like that, and this costs them a fifth of what the general way does.
+    """
+    copied = value.copy()  # one step under the GIL: another thread may be changing the original
+    if len(copied) > _PLAIN_VALUES:
+        return None
+    try:
+        size = _VALUE_SIZE * len(copied) + _VALUE_SIZE + len("".join(copied))
+    except TypeError:  # a key that is no text
+        return None
+    for key, item in copied.items():
+        kind = type(item)
+        if kind is str:
+            length = len(item)
+            if length > max_text:
+                return None
+            if length > _SHORT_TEXT:
+                size += sys.getsizeof(item)
+        elif kind is int:
+            if not -_INT64 <= item < _INT64:
+                return None
+        elif kind is float:
+            if item - item != 0.0:  # NaN, or an infinity
+                return None
+        elif kind is dict:
+            nested = _copy_plain(item, max_text, depth - 1) if depth else None
+            if nested is None:
+                return None
+            copied[key] = nested[0]  # replaces a value: no key is added, the iteration holds
+            size += nested[1]
+        elif item is not None and kind is not bool:
+            return None
+    return copied, size
 
 
 def cut_text(text: str, keep: int) -> str:
@@ -343,18 +389,47 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 )
 
 
-_standard_encode = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
-).encode
+_OPTIONS: dict[str, Any] = {"check_circular": False, "allow_nan": False, "separators": (",", ":")}
+_escaping = json.JSONEncoder(**_OPTIONS)
+_as_it_is = json.JSONEncoder(ensure_ascii=False, **_OPTIONS)
 
 
 def encode_with_json(value: JSONValue) -> bytes:
-    """The bytes of a frozen value, by the standard library. Lone surrogates become U+FFFD."""
-    text = _standard_encode(value)
+    """The bytes of a frozen value, by the standard library. Lone surrogates become U+FFFD.
+
+    Escaping all that is not ASCII is twice as fast as leaving it as it is, but makes other scripts than
+    Latin twice as long; there, and where there may be a lone surrogate, it is left as it is.
+    """
+    text = _escape(value)
+    if _SURROGATE.search(text) is None and not _mostly_escapes(text):
+        return text.encode("ascii")
+    text = _as_it_is.encode(value)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         return _without_lone_surrogates(text).encode("utf-8")
+
+
+def _mostly_escapes(text: str) -> bool:
+    """Judged by a sample from its middle: more than a third of it."""
+    middle = len(text) // 2
+    sample = text[middle : middle + _SAMPLE]
+    return sample.count("\\u") * 18 > len(sample)
+
+
+def _made_once() -> Callable[[JSONValue], str]:
+    """What `JSONEncoder.encode` does, without making the C encoder anew for each record."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # not CPython
+        return _escaping.encode
+    no = False  # sort_keys, skipkeys, allow_nan
+    encoder = make(None, _escaping.default, encode_basestring_ascii, None, ":", ",", no, no, no)
+    return lambda value: "".join(encoder(value, 0))
+
+
+_SURROGATE = re.compile(r"\\ud")
+_SAMPLE = 180
+_escape = _made_once()
 
 
 def _without_lone_surrogates(text: str) -> str:

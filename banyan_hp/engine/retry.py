@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
@@ -112,8 +113,10 @@ def _seconds_until(text: str, now: float) -> float | None:
 
 def event_time(seconds: float) -> str:
     """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``."""
-    return (
-        datetime.fromtimestamp(seconds, timezone.utc)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    milliseconds = int(seconds * 1000)
+    return f"{_whole_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _whole_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from banyan_hp.destinations import envelope
-from banyan_hp.destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for, usage_body
+from banyan_hp.destinations.banyan import (
+    DEFAULT_BASE_URL,
+    BanyanDestination,
+    add_fields,
+    headers_for,
+    usage_body,
+)
 from banyan_hp.engine.ledger import Book, Term
 from banyan_hp.engine.records import Record
 from banyan_hp.engine.retry import Outcome
@@ -393,6 +399,7 @@ def test_a_request_s_repr_has_no_key_and_no_payload() -> None:
 
 def test_optional_fields_are_left_out() -> None:
     """None is left out, false and 0 are not, and metadata is always there."""
-    body = usage_body(input="q", output=None, metadata=None, duration_ms=0, flag=False, model=None)
+    body = usage_body("q", None, None)
+    add_fields(body, {"duration_ms": 0, "flag": False, "model": None})
     assert body == {"input": "q", "output": None, "metadata": {}, "duration_ms": 0, "flag": False}
-    assert usage_body(input="", output="", metadata={"a": 1})["metadata"] == {"a": 1}
+    assert usage_body("", "", {"a": 1})["metadata"] == {"a": 1}
