@@ -20,6 +20,7 @@ from .banyan import (
     shutdown,
 )
 from .engine.flushing import FlushResult
+from .engine.signals import install_signal_handlers
 from .errors import (
     AuthenticationError,
     BanyanHPError,
@@ -62,6 +63,7 @@ __all__ = [
     "get_prompt",
     "get_stats",
     "health",
+    "install_signal_handlers",
     "log",
     "log_prompt",
     "shutdown",

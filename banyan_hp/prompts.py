@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from .engine.log import warn
+from .engine.pooling import POOL_CLASSES
 from .engine.transport import route_from_environment
 
 CACHE_SECONDS = 60.0
@@ -205,6 +207,9 @@ class PromptClient:
             if self._session is None:
                 route = route_from_environment(self._base_url)
                 self._session = requests.Session()
+                for adapter in self._session.adapters.values():
+                    if isinstance(adapter, HTTPAdapter):
+                        adapter.poolmanager.pool_classes_by_scheme = POOL_CLASSES
                 self._session.trust_env = False  # ~/.netrc would replace our credentials
                 self._session.verify = route.ca_bundle
                 if route.proxy is not None:
@@ -217,6 +222,8 @@ class PromptClient:
         warn("prompt", "the prompt %r could not be fetched: %s", name, error)
 
     def close(self) -> None:
+        if os.getpid() != self._pid:
+            self._after_fork()
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
