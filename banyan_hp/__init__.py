@@ -24,6 +24,7 @@ from .banyan import (
     shutdown,
 )
 from .engine.flushing import FlushResult
+from .engine.signals import install_signal_handlers
 from .errors import (
     AuthenticationError,
     BanyanHPError,
@@ -73,6 +74,7 @@ __all__ = [
     "health",
     "input_hash",
     "invalidate",
+    "install_signal_handlers",
     "log",
     "log_prompt",
     "prefetch",

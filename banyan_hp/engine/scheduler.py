@@ -100,7 +100,7 @@ class Scheduler:
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
-        self.hurried = 0  # how many callers wait for records to settle: no lingering meanwhile
+        self.hurried: set[object] = set()  # who waits for records to settle: no lingering meanwhile
         self.closing = False
         self._last_chance = 0
 
@@ -119,15 +119,21 @@ class Scheduler:
     def wake_for_record(self) -> None:
         """Wake a sleeping thread, if the new record gives it something to do."""
         if self._idle and (len(self._queue) >= self._wake_at or self._batch_is_full()):
-            self._idle.pop().ring()
+            self.wake_one()
 
     def wake_one(self) -> None:
         if self._idle:
-            self._idle.pop().ring()
+            self._idle[-1].ring()  # before it is taken out: Ctrl-C between the two must not leave it asleep
+            self._idle.pop()
 
     def wake_all(self) -> None:
         while self._idle:
-            self._idle.pop().ring()
+            self.wake_one()
+
+    def disturb(self) -> None:
+        """Have sleeping threads look around, without a lock: the copy is atomic under the GIL."""
+        for bell in tuple(self._idle):
+            bell.ring()
 
     def sleep(self, bell: Bell) -> None:
         self._idle.append(bell)
