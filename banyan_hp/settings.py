@@ -38,13 +38,14 @@ class Settings:
     queue_size: int = 10_000
     flush_interval: float = 1.0
     background_thread: bool = True
-    batch_size: int = 100
+    batch_size: int = 500
     max_batch_bytes: int = 4 * MIB
     queue_bytes: int = 64 * MIB
     overflow: Literal["spill", "drop_oldest", "drop_newest"] = "spill"
     timeout: float = 10.0
     max_connections: int = 8
     batching: Literal["auto", "always", "never"] = "auto"
+    compression: Literal["auto", "always", "never"] = "auto"
     spool: bool = True
     spool_dir: str | os.PathLike[str] | None = None
     spool_max_bytes: int = 512 * MIB
@@ -259,6 +260,7 @@ _CHECKS: dict[str, Check] = {
     "timeout": _positive_seconds,
     "max_connections": _integer(1),
     "batching": _one_of("auto", "always", "never"),
+    "compression": _one_of("auto", "always", "never"),
     "spool": _boolean,
     "spool_dir": _directory,
     "spool_max_bytes": _integer(64 * 1024),

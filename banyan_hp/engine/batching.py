@@ -15,10 +15,11 @@ class Batching:
     answer that may be a passing one (an outage, a refused key) is asked for again after a while.
     """
 
-    def __init__(self, setting: str, *, may_batch: bool) -> None:
+    def __init__(self, setting: str, *, may_batch: bool, may_compress: bool = True) -> None:
         self._auto = setting == "auto" and may_batch
         self.batches = setting == "always"
         self.compress = False
+        self._may_compress = may_compress
         self._known = not self._auto
         self._ask_again_at = float("inf")
 
@@ -28,7 +29,7 @@ class Batching:
     def learn(self, response: Response, *, batches: bool, compress: bool, now: float) -> None:
         self._known = True
         self.batches = batches
-        self.compress = batches and compress
+        self.compress = batches and compress and self._may_compress
         final = batches or response.status in _FINAL or 200 <= response.status < 300
         self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS
 

@@ -272,6 +272,9 @@ class Delivery:
                 middle = len(group) // 2
                 groups.extend((group[:middle], group[middle:]))
                 return []
+            if whole.outcome is Outcome.DELIVERED:
+                self._settlement.delivered(group)
+                return []
         verdicts = _for_each(verdicts, group)
         self._settlement.delivered(
             record for record, v in zip(group, verdicts, strict=True) if v.outcome is Outcome.DELIVERED

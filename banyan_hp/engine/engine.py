@@ -38,7 +38,7 @@ from .scheduler import Scheduler
 from .settlement import Rings, Settlement
 from .spool import Mark, Spool, SpoolSettings, destination_directory
 from .stats import health_of, problems_of, stats_of
-from .transport import HTTPTransport, Transport
+from .transport import HTTPTransport, Transport, is_loopback
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
@@ -104,7 +104,9 @@ class Engine:
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
         self.gate = Gate(settings.max_retries, settings.retry_delay)
-        self._batching = Batching(settings.batching, may_batch=self._destination.may_batch)
+        self._batching = Batching(
+            settings.batching, may_batch=self._destination.may_batch, may_compress=self._may_compress()
+        )
         self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
         self._settlement = Settlement(self.guard, self.ledger, self.notices)
@@ -150,6 +152,11 @@ class Engine:
         )
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
 
+    def _may_compress(self) -> bool:
+        """On this machine the bytes are free, and compressing them is not."""
+        wanted = self.settings.compression
+        return wanted == "always" or (wanted == "auto" and not is_loopback(self._destination.base_url))
+
     def _make_spool(self) -> Spool | None:
         settings = self.settings
         self.no_spool_because: str | None = None
@@ -184,7 +191,8 @@ class Engine:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
             engine is shut down, or because it is made of a log line about a delivery.
         """
-        self._be_of_this_process()
+        if os.getpid() != self._pid:
+            self.after_fork()
         if self.stopped or is_unheard():
             return self._submit_out_of_turn(frozen)
         record = self._new_record(frozen)
@@ -204,8 +212,10 @@ class Engine:
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
             self._let_go(record)
             raise
-        self._ensure_worker(record)
-        self.guard.run_deferred()
+        if not (self.worker.started and self.worker.background):
+            self._ensure_worker(record)
+        if self.guard.has_deferred:
+            self.guard.run_deferred()
         return record
 
     def _defer(self, work: Callable[[], object]) -> None:
@@ -226,15 +236,10 @@ class Engine:
         return record
 
     def _new_record(self, frozen: Frozen) -> Record:
-        return Record(
-            id=f"{self.process}-{next(self._numbers):x}",
-            time=self._clock.wall(),
-            value=frozen.value,
-            size=frozen.size,
-            queued_at=self._clock.monotonic(),
-            book=self.ledger.own,
-            term=Term.IN_FLIGHT,
-        )
+        clock = self._clock
+        ident = f"{self.process}-{next(self._numbers):x}"
+        value, size, _ = frozen
+        return Record(ident, clock.wall(), value, size, clock.monotonic(), self.ledger.own, Term.IN_FLIGHT)
 
     def _accept(self, record: Record) -> bool:
         """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands.
@@ -321,6 +326,7 @@ class Engine:
         self._settlement.dropped(evicted, "queue_full")
 
     def _ensure_worker(self, record: Record) -> None:
+        """Start the workers; where there are none, deliver here."""
         if not self.worker.started:
             lifecycle.register(self)
             if lifecycle.leaving():  # the first record of all, and the end has begun

@@ -46,9 +46,10 @@ class Book:
 
     def move(self, records: Iterable[Record], to: Term) -> None:
         """Move records, which may be of several terms, to another one."""
+        counts = self.counts
         for record in records:
-            self.counts[record.term] -= 1
-            self.counts[to] += 1
+            counts[record.term] -= 1
+            counts[to] += 1
             record.term = to
 
     def shift(self, source: Term, to: Term, count: int) -> None:

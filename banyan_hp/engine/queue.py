@@ -36,15 +36,13 @@ class Queue:
 
     def take(self, max_records: int, max_bytes: int) -> list[Record]:
         """The oldest records, as many as a batch holds; at least one if there is any."""
-        taken: list[Record] = []
-        room = max_bytes
-        while self.records and len(taken) < max_records:
-            size = self.records[0].size
-            if taken and size > room:
-                break
-            room -= size
-            taken.append(self.records.popleft())
-        self.bytes -= max_bytes - room
+        records = self.records
+        taken = [records.popleft() for _ in range(min(max_records, len(records)))]
+        size = sum([record.size for record in taken])
+        while size > max_bytes and len(taken) > 1:
+            size -= taken[-1].size
+            records.appendleft(taken.pop())
+        self.bytes -= size
         return taken
 
     def make_room(self, size: int) -> list[Record]:

@@ -20,7 +20,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .ledger import Term
 
@@ -56,29 +56,22 @@ class Waiter(Protocol):
 
 
 class Record:
-    """One log call on its way. `value` is set until it is encoded, `body` from then on."""
+    """One log call on its way. `value` is set until it is encoded, `body` from then on.
 
-    __slots__ = (
-        "attempts",
-        "body",
-        "book",
-        "claimed",
-        "epoch",
-        "id",
-        "place",
-        "queued_at",
-        "size",
-        "term",
-        "time",
-        "turned_away",
-        "value",
-        "verdict",
-        "waiter",
-    )
+    What few records have is a default of the class: setting it at each call would cost the caller.
+    """
+
+    body: bytes | None = None
+    epoch: Epoch | None = None
+    place: Place | None = None
+    attempts = 0
+    claimed = False
+    turned_away = False  # dropped on the spot: there was no room, or no time left
+    verdict: Verdict | None = None  # the last one
+    waiter: Waiter | None = None  # who is told when it is settled
 
     def __init__(
         self,
-        *,
         id: str,  # noqa: A002 - the word of the wire format
         time: float,
         value: JSONValue,
@@ -87,24 +80,19 @@ class Record:
         book: Book,
         term: Term,
         body: bytes | None = None,
-        epoch: Epoch | None = None,
         place: Place | None = None,
     ) -> None:
         self.id = id
         self.time = time
         self.value = value
-        self.body = body
         self.size = size
         self.queued_at = queued_at
         self.book = book
         self.term = term
-        self.epoch = epoch
-        self.place = place
-        self.attempts = 0
-        self.claimed = False
-        self.turned_away = False  # dropped on the spot: there was no room, or no time left
-        self.verdict: Verdict | None = None  # the last one
-        self.waiter: Waiter | None = None  # who is told when it is settled
+        if body is not None:
+            self.body = body
+        if place is not None:
+            self.place = place
 
     @property
     def settled(self) -> bool:
@@ -115,8 +103,7 @@ class Record:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frozen:
+class Frozen(NamedTuple):
     """A JSON value nobody else holds, its size in memory, and how many values were cut from it."""
 
     value: JSONValue

@@ -108,15 +108,19 @@ class Settlement:
 
     def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> None:
         """Call with the lock held."""
+        lost = term in (Term.DROPPED, Term.QUARANTINED)
         for record in records:
-            record.book.move((record,), term)
+            counts = record.book.counts
+            counts[record.term] -= 1
+            counts[term] += 1
+            record.term = term
             if term is Term.DROPPED:
                 record.book.drops[reason] += 1
                 self._notices.dropped(reason, 1)
             epoch, record.epoch = record.epoch, None
             if epoch is not None:
                 epoch.in_memory -= 1
-                epoch.lost += term in (Term.DROPPED, Term.QUARANTINED)
+                epoch.lost += lost
 
     def adopted(self, count: int, damaged: int) -> None:
         """The spool took over a dead process's segment."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import ipaddress
 import os
 import time
 from collections.abc import Mapping
@@ -84,6 +85,15 @@ def route_from_environment(url: str) -> Route:
     proxies = requests.utils.get_environ_proxies(url)
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return Route(requests.utils.select_proxy(url, proxies), bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class HTTPTransport:

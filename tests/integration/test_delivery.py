@@ -106,7 +106,7 @@ def test_the_batch_endpoint_is_found_by_one_empty_batch(
 ) -> None:
     """Exactly one empty batch is sent, without user data, and then batches, compressed as offered."""
     server.handler = batching(gzip=True)
-    logger = make_logger(server.url, flush_interval=5.0)
+    logger = make_logger(server.url, flush_interval=5.0, compression="always")
     log_many(logger, 300)
     assert logger.flush(5)
     discoveries = [request for request in server.requests if is_discovery(request)]
@@ -114,6 +114,18 @@ def test_the_batch_endpoint_is_found_by_one_empty_batch(
     assert discoveries[0] == server.requests[0]
     assert {request.headers.get("Content-Encoding") for request in usage_requests(server)} == {"gzip"}
     assert sorted(numbers(server)) == list(range(300))
+
+
+@pytest.mark.parametrize("compression", ["auto", "never"])
+def test_batches_to_this_machine_are_not_compressed(
+    make_logger: MakeLogger, server: ScriptedServer, compression: str
+) -> None:
+    """Bytes cost nothing there, and compressing them would."""
+    server.handler = batching(gzip=True)
+    logger = make_logger(server.url, compression=compression)
+    log_many(logger, 50)
+    assert logger.flush(5)
+    assert {request.headers.get("Content-Encoding") for request in usage_requests(server)} == {None}
 
 
 @pytest.mark.parametrize(

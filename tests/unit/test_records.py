@@ -378,7 +378,7 @@ def test_exactly_the_greatest_depth_is_kept() -> None:
     value: Any = "bottom"
     for _ in range(MAX_DEPTH):
         value = [value]
-    assert freeze(value) == dataclasses.replace(freeze(value), value=value, cut=0)
+    assert freeze(value) == freeze(value)._replace(value=value, cut=0)
 
 
 @pytest.mark.parametrize(

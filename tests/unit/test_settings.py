@@ -30,6 +30,7 @@ INTEGERS = {
 CHOICES = {
     "overflow": ["spill", "drop_oldest", "drop_newest"],
     "batching": ["auto", "always", "never"],
+    "compression": ["auto", "always", "never"],
     "durability": ["memory", "disk"],
     "fsync": ["never", "interval", "always"],
 }
