@@ -98,6 +98,7 @@ class Answers:
         self._entries: dict[Question[Any], Entry[Any]] = {}
         self._troubles: dict[Question[Any], _Trouble] = {}  # by the shared question
         self._personal: set[Question[Any]] = set()  # what the backend answers to each user differently
+        self._invalidated_at = NEVER  # by the wall clock, as the disk has it
         self._assemble()
         _all.add(self)
 
@@ -209,6 +210,7 @@ class Answers:
         """
         self.mind_forks()
         with self._lock:
+            self._invalidated_at = self._wall()
             for entry in self._entries.values():
                 if subject in (None, entry.key.subject):
                     entry.must_ask, entry.fresh_until = True, NEVER
@@ -221,6 +223,11 @@ class Answers:
     def clear(self) -> None:
         """Forget everything, on disk, too."""
         self.mind_forks()
+        self._clear_memory()
+        self._store.clear()
+        self._clear_memory()  # of what a fetch that began in between read from the disk
+
+    def _clear_memory(self) -> None:
         with self._lock:
             self._entries.clear()
             self._troubles.clear()
@@ -228,7 +235,6 @@ class Answers:
             for flight in list(self._flights.values()):
                 flight.cleared = True
                 self._outdate(flight)
-        self._store.clear()
 
     def close(self) -> None:
         """Close the connections; they are opened again when needed."""
@@ -285,7 +291,8 @@ class Answers:
             entry = self._from_disk(key) if key not in self._entries else None
             if entry is None:
                 continue
-            final = not flight.insists and key.unchanging(entry.value)
+            entry.must_ask = entry.fetched_at <= self._invalidated_at
+            final = not flight.insists and not entry.must_ask and key.unchanging(entry.value)
             entry.fresh_until = FOR_EVER if final else NEVER
             if flight.outdated:
                 return False

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tests.support.scripted import Answer, Exchange, Reply
+from tests.support.scripted import Answer, Exchange, Handler, Reply
 
 Result = TypeVar("Result")
 PATIENCE = 10.0
@@ -54,7 +54,14 @@ def eventually(condition: Callable[[], object], what: str = "the condition") -> 
         time.sleep(0.002)
 
 
-def all_at_once(number: int, call: Callable[[int], Result]) -> list[Result]:
+def always(answer: Answer) -> Handler:
+    """The same answer to each request."""
+    return lambda _request: answer
+
+
+def all_at_once(
+    number: int, call: Callable[[int], Result], meanwhile: Callable[[], object] = lambda: None
+) -> list[Result]:
     """So many threads that call at the same moment; what they got, in their order."""
     barrier = threading.Barrier(number)
 
@@ -63,4 +70,6 @@ def all_at_once(number: int, call: Callable[[int], Result]) -> list[Result]:
         return call(index)
 
     with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(run, range(number)))
+        calls = [pool.submit(run, index) for index in range(number)]
+        meanwhile()
+        return [each.result() for each in calls]

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_prompt_can_not_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         shared.content = "other"  # type: ignore[misc]
     metadata: Any = shared.metadata
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: metadata.update(a=1),
         lambda: metadata["a"].pop("b"),
         lambda: metadata["a"]["b"][1].__setitem__("c", 3),
@@ -86,7 +87,8 @@ def test_a_prompt_can_not_be_changed() -> None:
         lambda: metadata.popitem(),
         lambda: metadata.__ior__({"x": 1}),
         lambda: metadata.__delitem__("a"),
-    ):
+    )
+    for change in changes:
         with pytest.raises(TypeError, match="make a copy with dict"):
             change()
     with pytest.raises(TypeError):

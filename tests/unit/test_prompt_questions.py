@@ -158,8 +158,8 @@ def test_only_a_version_that_is_what_was_asked_for_holds_for_ever(answered: Any,
 
 def test_users_share_a_question_and_fall_back_to_the_default() -> None:
     """The keys under which answers are kept."""
-    assert ASKED.shared == ("p", None, "main", None, EVERYONE)
-    assert ASKED.default == ("p", None, "main", None, ())
+    assert ASKED.shared == PromptQuestion("p", None, "main", None, EVERYONE)
+    assert ASKED.default == PromptQuestion("p", None, "main", None, ())
     assert ASKED.default.shared == ASKED.default
 
 
