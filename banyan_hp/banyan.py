@@ -131,6 +131,7 @@ class PromptStackLogger(Client):
         Args:
             name: any text; it is URL-quoted.
             version: a certain version, which never changes and so is fetched once; no experiment applies.
+                One that the backend answers with another version ("latest", say) is not taken for fixed.
                 Default: the branch's current one.
             branch: default "main".
             use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
