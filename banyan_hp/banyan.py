@@ -133,6 +133,7 @@ class PromptStackLogger(Client):
         Args:
             name: any text; it is URL-quoted.
             version: a certain version, which never changes and so is fetched once; no experiment applies.
+                One that the backend answers with another version ("latest", say) is not taken for fixed.
                 Default: the branch's current one.
             branch: default "main".
             use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
@@ -158,10 +159,6 @@ class PromptStackLogger(Client):
             _check_fallback(fallback)
         if not self._settings.enabled:
             return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
-        if use_cache:
-            prompt = self._prompts.at_hand(question)
-            if prompt is not None:
-                return prompt
         return self._prompts.get(question, fallback, use_cache=use_cache)
 
     def experiment(
@@ -199,7 +196,8 @@ class PromptStackLogger(Client):
         """Fetch prompts at the same time, at start-up say, so that no request has to wait for them.
 
         Returns:
-            How many of them are there; waits at most `prompt_timeout` for all together.
+            How many of them are there, be it from an earlier process's disk copy. Waits at most
+            `prompt_timeout` for all together (with `background_thread=False`: and one fetch).
 
         Raises:
             ConfigurationError: a name is empty or not a string, or `names` is one string.
@@ -311,9 +309,11 @@ class PromptStackLogger(Client):
         """`get_prompt` without blocking the event loop: what is in the cache is given on the spot."""
         if use_cache and self._settings.enabled:
             question = _question(name, version, branch, project_id, sticky_context)
-            prompt = self._prompts.at_hand(question)
-            if prompt is not None:
-                return prompt
+            if fallback is not UNSET:
+                _check_fallback(fallback)
+            found = self._prompts.answers.at_hand(question)
+            if found is not None and not callable(fallback):
+                return self._prompts.prompt(found, question, fallback)
         wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
         return await asyncio.to_thread(self.get_prompt, *wanted)
 
@@ -429,10 +429,20 @@ def _question(
     _check_name("name", name)
     if not isinstance(branch, str):
         raise ConfigurationError(f"branch must be a string, was {type(branch).__name__}")
+    if project_id is not None:
+        _check_project(project_id)
     values = () if sticky is None else _sticky_texts(sticky)
     if version is None:
         return PromptQuestion(name, None, branch, project_id, values)
+    if str(version) == "":
+        raise ConfigurationError("version must not be empty; None asks for the current one")
     return PromptQuestion(name, str(version), branch, project_id, ())
+
+
+def _check_project(project_id: object) -> None:
+    if not isinstance(project_id, str):
+        raise ConfigurationError(f"project_id must be a string or None, was {type(project_id).__name__}")
+    header_text("project_id", project_id)
 
 
 def _check_name(argument: str, name: object) -> None:

@@ -2,7 +2,7 @@
 
 Who reads an entry that is at hand takes no lock but the counters'. A caller waits for the backend only where
 there is nothing to give it, or where it insists; never longer than the timeout. Trouble is counted and
-logged, and keeps further fetches of that question away for a while, doubling up to `LONGEST_PAUSE`.
+logged, and keeps further fetches of that prompt away for a while, doubling up to `LONGEST_PAUSE`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class AnswerCounters:
 
 @dataclass(slots=True)
 class _Trouble:
-    """Failed fetches of one question, one after the other."""
+    """Failed fetches of one prompt, one after the other, whoever asked."""
 
     failures: int
     retry_at: float
@@ -65,8 +65,9 @@ class Answers:
             again at the same time.
         timeout: seconds that a caller waits at the most.
         size: how many answers are kept; those least recently used go first.
-        threaded: False: no threads, callers fetch themselves.
+        threaded: False: no threads, callers fetch themselves, also what is stale.
         heard: called with each new answer's meaning, without a lock held.
+        forked: called in a forked child before anything else.
         monotonic, wall: the clocks.
     """
 
@@ -80,6 +81,7 @@ class Answers:
         size: int,
         threaded: bool,
         heard: Callable[[object], None] = lambda _: None,
+        forked: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -90,27 +92,30 @@ class Answers:
         self._size = size
         self._threaded = threaded
         self._heard = heard
+        self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
-        self.counters = AnswerCounters()
         self._entries: dict[Question[Any], Entry[Any]] = {}
-        self._troubles: dict[Question[Any], _Trouble] = {}
+        self._troubles: dict[Question[Any], _Trouble] = {}  # by the shared question
         self._personal: set[Question[Any]] = set()  # what the backend answers to each user differently
+        self._invalidated_at = NEVER  # by the wall clock, as the disk has it
         self._assemble()
         _all.add(self)
 
     def _assemble(self) -> None:
         """What a forked child must not share with its parent."""
-        self._lock = threading.RLock()  # guards everything above, and the flights
+        self._lock = threading.RLock()  # guards everything above, the counters and the flights
         self._flights: dict[Question[Any], Flight[Any]] = {}
         self._fetchers = Fetchers(self._fly, threaded=self._threaded)
         self._transport: HTTPTransport | None = None
+        self.counters = AnswerCounters()
         self._pid = os.getpid()
 
     def mind_forks(self) -> None:
-        """For servers that bypass Python's fork hooks."""
+        """Also for servers that bypass Python's fork hooks."""
         if os.getpid() != self._pid:
             self._assemble()
+            self._forked()
 
     # -- asking -----------------------------------------------------------------------------------------
 
@@ -126,13 +131,11 @@ class Answers:
             with self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
-        if entry.must_ask or entry.value is None:
+        if entry.must_ask or entry.value is None or not self._threaded:
             return None
-        with self._lock:
-            self.counters.prompts_stale += 1
         if self._is_due(question, now):
             self._board(question, anew=False)
-        return entry, entry.old_source
+        return self._given(entry)
 
     def ask(
         self, question: Question[Value], *, use_cache: bool = True, patient: bool = True
@@ -150,40 +153,53 @@ class Answers:
         found = self.at_hand(question) if use_cache else None
         if found is not None:
             return found
+        self.mind_forks()
         with self._lock:
             self.counters.cache_misses += 1
-        return self._fetched(question, anew=not use_cache, patient=patient) or self._last_known(question)
+        found = self._fetched(question, anew=not use_cache, patient=patient)
+        if found is not None:
+            return found
+        entry = self._known(question)
+        return None if entry is None else self._given(entry)
 
     def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Found[Value] | None:
         """Wait for a flight, one's own or another's; None if none lands in time with an answer."""
-        deadline = self._monotonic() + self._timeout
-        troubled = self._trouble_of(question) is not None
-        if troubled and not anew and not self._is_due(question, self._monotonic()):
+        began = self._monotonic()
+        if not anew and not self._is_due(question, began):
             return None
+        impatient = not patient and not anew and question.shared in self._troubles
         while True:
             flight = self._board(question, anew=anew)
-            if troubled and not patient and not anew:
-                return None
+            deadline = began if impatient else min(began + self._timeout, flight.overdue_at)
             if not flight.landed.wait(max(0.0, deadline - self._monotonic())) or flight.entry is None:
                 return None
             if flight.entry.key in (question, question.shared):
                 return flight.entry, "backend" if flight.entry.origin == "backend" else "disk"
             # It was another user's, and the answer is for that one only: ask for this one.
 
-    def _last_known(self, question: Question[Value]) -> Found[Value] | None:
+    def _known(self, question: Question[Value]) -> Entry[Value] | None:
+        """The next best answer, however old."""
         for key in (question.shared, question, question.default):
             entry = self._entries.get(key)
             if entry is not None and entry.value is not None:
-                with self._lock:
-                    self.counters.prompts_stale += entry.origin == "backend"
-                    self.counters.prompts_from_disk += entry.origin == "disk"
-                return entry, entry.old_source
+                return entry
         return None
+
+    def _given(self, entry: Entry[Value]) -> Found[Value]:
+        """A caller gets what is no longer fresh."""
+        with self._lock:
+            self.counters.prompts_stale += entry.origin == "backend"
+            self.counters.prompts_from_disk += entry.origin == "disk"
+        return entry, entry.old_source
 
     def start(self, question: Question[Value]) -> Flight[Value]:
         """Begin to fetch without waiting."""
         self.mind_forks()
         return self._board(question, anew=False)
+
+    def holds(self, question: Question[Any]) -> bool:
+        """Whether there is something to give, be it old."""
+        return self._known(question) is not None
 
     # -- forgetting -------------------------------------------------------------------------------------
 
@@ -192,10 +208,12 @@ class Answers:
 
         It stays the next best answer, should the backend not answer.
         """
+        self.mind_forks()
         with self._lock:
-            for entry in list(self._entries.values()):
+            self._invalidated_at = self._wall()
+            for entry in self._entries.values():
                 if subject in (None, entry.key.subject):
-                    entry.fresh_until, entry.must_ask = NEVER, True
+                    entry.must_ask, entry.fresh_until = True, NEVER
             for key in [key for key in self._troubles if subject in (None, key.subject)]:
                 del self._troubles[key]
             for flight in list(self._flights.values()):
@@ -204,16 +222,23 @@ class Answers:
 
     def clear(self) -> None:
         """Forget everything, on disk, too."""
+        self.mind_forks()
+        self._clear_memory()
+        self._store.clear()
+        self._clear_memory()  # of what a fetch that began in between read from the disk
+
+    def _clear_memory(self) -> None:
         with self._lock:
             self._entries.clear()
             self._troubles.clear()
             self._personal.clear()
             for flight in list(self._flights.values()):
+                flight.cleared = True
                 self._outdate(flight)
-        self._store.clear()
 
     def close(self) -> None:
         """Close the connections; they are opened again when needed."""
+        self.mind_forks()
         with self._lock:
             transport, self._transport = self._transport, None
         if transport is not None:
@@ -221,37 +246,38 @@ class Answers:
 
     def _outdate(self, flight: Flight[Any]) -> None:
         flight.outdated = True
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+        del self._flights[flight.key]
 
     # -- flights ----------------------------------------------------------------------------------------
 
-    def _key(self, question: Question[Value]) -> Question[Value]:
-        """What a flight is for: everybody, until the backend is known to answer each user differently."""
-        return question if question.shared in self._personal else question.shared
-
     def _board(self, question: Question[Value], *, anew: bool) -> Flight[Value]:
+        """The flight that brings the answer: one on its way, or a new one."""
         with self._lock:
-            key = self._key(question)
-            flying: Flight[Value] | None = self._flights.get(key) or self._just_landed(question, key)
-            if flying is not None and not anew:
-                return flying
-            if flying is not None:
+            key = question if question.shared in self._personal else question.shared
+            overdue_at = self._monotonic() + self._timeout
+            flying: Flight[Value] | None = self._flights.get(key)
+            if not anew:
+                flying = flying or self._just_landed(question, key)
+                if flying is not None:
+                    return flying
+            elif flying is not None:
                 self._outdate(flying)
-            flight = self._flights[key] = Flight(question, key, insists=anew)
+            flight = self._flights[key] = Flight(question, key, overdue_at, insists=anew)
         self._fetchers.start(flight)
         return flight
 
     def _just_landed(self, question: Question[Value], key: Question[Value]) -> Flight[Value] | None:
         """A flight that brought the answer after the caller found that there is none."""
         entry = self._entries.get(question.shared) or self._entries.get(question)
-        if entry is None or self._monotonic() >= entry.fresh_until:
+        now = self._monotonic()
+        if entry is None or now >= entry.fresh_until:
             return None
-        return Flight(question, key, entry=entry)
+        return Flight(question, key, now, entry=entry)
 
     def _fly(self, flight: Flight[Any]) -> None:
         try:
-            if not self._read_from_disk(flight):
+            overdue = self._monotonic() >= flight.overdue_at  # it had to wait, and nobody waits for it
+            if not overdue and not self._read_from_disk(flight):
                 self._read_answer(flight, self._send(self._request(flight)))
         finally:
             with self._lock:
@@ -262,24 +288,31 @@ class Answers:
         """Have the next best answers ready; True if one of them never changes and so is the answer."""
         question = flight.question
         for key in dict.fromkeys((question.shared, question, question.default)):
-            kept = self._store.load(key) if key not in self._entries else None
-            if kept is None:
+            entry = self._from_disk(key) if key not in self._entries else None
+            if entry is None:
                 continue
-            try:
-                entry = Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk")
-            except ValueError:
-                continue
-            self._put(entry, flight)
-            if question.unchanging and not flight.insists:
-                entry.fresh_until = FOR_EVER
-                flight.entry = entry
+            entry.must_ask = entry.fetched_at <= self._invalidated_at
+            final = not flight.insists and not entry.must_ask and key.unchanging(entry.value)
+            entry.fresh_until = FOR_EVER if final else NEVER
+            if flight.outdated:
+                return False
+            self._put_if_better(entry, flight)
+            flight.entry = entry if final else None
         return flight.entry is not None
+
+    def _from_disk(self, key: Question[Any]) -> Entry[Any] | None:
+        kept = self._store.load(key)
+        try:
+            return Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk") if kept else None
+        except (ValueError, RecursionError):  # written by another version of this library
+            return None
 
     def _request(self, flight: Flight[Any]) -> Request:
         request: Request = flight.question.request(self._asking)
         known = self._entries.get(flight.key)
         if known is None or known.etag is None or known.value is None:
             return request
+        flight.known = known
         headers = {**request.headers, "If-None-Match": known.etag}
         return Request(request.method, request.url, headers, request.body)
 
@@ -294,97 +327,137 @@ class Answers:
 
     def _read_answer(self, flight: Flight[Any], response: Response | NoAnswer) -> None:
         try:
-            entry = self._entry_from(flight, response)
+            if isinstance(response, NoAnswer):
+                raise ValueError(response.detail)
+            self._read_response(flight, response)
         except (ValueError, RecursionError) as error:
             slow = isinstance(response, NoAnswer) and response.reason == "timeout"
             self._note_trouble(flight, str(error), slow=slow)
-            return
-        flight.entry = entry
-        self._renew(entry)
-        self._put(entry, flight)
 
-    def _entry_from(self, flight: Flight[Any], response: Response | NoAnswer) -> Entry[Any]:
-        """What the answer says.
+    def _read_response(self, flight: Flight[Any], response: Response) -> None:
+        """Take in what the answer says.
 
         Raises:
             ValueError: nothing that can be used.
         """
-        if isinstance(response, NoAnswer):
-            raise ValueError(response.detail)
-        known = self._entries.get(flight.key)
-        if response.status == 304 and known is not None:
-            return Entry(known.key, known.value, known.etag, self._wall(), "backend")
         answer = _json_object(response)
-        if response.status == 404 and answer is not None and ("error" in answer or "message" in answer):
-            self._store.forget(flight.key)
-            return Entry(flight.key, None, None, self._wall(), "backend")
-        if not 200 <= response.status <= 201 or answer is None:
+        if response.status == 304 and flight.known is not None:
+            self._confirmed(flight, flight.known)
+        elif response.status == 404 and answer is not None and ("error" in answer or "message" in answer):
+            self._gone(flight)
+        elif 200 <= response.status <= 201 and answer is not None:
+            self._told(flight, answer, _etag(response))
+        else:
             raise ValueError(f"{self._asking.base_url} answered with {_described(response)}")
-        return self._kept(flight, answer, response.headers.get("etag"))
 
-    def _kept(self, flight: Flight[Any], answer: dict[str, Any], etag: str | None) -> Entry[Any]:
+    def _confirmed(self, flight: Flight[Any], known: Entry[Any]) -> None:
+        entry = Entry(known.key, known.value, known.etag, self._wall(), "backend")
+        if self._land(flight, entry):
+            self._store.renew(known.key, known.etag, entry.fetched_at)
+
+    def _gone(self, flight: Flight[Any]) -> None:
+        """There is none, for any user."""
+        question = flight.question
+        if self._land(flight, Entry(question.shared, None, None, self._wall(), "backend")):
+            for key in {question.shared, question, question.default}:
+                self._store.forget(key)
+
+    def _told(self, flight: Flight[Any], answer: dict[str, Any], etag: str | None) -> None:
         question = flight.question
         audience = question.audience(answer)
-        personal = audience is not Audience.ALL
-        key = question if personal else question.shared
+        key = question.shared if audience is Audience.ALL else question
         entry = Entry(key, question.read(answer), etag, self._wall(), "backend")
-        self._note_whose(question, personal=personal)
-        self._heard(entry.value)
-        if (
-            audience is not Audience.ONE and not flight.outdated
-        ):  # only what is good for many is worth the disk
-            worth = question.default if personal else key
-            self._store.keep(worth, answer, etag, entry.fetched_at)
-        return entry
-
-    def _note_whose(self, question: Question[Any], *, personal: bool) -> None:
         with self._lock:
             self.counters.prompts_fetched += 1
-            if not personal:
-                self._personal.discard(question.shared)
-                return
-            if len(self._personal) >= self._size:
-                self._personal.clear()
-            self._personal.add(question.shared)
-            outdated = self._entries.pop(question.shared, None)
-        if outdated is not None:
+        self._heard(entry.value)
+        if not self._land(flight, entry):
+            return
+        if key != question.shared:
             self._store.forget(question.shared)
+        if audience is Audience.ALL:  # only what is good for many is worth the disk
+            self._keep(flight, key, answer, entry)
+        elif audience is Audience.ONE_BY_DEFAULT:
+            default = Entry(question.default, entry.value, None, entry.fetched_at, "backend")
+            self._put_if_better(default, flight)
+            self._keep(flight, question.default, answer, default)
 
-    def _renew(self, entry: Entry[Any]) -> None:
+    def _keep(
+        self, flight: Flight[Any], key: Question[Any], answer: dict[str, Any], entry: Entry[Any]
+    ) -> None:
+        self._store.keep(key, answer, entry.etag, entry.fetched_at)
+        if flight.cleared:  # meanwhile; the file may be newer than that
+            self._store.forget(key)
+
+    def _land(self, flight: Flight[Any], entry: Entry[Any]) -> bool:
+        """Give the answer to those who wait for it, and keep it; False if it is outdated."""
+        flight.entry = entry
         now = self._monotonic()
         ttl = self._ttl if entry.value is not None else min(self._ttl, NEGATIVE_SECONDS)
-        forever = entry.key.unchanging and entry.value is not None
+        forever = entry.value is not None and entry.key.unchanging(entry.value)
         entry.fresh_until = FOR_EVER if forever else now + ttl * random.uniform(0.8, 1.0)
-        entry.used = now
-
-    def _put(self, entry: Entry[Any], flight: Flight[Any]) -> None:
         with self._lock:
             if flight.outdated:
-                return
-            self._entries[entry.key] = entry
-            if entry.origin == "backend":
-                self._troubles.pop(flight.key, None)
-            while len(self._entries) > self._size:
-                del self._entries[min(self._entries, key=lambda key: self._entries[key].used)]
+                return False
+            self._troubles.pop(flight.question.shared, None)
+            if entry.value is None:
+                self._drop_all_of(flight.question)
+            self._note_whose(flight.question, entry)
+            self._put(entry)
+        return True
+
+    def _drop_all_of(self, question: Question[Any]) -> None:
+        """What any user was told about it."""
+        about, default = question.subject, question.default
+        for key in [key for key in self._entries if key.subject == about and key.default == default]:
+            del self._entries[key]
+
+    def _note_whose(self, question: Question[Any], entry: Entry[Any]) -> None:
+        if entry.key == question.shared:
+            self._personal.discard(question.shared)
+            return
+        if len(self._personal) >= self._size:
+            self._personal.clear()
+        self._personal.add(question.shared)
+        self._entries.pop(question.shared, None)
+
+    def _put(self, entry: Entry[Any]) -> None:
+        entry.used = self._monotonic()
+        self._entries[entry.key] = entry
+        if len(self._entries) > self._size:
+            longest_unused = sorted(self._entries, key=lambda key: self._entries[key].used)
+            for key in longest_unused[: 1 + self._size // 10]:  # several, as sorting takes its time
+                del self._entries[key]
+
+    def _put_if_better(self, entry: Entry[Any], flight: Flight[Any]) -> None:
+        """Have a next best answer ready, unless there is a fresh one."""
+        with self._lock:
+            earlier = self._entries.get(entry.key)
+            fresh = earlier is not None and self._monotonic() < earlier.fresh_until
+            if not fresh and not flight.outdated:
+                self._put(entry)
 
     # -- trouble ----------------------------------------------------------------------------------------
 
     def _note_trouble(self, flight: Flight[Any], detail: str, *, slow: bool) -> None:
         with self._lock:
             self.counters.prompt_errors += 1
-            earlier = self._troubles.pop(flight.key, None)
-            failures = earlier.failures + 1 if earlier else 1
-            pause = _pause(failures, slow=slow) * random.uniform(0.5, 1.0)
-            self._troubles[flight.key] = _Trouble(failures, self._monotonic() + pause)
-            while len(self._troubles) > self._size:
-                del self._troubles[next(iter(self._troubles))]
+            if not flight.outdated:
+                self._hold_off(flight.question.shared, slow=slow)
         warn("prompt", "%r could not be fetched: %s", flight.question.subject, detail)
 
-    def _trouble_of(self, question: Question[Any]) -> _Trouble | None:
-        return self._troubles.get(self._key(question))
+    def _hold_off(self, key: Question[Any], *, slow: bool) -> None:
+        now = self._monotonic()
+        earlier = self._troubles.get(key)
+        if earlier is not None and now < earlier.retry_at:
+            return  # several were under way at the same time
+        failures = earlier.failures + 1 if earlier else 1
+        pause = _pause(failures, slow=slow) * random.uniform(0.5, 1.0)
+        self._troubles[key] = _Trouble(failures, now + pause)
+        if len(self._troubles) > self._size:
+            del self._troubles[next(iter(self._troubles))]
 
     def _is_due(self, question: Question[Any], now: float) -> bool:
-        trouble = self._trouble_of(question)
+        trouble = self._troubles.get(question.shared)
         return trouble is None or now >= trouble.retry_at
 
 
@@ -400,6 +473,12 @@ def _described(response: Response) -> str:
         return f"status {response.status}: it refuses the API key"
     kind = response.headers.get("content-type", "no content type")
     return f"status {response.status} ({kind})"
+
+
+def _etag(response: Response) -> str | None:
+    """The tag to ask with the next time, if it can travel back."""
+    etag = response.headers.get("etag")
+    return etag if etag and etag.isascii() and etag.isprintable() else None
 
 
 def _json_object(response: Response) -> dict[str, Any] | None:

@@ -46,6 +46,7 @@ class PromptClient:
         self, asking: Asking, settings: PromptSettings, directory: Path | None, *, threaded: bool = True
     ) -> None:
         self._timeout = settings.prompt_timeout
+        self._tallies = Tallies()
         self.answers: Answers = Answers(
             asking,
             Store(directory),
@@ -54,20 +55,21 @@ class PromptClient:
             size=settings.prompt_cache_size,
             threaded=threaded,
             heard=self._heard,
+            forked=self._tallies.start_anew,
         )
-        self._tallies = Tallies()
-
-    def at_hand(self, question: PromptQuestion) -> PromptData | None:
-        """The prompt, if it can be given without waiting."""
-        found = self.answers.at_hand(question)
-        return self._prompt(found, question.sticky) if found is not None else None
 
     def get(
         self, question: PromptQuestion, fallback: Fallback | Unset, *, use_cache: bool
     ) -> PromptData | None:
         """The prompt as the ladder has it: fresh, stale, from disk, the fallback, None."""
         found = self.answers.ask(question, use_cache=use_cache, patient=fallback is UNSET)
-        prompt = self._prompt(found, question.sticky) if found is not None else None
+        return self.prompt(found, question, fallback)
+
+    def prompt(
+        self, found: Found[PromptAnswer] | None, question: PromptQuestion, fallback: Fallback | Unset
+    ) -> PromptData | None:
+        """The user's version of what was found, or else the fallback."""
+        prompt = self._routed(found, question.sticky) if found is not None else None
         if prompt is not None or fallback is UNSET:
             return prompt
         return self.fall_back(fallback, question)
@@ -92,32 +94,34 @@ class PromptClient:
         details = found[0].value if found is not None else None
         if details is None:
             return None
+        default = PromptQuestion(details.prompt_name, None, details.branch, details.project, ())
         value = sticky_values.get(details.sticky_type)
         if value is None and details.sticky_type == INPUT_HASH and input_text is not None:
             value = input_hash(input_text)
         if details.running and value is not None:
-            routed = self.answers.ask(RouteQuestion(experiment_id, details.sticky_type, value))
+            wanted = (experiment_id, details.sticky_type, value, details.prompt_name, details.branch)
+            routed = self.answers.ask(RouteQuestion(*wanted))
             if routed is not None and routed[0].value is not None:
-                return self._prompt(routed, ())
+                return self._routed(routed, ())
         elif details.running:
             self._tallies.count("experiment_key_missing")
-        default = PromptQuestion(details.prompt_name, None, details.branch, details.project, ())
         return self.get(default, UNSET, use_cache=True)
 
     def prefetch(self, questions: Iterable[PromptQuestion]) -> int:
-        """Fetch several at the same time and wait for them, within one timeout; how many came."""
+        """Fetch several at the same time and wait for them, within one timeout; how many are there."""
         deadline = time.monotonic() + self._timeout
-        flights = [self.answers.start(question) for question in questions]
+        wanted = list(questions)
+        flights = [self.answers.start(each) for each in wanted if time.monotonic() < deadline]
         for flight in flights:
             flight.landed.wait(max(0.0, deadline - time.monotonic()))
-        return sum(flight.entry is not None and flight.entry.value is not None for flight in flights)
+        return sum(map(self.answers.holds, wanted))
 
     def stats(self) -> dict[str, Any]:
         return {**asdict(self.answers.counters), **self._tallies.stats()}
 
     # -- routing ----------------------------------------------------------------------------------------
 
-    def _prompt(self, found: Found[PromptAnswer], sticky: Sticky) -> PromptData | None:
+    def _routed(self, found: Found[PromptAnswer], sticky: Sticky) -> PromptData | None:
         entry, source = found
         answer = entry.as_seen(source)
         if answer is None:
@@ -126,9 +130,9 @@ class PromptClient:
         if prompt.experiment_id is not None:
             self._tallies.exposed(prompt.experiment_id, prompt.experiment_version_id)
             return prompt
-        return self._routed(answer, sticky) if sticky and answer.experiments else prompt
+        return self._routed_here(answer, sticky) if sticky and answer.experiments else prompt
 
-    def _routed(self, answer: PromptAnswer, sticky: Sticky) -> PromptData:
+    def _routed_here(self, answer: PromptAnswer, sticky: Sticky) -> PromptData:
         """By the first of the user's keys that an experiment goes by."""
         for key, value in sticky:
             for experiment in answer.experiments:

@@ -63,7 +63,7 @@ class PromptData:
     branch: str | None = None
     project: str | None = None
     enable_logging: bool = True
-    metadata: Mapping[str, Any] = field(default_factory=ReadOnlyDict)
+    metadata: Mapping[str, Any] = field(default_factory=ReadOnlyDict, hash=False)
     experiment_id: str | None = None
     experiment_version_id: str | None = None
     sticky_key: str | None = None

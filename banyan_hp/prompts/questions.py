@@ -57,9 +57,8 @@ class Question(Protocol[Value_co]):
     def subject(self) -> str:
         """The name of the prompt or experiment in question."""
 
-    @property
-    def unchanging(self) -> bool:
-        """Whether a positive answer holds for ever."""
+    def unchanging(self, value: Any, /) -> bool:
+        """Whether an answer of this meaning holds for ever."""
 
     @property
     def shared(self) -> Question[Value_co]:
@@ -110,9 +109,9 @@ class PromptQuestion(NamedTuple):
     def subject(self) -> str:
         return self.name
 
-    @property
-    def unchanging(self) -> bool:
-        return self.version is not None
+    def unchanging(self, value: PromptAnswer, /) -> bool:
+        """A version stays as it is; a name like "latest", that the backend answers with another, does not."""
+        return self.version is not None and value.prompt.version in (None, self.version)
 
     @property
     def shared(self) -> PromptQuestion:
@@ -137,14 +136,18 @@ class PromptQuestion(NamedTuple):
     def read(self, answer: Mapping[str, Any]) -> PromptAnswer:
         prompt = prompt_from_answer(answer)
         if prompt.experiment_id is not None:
-            return PromptAnswer(replace(prompt, routed_by="server"))
+            key = prompt.sticky_key or (self.sticky[0][0] if len(self.sticky) == 1 else None)
+            value = prompt.sticky_value or dict(self.sticky).get(key or "")
+            return PromptAnswer(replace(prompt, sticky_key=key, sticky_value=value, routed_by="server"))
         configured, ignored = _experiments(answer.get("experiments"))
         return PromptAnswer(prompt, configured, ignored)
 
     def audience(self, answer: Mapping[str, Any], /) -> Audience:
-        if not self.sticky or "experiment_id" not in answer:
+        if self.sticky and answer.get("experiment_id") is not None:
+            return Audience.ONE
+        if not self.sticky or "experiment_id" not in answer or isinstance(answer.get("experiments"), list):
             return Audience.ALL
-        return Audience.ONE if answer["experiment_id"] is not None else Audience.ONE_BY_DEFAULT
+        return Audience.ONE_BY_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +173,7 @@ class ExperimentQuestion(NamedTuple):
     def subject(self) -> str:
         return self.experiment_id
 
-    @property
-    def unchanging(self) -> bool:
+    def unchanging(self, _value: object, /) -> bool:
         return False
 
     @property
@@ -206,13 +208,14 @@ class RouteQuestion(NamedTuple):
     experiment_id: str
     sticky_key: str
     sticky_value: str
+    prompt_name: str  # the older of the published answers has neither name nor branch
+    branch: str
 
     @property
     def subject(self) -> str:
         return self.experiment_id
 
-    @property
-    def unchanging(self) -> bool:
+    def unchanging(self, _value: object, /) -> bool:
         return False
 
     @property
@@ -235,7 +238,8 @@ class RouteQuestion(NamedTuple):
     def read(self, answer: Mapping[str, Any]) -> PromptAnswer:
         """In either published form: `{prompt: {…}, selected_version_id}`, or flat with `version_number`."""
         nested = answer.get("prompt")
-        flat = {**answer, "version": answer.get("version_number"), "name": answer.get("name", "")}
+        version = answer.get("version_number", answer.get("version"))
+        flat = {"name": self.prompt_name, "branch": self.branch, **answer, "version": version}
         prompt = prompt_from_answer(nested if isinstance(nested, dict) else flat)
         chosen = (
             answer.get("selected_version_id") if isinstance(nested, dict) else prompt.experiment_version_id
@@ -254,7 +258,7 @@ class RouteQuestion(NamedTuple):
         )
 
     def audience(self, _answer: Mapping[str, Any], /) -> Audience:
-        return Audience.ALL
+        return Audience.ONE
 
 
 def prompt_from_answer(answer: Mapping[str, Any]) -> PromptData:

@@ -2,8 +2,8 @@
 
 One file an answer, `<hash of the question>.v1.json`, an object with `question`, `fetched_at` (UTC, seconds),
 `etag` and `answer` (the backend's JSON). Written beside and renamed over, so that it is always whole; any
-number of processes may write. Directory 0700, files 0600, no links followed. Nothing here raises: a disk that
-can't be used means that nothing is remembered.
+number of processes may write. Directory 0700, files 0600, no links followed, owner checked. Nothing here
+raises: a disk that can't be used means that nothing is remembered.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,7 +21,8 @@ from typing import Any
 from ..engine.log import warn
 
 MAX_FILES = 1000
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024  # of one
+MAX_TOTAL_BYTES = 64 * 1024 * 1024
 WRITE_AGAIN_SECONDS = 600.0
 _SUFFIX = ".v1.json"
 _TEMPORARY = ".tmp"
@@ -40,11 +42,12 @@ class Store:
     """The answers of one destination. Thread-safe. An answer that stays the same is seldom written again.
 
     Args:
-        directory: made when first needed; None remembers nothing.
+        directory: made when first needed; None remembers nothing, and neither does a system without POSIX
+            owners and modes.
     """
 
     def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+        self._directory = directory if hasattr(os, "geteuid") else None
         self._written: dict[Path, tuple[str, float]] = {}  # what each file holds, and its time
 
     def load(self, question: Iterable[Any]) -> Kept | None:
@@ -52,12 +55,11 @@ class Store:
         if self._directory is None:
             return None
         try:
-            content = _read(self._path(self._directory, question))
-            kept = Kept(**json.loads(content))
+            _check_owner(self._directory)
+            kept = Kept(**json.loads(_read(self._path(self._directory, question))))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        whole = kept.question == _plain(question) and isinstance(kept.answer, dict)
-        return kept if whole and isinstance(kept.fetched_at, (int, float)) else None
+        return kept if kept.question == _plain(question) and _is_whole(kept) else None
 
     def keep(
         self, question: Iterable[Any], answer: dict[str, Any], etag: str | None, fetched_at: float
@@ -71,16 +73,29 @@ class Store:
         if earlier == digest and 0 <= fetched_at - at < WRITE_AGAIN_SECONDS:
             return
         content = json.dumps(asdict(Kept(_plain(question), fetched_at, etag, answer))).encode("ascii")
-        if len(content) > MAX_BYTES:
-            return
         try:
-            _own_directory(self._directory)
-            _replace(path, content)
-            if not earlier:
-                _make_room(self._directory)
-            self._written[path] = (digest, fetched_at)
+            self._write(self._directory, path, content, new=not earlier)
         except OSError as error:
             warn("prompt store", "prompts can't be kept in %s: %s", self._directory, error)
+            return
+        if len(self._written) >= MAX_FILES:
+            self._written.clear()
+        self._written[path] = (digest, fetched_at)
+
+    def _write(self, directory: Path, path: Path, content: bytes, *, new: bool) -> None:
+        if len(content) > MAX_BYTES:  # an older one must not stand in for it
+            path.unlink(missing_ok=True)
+            return
+        _own_directory(directory)
+        _replace(path, content)
+        if new:
+            _make_room(directory)
+
+    def renew(self, question: Iterable[Any], etag: str | None, fetched_at: float) -> None:
+        """The backend has confirmed what it gave under this tag."""
+        kept = self.load(question)
+        if kept is not None and kept.etag == etag and fetched_at - kept.fetched_at >= WRITE_AGAIN_SECONDS:
+            self.keep(question, kept.answer, etag, fetched_at)
 
     def forget(self, question: Iterable[Any]) -> None:
         """The backend says that there is none."""
@@ -95,6 +110,7 @@ class Store:
             return
         self._written.clear()
         with suppress(OSError):
+            _check_owner(self._directory)
             for path in _files(self._directory):
                 path.unlink(missing_ok=True)
 
@@ -108,16 +124,33 @@ def _plain(question: Iterable[Any]) -> list[Any]:
     return [_plain(each) if isinstance(each, tuple) else each for each in question]
 
 
+def _is_whole(kept: Kept) -> bool:
+    etag = kept.etag
+    return (
+        isinstance(kept.answer, dict)
+        and isinstance(kept.fetched_at, (int, float))
+        and (etag is None or (isinstance(etag, str) and etag.isascii() and etag.isprintable()))
+    )
+
+
 def _own_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (*reversed(directory.parents), directory):
+        path.mkdir(mode=0o700, exist_ok=True)
+    _check_owner(directory)
+
+
+def _check_owner(directory: Path) -> None:
     status = directory.lstat()
-    if directory.is_symlink() or status.st_uid != os.geteuid():
-        raise PermissionError(f"{directory} is a symbolic link or belongs to another user")
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} is a symbolic link, no directory, or belongs to another user")
 
 
 def _read(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would block
     with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise PermissionError(f"{path} is no file, or belongs to another user")
         return file.read(MAX_BYTES + 1)
 
 
@@ -135,17 +168,21 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _make_room(directory: Path) -> None:
     """Keep the newest; what was cut short between writing and renaming goes with the old."""
-    files = sorted(_files(directory), key=_written_at)
-    for path in files[: max(0, len(files) - MAX_FILES)]:
-        path.unlink(missing_ok=True)
+    newest_first = sorted((_dated(path) for path in _files(directory)), reverse=True)
+    total = 0
+    for number, (_at, size, path) in enumerate(newest_first):
+        total += size
+        if number >= MAX_FILES or total > MAX_TOTAL_BYTES:
+            path.unlink(missing_ok=True)
 
 
 def _files(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if path.name.endswith((_SUFFIX, _TEMPORARY))]
 
 
-def _written_at(path: Path) -> float:
+def _dated(path: Path) -> tuple[float, int, Path]:
     try:
-        return path.lstat().st_mtime
-    except OSError:
-        return 0.0
+        status = path.lstat()
+    except OSError:  # another process was quicker
+        return 0.0, 0, path
+    return status.st_mtime, status.st_size, path

@@ -13,6 +13,10 @@ class Tallies:
     """Counters under a lock of their own. `experiments` counts by experiment and version, up to a bound."""
 
     def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Zeroes, and a lock of its own: for a forked child."""
         self._lock = threading.RLock()
         self._exposures: dict[tuple[str, str], int] = {}
         self._counts = {
@@ -22,12 +26,9 @@ class Tallies:
             "fallback_errors": 0,
         }
 
-    def after_fork(self) -> None:
-        self._lock = threading.RLock()
-
-    def count(self, what: str, number: int = 1) -> None:
+    def count(self, what: str) -> None:
         with self._lock:
-            self._counts[what] += number
+            self._counts[what] += 1
 
     def exposed(self, experiment_id: str, version_id: str | None) -> None:
         """A caller was given this version of an experiment."""

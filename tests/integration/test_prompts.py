@@ -1,0 +1,584 @@
+"""Prompts and experiments as an application meets them: a logger, a real server, processes, an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from banyan_hp import ConfigurationError, PromptData, PromptStackLogger
+from banyan_hp.experiments import input_hash
+from tests.conftest import MakeLogger
+from tests.support.process import run_python
+from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json
+from tests.support.scripted import Answer, Drip, Hang, Reply, Request, ScriptedServer, one_by_one
+
+HELLO = Reply(200, prompt_json())
+CONFIGURED = Reply(200, prompt_json(experiments=[experiment_json()]))
+NONE = Reply(404, {"error": "no such prompt"})
+USER = {"user_id": "user_123"}
+
+
+@pytest.fixture
+def logger(make_logger: MakeLogger, server: ScriptedServer) -> Iterator[PromptStackLogger]:
+    """A logger whose prompts are stale after a moment, and a backend that says hello."""
+    server.handler = always(HELLO)
+    yield make_logger(server.url, prompt_cache_ttl=0.001)
+    server.release()
+
+
+def seen(prompt: PromptData | None) -> tuple[str, str] | None:
+    return None if prompt is None else (prompt.content, prompt.source)
+
+
+def dead_url() -> str:
+    with ScriptedServer() as reserved:
+        return reserved.url
+
+
+# -- nobody waits longer than they must ----------------------------------------------------------------------
+
+
+def test_two_hundred_threads_ask_for_a_cold_prompt_with_one_request(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """All of them get it."""
+    held = Held()
+    server.handler = always(held)
+    logger = make_logger(server.url)
+
+    def all_ask() -> None:
+        eventually(lambda: logger.get_stats()["cache_misses"] == 200, "the question of each")
+        held.go.set()
+
+    found = all_at_once(200, lambda _: logger.get_prompt("p"), all_ask)
+    assert [seen(prompt) for prompt in found] == [("Hello", "backend")] * 200
+    assert len(server.requests) == 1
+
+
+def test_a_hanging_backend_delays_a_warm_caller_by_nothing(
+    logger: PromptStackLogger, server: ScriptedServer
+) -> None:
+    """A thousand calls return while the one refresh hangs, and has not been answered when they are done."""
+    logger.get_prompt("p")
+    held = Held(Reply(200, prompt_json("new")))
+    server.handler = always(held)
+    eventually(lambda: seen(logger.get_prompt("p")) == ("Hello", "stale"))
+    server.wait_for(2)
+    began = time.monotonic()
+    found = {seen(logger.get_prompt("p")) for _ in range(1_000)}
+    took = time.monotonic() - began
+    assert not held.go.is_set()
+    held.go.set()
+    assert found == {("Hello", "stale")}
+    assert len(server.requests) == 2
+    assert took < 1.0
+    eventually(lambda: (logger.get_prompt("p") or PromptData("", "", "")).content == "new")
+
+
+@pytest.mark.parametrize("answer", [Hang(), Drip(json.dumps(prompt_json()), 0.05)], ids=["hangs", "drips"])
+def test_a_cold_caller_waits_at_most_the_timeout(
+    make_logger: MakeLogger, server: ScriptedServer, answer: Any
+) -> None:
+    """Whether the backend says nothing, or goes on talking."""
+    server.handler = always(answer)
+    began = time.monotonic()
+    assert make_logger(server.url, prompt_timeout=0.3).get_prompt("p", fallback="mine") is not None
+    assert 0.25 < time.monotonic() - began < 1.5
+    server.release()
+
+
+def test_a_cold_caller_does_not_wait_for_name_resolution(
+    make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be interrupted; the first caller goes after the timeout, the next ones at once."""
+    resolved = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        resolved.wait(10)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    logger = make_logger("http://backend.invalid", prompt_timeout=0.3)
+    began = time.monotonic()
+    assert logger.get_prompt("p") is None
+    first = time.monotonic() - began
+    assert [logger.get_prompt("p") for _ in range(20)] == [None] * 20
+    later = time.monotonic() - began - first
+    resolved.set()
+    eventually(lambda: logger.get_stats()["prompt_errors"] == 1)
+    assert 0.25 < first < 1.5
+    assert later < 0.25
+
+
+def test_prefetch_waits_once_for_all(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """Prompts come at the same time; the number of those that are there is told."""
+    server.handler = lambda request: Hang() if "slow" in request.path else HELLO
+    logger = make_logger(server.url, prompt_timeout=0.3)
+    began = time.monotonic()
+    assert logger.prefetch(["a", "b", "slow-1", "slow-2"]) == 2
+    assert time.monotonic() - began < 1.5
+    assert seen(logger.get_prompt("a")) == ("Hello", "cache")
+    server.release()
+    with pytest.raises(ConfigurationError, match="names must be a list"):
+        logger.prefetch("a")
+
+
+def test_aget_prompt_does_not_block_the_loop(logger: PromptStackLogger, server: ScriptedServer) -> None:
+    """Other tasks go on ticking while the backend hangs; what is warm is given on the spot."""
+    held = Held()
+    server.handler = always(held)
+
+    async def main() -> tuple[list[PromptData | None], int]:
+        waiting = [asyncio.create_task(logger.aget_prompt("p")) for _ in range(5)]
+        ticks = 0
+        while len(server.requests) < 1 or ticks < 50:
+            await asyncio.sleep(0.001)
+            ticks += 1
+        assert not any(task.done() for task in waiting)
+        held.go.set()
+        return await asyncio.gather(*waiting), ticks
+
+    found, ticks = asyncio.run(asyncio.wait_for(main(), 10))
+    assert ticks >= 50
+    assert [seen(prompt) for prompt in found] == [("Hello", "backend")] * 5
+
+
+def test_aget_prompt_keeps_the_promises_of_get_prompt(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """Arguments are checked, warm or cold; fallbacks are taken, a blocking one off the loop."""
+    server.handler = always(NONE)
+    logger = make_logger(server.url)
+    callers: list[int] = []
+
+    def fallback() -> str:
+        callers.append(threading.get_ident())
+        return "mine"
+
+    async def main() -> None:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="fallback"):
+                await logger.aget_prompt("p", fallback=5)  # type: ignore[arg-type]
+            assert await logger.aget_prompt("p") is None
+            assert seen(await logger.aget_prompt("p", fallback="text")) == ("text", "fallback")
+            assert seen(await logger.aget_prompt("p", fallback=fallback)) == ("mine", "fallback")
+
+    asyncio.run(main())
+    assert threading.get_ident() not in callers
+
+
+# -- the ladder through processes ----------------------------------------------------------------------------
+
+ASK = "print([getattr(make().get_prompt('p', sticky_context=%r), 'source', None)])"
+
+
+def test_the_last_known_good_survives_a_restart_under_its_own_key_only(tmp_path: Path) -> None:
+    """Another process has it from disk; with another key there is nothing, and no file names the key."""
+    with ScriptedServer(always(HELLO)) as server:
+        url = server.url
+        assert "backend" in run_python(ASK % None, url=url).stdout
+    finished = run_python(ASK % None, url=url)
+    assert finished.stdout.strip() == "['disk']", finished.stderr
+    other = PromptStackLogger("psk_other", url)
+    assert other.get_prompt("p") is None
+    other.shutdown(0)
+    files = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert any("prompts" in path.parts for path in files)
+    assert not any("psk_local" in path.read_text() + str(path.name) for path in files)
+
+
+def test_offline_in_a_new_process_everybody_keeps_their_version() -> None:
+    """Assignments come from the last known configuration."""
+    program = """
+        logger = make()
+        versions = [logger.get_prompt("p", sticky_context={"user_id": n}).version for n in range(200)]
+        print("".join(versions), logger.get_stats()["prompts_fetched"])
+    """
+    with ScriptedServer(always(CONFIGURED)) as server:
+        url = server.url
+        online = run_python(program, url=url).stdout.split()
+    offline = run_python(program, url=url).stdout.split()
+    assert len(set(online[0])) > 1
+    assert offline[0] == online[0]
+    assert (online[1], offline[1]) == ("1", "0")
+
+
+def test_spool_false_writes_nothing(make_logger: MakeLogger, server: ScriptedServer, tmp_path: Path) -> None:
+    """Prompts included."""
+    server.handler = always(HELLO)
+    logger = make_logger(server.url, spool=False)
+    assert logger.get_prompt("p") is not None
+    logger.clear_cache()
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_forked_child_has_its_own_fetches_connections_and_counters() -> None:
+    """Forked while a fetch is under way and another thread holds all locks, it asks by itself, and ends."""
+    program = """
+        logger = make()
+        logger.get_prompt("warm", sticky_context={"user_id": 1})
+        answers, tallies = logger._prompts.answers, logger._prompts._tallies
+        asking = threading.Thread(target=logger.get_prompt, args=("slow",), daemon=True)
+        asking.start()
+        while not answers._flights:
+            time.sleep(0.001)
+        holding, done = threading.Event(), threading.Event()
+        def hold():
+            with answers._lock, tallies._lock, answers._fetchers._lock:
+                holding.set()
+                done.wait(20)
+        threading.Thread(target=hold, daemon=True).start()
+        holding.wait(5)
+        child = os.fork()
+        if child == 0:
+            warm = logger.get_prompt("warm", sticky_context={"user_id": 1})
+            cold = logger.get_prompt("slow")
+            stats = logger.get_stats()
+            print(warm.source, warm.experiment_id, cold.source, stats["cache_hits"], stats["prompts_fetched"],
+                  sum(stats["experiments"]["e1"].values()), flush=True)
+            os._exit(0)
+        print(os.waitpid(child, 0)[1] == 0, flush=True)
+        done.set()
+    """
+    held = Held()
+
+    def by_connection(request: Request) -> Answer:
+        if request.connection > 1:  # the child's
+            return HELLO
+        return held if "slow" in request.path else CONFIGURED
+
+    with ScriptedServer(by_connection) as server:
+        finished = run_python(program, url=server.url, timeout=30)
+        held.go.set()
+    assert finished.stdout.split() == ["cache", "e1", "backend", "1", "1", "1", "True"], finished.stderr
+
+
+# -- trouble -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_logged_and_counted(
+    logger: PromptStackLogger, server: ScriptedServer, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """Never raised; the key is not in the message."""
+    server.handler = always(Reply(status, {"error": "bad key"}))
+    with caplog.at_level(logging.WARNING, "banyan_hp"):
+        assert logger.get_prompt("p") is None
+    assert logger.get_stats()["prompt_errors"] == 1
+    assert "refuses the API key" in caplog.text
+    assert "psk_local" not in caplog.text
+
+
+GIVEN = PromptData("id-9", "mine", "given", version="4")
+
+
+@pytest.mark.parametrize(
+    ("fallback", "content", "errors"),
+    [
+        ("text", "text", 0),
+        ("", "", 0),
+        (GIVEN, "given", 0),
+        (lambda: "called", "called", 0),
+        (lambda: GIVEN, "given", 0),
+        (lambda: None, None, 0),
+        (None, None, 0),
+        (lambda: 5, None, 1),
+        (lambda: 1 / 0, None, 1),
+    ],
+    ids=[
+        "text",
+        "empty",
+        "prompt",
+        "function",
+        "function of prompt",
+        "to None",
+        "None",
+        "bad type",
+        "raises",
+    ],
+)
+def test_the_fallback_is_the_last_rung(
+    make_logger: MakeLogger, fallback: Any, content: str | None, errors: int
+) -> None:
+    """A text, a prompt or a function; what fails is counted, and None."""
+    logger = make_logger(dead_url())
+    prompt = logger.get_prompt("p", branch="dev", fallback=fallback)
+    assert seen(prompt) == (None if content is None else (content, "fallback"))
+    stats = logger.get_stats()
+    assert (stats["prompts_fallback"], stats["fallback_errors"]) == (int(prompt is not None), errors)
+    if isinstance(fallback, str):
+        assert prompt == PromptData("", "p", fallback, branch="dev")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"fallback": 5},
+        {"version": ""},
+        {"project_id": 5},
+        {"project_id": "two\nlines"},
+        {"branch": None},
+        {"name": ""},
+        {"name": ".."},
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_named(make_logger: MakeLogger, arguments: dict[str, Any]) -> None:
+    """The error says which, and what is allowed."""
+    with pytest.raises(ConfigurationError, match=next(iter(arguments))):
+        make_logger("http://127.0.0.1:9").get_prompt(**{"name": "p", **arguments})
+
+
+def test_after_shutdown_prompts_still_come(logger: PromptStackLogger, server: ScriptedServer) -> None:
+    """From the cache and from the backend: what serves a request to its end."""
+    logger.get_prompt("p")
+    logger.shutdown(1)
+    assert logger.get_prompt("p") is not None
+    assert seen(logger.get_prompt("q")) == ("Hello", "backend")
+
+
+def test_without_a_background_thread_no_thread_is_started(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """The caller fetches itself, what is stale, too; prefetch stays within its time."""
+    server.handler = always(HELLO)
+    logger = make_logger(server.url, background_thread=False, prompt_cache_ttl=0.001, prompt_timeout=0.3)
+    before = {thread.name for thread in threading.enumerate() if "scripted" not in thread.name}
+    logger.get_prompt("p")
+    server.handler = always(Reply(200, prompt_json("new")))
+    eventually(lambda: seen(logger.get_prompt("p")) == ("new", "backend"))
+    assert {thread.name for thread in threading.enumerate() if "scripted" not in thread.name} == before
+    server.handler = always(Hang())
+    began = time.monotonic()
+    assert logger.prefetch(["a", "b", "c", "d", "e", "f", "g", "h"]) == 0
+    assert time.monotonic() - began < 1.5
+
+
+def test_disabled_needs_no_backend(server: ScriptedServer) -> None:
+    """Only the fallback is there."""
+    logger = PromptStackLogger(base_url=server.url, enabled=False)
+    assert logger.get_prompt("p") is None
+    assert seen(logger.get_prompt("p", fallback=lambda: "mine")) == ("mine", "fallback")
+    assert seen(asyncio.run(logger.aget_prompt("p", fallback="mine"))) == ("mine", "fallback")
+    assert logger.experiment("e1", USER) is None
+    assert logger.prefetch(["p"]) == 0
+    logger.invalidate()
+    logger.clear_cache()
+    assert server.requests == []
+
+
+# -- forgetting ----------------------------------------------------------------------------------------------
+
+
+def test_invalidate_has_the_next_call_wait_and_clear_cache_forgets(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """A change at the backend shows at once; after clearing there is nothing to fall back on."""
+    server.handler = always(HELLO)
+    logger = make_logger(server.url)
+    logger.get_prompt("p")
+    server.handler = always(Reply(200, prompt_json("new")))
+    assert seen(logger.get_prompt("p")) == ("Hello", "cache")
+    logger.invalidate("other")
+    assert seen(logger.get_prompt("p")) == ("Hello", "cache")
+    logger.invalidate("p")
+    assert seen(logger.get_prompt("p")) == ("new", "backend")
+    server.handler = always(Reply(500))
+    logger.invalidate()
+    assert seen(logger.get_prompt("p")) == ("new", "stale")
+    logger.clear_cache()
+    assert logger.get_prompt("p") is None
+
+
+# -- experiments ---------------------------------------------------------------------------------------------
+
+
+def test_users_are_routed_here_by_one_configuration(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """Ten thousand users cost one request; each exposure is counted under its version."""
+    server.handler = always(CONFIGURED)
+    logger = make_logger(server.url)
+    given: Counter[str | None] = Counter()
+    for number in range(10_000):
+        prompt = logger.get_prompt("p", sticky_context={"user_id": number})
+        assert prompt is not None
+        given[prompt.experiment_version_id] += 1
+    stats = logger.get_stats()
+    assert stats["experiments"] == {"e1": dict(given)}
+    assert set(given) == {"e1-v0", "e1-v1"}
+    assert (len(server.requests), stats["prompts_fetched"]) == (1, 1)
+    one = logger.get_prompt("p", sticky_context={"user_id": 7})
+    assert one == logger.get_prompt("p", sticky_context={"other": "x", "user_id": "7"})
+    assert one is not None
+    assert (one.routed_by, one.sticky_key, one.sticky_value) == ("local/1", "user_id", "7")
+
+
+def test_without_the_experiments_key_the_default_is_given_and_counted(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """Never a shared bucket."""
+    server.handler = always(CONFIGURED)
+    logger = make_logger(server.url)
+    found = [logger.get_prompt("p", sticky_context={"session_id": str(n)}) for n in range(20)]
+    assert {seen(prompt) for prompt in found[1:]} == {("Hello", "cache")}
+    assert all(prompt is not None and prompt.get_experiment_context() is None for prompt in found)
+    stats = logger.get_stats()
+    assert (stats["experiment_key_missing"], stats["experiments"]) == (20, {})
+
+
+def test_experiments_that_do_not_run_or_can_not_be_read_are_ignored(
+    make_logger: MakeLogger, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bad weights are named and counted; paused ones give the default; others go on as before."""
+    bad, paused = experiment_json("bad", 90, 20), experiment_json("paused", status="paused")
+    good = experiment_json("good", 100, sticky_type="customer_id")
+    server.handler = always(Reply(200, prompt_json(experiments=[bad, paused, good])))
+    logger = make_logger(server.url)
+    with caplog.at_level(logging.WARNING, "banyan_hp"):
+        assert seen(logger.get_prompt("p", sticky_context=USER)) == ("Hello", "backend")
+    prompt = logger.get_prompt("p", sticky_context={**USER, "customer_id": "c1"})
+    assert prompt is not None
+    assert prompt.experiment_version_id == "good-v0"
+    assert "'bad'" in caplog.text
+    assert logger.get_stats()["experiments_ignored"] == 1
+
+
+def test_the_assignment_travels_with_the_record(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """On the prompt, or as a dict from another process, which wins; nothing is kept between calls."""
+    posts = one_by_one()
+    server.handler = lambda request: CONFIGURED if request.method == "GET" else posts(request)
+    logger = make_logger(server.url)
+    prompt = logger.get_prompt("p", sticky_context=USER)
+    assert prompt is not None
+    context = prompt.get_experiment_context()
+    assert context is not None
+    other = {**context, "sticky_value": "other"}
+    assert logger.log_prompt("1", "a", prompt_data=prompt)
+    assert logger.log_prompt("2", "a", experiment_context=context)
+    assert logger.log_prompt("3", "a", prompt_data=prompt, experiment_context=other)
+    assert logger.log_prompt("4", "a")
+    assert logger.flush(5)
+    bodies = {body["input"]: body for _, body in server.records()}
+    carried = [{key: bodies[number].get(key) for key in context} for number in "1234"]
+    assert carried == [context, context, other, dict.fromkeys(context)]
+
+
+@pytest.mark.parametrize(
+    "context", ["e1", [("experiment_id", "e1")], {"experiment": "e1"}, {5: "e1"}], ids=str
+)
+def test_a_bad_experiment_context_costs_the_record_not_the_request(
+    make_logger: MakeLogger, caplog: pytest.LogCaptureFixture, context: Any
+) -> None:
+    """False, counted, and a line that names it."""
+    logger = make_logger("http://127.0.0.1:9")
+    with caplog.at_level(logging.WARNING, "banyan_hp"):
+        assert logger.log_prompt("q", "a", experiment_context=context) is False
+    assert logger.get_stats()["logs_rejected"] == 1
+    assert "experiment_context" in caplog.text
+
+
+# -- experiment() --------------------------------------------------------------------------------------------
+
+
+class Experiments:
+    """A backend with one experiment, that routes to a version named after the value."""
+
+    def __init__(self, **details: Any) -> None:
+        plain = {"status": "running", "sticky_type": "user_id", "prompt_name": "p", "branch": "main"}
+        self.details = {**plain, **details}
+        self.route = 200
+
+    def __call__(self, request: Request) -> Reply:
+        if request.route == "/api/experiments/route":
+            value = request.json()["stickyValue"]
+            routed = {"prompt": prompt_json(f"for {value}"), "selected_version_id": f"v-{value}"}
+            return Reply(self.route, routed if self.route == 200 else {"error": "trouble"})
+        if request.route == "/api/experiments/e1":
+            return Reply(200, self.details)
+        return HELLO if request.route == "/api/logs/prompt/p" else NONE
+
+
+def test_experiment_gives_each_user_the_routed_prompt(
+    make_logger: MakeLogger, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """Two requests the first time, none while fresh; no user's route is written to disk."""
+    server.handler = Experiments()
+    logger = make_logger(server.url)
+    for _ in range(2):
+        for ident in ("a", "b"):
+            prompt = logger.experiment("e1", {"user_id": ident})
+            assert prompt is not None
+            assert (prompt.content, prompt.experiment_id) == (f"for {ident}", "e1")
+            assert (prompt.experiment_version_id, prompt.sticky_value) == (f"v-{ident}", ident)
+    assert len(server.requests) == 3
+    assert logger.get_stats()["experiments"] == {"e1": {"v-a": 2, "v-b": 2}}
+    assert len(list((tmp_path / "state" / "prompts").rglob("*.json"))) == 1
+
+
+def test_experiment_by_content_hashes_the_input(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """Unless the context has the hash; for other experiments the text does not count."""
+    server.handler = Experiments(sticky_type="input_hash")
+    logger = make_logger(server.url)
+    prompt = logger.experiment("e1", input_text="Hello")
+    assert prompt is not None
+    assert prompt.sticky_value == input_hash("Hello")
+    prompt = logger.experiment("e1", {"input_hash": "given"}, input_text="Hello")
+    assert prompt is not None
+    assert prompt.sticky_value == "given"
+    with pytest.raises(ConfigurationError, match="input_text"):
+        logger.experiment("e1", input_text=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", ["no key", "not running", "route fails"])
+def test_experiment_gives_the_default_where_nobody_is_routed(
+    make_logger: MakeLogger, server: ScriptedServer, case: str
+) -> None:
+    """A missing key is counted; a route that fails is trouble, counted as such."""
+    backend = Experiments(status="paused" if case == "not running" else "running")
+    backend.route = 500
+    server.handler = backend
+    logger = make_logger(server.url)
+    prompt = logger.experiment("e1", {"session_id": "s"} if case == "no key" else USER, input_text="x")
+    assert seen(prompt) == ("Hello", "backend")
+    assert prompt is not None
+    assert prompt.get_experiment_context() is None
+    stats = logger.get_stats()
+    assert stats["experiment_key_missing"] == (case == "no key")
+    assert stats["prompt_errors"] == (case == "route fails")
+
+
+def test_an_unknown_experiment_is_none(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """As one that can't be asked for."""
+    server.handler = always(NONE)
+    assert make_logger(server.url).experiment("e1", USER) is None
+    assert make_logger(dead_url()).experiment("e1", USER) is None
+
+
+# -- stats ---------------------------------------------------------------------------------------------------
+
+
+def test_the_stats_tell_of_prompts_and_count_each_call_once(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """A remembered None is one hit a call, asked for in either way."""
+    server.handler = always(NONE)
+    logger = make_logger(server.url)
+    for _ in range(3):
+        assert logger.get_prompt("p") is None
+    assert asyncio.run(logger.aget_prompt("p")) is None
+    stats = logger.get_stats()
+    assert json.loads(json.dumps(stats)) == stats
+    keys = ("prompts_fetched", "cache_hits", "cache_misses", "prompts_stale", "prompts_from_disk")
+    assert [stats[key] for key in keys] == [0, 3, 1, 0, 0]
+    rest = ("prompt_errors", "prompts_fallback", "fallback_errors", "experiment_key_missing")
+    assert [stats[key] for key in rest] == [0] * 4
+    assert (stats["experiments_ignored"], stats["experiments"]) == (0, {})

@@ -1,0 +1,151 @@
+"""A prompt in an application's hands: rendering, immutability, pickling, age."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from banyan_hp import PromptData
+from banyan_hp.errors import RenderError
+from banyan_hp.prompts.data import ReadOnlyDict, read_only
+
+
+def prompt(content: str = "", **more: Any) -> PromptData:
+    return PromptData("id", "greeting", content, **more)
+
+
+# -- render --------------------------------------------------------------------------------------------------
+
+
+def test_each_placeholder_gets_the_text_of_its_variable() -> None:
+    """Blanks inside the braces do not matter, and anything is taken as its text."""
+    assert prompt("{{a}} {{ b }} {{a}}").render(a=1, b=None) == "1 None 1"
+
+
+def test_missing_variables_are_all_named() -> None:
+    """The error names the prompt and each missing variable once, in the order of the text."""
+    with pytest.raises(RenderError, match="'greeting' needs a value for 'z', 'a'") as caught:
+        prompt("{{z}} {{a}} {{z}} {{given}}").render(given="x")
+    assert caught.value.missing == ("z", "a")
+    assert pickle.loads(pickle.dumps(caught.value)).missing == ("z", "a")
+
+
+def test_missing_variables_stay_when_not_strict() -> None:
+    """What has no variable stays as it was written, blanks and all."""
+    assert prompt("{{ a }} {{b}}").render(strict=False, b=2) == "{{ a }} 2"
+
+
+def test_what_is_put_in_is_not_looked_at_again() -> None:
+    """A user who types a placeholder, a backslash or a group reference gets it back as text."""
+    assert prompt("{{a}}{{b}}").render(a="{{b}}", b=r"\1\g<0>") == r"{{b}}\1\g<0>"
+
+
+def test_nothing_is_evaluated() -> None:
+    """Attributes, items, calls, conversions and format specifications are no placeholders."""
+    for text in ("{{a.__class__}}", "{{a[0]}}", "{{a()}}", "{{a!r}}", "{{a:>10}}", "{a}", "%(a)s", "{{}}"):
+        rendered = prompt(text).render(strict=False, a="value")
+        assert rendered == text
+
+
+def test_names_that_are_not_pythons_come_in_a_dict() -> None:
+    """Dots, dashes, letters of any alphabet and words that are taken; keywords win over the dict."""
+    content = "{{user.name}} {{first-name}} {{größe}} {{class}} {{self}} {{values}} {{strict}}"
+    values = {"user.name": 1, "first-name": 2, "größe": 3, "class": 4, "values": 5, "strict": 6}
+    assert prompt(content).render(values, self=7, values=8) == "1 2 3 4 7 8 6"
+
+
+def test_json_in_a_prompt_stays_json() -> None:
+    """Braces around anything but a name are text, in strict rendering, too."""
+    content = '{"a": {"b": 1}} {{"x": 1}} {{1}} {{ two words }}'
+    assert prompt(content).render() == content
+
+
+# -- immutability --------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_can_not_be_changed() -> None:
+    """Nor can anything inside its metadata: all callers share it."""
+    shared = prompt(metadata=read_only({"a": {"b": [1, {"c": 2}]}}))
+    with pytest.raises(FrozenInstanceError):
+        shared.content = "other"  # type: ignore[misc]
+    metadata: Any = shared.metadata
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: metadata.update(a=1),
+        lambda: metadata["a"].pop("b"),
+        lambda: metadata["a"]["b"][1].__setitem__("c", 3),
+        lambda: metadata.setdefault("x", 1),
+        lambda: metadata.clear(),
+        lambda: metadata.popitem(),
+        lambda: metadata.__ior__({"x": 1}),
+        lambda: metadata.__delitem__("a"),
+    )
+    for change in changes:
+        with pytest.raises(TypeError, match="make a copy with dict"):
+            change()
+    with pytest.raises(TypeError):
+        metadata["a"]["b"][0] = 2
+    assert dict(metadata, x=1)["x"] == 1
+    assert json.loads(json.dumps(metadata)) == {"a": {"b": [1, {"c": 2}]}}
+
+
+def test_prompts_are_equal_by_what_they_say() -> None:
+    """Where and when it came from does not count; equal ones can be found in a set."""
+    one, other = prompt("x", source="cache", fetched_at=1.0), prompt("x", source="disk", fetched_at=2.0)
+    assert one == other
+    assert one != prompt("y")
+    assert one in {other}
+
+
+def test_a_prompt_survives_pickling_into_another_process() -> None:
+    """Metadata stays read-only there, and the assignment is on it."""
+    sent = prompt(
+        "x", metadata=read_only({"a": [1]}), experiment_id="e", sticky_key="user_id", fetched_at=5.0
+    )
+    program = """
+import pickle, sys
+prompt = pickle.load(sys.stdin.buffer)
+try:
+    prompt.metadata["a"] = 2
+except TypeError:
+    sys.stdout.buffer.write(pickle.dumps((prompt, prompt.get_experiment_context())))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program], input=pickle.dumps(sent), capture_output=True, timeout=30, check=True
+    )
+    came_back, context = pickle.loads(finished.stdout)
+    assert came_back == sent
+    assert (came_back.fetched_at, type(came_back.metadata)) == (5.0, ReadOnlyDict)
+    assert context == sent.get_experiment_context()
+    assert copy.deepcopy(sent) == sent
+
+
+# -- what it tells -------------------------------------------------------------------------------------------
+
+
+def test_the_age_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds since the backend confirmed it; never negative; None if it never did."""
+    monkeypatch.setattr(time, "time", lambda: 1_000.0)
+    assert prompt(fetched_at=990.0).age_s == 10.0
+    assert prompt(fetched_at=1_010.0).age_s == 0.0
+    assert prompt().age_s is None
+
+
+def test_the_experiment_context_is_none_without_an_experiment() -> None:
+    """And has exactly the four published keys with one."""
+    assert prompt().get_experiment_context() is None
+    context = prompt(experiment_id="e", experiment_version_id="v").get_experiment_context()
+    assert context == {
+        "experiment_id": "e",
+        "experiment_version_id": "v",
+        "sticky_key": None,
+        "sticky_value": None,
+    }
