@@ -139,8 +139,8 @@ class PromptStackLogger(Client):
             use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
             sticky_context: e.g. `{"user_id": "user_123"}`, or any other key. A running experiment that goes
                 by one of these keys decides the version: the first key that one goes by counts. Values are
-                strings, ints or UUIDs, and are taken as their text: 1 and "1" are the same user. Without a
-                key that an experiment goes by, the default version is given and counted
+                strings, ints or UUIDs, and are taken as their text: 1 and "1" are the same user; an empty
+                text counts as no value. Without a key that an experiment goes by, the default version is given and counted
                 (`experiment_key_missing`).
             project_id: another project than the logger's.
             fallback: a text, a `PromptData`, or a function of no arguments that returns one (or None), for
@@ -462,7 +462,8 @@ def _sticky_texts(context: StickyContext | None) -> Sticky:
         return ()
     if not isinstance(context, Mapping):
         raise ConfigurationError(f"sticky_context must be a dict, was {type(context).__name__}")
-    return tuple([(_sticky_key(key), _sticky_value(key, value)) for key, value in context.items()])
+    texts = [(_sticky_key(key), _sticky_value(key, value)) for key, value in context.items()]
+    return tuple([pair for pair in texts if pair[1]])  # nobody's id: they would all be one user
 
 
 def _sticky_key(key: object) -> str:

@@ -517,6 +517,17 @@ def test_sticky_values_are_taken_as_their_text(make_logger: MakeLogger, server: 
     )
 
 
+def test_an_empty_sticky_value_is_none(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """Users without an id are not all one user: they get what those without a sticky context get."""
+    server.handler = lambda _request: Reply(404, {"error": "no such prompt"})
+    logger = make_logger(server.url)
+    logger.get_prompt("p", sticky_context={"user_id": "", "session_id": "s1"})
+    logger.get_prompt("q", sticky_context={"user_id": ""})
+    paths = [request.path for request in server.requests]
+    assert "sticky_key=session_id" in paths[0]
+    assert not any("user_id" in path for path in paths)
+
+
 def test_a_prompt_can_be_pickled() -> None:
     """A Celery task, say, can take it along."""
     assert pickle.loads(pickle.dumps(PROMPT)) == PROMPT
