@@ -85,6 +85,8 @@ class Engine:
         self.stopped = False
         self._finishing = False
         self._ended = False
+        self._base: Path | None = None
+        self._no_spool_because: str | None = None
         self._assemble()
 
     def _assemble(self) -> None:
@@ -141,18 +143,30 @@ class Engine:
             self.spool,
         )
 
+    def _state_directory(self) -> Path | None:
+        """Where records are kept; absolute, as a daemon may change its working directory. None: no home."""
+        given = self.settings.spool_dir
+        try:
+            base = Path(given or platformdirs.user_state_path("banyan_hp"))
+            if given or base.is_absolute():  # without a home it begins with a tilde
+                return base.absolute()
+            reason = "this user has no home directory"
+        except (RuntimeError, OSError, KeyError) as error:
+            reason = str(error)
+        self._no_spool_because = f"no directory for it is known, set spool_dir: {reason}"
+        warn("spool", "records stay in memory: %s", self._no_spool_because)
+        return None
+
     def _make_spool(self) -> Spool | None:
         settings = self.settings
-        self._no_spool_because: str | None = None
+        self._no_spool_because = None
         if not settings.spool or not settings.enabled:
             return None
-        try:
-            base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
-        except (RuntimeError, OSError) as error:  # no home directory
-            self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
-            warn("spool", "records stay in memory: %s", self._no_spool_because)
-            return None
-        where = destination_directory(base, self._destination.identity, self._destination.key)
+        if self._base is None:
+            self._base = self._state_directory()
+            if self._base is None:
+                return None
+        where = destination_directory(self._base, self._destination.identity, self._destination.key)
         return Spool(
             SpoolSettings(
                 directory=where,
@@ -465,6 +479,7 @@ class Engine:
         self._leave_to_disk([*in_hand, *mine, *replay], float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
+        self.worker.note_key_standing()
         if self.spool is not None:
             self.spool.close()
             lifecycle.spool_closed(self.spool.directory)
@@ -512,16 +527,20 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        problem = self.spool.problem if self.spool is not None else self._no_spool_because
-        return health_of(self.stats(), problem)
+        if self.spool is None:
+            return health_of(self.stats(), self._no_spool_because)
+        return health_of(self.stats(), self.spool.problem, self.spool.remark)
 
     def turn_to(self, destination: Destination, settings: Settings) -> None:
-        """Send elsewhere, or under another key, from now on: also what waits. The spool stays where it is."""
+        """Send elsewhere, or under another key, from now on: also what waits, on disk too."""
         self._destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
+        if self.spool is not None and self._base is not None:
+            self.spool.turn_to(destination_directory(self._base, destination.identity, destination.key))
         with self.guard:
+            self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine import log
+from banyan_hp.engine import directory, log
 from banyan_hp.engine import spool as module
+from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.ledger import Book, Term
 from banyan_hp.engine.records import Record
 from banyan_hp.engine.segment import Segment, format_line, segment_name
@@ -40,12 +41,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self.news: list[tuple[Any, ...]] = []
+        self.failures = 0
 
     def adopted(self, count: int, damaged: int) -> None:
         self.news.append(("adopted", count, damaged))
 
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         self.news.append(("lost", count, reason, own))
+
+    def damaged_on_disk(self, count: int, *, own: bool) -> None:
+        self.news.append(("damaged", count, own))
+
+    def disk_failed(self) -> None:
+        self.failures += 1
 
 
 class Disk:
@@ -229,7 +237,7 @@ def test_another_user_s_directory_is_refused(disk: Disk, monkeypatch: pytest.Mon
 
 def test_a_system_without_locks_has_no_spool(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without leases two processes would send the same records."""
-    monkeypatch.setattr(module, "lockable", lambda: False)
+    monkeypatch.setattr(directory, "lockable", lambda: False)
     spool = disk.spool()
     assert "flock" in (spool.problem or "")
     assert disk.names() == []
@@ -447,7 +455,7 @@ def test_a_forked_child_takes_nothing_from_its_parent(disk: Disk) -> None:
 def test_a_settled_segment_of_a_dead_process_is_cleared_away(disk: Disk) -> None:
     """A crash between the last acknowledgement and the removal leaves no rubbish for ever."""
     path = abandoned(disk, lines(1, 2))
-    path.with_name(path.name + ".ack").write_bytes(b"\n0;\n1;\n")
+    path.with_name(path.name + ".ack").write_bytes(format_entry(b"0-1"))
     ledger = Ledger()
     assert read(disk.spool(observer=ledger)) == []
     assert ledger.news == [("adopted", 0, 0)]
