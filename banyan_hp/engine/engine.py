@@ -476,7 +476,8 @@ class Engine:
             mine, replay = self._scheduler.take_everything()
             self.stopped = True
         stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
-        self._leave_to_disk([*in_hand, *mine, *replay], float("-inf") if stuck else patience)
+        left = sorted([*in_hand, *mine, *replay], key=lambda record: record.queued_at)
+        self._leave_to_disk(left, float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
         self.worker.note_key_standing()

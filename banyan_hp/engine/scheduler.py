@@ -173,7 +173,7 @@ class Scheduler:
         if not self._spool.usable:
             return self._wait(now, min(delay, self._spool.usable_in()))
         if self._gate.unwell and self._retrying:
-            return Spill(self._retrying.pop(0).records)
+            return Spill(self._take_oldest_retry())
         if self._gate.unwell and self._lingered_in(now) <= 0:
             return Spill(self._take(self._settings.batch_size))
         if self._queue.above(SPILL_ABOVE):
@@ -232,6 +232,12 @@ class Scheduler:
     def _per_request(self) -> int:
         """A probe is one record; else as many as a request takes."""
         return self._settings.batch_size if self._batching.batches and not self._gate.unwell else 1
+
+    def _take_oldest_retry(self) -> list[Record]:
+        """Records go to disk in the order in which they were logged."""
+        oldest = min(self._retrying, key=lambda retry: retry.records[0].queued_at)
+        self._retrying.remove(oldest)
+        return oldest.records
 
     def _take(self, count: int) -> list[Record]:
         records = self._queue.take(count, self._settings.max_batch_bytes)

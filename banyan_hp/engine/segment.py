@@ -57,6 +57,25 @@ class Line:
     time: float
     body: bytes
 
+    @property
+    def call(self) -> tuple[str, int]:
+        """Which process logged it, and at which of its calls; from ids that are not ours, nothing."""
+        process, _, number = self.id.rpartition("-")
+        try:
+            return process, int(number, 16)
+        except ValueError:
+            return self.id, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Straggler:
+    """A record that is to be sent before others that stand before it: a thread had it in hand."""
+
+    process: str
+    call: int
+    number: int
+    offset: int
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -101,6 +120,7 @@ class Segment:
         made_at: when it was made, on this process's monotonic clock; what its age is reckoned from.
         torn: a write failed half-way: nothing more is to be written to it.
         gone: somebody has deleted it under us; what is not in memory as well is lost.
+        stragglers: records that were logged before others that stand before them, as `index` found.
         records_damaged: how many records `index` could not read, that had not been found damaged before.
     """
 
@@ -117,6 +137,7 @@ class Segment:
         self.gone = False
         self.dirty = False
         self.records_damaged = 0
+        self.stragglers: list[Straggler] = []
         self._fd = fd
         self._acks = AckLog(self.ack_path)
         self._good_until = 0  # the end of the last whole line
@@ -285,6 +306,8 @@ class Segment:
         damaged = []
         end = self._good_until = 0
         self.states = bytearray()
+        self.stragglers = []
+        highest: dict[str, int] = {}
         for end, raw in self.lines_from(0):
             line = parse_line(raw)
             if line is None or line.number > self.size:
@@ -292,6 +315,10 @@ class Segment:
             else:
                 self._know(line.number)
                 self._good_until = end
+                process, call = line.call
+                if call < highest.get(process, -1):
+                    self.stragglers.append(Straggler(process, call, line.number, end - len(raw) - 1))
+                highest[process] = max(call, highest.get(process, -1))
         if end < self.size:
             damaged.append((end, os.pread(self._fd, _CHUNK, end)))
         return damaged

@@ -32,9 +32,10 @@ from .clock import Clock
 from .directory import ACCEPTED, REFUSED, Directory, is_refused, size_of, sizes, sync_directory
 from .guard import Guard
 from .log import warn
+from .page import Page
 from .records import Record
 from .retry import event_time
-from .segment import FREE, IN_MEMORY, SETTLED, Line, Place, Segment, format_line, parse_line, segment_name
+from .segment import FREE, SETTLED, Line, Place, Segment, format_line, parse_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 QUARANTINE_BYTES = 16 * 1024 * 1024
@@ -588,15 +589,16 @@ class Spool:
                     content = segment.whole_lines(start, about)
                 if not content:
                     break
-                replayed = self._hand_out(segment, start, _parsed(content), max_records, max_bytes)
-                if replayed:
-                    return replayed
+                page = Page(segment, start, content)
+                with self._guard:
+                    if self._closed:
+                        return []
+                    page.fetch_stragglers(max_records)
+                    lines = page.take(max_records, max_bytes)
+                if lines:
+                    return [Replayed(line, Place(segment, line.number)) for line in lines]
         except OSError as error:
-            with self._guard:
-                segment.cursor = segment.size
-                self._read_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
-                self._news.append(self._observer.disk_failed)
-                self._warn("the spool's segment %s can't be read: %s", segment.path, error)
+            self._can_t_read(segment, error)
             return []
         with self._guard:
             segment.cursor = segment.size
@@ -604,28 +606,14 @@ class Spool:
                 self._try(lambda: self._give_up_unreadable(segment))
         return []
 
-    def _hand_out(
-        self,
-        segment: Segment,
-        start: int,
-        lines: list[tuple[int, Line | None]],
-        max_records: int,
-        max_bytes: int,
-    ) -> list[Replayed]:
-        """The lines that are on disk only, in memory too from now on; and on to what is behind them."""
-        replayed: list[Replayed] = []
+    def _can_t_read(self, segment: Segment, error: OSError) -> None:
         with self._guard:
-            behind = 0
-            for behind, line in lines:  # noqa: B007 - where the last one looked at ends
-                if line is not None and _is_free(segment, line.number):
-                    segment.set_state(line.number, IN_MEMORY)
-                    replayed.append(Replayed(line, Place(segment, line.number)))
-                    max_bytes -= len(line.body)
-                if len(replayed) >= max_records or max_bytes <= 0:
-                    break
-            if segment.cursor == start:  # else something was released meanwhile: again from there
-                segment.cursor = start + behind
-        return replayed
+            segment.cursor = segment.size
+            if self._closed:
+                return
+            self._read_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
+            self._news.append(self._observer.disk_failed)
+            self._warn("the spool's segment %s can't be read: %s", segment.path, error)
 
     def _give_up_unreadable(self, segment: Segment) -> None:
         """A whole pass found nothing of what should be there: the file was damaged since it was written."""
@@ -782,23 +770,9 @@ def _age(segment: Segment) -> str:
     return segment.path.name
 
 
-def _parsed(content: bytes) -> list[tuple[int, Line | None]]:
-    """Each whole line with the offset behind it."""
-    lines = []
-    end = 0
-    for raw in content[:-1].split(b"\n"):
-        end += len(raw) + 1
-        lines.append((end, parse_line(raw)))
-    return lines
-
-
 def _whole(segment: Segment) -> Iterator[tuple[bytes, Line | None]]:
     for _, raw in segment.lines_from(0):
         yield raw, parse_line(raw)
-
-
-def _is_free(segment: Segment, number: int) -> bool:
-    return number < len(segment.states) and segment.states[number] == FREE
 
 
 def _line_length(record: Record) -> int:
