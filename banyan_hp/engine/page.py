@@ -45,9 +45,8 @@ class Page:
 
         The segment's cursor moves to the first that is left, unless something was released meanwhile.
         """
-        free = [
-            line for line in (*self._late, *(line for _, line in self._lines)) if self._is_free(line.number)
-        ]
+        lines = self._late + [line for _, line in self._lines]
+        free = [line for line in lines if self._is_free(line.number)]
         taken = []
         for line in sorted(free, key=_by_call)[:max_records]:
             if max_bytes <= 0:

@@ -583,7 +583,7 @@ class Spool:
         try:
             while True:
                 with self._guard:
-                    if self._closed or segment not in self._held or self._notice_removal(segment):
+                    if segment not in self._held or self._notice_removal(segment):
                         return []
                     start = segment.cursor
                     content = segment.whole_lines(start, about)
@@ -591,7 +591,7 @@ class Spool:
                     break
                 page = Page(segment, start, content)
                 with self._guard:
-                    if self._closed:
+                    if segment not in self._held:  # given up, or closed, meanwhile
                         return []
                     page.fetch_stragglers(max_records)
                     lines = page.take(max_records, max_bytes)

@@ -226,7 +226,10 @@ class Worker:
                 replayed = self._spool.read_back(_READ_BACK_RECORDS, _READ_BACK_BYTES)
         finally:
             with self._guard:
-                self._scheduler.read_back([self._record(found) for found in replayed])
+                records = [self._record(found) for found in replayed]
+                self._scheduler.read_back([] if self.stopping else records)
+        if self.stopping:
+            self._settlement.spooled(records)  # they stay where they are
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
