@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from banyan_hp import PromptStackLogger
 from tests.benchmarks.measure import percentile
@@ -28,12 +29,17 @@ _NOWHERE = "http://127.0.0.1:9"  # nothing listens on the port of "discard"
 Metrics = dict[str, float]
 
 
-def _logger(url: str, directory: Path, **options: object) -> PromptStackLogger:
-    settings = {"retry_delay": 0.05, "flush_interval": 0.05, "spool_max_bytes": 2**33, **options}
-    return PromptStackLogger("psk_bench", url, spool_dir=directory, batching="always", **settings)
+def _logger(url: str, directory: Path, **options: Any) -> PromptStackLogger:
+    settings: dict[str, Any] = {
+        "retry_delay": 0.05,
+        "flush_interval": 0.05,
+        "spool_max_bytes": 2**33,
+        **options,
+    }
+    return PromptStackLogger("psk_bench", url, spool_dir=directory, batching="always", **settings | options)
 
 
-def _durations(url: str, directory: Path, count: int, **options: object) -> Metrics:
+def _durations(url: str, directory: Path, count: int, **options: Any) -> Metrics:
     """Microseconds a call, at a rate that the worker keeps up with."""
     logger = _logger(url, directory, queue_size=count + 1, **options)
     durations = []
@@ -58,12 +64,12 @@ def disk(url: str, directory: Path, count: int) -> Metrics:
 
 
 def spill(_url: str, directory: Path, count: int) -> Metrics:
-    """Records are brought to disk while nobody answers."""
+    """Records are logged and brought to disk while nobody answers: the calls count, too."""
     logger = _logger(_NOWHERE, directory, queue_size=count + 1, max_retries=0, flush_interval=600.0)
     records = make_records(count)
+    began = time.perf_counter()
     for record in records:
         assert logger.log_prompt(**record)
-    began = time.perf_counter()
     logger.shutdown(_DEADLINE_SECONDS)
     seconds = time.perf_counter() - began
     stats = logger.get_stats()
