@@ -462,14 +462,18 @@ class Spool:
         return sorted(idle, key=_age)
 
     def _oldest_evictable(self) -> Segment | None:
-        """The one to give up, abandoned ones included; the one being written comes last."""
+        """The one to give up: ours or abandoned; the one being written, too, when it is the oldest."""
+        if self._active is not None and self._active.size and not self._older_than(_age(self._active)):
+            self._finish_active()
         oldest = next(iter(self._evictable()), None)
         while self._candidates and (oldest is None or self._candidates[0].name < _age(oldest)):
             self._adopt(self._candidates.pop(0))
             oldest = next(iter(self._evictable()), None)
-        if oldest is None:
-            self._finish_active()
-        return oldest or next(iter(self._evictable()), None)
+        return oldest
+
+    def _older_than(self, name: str) -> bool:
+        """Whether anything else could be given up before the segment of that name."""
+        return any(_age(s) < name for s in self._evictable()) or any(p.name < name for p in self._candidates)
 
     def _evict(self, segment: Segment, reason: str) -> bool:
         if not self._try(lambda: self._notice_removal(segment)):

@@ -65,9 +65,7 @@ class Disk:
         return sorted(path.name for path in self.directory.iterdir()) if self.directory.exists() else []
 
     def segments(self) -> list[str]:
-        return [
-            name for name in self.names() if (name.endswith("v1.jsonl") and name[0] == "0") or name[0] == "1"
-        ]
+        return [name for name in self.names() if name.endswith(".v1.jsonl") and name[0] in "01"]
 
     def quarantined(self) -> list[dict[str, Any]]:
         text = (self.directory / QUARANTINE_NAME).read_text()
