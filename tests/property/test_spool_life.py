@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from banyan_hp.engine import spool as module
+from banyan_hp.engine.directory import KEY_NAME, REFUSED
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.transport import Request
 from tests.support.clock import FakeClock
@@ -156,8 +157,8 @@ class Lives(RuleBasedStateMachine):
         for engine in self.engines:
             engine.shutdown(5)
             self.close_books(engine)
-        for path in self.folder.rglob("key.v1"):
-            path.write_text("refused\n")  # whatever is left under any older key is for the last one
+        for directory in self.folder.glob("spool/*"):  # whatever is left is for the last one to send
+            (directory / KEY_NAME).write_text(f"{REFUSED}\n")
         last = self.new_engine()
         for _ in range(300):
             last.log("good")
