@@ -95,8 +95,10 @@ class Settlement:
 
     def _write(self, records: list[Record]) -> list[Record]:
         """Write what is not on disk yet; returns what could not be written."""
-        new = [record for record in records if record.place is None or record.place.segment.gone]
-        return new[self.spool.append(new) :] if self.spool is not None else new
+        if self.spool is None:
+            return records
+        new = self.spool.not_there(records)
+        return new[self.spool.append(new) :]
 
     # -- the ledger -------------------------------------------------------------------------------------
 

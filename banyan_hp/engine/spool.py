@@ -293,6 +293,14 @@ class Spool:
             written += len(chunk)
         return written
 
+    def not_there(self, records: Sequence[Record]) -> list[Record]:
+        """Those that are not on disk; also because somebody has deleted their segment."""
+        with self._guard:
+            for segment in {place.segment for place in _places(records)} & set(self._held):
+                self._is_removed(segment)
+        self._tell()
+        return [record for record in records if record.place is None or record.place.segment.gone]
+
     def _chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
         """As many records as a segment takes by one write."""
         if len(records) == 1:

@@ -22,6 +22,9 @@ BATCH = 20
 
 DRAIN = """
 import pathlib
+import banyan_hp.engine.directory as directory_module, banyan_hp.engine.spool as spool_module
+directory_module.OLD_SECONDS = 0.5  # what was half made when its process was killed goes, too
+spool_module.LOOK_SECONDS = 0.2
 def segments():
     return [path for path in pathlib.Path(os.environ["BANYAN_HP_SPOOL_DIR"]).rglob("*.v1.jsonl*")
             if not path.name.startswith("quarantine")]

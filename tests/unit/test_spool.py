@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -769,3 +770,41 @@ def test_a_quarantine_cut_short_does_not_spoil_the_next_entry(
     assert spool.quarantine(record(2), "refused", 422, "")
     text = (disk.directory / QUARANTINE_NAME).read_text()
     assert json.loads(text.splitlines()[-1])["id"] == "id-2"
+
+
+def test_a_signal_in_the_middle_of_a_write_spoils_nothing(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C or SystemExit from a handler after the write, before it was noted: the next goes elsewhere."""
+
+    def interrupted(fd: int, data: bytes) -> int:
+        _real_write(fd, data)
+        raise KeyboardInterrupt
+
+    spool = disk.spool(durable=True)
+    spooled(spool, 1)
+    monkeypatch.setattr(os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spool.append(records(2))
+    monkeypatch.undo()
+    hand = spooled(spool, 3)
+    spool.acknowledge(hand)
+    spool.close()
+    successor = disk.spool()
+    assert sorted(ids(read(successor)) + ids(read(successor))) == [1, 2]
+
+
+def test_a_slow_sync_holds_up_no_caller(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fsync="interval"`: records are written while the disk is busy with earlier ones."""
+    spool = disk.spool(fsync="interval", durable=True)
+    spooled(spool, 1)
+    written = []
+
+    def slow(fd: int) -> None:
+        writer = threading.Thread(target=lambda: written.append(spool.append(records(2))))
+        writer.start()
+        writer.join(5)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    spool.sync()
+    assert written == [1]

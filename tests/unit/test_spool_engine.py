@@ -15,7 +15,7 @@ from banyan_hp.destinations.banyan import BanyanDestination
 from banyan_hp.engine import log
 from banyan_hp.engine.directory import KEY_NAME, REFUSED
 from banyan_hp.engine.ledger import Term
-from banyan_hp.engine.spool import FSYNC_INTERVAL, LOOK_SECONDS
+from banyan_hp.engine.spool import FSYNC_INTERVAL, LOOK_SECONDS, Replayed
 from banyan_hp.engine.standing import LONG_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.stepped import URL, FakeBackend, SteppedEngine, down, failing
@@ -340,3 +340,61 @@ def test_without_a_spool_nothing_is_written(tmp_path: Path, monkeypatch: pytest.
     assert engine.balanced()
     assert sorted(tmp_path.rglob("*")) == before
     assert os.environ["BANYAN_HP_SPOOL_DIR"].startswith(str(tmp_path))
+
+
+# -- deleted under us ----------------------------------------------------------------------------------------
+
+
+def test_records_in_memory_whose_segment_was_deleted_are_written_again(town: Town) -> None:
+    """Somebody clears the directory under a running application: what it still has in memory is not lost."""
+    town.backend.behaviour = down
+    engine = town.engine(durability="disk", flush_interval=60)
+    for _ in range(5):
+        engine.log()
+    for path in town.directory.rglob("*.v1.jsonl"):
+        path.unlink()
+    engine.shutdown(0)
+    assert engine.ledger.own[Term.SPOOLED] == 5
+    assert engine.balanced()
+    town.backend.behaviour = town.backend.well
+    assert recovered(town, KEYS[0]) == 5
+
+
+def test_records_on_disk_that_were_deleted_are_counted(town: Town) -> None:
+    """`drops["removed"]`, at the latest at the next look, and a flush that does not call them delivered."""
+    town.backend.behaviour = down
+    engine = town.engine(max_retries=0)
+    for _ in range(5):
+        engine.log()
+    engine.flush(5)
+    assert engine.ledger.own[Term.SPOOLED] == 5
+    for path in town.directory.rglob("*.v1.jsonl"):
+        path.unlink()
+    town.clock.advance(LOOK_SECONDS)
+    engine.run(3)
+    assert engine.stats()["drops"] == {"removed": 5}
+    assert engine.balanced()
+    engine.shutdown(1)
+
+
+def test_records_read_while_the_engine_stops_stay_on_disk(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that comes back from the disk after the end leaves no record in flight, and none leased."""
+    outage(town, KEYS[0], count=20)
+    engine = town.engine()
+    assert engine.spool is not None
+    engine.spool.open()
+    real = engine.spool.read_back
+
+    def slowly(max_records: int, max_bytes: int) -> list[Replayed]:
+        found = real(max_records, max_bytes)
+        engine.worker.stop()
+        return found
+
+    monkeypatch.setattr(engine.spool, "read_back", slowly)
+    engine.worker._read_back()
+    assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
+    assert engine.ledger.adopted[Term.SPOOLED] == 20
+    engine.shutdown(0)
+    assert recovered(town, KEYS[0]) == 20
