@@ -190,7 +190,7 @@ class Spool:
             if not self._notice_removal(segment):
                 self._try(segment.catch_up)
         self._scan()
-        self._directory.clean(self._clock.wall())
+        self._in_passing(lambda: self._directory.clean(self._clock.wall()))
 
     def _scan(self) -> None:
         self._scanned_at = self._clock.monotonic()
@@ -199,13 +199,14 @@ class Spool:
         held = {segment.path for segment in self._held}
         found = [path for path in listing.segments if path not in held]
         self._foreign_bytes = sizes(found)
-        self._candidates = found + [path for path in self._rotated() if path not in held]
+        self._candidates = found
         self._report(listing.unknown)
+        if self._key_accepted:
+            self._in_passing(lambda: self._candidates.extend(p for p in self._rotated() if p not in held))
 
     def _rotated(self) -> list[Path]:
-        """Segments under an older key that was refused, once ours has been accepted."""
-        siblings = self._directory.with_refused_keys() if self._key_accepted else []
-        return [path for sibling in siblings for path in sibling.listing().segments]
+        """Segments under an older key that was refused; ours has been accepted."""
+        return [path for other in self._directory.with_refused_keys() for path in other.listing().segments]
 
     def _report(self, unknown: list[str]) -> None:
         self.remark = (
@@ -234,6 +235,14 @@ class Spool:
         if written:
             self.problem = None
         return written
+
+    def _in_passing(self, action: Callable[[], object]) -> None:
+        """Run a file operation that our own records don't depend on; a failure is counted and told."""
+        try:
+            action()
+        except OSError as error:
+            self._news.append(self._observer.disk_failed)
+            self._warn("in %s: %s", self._settings.directory, error)
 
     def _degrade(self, error: OSError) -> None:
         self.problem = f"{type(error).__name__}: {error}"
@@ -440,7 +449,10 @@ class Spool:
             self._try(self._scan)  # others may have sent and deleted what we count
         while self._over_cap(length):
             oldest = self._oldest_evictable()
-            if oldest is None or not self._evict(oldest, "spool_full"):
+            if oldest is None:
+                self.problem = "spool_max_bytes is reached, and nothing there can be given up now"
+                return False
+            if not self._evict(oldest, "spool_full"):
                 return False
         return True
 

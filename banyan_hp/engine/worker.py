@@ -227,7 +227,7 @@ class Worker:
         finally:
             with self._guard:
                 records = [self._record(found) for found in replayed]
-                self._scheduler.read_back([] if self.stopping else records)
+                self._scheduler.read_back(records)
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
 

@@ -11,7 +11,7 @@ import pytest
 
 from banyan_hp.engine import log
 from banyan_hp.engine import spool as module
-from banyan_hp.engine.directory import ACCEPTED, KEY_NAME, OLD_SECONDS, REFUSED
+from banyan_hp.engine.directory import ACCEPTED, KEY_NAME, OLD_SECONDS, REFUSED, Directory
 from banyan_hp.engine.segment import format_line, segment_name
 from banyan_hp.engine.spool import LOOK_SECONDS, RESCAN_SECONDS, Spool
 from tests.support.disk import (
@@ -289,6 +289,7 @@ def test_when_the_living_fill_the_cap_records_stay_in_memory(disk: Disk) -> None
     spool = disk.spool(max_bytes=80_000, observer=ledger)
     assert not spool.append(records(9, size=15_000))
     assert 0 < spool.usable_in() <= RESCAN_SECONDS
+    assert "spool_max_bytes" in (spool.problem or "")
     assert ledger.news == []
     assert len(disk.segments()) == 5
     other.close()
@@ -491,3 +492,24 @@ def test_a_record_too_late_for_its_place_is_written_again(disk: Disk) -> None:
     assert written[0].place is not old
     spool.close()
     assert ids(read(disk.spool())) == [1]
+
+
+def test_trouble_beside_our_own_records_is_told_and_no_more(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A left-over that can't be deleted, an older key's directory that can't be read: ours works on."""
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    ledger = Ledger()
+    spool = disk.spool(observer=ledger)
+    spool.key_accepted()
+    monkeypatch.setattr(Directory, "clean", denied)
+    monkeypatch.setattr(Directory, "with_refused_keys", denied)
+    with caplog.at_level(logging.WARNING, "banyan_hp"):
+        spool.open()
+    assert ledger.failures == 2
+    assert len(caplog.records) == 1
+    assert spool.problem is None
+    assert spool.append(records(1))
