@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: test demo serve lint types check bench-quick clean
+.PHONY: test demo serve lint types check soak bench-quick clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -24,6 +24,9 @@ types: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/pytest
+
+soak: $(STAMP)                ## the on-disk queue: 200 kills, a 20 s run
+	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py -o timeout=600
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute
 	$(BIN)/python -m tests.benchmarks.quick

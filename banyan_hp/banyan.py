@@ -140,8 +140,8 @@ class PromptStackLogger(Client):
             sticky_context: e.g. `{"user_id": "user_123"}`, or any other key. A running experiment that goes
                 by one of these keys decides the version: the first key that one goes by counts. Values are
                 strings, ints or UUIDs, and are taken as their text: 1 and "1" are the same user; an empty
-                text counts as no value. Without a key that an experiment goes by, the default version is given and counted
-                (`experiment_key_missing`).
+                text counts as no value. Without a key that an experiment goes by, the default version is
+                given and counted (`experiment_key_missing`).
             project_id: another project than the logger's.
             fallback: a text, a `PromptData`, or a function of no arguments that returns one (or None), for
                 when there is nothing else. An empty text counts. A prompt that does not exist takes it, too.

@@ -92,6 +92,8 @@ class Engine:
         self._finishing = False
         self._ended = False
         self._births: dict[int, int] = {}  # by process: the thread that assembles us there
+        self._base: Path | None = None
+        self.no_spool_because: str | None = None
         self._assemble()
 
     def _assemble(self) -> None:
@@ -157,18 +159,30 @@ class Engine:
         wanted = self.settings.compression
         return wanted == "always" or (wanted == "auto" and not is_loopback(self._destination.base_url))
 
+    def _state_directory(self) -> Path | None:
+        """Where records are kept; absolute, as a daemon may change its working directory. None: no home."""
+        given = self.settings.spool_dir
+        try:
+            base = Path(given or platformdirs.user_state_path("banyan_hp"))
+            if given or base.is_absolute():  # without a home it begins with a tilde
+                return base.absolute()
+            reason = "this user has no home directory"
+        except (RuntimeError, OSError, KeyError) as error:
+            reason = str(error)
+        self.no_spool_because = f"no directory for it is known, set spool_dir: {reason}"
+        warn("spool", "records stay in memory: %s", self.no_spool_because)
+        return None
+
     def _make_spool(self) -> Spool | None:
         settings = self.settings
-        self.no_spool_because: str | None = None
+        self.no_spool_because = None
         if not settings.spool or not settings.enabled:
             return None
-        try:
-            base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
-        except (RuntimeError, OSError) as error:  # no home directory
-            self.no_spool_because = f"no directory for it is known, set spool_dir: {error}"
-            warn("spool", "records stay in memory: %s", self.no_spool_because)
-            return None
-        where = destination_directory(base, self._destination.identity, self._destination.key)
+        if self._base is None:
+            self._base = self._state_directory()
+            if self._base is None:
+                return None
+        where = destination_directory(self._base, self._destination.identity, self._destination.key)
         return Spool(
             SpoolSettings(
                 directory=where,
@@ -543,9 +557,11 @@ class Engine:
             mine, replay = self._scheduler.take_everything()
             self.stopped = True
         stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
-        self._leave_to_disk([*in_hand, *mine, *replay], float("-inf") if stuck else patience)
+        left = sorted([*in_hand, *mine, *replay], key=lambda record: record.queued_at)
+        self._leave_to_disk(left, float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
+        self.worker.note_key_standing()
         if self.spool is not None:
             self.spool.close()
             lifecycle.spool_closed(self.spool.directory)
@@ -602,13 +618,16 @@ class Engine:
             return health_of(stats_of(self, now), problems_of(self, now))
 
     def turn_to(self, destination: Destination, settings: Settings) -> None:
-        """Send elsewhere, or under another key, from now on: also what waits. The spool stays where it is."""
+        """Send elsewhere, or under another key, from now on: also what waits, on disk too."""
         self._be_of_this_process()
         self._destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
+        if self.spool is not None and self._base is not None:
+            self.spool.turn_to(destination_directory(self._base, destination.identity, destination.key))
         with self.guard:
+            self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 

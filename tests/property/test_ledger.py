@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ class Life(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.backend = FakeBackend(batches=batches)
         self.backend.refuses = lambda body: str(body["input"]).startswith("bad")
-        self.options = {
+        self.options: dict[str, Any] = {
             "overflow": overflow,
             "durability": "disk" if durable and spool else "memory",
             "max_retries": retries,

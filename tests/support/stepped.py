@@ -87,13 +87,21 @@ def failing(status: int, **headers: str) -> Behaviour:
 class SteppedEngine(Engine):
     """An engine whose work is done by `step`, `flush` and `shutdown` on the calling thread."""
 
-    def __init__(self, backend: FakeBackend, clock: FakeClock, spool_dir: Path | None = None, **options: Any):
+    def __init__(
+        self,
+        backend: FakeBackend,
+        clock: FakeClock,
+        spool_dir: Path | None = None,
+        *,
+        key: str = "psk_test",
+        **options: Any,
+    ):
         self.backend = backend
         self.clock = clock
         self._bell = Bell()
         options = {"spool_dir": spool_dir, "spool": spool_dir is not None, **options}
         super().__init__(
-            BanyanDestination(URL, "psk_test", None),
+            BanyanDestination(URL, key, None),
             Settings(background_thread=False, **options),
             clock=clock,
             transport=lambda _destination, _settings: backend,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -564,7 +565,7 @@ def test_the_cap_forgets_what_others_have_sent(
     backend: FakeBackend, clock: FakeClock, tmp_path: Path
 ) -> None:
     """Segments of another process that are gone by now no longer count against the cap."""
-    options = {"batching": "always", "max_retries": 0, "spool_max_bytes": 200_000}
+    options: dict[str, Any] = {"batching": "always", "max_retries": 0, "spool_max_bytes": 200_000}
     other = SteppedEngine(backend, clock, tmp_path, **options)
     backend.behaviour = down
     for _ in range(150):

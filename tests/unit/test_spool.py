@@ -7,82 +7,39 @@ import json
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from banyan_hp.engine import log
+from banyan_hp.engine import directory, log
 from banyan_hp.engine import spool as module
-from banyan_hp.engine.ledger import Book, Term
-from banyan_hp.engine.records import Record
+from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.segment import Segment, format_line, segment_name
 from banyan_hp.engine.spool import (
     FSYNC_INTERVAL,
     QUARANTINE_NAME,
     TRY_AGAIN_SECONDS,
-    Replayed,
     Spool,
-    SpoolSettings,
     destination_directory,
 )
-from tests.support.clock import FakeClock
+from tests.support.disk import (
+    NOW,
+    Disk,
+    Ledger,
+    abandoned,
+    ids,
+    in_hand,
+    lines,
+    read,
+    record,
+    records,
+    spooled,
+)
 
 KEY = "sk-very-secret-key"
-NOW = 1_767_225_600.0
-MANY = 1000
-MUCH = 10_000_000
-
-
-class Ledger:
-    """An observer that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.news: list[tuple[Any, ...]] = []
-
-    def adopted(self, count: int, damaged: int) -> None:
-        self.news.append(("adopted", count, damaged))
-
-    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
-        self.news.append(("lost", count, reason, own))
-
-
-class Disk:
-    """A directory and a clock that several processes share, and their spools."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.clock = FakeClock(wall=NOW)
-        self.spools: list[Spool] = []
-
-    def spool(
-        self,
-        *,
-        max_bytes: int = MUCH,
-        max_age: float = 1e6,
-        durable: bool = False,
-        fsync: str = "never",
-        observer: Ledger | None = None,
-    ) -> Spool:
-        """Another process."""
-        settings = SpoolSettings(self.directory, max_bytes, max_age, durable, fsync)
-        spool = Spool(settings, f"{len(self.spools) + 1:x}", self.clock, observer or Ledger())
-        self.spools.append(spool)
-        spool.open()
-        return spool
-
-    def names(self) -> list[str]:
-        return sorted(path.name for path in self.directory.iterdir()) if self.directory.exists() else []
-
-    def segments(self) -> list[str]:
-        return [
-            name for name in self.names() if (name.endswith("v1.jsonl") and name[0] == "0") or name[0] == "1"
-        ]
-
-    def quarantined(self) -> list[dict[str, Any]]:
-        text = (self.directory / QUARANTINE_NAME).read_text()
-        return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture
@@ -92,49 +49,6 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     yield disk
     for spool in disk.spools:
         spool.close()
-
-
-def record(ident: int, size: int = 20) -> Record:
-    body = b'{"x":"%s"}' % (b"x" * max(0, size - 8))
-    return Record(
-        id=f"id-{ident}",
-        time=NOW + ident,
-        value=None,
-        size=len(body),
-        queued_at=0.0,
-        book=Book(),
-        term=Term.IN_FLIGHT,
-        body=body,
-    )
-
-
-def records(*numbers: int, size: int = 20) -> list[Record]:
-    return [record(number, size) for number in numbers]
-
-
-def spooled(spool: Spool, *numbers: int, size: int = 20) -> list[Record]:
-    """Records that are on disk only."""
-    written = records(*numbers, size=size)
-    assert spool.append(written)
-    spool.release(written)
-    return written
-
-
-def read(spool: Spool, count: int = MANY, size: int = MUCH) -> list[Replayed]:
-    return spool.read_back(count, size)
-
-
-def in_hand(replayed: list[Replayed]) -> list[Record]:
-    """Records as the worker makes them of what was read."""
-    made = []
-    for each in replayed:
-        made.append(record(0))
-        made[-1].id, made[-1].place = each.line.id, each.place
-    return made
-
-
-def ids(replayed: list[Replayed]) -> list[int]:
-    return [int(each.line.id.removeprefix("id-")) for each in replayed]
 
 
 def is_usable(spool: Spool) -> bool:
@@ -147,20 +61,6 @@ def has_backlog(spool: Spool) -> bool:
 
 def problem(spool: Spool) -> str | None:
     return spool.problem
-
-
-def abandoned(disk: Disk, content: bytes, number: int = 0) -> Path:
-    """What a process that died leaves behind."""
-    disk.directory.mkdir(parents=True, exist_ok=True)
-    path = disk.directory / segment_name(NOW - 100 + number, "dead", number)
-    path.write_bytes(content)
-    return path
-
-
-def lines(*numbers: int) -> bytes:
-    return b"".join(
-        format_line(place, f"id-{number}", NOW + number, b"{}") for place, number in enumerate(numbers)
-    )
 
 
 def full_disk(*_: object) -> int:
@@ -229,7 +129,7 @@ def test_another_user_s_directory_is_refused(disk: Disk, monkeypatch: pytest.Mon
 
 def test_a_system_without_locks_has_no_spool(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without leases two processes would send the same records."""
-    monkeypatch.setattr(module, "lockable", lambda: False)
+    monkeypatch.setattr(directory, "lockable", lambda: False)
     spool = disk.spool()
     assert "flock" in (spool.problem or "")
     assert disk.names() == []
@@ -447,7 +347,7 @@ def test_a_forked_child_takes_nothing_from_its_parent(disk: Disk) -> None:
 def test_a_settled_segment_of_a_dead_process_is_cleared_away(disk: Disk) -> None:
     """A crash between the last acknowledgement and the removal leaves no rubbish for ever."""
     path = abandoned(disk, lines(1, 2))
-    path.with_name(path.name + ".ack").write_bytes(b"\n0;\n1;\n")
+    path.with_name(path.name + ".ack").write_bytes(format_entry(b"0-1"))
     ledger = Ledger()
     assert read(disk.spool(observer=ledger)) == []
     assert ledger.news == [("adopted", 0, 0)]
@@ -870,3 +770,41 @@ def test_a_quarantine_cut_short_does_not_spoil_the_next_entry(
     assert spool.quarantine(record(2), "refused", 422, "")
     text = (disk.directory / QUARANTINE_NAME).read_text()
     assert json.loads(text.splitlines()[-1])["id"] == "id-2"
+
+
+def test_a_signal_in_the_middle_of_a_write_spoils_nothing(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C or SystemExit from a handler after the write, before it was noted: the next goes elsewhere."""
+
+    def interrupted(fd: int, data: bytes) -> int:
+        _real_write(fd, data)
+        raise KeyboardInterrupt
+
+    spool = disk.spool(durable=True)
+    spooled(spool, 1)
+    monkeypatch.setattr(os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spool.append(records(2))
+    monkeypatch.undo()
+    hand = spooled(spool, 3)
+    spool.acknowledge(hand)
+    spool.close()
+    successor = disk.spool()
+    assert sorted(ids(read(successor)) + ids(read(successor))) == [1, 2]
+
+
+def test_a_slow_sync_holds_up_no_caller(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fsync="interval"`: records are written while the disk is busy with earlier ones."""
+    spool = disk.spool(fsync="interval", durable=True)
+    spooled(spool, 1)
+    written = []
+
+    def slow(fd: int) -> None:
+        writer = threading.Thread(target=lambda: written.append(spool.append(records(2))))
+        writer.start()
+        writer.join(5)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    spool.sync()
+    assert written == [1]

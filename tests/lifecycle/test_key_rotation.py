@@ -1,0 +1,52 @@
+"""A key is rotated: what waits under the old one leaves under the new one. Real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.backend import Backend
+from tests.support.process import run_python
+
+LOG_AND_LEAVE = """
+logger = PromptStackLogger("psk_old", os.environ["URL"], retry_delay=0.05, max_retries=0)
+for number in range(50):
+    assert logger.log_prompt("q", "a", metadata={"number": number})
+logger.shutdown(2)
+assert logger.get_stats()["logs_spooled"] == 50
+"""
+
+COME_BACK = """
+logger = PromptStackLogger("psk_new", os.environ["URL"], retry_delay=0.05, flush_interval=0.05)
+assert logger.log_prompt("q", "a", metadata={"number": 50})
+assert logger.flush(5)
+deadline = time.monotonic() + float(os.environ["PATIENCE"])
+while logger.get_stats()["logs_recovered"] < 50 and time.monotonic() < deadline:
+    time.sleep(0.02)
+print(logger.get_stats()["logs_recovered"])
+logger.shutdown(2)
+"""
+
+
+def test_what_waits_under_a_revoked_key_leaves_under_the_new_one(tmp_path: Path) -> None:
+    """An application that was started with a revoked key, stopped, and started with the new one."""
+    with Backend(api_keys=("psk_new",)) as backend:
+        finished = run_python(LOG_AND_LEAVE, url=backend.url)
+        assert finished.status == 0, finished.stderr
+        finished = run_python(COME_BACK, url=backend.url, PATIENCE="10")
+        assert (finished.status, finished.stdout) == (0, "50\n"), finished.stderr
+        assert (backend.count(), backend.deliveries()) == (51, 51)
+    assert not [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if path.name[0].isdigit()]
+
+
+def test_two_tenants_with_good_keys_share_nothing(tmp_path: Path) -> None:
+    """One of them ends during an outage; the other is not to send its records."""
+    with Backend(api_keys=("psk_new", "psk_old")) as backend:
+        backend.stop()
+        finished = run_python(LOG_AND_LEAVE, url=backend.url)
+        assert finished.status == 0, finished.stderr
+        backend.start()
+        finished = run_python(COME_BACK, url=backend.url, PATIENCE="1")
+        assert (finished.status, finished.stdout) == (0, "0\n"), finished.stderr
+        assert backend.count() == 1
+    left = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if path.name[0].isdigit()]
+    assert sum(len(path.read_bytes().splitlines()) for path in left) == 50
