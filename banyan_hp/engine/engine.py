@@ -24,7 +24,7 @@ from .callbacks import Callbacks
 from .clock import Clock
 from .delivery import Delivery
 from .destination import Destination
-from .flushing import Epochs, FlushResult
+from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
 from .ledger import Ledger, Term
@@ -419,14 +419,14 @@ class Engine:
         self.guard.run_deferred()
         with self.guard:
             epochs = self.epochs.close()
-            lost = sum(epoch.lost for epoch in epochs)
+            told = sum(epoch.told for epoch in epochs)
             setbacks = self.gate.setbacks
             if self.gate.unwell:
                 self.gate.hurry(self._clock.monotonic())
         self._hurry_until(
             lambda: self._left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
         )
-        lost = sum(epoch.lost for epoch in epochs) - lost
+        lost = self._lost_of(epochs) - told
         lost_on_disk = self._lost()
         mark: Mark = self.spool.mark() if self.spool is not None else []
         self._hurry_until(lambda: not self._on_disk(mark) or self._gave_up(setbacks), deadline)
@@ -449,6 +449,13 @@ class Engine:
 
     def _on_disk(self, mark: Mark) -> int:
         return self.spool.unsettled(mark) if self.spool is not None else 0
+
+    def _lost_of(self, epochs: list[Epoch]) -> int:
+        """Which are told of herewith. Those who wait at the same time are all told."""
+        with self.guard:
+            for epoch in epochs:
+                epoch.told = epoch.lost
+            return sum(epoch.lost for epoch in epochs)
 
     def _lost(self) -> int:
         return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
@@ -513,13 +520,15 @@ class Engine:
             return self._result(0, delivered=False)
         self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        lost = self._lost()
+        with self.guard:
+            epochs = self.epochs.close()
+            told = sum(epoch.told for epoch in epochs)
         try:
             self._begin_to_close(timeout)
             self._hurry_until(self._nothing_more_to_do, deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self._finish(deadline)
-        return self._result(self._lost() - lost)
+        return self._result(self._lost_of(epochs) - told)
 
     def _begin_to_close(self, timeout: float) -> None:
         with self.guard:

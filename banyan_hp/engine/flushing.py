@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 
 class Epoch:
-    """The records accepted between two flushes."""
+    """The records accepted between two flushes. `told` are the losses that a flush has reported."""
 
-    __slots__ = ("in_memory", "lost")
+    __slots__ = ("in_memory", "lost", "told")
 
     def __init__(self) -> None:
         self.in_memory = 0
         self.lost = 0
+        self.told = 0
 
 
 class Epochs:
-    """All epochs that still have records in memory, the current one last."""
+    """All epochs that a flush has to wait for, or to report losses of, the current one last."""
 
     def __init__(self) -> None:
         self._live = [Epoch()]
@@ -30,10 +31,12 @@ class Epochs:
         return self._live[-1]
 
     def close(self) -> list[Epoch]:
-        """Begin a new epoch; returns those that a flush now has to wait for."""
-        self._live = [epoch for epoch in self._live if epoch.in_memory]
-        closed = list(self._live)
-        self._live.append(Epoch())
+        """Begin a new epoch; returns those that a flush now has to wait for.
+
+        With them those of which records were lost since the last flush.
+        """
+        closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.told]
+        self._live = [*(epoch for epoch in closed if epoch.in_memory), Epoch()]
         return closed
 
 
@@ -45,7 +48,7 @@ class FlushResult:
         delivered: everything accepted before the call has been delivered.
         pending: this process's records still in memory, in the queue or under way.
         spooled: this process's records that are on disk and will be sent.
-        lost: records refused or dropped while this call waited.
+        lost: records refused or dropped since the last call, of those that it is about.
         ledger: this process's ledger at the end: accepted, queued, in_flight, delivered, spooled,
             quarantined, dropped.
     """

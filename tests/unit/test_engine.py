@@ -238,8 +238,10 @@ def test_per_record_verdicts_are_acted_on_one_by_one(
         Term.IN_FLIGHT,
     ]
     backend.behaviour = backend.well
-    assert engine.flush(30)
+    result = engine.flush(30)
+    assert (result.lost, result.pending, bool(result)) == (1, 0, False)
     assert backend.order == ids[2:]
+    assert engine.flush(30)  # the refused one has been told of
 
 
 def test_a_late_answer_is_ignored_after_shutdown_took_the_record(

@@ -46,6 +46,16 @@ def test_settled_epochs_are_forgotten() -> None:
     assert len(epochs.close()) == 1
 
 
+def test_losses_before_a_flush_are_told_by_it_once() -> None:
+    """What was refused or dropped between two flushes is of interest to the second, and to no third."""
+    epochs = Epochs()
+    first = epochs.current
+    first.lost += 1
+    assert epochs.close() == [first]
+    first.told = first.lost
+    assert epochs.close() == []
+
+
 def test_many_flushes_keep_one_epoch() -> None:
     """A flush a second for a year costs no memory."""
     epochs = Epochs()
