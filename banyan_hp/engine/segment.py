@@ -21,18 +21,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows: no spool there
-    fcntl = None  # type: ignore[assignment]
+from . import flock
 
 FORMAT = "v1"
 SUFFIX = f".{FORMAT}.jsonl"
 FREE, IN_MEMORY, SETTLED = 0, 1, 2
 _CHUNK = 1024 * 1024
+_lease = flock.lease
 _NAME = re.compile(r"^(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl$")
 _ACK = re.compile(rb"^(\d+);$", re.MULTILINE)
-_LOCKABLE = fcntl is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +256,6 @@ class Segment:
 
     def __repr__(self) -> str:
         return f"<Segment {self.path.name}: {self.unsettled} unsettled, {self.free} free, {self.size} bytes>"
-
-
-def _lease(fd: int) -> None:
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def lockable() -> bool:
-    """Whether this system has the locks that a spool needs."""
-    return _LOCKABLE
 
 
 def is_segment(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Records on disk: what can't be sent now, kept until it can.
 
 Owns the directory of one destination: which segments this process holds, what it reads from them next,
-the caps, and the quarantine. Counts nothing itself: it tells an observer, which keeps the ledger.
+and the caps; the quarantine beside them has a module of its own. Counts nothing itself: it tells an
+observer, which keeps the ledger.
 
 Two locks' worth of state: everything here is guarded by the spool's own `Guard`, which is held across
 writes, the one place in the engine where a lock is held across I/O. It is never taken the other way
@@ -10,9 +11,7 @@ round: nothing here takes the engine's lock while holding its own.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import os
 import stat
 from collections import deque
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 from .clock import Clock
+from .flock import lockable
 from .guard import Guard
 from .log import warn
-from .records import Record
-from .retry import event_time
+from .quarantine import Entry, Quarantine
+from .records import Record, encode
 from .segment import (
     FREE,
     IN_MEMORY,
@@ -35,14 +35,11 @@ from .segment import (
     Segment,
     format_line,
     is_segment,
-    lockable,
     parse_line,
     segment_name,
 )
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-QUARANTINE_BYTES = 16 * 1024 * 1024
-QUARANTINE_NAME = "quarantine.v1.jsonl"
 TRY_AGAIN_SECONDS = 30.0
 FSYNC_INTERVAL = 0.5
 RESCAN_SECONDS = 1.0
@@ -98,6 +95,7 @@ class Spool:
         self._observer = observer
         self._guard = Guard()
         self._news: deque[Callable[[], None]] = deque()
+        self._quarantine = Quarantine(settings.directory, clock, sync=settings.fsync != "never")
         self._held: list[Segment] = []
         self._active: Segment | None = None
         self._candidates: list[Path] = []
@@ -395,10 +393,11 @@ class Spool:
         if segment is None:
             return None
         self._held.append(segment)
-        for line in damaged:
-            self._quarantine_damage(segment, line)
-        found = segment.free
-        self._news.append(lambda: self._observer.adopted(found, len(damaged)))
+        kept = self._quarantine_damage(segment, damaged)
+        lost, found = len(damaged) - kept, segment.free
+        self._news.append(lambda: self._observer.adopted(found + lost, kept))
+        if lost:
+            self._lose(segment, lost, "corrupt")
         self._retire_if_settled(segment)
         return segment
 
@@ -431,17 +430,13 @@ class Spool:
             lost = segment.free
             if not lost or segment.released != released or segment not in self._held:
                 return
-            for _, raw in segment.lines_from(0):
-                if parse_line(raw) is None:
-                    self._quarantine_damage(segment, raw)
+            damaged = [raw for _, raw in segment.lines_from(0) if parse_line(raw) is None]
+            self._quarantine_damage(segment, damaged)
             for number, state in enumerate(segment.states):
                 if state == FREE:
                     segment.set_state(number, SETTLED)
             self._lose(segment, lost, "corrupt")
             self._retire_if_settled(segment)
-
-    def _quarantine_damage(self, segment: Segment, line: bytes) -> None:
-        self._write_quarantine({"reason": "corrupt", "segment": segment.path.name, "raw": _readable(line)})
 
     def _hand_out(self, segment: Segment, number: int) -> bool:
         with self._guard:
@@ -504,41 +499,46 @@ class Spool:
 
     # -- quarantine -------------------------------------------------------------------------------------
 
+    @property
+    def quarantine_evicted(self) -> int:
+        """Quarantined records and lines that this process has given up, to stay within the bound."""
+        return self._quarantine.evicted
+
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
         if not self.usable:
             return False
-        entry = {
-            "id": record.id,
-            "t": event_time(record.time),
-            "reason": reason,
-            "status": status,
-            "detail": detail,
-            "body": _readable(record.body) if record.body is not None else record.value,
-        }
-        with self._guard:
-            if self._guard.nested or self._closed:
-                return False
-            kept = self._write_quarantine(entry)
+        entry = Entry(
+            reason,
+            record.body if record.body is not None else encode(record.value),
+            status=status,
+            detail=detail,
+            segment=record.place.segment.path.name if record.place is not None else None,
+            id=record.id,
+            time=record.time,
+        )
+        kept = self._put_aside(lambda: self._quarantine.add(entry))
         self._tell()
+        return bool(kept)
+
+    def _quarantine_damage(self, segment: Segment, lines: list[bytes]) -> int:
+        """How many of the lines were kept. Call with the lock held."""
+        return self._put_aside(lambda: self._quarantine.add_damage(segment.path.name, lines)) if lines else 0
+
+    def _put_aside(self, add: Callable[[], int]) -> int:
+        """What `add` says it has kept; 0 if it can't write. Needs no lock: the quarantine has its own."""
+        kept = 0
+
+        def action() -> None:
+            nonlocal kept
+            self._checked_directory()
+            try:
+                kept = add()
+            except TimeoutError as error:  # somebody holds its lock: nothing is wrong with the disk
+                self._warn("a refused record could not be kept: %s", error)
+
+        self._try_to_write(action)
         return kept
-
-    def _write_quarantine(self, entry: dict[str, object]) -> bool:
-        line = json.dumps({"at": event_time(self._clock.wall()), **entry}, default=str).encode() + b"\n"
-        return self._try_to_write(lambda: self._append_quarantine(line))
-
-    def _append_quarantine(self, line: bytes) -> None:
-        path = self._checked_directory() / QUARANTINE_NAME
-        if _size(path) + len(line) > QUARANTINE_BYTES:
-            path.replace(path.with_name(path.name + ".old"))
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            if not _ends_with_a_line(fd):
-                line = b"\n" + line
-            if os.write(fd, line) != len(line):
-                raise OSError("the disk took only a part of the quarantined record")
-        finally:
-            os.close(fd)
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -581,12 +581,6 @@ def _sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def _ends_with_a_line(fd: int) -> bool:
-    """Whether a file is empty or its last write was whole."""
-    size = os.fstat(fd).st_size
-    return not size or os.pread(fd, 1, size - 1) == b"\n"
-
-
 def _places(records: Sequence[Record]) -> list[Place]:
     return [record.place for record in records if record.place is not None]
 
@@ -596,15 +590,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _readable(raw: bytes) -> object:
-    """Bytes as they go into the quarantine: as JSON if they are, else as text or base64."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "base64:" + base64.b64encode(raw).decode("ascii")
