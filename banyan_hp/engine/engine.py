@@ -17,6 +17,7 @@ import platformdirs
 
 from ..settings import Settings
 from . import lifecycle
+from .address import Address, destination_directory
 from .batching import Batching
 from .bell import Bell
 from .clock import Clock
@@ -29,21 +30,23 @@ from .ledger import Ledger, Term
 from .log import warn
 from .notices import Notices
 from .preparing import Preparer
+from .quarantine import UNSCRUBBED
 from .queue import Queue
 from .records import Frozen, Record, Waiter
 from .retry import Outcome, Verdict
 from .scheduler import Scheduler
 from .settlement import Rings, Settlement
-from .spool import Mark, Spool, SpoolSettings, destination_directory
+from .spool import Mark, Spool, SpoolSettings
 from .stats import health_of, stats_of
 from .transport import HTTPTransport, Transport
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
+_TELL_SECONDS = 0.25
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
-    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason="before_send_failed"
+    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
 )
 
 TransportFactory = Callable[[Destination, Settings], Transport]
@@ -51,6 +54,15 @@ TransportFactory = Callable[[Destination, Settings], Transport]
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
     return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
+
+
+def spool_base(given: str | os.PathLike[str] | None) -> Path:
+    """The directory below which all spools are: the one given, else the user's state directory.
+
+    Raises:
+        RuntimeError, OSError: there is no home directory.
+    """
+    return Path(given or platformdirs.user_state_path("banyan_hp"))
 
 
 class AsyncWaiter(Waiter, Rings, Protocol):
@@ -65,6 +77,8 @@ class Engine:
         settings: see `banyan_hp.settings.Settings`.
         clock: time; tests hand in another one.
         transport: makes what requests are sent through; tests hand in another one.
+        spool_directory: the directory to spool to and replay from, where it is not to be the destination's
+            own below the settings' `spool_dir`.
 
     Construction does no I/O and starts no thread.
     """
@@ -76,11 +90,13 @@ class Engine:
         *,
         clock: Clock | None = None,
         transport: TransportFactory = http_transport,
+        spool_directory: Path | None = None,
     ) -> None:
         self.settings = settings
         self._destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
+        self._spool_directory = spool_directory
         self.closing = False
         self.stopped = False
         self._finishing = False
@@ -146,20 +162,21 @@ class Engine:
         self._no_spool_because: str | None = None
         if not settings.spool or not settings.enabled:
             return None
+        identity, key = self._destination.identity, self._destination.key
         try:
-            base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
+            base = spool_base(settings.spool_dir)
         except (RuntimeError, OSError) as error:  # no home directory
             self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
             warn("spool", "records stay in memory: %s", self._no_spool_because)
             return None
-        where = destination_directory(base, self._destination.identity, self._destination.key)
         return Spool(
             SpoolSettings(
-                directory=where,
+                directory=self._spool_directory or destination_directory(base, identity, key),
                 max_bytes=settings.spool_max_bytes,
                 max_age=settings.spool_max_age,
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
+                address=Address.of(identity, key) if self._spool_directory is None else None,
             ),
             self._process,
             self._clock,
@@ -409,6 +426,29 @@ class Engine:
                 self._clock.wait(bell, left)
         finally:
             self._settlement.unwatch(bell)
+
+    # -- replay -----------------------------------------------------------------------------------------
+
+    def replay(self, timeout: float, tell: Callable[[], object]) -> None:
+        """Send what earlier processes have left on disk, with no record of our own.
+
+        Returns when nothing is left that no other process holds, when the destination was given up or the
+        disk can't be read, and after `timeout` seconds. `shutdown` must follow: it lets go of the rest.
+
+        Args:
+            timeout: seconds; may be infinite.
+            tell: called about four times a second, on this thread.
+        """
+        deadline = self._clock.monotonic() + timeout
+        lifecycle.register(self)
+        while not self._replayed() and self._clock.monotonic() < deadline:
+            self._wait_until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
+            tell()
+
+    def _replayed(self) -> bool:
+        if self.spool is None or self._gave_up(0):
+            return True
+        return self.spool.emptied or not self.spool.readable
 
     # -- shutdown ---------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from .guard import Guard
 from .ledger import Counters
 from .log import warn
+from .quarantine import UNSCRUBBED
 from .records import JSONValue, Record, encode, encode_within, freeze
 from .retry import Outcome, Verdict
 from .settlement import Settlement
@@ -83,7 +84,7 @@ class Preparer:
         return freeze(changed).value
 
     def _quarantine(self, record: Record, detail: str) -> None:
-        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason="before_send_failed"))
+        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason=UNSCRUBBED))
 
     def _count_callback_error(self) -> None:
         with self._guard:

@@ -38,6 +38,7 @@ from .flock import lease, release
 QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
 RECORD, LINE = "record", "line"
+UNSCRUBBED = "before_send_failed"  # the reason of records that `before_send` has not seen to
 LOCK_SECONDS = 2.0
 DETAIL_LENGTH = 1000
 _POLL_SECONDS = 0.005
@@ -74,6 +75,14 @@ class Entry:
         """Whether there is a record in it that could be sent."""
         return self.origin == RECORD and self.id is not None and _is_json(self.body)
 
+    def readable_body(self) -> tuple[str, str]:
+        """Under which name the body stands in a line, and its text: `body`, `text` or `base64`."""
+        try:
+            text = self.body.decode("utf-8")
+        except UnicodeDecodeError:
+            return "base64", base64.b64encode(self.body).decode("ascii")
+        return ("body" if _is_json(self.body) else "text"), text
+
 
 def format_entry(entry: Entry) -> bytes:
     """The entry as a line, with its line end."""
@@ -87,7 +96,7 @@ def format_entry(entry: Entry) -> bytes:
         "id": entry.id,
         "t": entry.time if entry.time is None else round(entry.time, 6),
     }
-    rest = json.dumps(head, separators=(",", ":"))[1:].encode()[:-1] + _body_field(entry.body) + b"}"
+    rest = json.dumps(head, separators=(",", ":"))[1:].encode()[:-1] + _body_field(entry) + b"}"
     return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
 
 
@@ -118,13 +127,10 @@ def _entry(fields: dict[str, Any], body: bytes) -> Entry:
     )
 
 
-def _body_field(raw: bytes) -> bytes:
-    if _is_json(raw):
-        return b',"body":' + raw
-    try:
-        return b',"text":' + json.dumps(raw.decode("utf-8")).encode()
-    except UnicodeDecodeError:
-        return b',"base64":"' + base64.b64encode(raw) + b'"'
+def _body_field(entry: Entry) -> bytes:
+    name, text = entry.readable_body()
+    value = entry.body if name == "body" else json.dumps(text).encode()
+    return b',"%s":%s' % (name.encode(), value)
 
 
 def _bytes_of(fields: dict[str, Any]) -> bytes:

@@ -25,6 +25,7 @@ from . import flock
 
 FORMAT = "v1"
 SUFFIX = f".{FORMAT}.jsonl"
+ACK_SUFFIX = ".ack"
 FREE, IN_MEMORY, SETTLED = 0, 1, 2
 _CHUNK = 1024 * 1024
 _lease = flock.lease
@@ -129,6 +130,19 @@ class Segment:
             raise
         return cls(path, fd, own=False, size=status.st_size)
 
+    @classmethod
+    def look(cls, path: Path) -> Segment:
+        """Open one for reading only, whoever owns it.
+
+        Raises:
+            OSError: it can't be opened.
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return cls(path, fd, own=False, size=os.fstat(fd).st_size)
+
+    def fileno(self) -> int:
+        return self._fd
+
     @property
     def created(self) -> float:
         """The wall clock when it was made, from its name, in seconds."""
@@ -181,7 +195,7 @@ class Segment:
 
     def index(self) -> list[bytes]:
         """Read it all once: which records there are, which are settled. Returns damaged lines."""
-        acknowledged = self._acknowledged()
+        acknowledged = self.acknowledged()
         damaged = []
         end = 0
         for end, raw in self.lines_from(0):  # noqa: B007 - where the last whole line ends
@@ -202,7 +216,8 @@ class Segment:
             self.free += 1
             self.unsettled += 1
 
-    def _acknowledged(self) -> set[int]:
+    def acknowledged(self) -> set[int]:
+        """The numbers of the settled records, as noted on disk."""
         try:
             content = self.ack_path.read_bytes()
         except FileNotFoundError:
@@ -235,7 +250,7 @@ class Segment:
 
     @property
     def ack_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".ack")
+        return self.path.with_name(self.path.name + ACK_SUFFIX)
 
     def remove(self) -> None:
         """Delete both files, the records first: an orphaned list of numbers harms nobody.

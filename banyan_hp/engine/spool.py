@@ -11,7 +11,6 @@ round: nothing here takes the engine's lock while holding its own.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections import deque
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .address import Address
 from .clock import Clock
 from .flock import lockable
 from .guard import Guard
@@ -65,6 +65,7 @@ class SpoolSettings:
     max_age: float
     durable: bool
     fsync: str
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,6 @@ class Replayed:
 
     line: Line
     place: Place
-
-
-def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
-    """One directory a destination and key: a tenant's records must not leave under another's key.
-
-    The key goes in as eight hex digits of a hash, from which it can't be had back.
-    """
-    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-    fingerprint = hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:8]
-    return base / "spool" / f"{where}-{fingerprint}"
 
 
 class Spool:
@@ -133,6 +124,13 @@ class Spool:
         """Whether there may be something to replay. Reads a few integers, takes no lock."""
         return bool(self._candidates) or any(segment.free for segment in self._held)
 
+    @property
+    def emptied(self) -> bool:
+        """Whether a look at the disk found nothing, or all it found is settled. Waits for a write to end."""
+        with self._guard:
+            scanned = self._scanned_at > float("-inf")
+            return scanned and not self._candidates and not any(s.unsettled for s in self._held)
+
     def open(self) -> None:
         """Make sure of the directory and look for segments whose owners are gone. Never raises."""
         self._opened = True
@@ -167,6 +165,8 @@ class Spool:
             raise OSError(f"{directory} is not a directory of its own (a symbolic link?)")
         if status.st_uid != os.geteuid():
             raise OSError(f"{directory} belongs to another user")
+        if self._settings.address is not None:
+            self._settings.address.write(directory)
         return directory
 
     def _try(self, action: Callable[[], object]) -> bool:
@@ -259,7 +259,7 @@ class Spool:
             self._active = Segment.create(directory, name)
             self._held.append(self._active)
             if self._settings.fsync != "never":
-                _sync_directory(directory)
+                sync_directory(directory)
         return self._active
 
     def _finish_active(self) -> None:
@@ -572,7 +572,7 @@ def _line_length(record: Record) -> int:
     return len(record.body or b"") + _LINE_OVERHEAD
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make a new file's name survive a power cut, too."""
     fd = os.open(directory, os.O_RDONLY)
     try:

@@ -15,6 +15,7 @@ import pytest
 
 from banyan_hp.engine import log
 from banyan_hp.engine import spool as module
+from banyan_hp.engine.address import destination_directory
 from banyan_hp.engine.ledger import Book, Term
 from banyan_hp.engine.quarantine import Entry, Quarantine
 from banyan_hp.engine.records import Record
@@ -25,7 +26,6 @@ from banyan_hp.engine.spool import (
     Replayed,
     Spool,
     SpoolSettings,
-    destination_directory,
 )
 from tests.support.clock import FakeClock
 
