@@ -81,7 +81,9 @@ def _add_ls(spool: Commands) -> None:
 
 
 def _add_show(spool: Commands) -> None:
-    show = _command(spool, "show", "segments:show", "show the records that are not yet sent, oldest first")
+    show = _command(
+        spool, "show", "segments:show", "show the records that are not yet sent, in the order of the disk"
+    )
     _add_json(show, "one JSON object a record, body and all")
     _add_limit(show)
     show.add_argument("--segment", metavar="NAME", help=f"of one segment{_EVERYWHERE}")
