@@ -130,7 +130,7 @@ def requeue(arguments: argparse.Namespace) -> int:
     if not requeued and not left:
         say("nothing to requeue")
         return LEFT if arguments.id is not None else DONE
-    say(f"requeued {counted(requeued, 'record')}; they go out with the rest of the queue")
+    say(f"requeued {counted(requeued, 'record')}, to be sent with the rest of the queue")
     for why, count in left.items():
         complain(f"left alone: {counted(count, 'entry')} ({why})")
     return LEFT if left else DONE

@@ -583,7 +583,7 @@ def test_requeued_records_are_sent_under_their_ids(spools: Spools, refused: Scri
     times = [entry["time"] for entry in spools.json("quarantine", "show")]
     code, out, err = spools.run("quarantine", "requeue", "--all")
     assert (code, err) == (0, "")
-    assert out == "requeued 2 records; they go out with the rest of the queue\n"
+    assert out == "requeued 2 records, to be sent with the rest of the queue\n"
     assert spools.run("quarantine", "ls")[1] == "nothing in quarantine\n"
     assert [(record["id"], record["time"]) for record in spools.json("show")] == list(
         zip(ids, times, strict=True)
@@ -659,6 +659,48 @@ def test_quarantine_purge(spools: Spools, refused: ScriptedServer) -> None:
     assert [entry["id"] for entry in spools.json("quarantine", "show")] == [second]
     assert spools.run("quarantine", "purge", "--yes")[0] == 0
     assert not list(spools.directory().glob("quarantine*"))
+
+
+# -- the README ----------------------------------------------------------------------------------------------
+
+
+def transcript() -> list[tuple[str, str]]:
+    """The commands of the README's transcript, each with what it prints."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = re.findall(r"^```console\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)[0]
+    return re.findall(r"^\$ banyan-hp spool (.*)\n((?:(?!\$).*\n)*)", block, re.MULTILINE)
+
+
+def alike(text: str) -> str:
+    """With everything that is another one each time made the same."""
+    text = re.sub(r":\d{4,5}\b", ":PORT", text)
+    text = re.sub(DESTINATION, "DESTINATION", text)
+    text = re.sub(r"\d{13}-[0-9a-f]{16}-", "SEGMENT-", text)
+    text = re.sub(r"[0-9a-f]{16}-[0-9a-f]+", "ID", text)
+    text = re.sub(r"20\d\d-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    return re.sub(r"\b\d+[smhd]\n", "AGE\n", text)
+
+
+def test_the_readme_s_transcript_is_true(
+    spools: Spools, make_logger: MakeLogger, port: int, up: Callable[[], ScriptedServer]
+) -> None:
+    """Three records of an outage, one of which the backend refuses until it has been mended."""
+    logger = make_logger(f"http://127.0.0.1:{port}", max_retries=0)
+    for number in range(3):
+        logger.log_prompt(input=f"question {number}", output=f"answer {number}")
+    logger.shutdown(timeout=5)
+    back = up()
+    back.handler = batching(
+        verdicts=lambda record: (
+            (422, "duration_ms is missing") if record["body"]["input"] == "question 1" else (201, None)
+        )
+    )
+    commands = transcript()
+    assert len(commands) == 5
+    for words, printed in commands:
+        assert alike(spools.run(*words.split())[1]) == alike(printed)
+        if "requeue" in words:
+            back.handler = batching()
 
 
 # -- usage ---------------------------------------------------------------------------------------------------
