@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from ..engine.address import KEYS, Address
 from ..engine.engine import spool_base
 from ..engine.survey import destinations
 from ..settings import env
-from .outcome import BROKEN, WRONG, CommandError
+from .outcome import BROKEN, DONE, WRONG, CommandError
+from .words import complain
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def chosen(arguments: argparse.Namespace) -> list[Place]:
     """The destinations that are meant.
 
     Raises:
-        CommandError: `--destination` names none, or several; or one belongs to another user.
+        CommandError: `--destination` names none, or several.
         OSError: the base directory can't be listed.
     """
     base = base_directory(arguments)
@@ -64,7 +66,31 @@ def chosen(arguments: argparse.Namespace) -> list[Place]:
     prefix: str | None = arguments.destination
     if prefix is not None:
         found = [_one([path for path in found if path.name.startswith(prefix)], prefix, base)]
-    return [_place(path) for path in found]
+    return [Place(path, Address.read(path)) for path in found]
+
+
+def each(arguments: argparse.Namespace, do: Callable[[Place], int]) -> int:
+    """Do something with each destination that is meant; what fails for one does not keep the others from it.
+
+    Returns:
+        The highest exit code of all.
+    """
+    return max((_complaining(place, do) for place in chosen(arguments)), default=DONE)
+
+
+def _complaining(place: Place, do: Callable[[Place], int]) -> int:
+    try:
+        if place.directory.stat().st_uid != os.geteuid():
+            raise CommandError("the directory belongs to another user", BROKEN)
+        return do(place)
+    except CommandError as error:
+        complain(f"{place.title}: {error}")
+        return error.code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(f"{place.title}: the spool can't be used: {error}")
+        return BROKEN
 
 
 def _one(matching: list[Path], prefix: str, base: Path) -> Path:
@@ -74,9 +100,3 @@ def _one(matching: list[Path], prefix: str, base: Path) -> Path:
         names = ", ".join(path.name for path in matching)
         raise CommandError(f"several destinations have an id that begins with {prefix!r}: {names}", WRONG)
     return matching[0]
-
-
-def _place(directory: Path) -> Place:
-    if directory.stat().st_uid != os.geteuid():
-        raise CommandError(f"{directory} belongs to another user", BROKEN)
-    return Place(directory, Address.read(directory))

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ..engine.clock import Clock
 from ..engine.quarantine import UNSCRUBBED, Entry, Quarantine
 from ..engine.requeue import requeue as requeue_entries
 from ..engine.retry import event_time
 from .outcome import DONE, LEFT
-from .places import Place, chosen
-from .words import age, complain, confirm, counted, one_line, say, say_json, table
+from .places import Place, each
+from .words import age, complain, confirm, counted, one_line, room_for, say, say_json, table, within
 
 
-def _entries(arguments: argparse.Namespace) -> Iterator[tuple[Place, list[Entry]]]:
-    """The destinations that have something in quarantine."""
-    for place in chosen(arguments):
-        entries = Quarantine(place.directory, Clock()).entries()
-        if entries:
-            yield place, entries
+def _entries(place: Place) -> list[Entry]:
+    return Quarantine(place.directory, Clock()).entries()
 
 
 def _has_id(prefix: str | None) -> Callable[[Entry], bool]:
@@ -34,13 +29,21 @@ def _has_id(prefix: str | None) -> Callable[[Entry], bool]:
 def ls(arguments: argparse.Namespace) -> int:
     """How many entries there are, by reason and status."""
     now = Clock().wall()
-    found = False
-    for place, entries in _entries(arguments):
-        found = True
-        (_list_as_json if arguments.json else _list)(place, entries, now)
-    if not found and not arguments.json:
+    found = 0
+    tell = _list_as_json if arguments.json else _list
+
+    def list_one(place: Place) -> int:
+        nonlocal found
+        entries = _entries(place)
+        found += len(entries)
+        if entries:
+            tell(place, entries, now)
+        return DONE
+
+    code = each(arguments, list_one)
+    if code == DONE and not found and not arguments.json:
         say("nothing in quarantine")
-    return DONE
+    return code
 
 
 def _kinds(entries: list[Entry]) -> list[tuple[str, int | None, int, float]]:
@@ -70,18 +73,20 @@ def _list_as_json(place: Place, entries: list[Entry], _now: float) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """The entries, with what the backend said and what was sent."""
-    meant = _has_id(arguments.id)
-    found = ((place, entry) for place, entries in _entries(arguments) for entry in entries if meant(entry))
-    last: Place | None = None
-    for place, entry in itertools.islice(found, arguments.limit):
-        if arguments.json:
-            _show_as_json(place, entry)
-            continue
-        if place is not last:
+    room = room_for(arguments.limit)
+
+    def show_one(place: Place) -> int:
+        found = list(within(room, filter(_has_id(arguments.id), _entries(place))))
+        if found and not arguments.json:
             say(place.title)
-            last = place
-        _show(entry)
-    return DONE
+        for entry in found:
+            if arguments.json:
+                _show_as_json(place, entry)
+            else:
+                _show(entry)
+        return DONE
+
+    return each(arguments, show_one)
 
 
 def _show(entry: Entry) -> None:
@@ -123,17 +128,21 @@ def requeue(arguments: argparse.Namespace) -> int:
 
     left: Counter[str] = Counter()
     requeued = 0
-    for place in chosen(arguments):
+
+    def requeue_one(place: Place) -> int:
+        nonlocal requeued
         requeued += len(requeue_entries(place.directory, may_go, Clock()))
-        rest = Quarantine(place.directory, Clock()).entries()
-        left.update(_why_left(entry) for entry in rest if meant(entry))
+        left.update(_why_left(entry) for entry in _entries(place) if meant(entry))
+        return DONE
+
+    code = each(arguments, requeue_one)
     if not requeued and not left:
-        say("nothing to requeue")
-        return LEFT if arguments.id is not None else DONE
+        say("nothing requeued" if code else "nothing to requeue")
+        return max(code, LEFT if arguments.id is not None else DONE)
     say(f"requeued {counted(requeued, 'record')}, to be sent with the rest of the queue")
     for why, count in left.items():
         complain(f"left alone: {counted(count, 'entry')} ({why})")
-    return LEFT if left else DONE
+    return max(code, LEFT if left else DONE)
 
 
 def _why_left(entry: Entry) -> str:
@@ -155,13 +164,24 @@ def purge(arguments: argparse.Namespace) -> int:
     def meant(entry: Entry) -> bool:
         return has_id(entry) and entry.at <= before
 
-    places = chosen(arguments)
-    going = sum(meant(entry) for _, entries in _entries(arguments) for entry in entries)
+    going = removed = 0
+
+    def look(place: Place) -> int:
+        nonlocal going
+        going += sum(map(meant, _entries(place)))
+        return DONE
+
+    def purge_one(place: Place) -> int:
+        nonlocal removed
+        removed += len(Quarantine(place.directory, Clock()).take(meant, _nowhere))
+        return DONE
+
+    code = each(arguments, look)
     if going and not arguments.yes and not confirm(f"Remove {counted(going, 'quarantined entry')} for good?"):
         return LEFT
-    removed = sum(len(Quarantine(place.directory, Clock()).take(meant, _nowhere)) for place in places)
+    code = max(code, each(arguments, purge_one) if going else DONE)
     say(f"removed {counted(removed, 'entry')} from the quarantine")
-    return DONE
+    return code
 
 
 def _nowhere(_entries: list[Entry]) -> None:

@@ -18,7 +18,7 @@ from ..engine.survey import State
 from ..errors import ConfigurationError
 from ..settings import Settings, first_text, header_text
 from .outcome import BROKEN, DONE, LEFT, WRONG, CommandError
-from .places import Place, chosen
+from .places import Place, each
 from .progress import Progress
 from .words import complain, counted, say
 
@@ -48,16 +48,12 @@ class Tally:
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Replay each destination in turn; the worst exit code is the command's."""
-    return max((_replay_or_complain(place, arguments) for place in chosen(arguments)), default=DONE)
-
-
-def _replay_or_complain(place: Place, arguments: argparse.Namespace) -> int:
+    """Replay each destination in turn; the highest exit code is the command's."""
     try:
-        return _replay(place, arguments)
-    except CommandError as complaint:
-        complain(f"{place.title}: {complaint}")
-        return complaint.code
+        return each(arguments, lambda place: _replay(place, arguments))
+    except KeyboardInterrupt:
+        complain("interrupted; what was not delivered stays on disk")
+        return LEFT
 
 
 def _replay(place: Place, arguments: argparse.Namespace) -> int:
@@ -69,12 +65,15 @@ def _replay(place: Place, arguments: argparse.Namespace) -> int:
     engine = Engine(destination, _SETTINGS, spool_directory=place.directory)
     say(place.title)
     sys.stdout.flush()
-    why = _send(engine, arguments.timeout, Progress(before.free, sys.stderr))
-    after = _waiting(place.directory)
-    tally = _tally(engine, after)
-    say(f"  {_said(tally)}{_held(after)}")
-    if why:
-        complain(why)
+    why: str | None = None
+    try:
+        why = _send(engine, arguments.timeout, Progress(before.free, sys.stderr))
+    finally:
+        after = _waiting(place.directory)
+        tally = _tally(engine, after)
+        say(f"  {_said(tally)}{_held(after)}")
+    if tally.left:
+        complain(why or "some records have turned up meanwhile, or could not be taken over")
     if engine.spool is not None and engine.spool.problem:
         return BROKEN
     return LEFT if tally.left or tally.quarantined or tally.lost else DONE
@@ -93,8 +92,6 @@ def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:
     try:
         engine.replay(timeout, lambda: progress.show(_settled(engine)))
         return _why_ended(engine, timeout)
-    except KeyboardInterrupt:
-        return "interrupted; what is left stays on disk"
     finally:
         engine.shutdown(_LET_GO_SECONDS)
         progress.end(_settled(engine))

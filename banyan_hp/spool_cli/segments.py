@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Iterator
 
 from ..engine import survey
@@ -13,8 +12,8 @@ from ..engine.retry import event_time
 from ..engine.segment import ACK_SUFFIX, Line, Segment
 from ..engine.survey import Seen, State
 from .outcome import DONE, LEFT
-from .places import Place, base_directory, chosen
-from .words import age, complain, confirm, counted, one_line, say, say_json, size, table
+from .places import Place, base_directory, chosen, each
+from .words import age, complain, confirm, counted, one_line, room_for, say, say_json, size, table, within
 
 _HEAD = ("SEGMENT", "STATE", "UNSENT", "RECORDS", "BYTES", "AGE")
 _NUMBERS = frozenset({2, 3, 4, 5})
@@ -32,13 +31,16 @@ def path(arguments: argparse.Namespace) -> int:
 
 def ls(arguments: argparse.Namespace) -> int:
     """All segments of each destination, and how full its quarantine is."""
-    places = chosen(arguments)
-    if not places and not arguments.json:
+    if not chosen(arguments) and not arguments.json:
         say(f"nothing in {base_directory(arguments) / 'spool'}")
     now = Clock().wall()
-    for place in places:
-        (_list_as_json if arguments.json else _list)(place, survey.segments(place.directory), now)
-    return DONE
+    tell = _list_as_json if arguments.json else _list
+
+    def list_one(place: Place) -> int:
+        tell(place, survey.segments(place.directory), now)
+        return DONE
+
+    return each(arguments, list_one)
 
 
 def _list(place: Place, segments: list[Seen], now: float) -> None:
@@ -88,28 +90,35 @@ def _list_as_json(place: Place, segments: list[Seen], now: float) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """The records that are not yet sent."""
-    found = _records(chosen(arguments), arguments.segment, arguments.id or "")
-    last: Place | None = None
-    for place, line in itertools.islice(found, arguments.limit):
+    room = room_for(arguments.limit)
+
+    def show_one(place: Place) -> int:
+        found = within(room, _records(place, arguments.segment, arguments.id or ""))
         if arguments.json:
-            say_json({"id": line.id, "time": event_time(line.time), "destination": place.id}, line.body)
-            continue
-        if place is not last:
+            for line in found:
+                say_json({"id": line.id, "time": event_time(line.time), "destination": place.id}, line.body)
+        else:
+            _show(place, found)
+        return DONE
+
+    return each(arguments, show_one)
+
+
+def _show(place: Place, lines: Iterator[Line]) -> None:
+    for number, line in enumerate(lines):
+        if not number:
             say(place.title)
-            last = place
         begin = f"  {line.id}  {event_time(line.time)}  "
         say(begin + one_line(line.body, len(begin)))
-    return DONE
 
 
-def _records(places: list[Place], segment: str | None, prefix: str) -> Iterator[tuple[Place, Line]]:
-    for place in places:
-        for seen in survey.segments(place.directory):
-            if seen.state is State.UNKNOWN or (segment is not None and seen.path.name != segment):
-                continue
-            for line in survey.unsettled_lines(seen.path):
-                if line.id.startswith(prefix):
-                    yield place, line
+def _records(place: Place, segment: str | None, prefix: str) -> Iterator[Line]:
+    for seen in survey.segments(place.directory):
+        if seen.state is State.UNKNOWN or segment not in (None, seen.path.name):
+            continue
+        for line in survey.unsettled_lines(seen.path):
+            if line.id.startswith(prefix):
+                yield line
 
 
 # -- purge ---------------------------------------------------------------------------------------------------
@@ -118,12 +127,17 @@ def _records(places: list[Place], segment: str | None, prefix: str) -> Iterator[
 def purge(arguments: argparse.Namespace) -> int:
     """Remove segments: free ones under their lease, held ones only if that is said."""
     before = None if arguments.older_than is None else Clock().wall() - arguments.older_than
-    meant = [
-        seen
-        for place in chosen(arguments)
-        for seen in survey.segments(place.directory)
-        if arguments.segment in (None, seen.path.name) and (before is None or seen.newest < before)
-    ]
+    meant: list[Seen] = []
+
+    def look(place: Place) -> int:
+        meant.extend(
+            seen
+            for seen in survey.segments(place.directory)
+            if arguments.segment in (None, seen.path.name) and (before is None or seen.newest < before)
+        )
+        return DONE
+
+    code = each(arguments, look)
     going = [seen for seen in meant if _may_go(seen, held=arguments.held)]
     if going and not arguments.yes and not confirm(f"Remove {_summary(going)} for good?"):
         return LEFT
@@ -132,7 +146,7 @@ def purge(arguments: argparse.Namespace) -> int:
     left = [seen for seen in meant if seen not in removed]
     for seen in left:
         complain(f"left alone: {seen.path.name} ({_why(seen)})")
-    return LEFT if left else DONE
+    return max(code, LEFT if left else DONE)
 
 
 def _may_go(seen: Seen, *, held: bool) -> bool:

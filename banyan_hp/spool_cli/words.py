@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from .outcome import WRONG, CommandError
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _WIDTH = 110
+
+T = TypeVar("T")
 
 
 def say(text: str = "") -> None:
@@ -49,6 +52,16 @@ def counted(number: int, noun: str) -> str:
     """`1 record`, `1,000 records`, `2 entries`."""
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def room_for(limit: int | None) -> Iterator[int]:
+    """How much may be shown, over all destinations; None: without end. For `within`."""
+    return itertools.count() if limit is None else iter(range(limit))
+
+
+def within(room: Iterator[int], items: Iterable[T]) -> Iterator[T]:
+    """As many of the items as there is still room for."""
+    return (item for item, _ in zip(items, room, strict=False))
 
 
 def size(count: int) -> str:

@@ -723,6 +723,33 @@ def test_wrong_usage_is_2_and_named(spools: Spools, words: list[str], complaint:
     assert (code, complaint in err) == (2, True)
 
 
+def test_one_bad_directory_does_not_keep_the_others_from_it(
+    spools: Spools,
+    outage: Callable[..., None],
+    up: Callable[[], ScriptedServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is named, it makes the exit code, and the rest is done."""
+    outage(1, project_id="one")
+    outage(1, project_id="two")
+    up()
+    bad = sorted((spools.base / "spool").iterdir())[0]
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        found = real(path, **options)
+        return os.stat_result((*found[:4], 12345, *found[5:])) if path == bad else found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    for words in (["ls"], ["show"], ["quarantine", "ls"], ["replay"], ["purge", "--yes"]):
+        code, out, err = spools.run(*words)
+        assert (code, "the directory belongs to another user" in err) == (3, True)
+        assert bad.name in err
+        assert bad.name not in out
+    monkeypatch.undo()
+    assert [path.parent for path in spools.segments()] == [bad]
+
+
 @pytest.mark.parametrize("words", [["replay"], ["quarantine", "requeue"], ["purge"]])
 def test_help_tells_the_exit_codes(spools: Spools, words: list[str]) -> None:
     """Where people look for them."""
