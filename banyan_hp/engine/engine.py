@@ -57,12 +57,16 @@ def http_transport(destination: Destination, settings: Settings) -> Transport:
 
 
 def spool_base(given: str | os.PathLike[str] | None) -> Path:
-    """The directory below which all spools are: the one given, else the user's state directory.
+    """The directory below which all spools are, absolute: the one given, else the user's state directory.
 
     Raises:
-        RuntimeError, OSError: there is no home directory.
+        RuntimeError: there is no home directory.
+        OSError: the working directory is gone.
     """
-    return Path(given or platformdirs.user_state_path("banyan_hp"))
+    base = Path(given or platformdirs.user_state_path("banyan_hp"))
+    if not given and not base.is_absolute():  # without a home it begins with a tilde
+        raise RuntimeError("this user has no home directory")
+    return base.absolute()
 
 
 class AsyncWaiter(Waiter, Rings, Protocol):
@@ -448,7 +452,10 @@ class Engine:
     def _replayed(self) -> bool:
         if self.spool is None or self._gave_up(0):
             return True
-        return self.spool.emptied or not self.spool.readable
+        with self.guard:  # no thread begins to read meanwhile
+            if self._scheduler.reading_back:
+                return False
+            return self.spool.emptied or not self.spool.readable
 
     # -- shutdown ---------------------------------------------------------------------------------------
 

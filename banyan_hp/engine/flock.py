@@ -1,21 +1,17 @@
-"""Locks on open files: the one module that knows of `fcntl`, which Windows has not got."""
+"""Locks on files that several processes share for a moment, and a look at those that are leased for long."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 try:
     import fcntl
 except ImportError:  # Windows: no spool there
     fcntl = None  # type: ignore[assignment]
 
-_LOCKABLE = fcntl is not None
 
-
-def lockable() -> bool:
-    """Whether this system has the locks that a spool needs."""
-    return _LOCKABLE
-
-
-def lease(fd: int) -> None:
+def acquire(fd: int) -> None:
     """Lock the file for its descriptor alone. The kernel frees it when the last copy of `fd` is closed.
 
     Raises:
@@ -29,11 +25,22 @@ def release(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-def is_leased(fd: int) -> bool:
-    """Whether somebody else holds the file just now."""
+def is_leased(path: Path) -> bool:
+    """Whether somebody holds the file just now. False if it is gone.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False
+    else:
+        release(fd)
+        return False
+    finally:
+        os.close(fd)

@@ -33,7 +33,7 @@ from typing import Any
 
 from .bell import Bell
 from .clock import Clock
-from .flock import lease, release
+from .flock import acquire, release
 
 QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
@@ -323,7 +323,7 @@ class Quarantine:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         fd = os.open(self._newer, flags, 0o600)
         try:
-            lease(fd)
+            acquire(fd)
             if self._newer.lstat().st_ino == _checked(fd).st_ino:
                 return fd
         except (BlockingIOError, FileNotFoundError):

@@ -279,6 +279,11 @@ class Scheduler:
         sync = self._spool.sync_due_in(now) if self._spool is not None else NEVER
         return Wait(min(seconds, sync))
 
+    @property
+    def reading_back(self) -> bool:
+        """Whether a thread is fetching records from the disk. Ask with the engine's lock held."""
+        return self._reading_back
+
     # -- handing back ------------------------------------------------------------------------------------
 
     def retry(self, records: Sequence[Record], now: float) -> None:

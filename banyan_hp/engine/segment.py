@@ -21,16 +21,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import flock
+try:
+    import fcntl
+except ImportError:  # Windows: no spool there
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = "v1"
 SUFFIX = f".{FORMAT}.jsonl"
-ACK_SUFFIX = ".ack"
 FREE, IN_MEMORY, SETTLED = 0, 1, 2
 _CHUNK = 1024 * 1024
-_lease = flock.lease
 _NAME = re.compile(r"^(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl$")
 _ACK = re.compile(rb"^(\d+);$", re.MULTILINE)
+_LOCKABLE = fcntl is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +132,6 @@ class Segment:
             raise
         return cls(path, fd, own=False, size=status.st_size)
 
-    @classmethod
-    def look(cls, path: Path) -> Segment:
-        """Open one for reading only, whoever owns it.
-
-        Raises:
-            OSError: it can't be opened.
-        """
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        return cls(path, fd, own=False, size=os.fstat(fd).st_size)
-
-    def fileno(self) -> int:
-        return self._fd
-
     @property
     def created(self) -> float:
         """The wall clock when it was made, from its name, in seconds."""
@@ -195,7 +184,7 @@ class Segment:
 
     def index(self) -> list[bytes]:
         """Read it all once: which records there are, which are settled. Returns damaged lines."""
-        acknowledged = self.acknowledged()
+        acknowledged = self._acknowledged()
         damaged = []
         end = 0
         for end, raw in self.lines_from(0):  # noqa: B007 - where the last whole line ends
@@ -216,8 +205,7 @@ class Segment:
             self.free += 1
             self.unsettled += 1
 
-    def acknowledged(self) -> set[int]:
-        """The numbers of the settled records, as noted on disk."""
+    def _acknowledged(self) -> set[int]:
         try:
             content = self.ack_path.read_bytes()
         except FileNotFoundError:
@@ -250,7 +238,7 @@ class Segment:
 
     @property
     def ack_path(self) -> Path:
-        return self.path.with_name(self.path.name + ACK_SUFFIX)
+        return self.path.with_name(self.path.name + ".ack")
 
     def remove(self) -> None:
         """Delete both files, the records first: an orphaned list of numbers harms nobody.
@@ -271,6 +259,15 @@ class Segment:
 
     def __repr__(self) -> str:
         return f"<Segment {self.path.name}: {self.unsettled} unsettled, {self.free} free, {self.size} bytes>"
+
+
+def _lease(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lockable() -> bool:
+    """Whether this system has the locks that a spool needs."""
+    return _LOCKABLE
 
 
 def is_segment(name: str) -> bool:

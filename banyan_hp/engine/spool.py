@@ -21,7 +21,6 @@ from typing import Protocol
 
 from .address import Address
 from .clock import Clock
-from .flock import lockable
 from .guard import Guard
 from .log import warn
 from .quarantine import Entry, Quarantine
@@ -35,6 +34,7 @@ from .segment import (
     Segment,
     format_line,
     is_segment,
+    lockable,
     parse_line,
     segment_name,
 )

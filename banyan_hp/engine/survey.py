@@ -1,18 +1,21 @@
-"""What is in a spool's directory, seen from outside: leases nothing, changes nothing.
+"""What is in a spool's directory, seen from outside: changes nothing.
 
-Made for people's eyes. While applications run, it is true for a moment only.
+Made for people's eyes. While applications run, it is true for a moment only. Whether a segment has an owner
+is asked by trying its lock for an instant; a process that wants to take it over in that very instant gets it
+at its next look.
 """
 
 from __future__ import annotations
 
 import enum
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .flock import is_leased
-from .segment import FORMAT, Line, Segment, parse_line
+from .segment import FORMAT, SETTLED, Line, Segment, parse_line
 
 _ANY_FORMAT = re.compile(r"^\d{13}-[0-9a-f]+-\d+\.(v\d+)\.jsonl$")
 
@@ -80,32 +83,45 @@ def _seen(path: Path) -> Seen | None:
         created = int(path.name[:13]) / 1000
         return Seen(path, State.UNKNOWN, 0, 0, 0, path.stat().st_size, created, created)
     try:
-        segment = Segment.look(path)
+        segment = look(path)
     except FileNotFoundError:
         return None  # sent and removed a moment ago
     try:
-        return _counted(segment)
+        return _counted(segment, held=is_leased(path))
     finally:
         segment.close()
 
 
-def _counted(segment: Segment) -> Seen:
-    held = is_leased(segment.fileno())
-    acknowledged = segment.acknowledged()
-    created = newest = segment.created
-    unsettled = total = damaged = end = 0
-    for end, raw in segment.lines_from(0):  # noqa: B007 - where the last whole line ends
-        line = parse_line(raw)
-        if line is None:
-            damaged += 1
-            continue
+def look(path: Path) -> Segment:
+    """Open a segment without its lease, whoever owns it.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    return Segment(path, fd, own=False, size=os.fstat(fd).st_size)
+
+
+def _counted(segment: Segment, *, held: bool) -> Seen:
+    torn = segment.index()
+    damaged = 0 if held else len(torn)  # a live process may be in the middle of a line
+    unsettled = total = 0
+    newest = segment.created
+    for line in _lines(segment):
         total += 1
-        if line.number not in acknowledged:
+        if segment.states[line.number] != SETTLED:
             unsettled += 1
             newest = max(newest, line.time)
-    damaged += end < segment.size and not held  # a live process may be in the middle of a line
     state = State.HELD if held else State.DAMAGED if damaged else State.FREE
-    return Seen(segment.path, state, unsettled, total, damaged, segment.size, created, newest)
+    return Seen(segment.path, state, unsettled, total, damaged, segment.size, segment.created, newest)
+
+
+def _lines(segment: Segment) -> Iterator[Line]:
+    """The records that can be read, once the segment is indexed."""
+    for _, raw in segment.lines_from(0):
+        line = parse_line(raw)
+        if line is not None and line.number < len(segment.states):
+            yield line
 
 
 def unsettled_lines(path: Path) -> Iterator[Line]:
@@ -115,14 +131,13 @@ def unsettled_lines(path: Path) -> Iterator[Line]:
         OSError: it can't be read.
     """
     try:
-        segment = Segment.look(path)
+        segment = look(path)
     except FileNotFoundError:
         return
     try:
-        acknowledged = segment.acknowledged()
-        for _, raw in segment.lines_from(0):
-            line = parse_line(raw)
-            if line is not None and line.number not in acknowledged:
+        segment.index()
+        for line in _lines(segment):
+            if segment.states[line.number] != SETTLED:
                 yield line
     finally:
         segment.close()

@@ -9,7 +9,7 @@ from ..engine import survey
 from ..engine.clock import Clock
 from ..engine.quarantine import Quarantine
 from ..engine.retry import event_time
-from ..engine.segment import ACK_SUFFIX, Line, Segment
+from ..engine.segment import Line, Segment
 from ..engine.survey import Seen, State
 from .outcome import DONE, LEFT
 from .places import Place, base_directory, chosen, each
@@ -143,7 +143,7 @@ def purge(arguments: argparse.Namespace) -> int:
         return LEFT
     removed = [seen for seen in going if _remove(seen)]
     say(f"removed {_summary(removed)}")
-    left = [seen for seen in meant if seen not in removed]
+    left = [seen for seen in meant if seen not in removed and seen.path.exists()]
     for seen in left:
         complain(f"left alone: {seen.path.name} ({_why(seen)})")
     return max(code, LEFT if left else DONE)
@@ -165,13 +165,12 @@ def _why(seen: Seen) -> str:
 
 
 def _remove(seen: Seen) -> bool:
-    """False if a running application has taken it over in the meantime."""
+    """False if a running application has taken it over, or sent it, in the meantime."""
     if seen.state is State.HELD:
-        seen.path.unlink(missing_ok=True)
-        seen.path.with_name(seen.path.name + ACK_SUFFIX).unlink(missing_ok=True)
+        survey.look(seen.path).remove()
         return True
     segment = Segment.adopt(seen.path)
     if segment is None:
-        return not seen.path.exists()
+        return False
     segment.remove()
     return True

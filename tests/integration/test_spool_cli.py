@@ -95,6 +95,15 @@ def up(port: int) -> Iterator[Callable[[], ScriptedServer]]:
         yield lambda: stack.enter_context(ScriptedServer(batching(), port=port))
 
 
+def acknowledge(path: Path, number: int) -> None:
+    """As a process does that has delivered this record and dies."""
+    segment = Segment.adopt(path)
+    assert segment is not None
+    segment.index()
+    segment.acknowledge([number])
+    segment.close()
+
+
 def numbers(server: ScriptedServer) -> list[int]:
     return [body["metadata"]["number"] for _, body in server.records()]
 
@@ -183,7 +192,7 @@ def test_ls_counts_what_is_there(spools: Spools, outage: Callable[..., None], po
         "damaged": 0,
         "bytes": segment.stat().st_size,
     }
-    segment.with_name(segment.name + ".ack").write_bytes(b"\n0;\n")
+    acknowledge(segment, 0)
     code, out, _ = spools.run("ls")
     title, head, row = out.splitlines()
     assert code == 0
@@ -229,7 +238,7 @@ def test_show_tells_unsent_records(spools: Spools, outage: Callable[..., None]) 
     (segment,) = spools.segments()
     first, _, third = spools.json("show")
     assert {record["body"]["output"] for record in (first, third)} == {"x"}
-    segment.with_name(segment.name + ".ack").write_bytes(b"\n1;\n")
+    acknowledge(segment, 1)
     shown = spools.json("show")
     assert shown == [first, third]
     assert {record["destination"] for record in shown} == {segment.parent.name}
@@ -516,7 +525,7 @@ def test_purge_by_age_looks_at_the_youngest_record(spools: Spools, outage: Calla
     assert spools.run("purge", "--yes", "--older-than", "1d")[0] == 0
     assert len(spools.segments()) == 1, "its record is young, whatever its name says"
     (old,) = spools.segments()
-    old.with_name(old.name + ".ack").write_bytes(b"\n0;\n")
+    acknowledge(old, 0)
     assert spools.run("purge", "--yes", "--older-than", "1d")[0] == 0
     assert spools.segments() == []
 
@@ -777,7 +786,7 @@ def test_a_failing_disk_is_3(
     def broken(*_: object, **__: object) -> Segment:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Segment, "look", broken)
+    monkeypatch.setattr("banyan_hp.engine.survey.look", broken)
     for words in (["ls"], ["show"], ["replay"], ["purge", "--yes"]):
         code, _, err = spools.run(*words)
         assert (code, "the spool can't be used: [Errno 5]" in err) == (3, True)
