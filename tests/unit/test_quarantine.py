@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from banyan_hp.engine import quarantine as module
 from banyan_hp.engine.quarantine import (
     DETAIL_LENGTH,
     LINE,
@@ -290,6 +291,28 @@ def test_rotation_by_many_processes_loses_nothing_uncounted(tmp_path: Path) -> N
     assert len(left) == len(set(left))
     assert kept.size <= 20_000
     assert evicted + len(left) == 800
+
+
+def test_a_rotation_while_reading_shows_each_entry_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in the newer file when reading began is neither missed nor told twice."""
+    kept = quarantine(tmp_path, 2000)
+    for number in range(4):
+        kept.add(entry(number))
+    real = module._read_with_inode
+    reads = []
+
+    def read(path: Path) -> tuple[bytes, int]:
+        content = real(path)
+        reads.append(path)
+        if len(reads) == 1:
+            kept._newer.replace(kept._older)
+            kept._newer.write_bytes(format_entry(entry(9)))
+        return content
+
+    monkeypatch.setattr(module, "_read_with_inode", read)
+    assert numbers(kept) == [0, 1, 2, 3]
 
 
 # -- taking out ----------------------------------------------------------------------------------------------
