@@ -105,6 +105,8 @@ class Engine:
         self.stopped = False
         self._finishing = False
         self._ended = False
+        self._base: Path | None = None
+        self._no_spool_because: str | None = None
         self._assemble()
 
     def _assemble(self) -> None:
@@ -161,26 +163,38 @@ class Engine:
             self.spool,
         )
 
+    def _state_directory(self) -> Path | None:
+        """Where records are kept; None: no home."""
+        try:
+            return spool_base(self.settings.spool_dir)
+        except (RuntimeError, OSError, KeyError) as error:
+            self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
+        warn("spool", "records stay in memory: %s", self._no_spool_because)
+        return None
+
+    def _holds_records_of_another_key(self) -> bool:
+        name = Address.of(self._destination.identity, self._destination.key).directory_name
+        return self._spool_directory is not None and self._spool_directory.name != name
+
     def _make_spool(self) -> Spool | None:
         settings = self.settings
-        self._no_spool_because: str | None = None
+        self._no_spool_because = None
         if not settings.spool or not settings.enabled:
             return None
+        if self._base is None:
+            self._base = self._state_directory()
+            if self._base is None:
+                return None
         identity, key = self._destination.identity, self._destination.key
-        try:
-            base = spool_base(settings.spool_dir)
-        except (RuntimeError, OSError) as error:  # no home directory
-            self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
-            warn("spool", "records stay in memory: %s", self._no_spool_because)
-            return None
         return Spool(
             SpoolSettings(
-                directory=self._spool_directory or destination_directory(base, identity, key),
+                directory=self._spool_directory or destination_directory(self._base, identity, key),
                 max_bytes=settings.spool_max_bytes,
                 max_age=settings.spool_max_age,
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
+                any_key=self._holds_records_of_another_key(),
             ),
             self._process,
             self._clock,
@@ -509,9 +523,11 @@ class Engine:
             mine, replay = self._scheduler.take_everything()
             self.stopped = True
         stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
-        self._leave_to_disk([*in_hand, *mine, *replay], float("-inf") if stuck else patience)
+        left = sorted([*in_hand, *mine, *replay], key=lambda record: record.queued_at)
+        self._leave_to_disk(left, float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
+        self.worker.note_key_standing()
         if self.spool is not None:
             self.spool.close()
             lifecycle.spool_closed(self.spool.directory)
@@ -559,16 +575,21 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        problem = self.spool.problem if self.spool is not None else self._no_spool_because
-        return health_of(self.stats(), problem)
+        if self.spool is None:
+            return health_of(self.stats(), self._no_spool_because)
+        return health_of(self.stats(), self.spool.problem, self.spool.remark)
 
     def turn_to(self, destination: Destination, settings: Settings) -> None:
-        """Send elsewhere, or under another key, from now on: also what waits. The spool stays where it is."""
+        """Send elsewhere, or under another key, from now on: also what waits, on disk too."""
         self._destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
+        if self.spool is not None and self._base is not None:
+            identity, key = destination.identity, destination.key
+            self.spool.turn_to(destination_directory(self._base, identity, key), Address.of(identity, key))
         with self.guard:
+            self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 

@@ -78,6 +78,7 @@ class Counters:
     retries_attempted: int = 0
     values_cut: int = 0
     records_shortened: int = 0
+    spool_errors: int = 0
     callback_errors: int = 0
     worker_restarts: int = 0
 

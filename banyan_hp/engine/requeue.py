@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .clock import Clock
+from .directory import sync_directory
 from .quarantine import Entry, Quarantine
 from .segment import Segment, format_line, segment_name
-from .spool import sync_directory
 
 
 def requeue(directory: Path, chosen: Callable[[Entry], bool], clock: Clock) -> list[Entry]:

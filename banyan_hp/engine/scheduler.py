@@ -103,6 +103,7 @@ class Scheduler:
         self.hurried = 0  # how many callers wait for records to settle: no lingering meanwhile
         self.closing = False
         self._last_chance = 0
+        self._sync_planned = False
 
     def close(self) -> None:
         """The end is near: nothing lingers, and the destination gets one more chance."""
@@ -118,8 +119,17 @@ class Scheduler:
 
     def wake_for_record(self) -> None:
         """Wake a sleeping thread, if the new record gives it something to do."""
-        if self._idle and (len(self._queue) >= self._wake_at or self._batch_is_full()):
+        if self._idle and (
+            len(self._queue) >= self._wake_at or self._batch_is_full() or self._sync_is_news()
+        ):
             self._idle.pop().ring()
+
+    def _sync_is_news(self) -> bool:
+        """Whether the disk has become dirty since the sleepers went to sleep."""
+        if self._sync_planned or self._spool is None or not self._spool.dirty:
+            return False
+        self._sync_planned = True
+        return True
 
     def wake_one(self) -> None:
         if self._idle:
@@ -140,7 +150,7 @@ class Scheduler:
 
     def next_task(self, now: float) -> Task:
         """What to do now. Records in the answer are in the hands of whoever asked."""
-        if self._spool is not None and not self._spool.opened:
+        if self._spool is not None and self._look_due_in(now) <= 0:
             return OpenSpool()
         if self._spool is not None and self._spool.sync_due_in(now) <= 0:
             return SyncSpool()
@@ -163,7 +173,7 @@ class Scheduler:
         if not self._spool.usable:
             return self._wait(now, min(delay, self._spool.usable_in()))
         if self._gate.unwell and self._retrying:
-            return Spill(self._retrying.pop(0).records)
+            return Spill(self._take_oldest_retry())
         if self._gate.unwell and self._lingered_in(now) <= 0:
             return Spill(self._take(self._settings.batch_size))
         if self._queue.above(SPILL_ABOVE):
@@ -223,6 +233,12 @@ class Scheduler:
         """A probe is one record; else as many as a request takes."""
         return self._settings.batch_size if self._batching.batches and not self._gate.unwell else 1
 
+    def _take_oldest_retry(self) -> list[Record]:
+        """Records go to disk in the order in which they were logged."""
+        oldest = min(self._retrying, key=lambda retry: retry.records[0].queued_at)
+        self._retrying.remove(oldest)
+        return oldest.records
+
     def _take(self, count: int) -> list[Record]:
         records = self._queue.take(count, self._settings.max_batch_bytes)
         self._own.move(records, Term.IN_FLIGHT)
@@ -276,8 +292,21 @@ class Scheduler:
         return self._spool.backlog and (not self.closing or self._own[Term.SPOOLED] > 0)
 
     def _wait(self, now: float, seconds: float) -> Wait:
-        sync = self._spool.sync_due_in(now) if self._spool is not None else NEVER
-        return Wait(min(seconds, sync))
+        if self._spool is None:
+            return Wait(seconds)
+        sync = self._spool.sync_due_in(now)
+        self._sync_planned = sync < NEVER
+        return Wait(min(seconds, sync, self._look_due_in(now)))
+
+    def _look_due_in(self, now: float) -> float:
+        """A look at the directory now and then, also of an idle process: a sibling may have died.
+
+        Two wake-ups a minute are the price; without them the records of a dead sibling would wait until
+        this process logs again. At the end only what is ours matters.
+        """
+        if self._spool is None or (self.closing and self._spool.opened):
+            return NEVER
+        return self._spool.look_due_in(now)
 
     @property
     def reading_back(self) -> bool:

@@ -6,9 +6,19 @@ A segment ``<created ms>-<process>-<number>.v1.jsonl`` holds one JSON object a l
 
 `crc` is the CRC-32 of all that follows its comma, to the closing brace; `n` counts from 0; `t` is the UTC
 time of the call in seconds; `body` holds the very bytes for the wire. Beside it ``….ack`` lists the numbers
-of settled records, each as ``17;`` on a line; an entry cut short has no semicolon and counts for nothing.
+of settled records, see `acks`. Who holds the `flock` on a segment owns it; the kernel frees it when its
+owner dies. Only the process that made a segment appends to it.
 
-Who holds the `flock` on a segment owns it; the kernel frees it when its owner dies.
+What a crash leaves, by the step that it comes after:
+
+    made as ``.….tmp``, leased        an empty file; deleted when it is old and nobody's
+    renamed                           an empty segment; deleted by who adopts it
+    a part of a line written          a torn line; the quarantine
+    a line written                    the record; sent by who adopts it
+    sent                              the same: sent again, under the same id
+    settled (`.ack` written)          not sent again
+    segment deleted                   an `.ack` without a segment; deleted when found
+
 """
 
 from __future__ import annotations
@@ -21,6 +31,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .acks import AckLog, Ranges
+
 try:
     import fcntl
 except ImportError:  # Windows: no spool there
@@ -28,10 +40,11 @@ except ImportError:  # Windows: no spool there
 
 FORMAT = "v1"
 SUFFIX = f".{FORMAT}.jsonl"
-FREE, IN_MEMORY, SETTLED = 0, 1, 2
+FREE, IN_MEMORY, SETTLED, _MISSING = 0, 1, 2, 3
 _CHUNK = 1024 * 1024
-_NAME = re.compile(r"^(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl$")
-_ACK = re.compile(rb"^(\d+);$", re.MULTILINE)
+_NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
+_HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]*)","t":(\d+\.\d{6}),"body":')
+_PLAIN = re.compile(r"[\w.-]*", re.ASCII)
 _LOCKABLE = fcntl is not None
 
 
@@ -44,6 +57,25 @@ class Line:
     time: float
     body: bytes
 
+    @property
+    def call(self) -> tuple[str, int]:
+        """Which process logged it, and at which of its calls; from ids that are not ours, nothing."""
+        process, _, number = self.id.rpartition("-")
+        try:
+            return process, int(number, 16)
+        except ValueError:
+            return self.id, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Straggler:
+    """A record that is to be sent before others that stand before it: a thread had it in hand."""
+
+    process: str
+    call: int
+    number: int
+    offset: int
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -54,7 +86,8 @@ class Place:
 
 
 def format_line(number: int, record_id: str, time: float, body: bytes) -> bytes:
-    rest = b'"n":%d,"id":%s,"t":%.6f,"body":%s}' % (number, json.dumps(record_id).encode(), time, body)
+    quoted = f'"{record_id}"' if _PLAIN.fullmatch(record_id) else json.dumps(record_id)
+    rest = b'"n":%d,"id":%s,"t":%.6f,"body":%s}' % (number, quoted.encode(), time, body)
     return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
 
 
@@ -63,6 +96,14 @@ def parse_line(line: bytes) -> Line | None:
     rest = line[18:]
     if line[:8] != b'{"crc":"' or line[16:18] != b'",' or b"%08x" % zlib.crc32(rest) != line[8:16]:
         return None
+    usual = _HEAD.match(rest)
+    if usual is not None:
+        return Line(int(usual[1]), usual[2].decode(), float(usual[3]), rest[usual.end() : -1])
+    return _parse_unusual(rest)
+
+
+def _parse_unusual(rest: bytes) -> Line | None:
+    """Where the id is not made of letters and digits."""
     head, _, body = rest.partition(b',"body":')
     try:
         fields = json.loads(b"{" + head + b"}")
@@ -72,21 +113,35 @@ def parse_line(line: bytes) -> Line | None:
 
 
 class Segment:
-    """A leased segment. `states` tells for each record: FREE (on disk only), IN_MEMORY too, or SETTLED."""
+    """A leased segment. `states` tells for each record: FREE (on disk only), IN_MEMORY too, or SETTLED.
+
+    Attributes:
+        own: whether this process made it; else it was adopted.
+        made_at: when it was made, on this process's monotonic clock; what its age is reckoned from.
+        torn: a write failed half-way: nothing more is to be written to it.
+        gone: somebody has deleted it under us; what is not in memory as well is lost.
+        stragglers: records that were logged before others that stand before them, as `index` found.
+        records_damaged: how many records `index` could not read, that had not been found damaged before.
+    """
 
     def __init__(self, path: Path, fd: int, *, own: bool, size: int) -> None:
         self.path = path
         self.own = own
         self.size = size
+        self.made_at = 0.0
         self.states = bytearray()
         self.free = 0
         self.unsettled = 0
         self.cursor = 0
-        self.released = 0  # how often a record came back from memory
         self.torn = False
+        self.gone = False
         self.dirty = False
+        self.records_damaged = 0
+        self.stragglers: list[Straggler] = []
         self._fd = fd
-        self._ack_fd: int | None = None
+        self._acks = AckLog(self.ack_path)
+        self._good_until = 0  # the end of the last whole line
+        self._damage: tuple[list[int], list[int]] = ([], [])
 
     @classmethod
     def create(cls, directory: Path, name: str) -> Segment:
@@ -122,7 +177,10 @@ class Segment:
         try:
             _lease(fd)
             status = os.fstat(fd)  # only now: its owner may have written until it let go
-            if path.lstat().st_ino != status.st_ino or status.st_uid != os.geteuid():
+            named = path.lstat()
+            if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
+                raise FileNotFoundError
+            if status.st_uid != os.geteuid():
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             os.close(fd)
@@ -143,29 +201,69 @@ class Segment:
         Raises:
             OSError: nothing was appended; if the file could not be restored either, `torn` is set.
         """
+        self.torn = True  # until the end: a signal handler may raise at any point
         try:
             if os.write(self._fd, lines) != len(lines):
                 raise OSError("the disk took only a part of the record")
             if sync:
                 os.fsync(self._fd)
         except OSError:
-            self._restore()
+            os.ftruncate(self._fd, self.size)
+            self.torn = False
             raise
         self.size += len(lines)
         self.unsettled += count
         self.states += bytes([IN_MEMORY]) * count
         self.dirty = not sync
+        self.torn = False
 
-    def _restore(self) -> None:
-        try:
-            os.ftruncate(self._fd, self.size)
-        except OSError:
-            self.torn = True
-            raise
+    def notice_removal(self) -> bool:
+        """Whether somebody has deleted the file under us; then all of it counts as settled.
+
+        Raises:
+            OSError: the file can't be asked.
+        """
+        if os.fstat(self._fd).st_nlink:
+            return False
+        self.gone = True
+        return True
 
     def sync(self) -> None:
+        """Force what was written to the disk itself. Needs no lock: it takes a descriptor of its own,
+        without the lease, so that it may be closed, or inherited by a fork, at any time.
+
+        Raises:
+            OSError: it could not be; it is still `dirty`.
+        """
         self.dirty = False
-        os.fsync(self._fd)
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return  # settled and deleted meanwhile
+        except OSError:
+            self.dirty = True
+            raise
+
+    def whole_lines(self, offset: int, about: int) -> bytes:
+        """Complete lines from `offset` on, about so many bytes, at least one line; empty at the end.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        found = b""
+        while offset + len(found) < self.size:
+            chunk = os.pread(self._fd, min(about, self.size - offset - len(found)), offset + len(found))
+            if not chunk:
+                break
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                return found + chunk[:end]
+            found += chunk
+        return b""
 
     def lines_from(self, offset: int) -> Iterator[tuple[int, bytes]]:
         """Complete lines from `offset` on, each with the offset behind it. A torn end is left out."""
@@ -183,34 +281,73 @@ class Segment:
                 yield start, line
 
     def index(self) -> list[bytes]:
-        """Read it all once: which records there are, which are settled. Returns damaged lines."""
-        acknowledged = self._acknowledged()
+        """Read it all once: which records there are, which are settled.
+
+        Returns:
+            The damaged lines that have not been put aside before.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        settled, put_aside = self._acks.read()
+        damaged = [(offset, raw) for offset, raw in self._read_all() if offset not in put_aside]
+        beyond = self._apply(settled)
+        missing = [number for number, state in enumerate(self.states) if state == _MISSING]
+        for number in missing:
+            self.states[number] = SETTLED
+        self.free = self.unsettled = self.states.count(FREE)
+        self._damage = ([offset for offset, _ in damaged], missing)
+        at_the_end = sum(offset >= self._good_until for offset, _ in damaged)
+        self.records_damaged = len(missing) + max(0, at_the_end - beyond)
+        return [raw for _, raw in damaged]
+
+    def _read_all(self) -> list[tuple[int, bytes]]:
+        """Find out which numbers there are; returns what is damaged, with its offset."""
         damaged = []
-        end = 0
-        for end, raw in self.lines_from(0):  # noqa: B007 - where the last whole line ends
+        end = self._good_until = 0
+        self.states = bytearray()
+        self.stragglers = []
+        highest: dict[str, int] = {}
+        for end, raw in self.lines_from(0):
             line = parse_line(raw)
-            if line is None:
-                damaged.append(raw)
-            elif line.number not in acknowledged:
+            if line is None or line.number > self.size:
+                damaged.append((end - len(raw) - 1, raw))
+            else:
                 self._know(line.number)
+                self._good_until = end
+                process, call = line.call
+                if call < highest.get(process, -1):
+                    self.stragglers.append(Straggler(process, call, line.number, end - len(raw) - 1))
+                highest[process] = max(call, highest.get(process, -1))
         if end < self.size:
-            damaged.append(os.pread(self._fd, _CHUNK, end))
+            damaged.append((end, os.pread(self._fd, _CHUNK, end)))
         return damaged
 
     def _know(self, number: int) -> None:
         if number >= len(self.states):
-            self.states += bytes([SETTLED]) * (number + 1 - len(self.states))
-        if self.states[number] == SETTLED:
-            self.states[number] = FREE
-            self.free += 1
-            self.unsettled += 1
+            self.states += bytes([_MISSING]) * (number + 1 - len(self.states))
+        self.states[number] = FREE
 
-    def _acknowledged(self) -> set[int]:
-        try:
-            content = self.ack_path.read_bytes()
-        except FileNotFoundError:
-            return set()
-        return set(map(int, _ACK.findall(content)))
+    def _apply(self, settled: Ranges) -> int:
+        """Mark what is settled; returns how many of the settled ones are beyond the last whole line."""
+        known = len(self.states)
+        beyond = 0
+        for first, last in settled:
+            end = min(last + 1, known)
+            if first < end:
+                self.states[first:end] = bytes([SETTLED]) * (end - first)
+            beyond += last + 1 - max(first, end)
+        return beyond
+
+    def put_damage_aside(self) -> None:
+        """Note that what `index` found damaged has been dealt with: who adopts this later passes over it.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        offsets, missing = self._damage
+        self._acks.put_aside(offsets)
+        self._acks.settled(missing)
 
     def set_state(self, number: int, state: int) -> None:
         before = self.states[number]
@@ -229,12 +366,19 @@ class Segment:
         Raises:
             OSError: it could not be written.
         """
-        if self._ack_fd is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._ack_fd = os.open(self.ack_path, flags, 0o600)
-        entries = b"\n" + b"".join(b"%d;\n" % number for number in numbers)  # ends what was cut short
-        if os.write(self._ack_fd, entries) != len(entries):
-            raise OSError("the disk took only a part of the acknowledgement")
+        if self._acks.behind:
+            settled = (number for number, state in enumerate(self.states) if state == SETTLED)
+            numbers = {*numbers, *settled}
+        self._acks.settled(numbers)
+
+    def catch_up(self) -> None:
+        """Write the acknowledgements that could not be written before, or that somebody has deleted.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if self._acks.notice_removal() or self._acks.behind:
+            self.acknowledge(())
 
     @property
     def ack_path(self) -> Path:
@@ -252,10 +396,10 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the lease by closing, never by unlocking: a parent process may hold the same one."""
-        for fd in (self._fd, self._ack_fd):
-            if fd is not None and fd >= 0:
-                os.close(fd)
-        self._fd, self._ack_fd = -1, None
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        self._acks.close()
 
     def __repr__(self) -> str:
         return f"<Segment {self.path.name}: {self.unsettled} unsettled, {self.free} free, {self.size} bytes>"
@@ -271,11 +415,11 @@ def lockable() -> bool:
 
 
 def is_segment(name: str) -> bool:
-    return _NAME.match(name) is not None
+    return _NAME.fullmatch(name) is not None
 
 
 def created_at(name: str) -> float:
-    match = _NAME.match(name)
+    match = _NAME.fullmatch(name)
     return int(match[1]) / 1000 if match else 0.0
 
 

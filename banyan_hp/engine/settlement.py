@@ -82,7 +82,8 @@ class Settlement:
         """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again."""
         mine = self._claim(records)
         failed = self._write(mine)
-        kept = [record for record in mine if record.place is not None]
+        lost = set(map(id, failed))
+        kept = [record for record in mine if id(record) not in lost]
         with self._guard:
             self._account(kept, Term.SPOOLED)
             for record in failed:
@@ -94,7 +95,7 @@ class Settlement:
 
     def _write(self, records: list[Record]) -> list[Record]:
         """Write what is not on disk yet; returns what could not be written."""
-        new = [record for record in records if record.place is None]
+        new = [record for record in records if record.place is None or record.place.segment.gone]
         return new[self.spool.append(new) :] if self.spool is not None else new
 
     # -- the ledger -------------------------------------------------------------------------------------
@@ -124,8 +125,19 @@ class Settlement:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
+    def damaged_on_disk(self, count: int, *, own: bool) -> None:
+        """Records on disk can't be read; what is left of them is in the quarantine."""
+        with self._guard:
+            (self._ledger.own if own else self._ledger.adopted).shift(Term.SPOOLED, Term.QUARANTINED, count)
+        self.ring()
+
+    def disk_failed(self) -> None:
+        """A file operation of the spool failed."""
+        with self._guard:
+            self._ledger.counters.spool_errors += 1
+
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
-        """The spool gave records up, to stay within its caps."""
+        """Records on disk are gone: given up to stay within the caps, deleted by others, or unreadable."""
         with self._guard:
             book = self._ledger.own if own else self._ledger.adopted
             book.shift(Term.SPOOLED, Term.DROPPED, count)

@@ -49,7 +49,9 @@ def stats_of(engine: Engine, now: float) -> dict[str, Any]:
     }
 
 
-def health_of(stats: dict[str, Any], spool_problem: str | None) -> dict[str, Any]:
+def health_of(
+    stats: dict[str, Any], spool_problem: str | None, spool_remark: str | None = None
+) -> dict[str, Any]:
     """A verdict for people and probes, with its reasons."""
     failing, degraded = [], []
     state = stats["state"]
@@ -70,5 +72,7 @@ def health_of(stats: dict[str, Any], spool_problem: str | None) -> dict[str, Any
         degraded.append(f"the worker failed {stats['worker_restarts']} times and was restarted")
     if spool_problem:
         degraded.append(f"the on-disk queue can't be used: {spool_problem}")
+    if spool_remark:
+        degraded.append(f"on-disk queue: {spool_remark}")
     status = "failing" if failing else "degraded" if degraded else "ok"
     return {"status": status, "reasons": failing + degraded, "state": state}

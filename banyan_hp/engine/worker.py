@@ -24,6 +24,7 @@ from .records import Record
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
 from .spool import Replayed, Spool
+from .standing import Accepted, KeyStanding, Refused
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
@@ -64,6 +65,7 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._in_hand: list[Record] = []
         self._recoveries = 0
+        self._standing = KeyStanding(gate)
         self._driving: set[int] = set()
         self._no_thread_until = float("-inf")
         self.stopping = False
@@ -183,6 +185,7 @@ class Worker:
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
         self._after_recovery()
+        self.note_key_standing()
 
     def _send(self, task: Send, deadline: float) -> None:
         try:
@@ -223,7 +226,10 @@ class Worker:
                 replayed = self._spool.read_back(_READ_BACK_RECORDS, _READ_BACK_BYTES)
         finally:
             with self._guard:
-                self._scheduler.read_back([self._record(found) for found in replayed])
+                records = [self._record(found) for found in replayed]
+                self._scheduler.read_back([] if self.stopping else records)
+        if self.stopping:
+            self._settlement.spooled(records)  # they stay where they are
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
@@ -252,6 +258,21 @@ class Worker:
                 self._scheduler.wake_all()
         if recovered and self._spool is not None:
             self._spool.open()
+
+    def note_key_standing(self) -> None:
+        """Leave a note on disk of what the destination says of the key, if that is new."""
+        with self._guard:
+            news = self._standing.look(self._clock.monotonic())
+        if self._spool is None:
+            return
+        if isinstance(news, Accepted):
+            self._spool.key_accepted()
+        elif isinstance(news, Refused):
+            self._spool.key_refused(for_good=news.for_good(noted_as_accepted=self._spool.key_was_accepted()))
+
+    def forget_key(self) -> None:
+        """Another key is used from now on. Call with the lock held."""
+        self._standing = KeyStanding(self._gate)
 
     # -- what is under way ------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from banyan_hp.engine.acks import format_entry, format_ranges
 from banyan_hp.engine.segment import FREE, Line, Segment, format_line, parse_line, segment_name
 
 QUICK = settings(max_examples=80, deadline=None)
@@ -97,7 +98,7 @@ def test_torn_acknowledgements_never_lose_a_record(
     made: Made, numbers: list[int], data: st.DataObject
 ) -> None:
     """However the list of numbers was cut, a record that is not in it comes back."""
-    whole = b"\n" + b"".join(b"%d;\n" % number for number in numbers)
+    whole = b"".join(format_entry(format_ranges([number])) for number in numbers)
     cut = data.draw(st.integers(0, len(whole)))
     with adopted(b"".join(formatted(made)), whole[:cut]) as segment:
         lines, _ = found(segment)

@@ -308,7 +308,7 @@ def _result(record: dict[str, Any], verdicts: Verdicts) -> dict[str, Any]:
     return result if error is None else {**result, "error": error}
 
 
-def _records_in(request: Request) -> list[tuple[str, Any]]:
+def records_in(request: Request) -> list[tuple[str, Any]]:
     if request.method != "POST":
         return []
     if request.route in {SINGLE_PATH, HUGGINGPLACE_PATH}:
@@ -396,7 +396,7 @@ class ScriptedServer:
 
     def records(self) -> list[tuple[str, Any]]:
         """`(id, body)` of all records received, accepted or not; a single one's id is its Idempotency-Key."""
-        return [record for request in self.requests for record in _records_in(request)]
+        return [record for request in self.requests for record in records_in(request)]
 
     def ids(self) -> list[str]:
         """The ids of `records()`, repeats included."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from banyan_hp.engine import segment as module
+from banyan_hp.engine.acks import format_entry, format_ranges
 from banyan_hp.engine.segment import (
     FREE,
     IN_MEMORY,
@@ -41,6 +42,11 @@ def abandoned(directory: Path, content: bytes, acknowledgements: bytes | None = 
     if acknowledgements is not None:
         path.with_name(path.name + ".ack").write_bytes(acknowledgements)
     return path
+
+
+def entry(*numbers: int) -> bytes:
+    """An acknowledgement of these."""
+    return format_entry(format_ranges(numbers))
 
 
 def adopted(path: Path) -> Segment:
@@ -343,7 +349,7 @@ def test_acknowledged_records_stay_so(tmp_path: Path) -> None:
 
 def test_acknowledgements_cut_at_every_byte_acknowledge_nothing_else(tmp_path: Path) -> None:
     """A number that a crash cut short is not another record's number, also when the next owner goes on."""
-    whole = b"\n17;\n3;\n12;\n"
+    whole = entry(17) + entry(3, 12)
     for size in range(len(whole) + 1):
         path = abandoned(tmp_path, lines(20), whole[:size])
         segment = adopted(path)
@@ -367,6 +373,8 @@ def test_an_acknowledgement_cut_by_a_full_disk_acknowledges_nothing_else(
     segment.acknowledge([0])
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:1]))
+    for number in (0, 12):
+        segment.set_state(number, SETTLED)
     with contextlib.suppress(OSError):  # saying so is all right
         segment.acknowledge([12])
     monkeypatch.undo()
@@ -374,15 +382,58 @@ def test_an_acknowledgement_cut_by_a_full_disk_acknowledges_nothing_else(
     segment.close()
     after = adopted(tmp_path / NAME)
     after.index()
-    assert 17 in free_numbers(after)
+    assert free_numbers(after) == [n for n in range(20) if n not in (0, 7, 12)]  # 12 was caught up with
+    after.close()
+
+
+def test_every_flipped_byte_of_an_acknowledgement_is_detected(tmp_path: Path) -> None:
+    """A damaged entry costs a repetition, never another record."""
+    whole = entry(*range(3, 15), 17)
+    for at in range(len(whole)):
+        for flip in (1, 2, 4, 8, 16, 32, 64, 128, 0x0A, 0x1D):
+            damaged = bytearray(whole)
+            damaged[at] ^= flip
+            segment = adopted(abandoned(tmp_path, lines(20), bytes(damaged)))
+            segment.index()
+            settled = set(range(20)) - set(free_numbers(segment))
+            segment.close()
+            assert settled <= {*range(3, 15), 17}, (at, flip)
+
+
+def test_ranges_are_short(tmp_path: Path) -> None:
+    """A batch acknowledged takes a line, not a hundred; none at all takes nothing."""
+    segment = Segment.create(tmp_path, NAME)
+    segment.write(lines(300), 300)
+    segment.acknowledge(range(100))
+    segment.acknowledge([])
+    segment.acknowledge([299, 101, 100, 298])
+    sums = [line.partition(b" ")[2] for line in segment.ack_path.read_bytes().split()]
+    assert segment.ack_path.read_bytes() == format_entry(b"0-99") + format_entry(b"100-101,298-299"), sums
+    segment.close()
+
+
+def test_deleted_acknowledgements_are_written_again(tmp_path: Path) -> None:
+    """Somebody removes the list: what it said is said again, and nothing else."""
+    segment = Segment.create(tmp_path, NAME)
+    segment.write(lines(5), 5)
+    for number in (0, 3):
+        segment.set_state(number, SETTLED)
+        segment.acknowledge([number])
+    segment.ack_path.unlink()
+    segment.catch_up()
+    segment.close()
+    after = adopted(tmp_path / NAME)
+    after.index()
+    assert free_numbers(after) == [1, 2, 4]
     after.close()
 
 
 @pytest.mark.parametrize(
-    "content", [b"5", b"5\n", b";\n", b"x5;\n", b"-5;\n", b"5;6\n", b"5 ;\n", b"\xff5;\n", b"\0"]
+    "content",
+    [b"5", b"5\n", b"00000000 5\n", b"4cad93ca 5 \n", b"4cad93ca 6\n", b"4cad93ca -5\n", b"\xff5\n", b"\0"],
 )
 def test_rubbish_acknowledges_nothing(tmp_path: Path, content: bytes) -> None:
-    """Only a number, a semicolon and a line end count."""
+    """Only an entry with the right sum counts."""
     segment = adopted(abandoned(tmp_path, lines(8), content))
     segment.index()
     assert free_numbers(segment) == list(range(8))
@@ -391,7 +442,7 @@ def test_rubbish_acknowledges_nothing(tmp_path: Path, content: bytes) -> None:
 
 def test_an_acknowledged_number_that_is_not_there_harms_nothing(tmp_path: Path) -> None:
     """An acknowledgement may have outlived the line that it is for."""
-    segment = adopted(abandoned(tmp_path, lines(2), b"\n1000000;\n1;\n"))
+    segment = adopted(abandoned(tmp_path, lines(2), entry(1_000_000) + entry(1)))
     segment.index()
     assert free_numbers(segment) == [0]
     assert len(segment.states) <= 2

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine import log
+from banyan_hp.engine import directory, log
 from banyan_hp.engine import spool as module
+from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.address import destination_directory
 from banyan_hp.engine.ledger import Book, Term
 from banyan_hp.engine.quarantine import Entry, Quarantine
@@ -40,12 +41,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self.news: list[tuple[Any, ...]] = []
+        self.failures = 0
 
     def adopted(self, count: int, damaged: int) -> None:
         self.news.append(("adopted", count, damaged))
 
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         self.news.append(("lost", count, reason, own))
+
+    def damaged_on_disk(self, count: int, *, own: bool) -> None:
+        self.news.append(("damaged", count, own))
+
+    def disk_failed(self) -> None:
+        self.failures += 1
 
 
 class Disk:
@@ -228,7 +236,7 @@ def test_another_user_s_directory_is_refused(disk: Disk, monkeypatch: pytest.Mon
 
 def test_a_system_without_locks_has_no_spool(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without leases two processes would send the same records."""
-    monkeypatch.setattr(module, "lockable", lambda: False)
+    monkeypatch.setattr(directory, "lockable", lambda: False)
     spool = disk.spool()
     assert "flock" in (spool.problem or "")
     assert disk.names() == []
@@ -446,7 +454,7 @@ def test_a_forked_child_takes_nothing_from_its_parent(disk: Disk) -> None:
 def test_a_settled_segment_of_a_dead_process_is_cleared_away(disk: Disk) -> None:
     """A crash between the last acknowledgement and the removal leaves no rubbish for ever."""
     path = abandoned(disk, lines(1, 2))
-    path.with_name(path.name + ".ack").write_bytes(b"\n0;\n1;\n")
+    path.with_name(path.name + ".ack").write_bytes(format_entry(b"0-1"))
     ledger = Ledger()
     assert read(disk.spool(observer=ledger)) == []
     assert ledger.news == [("adopted", 0, 0)]
@@ -854,11 +862,11 @@ def test_a_quarantine_that_is_locked_is_no_trouble_of_the_disk(disk: Disk) -> No
 
 def test_damage_that_can_t_be_kept_is_counted_as_lost(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged line that no quarantine takes is dropped, not silently gone."""
-    abandoned(disk, b"damaged\n" + lines(1))
+    abandoned(disk, lines(1, 2, 3).replace(b"id-2", b"ID-2"))
     monkeypatch.setattr(Quarantine, "_append", full_disk)
     ledger = Ledger()
-    assert ids(read(disk.spool(observer=ledger))) == [1]
-    assert ledger.news == [("adopted", 2, 0), ("lost", 1, "corrupt", False)]
+    assert ids(read(disk.spool(observer=ledger))) == [1, 3]
+    assert ledger.news == [("adopted", 3, 0), ("lost", 1, "corrupt", False)]
 
 
 def test_damage_is_quarantined_once_however_often_it_is_found(disk: Disk) -> None:

@@ -1,0 +1,169 @@
+"""The directory of one destination: whether it may be used, what lies in it, and what is left over.
+
+    <base>/spool/<16 digits for URL and project>-<8 for the key>/
+        <created ms>-<process>-<number>.v1.jsonl    a segment, see `segment`
+        <the same>.ack                              what of it is settled, see `acks`
+        .<the same>.tmp                             a segment in the making
+        key.v1                                      what the destination last said of the key
+        quarantine.v1.jsonl                         refused records
+
+`key.v1` says `accepted` or `refused`. While it says `refused`, the segments beside it may be adopted by
+whoever has another key for the same URL and project that has been accepted: the key was rotated. See
+`standing` for when it is written. A key itself is never written, nor anything that it could be had from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .segment import Segment, is_segment, lockable
+
+KEY_NAME = "key.v1"
+ACCEPTED, REFUSED = "accepted", "refused"
+OLD_SECONDS = 3600.0  # what is left over for so long has no process that still works on it
+
+_TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
+_OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in a directory."""
+
+    segments: list[Path]
+    unknown: list[str]
+
+
+class Directory:
+    """One destination's directory, private to its user. All methods raise `OSError`."""
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        self.path = path
+        self._durable = durable
+
+    def check(self) -> Path:
+        """Make it if need be, and make sure that it is ours."""
+        if not lockable():
+            raise OSError("this system has no flock; the spool needs Linux or macOS")
+        if not self.path.is_absolute():
+            raise OSError("no directory for it is known, set spool_dir")
+        self._make()
+        for path in (self.path.parent, self.path):
+            status = path.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                raise OSError(f"{path} is not a directory of its own (a symbolic link?)")
+            if status.st_uid != os.geteuid():
+                raise OSError(f"{path} belongs to another user")
+        return self.path
+
+    def _make(self) -> None:
+        missing = [path for path in (self.path, *self.path.parents) if not path.is_dir()]
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
+            if self._durable:
+                sync_directory(path.parent)
+
+    def listing(self) -> Listing:
+        names = [path.name for path in self.check().iterdir()]
+        segments = [self.path / name for name in sorted(names) if is_segment(name)]
+        unknown = [name for name in names if _OTHER_VERSION.fullmatch(name) and not is_segment(name)]
+        return Listing(segments, sorted(unknown))
+
+    # -- left-overs -------------------------------------------------------------------------------------
+
+    def clean(self, now: float) -> None:
+        """Delete what processes that died left half made or half deleted. `now` is the wall clock."""
+        for path in list(self.path.iterdir()):
+            if _TEMPORARY.fullmatch(path.name) and _is_old(path, now):
+                self._delete_if_abandoned(path)
+            elif _is_orphan(path) and _is_old(path, now):
+                path.unlink(missing_ok=True)
+
+    def _delete_if_abandoned(self, path: Path) -> None:
+        half_made = Segment.adopt(path)
+        if half_made is not None:
+            half_made.remove()
+
+    # -- the key ----------------------------------------------------------------------------------------
+
+    def key_standing(self) -> str | None:
+        """What the destination last said of this directory's key, if that is known."""
+        return _standing(self.path)
+
+    def note_key(self, standing: str) -> None:
+        """Note what the destination says of the key."""
+        if self.key_standing() == standing:
+            return
+        temporary = self.check() / f".{KEY_NAME}-{os.urandom(8).hex()}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(temporary, flags, 0o600)
+        try:
+            os.write(fd, standing.encode() + b"\n")
+            temporary.replace(self.path / KEY_NAME)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+
+    def with_refused_keys(self) -> list[Directory]:
+        """Directories of the same URL and project whose key is refused."""
+        where = self.path.name.rpartition("-")[0]
+        siblings = sorted(self.path.parent.glob(f"{where}-*")) if where else []
+        return [Directory(path) for path in siblings if path != self.path and is_refused(path)]
+
+
+def is_refused(directory: Path) -> bool:
+    """Whether what lies in a directory of ours waits for a key that is refused."""
+    status = directory.lstat()
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return ours and _standing(directory) == REFUSED
+
+
+def _standing(directory: Path) -> str | None:
+    try:
+        fd = os.open(directory / KEY_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(fd, 64).decode("ascii", "replace").strip()
+    finally:
+        os.close(fd)
+
+
+def _is_orphan(path: Path) -> bool:
+    """Whether this lists what is settled of a segment that is no more."""
+    return path.suffix == ".ack" and is_segment(path.stem) and not path.with_suffix("").exists()
+
+
+def _is_old(path: Path, now: float) -> bool:
+    try:
+        return path.lstat().st_mtime < now - OLD_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def sizes(paths: Sequence[Path]) -> int:
+    """The bytes of these files; one that is gone has none."""
+    return sum(map(size_of, paths))
+
+
+def size_of(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory survive a power cut, too."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
