@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import platformdirs
-
 from .client import Client
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
+from .engine.address import Address, spool_base
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
 from .engine.log import warn
 from .engine.records import describe, encode, freeze
-from .engine.spool import destination_directory
 from .errors import ConfigurationError, MissingKeyError
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
@@ -345,10 +343,10 @@ def _prompt_directory(settings: Settings, destination: BanyanDestination) -> Pat
     if not settings.spool or not settings.enabled:
         return None
     try:
-        base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
-    except (RuntimeError, OSError):  # no home directory; the engine says so
+        base = spool_base(settings.spool_dir)
+    except (RuntimeError, OSError, KeyError):  # no home directory; the engine says so
         return None
-    return base / "prompts" / destination_directory(base, destination.identity, destination.key).name
+    return base / "prompts" / Address.of(destination.identity, destination.key).directory_name
 
 
 def _problem(

@@ -1,7 +1,8 @@
 """The command `banyan-hp`: arguments, words on the terminal, exit codes.
 
 What a subcommand does lives elsewhere and is imported when it runs, so that each needs only its own extras.
-Exit codes: 0 for success, 2 for what the caller has to put right, said in one line on stderr.
+Exit codes: 0 for success, 2 for what the caller has to put right, said in one line on stderr; `spool` has
+more, see `spool_cli/outcome.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from banyan_hp._version import __version__
 from banyan_hp.server.modes import ROUTING_MODES, RoutingMode
+from banyan_hp.spool_cli.arguments import add_spool
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"banyan-hp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(commands)
+    add_spool(commands)
     return parser
 
 

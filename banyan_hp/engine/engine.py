@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import platformdirs
-
 from ..settings import Settings
 from . import lifecycle
+from .address import Address, destination_directory, spool_base
 from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
@@ -31,12 +30,13 @@ from .ledger import Ledger, Term
 from .log import forget_threads, is_unheard, warn
 from .notices import Notices
 from .preparing import Preparer
+from .quarantine import UNSCRUBBED
 from .queue import Queue
 from .records import Frozen, Record, Waiter
 from .retry import Outcome, Verdict
 from .scheduler import Scheduler
 from .settlement import Rings, Settlement
-from .spool import Mark, Spool, SpoolSettings, destination_directory
+from .spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .transport import HTTPTransport, Transport, is_loopback
 from .worker import Worker
@@ -46,9 +46,10 @@ _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _BIRTH_SECONDS = 1.0
 _BIRTH_LOOK_SECONDS = 0.001
+_TELL_SECONDS = 0.25
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
-    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason="before_send_failed"
+    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
 )
 
 TransportFactory = Callable[[Destination, Settings], Transport]
@@ -70,6 +71,8 @@ class Engine:
         settings: see `banyan_hp.settings.Settings`.
         clock: time; tests hand in another one.
         transport: makes what requests are sent through; tests hand in another one.
+        spool_directory: the directory to spool to and replay from, where it is not to be the destination's
+            own below the settings' `spool_dir`.
 
     Construction does no I/O and starts no thread.
     """
@@ -81,11 +84,13 @@ class Engine:
         *,
         clock: Clock | None = None,
         transport: TransportFactory = http_transport,
+        spool_directory: Path | None = None,
     ) -> None:
         self.settings = settings
         self._destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
+        self._spool_directory = spool_directory
         self.closing = False
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
@@ -160,18 +165,17 @@ class Engine:
         return wanted == "always" or (wanted == "auto" and not is_loopback(self._destination.base_url))
 
     def _state_directory(self) -> Path | None:
-        """Where records are kept; absolute, as a daemon may change its working directory. None: no home."""
-        given = self.settings.spool_dir
+        """Where records are kept; None: no home."""
         try:
-            base = Path(given or platformdirs.user_state_path("banyan_hp"))
-            if given or base.is_absolute():  # without a home it begins with a tilde
-                return base.absolute()
-            reason = "this user has no home directory"
+            return spool_base(self.settings.spool_dir)
         except (RuntimeError, OSError, KeyError) as error:
-            reason = str(error)
-        self.no_spool_because = f"no directory for it is known, set spool_dir: {reason}"
+            self.no_spool_because = f"no directory for it is known, set spool_dir: {error}"
         warn("spool", "records stay in memory: %s", self.no_spool_because)
         return None
+
+    def _holds_records_of_another_key(self) -> bool:
+        name = Address.of(self._destination.identity, self._destination.key).directory_name
+        return self._spool_directory is not None and self._spool_directory.name != name
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -182,14 +186,16 @@ class Engine:
             self._base = self._state_directory()
             if self._base is None:
                 return None
-        where = destination_directory(self._base, self._destination.identity, self._destination.key)
+        identity, key = self._destination.identity, self._destination.key
         return Spool(
             SpoolSettings(
-                directory=where,
+                directory=self._spool_directory or destination_directory(self._base, identity, key),
                 max_bytes=settings.spool_max_bytes,
                 max_age=settings.spool_max_age,
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
+                address=Address.of(identity, key) if self._spool_directory is None else None,
+                any_key=self._holds_records_of_another_key(),
             ),
             self.process if not self._ended else os.urandom(8).hex(),
             self._clock,
@@ -509,6 +515,32 @@ class Engine:
         finally:
             self._settlement.unwatch(bell)
 
+    # -- replay -----------------------------------------------------------------------------------------
+
+    def replay(self, timeout: float, tell: Callable[[], object]) -> None:
+        """Send what earlier processes have left on disk, with no record of our own.
+
+        Returns when nothing is left that no other process holds, when the destination was given up or the
+        disk can't be read, and after `timeout` seconds. `shutdown` must follow: it lets go of the rest.
+
+        Args:
+            timeout: seconds; may be infinite.
+            tell: called about four times a second, on this thread.
+        """
+        deadline = self._clock.monotonic() + timeout
+        lifecycle.register(self)
+        while not self._replayed() and self._clock.monotonic() < deadline:
+            self._wait_until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
+            tell()
+
+    def _replayed(self) -> bool:
+        if self.spool is None or self._gave_up(0):
+            return True
+        with self.guard:  # no thread begins to read meanwhile
+            if self._scheduler.reading_back:
+                return False
+            return self.spool.emptied or not self.spool.readable
+
     # -- shutdown ---------------------------------------------------------------------------------------
 
     def shutdown(self, timeout: float) -> FlushResult:
@@ -634,7 +666,8 @@ class Engine:
         self._transport = self._delivery.transport
         old.close()
         if self.spool is not None and self._base is not None:
-            self.spool.turn_to(destination_directory(self._base, destination.identity, destination.key))
+            identity, key = destination.identity, destination.key
+            self.spool.turn_to(destination_directory(self._base, identity, key), Address.of(identity, key))
         with self.guard:
             self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())

@@ -8,6 +8,7 @@ from typing import Any
 from .callbacks import Callbacks, Raised
 from .guard import Guard
 from .ledger import Counters
+from .quarantine import UNSCRUBBED
 from .records import JSONValue, Record, encode, encode_within, freeze
 from .retry import Outcome, Verdict
 from .settlement import Settlement
@@ -80,4 +81,4 @@ class Preparer:
         return freeze(changed).value
 
     def _quarantine(self, record: Record, detail: str) -> None:
-        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason="before_send_failed"))
+        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason=UNSCRUBBED))

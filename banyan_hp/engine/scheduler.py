@@ -314,6 +314,11 @@ class Scheduler:
             return NEVER
         return self._spool.look_due_in(now)
 
+    @property
+    def reading_back(self) -> bool:
+        """Whether a thread is fetching records from the disk. Ask with the engine's lock held."""
+        return self._reading_back
+
     # -- handing back ------------------------------------------------------------------------------------
 
     def retry(self, records: Sequence[Record], now: float) -> None:

@@ -1,8 +1,8 @@
 """Records on disk: what can't be sent now, kept until it can.
 
 Owns the segments that this process holds of one destination's directory: what is written, what is read next,
-what is given up to stay within the caps, and the quarantine. Counts nothing itself: it tells an observer,
-which keeps the ledger.
+and what is given up to stay within the caps; the quarantine beside them has a module of its own. Counts
+nothing itself: it tells an observer, which keeps the ledger.
 
 All state is guarded by the spool's own `Guard`, which is held across single reads and writes, the one place
 in the engine where a lock is held across I/O; never across a sync for `fsync="interval"`, nor while a segment
@@ -18,28 +18,23 @@ memory.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from .address import Address
 from .clock import Clock
-from .directory import ACCEPTED, REFUSED, Directory, is_refused, size_of, sizes, sync_directory
+from .directory import ACCEPTED, REFUSED, Directory, is_refused, sizes, sync_directory
 from .guard import Guard
 from .log import warn
 from .page import Page
-from .records import Record
-from .retry import event_time
+from .quarantine import Entry, Quarantine
+from .records import Record, encode
 from .segment import FREE, SETTLED, Line, Place, Segment, format_line, parse_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-QUARANTINE_BYTES = 16 * 1024 * 1024
-QUARANTINE_NAME = "quarantine.v1.jsonl"
 TRY_AGAIN_SECONDS = 30.0
 LOOK_SECONDS = 30.0
 FSYNC_INTERVAL = 0.5
@@ -75,6 +70,8 @@ class SpoolSettings:
     max_age: float
     durable: bool
     fsync: str
+    address: Address | None = None
+    any_key: bool = False  # the directory is another key's: what is learnt of ours does not concern it
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +80,6 @@ class Replayed:
 
     line: Line
     place: Place
-
-
-def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
-    """One directory a destination and key: a tenant's records must not leave under another's key.
-
-    The key goes in as eight hex digits of a hash, from which it can't be had back.
-    """
-    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-    fingerprint = hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:8]
-    return base / "spool" / f"{where}-{fingerprint}"
 
 
 class Spool:
@@ -107,6 +94,7 @@ class Spool:
         self._guard = Guard()
         self._telling = Guard()  # keeps the ledger's news in order; never taken while holding `_guard`
         self._news: deque[Callable[[], None]] = deque()
+        self._quarantine = Quarantine(settings.directory, clock, sync=settings.fsync != "never")
         self._words: deque[Callable[[], None]] = deque()
         self._held: list[Segment] = []
         self._active: Segment | None = None
@@ -157,6 +145,13 @@ class Spool:
         return bool(self._candidates) or any(segment.free for segment in tuple(self._held))
 
     @property
+    def emptied(self) -> bool:
+        """Whether a look at the disk found nothing, or all it found is settled. Waits for a write to end."""
+        with self._guard:
+            scanned = self._scanned_at > float("-inf")
+            return scanned and not self._candidates and not any(s.unsettled for s in self._held)
+
+    @property
     def directory(self) -> Path:
         return self._settings.directory
 
@@ -177,13 +172,16 @@ class Spool:
                 self._try(self._look)
         self._tell()
 
-    def turn_to(self, directory: Path) -> None:
+    def turn_to(self, directory: Path, address: Address | None = None) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
         with self._guard:
             if directory == self._settings.directory:
                 return
-            self._settings = replace(self._settings, directory=directory)
+            self._settings = replace(self._settings, directory=directory, address=address)
             self._directory = Directory(directory, durable=self._settings.fsync != "never")
+            evicted = self._quarantine.evicted
+            self._quarantine = Quarantine(directory, self._clock, sync=self._settings.fsync != "never")
+            self._quarantine.evicted = evicted
             self._key_accepted = False
             self._finish_active()
             self._candidates.clear()
@@ -223,7 +221,10 @@ class Spool:
             self._say("unknown format", "in %s %s", self._settings.directory, self.remark)
 
     def _checked_directory(self) -> Path:
-        return self._directory.check()
+        directory = self._directory.check()
+        if self._settings.address is not None:
+            self._settings.address.write(directory)
+        return directory
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Run a file operation; a failure degrades the spool to memory only, for a while."""
@@ -270,6 +271,8 @@ class Spool:
 
         Never raises.
         """
+        if self._settings.any_key:
+            return
         with self._guard:
             self._key_accepted = True
             self._try(lambda: self._directory.note_key(ACCEPTED))
@@ -278,6 +281,8 @@ class Spool:
 
     def key_refused(self, *, for_good: bool) -> None:
         """The destination refuses our key; `for_good` lets a newer key have what lies here. Never raises."""
+        if self._settings.any_key:
+            return
         with self._guard:
             self._key_accepted = False
             if for_good:
@@ -592,18 +597,20 @@ class Spool:
             self._expire_at = float("-inf")
             found, lost = segment.free, segment.records_damaged
             kept = self._put_aside(segment, damaged)
-            self._news.append(lambda: self._observer.adopted(found, lost))
-            if not kept:
-                self._news.append(lambda: self._observer.lost_on_disk(lost, "corrupt", own=False))
+            if kept:
+                self._news.append(lambda: self._observer.adopted(found, lost))
+            else:
+                self._news.append(lambda: self._observer.adopted(found + lost, 0))
+                self._lose(segment, lost, "corrupt")
             self._retire_if_settled(segment)
 
     def _put_aside(self, segment: Segment, damaged: list[bytes]) -> bool:
         """Bring damaged lines to the quarantine; True if all of them are there."""
         if not damaged:
             return True
-        kept = [self._quarantine_damage(segment, line) for line in damaged]
+        kept = self._quarantine_damage(segment, damaged)
         self._try(segment.put_damage_aside)
-        return all(kept)
+        return kept == len(damaged)
 
     def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Replayed]:
         from_the_start = segment.cursor == 0
@@ -660,11 +667,6 @@ class Spool:
             self._lose(segment, len(lost), "corrupt")
         if not self._retire_if_settled(segment):
             self._try(lambda: segment.acknowledge(lost))
-
-    def _quarantine_damage(self, segment: Segment, line: bytes) -> bool:
-        return self._write_quarantine(
-            {"reason": "corrupt", "segment": segment.path.name, "raw": _readable(line)}
-        )
 
     def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
         """These records are no longer in memory, only on disk.
@@ -723,41 +725,46 @@ class Spool:
 
     # -- quarantine -------------------------------------------------------------------------------------
 
+    @property
+    def quarantine_evicted(self) -> int:
+        """Quarantined records and lines that this process has given up, to stay within the bound."""
+        return self._quarantine.evicted
+
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
         if not self.usable or self._guard.mine:
             return False
-        entry = {
-            "id": record.id,
-            "t": event_time(record.time),
-            "reason": reason,
-            "status": status,
-            "detail": detail,
-            "body": _readable(record.body) if record.body is not None else record.value,
-        }
-        with self._guard:
-            if self._closed:
-                return False
-            kept = self._write_quarantine(entry)
+        entry = Entry(
+            reason,
+            record.body if record.body is not None else encode(record.value),
+            status=status,
+            detail=detail,
+            segment=record.place.segment.path.name if record.place is not None else None,
+            id=record.id,
+            time=record.time,
+        )
+        kept = self._into_quarantine(lambda: self._quarantine.add(entry))
         self._tell()
+        return bool(kept)
+
+    def _quarantine_damage(self, segment: Segment, lines: list[bytes]) -> int:
+        """How many of the lines were kept. Call with the lock held."""
+        return self._into_quarantine(lambda: self._quarantine.add_damage(segment.path.name, lines))
+
+    def _into_quarantine(self, add: Callable[[], int]) -> int:
+        """What `add` says it has kept; 0 if it can't write. Needs no lock: the quarantine has its own."""
+        kept = 0
+
+        def action() -> None:
+            nonlocal kept
+            self._checked_directory()
+            try:
+                kept = add()
+            except TimeoutError as error:  # somebody holds its lock: nothing is wrong with the disk
+                self._warn("a refused record could not be kept: %s", error)
+
+        self._try_to_write(action)
         return kept
-
-    def _write_quarantine(self, entry: dict[str, object]) -> bool:
-        line = json.dumps({"at": event_time(self._clock.wall()), **entry}, default=str).encode() + b"\n"
-        return self._try_to_write(lambda: self._append_quarantine(line))
-
-    def _append_quarantine(self, line: bytes) -> None:
-        path = self._checked_directory() / QUARANTINE_NAME
-        if size_of(path) + len(line) > QUARANTINE_BYTES:
-            path.replace(path.with_name(path.name + ".old"))
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            if not _ends_with_a_line(fd):
-                line = b"\n" + line
-            if os.write(fd, line) != len(line):
-                raise OSError("the disk took only a part of the quarantined record")
-        finally:
-            os.close(fd)
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -808,23 +815,5 @@ def _line_length(record: Record) -> int:
     return len(record.body or b"") + _LINE_OVERHEAD
 
 
-def _ends_with_a_line(fd: int) -> bool:
-    """Whether a file is empty or its last write was whole."""
-    size = os.fstat(fd).st_size
-    return not size or os.pread(fd, 1, size - 1) == b"\n"
-
-
 def _places(records: Sequence[Record]) -> list[Place]:
     return [record.place for record in records if record.place is not None]
-
-
-def _readable(raw: bytes) -> object:
-    """Bytes as they go into the quarantine: as JSON if they are, else as text or base64."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "base64:" + base64.b64encode(raw).decode("ascii")

@@ -30,6 +30,7 @@ def stats_of(engine: Engine, now: float) -> dict[str, Any]:
         "drops": dict(own.drops),
         "logs_spooled": own[Term.SPOOLED],
         "logs_quarantined": own[Term.QUARANTINED],
+        "quarantine_evicted": engine.spool.quarantine_evicted if engine.spool is not None else 0,
         "logs_recovered": adopted[Term.DELIVERED],
         "adopted": {
             "logs": adopted.accepted,

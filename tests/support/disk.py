@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from banyan_hp.engine.ledger import Book, Term
+from banyan_hp.engine.quarantine import Entry, Quarantine
 from banyan_hp.engine.records import Record
 from banyan_hp.engine.segment import format_line, segment_name
-from banyan_hp.engine.spool import QUARANTINE_NAME, Replayed, Spool, SpoolSettings
+from banyan_hp.engine.spool import Replayed, Spool, SpoolSettings
 from tests.support.clock import FakeClock
 
 NOW = 1_767_225_600.0
@@ -67,9 +67,8 @@ class Disk:
     def segments(self) -> list[str]:
         return [name for name in self.names() if name.endswith(".v1.jsonl") and name[0] in "01"]
 
-    def quarantined(self) -> list[dict[str, Any]]:
-        text = (self.directory / QUARANTINE_NAME).read_text()
-        return [json.loads(line) for line in text.splitlines()]
+    def quarantined(self) -> list[Entry]:
+        return Quarantine(self.directory, self.clock).entries()
 
 
 def record(ident: int, size: int = 20) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from banyan_hp.cli import main
 
 WITHOUT_THE_EXTRA = """
 import sys
+from pathlib import Path
 sys.modules[{module!r}] = None
 from banyan_hp.cli import main
 sys.exit(main(["serve"]))
@@ -74,3 +76,23 @@ def test_the_command_line_alone_needs_no_extra() -> None:
     """Importing the command imports nothing of the server."""
     ended = run("-c", "import banyan_hp.cli, sys; print(sorted({'starlette', 'uvicorn'} & set(sys.modules)))")
     assert (ended.returncode, ended.stdout) == (0, "[]\n")
+
+
+def test_the_spool_commands_need_no_extra(tmp_path: Path) -> None:
+    """They work on a plain installation, without the server's packages or orjson."""
+    program = """
+import sys
+from pathlib import Path
+for module in ("starlette", "uvicorn", "orjson"):
+    sys.modules[module] = None
+from banyan_hp.cli import main
+sys.exit(main(["spool", "ls", "--dir", sys.argv[1]]))
+"""
+    ended = run("-c", program, str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (0, f"nothing in {tmp_path / 'spool'}\n")
+
+
+def test_what_the_spool_commands_do_is_imported_when_they_run() -> None:
+    """`banyan-hp serve` does not pay for it."""
+    ended = run("-c", "import banyan_hp.cli, sys; print('banyan_hp.spool_cli.running' in sys.modules)")
+    assert (ended.returncode, ended.stdout) == (0, "False\n")

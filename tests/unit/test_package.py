@@ -49,6 +49,7 @@ def imports_of(path: Path) -> set[str]:
         ("engine", {"engine", "errors", "settings"}),
         ("destinations", {"destinations", "engine", "_version"}),
         ("server", {"server", "experiments", "_version"}),
+        ("spool_cli", {"spool_cli", "engine", "destinations", "settings", "errors"}),
         ("settings.py", {"errors"}),
         ("errors.py", set()),
         ("experiments.py", set()),

@@ -17,13 +17,13 @@ import pytest
 from banyan_hp.engine import directory, log
 from banyan_hp.engine import spool as module
 from banyan_hp.engine.acks import format_entry
+from banyan_hp.engine.address import destination_directory
+from banyan_hp.engine.quarantine import Entry, Quarantine
 from banyan_hp.engine.segment import Segment, format_line, segment_name
 from banyan_hp.engine.spool import (
     FSYNC_INTERVAL,
-    QUARANTINE_NAME,
     TRY_AGAIN_SECONDS,
     Spool,
-    destination_directory,
 )
 from tests.support.disk import (
     NOW,
@@ -363,16 +363,16 @@ def test_damaged_lines_are_quarantined_and_stop_nothing(disk: Disk) -> None:
     assert ids(read(disk.spool(observer=ledger))) == [1, 3]
     assert ledger.news == [("adopted", 2, 2)]
     kept = disk.quarantined()
-    assert [entry["reason"] for entry in kept] == ["corrupt", "corrupt"]
-    assert kept[0]["raw"]["id"] == "ID-2"
-    assert kept[1]["raw"] == '{"crc":"torn'
+    assert [(entry.reason, entry.origin) for entry in kept] == [("corrupt", "line")] * 2
+    assert b"ID-2" in kept[0].body
+    assert kept[1].body == b'{"crc":"torn'
 
 
 def test_damage_that_is_no_text_is_quarantined(disk: Disk) -> None:
     """Whatever bytes a bad sector gives are kept."""
     abandoned(disk, b"\xff\x00\xfe\n" + lines(1))
     assert ids(read(disk.spool())) == [1]
-    assert disk.quarantined()[0]["raw"] == "base64:/wD+"
+    assert disk.quarantined()[0].body == b"\xff\x00\xfe"
 
 
 def test_damage_that_looks_like_deep_json_stops_nothing(disk: Disk) -> None:
@@ -719,36 +719,21 @@ def test_a_finished_segment_is_synced_too(disk: Disk, synced: list[int]) -> None
 # -- quarantine ----------------------------------------------------------------------------------------------
 
 
-def test_a_refused_record_is_kept_with_its_reason(disk: Disk) -> None:
-    """One JSON object a line: what it was, when, and what the backend said."""
+def test_a_refused_record_is_put_aside_with_its_reason(disk: Disk) -> None:
+    """Also one that was not encoded yet, and with the segment it was in."""
     spool = disk.spool()
     assert spool.quarantine(record(1), "refused", 422, "bad field")
     unencoded = record(2)
     unencoded.body, unencoded.value = None, {"as": "it was"}
     assert spool.quarantine(unencoded, "before_send_failed", None, "")
-    first, second = disk.quarantined()
-    assert first == {
-        "at": "2026-01-01T00:00:00.000Z",
-        "id": "id-1",
-        "t": "2026-01-01T00:00:01.000Z",
-        "reason": "refused",
-        "status": 422,
-        "detail": "bad field",
-        "body": json.loads(record(1).body or b""),
-    }
-    assert (second["body"], second["status"]) == ({"as": "it was"}, None)
-
-
-def test_the_quarantine_is_capped(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backend that refuses everything doesn't fill the disk: one older file is kept."""
-    monkeypatch.setattr(module, "QUARANTINE_BYTES", 1000)
-    spool = disk.spool()
-    for number in range(30):
-        assert spool.quarantine(record(number, size=100), "refused", 422, "")
-    sizes = [path.stat().st_size for path in disk.directory.iterdir()]
-    assert len(sizes) == 2
-    assert max(sizes) <= 1000
-    assert disk.quarantined()[-1]["id"] == "id-29"
+    (written,) = spooled(spool, 3)
+    assert spool.quarantine(written, "refused", 400, "")
+    first, second, third = disk.quarantined()
+    assert first == Entry(
+        "refused", record(1).body or b"", "record", 422, "bad field", None, "id-1", NOW + 1, NOW
+    )
+    assert (json.loads(second.body), second.status) == ({"as": "it was"}, None)
+    assert [third.segment] == disk.segments()
 
 
 def test_a_quarantine_that_can_t_be_written_says_so(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -756,20 +741,16 @@ def test_a_quarantine_that_can_t_be_written_says_so(disk: Disk, monkeypatch: pyt
     spool = disk.spool()
     monkeypatch.setattr(os, "write", full_disk)
     assert not spool.quarantine(record(1), "refused", 422, "")
+    assert not spool.usable
 
 
-def test_a_quarantine_cut_short_does_not_spoil_the_next_entry(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each refused record stays readable after the disk was full for a moment."""
+def test_a_quarantine_that_is_locked_is_no_trouble_of_the_disk(disk: Disk) -> None:
+    """Another process that stands still with the lock costs a counted record, not the whole spool."""
     spool = disk.spool()
-    monkeypatch.setattr(os, "write", short_write)
-    assert not spool.quarantine(record(1), "refused", 422, "")
-    monkeypatch.undo()
-    disk.clock.advance(TRY_AGAIN_SECONDS)
+    with Quarantine(disk.directory, disk.clock)._locked():
+        assert not spool.quarantine(record(1), "refused", 422, "")
+    assert spool.usable
     assert spool.quarantine(record(2), "refused", 422, "")
-    text = (disk.directory / QUARANTINE_NAME).read_text()
-    assert json.loads(text.splitlines()[-1])["id"] == "id-2"
 
 
 def test_a_signal_in_the_middle_of_a_write_spoils_nothing(
@@ -808,3 +789,22 @@ def test_a_slow_sync_holds_up_no_caller(disk: Disk, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "fsync", slow)
     spool.sync()
     assert written == [1]
+
+
+def test_damage_that_can_t_be_kept_is_counted_as_lost(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged line that no quarantine takes is dropped, not silently gone."""
+    abandoned(disk, lines(1, 2, 3).replace(b"id-2", b"ID-2"))
+    monkeypatch.setattr(Quarantine, "_append", full_disk)
+    ledger = Ledger()
+    assert ids(read(disk.spool(observer=ledger))) == [1, 3]
+    assert ledger.news == [("adopted", 3, 0), ("lost", 1, "corrupt", False)]
+
+
+def test_damage_is_quarantined_once_however_often_it_is_found(disk: Disk) -> None:
+    """A process that restarts again and again during an outage must not push out older entries."""
+    abandoned(disk, lines(1) + b"damaged\n")
+    for _ in range(3):
+        spool = disk.spool()
+        assert ids(read(spool)) == [1]
+        spool.close()
+    assert [entry.body for entry in disk.quarantined()] == [b"damaged"]

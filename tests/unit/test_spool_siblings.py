@@ -215,7 +215,7 @@ def test_cut_at_every_byte(disk: Disk) -> None:
         assert found == [1, 2, 3][:whole]
         assert ledger.news == [("adopted", whole, int(size not in ends))], size
         if size not in ends:
-            assert disk.quarantined()[-1]["reason"] == "corrupt"
+            assert disk.quarantined()[-1].reason == "corrupt"
 
 
 def test_every_byte_flipped(disk: Disk) -> None:
@@ -229,7 +229,7 @@ def test_every_byte_flipped(disk: Disk) -> None:
         assert count == len(found)
         assert count + lost == 3 or content[at : at + 1] == b"\n", at
         assert set(found) < {1, 2, 3}
-        assert disk.quarantined()[-1]["reason"] == "corrupt"
+        assert disk.quarantined()[-1].reason == "corrupt"
 
 
 def test_damage_is_put_aside_once(disk: Disk) -> None:

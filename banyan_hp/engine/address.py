@@ -1,0 +1,111 @@
+"""Which backend, project and key a spool directory belongs to.
+
+Owns the directory's name, and the file `destination.v1.json` in it, which tells people and `banyan-hp spool`
+what the name, being hashes, can't:
+
+    {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "89abcdef"}
+
+The key is in neither, only eight hex digits of a hash of it. Delivery works without the file; it is written
+once, when the directory is made, and believed only if it fits the directory's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+ADDRESS_NAME = "destination.v1.json"
+KEYS = ("client", "base_url", "project", "key_fingerprint")
+_LONGEST = 65536
+
+
+def key_fingerprint(key: str) -> str:
+    """Eight hex digits that tell keys apart and from which none can be had back."""
+    return hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:8]
+
+
+def directory_name(identity: Sequence[str], fingerprint: str) -> str:
+    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+    return f"{where}-{fingerprint}"
+
+
+def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
+    """One directory a destination and key: a tenant's records must not leave under another's key."""
+    return base / "spool" / directory_name(identity, key_fingerprint(key))
+
+
+def spool_base(given: str | os.PathLike[str] | None) -> Path:
+    """The directory below which all spools are, absolute: the one given, else the user's state directory.
+
+    Raises:
+        RuntimeError: there is no home directory.
+        OSError: the working directory is gone.
+    """
+    base = Path(given or platformdirs.user_state_path("banyan_hp"))
+    if not given and not base.is_absolute():  # without a home it begins with a tilde
+        raise RuntimeError("this user has no home directory")
+    return base.absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the records of one directory go.
+
+    Attributes:
+        client: "banyan" or "huggingplace".
+        base_url: the backend's.
+        project: the project, or HuggingPlace's organisation; may be empty.
+        fingerprint: of the key, see `key_fingerprint`.
+    """
+
+    client: str
+    base_url: str
+    project: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, identity: Sequence[str], key: str) -> Address:
+        client, base_url, project = identity
+        return cls(client, base_url, project, key_fingerprint(key))
+
+    @property
+    def directory_name(self) -> str:
+        return directory_name((self.client, self.base_url, self.project), self.fingerprint)
+
+    @classmethod
+    def read(cls, directory: Path) -> Address | None:
+        """What the directory says of itself; None if it says nothing, or what does not fit its name."""
+        try:
+            fd = os.open(directory / ADDRESS_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(fd, "rb") as file:
+                said = json.loads(file.read(_LONGEST).decode("utf-8"))
+            address = cls(*(said[key] for key in KEYS))
+            return address if address.directory_name == directory.name else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def write(self, directory: Path) -> None:
+        """Say it in the directory, once. A failure is no trouble: only people miss the file."""
+        path = directory / ADDRESS_NAME
+        if os.path.lexists(path):
+            return
+        temporary = directory / f".{ADDRESS_NAME}.{os.urandom(4).hex()}.tmp"
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(json.dumps(self.said()).encode() + b"\n")
+            temporary.replace(path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def said(self) -> dict[str, str]:
+        """As it stands in the file."""
+        return dict(zip(KEYS, (self.client, self.base_url, self.project, self.fingerprint), strict=True))

@@ -1,0 +1,101 @@
+"""Which destinations a command is about: all below the base directory, or one by its id."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..engine.address import KEYS, Address, spool_base
+from ..engine.survey import destinations
+from ..settings import env
+from .outcome import BROKEN, DONE, WRONG, CommandError
+from .words import complain
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A destination's directory. `address` is None if the directory does not say where its records go."""
+
+    directory: Path
+    address: Address | None
+
+    @property
+    def id(self) -> str:
+        return self.directory.name
+
+    @property
+    def title(self) -> str:
+        """The destination, for people."""
+        if self.address is None:
+            return f"unknown destination {self.id}"
+        scope = "organisation" if self.address.client == "huggingplace" else "project"
+        project = f" {scope} {self.address.project}" if self.address.project else ""
+        return f"{self.address.client} {self.address.base_url}{project} ({self.id})"
+
+    def fields(self) -> dict[str, str | None]:
+        """The destination, for JSON."""
+        said = self.address.said() if self.address is not None else {}
+        return {"destination": self.id, **dict.fromkeys(KEYS), **said}
+
+
+def base_directory(arguments: argparse.Namespace) -> Path:
+    """`--dir`, or what an application in the same environment would take.
+
+    Raises:
+        CommandError: no directory is known.
+    """
+    try:
+        return spool_base(arguments.dir or env("BANYAN_HP_SPOOL_DIR"))
+    except (RuntimeError, OSError) as error:
+        raise CommandError(f"no directory is known, say --dir: {error}", BROKEN) from error
+
+
+def chosen(arguments: argparse.Namespace) -> list[Place]:
+    """The destinations that are meant.
+
+    Raises:
+        CommandError: `--destination` names none, or several.
+        OSError: the base directory can't be listed.
+    """
+    base = base_directory(arguments)
+    found = destinations(base)
+    prefix: str | None = arguments.destination
+    if prefix is not None:
+        found = [_one([path for path in found if path.name.startswith(prefix)], prefix, base)]
+    return [Place(path, Address.read(path)) for path in found]
+
+
+def each(arguments: argparse.Namespace, do: Callable[[Place], int]) -> int:
+    """Do something with each destination that is meant; what fails for one does not keep the others from it.
+
+    Returns:
+        The highest exit code of all.
+    """
+    return max((_complaining(place, do) for place in chosen(arguments)), default=DONE)
+
+
+def _complaining(place: Place, do: Callable[[Place], int]) -> int:
+    try:
+        if place.directory.stat().st_uid != os.geteuid():
+            raise CommandError("the directory belongs to another user", BROKEN)
+        return do(place)
+    except CommandError as error:
+        complain(f"{place.title}: {error}")
+        return error.code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(f"{place.title}: the spool can't be used: {error}")
+        return BROKEN
+
+
+def _one(matching: list[Path], prefix: str, base: Path) -> Path:
+    if not matching:
+        raise CommandError(f"no destination in {base} has an id that begins with {prefix!r}", WRONG)
+    if len(matching) > 1:
+        names = ", ".join(path.name for path in matching)
+        raise CommandError(f"several destinations have an id that begins with {prefix!r}: {names}", WRONG)
+    return matching[0]
