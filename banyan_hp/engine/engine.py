@@ -60,7 +60,7 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
     """The directory below which all spools are, absolute: the one given, else the user's state directory.
 
     Raises:
-        RuntimeError: there is no home directory.
+        RuntimeError, KeyError: there is no home directory.
         OSError: the working directory is gone.
     """
     base = Path(given or platformdirs.user_state_path("banyan_hp"))
@@ -169,7 +169,7 @@ class Engine:
         identity, key = self._destination.identity, self._destination.key
         try:
             base = spool_base(settings.spool_dir)
-        except (RuntimeError, OSError) as error:  # no home directory
+        except (RuntimeError, OSError, KeyError) as error:  # no home directory
             self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
             warn("spool", "records stay in memory: %s", self._no_spool_because)
             return None

@@ -517,15 +517,17 @@ class Spool:
             id=record.id,
             time=record.time,
         )
-        kept = self._put_aside(lambda: self._quarantine.add(entry))
+        kept = self._into_quarantine(lambda: self._quarantine.add(entry))
         self._tell()
         return bool(kept)
 
     def _quarantine_damage(self, segment: Segment, lines: list[bytes]) -> int:
         """How many of the lines were kept. Call with the lock held."""
-        return self._put_aside(lambda: self._quarantine.add_damage(segment.path.name, lines)) if lines else 0
+        if not lines:
+            return 0
+        return self._into_quarantine(lambda: self._quarantine.add_damage(segment.path.name, lines))
 
-    def _put_aside(self, add: Callable[[], int]) -> int:
+    def _into_quarantine(self, add: Callable[[], int]) -> int:
         """What `add` says it has kept; 0 if it can't write. Needs no lock: the quarantine has its own."""
         kept = 0
 
