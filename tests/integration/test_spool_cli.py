@@ -277,7 +277,7 @@ def test_a_reader_that_has_seen_enough_is_no_trouble(outage: Callable[..., None]
 def test_replay_sends_everything(
     spools: Spools, outage: Callable[..., None], up: Callable[[], ScriptedServer]
 ) -> None:
-    """In the order of the disk, each once, with the ids of the first attempt; nothing is left on disk."""
+    """Each record once, with the ids of the first attempt; nothing is left on disk."""
     outage(250)
     back = up()
     ids = [record["id"] for record in spools.json("show")]
@@ -286,7 +286,7 @@ def test_replay_sends_everything(
     assert out.splitlines()[1] == "  delivered 250, still on disk 0, quarantined 0, lost 0"
     assert re.fullmatch(r"  250 of 250, [\d,]+/s\n", err)
     assert sorted(numbers(back)) == list(range(250))
-    assert back.ids() == ids
+    assert sorted(back.ids()) == sorted(ids)
     assert spools.segments() == []
     assert spools.run("replay")[1].splitlines()[1] == "  nothing to send"
 
@@ -353,10 +353,12 @@ def test_replay_takes_damaged_segments(
     spools: Spools, outage: Callable[..., None], up: Callable[[], ScriptedServer]
 ) -> None:
     """What can be read is sent, the rest is in quarantine."""
-    outage(2)
+    outage(3)
     up()
     (segment,) = spools.segments()
-    segment.write_bytes(b"damaged\n" + segment.read_bytes())
+    first, second, third = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(first + second.replace(b"question", b"answered") + third)
+    assert spools.json("ls")[0]["state"] == "damaged"
     code, out, _ = spools.run("replay")
     assert (code, out.splitlines()[1]) == (1, "  delivered 2, still on disk 0, quarantined 1, lost 0")
     assert [entry.origin for entry in spools.quarantine().entries()] == [LINE]

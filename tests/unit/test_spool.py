@@ -854,11 +854,11 @@ def test_a_quarantine_that_is_locked_is_no_trouble_of_the_disk(disk: Disk) -> No
 
 def test_damage_that_can_t_be_kept_is_counted_as_lost(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged line that no quarantine takes is dropped, not silently gone."""
-    abandoned(disk, b"damaged\n" + lines(1))
+    abandoned(disk, lines(1, 2, 3).replace(b"id-2", b"ID-2"))
     monkeypatch.setattr(Quarantine, "_append", full_disk)
     ledger = Ledger()
-    assert ids(read(disk.spool(observer=ledger))) == [1]
-    assert ledger.news == [("adopted", 2, 0), ("lost", 1, "corrupt", False)]
+    assert ids(read(disk.spool(observer=ledger))) == [1, 3]
+    assert ledger.news == [("adopted", 3, 0), ("lost", 1, "corrupt", False)]
 
 
 def test_damage_is_quarantined_once_however_often_it_is_found(disk: Disk) -> None:
