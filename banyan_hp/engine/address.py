@@ -45,7 +45,7 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
     """The directory below which all spools are, absolute: the one given, else the user's state directory.
 
     Raises:
-        RuntimeError: there is no home directory.
+        RuntimeError, KeyError: there is no home directory.
         OSError: the working directory is gone.
     """
     base = Path(given or platformdirs.user_state_path("banyan_hp"))

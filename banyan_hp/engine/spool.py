@@ -749,6 +749,8 @@ class Spool:
 
     def _quarantine_damage(self, segment: Segment, lines: list[bytes]) -> int:
         """How many of the lines were kept. Call with the lock held."""
+        if not lines:
+            return 0
         return self._into_quarantine(lambda: self._quarantine.add_damage(segment.path.name, lines))
 
     def _into_quarantine(self, add: Callable[[], int]) -> int:

@@ -49,7 +49,7 @@ def base_directory(arguments: argparse.Namespace) -> Path:
     """
     try:
         return spool_base(arguments.dir or env("BANYAN_HP_SPOOL_DIR"))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, KeyError) as error:
         raise CommandError(f"no directory is known, say --dir: {error}", BROKEN) from error
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from . import quarantine, replay, segments
-from .outcome import BROKEN, DONE, CommandError
+from .outcome import BROKEN, DONE, LEFT, CommandError
 from .words import complain
 
 Does = Callable[[argparse.Namespace], int]
@@ -38,6 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     except CommandError as complaint:
         complain(str(complaint))
         return complaint.code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return LEFT
     except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter from flushing into the void
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

@@ -522,6 +522,22 @@ def test_purge_takes_yes_for_an_answer_and_nothing_else(
     assert len(spools.segments()) == left
 
 
+def test_ctrl_c_at_the_question_is_a_no(
+    spools: Spools, outage: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no traceback."""
+
+    class Interrupted(Terminal):
+        def readline(self, _size: int = -1) -> str:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    outage(1)
+    monkeypatch.setattr(sys, "stdin", Interrupted())
+    code, _, err = spools.run("purge")
+    assert (code, err.endswith("banyan-hp: interrupted\n")) == (1, True)
+    assert len(spools.segments()) == 1
+
+
 def test_purge_by_age_looks_at_the_youngest_record(spools: Spools, outage: Callable[..., None]) -> None:
     """A segment goes only when all that is unsent in it is older."""
     outage(1)
