@@ -117,6 +117,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
     """As Ctrl-C does: the sum is exact, and every record accepted is delivered."""
     program = """
     from tests.support.ledger import assert_balanced
+    logger = make(flush_interval=30, queue_size=10**6)
     class Again(Exception): pass
     def again(*_): raise Again
     rounds = 0
@@ -147,7 +148,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
             PYTHONPATH=str(Path(__file__).parents[2]),
         )
         assert finished.status == 0, finished.stderr
-        assert len(ids(server)) == len(set(ids(server)))
+        assert len(server.ids()) == len(set(server.ids()))
 
 
 def test_sigterm_while_threads_log_and_the_backend_is_down(tmp_path: Path) -> None:
