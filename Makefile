@@ -25,8 +25,9 @@ types: $(STAMP)
 check: $(STAMP)
 	$(BIN)/pytest
 
-soak: $(STAMP)                ## the on-disk queue: 200 kills, a 20 s run
+soak: $(STAMP)                ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py -o timeout=600
+	$(BIN)/pytest -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute
 	$(BIN)/python -m tests.benchmarks.quick

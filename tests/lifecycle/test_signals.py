@@ -57,6 +57,19 @@ def test_sigterm_ends_a_script_as_its_end_does() -> None:
     assert run(program, list(range(10))) == (143, "finally\n")
 
 
+def test_an_impatient_second_sigterm_does_not_cut_the_exit_short() -> None:
+    """It comes while the first one's exception is on its way; all records are delivered."""
+    program = """
+    banyan.install_signal_handlers()
+    try:
+        terminate()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("finally")
+    """
+    assert run(program, list(range(10))) == (143, "finally\n")
+
+
 def test_a_handler_that_was_there_is_called_and_decides() -> None:
     """It may go on; meanwhile nothing lingers."""
     program = """
@@ -117,6 +130,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
     """As Ctrl-C does: the sum is exact, and every record accepted is delivered."""
     program = """
     from tests.support.ledger import assert_balanced
+    logger = make(flush_interval=30, queue_size=10**6)
     class Again(Exception): pass
     def again(*_): raise Again
     rounds = 0
@@ -147,7 +161,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
             PYTHONPATH=str(Path(__file__).parents[2]),
         )
         assert finished.status == 0, finished.stderr
-        assert len(ids(server)) == len(set(ids(server)))
+        assert len(server.ids()) == len(set(server.ids()))
 
 
 def test_sigterm_while_threads_log_and_the_backend_is_down(tmp_path: Path) -> None:
