@@ -15,9 +15,14 @@ from .banyan import (
     get_prompt,
     get_stats,
     health,
+    interaction,
     log,
     log_prompt,
     shutdown,
+    step,
+    trace,
+    wrap_anthropic,
+    wrap_openai,
 )
 from .engine.flushing import FlushResult
 from .errors import (
@@ -35,6 +40,9 @@ from .errors import (
 from .huggingplace import HuggingPlace, Session
 from .prompts import PromptData
 from .receipts import Receipt
+from .tracking.context import context
+from .tracking.interaction import Interaction
+from .tracking.steps import Step
 
 __all__ = [
     "AuthenticationError",
@@ -44,6 +52,7 @@ __all__ = [
     "FlushResult",
     "HuggingPlace",
     "HuggingPlaceSDKError",
+    "Interaction",
     "MissingKeyError",
     "NetworkError",
     "PromptData",
@@ -52,17 +61,24 @@ __all__ = [
     "Receipt",
     "ServerError",
     "Session",
+    "Step",
     "ValidationError",
     "__version__",
     "aflush",
     "aget_prompt",
     "ashutdown",
     "configure",
+    "context",
     "flush",
     "get_prompt",
     "get_stats",
     "health",
+    "interaction",
     "log",
     "log_prompt",
     "shutdown",
+    "step",
+    "trace",
+    "wrap_anthropic",
+    "wrap_openai",
 ]

@@ -19,6 +19,9 @@ from .engine.records import describe, encode, freeze
 from .errors import ConfigurationError, MissingKeyError
 from .prompts import PromptClient, PromptData
 from .settings import Settings, checked_seconds, checked_url, env, first_text, header_text, truthy_env
+from .tracking.context import with_ambient
+from .tracking.methods import BanyanTracking
+from .tracking.sinks import BanyanSink
 
 NO_KEY = (
     "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
@@ -26,7 +29,7 @@ NO_KEY = (
 )
 
 
-class PromptStackLogger(Client):
+class PromptStackLogger(BanyanTracking, Client):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
@@ -168,7 +171,7 @@ class PromptStackLogger(Client):
         body = usage_body(
             input=_as_text(input),
             output=_as_text(output),
-            metadata=metadata,
+            metadata=with_ambient(metadata),
             **_prompt_fields(prompt_data, prompt_id, prompt_name, version, branch_name),
             model=_optional_text(model),
             duration_ms=duration_ms,
@@ -184,6 +187,9 @@ class PromptStackLogger(Client):
         return record.term is not Term.DROPPED
 
     log = log_prompt
+
+    def _sink(self) -> BanyanSink:
+        return BanyanSink(self, self, self._tracking_failed)
 
     # -- operation --------------------------------------------------------------------------------------
 
@@ -421,3 +427,34 @@ def health() -> dict[str, Any]:
 def _unconfigured() -> PromptStackLogger:
     """A logger that is switched off, for its zeroes."""
     return PromptStackLogger(base_url=DEFAULT_BASE_URL, enabled=False)
+
+
+class _DefaultTracking(BanyanTracking):
+    """Tracking by the default logger: by whichever it is when a record is logged.
+
+    Where there is none to be had, the traced code runs all the same, and a warning is logged.
+    """
+
+    def _sink(self) -> BanyanSink:
+        logger = _default
+        if logger is None:
+            return BanyanSink(_DefaultLogger(), self, _not_configured)
+        return BanyanSink(_DefaultLogger(), logger, logger._tracking_failed)
+
+
+class _DefaultLogger:
+    """The module function as a method."""
+
+    log_prompt = staticmethod(log_prompt)
+
+
+def _not_configured(doing: str) -> None:
+    warn(doing, "%s; the application is not affected", doing, exc_info=True)
+
+
+_tracking = _DefaultTracking()
+interaction = _tracking.interaction
+step = _tracking.step
+trace = _tracking.trace
+wrap_anthropic = _tracking.wrap_anthropic
+wrap_openai = _tracking.wrap_openai

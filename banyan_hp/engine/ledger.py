@@ -79,6 +79,7 @@ class Counters:
     values_cut: int = 0
     records_shortened: int = 0
     callback_errors: int = 0
+    tracking_errors: int = 0
     worker_restarts: int = 0
 
 

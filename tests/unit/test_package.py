@@ -52,6 +52,7 @@ def imports_of(path: Path) -> set[str]:
         ("settings.py", {"errors"}),
         ("errors.py", set()),
         ("prompts.py", {"engine"}),
+        ("tracking", {"tracking", "errors", "prompts", "receipts"}),
     ],
 )
 def test_imports_point_down_only(part: str, allowed: set[str]) -> None:

@@ -1,0 +1,211 @@
+"""Wrapping the clients of the `openai` and `anthropic` packages, and of those made like them.
+
+The client stays the object that it was: a few methods of it are replaced by ones that do the same and record
+it. Arguments and results are not touched; errors are raised as they come. Nothing of a package is imported.
+
+Recorded are `create`, `parse` and `stream` of `chat.completions`, `responses`, `completions` and `messages`
+(those of `beta`, too), sync and async, and what `with_raw_response` makes of them. What is read off the wire
+by hand (`with_streaming_response`) passes unrecorded.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache, partial, wraps
+from typing import Any, TypeVar
+
+from ..errors import ConfigurationError
+from .context import recorded, restore
+from .fields import path, text
+from .guarding import Contained
+from .interaction import Interaction, open_interaction
+from .messages import question_in
+from .sinks import Sink
+from .span import Span
+from .streams import given_class, is_stream, subclass, watched
+
+C = TypeVar("C")
+GetSink = Callable[[], Sink[Any]]
+
+ORIGINAL = "_banyan_hp_original"
+SPAN = "_banyan_hp_span"
+RAW_HEADER = "x-stainless-raw-response"
+
+OPENAI = ("chat.completions", "responses", "completions", "beta.chat.completions")
+ANTHROPIC = ("messages", "beta.messages")
+METHODS = ("create", "parse", "stream")
+COPYING = ("with_options", "copy")
+
+
+def wrap(client: C, provider: str, get_sink: GetSink) -> C:
+    """Record every completion of `client`, and of the clients made from it, and return it.
+
+    Wrapping again changes nothing; with another logger it turns the records to that one.
+
+    Raises:
+        ConfigurationError: it has none of the methods that such a client has.
+    """
+    places = OPENAI if provider == "openai" else ANTHROPIC
+    resources = {place: path(client, *place.split(".")) for place in places}
+    if not any(callable(getattr(resource, "create", None)) for resource in resources.values()):
+        raise ConfigurationError(
+            f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
+            f"(with {places[0]}.create), was {type(client).__qualname__}"
+        )
+    for place, resource in resources.items():
+        for name in METHODS:
+            _replace(resource, name, partial(_recording, f"{provider}.{place}", get_sink))
+    for name in COPYING:
+        _replace(client, name, partial(_wrapping, provider, get_sink))
+    return client
+
+
+def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
+    method = getattr(owner, name, None)
+    if not callable(method):
+        return
+    # Not by getattr: a mock would have it.
+    original = getattr(method, "__dict__", {}).get(ORIGINAL, method)
+    replacement = make(original)
+    setattr(replacement, ORIGINAL, original)
+    setattr(owner, name, replacement)
+
+
+def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(copying)
+    def copied(*arguments: Any, **options: Any) -> Any:
+        return wrap(copying(*arguments, **options), provider, get_sink)
+
+    return copied
+
+
+# -- one call ------------------------------------------------------------------------------------------------
+
+
+def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def called(*arguments: Any, **options: Any) -> Any:
+        span = None if recorded.get() or _by_hand(options) else _opened(api, get_sink(), options)
+        if span is None:
+            return method(*arguments, **options)
+        with _within(span):
+            result = method(*arguments, **options)
+        return _awaited(span, result) if inspect.isawaitable(result) else _settled(span, result)
+
+    @wraps(method)
+    async def called_async(*arguments: Any, **options: Any) -> Any:
+        return await called(*arguments, **options)
+
+    return called_async if inspect.iscoroutinefunction(method) else called
+
+
+def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
+    """A step of the interaction that is open here, or an interaction of its own."""
+    with Contained(sink, "a call could not be recorded"):
+        question, model = question_in(options), text(options.get("model"))
+        around = open_interaction(sink.client)
+        metadata = {"api": api}
+        if around is not None:
+            return around.step("completion", question, llm_model=model, metadata=metadata)
+        return Interaction(sink, question, llm_model=model, metadata=metadata)
+    return None
+
+
+@contextmanager
+def _within(span: Span) -> Iterator[None]:
+    """While the provider's code runs: its errors end the span, its calls to itself are not recorded."""
+    token = recorded.set(True)
+    try:
+        yield
+    except BaseException as error:
+        span.finish(error)
+        raise
+    finally:
+        restore(recorded, token)
+
+
+async def _awaited(span: Span, result: Awaitable[Any]) -> Any:
+    if recorded.get():
+        return await result
+    span.watch.restart()
+    with _within(span):
+        outcome = await result
+    return _settled(span, outcome)
+
+
+def _by_hand(options: Mapping[str, Any]) -> bool:
+    headers = options.get("extra_headers")
+    if not isinstance(headers, Mapping):
+        return False
+    return any(str(name).lower() == RAW_HEADER and value == "stream" for name, value in headers.items())
+
+
+def _settled(span: Span, result: Any) -> Any:
+    """`result`, which ends `span` now or, being a stream, later."""
+    with Contained(span.sink, "a response could not be recorded"):
+        if is_stream(result):
+            return watched(result, span)
+        if _is_manager(result):
+            return _managed(result, span)
+        outcome = result.parse() if _is_raw(result) else result
+        if is_stream(outcome):
+            watched(outcome, span)  # the raw response keeps it and hands it out
+            return result
+        span.response = outcome
+    span.finish()
+    return result
+
+
+def _is_raw(result: object) -> bool:
+    return hasattr(type(result), "parse") and hasattr(result, "http_response")
+
+
+def _is_manager(result: object) -> bool:
+    """Something to enter; but no mock, which can do everything and would never be entered."""
+    cls = type(result)
+    enters = hasattr(cls, "__enter__") or hasattr(cls, "__aenter__")
+    return enters and not cls.__module__.startswith("unittest.")
+
+
+# -- what `stream()` returns: a manager, which makes the request when it is entered --------------------------
+
+
+def _managed(manager: Any, span: Span) -> Any:
+    given_class(manager, _entering, {SPAN: span})
+    return manager
+
+
+@lru_cache(maxsize=64)
+def _entering(cls: type) -> type:
+    """A subclass of `cls` whose streams end the span that its instance holds."""
+    makers: dict[str, Callable[[Any], Any]] = {"__enter__": _enter, "__aenter__": _aenter}
+    entering = {name: make(getattr(cls, name)) for name, make in makers.items() if hasattr(cls, name)}
+    return subclass(cls, entering)
+
+
+def _enter(inherited: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def entered(self: Any) -> Any:
+        span = vars(self).pop(SPAN, None)
+        if span is None:
+            return inherited(self)
+        span.watch.restart()
+        with _within(span):
+            stream = inherited(self)
+        return _settled(span, stream)
+
+    return entered
+
+
+def _aenter(inherited: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def entered(self: Any) -> Any:
+        span = vars(self).pop(SPAN, None)
+        if span is None:
+            return await inherited(self)
+        span.watch.restart()
+        with _within(span):
+            stream = await inherited(self)
+        return _settled(span, stream)
+
+    return entered
