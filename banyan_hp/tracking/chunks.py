@@ -135,7 +135,7 @@ class Chunks:
             self._told(event)
 
     def _stranger(self, chunk: object) -> None:
-        if not self._known and self._left > 0:
+        if not self._known and self._left >= 0:
             self._strange.append(self._within(as_text(chunk)))
 
     # -- what they tell ---------------------------------------------------------------------------------
@@ -143,14 +143,14 @@ class Chunks:
     def _say(self, choice: int, said: str | None) -> None:
         if said:
             self._known = True
-            if self._left > 0:
+            if self._left >= 0:
                 self._said.setdefault(choice, []).append(self._within(said))
 
     def _call(self, key: tuple[int, object], name: object, arguments: object) -> None:
         self._known = True
         call = self._tools.setdefault(key, [""])
         call[0] = call[0] or text(name) or ""
-        if (more := as_text(arguments)) and self._left > 0:
+        if (more := as_text(arguments)) and self._left >= 0:
             call.append(self._within(more))
 
     def _told(self, chunk: object) -> None:
@@ -160,5 +160,5 @@ class Chunks:
 
     def _within(self, said: str) -> str:
         kept = said if len(said) <= self._left else said[: self._left] + CUT
-        self._left -= len(said)
+        self._left -= len(said)  # below zero: the marker is there, and nothing follows it
         return kept

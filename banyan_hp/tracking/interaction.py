@@ -136,11 +136,6 @@ class Interaction(Span, Generic[R]):
         last = next(answered, None)
         return super().answer if last is None else Reading(last.answer.text, last.model)
 
-    @property
-    def model(self) -> str | None:
-        """The model, as given or as told by the response."""
-        return self.llm_model or self.answer.model
-
     def details(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
         usage = self.usage

@@ -38,6 +38,7 @@ class Span:
         "_finished",
         "_surroundings",
         "_tokens",
+        "asked_model",
         "error",
         "llm_model",
         "metadata",
@@ -58,6 +59,7 @@ class Span:
         self.sink = sink
         self.parent = parent
         self.llm_model = llm_model
+        self.asked_model: str | None = None
         self.metadata: dict[str, Any] = _as_dict(metadata)
         self.response: Any = None
         self.error: BaseException | None = None
@@ -121,6 +123,11 @@ class Span:
         if self._answer is None:
             self._answer = read_response(self.response)
         return self._answer
+
+    @property
+    def model(self) -> str | None:
+        """The model: as given, as the response tells, or as it was asked for."""
+        return self.llm_model or self.answer.model or self.asked_model
 
     @property
     def usage(self) -> Usage:

@@ -55,11 +55,6 @@ class Step(Span):
             return self.interaction.question
         return self._question
 
-    @property
-    def model(self) -> str | None:
-        """The model, as given or as told by the response."""
-        return self.llm_model or self.answer.model
-
     def more(self) -> dict[str, Any]:
         """Its details, with its number and that of the step it was made in; empty if there are none."""
         inside = {"parent": self.parent.number} if isinstance(self.parent, Step) else {}

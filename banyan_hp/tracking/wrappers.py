@@ -104,12 +104,14 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
 def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
     """A step of the interaction that is open here, or an interaction of its own."""
     with Contained(sink, "a call could not be recorded"):
-        question, model = question_in(options), text(options.get("model"))
-        around = open_interaction(sink.client)
-        metadata = {"api": api}
-        if around is not None:
-            return around.step("completion", question, llm_model=model, metadata=metadata)
-        return Interaction(sink, question, llm_model=model, metadata=metadata)
+        question, around = question_in(options), open_interaction(sink.client)
+        span: Span = (
+            Interaction(sink, question, metadata={"api": api})
+            if around is None
+            else around.step("completion", question, metadata={"api": api})
+        )
+        span.asked_model = text(options.get("model"))
+        return span
     return None
 
 
