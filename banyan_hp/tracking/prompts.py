@@ -33,8 +33,9 @@ def prompt_finder(function: Callable[..., Any], prompt: str | Callable[..., Any]
         return lambda arguments, named: prompt(*arguments, **named)
     parameters = _parameters(function)
     if prompt is not None and not _takes(parameters, prompt):
+        name = getattr(function, "__qualname__", type(function).__qualname__)
         raise ConfigurationError(
-            f"prompt must name an argument of {function.__qualname__}(), was {prompt!r}; "
+            f"prompt must name an argument of {name}(), was {prompt!r}; "
             f"its arguments are {', '.join(parameters) or 'none'}"
         )
     chosen = prompt or _likely(parameters)

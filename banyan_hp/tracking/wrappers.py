@@ -56,7 +56,7 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
         )
     for place, resource in resources.items():
         for name in METHODS:
-            _replace(resource, name, partial(_recording, f"{provider}.{place}", get_sink))
+            _replace(resource, name, partial(_recording, f"{provider}.{place}", name, get_sink))
     for name in COPYING:
         _replace(client, name, partial(_wrapping, provider, get_sink))
     return client
@@ -84,7 +84,7 @@ def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> 
 # -- one call ------------------------------------------------------------------------------------------------
 
 
-def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
+def _recording(api: str, name: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def called(*arguments: Any, **options: Any) -> Any:
         span = None if recorded.get() or _by_hand(options) else _opened(api, get_sink(), options)
@@ -92,7 +92,14 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
             return method(*arguments, **options)
         with _within(span):
             result = method(*arguments, **options)
-        return _awaited(span, result) if inspect.isawaitable(result) else _settled(span, result)
+        if name == "stream" and _is_manager(result):
+            return _managed(result, span)
+        streamed = bool(options.get("stream"))
+        return (
+            _awaited(span, result, streamed)
+            if inspect.isawaitable(result)
+            else _settled(span, result, streamed)
+        )
 
     @wraps(method)
     async def called_async(*arguments: Any, **options: Any) -> Any:
@@ -128,13 +135,13 @@ def _within(span: Span) -> Iterator[None]:
         restore(recorded, token)
 
 
-async def _awaited(span: Span, result: Awaitable[Any]) -> Any:
+async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
     if recorded.get():
         return await result
     span.watch.restart()
     with _within(span):
         outcome = await result
-    return _settled(span, outcome)
+    return _settled(span, outcome, streamed)
 
 
 def _by_hand(options: Mapping[str, Any]) -> bool:
@@ -144,15 +151,13 @@ def _by_hand(options: Mapping[str, Any]) -> bool:
     return any(str(name).lower() == RAW_HEADER and value == "stream" for name, value in headers.items())
 
 
-def _settled(span: Span, result: Any) -> Any:
+def _settled(span: Span, result: Any, streamed: bool) -> Any:
     """`result`, which ends `span` now or, being a stream, later."""
     with Contained(span.sink, "a response could not be recorded"):
-        if is_stream(result):
+        if streamed and is_stream(result):
             return watched(result, span)
-        if _is_manager(result):
-            return _managed(result, span)
         outcome = result.parse() if _is_raw(result) else result
-        if is_stream(outcome):
+        if streamed and is_stream(outcome):
             watched(outcome, span)  # the raw response keeps it and hands it out
             return result
         span.response = outcome
@@ -165,17 +170,15 @@ def _is_raw(result: object) -> bool:
 
 
 def _is_manager(result: object) -> bool:
-    """Something to enter; but no mock, which can do everything and would never be entered."""
-    cls = type(result)
-    enters = hasattr(cls, "__enter__") or hasattr(cls, "__aenter__")
-    return enters and not cls.__module__.startswith("unittest.")
+    return hasattr(type(result), "__enter__") or hasattr(type(result), "__aenter__")
 
 
 # -- what `stream()` returns: a manager, which makes the request when it is entered --------------------------
 
 
 def _managed(manager: Any, span: Span) -> Any:
-    given_class(manager, _entering, {SPAN: span})
+    if not given_class(manager, _entering, {SPAN: span}):
+        span.finish()  # nothing would tell what comes of it
     return manager
 
 
@@ -195,7 +198,7 @@ def _enter(inherited: Callable[[Any], Any]) -> Callable[[Any], Any]:
         span.watch.restart()
         with _within(span):
             stream = inherited(self)
-        return _settled(span, stream)
+        return _settled(span, stream, streamed=True)
 
     return entered
 
@@ -208,6 +211,6 @@ def _aenter(inherited: Callable[[Any], Any]) -> Callable[[Any], Any]:
         span.watch.restart()
         with _within(span):
             stream = await inherited(self)
-        return _settled(span, stream)
+        return _settled(span, stream, streamed=True)
 
     return entered

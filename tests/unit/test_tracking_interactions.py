@@ -579,9 +579,12 @@ def test_errors_of_traced_functions_pass(tracker: Tracker, records: list[dict[st
         await asyncio.sleep(0)
         raise error
 
-    for call in (lambda: fails("q"), lambda: asyncio.run(fails_later("q"))):
+    def runs(question: str) -> None:
+        asyncio.run(fails_later(question))
+
+    for call in (fails, runs):
         with pytest.raises(ValueError, match="boom") as caught:
-            call()
+            call("q")
         assert caught.value is error
     assert [record["error"] for record in records] == ["ValueError: boom"] * 2
 
