@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .context import current
 from .reading import Reading
-from .span import Span
+from .span import Span, without_none
 from .steps import Step
 from .timing import Clock
 
@@ -127,26 +127,24 @@ class Interaction(Span, Generic[R]):
                 self._id = uuid.uuid4().hex
             return self._id
 
-    @property
-    def answer(self) -> Reading:
+    def _read(self) -> Reading:
         """What `response` says; where it was not set, what the last step to end says."""
-        if self.response is not None or self.error is not None:
-            return super().answer
-        answered = (step for step in reversed(self._steps) if step.answer.text is not None)
-        last = next(answered, None)
-        return super().answer if last is None else Reading(last.answer.text, last.model)
+        if self.response is None and self.error is None:
+            for step in reversed(self._steps):
+                if step.answer.text is not None:
+                    return Reading(step.answer.text, step.model)
+        return super()._read()
 
     def details(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
-        usage = self.usage
         told = {
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
             "interaction_id": self._id,
             "parent_interaction_id": self._parent_id(),
             "step_details": [more for step in self.steps if (more := step.more())] or None,
         }
-        return {**{name: value for name, value in told.items() if value is not None}, **super().details()}
+        return {**without_none(told), **super().details()}
 
     def _parent_id(self) -> str | None:
         around = enclosing(self.parent)

@@ -28,6 +28,8 @@ def question_in(arguments: Mapping[str, Any]) -> Any:
 
 def question_text(question: object) -> str:
     """A question as a line for people: of messages the last one that a user wrote."""
+    if isinstance(question, str):
+        return as_text(question)
     if isinstance(question, dict) and set(question) == {"instructions", "input"}:
         question = question["input"]
     for message in reversed(items(question)):

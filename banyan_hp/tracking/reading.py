@@ -1,13 +1,14 @@
-"""What can be read off a model's answer: plain values, no provider's types."""
+"""What can be read off a model's answer: plain values, no provider's types.
+
+Named tuples, which are made several times as fast as frozen dataclasses: one of each is made a call.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one call; None is "not told".
 
     `input_tokens` has all that went in, cached ones included (`cached_tokens` of them were read from a
@@ -29,26 +30,23 @@ class Usage:
             return self.total_tokens
         return _sum(self.input_tokens, self.output_tokens)
 
-    def __bool__(self) -> bool:
-        return self != NO_USAGE
-
-    def __add__(self, other: Usage) -> Usage:
-        if not self or not other:
-            return self or other
-        sums = {each.name: _sum(getattr(self, each.name), getattr(other, each.name)) for each in fields(self)}
-        return Usage(**{**sums, "total_tokens": _sum(self.total, other.total)})
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        if self == NO_USAGE or other == NO_USAGE:
+            return other if self == NO_USAGE else self
+        return Usage(*map(_sum, self, other))._replace(total_tokens=_sum(self.total, other.total))
 
     def updated(self, later: Usage) -> Usage:
         """What `later` tells, and the rest as before."""
-        told = {each.name: getattr(later, each.name) for each in fields(later)}
-        return replace(self, **{name: value for name, value in told.items() if value is not None})
+        if self == NO_USAGE or later == NO_USAGE:
+            return later if self == NO_USAGE else self
+        return Usage(*(before if now is None else now for before, now in zip(self, later, strict=True)))
 
 
 NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """An answer: `text` is a str, or as it was a dict or list that is no provider's, or None for none."""
 
     text: Any = None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .fields import as_text, count, field, first_of, items, path, text
-from .reading import Reading, Usage
+from .reading import NO_USAGE, Reading, Usage
 
 NOTHING = Reading()
 
@@ -36,7 +36,9 @@ def read_response(response: object) -> Reading:
 def read_usage(response: object) -> Usage:
     """The tokens that a response, or the chunk of a stream, tells of."""
     usage = first_of(response, "usage", "usage_metadata", "usageMetadata")
-    return Usage() if usage is None else _google_usage(usage) or _usage(usage)
+    if usage is None:
+        return NO_USAGE
+    return _google_usage(usage) if _is_google_s(usage) else _usage(usage)
 
 
 def tool_call(name: object, arguments: object) -> str:
@@ -176,6 +178,10 @@ def _usage(usage: Any) -> Usage:
         cache_write_tokens=written if written is not None else count(field(going_in, "cache_write_tokens")),
         reasoning_tokens=count(first_of(coming_out, "reasoning_tokens", "thinking_tokens")),
     )
+
+
+def _is_google_s(usage: object) -> bool:
+    return count(first_of(usage, "prompt_token_count", "promptTokenCount")) is not None
 
 
 def _google_usage(usage: Any) -> Usage:

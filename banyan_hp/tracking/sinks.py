@@ -24,7 +24,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from .fields import as_text
 from .interaction import Interaction
 from .messages import question_text
-from .span import Span, error_text
+from .span import Span, error_text, without_none
 from .steps import Step
 
 NO_PROMPT = "[no prompt]"
@@ -109,7 +109,7 @@ class HuggingPlaceSink(Generic[R]):
             "step_data": steps or None,
             **fields,
         }
-        return self._logger.log({name: value for name, value in options.items() if value is not None})
+        return self._logger.log(without_none(options))
 
 
 class BanyanSink:
@@ -164,7 +164,7 @@ def step_data(step: Step) -> dict[str, Any]:
         "llm_model": step.model,
         **step.fields,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return without_none(told)
 
 
 def seconds(span: Span) -> float:

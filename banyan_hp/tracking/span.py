@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import Token
-from dataclasses import replace
+from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +38,7 @@ class Span:
         "_finished",
         "_surroundings",
         "_tokens",
+        "_usage",
         "asked_model",
         "error",
         "llm_model",
@@ -65,6 +66,7 @@ class Span:
         self.error: BaseException | None = None
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
+        self._usage: Usage | None = None
         self._ambient = ambient.get()
         self._surroundings: Token[Span | None] | None = None
         self._entered = False
@@ -80,7 +82,7 @@ class Span:
         """Say how many tokens it took, where `response` does not tell; these win over what it tells."""
         both = input_tokens is not None and output_tokens is not None
         told = Usage(input_tokens, output_tokens, total_tokens)
-        self._tokens = replace(told, total_tokens=told.total) if both else told
+        self._tokens = told._replace(total_tokens=told.total) if both else told
 
     @property
     def finished(self) -> bool:
@@ -119,10 +121,15 @@ class Span:
 
     @property
     def answer(self) -> Reading:
-        """`response`, read (once, when it has ended)."""
-        if self._answer is None:
-            self._answer = read_response(self.response)
-        return self._answer
+        """What it answered: `response`, read. Once it has ended, it stays what it was at the first look."""
+        if self._answer is not None:
+            return self._answer
+        answer = self._read()
+        self._answer = answer if self._finished else None
+        return answer
+
+    def _read(self) -> Reading:
+        return read_response(self.response)
 
     @property
     def model(self) -> str | None:
@@ -131,26 +138,32 @@ class Span:
 
     @property
     def usage(self) -> Usage:
-        """Its own tokens, or else those of what happened inside."""
-        own = self.answer.usage.updated(self._tokens)
-        return own or sum((step.usage for step in self._inside()), NO_USAGE)
+        """Its own tokens, or else those of what happened inside. Kept as `answer` is."""
+        if self._usage is not None:
+            return self._usage
+        usage = self.answer.usage.updated(self._tokens)
+        if usage == NO_USAGE:
+            usage = reduce(Usage.plus, (step.usage for step in self._inside()), NO_USAGE)
+        self._usage = usage if self._finished else None
+        return usage
 
     def _inside(self) -> list[Span]:
         raise NotImplementedError
 
     def details(self) -> dict[str, Any]:
         """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
-        usage, first = self.usage, self.watch.first
-        told = {
-            "cached_tokens": usage.cached_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
-            "finish_reason": self.answer.finish_reason,
-            "time_to_first_chunk_ms": None if first is None else round(first * 1000, 3),
-            "error_type": None if self.error is None else type(self.error).__qualname__,
-            "error": None if self.error is None else error_text(self.error),
-        }
-        return {**{name: value for name, value in told.items() if value is not None}, **self.metadata}
+        usage, told = self.usage, {}
+        if usage != NO_USAGE:
+            told = {
+                name: getattr(usage, name)
+                for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+            }
+        told["finish_reason"] = self.answer.finish_reason
+        if self.watch.first is not None:
+            told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
+        if self.error is not None:
+            told.update(error_type=type(self.error).__qualname__, error=error_text(self.error))
+        return {**without_none(told), **self.metadata}
 
     # -- being the current one --------------------------------------------------------------------------
 
@@ -188,6 +201,11 @@ class Span:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of `values`."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _as_dict(metadata: object) -> dict[str, Any]:
