@@ -11,9 +11,10 @@ Banyan: `duration_ms` is milliseconds; `output` may be empty; tokens and `step_d
 seconds) go into the metadata.
 
 Whatever has no field of its own is in the metadata: `input_tokens`, `output_tokens`, `cached_tokens`,
-`cache_write_tokens`, `reasoning_tokens`, `finish_reason`, `time_to_first_chunk_ms`, `error` and `error_type`,
-`ended` ("closed early", "garbage-collected"), `interaction_id` and `parent_interaction_id` of nested
-interactions, and `step_details`, a list with the same of each step that has any, and its `parent`'s id.
+`cache_write_tokens`, `reasoning_tokens`, `finish_reason`, `time_to_first_chunk_ms`, `error`, `error_type`,
+`ended` ("closed early", "garbage-collected", "process ended"), `api` (of wrapped clients), `interaction_id`
+and `parent_interaction_id` of nested interactions, and `step_details`, a list with the same of each step that
+has any, and its `parent`'s id.
 """
 
 from __future__ import annotations

@@ -179,6 +179,7 @@ class Span:
         if self._entered:
             raise RuntimeError(f"{type(self).__name__.lower()}s are for one `with` each: make a new one")
         self._entered = True
+        self._ambient = ambient.get()
         self.watch.restart()
         self._surroundings = self.activate()
         return self

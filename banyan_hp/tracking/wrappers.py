@@ -11,14 +11,14 @@ by hand (`with_streaming_response`) passes unrecorded.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial, wraps
-from typing import Any, TypeVar
+from functools import cached_property, lru_cache, partial, wraps
+from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
 from .context import recorded, restore
-from .fields import path, text
+from .fields import field, path, text
 from .guarding import Contained
 from .interaction import Interaction, open_interaction
 from .messages import question_in
@@ -31,10 +31,11 @@ GetSink = Callable[[], Sink[Any]]
 
 ORIGINAL = "_banyan_hp_original"
 SPAN = "_banyan_hp_span"
+BETA = "_banyan_hp_beta"
 RAW_HEADER = "x-stainless-raw-response"
 
-OPENAI = ("chat.completions", "responses", "completions", "beta.chat.completions")
-ANTHROPIC = ("messages", "beta.messages")
+PLACES = {"openai": ("chat.completions", "responses", "completions"), "anthropic": ("messages",)}
+BETA_PLACES = {"openai": ("chat.completions",), "anthropic": ("messages",)}
 METHODS = ("create", "parse", "stream")
 COPYING = ("with_options", "copy")
 
@@ -47,19 +48,46 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
     Raises:
         ConfigurationError: it has none of the methods that such a client has.
     """
-    places = OPENAI if provider == "openai" else ANTHROPIC
-    resources = {place: path(client, *place.split(".")) for place in places}
-    if not any(callable(getattr(resource, "create", None)) for resource in resources.values()):
+    places = PLACES[provider]
+    if not any(callable(path(client, *place.split("."), "create")) for place in places):
         raise ConfigurationError(
             f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
             f"(with {places[0]}.create), was {type(client).__qualname__}"
         )
-    for place, resource in resources.items():
-        for name in METHODS:
-            _replace(resource, name, partial(_recording, f"{provider}.{place}", name, get_sink))
+    _record_below(provider, places, get_sink, client)
+    _record_beta(client, partial(_record_below, f"{provider}.beta", BETA_PLACES[provider], get_sink))
     for name in COPYING:
         _replace(client, name, partial(_wrapping, provider, get_sink))
     return client
+
+
+def _record_below(api: str, places: Sequence[str], get_sink: GetSink, owner: C) -> C:
+    for place in places:
+        resource = path(owner, *place.split("."))
+        for name in METHODS:
+            _replace(resource, name, partial(_recording, f"{api}.{place}", name, get_sink))
+    return owner
+
+
+def _record_beta(client: object, record: Callable[[Any], Any]) -> None:
+    """Now if it is there already, else when it is first asked for: it is made then, of many modules."""
+    cls = type(client)
+    made_when_asked = isinstance(getattr(cls, "beta", None), cached_property)
+    if not made_when_asked or "beta" in vars(client) or not given_class(client, _waiting, {BETA: record}):
+        record(field(client, "beta"))
+
+
+@lru_cache(maxsize=64)
+def _waiting(cls: Any) -> type:
+    """A subclass of `cls` whose `beta` is recorded from its first use on."""
+    if getattr(cls, BETA, False):
+        return cast(type, cls)
+    inherited: cached_property[Any] = cls.beta
+
+    def beta(self: Any) -> Any:
+        return vars(self)[BETA](inherited.func(self))
+
+    return subclass(cls, {"beta": cached_property(beta), BETA: True})
 
 
 def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:

@@ -129,6 +129,7 @@ def test_the_other_calls_of_openai(gpt: openai.OpenAI, client: HuggingPlace, ser
     gpt.chat.completions.parse(model="m", messages=ask("parse"))
     gpt.completions.create(model="m", prompt="Once upon a time")
     gpt.with_options(timeout=9).chat.completions.create(model="m", messages=ask("copied"))
+    gpt.with_options(timeout=9).beta.chat.completions.create(model="m", messages=ask("beta"))
     bodies = logged(client, server)
     assert [(body["user_prompt"], body["response"]) for body in bodies] == [
         ("Tell me a story", "Under a blanket of stars."),
@@ -136,6 +137,7 @@ def test_the_other_calls_of_openai(gpt: openai.OpenAI, client: HuggingPlace, ser
         ("parse", "Hello! How can I help?"),
         ("Once upon a time", "and so on"),
         ("copied", "Hello! How can I help?"),
+        ("beta", "Hello! How can I help?"),
     ]
     assert bodies[0]["metadata"]["reasoning_tokens"] == 64
 
@@ -364,6 +366,19 @@ def test_a_cancelled_stream_is_recorded(client: HuggingPlace, server: ScriptedSe
     assert (body["response"], body["metadata"]["error_type"]) == ("Hello", "CancelledError")
 
 
+def test_beta_is_recorded_from_its_first_use_on(
+    gpt: openai.OpenAI, client: HuggingPlace, server: ScriptedServer
+) -> None:
+    """It is not made by wrapping; also when it is wrapped again, before and after."""
+    assert isinstance(gpt, openai.OpenAI)
+    assert "beta" not in vars(client.wrap_openai(gpt))
+    gpt.beta.chat.completions.create(model="m", messages=ask("one"))
+    client.wrap_openai(gpt).beta.chat.completions.parse(model="m", messages=ask("two"))
+    bodies = logged(client, server)
+    assert [body["user_prompt"] for body in bodies] == ["one", "two"]
+    assert bodies[0]["metadata"]["api"] == "openai.beta.chat.completions"
+
+
 # -- together with interactions ------------------------------------------------------------------------------
 
 
@@ -478,8 +493,7 @@ def test_a_logger_that_fails_costs_no_completion(gpt: openai.OpenAI, monkeypatch
 def test_an_open_stream_is_recorded_at_exit(server: ScriptedServer) -> None:
     """Once: a forked child does not log its parent's streams."""
     program = """
-    import openai, warnings
-    warnings.simplefilter("ignore")
+    import openai
     banyan.configure("psk_x", os.environ["URL"])
     gpt = banyan.wrap_openai(openai.OpenAI(api_key="sk", base_url=os.environ["URL"] + "/v1"))
     stream = gpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "q"}], stream=True)
@@ -491,4 +505,4 @@ def test_an_open_stream_is_recorded_at_exit(server: ScriptedServer) -> None:
     finished = run_python(program, url=server.url)
     assert (finished.status, finished.stderr) == (0, "")
     ((_, body),) = server.records()
-    assert (body["output"], body["metadata"]["ended"]) == ("Hello", "garbage-collected")
+    assert (body["output"], body["metadata"]["ended"]) == ("Hello", "process ended")
