@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Mapping
 from time import perf_counter
@@ -35,7 +34,7 @@ class Interaction(Span, Generic[R]):
             whether the record was accepted. None if logging failed.
     """
 
-    __slots__ = ("_id", "_lock", "_opened", "_steps", "fields", "question", "receipt")
+    __slots__ = ("_id", "_opened", "_steps", "fields", "question", "receipt")
 
     def __init__(
         self,
@@ -52,8 +51,6 @@ class Interaction(Span, Generic[R]):
         self.fields = fields or {}
         self.receipt: R | None = None
         self._id: str | None = None
-        # Re-entrant: the garbage collector may end a stream of ours while we hold it.
-        self._lock = threading.RLock()
         self._opened = 0  # guarded by _lock, as is _steps
         self._steps: list[Step] = []
 
@@ -92,12 +89,23 @@ class Interaction(Span, Generic[R]):
 
         A step that outlives its interaction is logged by itself.
         """
+        return self.open_step(type, user_question, llm_model, metadata, fields)
+
+    def open_step(
+        self,
+        type: str,  # noqa: A002 - the wire's name
+        question: Any,
+        llm_model: str | None,
+        metadata: Mapping[str, Any] | None,
+        fields: Mapping[str, Any],
+    ) -> Step:
+        """`step`, with fields of whatever names."""
         around = current.get()
         parent = around if isinstance(around, Step) and around.interaction is self else self
         return Step(
             self.sink,
             type,
-            user_question,
+            question,
             interaction=self,
             parent=parent,
             llm_model=llm_model,
@@ -152,11 +160,6 @@ class Interaction(Span, Generic[R]):
 
     def _inside(self) -> list[Span]:
         return [step for step in self.steps if step.parent is self]
-
-    def _claim(self) -> bool:
-        with self._lock:
-            first, self._finished = not self._finished, True
-            return first
 
     def _log(self) -> None:
         self.receipt = self.sink.log_interaction(self)

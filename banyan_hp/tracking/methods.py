@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .context import current
 from .interaction import Interaction, open_interaction
 from .sinks import BanyanSink, HuggingPlaceSink, Sink
 from .steps import Step
@@ -43,15 +42,21 @@ class Tracking:
         As `Interaction.step`, for code that does not have the interaction at hand. Where none is open, the
         step is logged by itself.
         """
+        return self._open_step(type, user_question, llm_model, metadata, fields)
+
+    def _open_step(
+        self,
+        type: str,  # noqa: A002 - the wire's name
+        question: Any,
+        llm_model: str | None,
+        metadata: Mapping[str, Any] | None,
+        fields: Mapping[str, Any],
+    ) -> Step:
         sink = self._sink()
         around = open_interaction(sink.client)
         if around is not None:
-            return around.step(type, user_question, llm_model=llm_model, metadata=metadata, **fields)
-        outer = current.get()
-        parent = outer if isinstance(outer, Step) and outer.interaction is None else None
-        return Step(
-            sink, type, user_question, parent=parent, llm_model=llm_model, metadata=metadata, fields=fields
-        )
+            return around.open_step(type, question, llm_model, metadata, fields)
+        return Step(sink, type, question, llm_model=llm_model, metadata=metadata, fields=fields)
 
     def wrap_openai(self, client: C) -> C:
         """Log every completion of an OpenAI client, sync or async, and of the clients made from it.
@@ -162,8 +167,10 @@ class HuggingPlaceTracking(Tracking):
         """
 
         def opened(question: Any) -> Any:
-            more: dict[str, Any] = {"llm_model": llm_model, "metadata": metadata, **fields}
-            return self.interaction(question, **more) if step is None else self.step(step, question, **more)
+            if step is not None:
+                return self._open_step(step, question, llm_model, metadata, fields)
+            sink = self._sink()
+            return Interaction(sink, question, llm_model=llm_model, metadata=metadata, fields=fields)
 
         return _decorated(function, lambda each: traced(each, opened, self._sink, prompt))
 
@@ -299,7 +306,7 @@ class BanyanTracking(Tracking):
 
         def opened(question: Any) -> Any:
             if step is not None:
-                return self.step(step, question, llm_model=model, metadata=metadata)
+                return self._open_step(step, question, model, metadata, {})
             return self.interaction(question, prompt_data, model, metadata=metadata, prompt_name=prompt_name)
 
         return _decorated(function, lambda each: traced(each, opened, self._sink, prompt))

@@ -7,6 +7,7 @@ subclass; a failure to log is counted and goes no further.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextvars import Token
 from functools import reduce
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .context import ambient, current, restore
+from .fields import as_text
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
 from .responses import read_response
@@ -36,6 +38,7 @@ class Span:
         "_answer",
         "_entered",
         "_finished",
+        "_lock",
         "_surroundings",
         "_tokens",
         "_usage",
@@ -70,7 +73,9 @@ class Span:
         self._ambient = ambient.get()
         self._surroundings: Token[Span | None] | None = None
         self._entered = False
-        self._finished = False
+        # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
+        self._lock = threading.RLock()
+        self._finished = False  # guarded by _lock
         self.watch = Stopwatch(clock)
 
     def set_tokens(
@@ -112,7 +117,9 @@ class Span:
                 restore(ambient, token)
 
     def _claim(self) -> bool:
-        raise NotImplementedError
+        with self._lock:
+            first, self._finished = not self._finished, True
+            return first
 
     def _log(self) -> None:
         raise NotImplementedError
@@ -213,7 +220,10 @@ def _as_dict(metadata: object) -> dict[str, Any]:
     """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
     if metadata is None:
         return {}
-    return dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    try:
+        return dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    except Exception:  # noqa: BLE001 - somebody else's mapping
+        return {"metadata": as_text(metadata)}
 
 
 def error_text(error: BaseException) -> str:

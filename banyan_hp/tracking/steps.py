@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ class Step(Span):
         number: in the order of opening, from 1; `id` on the wire.
     """
 
-    __slots__ = ("_children", "_lock", "_question", "fields", "interaction", "number", "type")
+    __slots__ = ("_children", "_question", "fields", "interaction", "number", "type")
 
     def __init__(
         self,
@@ -45,7 +44,6 @@ class Step(Span):
         self.interaction = interaction
         self.number = 1 if interaction is None else interaction.number_step()
         self._question = question
-        self._lock = threading.RLock()
         self._children: list[Step] = []
 
     @property
@@ -63,11 +61,6 @@ class Step(Span):
 
     def _inside(self) -> list[Span]:
         return list(self._children)
-
-    def _claim(self) -> bool:
-        with self._lock:
-            first, self._finished = not self._finished, True
-            return first
 
     def _log(self) -> None:
         if self.interaction is None or not self.interaction.take(self):

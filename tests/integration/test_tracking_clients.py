@@ -195,6 +195,18 @@ def test_a_record_the_client_refuses_is_the_receipt_s_business(make: Make, serve
     assert client.get_stats()["logs_rejected"] == 1
 
 
+def test_fields_of_a_traced_function_may_have_any_name(make: Make, server: ScriptedServer) -> None:
+    """Also those that are arguments elsewhere: the function runs, the field wins."""
+    server.handler = one_by_one(status=200)
+    client = make(server.url)
+    fields: dict[str, Any] = {"user_prompt": "always this", "type": "own", "user_question": "?"}
+    assert client.trace(**fields)(str.upper)("a") == "A"
+    assert client.trace(step="s", **fields)(str.upper)("b") == "B"
+    interaction, step = sent(client, server)
+    assert (interaction["user_prompt"], interaction["response"]) == ("always this", "A")
+    assert (step["step_data"][0]["type"], step["step_data"][0]["user_question"]) == ("own", "?")
+
+
 def test_a_banyan_interaction_on_the_wire(make_logger: MakeLogger, server: ScriptedServer) -> None:
     """`duration_ms`, the prompt's fields, and all else in the metadata."""
     server.handler = one_by_one()

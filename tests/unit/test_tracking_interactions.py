@@ -184,6 +184,25 @@ def test_broken_metadata_is_no_fault_of_the_application(tracker: Tracker) -> Non
     assert len(tracker.logged.faults) == 1
 
 
+class Broken(dict[str, Any]):
+    """A mapping that can't be read."""
+
+    def keys(self) -> Any:
+        raise RuntimeError
+
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+
+def test_a_mapping_that_can_t_be_read_is_no_reason_to_fail(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """The body runs, the record is written."""
+    with tracker.interaction("Hi", metadata=Broken(a=1)) as it:
+        it.response = "x"
+    assert records[0]["output"] == "x"
+
+
 def test_one_with_each(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """A second `with` of the same interaction would be lost: it is an error, before the body runs."""
     it = tracker.interaction("Hi")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
 from enum import Enum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from banyan_hp import tracking
 from banyan_hp.tracking.chunks import CUT, MOST_CHARACTERS, Chunks
 from banyan_hp.tracking.fields import as_text
 from banyan_hp.tracking.messages import question_in, question_text
@@ -266,6 +270,18 @@ def test_a_stream_without_end_keeps_no_more_than_its_bound() -> None:
     once = Chunks()
     once.add("x" * (MOST_CHARACTERS + 1))
     assert once.reading().text == "x" * MOST_CHARACTERS + CUT
+
+
+def test_no_provider_is_imported() -> None:
+    """Tracking knows responses by their shape: of other packages it imports none."""
+    imported = set()
+    for file in (Path(tracking.__file__).parent).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(str(node.module).split(".")[0])
+    assert imported <= sys.stdlib_module_names
 
 
 # -- questions -----------------------------------------------------------------------------------------------
