@@ -203,6 +203,24 @@ def test_a_mapping_that_can_t_be_read_is_no_reason_to_fail(
     assert records[0]["output"] == "x"
 
 
+def test_whoever_ends_it_first_logs_it(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Once, however many threads end it at the same moment."""
+    for _ in range(50):
+        it = tracker.interaction("Hi")
+        barrier = threading.Barrier(4)
+
+        def end(it: Interaction[bool] = it, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(5)
+            it.finish()
+
+        threads = [threading.Thread(target=end) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+    assert len(records) == 50
+
+
 def test_one_with_each(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """A second `with` of the same interaction would be lost: it is an error, before the body runs."""
     it = tracker.interaction("Hi")

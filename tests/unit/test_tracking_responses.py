@@ -178,13 +178,16 @@ FIELDS = [
     *("text", "index", "tool_calls", "function", "name", "arguments", "input_tokens", "response", "data"),
 ]
 WORDS = ["message", "response", "response.completed", "message_start", "chunk"]
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(FIELDS), inner | st.sampled_from(WORDS), max_size=4)
-    ),
-    max_leaves=12,
+json_values: st.SearchStrategy[Any] = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=5)
+        | st.lists(json_values, max_size=3)
+        | st.dictionaries(st.sampled_from(FIELDS), json_values | st.sampled_from(WORDS), max_size=4)
+    )
 )
 
 
