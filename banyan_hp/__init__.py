@@ -17,11 +17,16 @@ from .banyan import (
     get_prompt,
     get_stats,
     health,
+    interaction,
     invalidate,
     log,
     log_prompt,
     prefetch,
     shutdown,
+    step,
+    trace,
+    wrap_anthropic,
+    wrap_openai,
 )
 from .engine.flushing import FlushResult
 from .engine.signals import install_signal_handlers
@@ -42,6 +47,9 @@ from .experiments import input_hash
 from .huggingplace import HuggingPlace, Session
 from .prompts.data import PromptData
 from .receipts import Receipt
+from .tracking.context import context
+from .tracking.interaction import Interaction
+from .tracking.steps import Step
 
 __all__ = [
     "AuthenticationError",
@@ -51,6 +59,7 @@ __all__ = [
     "FlushResult",
     "HuggingPlace",
     "HuggingPlaceSDKError",
+    "Interaction",
     "MissingKeyError",
     "NetworkError",
     "PromptData",
@@ -60,6 +69,7 @@ __all__ = [
     "RenderError",
     "ServerError",
     "Session",
+    "Step",
     "ValidationError",
     "__version__",
     "aflush",
@@ -67,6 +77,7 @@ __all__ = [
     "ashutdown",
     "clear_cache",
     "configure",
+    "context",
     "experiment",
     "flush",
     "get_prompt",
@@ -74,9 +85,14 @@ __all__ = [
     "health",
     "input_hash",
     "install_signal_handlers",
+    "interaction",
     "invalidate",
     "log",
     "log_prompt",
     "prefetch",
     "shutdown",
+    "step",
+    "trace",
+    "wrap_anthropic",
+    "wrap_openai",
 ]

@@ -32,6 +32,9 @@ from .settings import (
     header_text,
     truthy_env,
 )
+from .tracking.context import with_ambient
+from .tracking.methods import BanyanTracking
+from .tracking.sinks import BanyanSink
 
 NO_KEY = (
     "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
@@ -42,7 +45,7 @@ _NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
 
 
-class PromptStackLogger(Client):
+class PromptStackLogger(BanyanTracking, Client):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
@@ -265,7 +268,7 @@ class PromptStackLogger(Client):
             self._engine.reject()
             warn("bad input", "a record was not accepted: %s", problem)
             return False
-        body = usage_body(_as_text(input), _as_text(output), metadata)
+        body = usage_body(_as_text(input), _as_text(output), with_ambient(metadata))
         names = (prompt_id, prompt_name, version, branch_name)
         if prompt_data is not None or names != _NO_NAMES:
             add_fields(body, _prompt_fields(prompt_data, *names))
@@ -285,6 +288,9 @@ class PromptStackLogger(Client):
         return not record.turned_away
 
     log = log_prompt
+
+    def _sink(self) -> BanyanSink:
+        return BanyanSink(self, self, self._tracking_failed)
 
     # -- operation --------------------------------------------------------------------------------------
 
@@ -648,3 +654,34 @@ def health() -> dict[str, Any]:
 def _unconfigured() -> PromptStackLogger:
     """A logger that is switched off, for its zeroes."""
     return PromptStackLogger(base_url=DEFAULT_BASE_URL, enabled=False)
+
+
+class _DefaultTracking(BanyanTracking):
+    """Tracking by the default logger: by whichever it is when a record is logged.
+
+    Where there is none to be had, the traced code runs all the same, and a warning is logged.
+    """
+
+    def _sink(self) -> BanyanSink:
+        logger = _default
+        if logger is None:
+            return BanyanSink(_DefaultLogger(), self, _not_configured)
+        return BanyanSink(_DefaultLogger(), logger, logger._tracking_failed)
+
+
+class _DefaultLogger:
+    """The module function as a method."""
+
+    log_prompt = staticmethod(log_prompt)
+
+
+def _not_configured(doing: str) -> None:
+    warn(doing, "%s; the application is not affected", doing, exc_info=True)
+
+
+_tracking = _DefaultTracking()
+interaction = _tracking.interaction
+step = _tracking.step
+trace = _tracking.trace
+wrap_anthropic = _tracking.wrap_anthropic
+wrap_openai = _tracking.wrap_openai

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
+from .engine.log import warn
 from .settings import checked_seconds
 
 Self = TypeVar("Self", bound="Client")
@@ -65,6 +66,12 @@ class Client:
         Show it on a status page; an application should not fail its own readiness over its logger.
         """
         return self._engine.health()
+
+    def _tracking_failed(self, doing: str) -> None:
+        """Count and log a fault of `tracking`; called while its exception is being handled."""
+        with self._engine.guard:
+            self._engine.ledger.counters.tracking_errors += 1
+        warn(doing, "%s; the application is not affected", doing, exc_info=True)
 
     def __enter__(self: Self) -> Self:
         return self

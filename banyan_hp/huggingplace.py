@@ -25,13 +25,16 @@ from .engine.transport import NoAnswer
 from .errors import MissingKeyError, ValidationError
 from .receipts import Receipt, Waits
 from .settings import Settings, checked_url, first_text, header_text
+from .tracking.context import options_with_ambient
+from .tracking.methods import HuggingPlaceTracking
+from .tracking.sinks import HuggingPlaceSink
 
 Self = TypeVar("Self", bound="HuggingPlace")
 
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
 
 
-class HuggingPlace(Client):
+class HuggingPlace(HuggingPlaceTracking, Client):
     """Logs LLM interactions, in the background or awaited. Thread-safe; usable in `with` and `async with`.
 
     Args:
@@ -106,12 +109,19 @@ class HuggingPlace(Client):
         if problem is not None:
             self._engine.reject()
             return Receipt(self._waits, error=ValidationError(problem))
-        body = {**options, "org_id": self._config["org_id"], "mode": self._config["mode"]}
+        body = {
+            **options_with_ambient(options),
+            "org_id": self._config["org_id"],
+            "mode": self._config["mode"],
+        }
         record = self._engine.submit(freeze(body))
         if record is None:
             error = ValidationError("shutdown() was called: no more records are accepted")
             return Receipt(self._waits, error=error)
         return Receipt(self._waits, record)
+
+    def _sink(self) -> HuggingPlaceSink[Receipt]:
+        return HuggingPlaceSink(self, self, self._tracking_failed)
 
     def _too_long(self, options: Mapping[str, Any]) -> str | None:
         limit = self._engine.settings.max_record_bytes
@@ -188,7 +198,7 @@ class HuggingPlace(Client):
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session:
+class Session(HuggingPlaceTracking):
     """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
 
     def __init__(
@@ -212,6 +222,9 @@ class Session:
         """`HuggingPlace.log_step` with the session's id and defaults."""
         problem = problem_with_step(step)
         return self._client._submit(problem, self._completed(step_body(step)) if problem is None else {})
+
+    def _sink(self) -> HuggingPlaceSink[Receipt]:
+        return HuggingPlaceSink(self, self._client, self._client._tracking_failed)
 
     def _completed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         body = {"session_id": self.session_id, **options}

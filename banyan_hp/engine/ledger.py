@@ -81,6 +81,7 @@ class Counters:
     records_shortened: int = 0
     spool_errors: int = 0
     callback_errors: int = 0
+    tracking_errors: int = 0
     worker_restarts: int = 0
 
 

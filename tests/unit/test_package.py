@@ -54,6 +54,7 @@ def imports_of(path: Path) -> set[str]:
         ("errors.py", set()),
         ("experiments.py", set()),
         ("prompts", {"prompts", "engine", "errors", "experiments", "settings"}),
+        ("tracking", {"tracking", "errors", "prompts", "receipts"}),
     ],
 )
 def test_imports_point_down_only(part: str, allowed: set[str]) -> None:

@@ -1,0 +1,66 @@
+"""Looking into values of unknown make, objects and dicts alike, without trusting them.
+
+Attributes may raise, lie about their type, or be anything at all: what is not as expected is None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+MOST_ITEMS = 10_000
+
+
+def field(value: object, name: str) -> Any:
+    """`value[name]` of a mapping, `value.name` of anything else; None where that can't be had."""
+    try:
+        return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - a property of somebody else's class may raise anything
+        return None
+
+
+def path(value: object, *names: str) -> Any:
+    """`field` after `field`."""
+    for name in names:
+        value = field(value, name)
+    return value
+
+
+def first_of(value: object, *names: str) -> Any:
+    """The first of these fields that is not None."""
+    return next((found for name in names if (found := field(value, name)) is not None), None)
+
+
+def items(value: object) -> Sequence[Any]:
+    """A list or tuple, not beyond `MOST_ITEMS`; anything else is empty."""
+    return value[:MOST_ITEMS] if isinstance(value, (list, tuple)) else ()
+
+
+def text(value: object) -> str | None:
+    """A str, that of an enum included."""
+    if isinstance(value, Enum):
+        value = value.value
+    return str.__str__(value) if isinstance(value, str) else None
+
+
+def count(value: object) -> int | None:
+    """A number of tokens: an int, 0 or more (some bodies have 12.0)."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def as_text(value: object) -> str:
+    """Text of anything: a str as it is, None as "", dicts and lists as JSON, all else by `str`."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return str.__str__(value)
+    try:
+        if isinstance(value, (dict, list, tuple)):
+            return json.dumps(value, ensure_ascii=False, default=str)
+        return str.__str__(str(value))
+    except Exception:  # noqa: BLE001 - somebody else's __str__, cycles, keys that are no JSON
+        return f"<{type(value).__qualname__}>"

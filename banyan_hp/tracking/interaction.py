@@ -1,0 +1,184 @@
+"""One interaction with a model, and the steps that were made in it, logged as one record."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .context import current
+from .reading import Reading
+from .span import Span, without_none
+from .steps import Step
+from .timing import Clock
+
+if TYPE_CHECKING:
+    from .sinks import Sink
+
+R = TypeVar("R")
+
+
+class Interaction(Span, Generic[R]):
+    """Measured and logged by the `with` (or `async with`) that it is opened in. Made by the clients.
+
+    Logged once, at the end, also when the body raises: the error goes into the metadata and on to the
+    caller. Can be used by several threads and tasks at once.
+
+    Attributes:
+        response: set it to the answer: text, or the response object (or dict) of OpenAI, Anthropic, Google
+            or Mistral, of which text, model and tokens are read. Not set: the answer of the last step.
+        metadata: a dict to add to.
+        llm_model: the model, where it is not the response that tells.
+        receipt: after the end, what the client's log call returned: HuggingPlace's `Receipt`, for Banyan
+            whether the record was accepted. None if logging failed.
+    """
+
+    __slots__ = ("_id", "_opened", "_steps", "fields", "question", "receipt")
+
+    def __init__(
+        self,
+        sink: Sink[R],
+        question: Any,
+        *,
+        llm_model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        clock: Clock = perf_counter,
+    ) -> None:
+        super().__init__(sink, current.get(), llm_model, metadata, clock)
+        self.question = question
+        self.fields = fields or {}
+        self.receipt: R | None = None
+        self._id: str | None = None
+        self._opened = 0  # guarded by _lock, as is _steps
+        self._steps: list[Step] = []
+
+    @property
+    def output(self) -> Any:
+        """Banyan's word for `response`; the same thing."""
+        return self.response
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self.response = value
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps that have ended, in the order of their opening."""
+        with self._lock:
+            return sorted(self._steps, key=lambda step: step.number)
+
+    def step(
+        self,
+        type: str,  # noqa: A002 - the wire's name
+        user_question: Any = None,
+        *,
+        llm_model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Step:
+        """A step of this interaction, for a `with`; from any thread or task, and inside of other steps.
+
+        Args:
+            type: what kind of step, e.g. "sql_generation".
+            user_question: what it was asked; default: what the interaction was.
+            llm_model: the model, where it is not the step's response that tells.
+            metadata: goes to the step's details in the interaction's metadata.
+            fields: further fields of the step, as they are.
+
+        A step that outlives its interaction is logged by itself.
+        """
+        return self.open_step(type, user_question, llm_model, metadata, fields)
+
+    def open_step(
+        self,
+        type: str,  # noqa: A002 - the wire's name
+        question: Any,
+        llm_model: str | None,
+        metadata: Mapping[str, Any] | None,
+        fields: Mapping[str, Any],
+    ) -> Step:
+        """`step`, with fields of whatever names."""
+        around = current.get()
+        parent = around if isinstance(around, Step) and around.interaction is self else self
+        return Step(
+            self.sink,
+            type,
+            question,
+            interaction=self,
+            parent=parent,
+            llm_model=llm_model,
+            metadata=metadata,
+            fields=fields,
+            clock=self.watch.clock,
+        )
+
+    def number_step(self) -> int:
+        """The next step's number, from 1."""
+        with self._lock:
+            self._opened += 1
+            return self._opened
+
+    def take(self, step: Step) -> bool:
+        """Take in a step that has ended; False if it comes too late."""
+        with self._lock:
+            if not self._finished:
+                self._steps.append(step)
+            return not self._finished
+
+    @property
+    def id(self) -> str:
+        """Made when first asked for, so that only nested interactions pay for it."""
+        with self._lock:
+            if self._id is None:
+                self._id = uuid.uuid4().hex
+            return self._id
+
+    def _read(self) -> Reading:
+        """What `response` says; where it was not set, what the last step to end says."""
+        if self.response is None and self.error is None:
+            for step in reversed(self._steps):
+                if step.answer.text is not None:
+                    return Reading(step.answer.text, step.model)
+        return super()._read()
+
+    def details(self) -> dict[str, Any]:
+        """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
+        told = {
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "interaction_id": self._id,
+            "parent_interaction_id": self._parent_id(),
+            "step_details": [more for step in self.steps if (more := step.more())] or None,
+        }
+        return {**without_none(told), **super().details()}
+
+    def _parent_id(self) -> str | None:
+        around = enclosing(self.parent)
+        return None if around is None else around.id
+
+    def _inside(self) -> list[Span]:
+        return [step for step in self.steps if step.parent is self]
+
+    def _log(self) -> None:
+        self.receipt = self.sink.log_interaction(self)
+
+    def __repr__(self) -> str:
+        state = "logged" if self._finished else "open"
+        return f"<Interaction {state}, {len(self._steps)} steps, {self.watch.elapsed:.3f} s>"
+
+
+def enclosing(span: Span | None) -> Interaction[Any] | None:
+    """The interaction that `span` is, or is in."""
+    while span is not None and not isinstance(span, Interaction):
+        span = span.parent
+    return span
+
+
+def open_interaction(client: object) -> Interaction[Any] | None:
+    """The innermost interaction of `client` that is open here."""
+    found = enclosing(current.get())
+    while found is not None and (found.finished or found.sink.client is not client):
+        found = enclosing(found.parent)
+    return found

@@ -1,0 +1,236 @@
+"""Something that takes time and ends once: what interactions and steps have in common.
+
+A span is opened, may be the current one of its context for a while, and is finished exactly once, by
+whoever comes first: its `with`, a stream's end, the garbage collector. What is logged then is up to the
+subclass; a failure to log is counted and goes no further.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextvars import Token
+from functools import reduce
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .context import ambient, current, restore
+from .fields import as_text
+from .guarding import Contained
+from .reading import NO_USAGE, Reading, Usage
+from .responses import read_response
+from .timing import Clock, Stopwatch
+
+if TYPE_CHECKING:
+    from .sinks import Sink
+
+Self = TypeVar("Self", bound="Span")
+
+MOST_ERROR_CHARACTERS = 2_000
+CLOSED_EARLY = "closed early"
+
+
+class Span:
+    """Times something, and keeps what it was asked, what it answered and how it ended."""
+
+    __slots__ = (
+        "_ambient",
+        "_answer",
+        "_entered",
+        "_finished",
+        "_lock",
+        "_surroundings",
+        "_tokens",
+        "_usage",
+        "asked_model",
+        "error",
+        "llm_model",
+        "metadata",
+        "parent",
+        "response",
+        "sink",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        sink: Sink[Any],
+        parent: Span | None,
+        llm_model: str | None,
+        metadata: Mapping[str, Any] | None,
+        clock: Clock,
+    ) -> None:
+        self.sink = sink
+        self.parent = parent
+        self.llm_model = llm_model
+        self.asked_model: str | None = None
+        self.metadata: dict[str, Any] = _as_dict(metadata)
+        self.response: Any = None
+        self.error: BaseException | None = None
+        self._tokens = NO_USAGE
+        self._answer: Reading | None = None
+        self._usage: Usage | None = None
+        self._ambient = ambient.get()
+        self._surroundings: Token[Span | None] | None = None
+        self._entered = False
+        # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
+        self._lock = threading.RLock()
+        self._finished = False  # guarded by _lock
+        self.watch = Stopwatch(clock)
+
+    def set_tokens(
+        self,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        total_tokens: int | None = None,
+    ) -> None:
+        """Say how many tokens it took, where `response` does not tell; these win over what it tells."""
+        both = input_tokens is not None and output_tokens is not None
+        told = Usage(input_tokens, output_tokens, total_tokens)
+        self._tokens = told._replace(total_tokens=told.total) if both else told
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended."""
+        return self._finished
+
+    # -- ending -----------------------------------------------------------------------------------------
+
+    def finish(self, error: BaseException | None = None, ended: str | None = None) -> None:
+        """End it, now, unless it has ended already, and log it. Raises nothing.
+
+        Args:
+            error: what the body raised.
+            ended: how it ended, where that was before its natural end.
+        """
+        self.watch.stop()
+        if not self._claim():
+            return
+        with Contained(self.sink, "a finished call could not be logged"):
+            self.error = error
+            if ended is not None:
+                self.metadata.setdefault("ended", ended)
+            token = ambient.set(self._ambient)  # of where it began; the garbage collector may run us anywhere
+            try:
+                self._log()
+            finally:
+                restore(ambient, token)
+
+    def _claim(self) -> bool:
+        with self._lock:
+            first, self._finished = not self._finished, True
+            return first
+
+    def _log(self) -> None:
+        raise NotImplementedError
+
+    # -- what it came to --------------------------------------------------------------------------------
+
+    @property
+    def answer(self) -> Reading:
+        """What it answered: `response`, read. Once it has ended, it stays what it was at the first look."""
+        if self._answer is not None:
+            return self._answer
+        answer = self._read()
+        self._answer = answer if self._finished else None
+        return answer
+
+    def _read(self) -> Reading:
+        return read_response(self.response)
+
+    @property
+    def model(self) -> str | None:
+        """The model: as given, as the response tells, or as it was asked for."""
+        return self.llm_model or self.answer.model or self.asked_model
+
+    @property
+    def usage(self) -> Usage:
+        """Its own tokens, or else those of what happened inside. Kept as `answer` is."""
+        if self._usage is not None:
+            return self._usage
+        usage = self.answer.usage.updated(self._tokens)
+        if usage == NO_USAGE:
+            usage = reduce(Usage.plus, (step.usage for step in self._inside()), NO_USAGE)
+        self._usage = usage if self._finished else None
+        return usage
+
+    def _inside(self) -> list[Span]:
+        raise NotImplementedError
+
+    def details(self) -> dict[str, Any]:
+        """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
+        usage, told = self.usage, {}
+        if usage != NO_USAGE:
+            told = {
+                name: getattr(usage, name)
+                for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+            }
+        told["finish_reason"] = self.answer.finish_reason
+        if self.watch.first is not None:
+            told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
+        if self.error is not None:
+            told.update(error_type=type(self.error).__qualname__, error=error_text(self.error))
+        return {**without_none(told), **self.metadata}
+
+    # -- being the current one --------------------------------------------------------------------------
+
+    def activate(self) -> Token[Span | None]:
+        """Make it the current one of this context; `deactivate` takes the token."""
+        return current.set(self)
+
+    def deactivate(self, token: Token[Span | None]) -> None:
+        """Undo `activate`."""
+        restore(current, token)
+
+    def __enter__(self: Self) -> Self:
+        if self._entered:
+            raise RuntimeError(f"{type(self).__name__.lower()}s are for one `with` each: make a new one")
+        self._entered = True
+        self._ambient = ambient.get()
+        self.watch.restart()
+        self._surroundings = self.activate()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.watch.stop()
+        if self._surroundings is not None:
+            self.deactivate(self._surroundings)
+        if isinstance(error, GeneratorExit):  # a generator that nobody wants more of; no error
+            self.finish(ended=CLOSED_EARLY)
+        else:
+            self.finish(error)
+
+    async def __aenter__(self: Self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of `values`."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _as_dict(metadata: object) -> dict[str, Any]:
+    """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
+    if metadata is None:
+        return {}
+    try:
+        return dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    except Exception:  # noqa: BLE001 - somebody else's mapping
+        return {"metadata": as_text(metadata)}
+
+
+def error_text(error: BaseException) -> str:
+    """An exception in one text, bounded; its own `__str__` may raise."""
+    name = type(error).__qualname__
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - somebody else's __str__
+        said = ""
+    return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

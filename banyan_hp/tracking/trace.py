@@ -1,0 +1,157 @@
+"""Recording what functions take and return: plain ones, coroutines, generators and async generators.
+
+A traced function is of the same kind as before, with the same signature and name; what it returns, yields
+and raises passes unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from functools import partial, wraps
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, ParamSpec, TypeVar, cast
+
+from ..errors import ConfigurationError
+from .generators import async_driver, drive, drive_async
+from .guarding import Contained
+from .prompts import Find, prompt_finder
+from .sinks import Sink
+from .span import Span
+from .watching import Watch
+
+F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
+Y = TypeVar("Y")
+S = TypeVar("S")
+
+GetSink = Callable[[], Sink[Any]]
+Open = Callable[[Any], Span]
+OpenCall = Callable[[tuple[Any, ...], dict[str, Any]], Span]
+
+
+def traced(
+    function: Callable[..., Any], open_span: Open, get_sink: GetSink, prompt: str | Callable[..., Any] | None
+) -> Any:
+    """`function`, each call of which is a span of `open_span(prompt)`.
+
+    Raises:
+        ConfigurationError: it is no function, or has no argument of the name `prompt`.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(traced(function.__func__, open_span, get_sink, prompt))
+    if not callable(function) or isinstance(function, type):
+        raise ConfigurationError(f"trace() decorates a function or method, was {function!r}")
+    return _wrapped(function, _opener(prompt_finder(function, prompt), open_span, get_sink))
+
+
+def _opener(find: Find, open_span: Open, get_sink: GetSink) -> OpenCall:
+    def opened(arguments: tuple[Any, ...], named: dict[str, Any]) -> Span:
+        prompt = None
+        with Contained(get_sink(), "the prompt of a traced call could not be found"):
+            prompt = find(arguments, named)
+        return open_span(prompt)
+
+    return opened
+
+
+def _wrapped(function: Callable[..., Any], opened: OpenCall) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+        return _async_generator(function, opened)
+    if inspect.iscoroutinefunction(function):
+        return _coroutine(function, opened)
+    if inspect.isgeneratorfunction(function):
+        return _generator(function, opened)
+    return _plain(function, opened)
+
+
+def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
+    @wraps(function)
+    def traced_call(*args: P.args, **kwargs: P.kwargs) -> T:
+        span = opened(args, kwargs)
+        token = span.activate()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            span.finish(error)
+            raise
+        finally:
+            span.deactivate(token)
+        return cast(T, _settled(span, result))
+
+    return traced_call
+
+
+def _settled(span: Span, result: Any) -> Any:
+    """A result, which ends the span now; or when it has run, if it is still to do that."""
+    if isinstance(result, CoroutineType):
+        return _finished(span, result)
+    if isinstance(result, GeneratorType):
+        return _followed(drive(result, watch := Watch(span)), watch)
+    if isinstance(result, AsyncGeneratorType):
+        return _followed(drive_async(result, watch := Watch(span)), watch)
+    if asyncio.isfuture(result):
+        result.add_done_callback(partial(_done, span))
+        return result
+    span.response = result
+    span.finish()
+    return result
+
+
+def _done(span: Span, future: asyncio.Future[Any]) -> None:
+    error = asyncio.CancelledError() if future.cancelled() else future.exception()
+    span.response = None if error is not None else future.result()
+    span.finish(error)
+
+
+def _followed(driven: T, watch: Watch) -> T:
+    watch.follow(driven)
+    return driven
+
+
+async def _finished(span: Span, coroutine: Coroutine[Any, Any, T]) -> T:
+    token = span.activate()
+    try:
+        result = await coroutine
+    except BaseException as error:
+        span.finish(error)
+        raise
+    finally:
+        span.deactivate(token)
+    span.response = result
+    span.finish()
+    return result
+
+
+def _coroutine(
+    function: Callable[P, Coroutine[Any, Any, T]], opened: OpenCall
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    @wraps(function)
+    async def traced_call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await _finished(opened(args, kwargs), function(*args, **kwargs))
+
+    return traced_call
+
+
+def _generator(
+    function: Callable[P, Generator[Y, S, T]], opened: OpenCall
+) -> Callable[P, Generator[Y, S, T]]:
+    @wraps(function)
+    def traced_call(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, T]:
+        watch = Watch(opened(args, kwargs))
+        return (yield from drive(function(*args, **kwargs), watch))
+
+    return traced_call
+
+
+def _async_generator(
+    function: Callable[P, AsyncGenerator[Y, S]], opened: OpenCall
+) -> Callable[P, AsyncGenerator[Y, S]]:
+    @wraps(function)
+    @async_driver
+    def traced_call(*args: P.args, **kwargs: P.kwargs) -> tuple[AsyncGenerator[Y, S], Watch]:
+        return function(*args, **kwargs), Watch(opened(args, kwargs))
+
+    return traced_call

@@ -1,0 +1,838 @@
+"""Interactions, steps and traced functions, without a client: what is logged, when, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+
+from banyan_hp import ConfigurationError, Interaction, Step, context
+from banyan_hp.tracking.context import ambient
+from banyan_hp.tracking.methods import BanyanTracking
+from banyan_hp.tracking.sinks import BanyanSink
+from tests.support import recorded
+
+
+class Ticking:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Logged:
+    """A logger that keeps what it is given, and can be told to fail."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.failing = False
+        self.faults: list[str] = []
+
+    def log_prompt(self, input: Any, output: Any, **fields: Any) -> bool:  # noqa: A002
+        if self.failing:
+            raise RuntimeError("the logger is broken")
+        metadata = {**ambient.get(), **fields.pop("metadata")}
+        self.records.append({"input": input, "output": output, **fields, **metadata})
+        return True
+
+
+class Tracker(BanyanTracking):
+    def __init__(self) -> None:
+        self.logged = Logged()
+
+    def _sink(self) -> BanyanSink:
+        return BanyanSink(self.logged, self, self.logged.faults.append)
+
+
+@pytest.fixture
+def tracker() -> Tracker:
+    return Tracker()
+
+
+@pytest.fixture
+def records(tracker: Tracker) -> Iterator[list[dict[str, Any]]]:
+    yield tracker.logged.records
+    assert tracker.logged.faults == [] or tracker.logged.failing
+
+
+# -- interactions --------------------------------------------------------------------------------------------
+
+
+def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """At its end, with what its response tells."""
+    clock = Ticking()
+    with Interaction(tracker._sink(), "Hi", metadata={"tenant": "acme"}, clock=clock) as it:
+        clock.now += 1.5
+        it.response = recorded.CHAT
+        assert records == []
+    it.finish()
+    assert records == [
+        {
+            "input": "Hi",
+            "output": "Hello! How can I help?",
+            "model": "gpt-4.1-2025",
+            "duration_ms": 1500.0,
+            "token_count": 29,
+            "input_tokens": 19,
+            "output_tokens": 10,
+            "cached_tokens": 8,
+            "reasoning_tokens": 4,
+            "finish_reason": "stop",
+            "tenant": "acme",
+        }
+    ]
+    assert it.receipt is True
+
+
+def test_time_is_that_of_the_with_not_of_the_object(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """What passes between making it and entering it does not count."""
+    clock = Ticking()
+    it = Interaction(tracker._sink(), "Hi", clock=clock)
+    clock.now += 9
+    with it:
+        clock.now += 0.25
+    clock.now += 9
+    assert records[0]["duration_ms"] == 250.0
+
+
+def test_what_the_caller_says_wins(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Model, tokens and metadata given by hand are not replaced by what the response tells."""
+    with tracker.interaction("Hi", model="mine", metadata={"finish_reason": "own"}) as it:
+        it.output = recorded.CHAT
+        it.set_tokens(1, 2)
+        it.metadata["extra"] = True
+    (record,) = records
+    assert (record["model"], record["token_count"], record["finish_reason"]) == ("mine", 3, "own")
+    assert record["extra"] is True
+    assert it.response is it.output is recorded.CHAT
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("boom"), KeyboardInterrupt(), SystemExit(3), asyncio.CancelledError()]
+)
+def test_errors_are_recorded_and_raised_as_they_are(
+    tracker: Tracker, records: list[dict[str, Any]], error: BaseException
+) -> None:
+    """Those that are no `Exception`, too."""
+    with pytest.raises(type(error)) as caught, tracker.interaction("Hi"):
+        raise error
+    assert caught.value is error
+    assert records[0]["error_type"] == type(error).__name__
+    assert records[0]["error"].startswith(type(error).__name__)
+    assert records[0]["output"] is None
+
+
+def test_an_error_after_the_response_keeps_both(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """The answer was given all the same."""
+    with pytest.raises(ValueError, match="late"), tracker.interaction("Hi") as it:
+        it.response = "answered"
+        raise ValueError("late")
+    assert (records[0]["output"], records[0]["error"]) == ("answered", "ValueError: late")
+
+
+def test_an_error_that_has_no_text_is_named(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Its `__str__` may raise; a long text is cut."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(Mute), tracker.interaction("Hi"):
+        raise Mute
+    with pytest.raises(ValueError, match="xxx"), tracker.interaction("Hi"):
+        raise ValueError("x" * 10_000)
+    assert records[0]["error"].endswith("Mute")
+    assert len(records[1]["error"]) < 2_100
+
+
+def test_a_logger_that_fails_costs_the_caller_nothing(tracker: Tracker) -> None:
+    """Neither a result nor the caller's own exception; each fault is counted."""
+    tracker.logged.failing = True
+
+    @tracker.trace
+    def answer(question: str) -> str:
+        return question.upper()
+
+    assert answer("hi") == "HI"
+    with tracker.interaction("Hi") as it:
+        it.response = "x"
+    assert it.receipt is None
+    with pytest.raises(KeyError), tracker.interaction("Hi"):
+        raise KeyError
+    assert len(tracker.logged.faults) == 3
+
+
+def test_broken_metadata_is_no_fault_of_the_application(tracker: Tracker) -> None:
+    """What is no dict is kept under a name; what is made unusable later costs a count."""
+    wrong: Any = "text"
+    with tracker.interaction("Hi", metadata=wrong):
+        pass
+    assert tracker.logged.records[0]["metadata"] == "text"
+    with tracker.interaction("Hi") as it:
+        it.metadata = wrong
+    assert len(tracker.logged.faults) == 1
+
+
+class Broken(dict[str, Any]):
+    """A mapping that can't be read."""
+
+    def keys(self) -> Any:
+        raise RuntimeError
+
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+
+def test_a_mapping_that_can_t_be_read_is_no_reason_to_fail(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """The body runs, the record is written."""
+    with tracker.interaction("Hi", metadata=Broken(a=1)) as it:
+        it.response = "x"
+    assert records[0]["output"] == "x"
+
+
+def test_whoever_ends_it_first_logs_it(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Once, however many threads end it at the same moment."""
+    for _ in range(50):
+        it = tracker.interaction("Hi")
+        barrier = threading.Barrier(4)
+
+        def end(it: Interaction[bool] = it, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(5)
+            it.finish()
+
+        threads = [threading.Thread(target=end) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+    assert len(records) == 50
+
+
+def test_one_with_each(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """A second `with` of the same interaction would be lost: it is an error, before the body runs."""
+    it = tracker.interaction("Hi")
+    with it:
+        pass
+    with pytest.raises(RuntimeError, match="one `with` each"), it:
+        pytest.fail("the body ran")
+    assert len(records) == 1
+
+
+def test_nested_interactions_name_the_outer_one(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Each is a record of its own."""
+    with tracker.interaction("outer"):
+        with tracker.interaction("inner"):
+            pass
+        with tracker.interaction("another"):
+            pass
+    inner, another, outer = records
+    assert inner["parent_interaction_id"] == another["parent_interaction_id"] == outer["interaction_id"]
+    assert "parent_interaction_id" not in outer
+    assert "interaction_id" not in inner
+
+
+# -- steps ---------------------------------------------------------------------------------------------------
+
+
+def test_steps_have_their_own_times_and_tokens(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """In the order of their opening; the interaction's tokens and answer come of them, where it has none."""
+    clock = Ticking()
+    with Interaction(tracker._sink(), "How many?", clock=clock) as it:
+        with it.step("sql", user_question="As SQL?", dialect="sqlite") as step:
+            clock.now += 0.5
+            step.response = recorded.CHAT
+        with it.step("answer", llm_model="small") as step:
+            clock.now += 0.25
+            step.response = "42"
+            step.set_tokens(input_tokens=5, output_tokens=2)
+    (record,) = records
+    assert record["step_data"] == [
+        {
+            "id": 1,
+            "type": "sql",
+            "user_question": "As SQL?",
+            "prompt_response": "Hello! How can I help?",
+            "token": 29,
+            "response_time": 0.5,
+            "input_tokens": 19,
+            "output_tokens": 10,
+            "llm_model": "gpt-4.1-2025",
+            "dialect": "sqlite",
+        },
+        {
+            "id": 2,
+            "type": "answer",
+            "user_question": "How many?",
+            "prompt_response": "42",
+            "token": 7,
+            "response_time": 0.25,
+            "input_tokens": 5,
+            "output_tokens": 2,
+            "llm_model": "small",
+        },
+    ]
+    assert record["step_details"] == [
+        {"id": 1, "cached_tokens": 8, "reasoning_tokens": 4, "finish_reason": "stop"}
+    ]
+    assert (record["output"], record["model"], record["token_count"]) == ("42", "small", 36)
+    assert (record["input_tokens"], record["duration_ms"]) == (24, 750.0)
+
+
+def test_a_step_in_a_step_counts_once(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Its tokens are its parent's, too, and not twice the interaction's."""
+    with tracker.interaction("Hi") as it, it.step("outer"), it.step("inner") as inner:
+        inner.set_tokens(1, 2)
+    (record,) = records
+    assert [(each["id"], each["token"]) for each in record["step_data"]] == [(1, 3), (2, 3)]
+    assert record["step_details"] == [{"id": 2, "parent": 1}]
+    assert record["token_count"] == 3
+
+
+def test_a_failed_step_says_so(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """The interaction goes on if its body does; the step has no empty response on the wire."""
+    with tracker.interaction("Hi") as it:
+        with pytest.raises(ValueError, match="boom"), it.step("sql"):
+            raise ValueError("boom")
+        with it.step("silent"):
+            pass
+        it.response = "sorry"
+    (record,) = records
+    assert [each["prompt_response"] for each in record["step_data"]] == [
+        "Error: ValueError: boom",
+        "[no response]",
+    ]
+    assert record["step_details"] == [{"id": 1, "error_type": "ValueError", "error": "ValueError: boom"}]
+    assert "error" not in record
+
+
+def test_steps_without_the_interaction_at_hand(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """`client.step` joins the one that is open here; elsewhere it is logged by itself."""
+
+    def deep() -> None:
+        with tracker.step("lookup") as step:
+            step.response = "found"
+
+    with tracker.interaction("Hi"):
+        deep()
+    deep()
+    assert [each["step_data"][0]["type"] for each in records] == ["lookup", "lookup"]
+    assert [each["input"] for each in records] == ["Hi", None]
+
+
+def test_steps_of_another_client_stay_its_own(records: list[dict[str, Any]], tracker: Tracker) -> None:
+    """An interaction takes in only what is logged by the same client."""
+    other = Tracker()
+    with tracker.interaction("Hi"), other.interaction("Ho"), tracker.step("mine"):
+        pass
+    assert records[0]["step_data"][0]["type"] == "mine"
+    assert "step_data" not in other.logged.records[0]
+
+
+def test_a_step_that_outlives_its_interaction_is_logged_by_itself(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """It is in one record, not in two and not in none."""
+    with tracker.interaction("Hi") as it:
+        late = it.step("late").__enter__()
+    late.response = "done"
+    late.__exit__(None, None, None)
+    assert "step_data" not in records[0]
+    assert (records[1]["input"], records[1]["output"]) == ("Hi", "done")
+    assert records[1]["step_data"][0]["type"] == "late"
+
+
+def test_steps_of_many_threads_are_all_there(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Opened on the interaction itself; numbered without a gap."""
+    with tracker.interaction("Hi") as it:
+
+        def work(number: int) -> None:
+            with it.step("work", f"part {number}") as step:
+                step.response = str(number)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(200)))
+    steps = records[0]["step_data"]
+    assert [each["id"] for each in steps] == list(range(1, 201))
+    assert sorted(int(each["prompt_response"]) for each in steps) == list(range(200))
+
+
+def test_a_thread_sees_what_it_is_handed(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """A plain thread starts without the interaction; with a copy of the context it is in it."""
+
+    def work(name: str) -> None:
+        with tracker.step(name):
+            pass
+
+    with context(user="ada"), tracker.interaction("Hi"):
+        copied = contextvars.copy_context()
+        for target in (partial(work, "plain"), partial(copied.run, work, "handed")):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join(5)
+    plain, handed = records
+    assert (plain["step_data"][0]["type"], "user" in plain) == ("plain", False)
+    assert (handed["step_data"][0]["type"], handed["user"]) == ("handed", "ada")
+
+
+def test_tasks_are_in_the_interaction_that_made_them(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Steps of gathered coroutines join it, each under its own parent; what tasks open stays theirs."""
+
+    async def branch(name: str) -> None:
+        async with tracker.step(name):
+            await asyncio.sleep(0)
+            async with tracker.step(f"{name}-inner"):
+                await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with tracker.interaction("Hi"):
+            await asyncio.gather(branch("a"), branch("b"), asyncio.to_thread(work))
+        async with tracker.interaction("empty"):
+            pass
+
+    def work() -> None:
+        with tracker.step("thread"):
+            pass
+
+    asyncio.run(main())
+    steps = {each["id"]: each["type"] for each in records[0]["step_data"]}
+    parents = {each["id"]: each["parent"] for each in records[0]["step_details"]}
+    assert sorted(steps.values()) == ["a", "a-inner", "b", "b-inner", "thread"]
+    assert {steps[child]: steps[parent] for child, parent in parents.items()} == {
+        "a-inner": "a",
+        "b-inner": "b",
+    }
+    assert "step_data" not in records[1]
+
+
+# -- ambient metadata ----------------------------------------------------------------------------------------
+
+
+def test_ambient_metadata_is_that_of_the_beginning(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Inner contexts add to outer ones and win; nothing is left behind."""
+    with context(user_id="u1", plan="free"):
+        with context(plan="pro"), tracker.interaction("Hi") as it, context(later=1):
+            it.response = "x"
+        with tracker.interaction("Ho", metadata={"plan": "own"}):
+            pass
+    with tracker.interaction("Hu"):
+        pass
+    first, second, third = records
+    assert (first["user_id"], first["plan"], "later" in first) == ("u1", "pro", False)
+    assert (second["user_id"], second["plan"]) == ("u1", "own")
+    assert "user_id" not in third
+
+
+def test_a_context_that_is_left_elsewhere_does_no_harm() -> None:
+    """A generator's `with` may be closed in another context (a test's fixture, a web framework)."""
+
+    def fixture() -> Generator[None, None, None]:
+        with context(user_id="u1"):
+            yield
+
+    generator = fixture()
+    contextvars.copy_context().run(next, generator)
+    generator.close()
+    assert dict(ambient.get()) == {}
+
+
+# -- traced functions ----------------------------------------------------------------------------------------
+
+
+class Service:
+    """Methods of each kind."""
+
+    tracker = Tracker()
+
+    @tracker.trace
+    def method(self, question: str) -> str:
+        return question + "!"
+
+    @tracker.trace
+    @staticmethod
+    def static(question: str) -> str:
+        return question + "?"
+
+    @tracker.trace
+    @classmethod
+    def of_class(cls, question: str) -> str:
+        return cls.__name__ + question
+
+    @tracker.trace
+    async def coroutine(self, question: str) -> str:
+        await asyncio.sleep(0)
+        return question + "…"
+
+
+def test_methods_of_each_kind_are_traced() -> None:
+    """`self` and `cls` are no prompts."""
+    records = Service.tracker.logged.records
+    service = Service()
+    assert [service.method("a"), service.static("b"), Service.of_class("c")] == ["a!", "b?", "Servicec"]
+    assert asyncio.run(service.coroutine("d")) == "d…"
+    assert [record["input"] for record in records] == ["a", "b", "c", "d"]
+    assert [record["output"] for record in records] == ["a!", "b?", "Servicec", "d…"]
+
+
+def test_a_traced_function_is_what_it_was(tracker: Tracker) -> None:
+    """Kind, name, signature and docstring."""
+
+    def plain(question: str, *, deep: bool = False) -> str:
+        """Says it."""
+        return question
+
+    async def coroutine() -> None: ...
+
+    def generator() -> Iterator[int]:
+        yield 1
+
+    async def async_generator() -> AsyncIterator[int]:
+        yield 1
+
+    traced = tracker.trace(plain)
+    assert inspect.signature(traced) == inspect.signature(plain)
+    assert (traced.__name__, traced.__doc__) == ("plain", "Says it.")
+    assert inspect.iscoroutinefunction(tracker.trace(coroutine))
+    assert inspect.isgeneratorfunction(tracker.trace(generator))
+    assert inspect.isasyncgenfunction(tracker.trace(async_generator))
+    assert not inspect.isgeneratorfunction(traced)
+
+
+def by_second(first: int, question: str) -> None: ...
+def by_first(topic: str, more: int = 0) -> None: ...
+def by_default(question: str = "unasked") -> None: ...
+def keyword_only(*, query: str) -> None: ...
+def variadic(*parts: str) -> None: ...
+def anything(**options: str) -> None: ...
+def nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "named", "prompt"),
+    [
+        (by_second, (1, "q"), {}, "q"),
+        (by_second, (1,), {"question": "q"}, "q"),
+        (by_first, ("t",), {}, "t"),
+        (by_default, (), {}, "unasked"),
+        (keyword_only, (), {"query": "q"}, "q"),
+        (variadic, ("a", "b"), {}, "a"),
+        (variadic, (), {}, None),
+        (anything, (), {"user_prompt": "q", "x": "y"}, "q"),
+        (nothing, (), {}, None),
+    ],
+)
+def test_the_prompt_is_found(
+    tracker: Tracker,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
+    prompt: Any,
+) -> None:
+    """By the usual names, else the first argument."""
+    tracker.trace(function)(*arguments, **named)
+    assert tracker.logged.records[0]["input"] == prompt
+
+
+def test_the_prompt_can_be_given(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """By an argument's name, or by a function of all arguments; a name that is none is refused at once."""
+
+    def answer(topic: str, style: str = "short") -> str:
+        return topic
+
+    tracker.trace(prompt="style")(answer)("t")
+    tracker.trace(prompt=lambda topic, style="x": f"{topic} in {style}", model="m")(answer)("t")
+    assert [record["input"] for record in records] == ["short", "t in x"]
+    assert records[1]["model"] == "m"
+    with pytest.raises(ConfigurationError, match=r"answer\(\), was 'nope'; its arguments are topic, style"):
+        tracker.trace(prompt="nope")(answer)
+    with pytest.raises(ConfigurationError, match="decorates a function or method, was 3"):
+        tracker.trace(3)  # type: ignore[call-overload]
+
+
+def test_a_prompt_that_can_t_be_found_is_no_error(tracker: Tracker) -> None:
+    """The function runs; the fault is counted."""
+
+    @tracker.trace(prompt=lambda question: question["nope"])
+    def answer(question: str) -> str:
+        return question
+
+    assert answer("hi") == "hi"
+    assert tracker.logged.records[0]["input"] is None
+    assert len(tracker.logged.faults) == 1
+
+
+def test_a_recursive_function_nests(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Each call is a record, and names the one around it."""
+
+    @tracker.trace
+    def down(question: int) -> int:
+        return question if question == 0 else down(question - 1)
+
+    assert down(2) == 0
+    assert [record["input"] for record in records] == [0, 1, 2]
+    assert records[0]["parent_interaction_id"] == records[1]["interaction_id"]
+    assert records[1]["parent_interaction_id"] == records[2]["interaction_id"]
+
+
+def test_traced_steps_make_a_pipeline(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """`step=` makes a call a step of the interaction around it."""
+
+    @tracker.trace(step="retrieval")
+    def retrieve(question: str) -> list[str]:
+        return [question]
+
+    @tracker.trace
+    def answer(question: str) -> str:
+        return f"{len(retrieve(question))} found"
+
+    assert answer("q") == "1 found"
+    (record,) = records
+    assert record["step_data"][0]["prompt_response"] == '["q"]'
+    assert record["output"] == "1 found"
+
+
+def test_errors_of_traced_functions_pass(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Of plain ones and of coroutines; recorded and unchanged."""
+    error = ValueError("boom")
+
+    @tracker.trace
+    def fails(question: str) -> None:
+        raise error
+
+    @tracker.trace
+    async def fails_later(question: str) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    def runs(question: str) -> None:
+        asyncio.run(fails_later(question))
+
+    for call in (fails, runs):
+        with pytest.raises(ValueError, match="boom") as caught:
+            call("q")
+        assert caught.value is error
+    assert [record["error"] for record in records] == ["ValueError: boom"] * 2
+
+
+def test_a_cancelled_coroutine_is_recorded(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """As such, and is cancelled all the same."""
+
+    @tracker.trace
+    async def slow(question: str) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        task = asyncio.create_task(slow("q"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert records[0]["error_type"] == "CancelledError"
+
+
+def test_what_is_still_to_run_is_recorded_when_it_has(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """Plain functions that return a coroutine, a future or a generator."""
+
+    async def later(question: str) -> str:
+        return "a"
+
+    def future_of(question: str) -> asyncio.Future[str]:
+        return asyncio.ensure_future(later(question))
+
+    def items(question: str) -> Iterator[str]:
+        yield "b"
+        yield "c"
+
+    async def async_items(question: str) -> AsyncIterator[str]:
+        yield "d"
+
+    async def main() -> None:
+        assert await tracker.trace(partial(later))("q1") == "a"
+        future = tracker.trace(future_of)("q2")
+        assert isinstance(future, asyncio.Future)
+        assert await future == "a"
+        assert list(tracker.trace(lambda question: items(question))("q3")) == ["b", "c"]
+        assert [each async for each in tracker.trace(lambda question: async_items(question))("q4")] == ["d"]
+
+    asyncio.run(main())
+    assert [(record["input"], record["output"]) for record in records] == [
+        ("q1", "a"), ("q2", "a"), ("q3", "bc"), ("q4", "d"),
+    ]  # fmt: skip
+
+
+# -- traced generators ---------------------------------------------------------------------------------------
+
+
+def echoing(tracker: Tracker) -> Callable[[str], Any]:
+    @tracker.trace
+    def echo(question: str) -> Any:
+        try:
+            heard = yield question
+            while heard is not None:
+                try:
+                    heard = yield heard.upper()
+                except KeyError:
+                    heard = yield "caught"
+        finally:
+            with tracker.step("cleanup"):
+                pass
+        return "returned"
+
+    return echo
+
+
+def test_a_generator_passes_everything_through(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """What is sent, thrown and returned; recorded when it is exhausted."""
+    generator = echoing(tracker)("q")
+    assert [next(generator), generator.send("a"), generator.throw(KeyError())] == ["q", "A", "caught"]
+    assert records == []
+    with pytest.raises(StopIteration) as stop:
+        generator.send(None)
+    assert stop.value.value == "returned"
+    (record,) = records
+    assert (record["output"], "ended" in record) == ("qAcaught", False)
+    assert record["time_to_first_chunk_ms"] >= 0
+    assert record["step_data"][0]["type"] == "cleanup"
+
+
+def test_a_generator_that_is_left_early_is_recorded(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Closed or collected, its clean-up runs inside of the interaction; never started, nothing happened."""
+    echo = echoing(tracker)
+    echo("never started").close()
+    closed = echo("closed")
+    next(closed)
+    closed.close()
+    collected = echo("collected")
+    next(collected)
+    del collected
+    gc.collect()
+    assert [(record["input"], record["ended"]) for record in records] == [
+        ("closed", "closed early"),
+        ("collected", "closed early"),
+    ]
+    assert all(record["step_data"][0]["type"] == "cleanup" for record in records)
+
+
+def test_a_generator_s_interaction_is_open_only_while_it_runs(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """Between two items the caller is not inside of it."""
+
+    @tracker.trace
+    def answer(question: str) -> Iterator[str]:
+        for word in ("a", "b"):
+            with tracker.step("inside"):
+                pass
+            yield word
+
+    for _ in answer("q"):
+        with tracker.step("outside"):
+            pass
+    outside, again, whole = records
+    assert [each["step_data"][0]["type"] for each in (outside, again)] == ["outside"] * 2
+    assert [each["type"] for each in whole["step_data"]] == ["inside"] * 2
+
+
+def test_a_generator_that_raises_is_recorded(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """With what it had said until then."""
+
+    @tracker.trace
+    def answer(question: str) -> Iterator[str]:
+        yield "half"
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        list(answer("q"))
+    assert (records[0]["output"], records[0]["error"]) == ("half", "ValueError: boom")
+
+
+def test_async_generators_pass_everything_through(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """As generators do; closed by the loop when they are dropped."""
+
+    @tracker.trace
+    async def echo(question: str) -> Any:
+        heard = yield question
+        while heard is not None:
+            try:
+                heard = yield heard.upper()
+            except KeyError:
+                heard = yield "caught"
+
+    async def main() -> None:
+        generator = echo("q")
+        assert await generator.asend(None) == "q"
+        assert await generator.asend("a") == "A"
+        assert await generator.athrow(KeyError()) == "caught"
+        with pytest.raises(StopAsyncIteration):
+            await generator.asend(None)
+        async for _ in echo("left"):
+            break
+        while len(records) < 2:
+            await asyncio.sleep(0)  # the loop has a task to close it
+        closed = echo("closed")
+        await closed.asend(None)
+        await closed.aclose()
+
+    asyncio.run(main())
+    gc.collect()
+    ended = {record["input"]: record.get("ended") for record in records}
+    assert ended == {"q": None, "left": "closed early", "closed": "closed early"}
+    assert records[0]["output"] == "qAcaught"
+
+
+def test_an_async_generator_without_a_loop_is_recorded_when_collected(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """Nobody could close it."""
+
+    @tracker.trace
+    async def echo(question: str) -> AsyncGenerator[str, None]:
+        yield question
+
+    generator = echo("q")
+    with pytest.raises(StopIteration):
+        generator.asend(None).send(None)
+    del generator
+    gc.collect()
+    assert records[0]["ended"] in ("garbage-collected", "closed early")
+
+
+def test_a_with_in_a_generator_that_is_closed_is_no_error(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """GeneratorExit is the wish of the caller."""
+
+    def answer() -> Generator[str, None, None]:
+        with tracker.interaction("q") as it:
+            it.response = "half"
+            yield "half"
+
+    generator = answer()
+    next(generator)
+    generator.close()
+    assert (records[0]["ended"], "error" in records[0]) == ("closed early", False)
+
+
+def test_they_show_what_they_are(tracker: Tracker) -> None:
+    """In a debugger or a log."""
+    with tracker.interaction("q") as it, it.step("sql") as step:
+        assert repr(step) == "<Step 1 'sql', open>"
+        assert repr(it).startswith("<Interaction open, 0 steps, ")
+    assert repr(it).startswith("<Interaction logged, 1 steps, ")
+    assert isinstance(step, Step)
