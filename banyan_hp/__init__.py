@@ -24,6 +24,7 @@ from .banyan import (
     shutdown,
 )
 from .engine.flushing import FlushResult
+from .engine.signals import install_signal_handlers
 from .errors import (
     AuthenticationError,
     BanyanHPError,
@@ -72,6 +73,7 @@ __all__ = [
     "get_stats",
     "health",
     "input_hash",
+    "install_signal_handlers",
     "invalidate",
     "log",
     "log_prompt",

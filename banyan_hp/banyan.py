@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -466,8 +467,18 @@ def _sticky_value(key: str, value: object) -> str:
 # -- the default logger --------------------------------------------------------------------------------------
 
 _default: PromptStackLogger | None = None
-_default_lock = threading.Lock()
+_default_lock = threading.RLock()  # re-entrant: a destructor may log while the logger is being made
 _NOTHING = FlushResult(delivered=True, pending=0, spooled=0, lost=0, ledger={})
+
+
+def _after_fork_in_child() -> None:
+    """Another thread of the parent may have held the lock."""
+    global _default_lock
+    _default_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def configure(

@@ -107,12 +107,18 @@ class Waits:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = self.engine.process
+        self._lock = threading.RLock()
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaiter] = WeakKeyDictionary()
         self._latest: LoopWaiter | None = None
 
     def here(self) -> LoopWaiter:
         """The running loop's."""
+        if self._process is not self.engine.process:  # forked: what waited in the parent waits there
+            self._begin()
         loop = asyncio.get_running_loop()
         latest = self._latest
         if latest is not None and latest.loop() is loop:

@@ -18,7 +18,7 @@ from .destination import Destination
 from .gate import Gate
 from .guard import Guard
 from .ledger import Counters
-from .log import warn
+from .log import unheard, warn
 from .records import Record
 from .retry import Outcome, Verdict
 from .settlement import Settlement
@@ -189,7 +189,8 @@ class Delivery:
             record.attempts += 1
 
     def _send(self, request: Request, deadline: float) -> Response | NoAnswer:
-        answer = self._transport.send(request, deadline - self._clock.monotonic())
+        with unheard():
+            answer = self._transport.send(request, deadline - self._clock.monotonic())
         with self._guard:
             self._counters.requests_sent += 1
             if isinstance(answer, Response):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..settings import Settings
 from . import lifecycle
 from .batching import Batching
 from .bell import Bell
+from .callbacks import Callbacks
 from .clock import Clock
 from .delivery import Delivery
 from .destination import Destination
@@ -26,7 +28,7 @@ from .flushing import Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
 from .ledger import Ledger, Term
-from .log import warn
+from .log import forget_threads, is_unheard, warn
 from .notices import Notices
 from .preparing import Preparer
 from .queue import Queue
@@ -35,12 +37,15 @@ from .retry import Outcome, Verdict
 from .scheduler import Scheduler
 from .settlement import Rings, Settlement
 from .spool import Mark, Spool, SpoolSettings, destination_directory
-from .stats import health_of, stats_of
+from .stats import health_of, problems_of, stats_of
 from .transport import HTTPTransport, Transport
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
+_UNASKED_SECONDS = 1.0
+_BIRTH_SECONDS = 1.0
+_BIRTH_LOOK_SECONDS = 0.001
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
     Outcome.REFUSED, "before_send did not return before the end of shutdown", reason="before_send_failed"
@@ -83,15 +88,16 @@ class Engine:
         self._make_transport = transport
         self.closing = False
         self.stopped = False
+        self._leaving = False  # closed by the end of the process, not by the application
         self._finishing = False
         self._ended = False
+        self._births: dict[int, int] = {}  # by process: the thread that assembles us there
         self._assemble()
 
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
         settings = self.settings
-        self._pid = os.getpid()
-        self._process = os.urandom(8).hex()
+        self.process = os.urandom(8).hex()
         self._numbers = itertools.count()
         self.guard = Guard()
         self.ledger = Ledger()
@@ -99,7 +105,8 @@ class Engine:
         self.epochs = Epochs()
         self.gate = Gate(settings.max_retries, settings.retry_delay)
         self._batching = Batching(settings.batching, may_batch=self._destination.may_batch)
-        self.notices = Notices(self.guard, self.ledger.counters, settings.on_error, settings.on_drop)
+        self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
+        self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
         self._settlement = Settlement(self.guard, self.ledger, self.notices)
         self.spool = self._settlement.spool = self._make_spool()
         self._scheduler = Scheduler(
@@ -108,6 +115,7 @@ class Engine:
         self._preparer = Preparer(
             self.guard,
             self.ledger.counters,
+            self.callbacks,
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
@@ -140,17 +148,18 @@ class Engine:
             self.notices,
             self.spool,
         )
+        self._pid = os.getpid()  # last: whoever reads it finds all the rest
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
-        self._no_spool_because: str | None = None
+        self.no_spool_because: str | None = None
         if not settings.spool or not settings.enabled:
             return None
         try:
             base = Path(settings.spool_dir or platformdirs.user_state_path("banyan_hp"))
         except (RuntimeError, OSError) as error:  # no home directory
-            self._no_spool_because = f"no directory for it is known, set spool_dir: {error}"
-            warn("spool", "records stay in memory: %s", self._no_spool_because)
+            self.no_spool_because = f"no directory for it is known, set spool_dir: {error}"
+            warn("spool", "records stay in memory: %s", self.no_spool_because)
             return None
         where = destination_directory(base, self._destination.identity, self._destination.key)
         return Spool(
@@ -161,7 +170,7 @@ class Engine:
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
             ),
-            self._process,
+            self.process if not self._ended else os.urandom(8).hex(),
             self._clock,
             self._settlement,
         )
@@ -169,32 +178,52 @@ class Engine:
     # -- submit -----------------------------------------------------------------------------------------
 
     def submit(self, frozen: Frozen) -> Record | None:
-        """Take a frozen record over. Does no I/O but for overflow and `durability="disk"`.
+        """Take a frozen record over. Does no I/O but for overflow, `durability="disk"` and at exit.
 
         Returns:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
-            engine is shut down.
+            engine is shut down, or because it is made of a log line about a delivery.
         """
-        if os.getpid() != self._pid:
-            self.after_fork()
+        self._be_of_this_process()
+        if self.stopped or is_unheard():
+            return self._submit_out_of_turn(frozen)
         record = self._new_record(frozen)
+        if self.guard.mine:  # the garbage collector called a destructor that logs
+            self._defer(lambda: self._submit_later(record))
+            return record
         with self.guard:
-            if self.guard.nested:  # the garbage collector called a destructor that logs
-                self.guard.defer(lambda: self._submit_later(record))
-                return record
-            if self.closing:
-                self.ledger.counters.rejected += 1
-                return None
-            self.ledger.counters.values_cut += frozen.cut
-            queued = self._accept(record)
+            closing = self.closing
+            if not closing:
+                self.ledger.counters.values_cut += frozen.cut
+                queued = self._accept(record)
+        if closing:
+            return self._submit_out_of_turn(frozen)
         if not queued:
             self._submit_slowly(record)
         self._ensure_worker(record)
+        self.guard.run_deferred()
+        return record
+
+    def _defer(self, work: Callable[[], object]) -> None:
+        """Leave work to a thread that is not in the middle of something; takes no lock."""
+        self.guard.defer(work)
+        lifecycle.remember(self)
+        self._scheduler.disturb()
+
+    def _submit_out_of_turn(self, frozen: Frozen) -> Record | None:
+        """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
+        if not self._leaving or sys.is_finalizing() or is_unheard():
+            self.reject()
+            return None
+        record = self._new_record(frozen)
+        with self.guard:
+            self.ledger.own.accept(Term.IN_FLIGHT)
+        self._leave_to_disk([record], float("inf"))
         return record
 
     def _new_record(self, frozen: Frozen) -> Record:
         return Record(
-            id=f"{self._process}-{next(self._numbers):x}",
+            id=f"{self.process}-{next(self._numbers):x}",
             time=self._clock.wall(),
             value=frozen.value,
             size=frozen.size,
@@ -204,15 +233,22 @@ class Engine:
         )
 
     def _accept(self, record: Record) -> bool:
-        """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands."""
-        record.epoch = self.epochs.current
-        record.epoch.in_memory += 1
-        if self.settings.durability == "disk" or not self.queue.fits(record.size):
-            self.ledger.own.accept(Term.IN_FLIGHT)
+        """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands.
+
+        All or nothing: the exception of a signal handler (Ctrl-C) can arrive behind a call, but not between
+        the statements here that change something: they call nothing before they are done.
+        """
+        own, queue, epoch = self.ledger.own, self.queue, self.epochs.current
+        at_once = self.settings.durability != "disk" and queue.fits(record.size)
+        record.term = term = Term.QUEUED if at_once else Term.IN_FLIGHT
+        record.epoch = epoch
+        epoch.in_memory += 1
+        own.accepted += 1
+        own.counts[term] += 1
+        if not at_once:
             return False
-        record.term = Term.QUEUED
-        self.ledger.own.accept(Term.QUEUED)
-        self.queue.append(record)
+        queue.bytes += record.size
+        queue.records.append(record)
         self._scheduler.wake_for_record()
         return True
 
@@ -227,6 +263,14 @@ class Engine:
 
     def _submit_slowly(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
+        try:
+            self._submit_to_disk_or_queue(record)
+        except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
+            if record.term is Term.IN_FLIGHT:
+                self._settlement.dropped([record], "interrupted")
+            raise
+
+    def _submit_to_disk_or_queue(self, record: Record) -> None:
         if self.settings.durability == "disk":
             if not self._preparer.prepare([record]):
                 return
@@ -258,23 +302,31 @@ class Engine:
 
     def _drop_oldest_for(self, record: Record) -> None:
         with self.guard:
-            if self.stopped:
-                self.guard.defer(lambda: self._settlement.dropped([record], "shutdown"))
-                return
-            evicted = self.queue.make_room(record.size)
-            self.ledger.own.move(evicted, Term.IN_FLIGHT)
-            self.ledger.own.move((record,), Term.QUEUED)
-            self.queue.append(record)
-            self._scheduler.wake_for_record()
+            stopped = self.stopped
+            evicted = [] if stopped else self.queue.make_room(record.size)
+            if not stopped:
+                self.ledger.own.move(evicted, Term.IN_FLIGHT)
+                self.ledger.own.move((record,), Term.QUEUED)
+                self.queue.append(record)
+                self._scheduler.wake_for_record()
+        if stopped:
+            self._settlement.dropped([record], "shutdown")
         self._settlement.spooled([old for old in evicted if old.place is not None])
         self._settlement.dropped(evicted, "queue_full")
 
     def _ensure_worker(self, record: Record) -> None:
         if not self.worker.started:
             lifecycle.register(self)
+            if lifecycle.leaving():  # the first record of all, and the end has begun
+                self.shutdown(0.0)
+                return
             self.worker.start()
-        if not self.settings.background_thread:
-            self.wait_for(record)
+        if not self.worker.background:
+            self.wait_for(record, self._callers_patience())
+
+    def _callers_patience(self) -> float | None:
+        """Seconds for a delivery by the caller: as asked for by settings, or briefly where nobody asked."""
+        return _UNASKED_SECONDS if self.settings.background_thread else None
 
     # -- waiting ----------------------------------------------------------------------------------------
 
@@ -284,11 +336,18 @@ class Engine:
         By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
         request handler.
         """
+        self._be_of_this_process()
+        if not self._knows(record):
+            return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
         setbacks = self.setbacks_seen()
         deadline = self._clock.monotonic() + patience
         self._hurry_until(lambda: self.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
+
+    def _knows(self, record: Record) -> bool:
+        """Whether it is of this process: after a fork nothing more is heard of the parent's."""
+        return record.book in (self.ledger.own, self.ledger.adopted)
 
     def setbacks_seen(self) -> int:
         """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
@@ -309,27 +368,29 @@ class Engine:
     def begin_waiting(self, waiter: AsyncWaiter) -> None:
         """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop_waiting`."""
         self._settlement.watch(waiter)
-        self._hurry()
+        self._hurry(waiter)
 
     def stop_waiting(self, waiter: AsyncWaiter) -> None:
-        self._take_it_easy()
+        self._take_it_easy(waiter)
         self._settlement.unwatch(waiter)
 
-    def _hurry(self) -> None:
-        """Somebody waits: nothing lingers until as many have called `_take_it_easy`."""
+    def _hurry(self, who: object) -> None:
+        """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
         with self.guard:
-            self._scheduler.hurried += 1
+            self._scheduler.hurried.add(who)
             self._scheduler.wake_all()
 
-    def _take_it_easy(self) -> None:
+    def _take_it_easy(self, who: object) -> None:
         with self.guard:
-            self._scheduler.hurried -= 1
+            self._scheduler.hurried.discard(who)
 
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
+        self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
         if self.stopped or not self._may_wait():
             return self._result(0)
+        self.guard.run_deferred()
         with self.guard:
             epochs = self.epochs.close()
             lost = sum(epoch.lost for epoch in epochs)
@@ -367,28 +428,33 @@ class Engine:
         return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
 
     def _result(self, lost: int, *, delivered: bool | None = None) -> FlushResult:
-        with self.guard:
-            ledger = {term.value: count for term, count in self.ledger.own.counts.items()}
-            ledger["accepted"] = self.ledger.own.accepted
+        ledger = self._ledger_now()
         pending = ledger["queued"] + ledger["in_flight"]
         if delivered is None:
             delivered = not pending and not ledger["spooled"]
         return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger)
 
+    def _ledger_now(self) -> dict[str, int]:
+        own = self.ledger.own
+        if sys.is_finalizing():  # a destructor at the very end; nothing changes any more
+            return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
+        with self.guard:
+            return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
+
     def _hurry_until(self, done: Callable[[], bool], deadline: float) -> None:
         """Wait without letting anything linger; on our own threads (a callback that flushes) don't wait."""
         if not self._may_wait() or done():
             return
-        self._hurry()
+        me = object()
+        self._hurry(me)
         try:
             self._wait_until(done, deadline)
         finally:
-            self._take_it_easy()
+            self._take_it_easy(me)
 
     def _may_wait(self) -> bool:
         """Not on our own threads (a callback), nor where the garbage collector interrupted us."""
-        with self.guard:
-            return not self.guard.nested and not self.worker.is_own_thread()
+        return not self.guard.mine and not self.worker.is_own_thread()
 
     def _wait_until(self, done: Callable[[], bool], deadline: float) -> None:
         if not self.worker.started:
@@ -414,12 +480,14 @@ class Engine:
 
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
+        self._be_of_this_process()
+        if self.guard.mine:  # a destructor, in the middle of our own work: as soon as that is over
+            self._defer(lambda: self.shutdown(timeout))
+        if self.guard.mine or sys.is_finalizing():
+            return self._result(0, delivered=False)
+        self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
         lost = self._lost()
-        with self.guard:
-            if self.guard.nested:  # a destructor, in the middle of our own work: as soon as that is over
-                self.guard.defer(lambda: self.shutdown(timeout))
-                return self._result(0, delivered=False)
         try:
             self._begin_to_close(timeout)
             self._hurry_until(self._nothing_more_to_do, deadline)
@@ -432,6 +500,7 @@ class Engine:
             if self.closing:
                 return
             self.closing = True
+            self._leaving = lifecycle.leaving()
             now = self._clock.monotonic()
             self._scheduler.close()
             self.gate.hurry(now)
@@ -471,6 +540,8 @@ class Engine:
         self._transport.close()
         lifecycle.unregister(self)
         self._ended = True
+        if self._leaving:  # for what is logged from now on: the old one is closed
+            self.spool = self._settlement.spool = self._make_spool()
         self._settlement.ring()
 
     def _leave_to_disk(self, records: list[Record], patience: float) -> None:
@@ -507,16 +578,20 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
+        self._be_of_this_process()
         with self.guard:
             return stats_of(self, self._clock.monotonic())
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        problem = self.spool.problem if self.spool is not None else self._no_spool_because
-        return health_of(self.stats(), problem)
+        self._be_of_this_process()
+        with self.guard:
+            now = self._clock.monotonic()
+            return health_of(stats_of(self, now), problems_of(self, now))
 
     def turn_to(self, destination: Destination, settings: Settings) -> None:
         """Send elsewhere, or under another key, from now on: also what waits. The spool stays where it is."""
+        self._be_of_this_process()
         self._destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
@@ -527,6 +602,10 @@ class Engine:
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""
+        self._be_of_this_process()
+        if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
+            self.ledger.counters.rejected += 1
+            return
         with self.guard:
             self.ledger.counters.rejected += 1
 
@@ -537,14 +616,43 @@ class Engine:
                 self.spool.look_again()
                 self._scheduler.wake_all()
 
+    # -- signals ----------------------------------------------------------------------------------------
+
+    @property
+    def in_a_section(self) -> bool:
+        """Whether the calling thread is in the middle of changing something. Takes no lock."""
+        return self.guard.mine or (self.spool is not None and self.spool.in_a_section)
+
+    def hasten(self) -> None:
+        """Nothing lingers any more. Takes no lock: adding to a set is atomic under the GIL."""
+        self._scheduler.hurried.add(self)
+        self._scheduler.disturb()
+
     # -- fork -------------------------------------------------------------------------------------------
+
+    def _be_of_this_process(self) -> None:
+        """Some servers (uWSGI) fork past Python's hooks: every call looks where it is."""
+        if os.getpid() != self._pid:
+            self.after_fork()
 
     def after_fork(self) -> None:
         """In a forked child: nothing of the parent's is sent or touched; all is made anew."""
-        if os.getpid() == self._pid:
+        if os.getpid() == self._pid or self.guard.mine:
+            return  # made already, or the fork came from inside a section, which ends first
+        me = threading.get_ident()
+        if self._births.setdefault(os.getpid(), me) != me and self._born_meanwhile():
             return
+        forget_threads()
         if self.spool is not None:
             self.spool.abandon()
-        self._assemble()
         if self.closing:
-            self.stopped = True
+            self.stopped = self._finishing = self._ended = True
+            lifecycle.unregister(self)
+        self._assemble()
+
+    def _born_meanwhile(self) -> bool:
+        """Another thread of the child was first (`setdefault` is atomic under the GIL): wait for it."""
+        deadline = self._clock.monotonic() + _BIRTH_SECONDS
+        while os.getpid() != self._pid and self._clock.monotonic() < deadline:
+            self._clock.wait(Bell(), _BIRTH_LOOK_SECONDS)
+        return os.getpid() == self._pid

@@ -1,50 +1,61 @@
 """The engine's one lock: who holds it may touch the queue, the ledger and the gate.
 
-Never held across I/O, a wait or a user's callback.
+Never held across I/O, a wait or a user's callback. The spool has one of its own.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+
+    class RLock:
+        """What typeshed leaves out of it, or forbids to inherit from."""
+
+        def __enter__(self) -> bool: ...
+        def __exit__(self, *_: object) -> None: ...
+        def _is_owned(self) -> bool: ...
+
+else:
+    from _thread import RLock  # the interpreter's own, which gevent and eventlet leave alone
 
 
-class Guard:
-    """A re-entrant lock that knows when it is entered twice by one thread.
+class Guard(RLock):
+    """A lock that can be asked whether this thread is inside already.
 
     That happens when the garbage collector, running inside a guarded section, calls a destructor that
-    logs. State is half-updated then, so such work is deferred: it runs when the lock has been let go.
+    logs. State is half-updated then, so such work is deferred: whoever leaves a section, or wakes, does it.
+
+    `with guard` enters and leaves in C. Were these Python functions, the exception of a signal handler
+    (Ctrl-C) could arrive inside them and leave the lock held for ever: the interpreter looks for signals
+    at the beginning of functions, behind calls and at the end of loops, and nowhere else.
+
+    Under gevent and eventlet all greenlets of a thread count as one: none is switched inside a section.
     """
 
-    __slots__ = ("_deferred", "_depth", "_lock")
+    __slots__ = ("_deferred",)
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._depth = 0
+        super().__init__()
         self._deferred: deque[Callable[[], object]] = deque()
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        outermost = not self._depth
-        self._lock.release()
-        if outermost and self._deferred:
-            self._run_deferred()
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread is inside. Ask before entering."""
+        return self._is_owned()
 
     @property
-    def nested(self) -> bool:
-        """Whether the holder interrupted itself. Ask while holding it."""
-        return self._depth > 1
+    def has_deferred(self) -> bool:
+        return bool(self._deferred)
 
     def defer(self, work: Callable[[], object]) -> None:
-        """Run `work` as soon as the interrupted section of this thread is over. Call while nested."""
+        """Leave work to whoever calls `run_deferred` next. Takes no lock."""
         self._deferred.append(work)
 
-    def _run_deferred(self) -> None:
+    def run_deferred(self) -> None:
+        """Do what was deferred. Call from outside."""
         while self._deferred:
             try:
                 work = self._deferred.popleft()

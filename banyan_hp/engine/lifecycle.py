@@ -1,4 +1,23 @@
-"""What happens to engines when the process forks or ends."""
+"""What happens to engines when the process forks or ends.
+
+An engine's states, and what it owns in each:
+
+    new        no thread, no connection, no descriptor, no file; its locks are free
+    running    from the first record on: threads, pooled connections, leases on segments of the spool
+    closing    as running, but accepts nothing; a lock is never held for longer than a few instructions,
+               but for the spool's, which is held across a write
+    stopped    as new; what was not delivered is on disk
+    leaving    the process ends: as stopped, and what is still logged goes to disk at once
+
+A fork may come between any two steps, from any thread. The child makes everything anew at its first call
+(locks may be held there for ever, by threads that it does not have) and is *new*; or *stopped*, if the
+parent was closing. It closes the leases' descriptors and unlocks nothing. A fork from inside a section of
+the same thread (a destructor or signal handler that forks) lets the section end first.
+
+An exit drains every engine that has seen a record. Threads that are still there then may go on logging.
+When the interpreter itself is gone (`sys.is_finalizing`) its threads stand still, perhaps with a lock of
+ours, so no lock is taken any more.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +25,56 @@ import atexit
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from . import log, uwsgi
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 _engines: set[Engine] = set()
-_children: set[int] = set()
+_prepared: set[int] = set()  # processes
+_leaving: set[int] = set()  # processes
 
 
 def register(engine: Engine) -> None:
     """From its first record on an engine lives until it is shut down, at the latest at exit."""
     _engines.add(engine)
-    _drain_at_the_end_of_a_child()
+    if os.getpid() not in _prepared:
+        _prepared.add(os.getpid())
+        uwsgi.at_exit(at_exit)
+        _drain_at_the_end_of_children()
 
 
-def _drain_at_the_end_of_a_child() -> None:
-    """Children of multiprocessing leave by `os._exit`, past atexit, but run their finalizers."""
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is None or processes.parent_process() is None or os.getpid() in _children:
-        return
-    _children.add(os.getpid())
-    from multiprocessing.util import Finalize
+def remember(engine: Engine) -> None:
+    """The part of `register` that a destructor may do."""
+    _engines.add(engine)
 
-    Finalize(None, _at_exit, exitpriority=100)
+
+def unregister(engine: Engine) -> None:
+    _engines.discard(engine)
+
+
+def _drain_at_the_end_of_children() -> None:
+    """Children of multiprocessing and billiard leave by `os._exit`, past atexit, but run their finalizers.
+
+    They forget the finalizers that they began with. So each child makes one at its beginning, and again
+    here, at its first record, if the parent had not loaded these modules when it came by.
+    """
+    for package in ("multiprocessing", "billiard"):
+        util, processes = sys.modules.get(f"{package}.util"), sys.modules.get(f"{package}.process")
+        if util is None or processes is None:
+            continue
+        util.register_after_fork(at_exit, _finalizer_of(util))
+        if processes.current_process()._parent_pid is not None:  # so in both, and in all their versions
+            _finalizer_of(util)(at_exit)
+
+
+def _finalizer_of(util: ModuleType) -> Callable[[Callable[[], None]], object]:
+    return lambda drain: util.Finalize(None, drain, exitpriority=100)
 
 
 def spool_closed(directory: Path) -> None:
@@ -39,20 +83,48 @@ def spool_closed(directory: Path) -> None:
         engine.look_on_disk(directory)
 
 
-def unregister(engine: Engine) -> None:
-    _engines.discard(engine)
+# -- exit ----------------------------------------------------------------------------------------------------
+
+
+def leaving() -> bool:
+    """Whether the end of this process has begun."""
+    return os.getpid() in _leaving
 
 
 @atexit.register
-def _at_exit() -> None:
+def at_exit() -> None:
     """Drain every engine within its `exit_timeout`; what is left by then is on disk."""
-    began = time.monotonic()
+    _leaving.add(os.getpid())
+    patient, began = True, time.monotonic()
     for engine in list(_engines):
-        spent = time.monotonic() - began
-        engine.shutdown(max(0.0, engine.settings.exit_timeout - spent))
+        left = engine.settings.exit_timeout - (time.monotonic() - began)
+        try:
+            engine.shutdown(max(0.0, left) if patient else 0.0)
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records are on disk, and no time is left
+            patient = False
+        except Exception:  # noqa: BLE001 - the outermost of all: the other engines have their turn
+            log.warn("exit", "a logger could not be shut down in good order", exc_info=True)
+
+
+# -- signals -------------------------------------------------------------------------------------------------
+
+
+def in_a_section() -> bool:
+    """Whether the calling thread is inside a guarded section of any engine. Takes no lock."""
+    return any(engine.in_a_section for engine in tuple(_engines))
+
+
+def hasten() -> None:
+    """The end is near: nothing lingers any more. Takes no lock."""
+    for engine in tuple(_engines):
+        engine.hasten()
+
+
+# -- fork ----------------------------------------------------------------------------------------------------
 
 
 def _after_fork_in_child() -> None:
+    log.forget_threads()
     for engine in list(_engines):
         engine.after_fork()
 

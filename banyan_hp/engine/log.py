@@ -6,13 +6,17 @@ Silent unless the application configures logging: a library does not write to st
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger("banyan_hp")
 logger.addHandler(logging.NullHandler())
 
 EVERY_SECONDS = 60.0
 _last_said: dict[str, float] = {}
+_unheard: set[int] = set()  # threads; each adds and discards only itself, which is atomic under the GIL
 
 
 def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
@@ -21,4 +25,33 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return
     _last_said[kind] = now
-    logger.warning(message, *args, exc_info=exc_info)
+    with unheard():
+        logger.warning(message, *args, exc_info=exc_info)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What this thread logs inside, we or urllib3, must not come back to us as a record.
+
+    An application may send its log lines through us. Each request of ours makes urllib3 log a line, which
+    would make a record, which would make a request, without end.
+    """
+    me = threading.get_ident()
+    if me in _unheard:
+        yield
+        return
+    _unheard.add(me)
+    try:
+        yield
+    finally:
+        _unheard.discard(me)
+
+
+def is_unheard() -> bool:
+    """Whether the calling thread is inside `unheard`."""
+    return bool(_unheard) and threading.get_ident() in _unheard
+
+
+def forget_threads() -> None:
+    """In a forked child: the parent's threads are not here, and new ones may get their numbers."""
+    _unheard.clear()

@@ -6,9 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from ..errors import DeliveryError
+from .callbacks import Callbacks
 from .guard import Guard
-from .ledger import Counters
-from .log import warn
 
 KEPT_ERRORS = 100
 
@@ -19,12 +18,12 @@ class Notices:
     def __init__(
         self,
         guard: Guard,
-        counters: Counters,
+        callbacks: Callbacks,
         on_error: Callable[[DeliveryError], object] | None,
         on_drop: Callable[[str, int], object] | None,
     ) -> None:
         self._guard = guard
-        self._counters = counters
+        self._callbacks = callbacks
         self._on_error = on_error
         self._on_drop = on_drop
         self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
@@ -47,23 +46,13 @@ class Notices:
             self._errors.append(error)
 
     def tell(self) -> None:
-        """Call the callbacks. One that raises is counted and logged."""
+        """Call the callbacks."""
         with self._guard:
             errors, self._errors = list(self._errors), deque(maxlen=KEPT_ERRORS)
             drops, self._drops = self._drops, Counter()
-        for error in errors:
-            self._call("on_error", self._on_error, error)
-        for reason, count in drops.items():
-            self._call("on_drop", self._on_drop, reason, count)
-
-    def _call(self, name: str, callback: Callable[..., object] | None, *args: object) -> None:
-        if callback is None:
-            return
-        try:
-            callback(*args)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything, CancelledError too
-            with self._guard:
-                self._counters.callback_errors += 1
-            warn(name, "the callback %s raised %s", name, type(error).__name__)
+        if self._on_error is not None:
+            for error in errors:
+                self._callbacks.call("on_error", self._on_error, error)
+        if self._on_drop is not None:
+            for reason, count in drops.items():
+                self._callbacks.call("on_drop", self._on_drop, reason, count)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .callbacks import Callbacks, Raised
 from .guard import Guard
 from .ledger import Counters
-from .log import warn
 from .records import JSONValue, Record, encode, encode_within, freeze
 from .retry import Outcome, Verdict
 from .settlement import Settlement
@@ -22,6 +22,7 @@ class Preparer:
         self,
         guard: Guard,
         counters: Counters,
+        callbacks: Callbacks,
         settlement: Settlement,
         before_send: BeforeSend | None,
         max_record_bytes: int,
@@ -30,6 +31,7 @@ class Preparer:
     ) -> None:
         self._guard = guard
         self._counters = counters
+        self._callbacks = callbacks
         self._settlement = settlement
         self._before_send = before_send
         self._limit = max_record_bytes
@@ -64,27 +66,18 @@ class Preparer:
 
     def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
-        try:
-            changed = before_send(value)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a user's callback may raise anything, CancelledError too
-            self._count_callback_error()
-            warn("before_send", "before_send raised %s; the record is quarantined", type(error).__name__)
-            self._quarantine(record, f"before_send raised {type(error).__name__}")
+        changed = self._callbacks.call("before_send", before_send, value)
+        if isinstance(changed, Raised):
+            self._quarantine(record, f"before_send raised {type(changed.error).__name__}")
             return None
         if changed is None:
             self._settlement.dropped([record], "before_send")
             return None
         if not isinstance(changed, dict):
-            self._count_callback_error()
+            self._callbacks.count_error()
             self._quarantine(record, f"before_send returned {type(changed).__name__}, not a dict or None")
             return None
         return freeze(changed).value
 
     def _quarantine(self, record: Record, detail: str) -> None:
         self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason="before_send_failed"))
-
-    def _count_callback_error(self) -> None:
-        with self._guard:
-            self._counters.callback_errors += 1

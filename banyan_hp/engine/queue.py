@@ -17,51 +17,51 @@ class Queue:
         self.max_records = max_records
         self.max_bytes = max_bytes
         self.bytes = 0
-        self._records: deque[Record] = deque()
+        self.records: deque[Record] = deque()
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     def fits(self, size: int) -> bool:
-        return len(self._records) < self.max_records and self.bytes + size <= self.max_bytes
+        return len(self.records) < self.max_records and self.bytes + size <= self.max_bytes
 
     def append(self, record: Record) -> None:
-        self._records.append(record)
+        self.records.append(record)
         self.bytes += record.size
 
     def put_back(self, records: list[Record]) -> None:
         """Return records to the front, in their order; may exceed the bounds by what was in hand."""
-        self._records.extendleft(reversed(records))
+        self.records.extendleft(reversed(records))
         self.bytes += sum(record.size for record in records)
 
     def take(self, max_records: int, max_bytes: int) -> list[Record]:
         """The oldest records, as many as a batch holds; at least one if there is any."""
         taken: list[Record] = []
         room = max_bytes
-        while self._records and len(taken) < max_records:
-            size = self._records[0].size
+        while self.records and len(taken) < max_records:
+            size = self.records[0].size
             if taken and size > room:
                 break
             room -= size
-            taken.append(self._records.popleft())
+            taken.append(self.records.popleft())
         self.bytes -= max_bytes - room
         return taken
 
     def make_room(self, size: int) -> list[Record]:
         """Take out the oldest records until one of `size` bytes fits."""
         evicted = []
-        while self._records and not self.fits(size):
-            record = self._records.popleft()
+        while self.records and not self.fits(size):
+            record = self.records.popleft()
             self.bytes -= record.size
             evicted.append(record)
         return evicted
 
     def oldest_at(self) -> float | None:
         """The monotonic time at which the oldest record came."""
-        return self._records[0].queued_at if self._records else None
+        return self.records[0].queued_at if self.records else None
 
     def full_batch(self, max_records: int, max_bytes: int) -> bool:
-        return len(self._records) >= max_records or self.bytes >= max_bytes
+        return len(self.records) >= max_records or self.bytes >= max_bytes
 
     def above(self, share: float) -> bool:
-        return len(self._records) > share * self.max_records or self.bytes > share * self.max_bytes
+        return len(self.records) > share * self.max_records or self.bytes > share * self.max_bytes

@@ -100,7 +100,7 @@ class Scheduler:
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
-        self.hurried = 0  # how many callers wait for records to settle: no lingering meanwhile
+        self.hurried: set[object] = set()  # who waits for records to settle: no lingering meanwhile
         self.closing = False
         self._last_chance = 0
 
@@ -128,6 +128,11 @@ class Scheduler:
     def wake_all(self) -> None:
         while self._idle:
             self._idle.pop().ring()
+
+    def disturb(self) -> None:
+        """Have sleeping threads look around, without a lock: the copy is atomic under the GIL."""
+        for bell in tuple(self._idle):
+            bell.ring()
 
     def sleep(self, bell: Bell) -> None:
         self._idle.append(bell)

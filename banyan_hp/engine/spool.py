@@ -114,6 +114,11 @@ class Spool:
     # -- is it there? -----------------------------------------------------------------------------------
 
     @property
+    def in_a_section(self) -> bool:
+        """Whether the calling thread is in the middle of something here. Takes no lock."""
+        return self._guard.mine
+
+    @property
     def usable(self) -> bool:
         return not self._closed and (self.problem is None or self.usable_in() <= 0)
 
@@ -227,10 +232,10 @@ class Spool:
             yield chunk
 
     def _append_chunk(self, records: Sequence[Record]) -> bool:
-        if not self.usable:
+        if not self.usable or self._guard.mine:
             return False
         with self._guard:
-            if self._guard.nested or self._closed:
+            if self._closed:
                 return False
             length = sum(map(_line_length, records))
             written = self._make_room(length) and self._try_to_write(lambda: self._append(records, length))
@@ -506,7 +511,7 @@ class Spool:
 
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
-        if not self.usable:
+        if not self.usable or self._guard.mine:
             return False
         entry = {
             "id": record.id,
@@ -517,7 +522,7 @@ class Spool:
             "body": _readable(record.body) if record.body is not None else record.value,
         }
         with self._guard:
-            if self._guard.nested or self._closed:
+            if self._closed:
                 return False
             kept = self._write_quarantine(entry)
         self._tell()

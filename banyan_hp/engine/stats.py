@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 STALE_SECONDS = 60.0
+FAILURE_SHOWS_SECONDS = 300.0
+CALLBACK_SECONDS = 10.0
 
 
 def stats_of(engine: Engine, now: float) -> dict[str, Any]:
@@ -48,9 +50,29 @@ def stats_of(engine: Engine, now: float) -> dict[str, Any]:
     }
 
 
-def health_of(stats: dict[str, Any], spool_problem: str | None) -> dict[str, Any]:
-    """A verdict for people and probes, with its reasons."""
-    failing, degraded = [], []
+def problems_of(engine: Engine, now: float) -> list[str]:
+    """What is not well inside this process. Call with the engine's lock held."""
+    problems = []
+    worker, callback = engine.worker, engine.callbacks.longest()
+    if now - worker.failed_at < FAILURE_SHOWS_SECONDS:
+        restarts = engine.ledger.counters.worker_restarts
+        ago = now - worker.failed_at
+        problems.append(
+            f"the worker failed and was restarted, {restarts} times in all, "
+            f"the last time {ago:.0f} s ago ({worker.last_failure})"
+        )
+    if callback is not None and now - callback[0] > CALLBACK_SECONDS:
+        problems.append(f"the callback {callback[1]} has been running for {now - callback[0]:.0f} s")
+    spool_problem = engine.spool.problem if engine.spool is not None else engine.no_spool_because
+    if spool_problem:
+        problems.append(f"the on-disk queue can't be used: {spool_problem}")
+    return problems
+
+
+def health_of(stats: dict[str, Any], more: list[str]) -> dict[str, Any]:
+    """A verdict for people and probes, with its reasons; `more` are those that the stats don't show."""
+    failing: list[str] = []
+    degraded: list[str] = []
     state = stats["state"]
     if state in ("auth_error", "misconfigured"):
         failing.append(f"{state}: {stats['last_error']}")
@@ -65,9 +87,6 @@ def health_of(stats: dict[str, Any], spool_problem: str | None) -> dict[str, Any
         degraded.append(f"the oldest record has been in memory for {stats['oldest_record_age_s']:.0f} s")
     if stats["logs_dropped"]:
         degraded.append(f"{stats['logs_dropped']} records dropped: {stats['drops']}")
-    if stats["worker_restarts"]:
-        degraded.append(f"the worker failed {stats['worker_restarts']} times and was restarted")
-    if spool_problem:
-        degraded.append(f"the on-disk queue can't be used: {spool_problem}")
+    degraded += more
     status = "failing" if failing else "degraded" if degraded else "ok"
     return {"status": status, "reasons": failing + degraded, "state": state}

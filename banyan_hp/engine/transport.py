@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import io
 import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,14 +17,18 @@ from urllib.parse import urlsplit
 
 import requests.utils
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import Timeout
+
+from .pooling import POOL_CLASSES
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _GZIP_LEVEL = 1
 _GZIP_FROM = 1024
 _SHORTEST_TIMEOUT = 0.05
+_STALE_SECONDS = 1.0  # idle for longer, a connection may have been closed by its peer
+_TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it, often without a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,15 @@ class HTTPTransport:
             if route.proxy
             else urllib3.PoolManager(**options)
         )
+        self._pools.pool_classes_by_scheme = POOL_CLASSES
         self._url = url
+        self._used_at: tuple[float, float] | None = None  # by the monotonic clock, and by the wall clock
 
     def send(self, request: Request, within: float) -> Response | NoAnswer:
         body, headers = _encoded(request)
         timeout = max(_SHORTEST_TIMEOUT, min(self._timeout, within))
         try:
-            return self._exchange(request, body, headers, timeout)
+            return self._exchange_on_a_fresh_connection_if_stale(request, body, headers, timeout)
         except NewConnectionError as error:
             return NoAnswer("no_connection", _sentence(error))
         except (Urllib3Timeout, TimeoutError) as error:
@@ -121,11 +125,37 @@ class HTTPTransport:
         except (OSError, ValueError) as error:
             return NoAnswer("no_connection", _sentence(error))
 
+    def _exchange_on_a_fresh_connection_if_stale(
+        self, request: Request, body: bytes, headers: Mapping[str, str], timeout: float
+    ) -> Response:
+        """Connections that nobody used for a while may be gone, which tells nothing of the backend.
+
+        The peer has closed them, or a frozen process was thawed. Such a failure is not told of.
+        """
+        idle = self._idle_seconds()
+        if idle > _TRUSTED_SECONDS:
+            self._pools.clear()
+        try:
+            answer = self._exchange(request, body, headers, timeout)
+        except ProtocolError as error:
+            if idle < _STALE_SECONDS or not _is_cut_off(error):
+                raise
+            self._pools.clear()
+            answer = self._exchange(request, body, headers, timeout)
+        self._used_at = time.monotonic(), time.time()
+        return answer
+
+    def _idle_seconds(self) -> float:
+        """Since the last answer: by the clock that says more, for one of them may stop in a freeze."""
+        if self._used_at is None:
+            return 0.0
+        monotonic, wall = self._used_at
+        return max(time.monotonic() - monotonic, time.time() - wall)
+
     def _exchange(
         self, request: Request, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Response:
         pool = self._pools.connection_from_url(self._url)
-        pool.ConnectionCls = _with_deadline(pool.ConnectionCls)
         answer = pool.urlopen(
             request.method,
             _target(request.url, self._pools),
@@ -178,61 +208,12 @@ def _ca_option(bundle: str) -> dict[str, str]:
     return {"ca_cert_dir": bundle} if Path(bundle).is_dir() else {"ca_certs": bundle}
 
 
+def _is_cut_off(error: ProtocolError) -> bool:
+    """Whether the connection ended instead of an answer's beginning."""
+    return any(isinstance(cause, ConnectionError) for cause in error.args)
+
+
 def _sentence(error: BaseException) -> str:
     """What went wrong, without the addresses of Python objects."""
     text = str(error).split(">: ", 1)[-1] if str(error).startswith("<") else str(error)
     return f"{type(error).__name__}: {text}"[:500]
-
-
-_deadline_classes: dict[Any, Any] = {}
-
-
-def _with_deadline(connection_class: Any) -> Any:
-    """The same connection class, whose answers have a deadline as a whole."""
-    if issubclass(connection_class, _DeadlineMixin):
-        return connection_class
-    if connection_class not in _deadline_classes:
-        name = f"Deadline{connection_class.__name__}"
-        _deadline_classes[connection_class] = type(name, (_DeadlineMixin, connection_class), {})
-    return _deadline_classes[connection_class]
-
-
-class _DeadlineAnswer(http.client.HTTPResponse):
-    """An answer read through a raw stream that counts down.
-
-    http.client applies the socket's timeout to each read of a few bytes; a server that drips one byte
-    at a time could hold a sender for ever.
-    """
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_CountdownStream(sock, self.fp.detach()))
-
-
-class _CountdownStream(io.RawIOBase):
-    """Reads through http.client's own raw stream: that one keeps the socket open as long as it is needed."""
-
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self._sock = sock
-        self._raw = raw
-        timeout = sock.gettimeout()
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the answer took longer than the timeout")
-            self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-
-class _DeadlineMixin:
-    response_class = _DeadlineAnswer

@@ -6,10 +6,12 @@ to be had (`background_thread=False`, interpreter shutdown).
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
 from ..settings import Settings
+from . import uwsgi
 from .batching import Batching
 from .bell import Bell
 from .clock import Clock
@@ -64,8 +66,11 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._in_hand: list[Record] = []
         self._recoveries = 0
-        self._driving: set[int] = set()
+        self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
         self._no_thread_until = float("-inf")
+        self.background = settings.background_thread and uwsgi.threads_can_run()
+        self.failed_at = float("-inf")
+        self.last_failure = ""
         self.stopping = False
 
     # -- threads ----------------------------------------------------------------------------------------
@@ -79,7 +84,7 @@ class Worker:
         return any(thread.is_alive() for thread in tuple(self._threads))
 
     def is_own_thread(self) -> bool:
-        return threading.current_thread() in self._threads or threading.get_ident() in self._driving
+        return threading.get_ident() in self._own_threads
 
     def start(self, wanted: int = 1) -> None:
         """Have at least so many threads. Where that is refused, callers do the work themselves."""
@@ -99,7 +104,7 @@ class Worker:
             warn("no thread", "no background thread can be started: %s", error)
 
     def _may_start(self) -> bool:
-        possible = self._settings.background_thread and not self.stopping
+        possible = self.background and not self.stopping and not sys.is_finalizing()
         return possible and self._clock.monotonic() >= self._no_thread_until
 
     def stop(self) -> None:
@@ -115,32 +120,57 @@ class Worker:
                 thread.join(max(0.0, deadline - self._clock.monotonic()))
 
     def _run(self) -> None:
+        try:
+            self._as_own_thread(self._work)
+        except BaseException as error:  # noqa: BLE001 - the outermost of a thread: nothing on stderr
+            self._failed(error)
+        finally:
+            with self._guard:
+                self._threads.remove(threading.current_thread())
+            self.start()  # another one, unless this is the end
+
+    def _work(self) -> None:
         bell = Bell()
         while not self.stopping:
             try:
                 self.step(bell, NO_DEADLINE)
-            except BaseException as error:  # noqa: BLE001 - the outermost loop of a thread
-                with self._guard:
-                    self._ledger.counters.worker_restarts += 1
-                warn("worker", "the worker failed and goes on: %s", type(error).__name__, exc_info=True)
-                self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
+            except BaseException as error:  # noqa: BLE001 - a thread's loop
+                self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        with self._guard:
+            self._ledger.counters.worker_restarts += 1
+            self.failed_at, self.last_failure = self._clock.monotonic(), type(error).__name__
+        warn("worker", "the worker failed and goes on: %s", self.last_failure, exc_info=True)
+        self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
+
+    def _as_own_thread(self, work: Callable[[], None]) -> None:
+        me = threading.get_ident()
+        self._own_threads.add(me)
+        try:
+            work()
+        finally:
+            self._own_threads.discard(me)
 
     # -- tasks ------------------------------------------------------------------------------------------
 
     def drive(self, done: Callable[[], bool], deadline: float) -> None:
         """Do the threads' work on the calling thread until `done` or the deadline."""
         bell = Bell()
-        self._settlement.watch(bell)
-        self._driving.add(threading.get_ident())
-        try:
+
+        def work() -> None:
             while not done() and not self.stopping and self._clock.monotonic() < deadline:
                 self.step(bell, deadline)
+
+        self._settlement.watch(bell)
+        try:
+            self._as_own_thread(work)
         finally:
-            self._driving.discard(threading.get_ident())
             self._settlement.unwatch(bell)
 
     def step(self, bell: Bell, deadline: float) -> None:
         """One task, or one wait."""
+        self._guard.run_deferred()
         if self._notices.pending:
             self._notices.tell()
         with self._guard:
@@ -148,23 +178,42 @@ class Worker:
                 return
             now = self._clock.monotonic()
             task = self._scheduler.next_task(now)
-            more = self._scheduler.more_to_do()
             if isinstance(task, Wait):
                 self._scheduler.sleep(bell)
             elif isinstance(task, (Send, Spill)):
                 self._in_hand.extend(task.records)
         if isinstance(task, Wait):
-            self._clock.wait(bell, min(task.seconds, deadline - now))
-            with self._guard:
-                self._scheduler.awake(bell)
-            return
-        if more and not self._batching.batches and isinstance(task, Send):
-            self._share_work()
-        self._do(task, deadline)
+            self._wait(bell, min(task.seconds, deadline - now))
+        else:
+            self._carry_out(task, deadline)
+
+    def _wait(self, bell: Bell, seconds: float) -> None:
+        if not self._guard.has_deferred:  # what is deferred from now on rings
+            self._clock.wait(bell, seconds)
+        with self._guard:
+            self._scheduler.awake(bell)
+
+    def _carry_out(self, task: Task, deadline: float) -> None:
+        """Whatever goes wrong, the task's records stay with us, and its probe is over."""
+        try:
+            if isinstance(task, Send) and not self._batching.batches:
+                self._share_work()
+            self._do(task, deadline)
+        except BaseException:
+            if isinstance(task, (Send, AskForBatches)):
+                with self._guard:
+                    self._gate.end(probe=task.probe)
+            raise
+        finally:
+            if isinstance(task, (Send, Spill)):
+                self._hand_back(task.records)
+        self._after_recovery()
 
     def _share_work(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each."""
         with self._guard:
+            if not self._scheduler.more_to_do():
+                return
             self._scheduler.wake_one()
         if self._threads:
             self.start(min(len(self._threads) + 1, self._settings.max_connections))
@@ -182,21 +231,14 @@ class Worker:
             self._spool.open()
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
-        self._after_recovery()
 
     def _send(self, task: Send, deadline: float) -> None:
-        try:
-            left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
-            if left and self._hopeless(left):
-                self._settlement.spooled(left, in_order=not task.probe)
-        finally:
-            self._hand_back(task.records)
+        left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
+        if left and self._hopeless(left):
+            self._settlement.spooled(left, in_order=not task.probe)
 
     def _spill(self, records: list[Record]) -> None:
-        try:
-            self._settlement.spooled(self._preparer.prepare(records))
-        finally:
-            self._hand_back(records)
+        self._settlement.spooled(self._preparer.prepare(records))
 
     def _hopeless(self, records: list[Record]) -> bool:
         """Whether trying again soon makes no sense: the disk is the better place then."""

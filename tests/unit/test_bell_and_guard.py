@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 import pytest
 
@@ -126,62 +130,61 @@ def test_the_guard_keeps_others_out() -> None:
     assert order == ["first", "other"]
 
 
-def test_entering_twice_is_noticed() -> None:
-    """Only the inner section is nested, and the outer one is its old self afterwards."""
-    guard, seen = Guard(), []
-    with guard:
-        seen.append(guard.nested)
-        with guard:
-            seen.append(guard.nested)
-        seen.append(guard.nested)
-    assert seen == [False, True, False]
-
-
-def test_another_thread_s_section_is_not_nested() -> None:
-    """What counts is that a thread interrupts itself."""
-    guard, seen = Guard(), []
+def is_free(guard: Guard) -> bool:
+    """Whether another thread gets in."""
+    entered = []
 
     def enter() -> None:
         with guard:
-            seen.append(guard.nested)
+            entered.append(True)
 
+    thread = threading.Thread(target=enter, daemon=True)
+    thread.start()
+    thread.join(2)
+    return entered == [True]
+
+
+def test_a_thread_that_is_inside_knows_it() -> None:
+    """Before the section, in it, in one inside it, and afterwards."""
+    guard, seen = Guard(), []
+    seen.append(guard.mine)
     with guard:
-        thread = threading.Thread(target=enter)
+        seen.append(guard.mine)
+        with guard:
+            seen.append(guard.mine)
+        seen.append(guard.mine)
+    seen.append(guard.mine)
+    assert seen == [False, True, True, True, False]
+    assert is_free(guard)
+
+
+def test_another_thread_s_section_is_not_mine() -> None:
+    """What counts is that a thread interrupts itself."""
+    guard, seen = Guard(), []
+    with guard:
+        thread = threading.Thread(target=lambda: seen.append(guard.mine))
         thread.start()
-    thread.join(LONG)
+        thread.join(LONG)
     assert seen == [False]
 
 
 def test_a_destructor_inside_a_section_is_deferred() -> None:
-    """What the collector runs in the middle of a section finds it nested; its work is done afterwards."""
+    """What the collector runs in the middle of a section finds it so; its work is done afterwards."""
     guard, events = Guard(), []
 
     def destructor() -> None:
-        with guard:
-            if guard.nested:
-                guard.defer(lambda: events.append("deferred work"))
-            else:
-                events.append("direct work")
+        if guard.mine:
+            guard.defer(lambda: events.append("deferred work"))
+        else:
+            events.append("direct work")
 
     gc.collect()
     Cycle(destructor)
     with guard:
         gc.collect()
         events.append("section")
+    guard.run_deferred()
     assert events == ["section", "deferred work"]
-
-
-def test_deferred_work_runs_without_the_lock() -> None:
-    """It may enter the guard like anybody, and other threads are not kept out meanwhile."""
-    guard, nested = Guard(), []
-
-    def work() -> None:
-        with guard:
-            nested.append(guard.nested)
-
-    with guard, guard:
-        guard.defer(work)
-    assert nested == [False]
 
 
 def test_deferred_work_runs_in_order_and_once() -> None:
@@ -192,23 +195,61 @@ def test_deferred_work_runs_in_order_and_once() -> None:
         events.append("first")
         guard.defer(lambda: events.append("third"))
 
-    with guard, guard:
-        guard.defer(first)
-        guard.defer(lambda: events.append("second"))
-    with guard:
-        pass
+    guard.defer(first)
+    guard.defer(lambda: events.append("second"))
+    assert guard.has_deferred
+    guard.run_deferred()
+    guard.run_deferred()
     assert events == ["first", "second", "third"]
+    assert not guard.has_deferred
 
 
 def test_a_section_that_raises_lets_go() -> None:
-    """The lock is free and deferred work is done after an exception, too."""
-    guard, events = Guard(), []
-    with pytest.raises(KeyError), guard:
-        with guard:
-            guard.defer(lambda: events.append("done"))
+    """The lock is free after an exception, too."""
+    guard = Guard()
+    with pytest.raises(KeyError), guard, guard:
         raise KeyError
-    free = threading.Thread(target=lambda: guard.__enter__())
-    free.start()
-    free.join(LONG)
-    assert not free.is_alive()
-    assert events == ["done"]
+    assert is_free(guard)
+
+
+def test_a_signal_handler_that_raises_anywhere_leaves_the_lock_free() -> None:
+    """Ctrl-C at any moment of a program that does nothing but enter and leave: never held, never nested."""
+    guard, raised = Guard(), 0
+
+    def raise_an_error(*_: object) -> NoReturn:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, raise_an_error)
+    try:
+        for number in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + number))
+                for _ in range(20_000):
+                    with guard, guard:
+                        len("x")
+            except InterruptedError:
+                raised += 1
+            assert not guard.mine
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert raised > 200
+    assert is_free(guard)
+
+
+def test_nothing_of_the_guard_s_own_can_be_interrupted() -> None:
+    """Entering and leaving runs no line of Python, where an exception could strike."""
+    guard = Guard()
+    here, elsewhere = sys._getframe().f_code, []
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code is not here:
+            elsewhere.append(frame.f_code.co_name)
+
+    sys.setprofile(trace)
+    try:
+        with guard:
+            pass
+    finally:
+        sys.setprofile(None)
+    assert elsewhere == []

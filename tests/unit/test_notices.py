@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pytest
 
 from banyan_hp.engine import log
+from banyan_hp.engine.callbacks import Callbacks
+from banyan_hp.engine.clock import Clock
 from banyan_hp.engine.guard import Guard
 from banyan_hp.engine.ledger import Counters
 from banyan_hp.engine.notices import KEPT_ERRORS, Notices
@@ -28,6 +30,15 @@ def explode(*_: object) -> NoReturn:
 def _fresh_rate_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(log, "_last_said", {})
     yield
+
+
+def notices_of(
+    guard: Guard,
+    counters: Counters,
+    on_error: Callable[[DeliveryError], object] | None,
+    on_drop: Callable[[str, int], object] | None,
+) -> Notices:
+    return Notices(guard, Callbacks(guard, counters, Clock()), on_error, on_drop)
 
 
 def is_pending(notices: Notices) -> bool:
@@ -67,7 +78,7 @@ def test_callbacks_are_told_what_happened() -> None:
     """Each error by itself and in order; drops as one number for each reason."""
     guard = Guard()
     ear = Ear(guard)
-    notices = Notices(guard, Counters(), ear.on_error, ear.on_drop)
+    notices = notices_of(guard, Counters(), ear.on_error, ear.on_drop)
     assert not is_pending(notices)
     with guard:
         notices.failed(error("first"))
@@ -87,7 +98,7 @@ def test_nothing_is_told_twice() -> None:
     """What has been told is no longer pending."""
     guard = Guard()
     ear = Ear(guard)
-    notices = Notices(guard, Counters(), ear.on_error, ear.on_drop)
+    notices = notices_of(guard, Counters(), ear.on_error, ear.on_drop)
     notices.failed(error("once"))
     notices.dropped("overflow", 1)
     notices.tell()
@@ -100,7 +111,7 @@ def test_errors_that_nobody_hears_are_bounded() -> None:
     """A thousand failures before anybody is told are the last hundred of them."""
     guard = Guard()
     ear = Ear(guard)
-    notices = Notices(guard, Counters(), lambda told: ear.errors.append(str(told)), None)
+    notices = notices_of(guard, Counters(), lambda told: ear.errors.append(str(told)), None)
     for number in range(KEPT_ERRORS + 50):
         notices.failed(error(str(number)))
     notices.tell()
@@ -113,7 +124,7 @@ def test_errors_that_nobody_hears_are_bounded() -> None:
 
 def test_without_callbacks_nothing_is_gathered() -> None:
     """The last error is kept for the stats, and no more."""
-    notices = Notices(Guard(), Counters(), None, None)
+    notices = notices_of(Guard(), Counters(), None, None)
     notices.failed(error("seen in stats"))
     notices.dropped("overflow", 5)
     assert not notices.pending
@@ -124,7 +135,7 @@ def test_without_callbacks_nothing_is_gathered() -> None:
 def test_a_callback_that_raises_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The others are still called; the log names the callback and the kind of error, not its text."""
     counters, heard = Counters(), []
-    notices = Notices(Guard(), counters, explode, lambda reason, count: heard.append((reason, count)))
+    notices = notices_of(Guard(), counters, explode, lambda reason, count: heard.append((reason, count)))
     notices.failed(error("x"))
     notices.failed(error("y"))
     notices.dropped("overflow", 1)
@@ -145,7 +156,7 @@ def test_a_callback_may_cause_news() -> None:
         with guard:
             notices.failed(error("again"))
 
-    notices = Notices(guard, Counters(), on_error, None)
+    notices = notices_of(guard, Counters(), on_error, None)
     notices.failed(error("first"))
     notices.tell()
     assert told == ["first"]

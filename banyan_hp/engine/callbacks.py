@@ -1,0 +1,56 @@
+"""Calling the application's functions: what one raises is counted and logged, one that blocks is seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .clock import Clock
+from .guard import Guard
+from .ledger import Counters
+from .log import warn
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A callback did not return."""
+
+    error: BaseException
+
+
+class Callbacks:
+    """Calls on any thread, without a lock held."""
+
+    def __init__(self, guard: Guard, counters: Counters, clock: Clock) -> None:
+        self._guard = guard
+        self._counters = counters
+        self._clock = clock
+        self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
+
+    def call(self, name: str, callback: Callable[..., object], *args: object) -> object:
+        """What the callback returns, or `Raised`."""
+        me = threading.get_ident()
+        before = self._running.get(me)  # a callback that logs may have another one called
+        self._running[me] = self._clock.monotonic(), name
+        try:
+            return callback(*args)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it may raise anything, CancelledError too
+            self.count_error()
+            warn(name, "the callback %s raised %s", name, type(error).__name__)
+            return Raised(error)
+        finally:
+            if before is None:
+                del self._running[me]
+            else:
+                self._running[me] = before
+
+    def count_error(self) -> None:
+        with self._guard:
+            self._counters.callback_errors += 1
+
+    def longest(self) -> tuple[float, str] | None:
+        """The callback that has run for the longest time: since when (monotonic clock), and its name."""
+        return min(tuple(self._running.values()), default=None)  # the copy is atomic under the GIL
