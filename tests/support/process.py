@@ -31,11 +31,16 @@ class Finished:
     seconds: float
 
 
-def run_python(program: str, *, url: str, timeout: float = 60, **environment: str) -> Finished:
-    """Run a program, with `make()` for a logger against `url`, to its end."""
+def run_python(
+    program: str, *, url: str, timeout: float = 60, before: str = "", **environment: str
+) -> Finished:
+    """Run a program, with `make()` for a logger against `url`, to its end.
+
+    `before` runs before the library is imported.
+    """
     began = time.monotonic()
     finished = subprocess.run(
-        [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
+        [sys.executable, "-c", textwrap.dedent(before) + PRELUDE + textwrap.dedent(program)],
         env={**os.environ, "URL": url, **environment},
         capture_output=True,
         text=True,

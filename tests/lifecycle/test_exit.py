@@ -1,0 +1,220 @@
+"""Ends of processes: bounded, quiet, and without losing a record silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.lifecycle.test_exit_and_fork import ids, spooled_lines
+from tests.support.process import Finished, run_python
+from tests.support.scripted import Drip, Hang, ScriptedServer, batching
+
+START_SECONDS = 1.5  # of an interpreter with the library, on a busy machine
+
+
+def unreachable() -> str:
+    """A URL where nobody listens."""
+    with ScriptedServer() as reserved:
+        return f"http://127.0.0.1:{reserved.port}"
+
+
+def assert_quiet(finished: Finished, status: int = 0) -> None:
+    assert (finished.status, finished.stdout, finished.stderr) == (status, "", "")
+
+
+def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path: Path) -> None:
+    """Measured inside the process, from the last line of the program to the end of our exit."""
+    finished = run_python(
+        """
+        import atexit
+        from banyan_hp.engine import lifecycle
+        logger = make()
+        for number in range(100):
+            logger.log_prompt("q", "a")
+        def timed():
+            began = time.monotonic()
+            lifecycle.at_exit()
+            if time.monotonic() - began > 0.5:
+                print("the exit took", time.monotonic() - began)
+        atexit.register(timed)
+        """,
+        url=unreachable(),
+    )
+    assert_quiet(finished)
+    assert spooled_lines(tmp_path) == 100
+
+
+def test_a_socket_that_drips_does_not_hold_the_exit(tmp_path: Path) -> None:
+    """An answer that never ends: the process ends within `exit_timeout`, and its records are on disk."""
+    with ScriptedServer(lambda _request: Drip(b"x" * 10_000, interval=0.05)) as server:
+        finished = run_python(
+            """
+            logger = make(exit_timeout=0.5, timeout=60, batching="always")
+            for number in range(20):
+                logger.log_prompt("q", "a")
+            """,
+            url=server.url,
+        )
+    assert_quiet(finished)
+    assert finished.seconds < 0.5 + 1.5 + START_SECONDS
+    assert spooled_lines(tmp_path) == 20
+
+
+def test_a_name_server_that_hangs_does_not_hold_the_exit(tmp_path: Path) -> None:
+    """`getaddrinfo` has no timeout; the thread that is stuck in it is left behind."""
+    finished = run_python(
+        """
+        import socket
+        socket.getaddrinfo = lambda *_, **__: threading.Event().wait(60)
+        logger = make(exit_timeout=0.5)
+        for number in range(20):
+            logger.log_prompt("q", "a")
+        """,
+        url="http://nowhere.invalid",
+    )
+    assert_quiet(finished)
+    assert finished.seconds < 0.5 + 1.5 + START_SECONDS
+    assert spooled_lines(tmp_path) == 20
+
+
+def test_what_is_logged_after_our_exit_goes_to_disk(tmp_path: Path) -> None:
+    """An atexit handler that was registered before us runs after us; so do destructors, later still."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            """
+            late = []
+            logger = make()
+            logger.log_prompt("q", "a", metadata={"number": 0})
+            sys.modules["early"].work = lambda: late.append(logger.log_prompt("late", "a"))
+            class Last:
+                def __del__(self):
+                    accepted = logger.log_prompt("too late", "a")
+                    logger.flush(1), logger.shutdown(1)
+                    if late != [True] or accepted is not False:
+                        os.write(2, f"late {late}, too late {accepted}".encode())
+            sys.modules["early"].last = Last()
+            """,
+            url=server.url,
+            before="""
+            import atexit, sys, types
+            early = sys.modules["early"] = types.ModuleType("early")
+            atexit.register(lambda: early.work())
+            """,
+        )
+        assert_quiet(finished)
+        assert ids(server) == [0]
+    assert spooled_lines(tmp_path) == 1
+
+
+def test_a_logger_first_used_after_our_exit_writes_to_disk(tmp_path: Path) -> None:
+    """No thread is started any more; nothing hangs."""
+    finished = run_python(
+        """
+        logger = make()
+        sys.modules["early"].work = lambda: [logger.log_prompt("late", "a") for _ in range(3)]
+        """,
+        url=unreachable(),
+        before="""
+        import atexit, sys, types
+        early = sys.modules["early"] = types.ModuleType("early")
+        atexit.register(lambda: early.work())
+        """,
+    )
+    assert_quiet(finished)
+    assert spooled_lines(tmp_path) == 3
+
+
+def test_the_first_record_of_all_may_come_in_an_atexit_handler() -> None:
+    """One that runs before ours: delivered, with or without a thread to be had."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            """
+            import atexit
+            logger = make()
+            atexit.register(lambda: logger.log_prompt("q", "a", metadata={"number": 0}))
+            """,
+            url=server.url,
+        )
+        assert_quiet(finished)
+        assert ids(server) == [0]
+
+
+def test_after_shutdown_records_are_refused_and_counted_also_at_exit(tmp_path: Path) -> None:
+    """Who has shut a logger down wants no more of it, on disk neither."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            """
+            import atexit
+            logger = make()
+            logger.log_prompt("q", "a", metadata={"number": 0})
+            atexit.register(lambda: logger.log_prompt("q", "a"))
+            logger.shutdown(5)
+            assert logger.log_prompt("q", "a") is False
+            assert logger.get_stats()["logs_rejected"] == 1
+            """,
+            url=server.url,
+        )
+        assert_quiet(finished)
+        assert ids(server) == [0]
+    assert spooled_lines(tmp_path) == 0
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_threads_that_still_log_at_exit_lose_nothing_silently(daemon: bool, tmp_path: Path) -> None:
+    """What was accepted is delivered or on disk, until the interpreter stops the thread."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            f"""
+            logger = make(durability="memory")
+            accepted = os.open({str(tmp_path / "accepted")!r}, os.O_CREAT | os.O_WRONLY)
+            def keep_logging():
+                for number in range(3000):
+                    if logger.log_prompt("q", "a", metadata={{"number": number}}):
+                        os.write(accepted, b"x")
+            for _ in range(3):
+                threading.Thread(target=keep_logging, daemon={daemon}).start()
+            time.sleep(0.05)
+            """,
+            url=server.url,
+        )
+        assert_quiet(finished)
+        arrived = len(ids(server)) + spooled_lines(tmp_path)
+    accepted = (tmp_path / "accepted").stat().st_size
+    assert accepted <= arrived <= accepted + 3  # a thread may be stopped between a record and its mark
+    assert daemon or accepted == 9000
+
+
+def test_a_callback_that_blocks_does_not_hold_the_exit(tmp_path: Path) -> None:
+    """`on_error` never returns: the exit does."""
+    finished = run_python(
+        """
+        logger = make(exit_timeout=0.5, on_error=lambda _error: threading.Event().wait(60))
+        logger.log_prompt("q", "a")
+        """,
+        url=unreachable(),
+    )
+    assert_quiet(finished)
+    assert finished.seconds < 0.5 + 1.5 + START_SECONDS
+    assert spooled_lines(tmp_path) == 1
+
+
+def test_os_exit_in_a_child_corrupts_nothing(tmp_path: Path) -> None:
+    """Nothing is promised for it; the parent's records and those on disk are untouched."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            """
+            logger = make(durability="disk", flush_interval=0.2)
+            for number in range(100):
+                logger.log_prompt("q", "a", metadata={"number": number})
+                if number % 20 == 0 and os.fork() == 0:
+                    logger.log_prompt("q", "a", metadata={"number": 1000 + number})
+                    os._exit(0)
+            for _ in range(5): os.wait()
+            """,
+            url=server.url,
+        )
+        assert_quiet(finished)
+        assert [number for number in ids(server) if number < 1000] == list(range(100))
+        assert len(ids(server)) + spooled_lines(tmp_path) == 105
+    assert not list((tmp_path / "state").rglob("quarantine*"))
