@@ -27,6 +27,7 @@ from tests.support.backend import Backend
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
+UWSGI = SCRIPTS / "uwsgi"
 APP = "tests.support.server_app:application"
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
@@ -301,6 +302,14 @@ def gunicorn(directory: Path, *options: str, app: str = APP, **environment: str)
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
     return Server([*command, "--workers", "2", *options, app], directory, port=port, **environment)
+
+
+def uwsgi(directory: Path, *options: str, **environment: str) -> Server:
+    """uWSGI on a free port, with a master and two workers."""
+    port = free_port()
+    command = [str(UWSGI), "--http-socket", f"127.0.0.1:{port}", "--master", "--processes", "2"]
+    command += ["--virtualenv", sys.prefix, "--need-app", "--module", APP, "--disable-logging"]
+    return Server([*command, *options], directory, port=port, **environment)
 
 
 def wait_until(done: Callable[[], bool], seconds: float, complaint: Callable[[], str]) -> None:
