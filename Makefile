@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: test demo serve lint types check bench-quick clean
+.PHONY: test demo serve lint types check bench-quick soak clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -24,6 +24,9 @@ types: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/pytest
+
+soak: $(STAMP)                ## the long variants of the stress tests, some minutes
+	$(BIN)/pytest -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute
 	$(BIN)/python -m tests.benchmarks.quick

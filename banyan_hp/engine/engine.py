@@ -191,15 +191,19 @@ class Engine:
         if self.guard.mine:  # the garbage collector called a destructor that logs
             self._defer(lambda: self._submit_later(record))
             return record
-        with self.guard:
-            closing = self.closing
-            if not closing:
-                self.ledger.counters.values_cut += frozen.cut
-                queued = self._accept(record)
-        if closing:
-            return self._submit_out_of_turn(frozen)
-        if not queued:
-            self._submit_slowly(record)
+        try:
+            with self.guard:
+                closing = self.closing
+                if not closing:
+                    self.ledger.counters.values_cut += frozen.cut
+                    queued = self._accept(record)
+            if closing:
+                return self._submit_out_of_turn(frozen)
+            if not queued:
+                self._submit_slowly(record)
+        except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
+            self._let_go(record)
+            raise
         self._ensure_worker(record)
         self.guard.run_deferred()
         return record
@@ -261,16 +265,14 @@ class Engine:
         if not queued:
             self._submit_slowly(record)
 
+    def _let_go(self, record: Record) -> None:
+        """It was in the caller's hands, if it was accepted at all: nobody else knows of it."""
+        if record.epoch is not None and record.term is Term.IN_FLIGHT:
+            record.claimed = False
+            self._settlement.dropped([record], "interrupted")
+
     def _submit_slowly(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
-        try:
-            self._submit_to_disk_or_queue(record)
-        except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
-            if record.term is Term.IN_FLIGHT:
-                self._settlement.dropped([record], "interrupted")
-            raise
-
-    def _submit_to_disk_or_queue(self, record: Record) -> None:
         if self.settings.durability == "disk":
             if not self._preparer.prepare([record]):
                 return
@@ -446,8 +448,8 @@ class Engine:
         if not self._may_wait() or done():
             return
         me = object()
-        self._hurry(me)
         try:
+            self._hurry(me)
             self._wait_until(done, deadline)
         finally:
             self._take_it_easy(me)

@@ -119,15 +119,16 @@ class Scheduler:
     def wake_for_record(self) -> None:
         """Wake a sleeping thread, if the new record gives it something to do."""
         if self._idle and (len(self._queue) >= self._wake_at or self._batch_is_full()):
-            self._idle.pop().ring()
+            self.wake_one()
 
     def wake_one(self) -> None:
         if self._idle:
-            self._idle.pop().ring()
+            self._idle[-1].ring()  # before it is taken out: Ctrl-C between the two must not leave it asleep
+            self._idle.pop()
 
     def wake_all(self) -> None:
         while self._idle:
-            self._idle.pop().ring()
+            self.wake_one()
 
     def disturb(self) -> None:
         """Have sleeping threads look around, without a lock: the copy is atomic under the GIL."""

@@ -143,17 +143,18 @@ class Segment:
         Raises:
             OSError: nothing was appended; if the file could not be restored either, `torn` is set.
         """
+        length, states = len(lines), bytes([IN_MEMORY]) * count
         try:
-            if os.write(self._fd, lines) != len(lines):
+            if os.write(self._fd, lines) != length:
                 raise OSError("the disk took only a part of the record")
             if sync:
                 os.fsync(self._fd)
-        except OSError:
+        except BaseException:  # Ctrl-C, too, arrives behind the write or not at all: nothing below calls
             self._restore()
             raise
-        self.size += len(lines)
+        self.size += length
         self.unsettled += count
-        self.states += bytes([IN_MEMORY]) * count
+        self.states += states
         self.dirty = not sync
 
     def _restore(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from ..errors import ConfigurationError
@@ -12,6 +15,7 @@ from . import lifecycle
 from .log import warn
 
 _EXIT_STATUS = 128 + signal.SIGTERM
+_SECTION_SECONDS = 0.001
 _Previous = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -52,10 +56,23 @@ class _Terminate:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if lifecycle.in_a_section():
-            signal.raise_signal(number)  # comes again a few instructions on, until the section is over
+            _come_again(number)
             return
         lifecycle.hasten()
         if callable(self._previous):
             self._previous(number, frame)
         elif not lifecycle.leaving():
             raise SystemExit(_EXIT_STATUS)
+
+
+def _come_again(number: int) -> None:
+    """Have the main thread interrupted anew when its section is over; they take microseconds."""
+    with suppress(RuntimeError):  # no threads any more: the process is at its end already
+        _thread.start_new_thread(_send_later, (number,))
+
+
+def _send_later(number: int) -> None:
+    time.sleep(_SECTION_SECONDS)
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, number)

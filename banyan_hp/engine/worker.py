@@ -102,10 +102,11 @@ class Worker:
         try:
             thread.start()
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
-            with self._guard:
-                self._threads.remove(thread)
-                self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
+            self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
             warn("no thread", "no background thread can be started: %s", error)
+        finally:  # an interrupted start (Ctrl-C) may have been none, too
+            if thread.ident is None:
+                self._forget(thread)
 
     def _may_start(self) -> bool:
         possible = self.background and not self.stopping and not sys.is_finalizing()
@@ -129,9 +130,12 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - the outermost of a thread: nothing on stderr
             self._failed(error)
         finally:
-            with self._guard:
-                self._threads.remove(threading.current_thread())
+            self._forget(threading.current_thread())
             self.start()  # another one, unless this is the end
+
+    def _forget(self, gone: threading.Thread) -> None:
+        with self._guard:
+            self._threads = [thread for thread in self._threads if thread is not gone]
 
     def _work(self) -> None:
         bell = Bell()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.lifecycle.test_exit_and_fork import ids, spooled_lines
 from tests.support.process import Finished, run_python
-from tests.support.scripted import Drip, Hang, ScriptedServer, batching
+from tests.support.scripted import Drip, ScriptedServer, batching
 
 START_SECONDS = 1.5  # of an interpreter with the library, on a busy machine
 

@@ -1,4 +1,4 @@
-"""Forks: at any moment, from any thread, however they are made. Nothing twice, nothing lost, nothing shared."""
+"""Forks at any moment, from any thread, however made: nothing twice, nothing lost, nothing shared."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ go.set()
 
 
 def test_without_fork_hooks_the_process_id_tells() -> None:
-    """A server that forks past Python's hooks: each call finds out by itself, threads of the child together."""
+    """A server that forks past Python's hooks: each call finds out by itself, many threads together."""
     check(
         """
 import banyan_hp.engine.lifecycle as lifecycle

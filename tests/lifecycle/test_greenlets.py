@@ -1,0 +1,103 @@
+"""gevent and eventlet: patched before us, patched after us, and merely installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from tests.lifecycle.test_exit_and_fork import ids
+from tests.support.process import run_python
+from tests.support.scripted import ScriptedServer, batching
+
+PATCH = {
+    "gevent": "import warnings; warnings.simplefilter('ignore'); from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()",
+}
+SPAWN = {
+    "gevent": "import gevent; spawn, sleep = gevent.spawn, gevent.sleep; wait = lambda g: g.join(20)",
+    "eventlet": "import eventlet; spawn, sleep = eventlet.spawn, eventlet.sleep; wait = lambda g: g.wait()",
+}
+HUNDRED_GREENLETS = """
+logger = make(flush_interval=0.05)
+def log(offset):
+    for number in range(offset, offset + 10):
+        assert logger.log_prompt("q", "a", metadata={"number": number})
+        sleep(0)
+beats = []
+def beat():
+    while True:
+        beats.append(time.monotonic())
+        sleep(0.01)
+spawn(beat)
+greenlets = [spawn(log, 10 * n) for n in range(100)]
+for greenlet in greenlets: wait(greenlet)
+began = len(beats)
+assert logger.flush(10)
+"""
+
+
+def skip_without(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+@pytest.mark.parametrize("when", ["before the import", "before the first logger"])
+def test_a_hundred_greenlets_log_and_flush(library: str, when: str) -> None:
+    """All records arrive; while one greenlet flushes, the others go on; the exit drains."""
+    skip_without(library)
+    early, late = (PATCH[library], "") if when == "before the import" else ("", PATCH[library])
+    with ScriptedServer(batching(latency=0.1)) as server:
+        finished = run_python(
+            f"{late}\n{SPAWN[library]}\n{HUNDRED_GREENLETS}"
+            "assert len(beats) - began > 3, (began, len(beats))\n"
+            "logger.log_prompt('q', 'a', metadata={'number': 1000})\n",
+            url=server.url,
+            before=early,
+        )
+        assert (finished.status, finished.stderr) == (0, "")
+        assert ids(server) == list(range(1001))
+
+
+def test_gevent_forks() -> None:
+    """Parent and child, each on a hub of its own, send their own."""
+    skip_without("gevent")
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            SPAWN["gevent"]
+            + HUNDRED_GREENLETS
+            + """
+pid = os.fork()
+if pid == 0:
+    log(1000)
+    assert logger.flush(10)
+    assert logger.get_stats()["logs_sent"] == 10
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+""",
+            url=server.url,
+            before=PATCH["gevent"],
+        )
+        assert (finished.status, finished.stderr) == (0, "")
+        assert ids(server) == list(range(1010))
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_merely_installed_or_imported_they_change_nothing(library: str) -> None:
+    """Not patched: the worker is a thread, and is not held up by a busy hub."""
+    skip_without(library)
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            f"import warnings; warnings.simplefilter('ignore'); import {library}\n"
+            """
+logger = make(flush_interval=0.01)
+assert logger.log_prompt("q", "a", metadata={"number": 0})
+assert any(type(t) is threading.Thread and t.name == "banyan_hp-0" for t in threading.enumerate())
+end = time.monotonic() + 5
+while logger.get_stats()["logs_sent"] < 1 and time.monotonic() < end: pass
+assert logger.get_stats()["logs_sent"] == 1
+""",
+            url=server.url,
+        )
+        assert (finished.status, finished.stderr) == (0, "")

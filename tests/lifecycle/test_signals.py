@@ -1,0 +1,242 @@
+"""SIGTERM, where it was asked for, and Ctrl-C, which never is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from banyan_hp import ConfigurationError, install_signal_handlers
+from tests.lifecycle.test_exit_and_fork import ids, spooled_lines
+from tests.support.process import PRELUDE, run_python
+from tests.support.scripted import Hang, ScriptedServer, batching
+
+LOG = """
+import signal
+logger = make(flush_interval=30)
+def log(*numbers):
+    for number in numbers:
+        assert logger.log_prompt("q", "a", metadata={"number": number})
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+log(*range(10))
+"""
+
+
+def run(program: str, expected: list[int]) -> tuple[int, str]:
+    """Run it against a backend that takes batches; quiet on stderr; status and stdout."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(LOG + textwrap.dedent(program), url=server.url, timeout=25)
+        assert finished.stderr == ""
+        assert ids(server) == expected
+    return finished.status, finished.stdout
+
+
+def test_without_handlers_sigterm_kills() -> None:
+    """As Python does: nothing is installed behind an application's back."""
+    assert run("terminate()", []) == (-signal.SIGTERM, "")
+
+
+def test_sigterm_ends_a_script_as_its_end_does() -> None:
+    """`finally` clauses run, all records are delivered, the status is 143."""
+    program = """
+    banyan.install_signal_handlers()
+    banyan.install_signal_handlers()
+    try:
+        terminate()
+    finally:
+        print("finally")
+    """
+    assert run(program, list(range(10))) == (143, "finally\n")
+
+
+def test_a_handler_that_was_there_is_called_and_decides() -> None:
+    """It may go on; meanwhile nothing lingers."""
+    program = """
+    signal.signal(signal.SIGTERM, lambda number, frame: print("called", number == signal.SIGTERM))
+    banyan.install_signal_handlers()
+    os.kill(os.getpid(), signal.SIGTERM)
+    while logger.get_stats()["logs_sent"] < 10: time.sleep(0.01)
+    os._exit(print("went on", flush=True) or 0)
+    """
+    assert run(program, list(range(10))) == (0, "called True\nwent on\n")
+
+
+def test_handlers_installed_over_ours_and_ours_again_do_not_go_in_circles() -> None:
+    """Each is called once, the last one first."""
+    program = """
+    banyan.install_signal_handlers()
+    ours = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda number, frame: (print("theirs"), ours(number, frame)))
+    banyan.install_signal_handlers()
+    terminate()
+    """
+    assert run(program, list(range(10))) == (143, "theirs\n")
+
+
+def test_an_ignored_sigterm_stays_ignored() -> None:
+    """Somebody wanted it so."""
+    program = """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    banyan.install_signal_handlers()
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("alive")
+    """
+    assert run(program, list(range(10))) == (0, "alive\n")
+
+
+@pytest.mark.parametrize("guard", ["logger._engine.guard", "logger._engine.spool._guard"])
+def test_sigterm_in_the_middle_of_a_section_waits_for_its_end(guard: str) -> None:
+    """The main thread holds our lock: the handler takes none, and raises when the section is over."""
+    program = f"""
+    banyan.install_signal_handlers()
+    guard = {guard}
+    held = []
+    try:
+        with guard:
+            os.kill(os.getpid(), signal.SIGTERM)
+            end = time.monotonic() + 0.05
+            while time.monotonic() < end:
+                held[:] = [guard.mine]
+        time.sleep(30)
+    except SystemExit:
+        print(held, guard.mine)
+        raise
+    """
+    assert run(program, list(range(10))) == (143, "[True] False\n")
+
+
+def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_holds() -> None:
+    """As Ctrl-C does: the sum is exact, and every record accepted is delivered."""
+    program = """
+    from tests.support.ledger import assert_balanced
+    logger = make(flush_interval=30, queue_size=10**6)
+    class Again(Exception): pass
+    def again(*_): raise Again
+    rounds = 0
+    signal.signal(signal.SIGALRM, again)
+    number = 10
+    while rounds < 300:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-4 + rounds * 1e-6, 0.05)
+            while True:
+                logger._engine.hasten() if rounds % 50 == 49 else None
+                logger.log_prompt("q", "a", metadata={"number": number})
+                number += 1
+        except Again:
+            rounds += 1
+            number += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    stats = logger.get_stats()
+    assert_balanced(stats)
+    assert logger.flush(20), logger.get_stats()
+    stats = logger.get_stats()
+    assert stats["logs_queued"] == stats["logs_sent"] + stats["drops"].get("interrupted", 0), stats
+    """
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            LOG + textwrap.dedent(program),
+            url=server.url,
+            timeout=30,
+            PYTHONPATH=str(Path(__file__).parents[2]),
+        )
+        assert finished.status == 0, finished.stderr
+        assert len(server.ids()) == len(set(server.ids()))
+
+
+def test_sigterm_while_threads_log_and_the_backend_is_down(tmp_path: Path) -> None:
+    """The process ends soon, with what was logged on disk."""
+    with ScriptedServer() as reserved:
+        url = f"http://127.0.0.1:{reserved.port}"
+    program = """
+    banyan.install_signal_handlers()
+    for _ in range(3):
+        threading.Thread(target=lambda: [log(n) for n in range(200)], daemon=True).start()
+    for thread in threading.enumerate():
+        if thread.daemon and not thread.name.startswith("banyan"): thread.join()
+    terminate()
+    """
+    finished = run_python(LOG + textwrap.dedent(program), url=url, timeout=25)
+    assert (finished.status, finished.stdout, finished.stderr) == (143, "", "")
+    assert finished.seconds < 4
+    assert spooled_lines(tmp_path) == 610
+
+
+def test_children_of_multiprocessing_that_are_terminated_deliver_too() -> None:
+    """`Process.terminate` and `Pool.terminate` send SIGTERM; the child inherits the handler."""
+    program = """
+    import multiprocessing
+    def work():
+        log(10)
+        ready.set()
+        time.sleep(30)
+    banyan.install_signal_handlers()
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    child = context.Process(target=work)
+    child.start()
+    assert ready.wait(10)
+    child.terminate()
+    child.join(10)
+    print(child.exitcode)
+    """
+    assert run(program, list(range(11))) == (0, "143\n")
+
+
+def test_only_the_main_thread_may_install_handlers() -> None:
+    """The error says so, and names the thread."""
+    errors: list[Exception] = []
+
+    def install() -> None:
+        try:
+            install_signal_handlers()
+        except ConfigurationError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=install, name="another")
+    thread.start()
+    thread.join(5)
+    assert [str(error) for error in errors] == [
+        "install_signal_handlers() must be called on the main thread, was called on 'another'"
+    ]
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_leaves_no_traceback_of_ours(presses: int, tmp_path: Path) -> None:
+    """Once in a sleeping script, and again while our exit waits for a backend that hangs."""
+    with ScriptedServer() as server:
+        program = """
+        logger = make(exit_timeout=20, timeout=60, batching="always")
+        for number in range(10):
+            logger.log_prompt("q", "a")
+        import atexit
+        atexit.register(lambda: print("leaving", flush=True))
+        print("ready", flush=True)
+        time.sleep(30)
+        """
+        server.handler = batching() if presses == 1 else (lambda _request: Hang())
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "URL": server.url},
+            cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "leaving\n"
+        if presses == 2:
+            server.wait_for(1, timeout=5)
+            process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=15)
+        assert stderr.count("Traceback") == 1
+        assert stderr.count("KeyboardInterrupt") == 1
+        assert "banyan_hp" not in stderr
+        assert spooled_lines(tmp_path) == (0 if presses == 1 else 10)
