@@ -317,12 +317,13 @@ class Engine:
         self._settlement.dropped(evicted, "queue_full")
 
     def _ensure_worker(self, record: Record) -> None:
-        if not self.worker.started:
-            lifecycle.register(self)
-            if lifecycle.leaving():  # the first record of all, and the end has begun
-                self.shutdown(0.0)
-                return
-            self.worker.start()
+        if self.worker.started:
+            return
+        lifecycle.register(self)
+        if lifecycle.leaving():  # the first record of all, and the end has begun
+            self.shutdown(0.0)
+            return
+        self.worker.start()
         if not self.worker.background:
             self.wait_for(record, self._callers_patience())
 

@@ -68,12 +68,16 @@ class Worker:
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
         self._no_thread_until = float("-inf")
-        self.background = settings.background_thread and uwsgi.threads_can_run()
         self.failed_at = float("-inf")
         self.last_failure = ""
         self.stopping = False
 
     # -- threads ----------------------------------------------------------------------------------------
+
+    @property
+    def background(self) -> bool:
+        """Whether threads are wanted, and can run at this moment."""
+        return self._settings.background_thread and uwsgi.threads_can_run()
 
     @property
     def started(self) -> bool:

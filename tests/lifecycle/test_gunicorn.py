@@ -90,7 +90,7 @@ def test_a_killed_worker_loses_nothing_that_was_on_disk(
         load.wait_for(100)
         os.kill(int(server.get("/pid")), signal.SIGKILL)
         known = set(load.pids)
-        wait_until(lambda: load.pids - known, 15, lambda: server.output)
+        wait_until(lambda: bool(load.pids - known), 15, lambda: server.output)
         load.wait_for(40)
         assert server.stop() < EXIT_SECONDS
         assert_quiet(server)

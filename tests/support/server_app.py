@@ -2,7 +2,7 @@
 
 The environment decides what a deployment decides: `APP_EARLY` makes the logger and fetches a prompt at
 import, in the process that loads the application; without it the first request does. `APP_OPTIONS` are the
-logger's options, as JSON.
+logger's options, as JSON. `APP_LOGGING` has log lines written to stderr.
 
     /log?run=r&number=1   logs, answers with the process id
     /pid                  answers with the process id
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +32,9 @@ PAUSE_SECONDS = 0.002  # stands in for the model, and gives the other workers th
 def logger() -> PromptStackLogger:
     return PromptStackLogger(**json.loads(os.environ.get("APP_OPTIONS", "{}")))
 
+
+if os.environ.get("APP_LOGGING"):
+    logging.basicConfig()
 
 if os.environ.get("APP_EARLY"):
     early_prompt = logger().get_prompt("quickstart")

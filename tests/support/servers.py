@@ -28,6 +28,7 @@ from tests.support.backend import Backend
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
 UWSGI = SCRIPTS / "uwsgi"
+OLD_UWSGI = Path(sys.prefix, "uwsgi-2.0.26", "bin", "uwsgi")  # the last one that can be without threads
 APP = "tests.support.server_app:application"
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
@@ -304,10 +305,10 @@ def gunicorn(directory: Path, *options: str, app: str = APP, **environment: str)
     return Server([*command, "--workers", "2", *options, app], directory, port=port, **environment)
 
 
-def uwsgi(directory: Path, *options: str, **environment: str) -> Server:
+def uwsgi(directory: Path, *options: str, binary: Path = UWSGI, **environment: str) -> Server:
     """uWSGI on a free port, with a master and two workers."""
     port = free_port()
-    command = [str(UWSGI), "--http-socket", f"127.0.0.1:{port}", "--master", "--processes", "2"]
+    command = [str(binary), "--http-socket", f"127.0.0.1:{port}", "--master", "--processes", "2"]
     command += ["--virtualenv", sys.prefix, "--need-app", "--module", APP, "--disable-logging"]
     return Server([*command, *options], directory, port=port, **environment)
 
