@@ -16,6 +16,8 @@ from .log import warn
 
 _EXIT_STATUS = 128 + signal.SIGTERM
 _SECTION_SECONDS = 0.001
+_UNHEARD_SECONDS = 0.05
+_AGAIN_SECONDS = 1.0
 _Previous = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -53,26 +55,34 @@ class _Terminate:
 
     def __init__(self, previous: _Previous) -> None:
         self._previous = previous
+        self._postponed = False
+        self._raised_at = float("-inf")
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if lifecycle.in_a_section():
-            _come_again(number)
+            self._postpone(number)
             return
+        self._postponed = False
         lifecycle.hasten()
         if callable(self._previous):
             self._previous(number, frame)
-        elif not lifecycle.leaving():
+        elif not lifecycle.leaving() and time.monotonic() > self._raised_at + _AGAIN_SECONDS:
+            self._raised_at = (
+                time.monotonic()
+            )  # a second one at once must not break into the exit's beginning
             raise SystemExit(_EXIT_STATUS)
 
+    def _postpone(self, number: int) -> None:
+        """Have the main thread interrupted anew when its section is over; they take microseconds."""
+        if not self._postponed:
+            self._postponed = True
+            with suppress(RuntimeError):  # no threads any more: the process is at its end already
+                _thread.start_new_thread(self._send_again, (number,))
 
-def _come_again(number: int) -> None:
-    """Have the main thread interrupted anew when its section is over; they take microseconds."""
-    with suppress(RuntimeError):  # no threads any more: the process is at its end already
-        _thread.start_new_thread(_send_later, (number,))
-
-
-def _send_later(number: int) -> None:
-    time.sleep(_SECTION_SECONDS)
-    main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, number)
+    def _send_again(self, number: int) -> None:
+        """Until it is heard: a signal that comes just before a system call is not heard before its end."""
+        main = threading.main_thread().ident
+        time.sleep(_SECTION_SECONDS)
+        while self._postponed and main is not None:
+            signal.pthread_kill(main, number)
+            time.sleep(_UNHEARD_SECONDS)

@@ -1,4 +1,4 @@
-"""Functions as a service: no background thread, a flush at the end, and processes that are frozen and thawed."""
+"""Functions as a service: no background thread, a flush at the end, freezing and thawing."""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ from tests.lifecycle.test_exit_and_fork import ids
 from tests.support.process import run_python
 from tests.support.scripted import ScriptedServer, batching
 
+QUIET = "import warnings; warnings.simplefilter('ignore'); "  # both warn of being late, or of their own age
 PATCH = {
-    "gevent": "import warnings; warnings.simplefilter('ignore'); from gevent import monkey; monkey.patch_all()",
-    "eventlet": "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()",
+    "gevent": QUIET + "from gevent import monkey; monkey.patch_all()",
+    "eventlet": QUIET + "import eventlet; eventlet.monkey_patch()",
 }
 SPAWN = {
     "gevent": "import gevent; spawn, sleep = gevent.spawn, gevent.sleep; wait = lambda g: g.join(20)",

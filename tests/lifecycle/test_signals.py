@@ -57,6 +57,19 @@ def test_sigterm_ends_a_script_as_its_end_does() -> None:
     assert run(program, list(range(10))) == (143, "finally\n")
 
 
+def test_an_impatient_second_sigterm_does_not_cut_the_exit_short() -> None:
+    """It comes while the first one's exception is on its way; all records are delivered."""
+    program = """
+    banyan.install_signal_handlers()
+    try:
+        terminate()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("finally")
+    """
+    assert run(program, list(range(10))) == (143, "finally\n")
+
+
 def test_a_handler_that_was_there_is_called_and_decides() -> None:
     """It may go on; meanwhile nothing lingers."""
     program = """

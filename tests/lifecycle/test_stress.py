@@ -28,8 +28,11 @@ class Chatty:
         log(self.logger, "destructor")
 
 def log(logger, what):
-    if logger.log_prompt(what, "a", metadata={"pid": os.getpid()}):
-        os.write(accepted, b"x")
+    name = os.urandom(6).hex()
+    accepted = logger.log_prompt(what, "a", metadata={"name": name})
+    # Without a thread, False means "not delivered yet": it may be on disk, or deferred.
+    sign = "+" if accepted else "?" if not logger._settings.background_thread else "-"
+    os.write(notes, f"{sign}{name}\\n".encode())
 
 def new_logger():
     return make(
@@ -82,7 +85,7 @@ def act():
         thread.start()
         threads.append(thread)
 
-accepted = os.open(out, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+notes = os.open(out, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 loggers, children, threads = [new_logger() for _ in range(3)], [], []
 while time.monotonic() < end:
     act()
@@ -93,13 +96,15 @@ for pid in children: assert os.waitpid(pid, 0)[1] == 0, "a child failed"
 """
 
 SWEEP = """
+from pathlib import Path
 logger = make()
 logger.log_prompt("sweep", "a")
 end = time.monotonic() + 20
 while time.monotonic() < end and not logger.flush(1): pass
 while time.monotonic() < end:
     adopted = logger.get_stats()["adopted"]
-    if not adopted["pending"] and not list(__import__("pathlib").Path(os.environ["BANYAN_HP_SPOOL_DIR"]).rglob("*-*.v1.jsonl")): break
+    left = list(Path(os.environ["BANYAN_HP_SPOOL_DIR"]).rglob("*-*.v1.jsonl"))
+    if not adopted["pending"] and not left: break
     logger.flush(1)
     time.sleep(0.05)
 """
@@ -110,9 +115,14 @@ def storm(seconds: float, seed: int, tmp_path: Path) -> None:
         out = tmp_path / "accepted"
         environment = {"SEED": str(seed), "SECONDS": str(seconds), "OUT": str(out)}
         finished = run_python(STORM, url=backend.url, timeout=seconds + 60, **environment)
-        assert (finished.status, finished.stderr) == (0, ""), f"SEED={seed}"
+        assert (finished.status, finished.stderr) == (0, ""), f"SEED={seed}: {finished.stderr}"
         assert run_python(SWEEP, url=backend.url).status == 0, f"SEED={seed}"
-        assert backend.count() == out.stat().st_size + 1, f"SEED={seed}"
+        noted = {sign: {line[1:] for line in out.read_text().split() if line[0] == sign} for sign in "+?-"}
+        logs = [log["body"]["metadata"].get("name", "sweep") for log in backend.logs()]
+    arrived = set(logs) - {"sweep"}
+    assert len(logs) == len(arrived) + 1, f"SEED={seed}: twice"
+    assert noted["+"] - arrived == set(), f"SEED={seed}: lost"
+    assert arrived - noted["+"] - noted["?"] == set(), f"SEED={seed}: refused, and yet delivered"
 
 
 def seed_of_today() -> int:

@@ -9,6 +9,8 @@ import textwrap
 import time
 from dataclasses import dataclass
 
+FORKS_WITH_THREADS = "ignore:This process:DeprecationWarning"  # Python 3.12+ warns: that is what we test
+
 PRELUDE = """
 import os, sys, threading, time
 import banyan_hp as banyan
@@ -41,7 +43,7 @@ def run_python(
     began = time.monotonic()
     finished = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(before) + PRELUDE + textwrap.dedent(program)],
-        env={**os.environ, "URL": url, **environment},
+        env={**os.environ, "PYTHONWARNINGS": FORKS_WITH_THREADS, "URL": url, **environment},
         capture_output=True,
         text=True,
         timeout=timeout,
