@@ -41,7 +41,7 @@ def call_a_model(question: str) -> str:
     return question[::-1]
 
 
-@app.task  # type: ignore[untyped-decorator]
+@app.task
 def answer(question: str, user: str | None = None) -> str:
     """Answer and log. A task that must know that its record has arrived passes `blocking=True`."""
     started = time.perf_counter()

@@ -39,7 +39,7 @@ if os.environ.get("APP_LOGGING"):
 if os.environ.get("APP_EARLY"):
     early_prompt = logger().get_prompt("quickstart")
     assert early_prompt is not None, "the backend is down"
-    logger().log_prompt("at import", "a", metadata={"run": "import", "number": os.getpid()})
+    logger().log_prompt(f"import {os.getpid()}", "a")
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -58,4 +58,4 @@ def log(run: str, number: int) -> bool:
     """A prompt fetched before the fork is used after it."""
     time.sleep(PAUSE_SECONDS)
     prompt = logger().get_prompt("quickstart") if os.environ.get("APP_EARLY") else None
-    return logger().log_prompt("q", "a", prompt, metadata={"run": run, "number": number})
+    return logger().log_prompt(f"{run} {number}", "a", prompt)

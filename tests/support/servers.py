@@ -26,6 +26,7 @@ from types import TracebackType
 from tests.support.backend import Backend
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 SCRIPTS = Path(sys.executable).parent
 UWSGI = SCRIPTS / "uwsgi"
 OLD_UWSGI = Path(sys.prefix, "uwsgi-2.0.26", "bin", "uwsgi")  # the last one that can be without threads
@@ -250,7 +251,7 @@ class Load:
 
 
 class Arrivals:
-    """What has come to a backend since this was made; `run` tells a test's records from all others."""
+    """What has come to a backend of one test's records: their input is "`run` `number`"."""
 
     def __init__(self, backend: Backend, run: str) -> None:
         self.run = run
@@ -263,8 +264,8 @@ class Arrivals:
         """How many different records came with each number."""
         count = self._backend.count()
         if count != self._seen:
-            metadata = [entry["body"]["metadata"] for entry in self._backend.logs()]
-            self._numbers = Counter(about["number"] for about in metadata if about["run"] == self.run)
+            asked = [entry["body"]["input"].rpartition(" ") for entry in self._backend.logs()]
+            self._numbers = Counter(int(number) for run, _, number in asked if run == self.run)
             self._seen = count
         return self._numbers
 
@@ -313,6 +314,21 @@ def uwsgi(directory: Path, *options: str, binary: Path = UWSGI, **environment: s
     return Server([*command, *options], directory, port=port, **environment)
 
 
+def celery(directory: Path, *options: str, **environment: str) -> Server:
+    """A worker for `examples/celery_app.py` with two processes; its broker is a directory."""
+    command = [sys.executable, "-m", "celery", "--quiet", "--app", "celery_app", "worker"]
+    command += ["--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+    return Server([*command, *options], directory, port=0, **{**celery_environment(directory), **environment})
+
+
+def celery_environment(directory: Path) -> dict[str, str]:
+    return {
+        "CELERY_BROKER_URL": "filesystem://",
+        "CELERY_BROKER_DIRECTORY": str(directory / "broker"),
+        "PYTHONPATH": f"{EXAMPLES}{os.pathsep}{ROOT}",
+    }
+
+
 def wait_until(done: Callable[[], bool], seconds: float, complaint: Callable[[], str]) -> None:
     """Poll until done; fail with the complaint at the deadline."""
     deadline = time.monotonic() + seconds
@@ -329,7 +345,7 @@ def assert_quiet(server: Server) -> None:
 def spooled_numbers(state: Path) -> list[int]:
     """The numbers of the records that wait in the spools below a directory, in order."""
     lines = (line for path in state.rglob("*.v1.jsonl") for line in path.read_text("utf-8").splitlines())
-    return sorted(json.loads(line)["body"]["metadata"]["number"] for line in lines)
+    return sorted(int(json.loads(line)["body"]["input"].rpartition(" ")[2]) for line in lines)
 
 
 def log_path(run: str, number: int) -> str:
