@@ -49,8 +49,17 @@ class Server:
     output is shown. `BANYAN_HP_SPOOL_DIR` and the like come from the test's own environment.
     """
 
-    def __init__(self, command: Sequence[str], directory: Path, *, port: int = 0, **environment: str) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        directory: Path,
+        *,
+        port: int = 0,
+        ready: str = "/pid",
+        **environment: str,
+    ) -> None:
         self.port = port
+        self._ready = ready
         self._command = list(command)
         self._directory = directory
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
@@ -99,6 +108,10 @@ class Server:
         """To the server's first process alone, as an operator does it."""
         self._running().send_signal(signum)
 
+    def send_to_all(self, signum: signal.Signals) -> None:
+        """To all of its processes, as a terminal does it at Ctrl-C."""
+        os.killpg(self.pid, signum)
+
     def wait(self, within: float = STOP_SECONDS) -> int:
         """Its exit status, or a failure that shows what it said."""
         process = self._running()
@@ -111,9 +124,13 @@ class Server:
         """End it in good order; the seconds it took. All of its processes are gone then."""
         began = time.monotonic()
         self.send(signum)
+        self.wait_for_all(within)
+        return time.monotonic() - began
+
+    def wait_for_all(self, within: float = STOP_SECONDS) -> None:
+        """Until none of its processes is left."""
         self.wait(within)
         wait_until(lambda: not self._group_lives(), within, lambda: f"children live on: {self.output}")
-        return time.monotonic() - began
 
     def get(self, path: str, *, timeout: float = REQUEST_SECONDS) -> str:
         """The body of a 200, over a connection of its own."""
@@ -160,7 +177,7 @@ class Server:
         def ready() -> bool:
             assert self._running().poll() is None, f"it ended at once; it said: {self.output}"
             with suppress(OSError, http.client.HTTPException):
-                return bool(self.get("/pid", timeout=START_SECONDS))
+                return bool(self.get(self._ready, timeout=START_SECONDS))
             return False
 
         wait_until(ready, START_SECONDS, lambda: f"it does not answer; it said: {self.output}")
@@ -304,6 +321,21 @@ def gunicorn(directory: Path, *options: str, app: str = APP, **environment: str)
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
     return Server([*command, "--workers", "2", *options, app], directory, port=port, **environment)
+
+
+def flask_with_reloader(directory: Path, app: Path) -> Server:
+    """Flask's development server; an edit of `app` restarts it."""
+    port = free_port()
+    command = [sys.executable, "-m", "flask", "--app", str(app), "run", "--debug", "--port", str(port)]
+    return Server(command, directory, port=port, ready="/healthz")
+
+
+def uvicorn(directory: Path, app: str, **environment: str) -> Server:
+    """uvicorn with two workers, for an application among the examples."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--workers", "2"]
+    command += ["--port", str(port), app]
+    return Server(command, directory, port=port, ready="/healthz", **environment)
 
 
 def uwsgi(directory: Path, *options: str, binary: Path = UWSGI, **environment: str) -> Server:
