@@ -54,12 +54,17 @@ def until_taken(directory: Path, server: Server) -> None:
 
 
 EARLY = ["--include", "tests.support.early_logger"]
+RECYCLED = ["--max-tasks-per-child", "5"]
 
 
 @pytest.mark.parametrize(
     "options",
-    [[], EARLY, ["--max-tasks-per-child", "5"], [*EARLY, "--max-tasks-per-child", "5"]],
-    ids=["", "logged before the fork", "recycled", "recycled, logged before the fork"],
+    [
+        pytest.param([], id="warm shutdown"),
+        pytest.param([*EARLY, *RECYCLED], id="recycled, logged before the fork"),
+        pytest.param(EARLY, id="logged before the fork", marks=pytest.mark.soak),
+        pytest.param(RECYCLED, id="recycled", marks=pytest.mark.soak),
+    ],
 )
 def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
     options: list[str], arrivals: Arrivals, tmp_path: Path
@@ -73,6 +78,7 @@ def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
     arrivals.expect(range(40))
 
 
+@pytest.mark.soak
 def test_an_unreachable_backend_does_not_hold_up_the_workers_end(arrivals: Arrivals, tmp_path: Path) -> None:
     """A warm shutdown with the backend down: quick, quiet, and the records are on disk for the next start."""
     send(arrivals.run, 40, tmp_path)

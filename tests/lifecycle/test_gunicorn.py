@@ -28,6 +28,7 @@ EXIT_SECONDS = 4.0
 
 preloading = pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["loaded by workers", "preload"])
 worker_classes = pytest.mark.parametrize("kind", WORKERS)
+slow_gevent = pytest.param("gevent", marks=pytest.mark.soak)  # its workers end within seconds, all in waiting
 
 
 @preloading
@@ -58,7 +59,7 @@ def test_a_logger_made_by_the_first_request_delivers_at_the_end_of_its_worker(
 
 
 @preloading
-@worker_classes
+@pytest.mark.parametrize("kind", ["sync", "gthread", slow_gevent])
 def test_a_reload_under_load_loses_nothing(
     kind: str, preload: list[str], arrivals: Arrivals, tmp_path: Path
 ) -> None:
@@ -97,7 +98,7 @@ def test_a_killed_worker_loses_nothing_that_was_on_disk(
     arrivals.expect_answered(load, repeats=True)
 
 
-@worker_classes
+@pytest.mark.parametrize("kind", ["sync", "gthread", slow_gevent])
 def test_workers_that_are_recycled_lose_nothing(kind: str, arrivals: Arrivals, tmp_path: Path) -> None:
     """`max_requests` ends a worker in the middle of the traffic, again and again."""
     lingering = json.dumps({"flush_interval": 60})

@@ -34,11 +34,12 @@ def gunicorn_example(directory: Path) -> Server:
 
 
 def uwsgi_example(directory: Path) -> Server:
-    """The port is in the file: a copy has another one."""
+    """A copy with another port, and with one worker: uWSGI loses a TERM to one that is not ready yet."""
     port = free_port()
     text = (EXAMPLES / "uwsgi.ini").read_text("utf-8")
     assert "127.0.0.1:8000" in text
     changed = text.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("chdir = %d", f"chdir = {EXAMPLES}")
+    changed = changed.replace("processes = 2", "processes = 1")
     copy = directory / "uwsgi.ini"
     copy.write_text(changed, "utf-8")
     return start([str(UWSGI), "--ini", str(copy), "--virtualenv", sys.prefix], directory, port)
