@@ -10,6 +10,7 @@ import itertools
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -239,22 +240,23 @@ class Engine:
     def _accept(self, record: Record) -> bool:
         """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands.
 
-        All or nothing: the exception of a signal handler (Ctrl-C) can arrive behind a call, but not between
-        the statements here that change something: they call nothing before they are done.
+        All or nothing: the exception of a signal handler (Ctrl-C) can arrive behind a call or a branch, but
+        not between the statements here that change something: there is neither before they are done.
         """
         own, queue, epoch = self.ledger.own, self.queue, self.epochs.current
         at_once = self.settings.durability != "disk" and queue.fits(record.size)
-        record.term = term = Term.QUEUED if at_once else Term.IN_FLIGHT
+        term = Term.QUEUED if at_once else Term.IN_FLIGHT
+        line, size = (queue.records, record.size) if at_once else (deque[Record](), 0)
+        record.term = term
         record.epoch = epoch
         epoch.in_memory += 1
         own.accepted += 1
         own.counts[term] += 1
-        if not at_once:
-            return False
-        queue.bytes += record.size
-        queue.records.append(record)
-        self._scheduler.wake_for_record()
-        return True
+        queue.bytes += size
+        line.append(record)
+        if at_once:
+            self._scheduler.wake_for_record()
+        return at_once
 
     def _submit_later(self, record: Record) -> None:
         with self.guard:
