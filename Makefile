@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Compiled on the spot; needs a C compiler and Python's headers.
+UWSGI  := uwsgi==2.0.31
 
 .PHONY: test demo serve lint types check soak bench-quick clean
 
@@ -40,5 +42,6 @@ $(STAMP): setup.cfg setup.py
 	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.10 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(UWSGI) || echo "$(UWSGI) can't be built here: its tests are skipped"
 	rm -rf *.egg-info build
 	touch $@

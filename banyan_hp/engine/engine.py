@@ -233,7 +233,7 @@ class Engine:
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
             self._let_go(record)
             raise
-        if not (self.worker.started and self.worker.background):
+        if not self.worker.started:
             self._ensure_worker(record)
         if self.guard.has_deferred:
             self.guard.run_deferred()
@@ -348,13 +348,12 @@ class Engine:
         self._settlement.dropped(evicted, "queue_full")
 
     def _ensure_worker(self, record: Record) -> None:
-        """Start the workers; where there are none, deliver here."""
-        if not self.worker.started:
-            lifecycle.register(self)
-            if lifecycle.leaving():  # the first record of all, and the end has begun
-                self.shutdown(0.0)
-                return
-            self.worker.start()
+        """Start the workers; where there can be none, deliver here."""
+        lifecycle.register(self)
+        if lifecycle.leaving():  # the first record of all, and the end has begun
+            self.shutdown(0.0)
+            return
+        self.worker.start()
         if not self.worker.background:
             self.wait_for(record, self._callers_patience())
 

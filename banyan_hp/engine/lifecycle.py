@@ -30,7 +30,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import log, uwsgi
+from . import celery, log, uwsgi
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -46,6 +46,7 @@ def register(engine: Engine) -> None:
     if os.getpid() not in _prepared:
         _prepared.add(os.getpid())
         uwsgi.at_exit(at_exit)
+        celery.at_exit(at_exit)
         _drain_at_the_end_of_children()
 
 

@@ -5,29 +5,37 @@ Its fork hooks need no care here: an engine looks at the process id at each call
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import ModuleType
 
 from .log import warn
 
-_NO = ("", "0", "false", "no", "off", "none")
-
 
 def threads_can_run() -> bool:
-    """False in a uWSGI that was started without `--enable-threads`: between requests threads stand still."""
+    """False in a uWSGI without threads, and in the master, which forks its workers without a look at them.
+
+    Before 2.0.27 a uWSGI is without threads unless started with `--enable-threads` or `--threads`; since then
+    they always run, whatever the options say. `uwsgi.has_threads` is what it goes by itself.
+    """
     uwsgi = _module()
     if uwsgi is None:
         return True
-    options: Mapping[object, object] = getattr(uwsgi, "opt", {})
-    if any(_is_on(options, name) for name in ("enable-threads", "threads")):
-        return True
+    if getattr(uwsgi, "has_threads", True):
+        return not _is_master(uwsgi)
     warn(
         "uwsgi",
         "uWSGI runs without threads: records are delivered by the callers' threads. "
         "Start it with --enable-threads to have that done in the background",
     )
     return False
+
+
+def _is_master(uwsgi: ModuleType) -> bool:
+    """Whether workers are forked from here: a thread of ours might hold the GIL then, in them for ever."""
+    masterpid: Callable[[], int] | None = getattr(uwsgi, "masterpid", None)
+    return masterpid is not None and masterpid() == os.getpid()
 
 
 def at_exit(drain: Callable[[], None]) -> None:
@@ -51,10 +59,3 @@ def _both(first: Callable[[], None], second: Callable[[], object]) -> Callable[[
 def _module() -> ModuleType | None:
     """The module that exists inside uWSGI only."""
     return sys.modules.get("uwsgi")
-
-
-def _is_on(options: Mapping[object, object], name: str) -> bool:
-    """An option's keys and values are text or bytes, by version; a flag without value is True."""
-    value = options.get(name, options.get(name.encode(), ""))
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip().lower() not in _NO

@@ -70,7 +70,6 @@ class Worker:
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
         self._standing = KeyStanding(gate)
         self._no_thread_until = float("-inf")
-        self.background = settings.background_thread and uwsgi.threads_can_run()
         self.failed_at = float("-inf")
         self.last_failure = ""
         self.stopping = False
@@ -78,12 +77,22 @@ class Worker:
     # -- threads ----------------------------------------------------------------------------------------
 
     @property
+    def background(self) -> bool:
+        """Whether threads are wanted, and can run at this moment."""
+        return self._settings.background_thread and uwsgi.threads_can_run()
+
+    @property
     def started(self) -> bool:
         return bool(self._threads)
 
     @property
     def alive(self) -> bool:
-        return any(thread.is_alive() for thread in tuple(self._threads))
+        """Whether a thread is there: each takes itself off the list at its end.
+
+        Asking a thread whether it is alive tries a lock, and under gevent that switches to another greenlet.
+        This is asked inside guarded sections, where nothing may switch.
+        """
+        return bool(self._threads)
 
     def is_own_thread(self) -> bool:
         return threading.get_ident() in self._own_threads
@@ -91,7 +100,6 @@ class Worker:
     def start(self, wanted: int = 1) -> None:
         """Have at least so many threads. Where that is refused, callers do the work themselves."""
         with self._guard:
-            self._threads = [thread for thread in self._threads if thread.is_alive() or not thread.ident]
             number = len(self._threads)
             if number >= wanted or not self._may_start():
                 return

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic
 
+from ..engine import uwsgi
 from ..engine.log import warn
 from .entry import Entry
 from .questions import Question, Value
@@ -66,7 +67,7 @@ class Fetchers:
             if self._busy >= MAX_FETCHERS:
                 return
             self._busy += 1
-        if not (self._threaded and self._new_thread()):
+        if not (self._threaded and uwsgi.threads_can_run() and self._new_thread()):
             self._work()
 
     def _new_thread(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -20,9 +20,9 @@ Install = Callable[..., ModuleType]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    def install(**options: Any) -> ModuleType:
+    def install(has_threads: int = 0) -> ModuleType:
         module = ModuleType("uwsgi")
-        module.opt = {name.replace("_", "-"): value for name, value in options.items()}  # type: ignore[attr-defined]
+        module.has_threads = has_threads  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "uwsgi", module)
         return module
 
@@ -34,30 +34,29 @@ def test_outside_of_uwsgi_threads_can_run() -> None:
     assert uwsgi.threads_can_run()
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, False),
-        ({"enable_threads": True}, True),
-        ({"enable_threads": b"true"}, True),
-        ({"enable_threads": "1"}, True),
-        ({"enable_threads": b"false"}, False),
-        ({"threads": b"4"}, True),
-        ({"master": True, "processes": b"4"}, False),
-    ],
-)
-def test_the_options_tell_whether_threads_can_run(
-    options: dict[str, Any], expected: bool, install: Install
-) -> None:
-    """`--threads` implies `--enable-threads`; values are True, text or bytes."""
-    install(**options)
-    assert uwsgi.threads_can_run() is expected
-
-
-def test_option_names_may_be_bytes(install: Install) -> None:
-    """As in some versions."""
-    install().opt = {b"enable-threads": True}  # type: ignore[attr-defined]
+def test_uwsgi_itself_tells_whether_threads_can_run(install: Install) -> None:
+    """Its options don't: since 2.0.27 threads run without them, too."""
+    install(has_threads=0)
+    assert not uwsgi.threads_can_run()
+    install(has_threads=1)
     assert uwsgi.threads_can_run()
+
+
+def test_the_master_starts_no_threads_but_its_workers_do(
+    install: Install, server: ScriptedServer, make_logger: MakeLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is logged while the application is loaded, before the fork, is delivered by the caller."""
+    module = install(has_threads=1)
+    module.masterpid = os.getpid  # type: ignore[attr-defined]
+    server.handler = batching()
+    logger = make_logger(server.url)
+    assert logger.log_prompt("q", "a")
+    assert (logger.get_stats()["logs_sent"], logger.get_stats()["worker_alive"]) == (1, False)
+    module.masterpid = os.getppid  # type: ignore[attr-defined]
+    assert logger.log_prompt("q", "a")
+    assert logger.get_stats()["worker_alive"]
+    assert logger.flush(10)
+    assert not caplog.records
 
 
 def test_without_threads_the_caller_delivers(

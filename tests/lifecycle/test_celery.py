@@ -1,0 +1,89 @@
+"""Celery's prefork pool: what tasks log arrives once, at recycling, at a warm shutdown, with no backend."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import (
+    EXAMPLES,
+    Arrivals,
+    Server,
+    assert_quiet,
+    celery,
+    celery_environment,
+    free_port,
+    spooled_numbers,
+    wait_until,
+)
+
+EXIT_SECONDS = 10.0  # of which Celery needs seven by itself
+
+SEND = """
+import sys
+from celery_app import answer
+for number in range(int(sys.argv[2])):
+    answer.delay(f"{sys.argv[1]} {number}")
+"""
+
+MakeWorker = Callable[..., Server]
+
+
+def send(run: str, count: int, directory: Path) -> None:
+    """Put so many tasks into the queue."""
+    environment = {**os.environ, **celery_environment(directory)}
+    subprocess.run(
+        [sys.executable, "-c", SEND, run, str(count)],
+        env=environment,
+        cwd=EXAMPLES,
+        timeout=30,
+        check=True,
+        capture_output=True,
+    )
+
+
+def until_taken(directory: Path, server: Server) -> None:
+    """Until no task waits in the queue; some are under way then."""
+    queue = directory / "broker" / "queue"
+    wait_until(lambda: not any(queue.glob("*.msg")), 20, lambda: server.output)
+
+
+EARLY = ["--include", "tests.support.early_logger"]
+RECYCLED = ["--max-tasks-per-child", "5"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="warm shutdown"),
+        pytest.param([*EARLY, *RECYCLED], id="recycled, logged before the fork"),
+        pytest.param(EARLY, id="logged before the fork", marks=pytest.mark.soak),
+        pytest.param(RECYCLED, id="recycled", marks=pytest.mark.soak),
+    ],
+)
+def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
+    options: list[str], arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """TERM while the last records linger; children that end past atexit, at TERM or after five tasks."""
+    send(arrivals.run, 40, tmp_path)
+    with celery(tmp_path, *options) as worker:
+        until_taken(tmp_path, worker)
+        assert worker.stop() < EXIT_SECONDS
+        assert_quiet(worker)
+    arrivals.expect(range(40))
+
+
+@pytest.mark.soak
+def test_an_unreachable_backend_does_not_hold_up_the_workers_end(arrivals: Arrivals, tmp_path: Path) -> None:
+    """A warm shutdown with the backend down: quick, quiet, and the records are on disk for the next start."""
+    send(arrivals.run, 40, tmp_path)
+    with celery(tmp_path, BANYAN_BASE_URL=f"http://127.0.0.1:{free_port()}") as worker:
+        until_taken(tmp_path, worker)
+        assert worker.stop() < EXIT_SECONDS
+        assert_quiet(worker)
+    assert spooled_numbers(tmp_path / "state") == list(range(40))

@@ -1,0 +1,67 @@
+"""Flask's development server with its reloader, and uvicorn with several workers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+from tests.support.backend import Backend
+from tests.support.servers import (
+    EXAMPLES,
+    Arrivals,
+    Server,
+    assert_quiet,
+    flask_with_reloader,
+    uvicorn,
+    wait_until,
+)
+
+EXIT_SECONDS = 5.0
+
+
+def ask(server: Server, run: str, number: int) -> None:
+    server.post("/ask", json.dumps({"question": f"{run} {number}"}))
+
+
+def logged_in_this_life(server: Server) -> int | None:
+    """None while it restarts."""
+    try:
+        return int(json.loads(server.get("/healthz"))["stats"]["logs_queued"])
+    except OSError:
+        return None
+
+
+def test_the_records_of_both_lives_arrive_when_flask_reloads(arrivals: Arrivals, tmp_path: Path) -> None:
+    """An edit restarts the server while records linger; Ctrl-C ends it while others do."""
+    app = tmp_path / "flask_app.py"
+    shutil.copy(EXAMPLES / "flask_app.py", app)
+    with flask_with_reloader(tmp_path, app) as server:
+        for number in range(10):
+            ask(server, arrivals.run, number)
+        assert logged_in_this_life(server) == 10
+        app.write_text(app.read_text("utf-8") + "\n# edited\n", "utf-8")
+        wait_until(lambda: logged_in_this_life(server) == 0, 15, lambda: server.output)
+        for number in range(10, 20):
+            ask(server, arrivals.run, number)
+        server.send_to_all(signal.SIGINT)
+        server.wait_for_all(EXIT_SECONDS)
+        assert_quiet(server)
+    arrivals.expect(range(20))
+
+
+def test_uvicorns_workers_deliver_what_lingers_at_term(backend: Backend, tmp_path: Path) -> None:
+    """`examples/fastapi_app.py` with two workers: the lifespan's `ashutdown`, then the exit."""
+    account = {
+        "HUGGINGPLACE_API_KEY": backend.api_key,
+        "HUGGINGPLACE_ORG_ID": "org",
+        "HUGGINGPLACE_BASE_URL": backend.url,
+    }
+    with uvicorn(tmp_path, "fastapi_app:app", **account) as server:
+        for number in range(40):
+            server.post(f"/ask?question={number}", "")
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    asked = [int(entry["body"]["user_prompt"]) for entry in backend.interactions()]
+    assert sorted(asked) == list(range(40))

@@ -1,0 +1,126 @@
+"""gunicorn: what is logged in a request arrives once, however the workers are made, replaced or ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import (
+    Arrivals,
+    Load,
+    assert_quiet,
+    free_port,
+    gunicorn,
+    spooled_numbers,
+    wait_until,
+)
+
+WORKERS = {
+    "sync": ["--worker-class", "sync"],
+    "gthread": ["--worker-class", "gthread", "--threads", "4"],
+    "gevent": ["--worker-class", "gevent"],
+}
+EXIT_SECONDS = 4.0
+
+preloading = pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["loaded by workers", "preload"])
+worker_classes = pytest.mark.parametrize("kind", WORKERS)
+slow_gevent = pytest.param("gevent", marks=pytest.mark.soak)  # its workers end within seconds, all in waiting
+
+
+@preloading
+@worker_classes
+def test_every_request_is_logged_once_and_term_is_graceful(
+    kind: str, preload: list[str], arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """The logger is made, a prompt fetched and a record logged at import, before the fork or behind it."""
+    with gunicorn(tmp_path, *WORKERS[kind], *preload, APP_EARLY="1") as server:
+        asked = server.log_from_all(2, arrivals.run)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    arrivals.expect(asked)
+
+
+@worker_classes
+def test_a_logger_made_by_the_first_request_delivers_at_the_end_of_its_worker(
+    kind: str, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """Nothing is made before the fork; what lingers in memory at TERM is delivered by the worker's exit."""
+    lingering = json.dumps({"flush_interval": 60})
+    with gunicorn(tmp_path, *WORKERS[kind], "--preload", APP_OPTIONS=lingering) as server:
+        server.log(range(50), arrivals.run)
+        assert not arrivals.numbers()
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    arrivals.expect(range(50))
+
+
+@preloading
+@pytest.mark.parametrize("kind", ["sync", "gthread", slow_gevent])
+def test_a_reload_under_load_loses_nothing(
+    kind: str, preload: list[str], arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """HUP replaces both workers while requests keep coming."""
+    with (
+        gunicorn(tmp_path, *WORKERS[kind], *preload, APP_EARLY="1") as server,
+        Load(server, arrivals.run) as load,
+    ):
+        load.wait_for(40)
+        before = set(load.pids)
+        server.send(signal.SIGHUP)
+        wait_until(lambda: len(load.pids - before) >= 2, 15, lambda: server.output)
+        load.wait_for(40)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    arrivals.expect_answered(load)
+
+
+@worker_classes
+def test_a_killed_worker_loses_nothing_that_was_on_disk(
+    kind: str, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """KILL of a worker, under load, with durability="disk": the others deliver what it has left behind."""
+    durable = json.dumps({"durability": "disk", "flush_interval": 0.5})
+    with (
+        gunicorn(tmp_path, *WORKERS[kind], "--preload", APP_OPTIONS=durable) as server,
+        Load(server, arrivals.run) as load,
+    ):
+        load.wait_for(100)
+        os.kill(int(server.get("/pid")), signal.SIGKILL)
+        known = set(load.pids)
+        wait_until(lambda: bool(load.pids - known), 15, lambda: server.output)
+        load.wait_for(40)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    arrivals.expect_answered(load, repeats=True)
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", slow_gevent])
+def test_workers_that_are_recycled_lose_nothing(kind: str, arrivals: Arrivals, tmp_path: Path) -> None:
+    """`max_requests` ends a worker in the middle of the traffic, again and again."""
+    lingering = json.dumps({"flush_interval": 60})
+    recycling = ["--max-requests", "40", "--preload"]
+    with (
+        gunicorn(tmp_path, *WORKERS[kind], *recycling, APP_OPTIONS=lingering) as server,
+        Load(server, arrivals.run) as load,
+    ):
+        wait_until(lambda: len(load.pids) >= 5, 30, lambda: server.output)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    arrivals.expect_answered(load)
+
+
+@worker_classes
+def test_an_unreachable_backend_does_not_hold_up_the_workers_end(
+    kind: str, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """TERM with the backend down: quick, quiet, and the records are on disk for the next start."""
+    nobody = {"BANYAN_BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    with gunicorn(tmp_path, *WORKERS[kind], "--preload", **nobody) as server:
+        asked = server.log_from_all(2, arrivals.run, at_least=40)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    assert spooled_numbers(tmp_path / "state") == list(asked)
