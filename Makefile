@@ -4,8 +4,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The benchmarks' peers would weigh on everybody's environment, and some clash with each other's pins.
+BENCH_VENV  := .venv-bench
+BENCH       := $(BENCH_VENV)/bin/python -m tests.benchmarks
+BENCH_STAMP := $(BENCH_VENV)/.installed
 
-.PHONY: test demo serve lint types check bench-quick clean
+.PHONY: test demo serve lint types check bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -26,15 +30,31 @@ check: $(STAMP)
 	$(BIN)/pytest
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute
-	$(BIN)/python -m tests.benchmarks.quick
+	$(BIN)/python -m tests.benchmarks --quick
+
+bench: $(BENCH_STAMP) wrk     ## everything, beside the floor and the peers, within 15 minutes
+	$(BENCH) --json bench.json
+
+bench-app: $(BENCH_STAMP) wrk ## a Flask application under load only
+	$(BENCH) --only app
+
+wrk:                          ## the load generator of the application's benchmark
+	@command -v wrk >/dev/null || apt-get install -y wrk || \
+		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py
 	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.10 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	rm -rf *.egg-info build
+	touch $@
+
+$(BENCH_STAMP): setup.cfg setup.py
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	rm -rf *.egg-info build
 	touch $@
