@@ -39,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SystemExit(missing)
     command = shlex.join(["python", "-m", "tests.benchmarks", *arguments])
     machine = report.machine()
-    print("{cpus} CPUs, {python}, {platform}; load {load_before:.1f}".format(**machine))
-    print(", ".join(f"{name} {version}" for name, version in machine["versions"].items()), command, sep="\n")
+    print(report.headline(command, machine))
     results = _measure_all(measurements, options.repetitions)
     failed = [line for measurement, runs, _ in results for line in report.failures(measurement, runs)]
     failed += [f"FAILED {module}" for module in others if not _run_other(module)]
@@ -61,9 +60,9 @@ def _measure_all(measurements: Sequence[Measurement], repetitions: int | None) -
             started = time.monotonic()
             runs = run(measurement, available, repetitions=repetitions)
             took = time.monotonic() - started
-            print(f"\n{report.table(measurement, runs)}\n({took:.0f} s)", flush=True)
+            print(f"\n{report.table(measurement, runs)}\n\n({took:.0f} s)", flush=True)
             if measurement.name in _NOTES:
-                print(_NOTES[measurement.name]())
+                print(f"\n{_NOTES[measurement.name]()}")
             results.append((measurement, runs, took))
     return results
 
@@ -91,10 +90,10 @@ def _summary(results: Sequence[_Result], failed: Sequence[str]) -> str:
         for measurement, runs, _ in results
         for verdict in report.judge(measurement, runs)
     ]
-    missed = [f"  {m.name}: {verdict.text}" for m, verdict in verdicts if not verdict.met]
+    missed = [f"- {m.name}: {verdict.text}" for m, verdict in verdicts if not verdict.met]
     took = sum(seconds for _, _, seconds in results)
-    lines = [f"\n{len(verdicts) - len(missed)} of {len(verdicts)} targets met, in {took:.0f} s"]
-    return "\n".join([*lines, *(["missed:", *missed] if missed else []), *failed])
+    met = f"\n## {len(verdicts) - len(missed)} of {len(verdicts)} targets met, in {took:.0f} s"
+    return "\n".join([met, *(["\nMissed:\n", *missed] if missed else []), *(["", *failed] if failed else [])])
 
 
 def _short(module: str) -> str:

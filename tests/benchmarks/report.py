@@ -39,16 +39,26 @@ def machine() -> dict[str, Any]:
 
 
 def table(measurement: Measurement, runs: Sequence[Run]) -> str:
-    """Medians (minimum–maximum), and their ratios to the first case."""
+    """Medians (minimum–maximum), their ratios to the first case, and the targets, as Markdown."""
     first = measurement.cases[0].name
-    lines = [f"## {measurement.title}"]
-    for row in measurement.rows:
-        base = values(runs, first, row.metric)
-        cases = [case.name for case in measurement.cases if _has(runs, case.name, row.metric)]
-        lines += ["", f"{row.label:<32}{'median (min–max)':<34}x {first}"]
-        lines += [_line(name, values(runs, name, row.metric), base) for name in cases]
+    heading = [f"x {first}" if n % 2 else row.label for row in measurement.rows for n in range(2)]
+    rows = [
+        [
+            case.name,
+            *(cell for row in measurement.rows for cell in _cells(runs, case.name, first, row.metric)),
+        ]
+        for case in measurement.cases
+    ]
     verdicts = [_verdict_line(verdict) for verdict in judge(measurement, runs)]
-    return "\n".join([*lines, "", *verdicts, *failures(measurement, runs)])
+    parts = [f"## {measurement.title}", "", *_markdown(["", *heading], rows), "", *verdicts]
+    return "\n".join([*parts, *failures(measurement, runs)])
+
+
+def headline(command: str, described: dict[str, Any]) -> str:
+    """What was run, where, and with what."""
+    versions = ", ".join(f"{name} {version}" for name, version in described["versions"].items())
+    shown = "{cpus} CPUs, {python}, {platform}; load before: {load_before:.1f}".format(**described)
+    return f"`{command}`\n\n{shown}\n\n{versions}\n\nMedians (minimum–maximum); each call in its own process."
 
 
 def judge(measurement: Measurement, runs: Sequence[Run]) -> list[Verdict]:
@@ -100,21 +110,29 @@ def _bounded(target: Target) -> str:
 
 def _verdict_line(verdict: Verdict) -> str:
     value = "not measured" if verdict.value is None else f"is {verdict.value:.3g}"
-    return f"{'met   ' if verdict.met else 'MISSED'}  {verdict.text}: {value}"
+    return f"- {'met' if verdict.met else 'MISSED'}: {verdict.text}: {value}"
 
 
-def _has(runs: Sequence[Run], case: str, metric: str) -> bool:
-    """Whether a case has this metric at all; a failed one is shown as such."""
-    return any(run.failure or metric in run.metrics for run in runs if run.case == case)
-
-
-def _line(name: str, measured: list[float], base: list[float]) -> str:
+def _cells(runs: Sequence[Run], case: str, first: str, metric: str) -> tuple[str, str]:
+    """A median with its spread, and its ratio to the first case's."""
+    if not any(run.failure or metric in run.metrics for run in runs if run.case == case):
+        return "", ""  # this case has no such metric
+    measured, base = values(runs, case, metric), values(runs, first, metric)
     if not measured:
-        return f"  {name:<30}FAILED"
+        return "FAILED", ""
     median = statistics.median(measured)
     spread = f" ({figure(min(measured))}–{figure(max(measured))})" if len(measured) > 1 else ""
-    ratio = f"{median / statistics.median(base):.2f}" if base and statistics.median(base) else "–"
-    return f"  {name:<30}{figure(median) + spread:<34}{ratio}"
+    ratio = f"{median / statistics.median(base):.2f}" if base and statistics.median(base) else ""
+    return figure(median) + spread, ratio
+
+
+def _markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (heading, rule, *rows)
+    ]
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 import urllib3
 
 from tests.benchmarks import __main__ as program
-from tests.benchmarks import loopback, process, report
+from tests.benchmarks import application as app
+from tests.benchmarks import loopback, plot, process, report
 from tests.benchmarks.adapters import BATCH, FLOOR, System
 from tests.benchmarks.callers import percentile
 from tests.benchmarks.calls import CallError, call
@@ -64,6 +67,16 @@ class Forgetful:
 def numbers(url: str, *, value: float) -> dict[str, float]:
     """A measurement that is already known."""
     return {"value": value}
+
+
+def serve_three(url: str, counts: str) -> dict[str, float]:
+    """The application of the load test, asked three times without gunicorn."""
+    settings = {"url": url, "factory": FLOOR.factory, "options": {}, "units": 10, "counts": counts}
+    os.environ[app.ENVIRONMENT] = json.dumps(settings)
+    client = app.create().test_client()
+    answers = [client.get("/").status_code for _ in range(3)]
+    app.worker_exit(None, None)
+    return {"answered": answers.count(200)}
 
 
 def travel(url: str) -> dict[str, float]:
@@ -280,10 +293,9 @@ def test_targets_are_judged_by_medians(target: Target, value: float | None, met:
 def test_a_table_shows_medians_spread_and_ratios() -> None:
     """The first case is what the others are compared with."""
     text = report.table(measurement(), runs(first=[1.0, 2.0, 3.0], second=[10.0, 12.0, 14.0]))
-    assert "first" in text
-    assert "2.000 (1.000–3.000)" in text
-    assert "12.0 (10.0–14.0)" in text
-    assert text.rstrip().endswith("6.00")
+    assert "|        | value               | x first |" in text
+    assert "| first  | 2.000 (1.000–3.000) | 1.00    |" in text
+    assert "| second | 12.0 (10.0–14.0)    | 6.00    |" in text
 
 
 def test_the_program_prints_and_writes_what_it_measured(
@@ -295,7 +307,7 @@ def test_the_program_prints_and_writes_what_it_measured(
     monkeypatch.setattr(program, "OTHERS", ())
     written = tmp_path / "bench.json"
     assert program.main(["--json", str(written), "--repetitions", "1"]) == 0
-    assert "MISSED  impossible [first; <= 0]: is 1" in capsys.readouterr().out
+    assert "- MISSED: impossible [first; <= 0]: is 1" in capsys.readouterr().out
     value = json.loads(written.read_text(encoding="utf-8"))
     assert [one["metrics"] for one in value["measurements"][0]["runs"]] == [{"value": 1.0}] * 2
     assert value["measurements"][0]["targets"][0]["met"] is False
@@ -328,6 +340,24 @@ def test_every_peer_is_in_the_comparison() -> None:
     """All peers take the paced measurement; those that batch take the burst."""
     cases = {case.name for case in burst.MEASUREMENT.cases}
     assert {peer.name for peer in PEERS} - cases == {"banyan-sdk"}
+
+
+def test_the_application_logs_once_a_request_and_says_how_often(tmp_path: Path) -> None:
+    """Its count is what the sink must have, and the sink has it."""
+    with Sink() as sink:
+        metrics = call(f"{__name__}:serve_three", {"url": sink.url, "counts": str(tmp_path)})
+        assert metrics == {"answered": 3}
+        assert [path.read_text(encoding="ascii") for path in tmp_path.iterdir()] == ["3"]
+        assert sink.stats().distinct == 3
+
+
+def test_pictures_show_medians_of_what_succeeded() -> None:
+    """A case with a failure is left out; the order is the plan's."""
+    made = [*runs(second=[1.0, 2.0, 9.0], first=[4.0]), Run("third", 0, {}, "did not work")]
+    cases = [{"name": name} for name in ("first", "second", "third")]
+    one = {"plan": {"name": "fake", "cases": cases}, "runs": [asdict(run) for run in made]}
+    found = plot.medians({"measurements": [one]}, "fake", "value")
+    assert list(found.items()) == [("first", 4.0), ("second", 2.0)]
 
 
 def test_wrk_is_understood() -> None:
