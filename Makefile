@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# The benchmarks' peers would weigh on everybody's environment, and some clash with each other's pins.
+# The benchmarks' peers would weigh on everybody's environment.
 BENCH_VENV  := .venv-bench
 BENCH       := $(BENCH_VENV)/bin/python -m tests.benchmarks
 BENCH_STAMP := $(BENCH_VENV)/.installed

@@ -44,6 +44,8 @@ class Worker:
     def end(self) -> None:
         self._adapter.flush()
         self._adapter.close()
+        if loopback.attempts:
+            raise RuntimeError(f"reached for another machine: {loopback.attempts}")
         (self._counts / str(os.getpid())).write_text(str(self._logged), encoding="ascii")
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -137,7 +138,5 @@ def _markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
 
 def _versions() -> Iterator[tuple[str, str]]:
     for name in (*DISTRIBUTIONS, *_OTHERS):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield name, "not installed"

@@ -16,7 +16,7 @@ import urllib3
 
 from tests.benchmarks import __main__ as program
 from tests.benchmarks import application as app
-from tests.benchmarks import loopback, plot, process, report
+from tests.benchmarks import breakdown, loopback, plot, process, report
 from tests.benchmarks.adapters import BATCH, FLOOR, System
 from tests.benchmarks.callers import percentile
 from tests.benchmarks.calls import CallError, call
@@ -358,6 +358,18 @@ def test_pictures_show_medians_of_what_succeeded() -> None:
     one = {"plan": {"name": "fake", "cases": cases}, "runs": [asdict(run) for run in made]}
     found = plot.medians({"measurements": [one]}, "fake", "value")
     assert list(found.items()) == [("first", 4.0), ("second", 2.0)]
+
+
+def test_time_is_broken_down_by_function_on_both_sides() -> None:
+    """The caller's side has the call, the library's own threads have the encoding; shares add up to 100 %."""
+    records = make_records(50)
+    with Sink(Mode(gzip=True)) as sink:
+        caller, worker = breakdown.caller(records, sink.url), breakdown.worker(records, sink.url)
+    assert [share.calls for share in caller if share.function.endswith(" log_prompt")] == [50]
+    assert not any(share.function.endswith(" log_prompt") for share in worker)
+    assert any("compress" in share.function for share in worker)
+    text = breakdown.table("caller", caller, len(records), most=len(caller))
+    assert text.endswith("| all others | 0% | |")
 
 
 def test_wrk_is_understood() -> None:
