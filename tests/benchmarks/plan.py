@@ -72,7 +72,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Cases that take turns, `repetitions` times; the first is the one that the others are compared with."""
+    """Cases that take turns, `repetitions` times; the others are compared with the first."""
 
     name: str
     title: str

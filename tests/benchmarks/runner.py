@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -46,15 +46,20 @@ class Backends:
 
 
 def run(measurement: Measurement, available: Backends, *, repetitions: int | None = None) -> list[Run]:
-    """Call all cases in turns."""
+    """Call all cases in turns; each turn begins with another one, as being first is not like the rest."""
     added = call(measurement.prepare, {}) if measurement.prepare else {}
     return [
         _run_one(
             case, available, repetition, {**added, **({"seed": repetition} if measurement.seeded else {})}
         )
         for repetition in range(repetitions or measurement.repetitions)
-        for case in measurement.cases
+        for case in _rotated(measurement.cases, repetition)
     ]
+
+
+def _rotated(cases: Sequence[Case], by: int) -> Sequence[Case]:
+    start = by % len(cases)
+    return [*cases[start:], *cases[:start]]
 
 
 def _seed(measurement: Measurement, repetition: int) -> dict[str, int]:

@@ -18,10 +18,10 @@ from tests.benchmarks import __main__ as program
 from tests.benchmarks import application as app
 from tests.benchmarks import breakdown, loopback, plot, process, report
 from tests.benchmarks.adapters import BATCH, FLOOR, System
-from tests.benchmarks.callers import percentile
 from tests.benchmarks.calls import CallError, call
 from tests.benchmarks.catalogue import ALL, QUICK
 from tests.benchmarks.floor import Floor
+from tests.benchmarks.measure import percentile
 from tests.benchmarks.measurements import application, burst
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.plan import Case, Measurement, Row, Target
@@ -31,7 +31,7 @@ from tests.benchmarks.workload import Record, make_records, stream_records
 
 BATCH_PATH = "/api/logs/prompt-usage/batch"
 SINGLE_PATH = "/api/logs/prompt-usage"
-BURST = "tests.benchmarks.callers:burst"
+BURST = "tests.benchmarks.measure:burst"
 
 WRK_REPORT = """Running 5s test @ http://127.0.0.1:8000/
   1 threads and 2 connections
@@ -288,6 +288,13 @@ def test_targets_are_judged_by_medians(target: Target, value: float | None, met:
     made = runs(first=[4.0, 4.0, 90.0], second=[1.0, 2.0, 3.0])
     (verdict,) = report.judge(measurement(target), made)
     assert (verdict.value, verdict.met) == (value, met)
+
+
+def test_each_turn_begins_with_another_case() -> None:
+    """No case is always the first, or always the last."""
+    with Backends() as available:
+        made = run(measurement(), available, repetitions=3)
+    assert [one.case for one in made] == ["first", "second", "second", "first", "first", "second"]
 
 
 def test_a_table_shows_medians_spread_and_ratios() -> None:

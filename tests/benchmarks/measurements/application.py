@@ -21,14 +21,14 @@ from typing import Any
 
 from tests.benchmarks.adapters import BATCH, BURST_QUEUE, ONE_BY_ONE, System
 from tests.benchmarks.application import ENVIRONMENT, work
-from tests.benchmarks.callers import Metrics
+from tests.benchmarks.measure import Metrics
 from tests.benchmarks.peers import BANYAN_SDK, OPENTELEMETRY, POSTHOG
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 from tests.benchmarks.sink import ROOT
 
 _WORK_SECONDS = 0.002
 _WORKERS = 2
-_SECONDS = 5
+_SECONDS = 4
 _WARM_UP_SECONDS = 1
 _START_SECONDS = 20.0
 _STOP_SECONDS = 60.0
@@ -182,6 +182,7 @@ MEASUREMENT = Measurement(
             Target("p99 within 1 ms of no logging", name, "p99_ms", most=1, beyond=NOTHING.name),
         )
     ),
+    repetitions=5,
     prepare=f"{__name__}:prepare",
     seeded=False,
 )

@@ -6,7 +6,7 @@ from tests.benchmarks.adapters import BATCH, BATCH_PLAIN, FLOOR, QUICK_SYSTEMS, 
 from tests.benchmarks.peers import BANYAN_SDK, PEERS
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 
-_FUNCTION = "tests.benchmarks.callers:burst"
+_FUNCTION = "tests.benchmarks.measure:burst"
 _ROWS = (
     Row("caller_p50_us", "caller p50, µs"),
     Row("records_per_s", "records/s"),

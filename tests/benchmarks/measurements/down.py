@@ -14,7 +14,7 @@ DOWN = replace(BATCH, name="backend down", factory="tests.benchmarks.adapters:Ba
 def _case(system: System, *, down: bool) -> Case:
     return Case.of(
         system,
-        "tests.benchmarks.callers:paced",
+        "tests.benchmarks.measure:paced",
         name="backend down" if down else "backend up",
         down=down,
         records=round(paced.RATE * paced.SECONDS),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.benchmarks.adapters import BATCH
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 
-_FUNCTION = "tests.benchmarks.callers:burst"
+_FUNCTION = "tests.benchmarks.measure:burst"
 _COUNTS = (1_000, 10_000, 100_000)
 _THREADS = (1, 4, 16, 64)
 _SIZES = {"0.2 KB": 50, "1.5 KB": 800, "10 KB": 9_500, "100 KB": 99_000, "1 MB": 990_000}
@@ -16,6 +16,10 @@ _RECORDS_OF_SIZE = {"100 KB": 300, "1 MB": 40}
 _ROOMY = replace(BATCH, options={"queue_size": 200_000, "queue_bytes": 1024**3})
 _CALLER = (Row("caller_p50_us", "caller p50, µs"), Row("caller_p99_us", "caller p99, µs"))
 _ALL = (*_CALLER, Row("cpu_s_per_10k", "CPU s per 10,000"))
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 MEASUREMENT = Measurement(
@@ -40,7 +44,7 @@ THREADS = Measurement(
     "threads",
     "growth: threads that log 20,000 records as fast as they can",
     tuple(
-        Case.of(_ROOMY, _FUNCTION, name=f"{threads} threads", records=20_000, threads=threads)
+        Case.of(_ROOMY, _FUNCTION, name=_threads(threads), records=20_000, threads=threads)
         for threads in _THREADS
     ),
     _ALL,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.benchmarks.adapters import BATCH, ONE_BY_ONE, System, construct
-from tests.benchmarks.callers import Metrics
+from tests.benchmarks.measure import Metrics
 from tests.benchmarks.peers import BANYAN_SDK, OPENTELEMETRY, POSTHOG
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 from tests.benchmarks.process import thread_count, wake_ups

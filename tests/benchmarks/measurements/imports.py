@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 
-from tests.benchmarks.callers import Metrics
+from tests.benchmarks.measure import Metrics
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 
 _INTERPRETERS = 15

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.adapters import BanyanDown
-from tests.benchmarks.callers import Metrics
+from tests.benchmarks.measure import Metrics
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 from tests.benchmarks.process import MB, forget_peak, peak_bytes, resident_bytes
 from tests.benchmarks.sink import Mode
@@ -63,7 +63,7 @@ def outage(url: str, records: int, seed: int = 0) -> Metrics:
         "second_half_mb": (peak - half_way) / MB,
         "spool_mb": disk / MB,
         "spool_beyond_cap_mb": max(0.0, (disk - _SPOOL_CAP) / MB),
-        "unaccounted": stats["logs_queued"] - kept - dropped + records - stats["logs_queued"],
+        "unaccounted": records - kept - dropped,
         "dropped": dropped,
         "offers_per_s": records / elapsed,
     }

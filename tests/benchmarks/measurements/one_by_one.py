@@ -9,8 +9,8 @@ from tests.benchmarks.peers import BANYAN_SDK
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 from tests.benchmarks.sink import Mode
 
-_BURST = "tests.benchmarks.callers:burst"
-_PACED = "tests.benchmarks.callers:paced"
+_BURST = "tests.benchmarks.measure:burst"
+_PACED = "tests.benchmarks.measure:paced"
 _DISTANT = Mode(one_by_one=True, latency_ms=50)
 _SIXTEEN = replace(ONE_BY_ONE, sink=_DISTANT, options={**ONE_BY_ONE.options, "max_connections": 16})
 _STREAM_RATE = 200.0

@@ -8,7 +8,7 @@ from tests.benchmarks.plan import Case, Measurement, Row, Target
 
 RATE = 500.0
 SECONDS = 3.0
-_FUNCTION = "tests.benchmarks.callers:paced"
+_FUNCTION = "tests.benchmarks.measure:paced"
 _ROWS = (Row("caller_p50_us", "caller p50, µs"), Row("caller_p99_us", "caller p99, µs"))
 
 

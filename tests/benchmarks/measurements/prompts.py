@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tests.benchmarks.adapters import BATCH, construct
-from tests.benchmarks.callers import Metrics
+from tests.benchmarks.measure import Metrics
 from tests.benchmarks.peers import BANYAN_SDK
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 

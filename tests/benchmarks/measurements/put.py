@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.benchmarks.adapters import BATCH
-from tests.benchmarks.callers import Metrics, burst, percentile
+from tests.benchmarks.measure import Metrics, burst, percentile
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 
 

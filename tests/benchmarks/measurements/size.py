@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.benchmarks.adapters import BATCH
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 
-_FUNCTION = "tests.benchmarks.callers:paced"
+_FUNCTION = "tests.benchmarks.measure:paced"
 _SIZES = {"1 KB": 500, "100 KB": 99_000}
 
 MEASUREMENT = Measurement(

@@ -8,7 +8,7 @@ import time
 import timeit
 
 from tests.benchmarks.adapters import BATCH, BanyanAdapter, BanyanDown
-from tests.benchmarks.callers import Metrics, percentile
+from tests.benchmarks.measure import Metrics, percentile
 from tests.benchmarks.plan import Case, Measurement, Row, Target
 from tests.benchmarks.workload import make_records
 
