@@ -91,9 +91,10 @@ def _summary(results: Sequence[_Result], failed: Sequence[str]) -> str:
         for verdict in report.judge(measurement, runs)
     ]
     missed = [f"- {m.name}: {verdict.text}" for m, verdict in verdicts if not verdict.met]
-    took = sum(seconds for _, _, seconds in results)
-    met = f"\n## {len(verdicts) - len(missed)} of {len(verdicts)} targets met, in {took:.0f} s"
-    return "\n".join([met, *(["\nMissed:\n", *missed] if missed else []), *(["", *failed] if failed else [])])
+    met = f"{len(verdicts) - len(missed)} of {len(verdicts)} targets met, " if verdicts else ""
+    lines = [f"\n## {met}done in {sum(seconds for _, _, seconds in results):.0f} s"]
+    lines += ["", "Missed:", "", *missed] if missed else []
+    return "\n".join([*lines, *(["", *failed] if failed else [])])
 
 
 def _short(module: str) -> str:

@@ -121,7 +121,7 @@ def _log(adapter: Adapter, records: Sequence[Record]) -> tuple[list[int], int]:
 
 
 def _caller(durations_ns: Sequence[int]) -> Metrics:
-    shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
     return {f"caller_{name}_us": percentile(durations_ns, share) / 1_000 for name, share in shares.items()}
 
 

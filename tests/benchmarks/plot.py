@@ -47,7 +47,7 @@ def caller(results: Results) -> Figure:
     axes.set(xscale="log", xlabel="µs a call, at 500 calls a second", title="What a call costs the caller")
     axes.invert_yaxis()
     axes.grid(visible=True, axis="x", alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(_MARKERS), frameon=False)
     return figure
 
 

@@ -9,7 +9,11 @@ from tests.benchmarks.plan import Case, Measurement, Row, Target
 RATE = 500.0
 SECONDS = 3.0
 _FUNCTION = "tests.benchmarks.measure:paced"
-_ROWS = (Row("caller_p50_us", "caller p50, µs"), Row("caller_p99_us", "caller p99, µs"))
+_ROWS = (
+    Row("caller_p50_us", "caller p50, µs"),
+    Row("caller_p95_us", "caller p95, µs"),
+    Row("caller_p99_us", "caller p99, µs"),
+)
 
 
 def case(system: System, seconds: float = SECONDS) -> Case:
