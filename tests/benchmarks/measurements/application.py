@@ -64,10 +64,11 @@ def load(url: str, factory: str, options: Mapping[str, Any], units: int) -> Metr
         with _gunicorn(settings) as port:
             _wrk(port, _WARM_UP_SECONDS)
             measured = _wrk(port, _SECONDS)
-        logged = sum(int(path.read_text(encoding="ascii")) for path in Path(counts).iterdir())
-        if len(list(Path(counts).iterdir())) != _WORKERS:
-            raise RuntimeError("a worker ended without saying how many records it had logged")
-    return {**measured, "logged": logged}
+        told = [json.loads(path.read_text(encoding="ascii")) for path in Path(counts).iterdir()]
+    if len(told) != _WORKERS:
+        raise RuntimeError("a worker ended without saying how many records it had logged")
+    logged = sum(one["logged"] for one in told)
+    return {**measured, "logged": logged, "cpu_ms": sum(one["cpu_s"] for one in told) / logged * 1_000}
 
 
 @contextmanager
@@ -167,7 +168,12 @@ MEASUREMENT = Measurement(
         _case(POSTHOG),
         _case(OPENTELEMETRY),
     ),
-    (Row("requests_per_s", "requests/s"), Row("p50_ms", "p50, ms"), Row("p99_ms", "p99, ms")),
+    (
+        Row("requests_per_s", "requests/s"),
+        Row("p50_ms", "p50, ms"),
+        Row("p99_ms", "p99, ms"),
+        Row("cpu_ms", "CPU ms a request"),
+    ),
     tuple(
         target
         for name in (_BATCH.name, _DOWN.name)
