@@ -6,8 +6,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Compiled on the spot; needs a C compiler and Python's headers.
 UWSGI  := uwsgi==2.0.31
+# The benchmarks' peers would weigh on everybody's environment.
+BENCH_VENV  := .venv-bench
+BENCH       := $(BENCH_VENV)/bin/python -m tests.benchmarks
+BENCH_STAMP := $(BENCH_VENV)/.installed
 
-.PHONY: test demo serve lint types check soak bench-quick clean
+.PHONY: test demo serve lint types check soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -32,10 +36,20 @@ soak: $(STAMP)                ## the long variants of the stress tests, some min
 	$(BIN)/pytest -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute
-	$(BIN)/python -m tests.benchmarks.quick
+	$(BIN)/python -m tests.benchmarks --quick
+
+bench: $(BENCH_STAMP) wrk     ## everything, beside the floor and the peers, within 15 minutes
+	$(BENCH) --json bench.json
+
+bench-app: $(BENCH_STAMP) wrk ## a Flask application under load only
+	$(BENCH) --only app
+
+wrk:                          ## the load generator of the application's benchmark
+	@command -v wrk >/dev/null || apt-get install -y wrk || \
+		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py
@@ -43,5 +57,11 @@ $(STAMP): setup.cfg setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet $(UWSGI) || echo "$(UWSGI) can't be built here: its tests are skipped"
+	rm -rf *.egg-info build
+	touch $@
+
+$(BENCH_STAMP): setup.cfg setup.py
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	rm -rf *.egg-info build
 	touch $@

@@ -1,19 +1,20 @@
 """The systems under comparison: what the measurements ask of each, and how to construct it.
 
-To add one, write a module with a factory (url -> Adapter) and name it in SYSTEMS; only the child process that
-measures a system imports it.
+To add one, write a module with a factory (url -> Adapter) and name it here or, if it is another project's, in
+`peers/`; only the process that measures a system imports it.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from tests.benchmarks.sink import Mode
 from tests.benchmarks.workload import Record
 
-_FLUSH_SECONDS = 60.0
+FLUSH_SECONDS = 60.0
 
 
 class Adapter(Protocol):
@@ -35,49 +36,91 @@ class System:
 
     name: str
     factory: str
-    """`module:callable`, called with the sink's URL."""
-    sink: Mode
-    burst_records: int
+    """`module:callable`, called with the sink's URL and `options`."""
+    sink: Mode = field(default_factory=Mode)
+    burst_records: int = 20_000
+    options: Mapping[str, Any] = field(default_factory=dict)
+    hide: tuple[str, ...] = ()
+    """Modules that can't be imported where this system is measured."""
 
 
-SYSTEMS = (
-    System("floor", "tests.benchmarks.floor:Floor", Mode(), burst_records=20_000),
-    System("banyan_hp batch", f"{__name__}:banyan_batch", Mode(gzip=True), burst_records=20_000),
-    System(
-        "banyan_hp one-by-one", f"{__name__}:banyan_one_by_one", Mode(one_by_one=True), burst_records=2_000
-    ),
+# The queue holds a whole burst, as the peers' do; everything else is the default.
+BURST_QUEUE = {"queue_size": 50_000}
+_OURS = f"{__name__}:BanyanAdapter"
+
+FLOOR = System("floor", "tests.benchmarks.floor:Floor")
+BATCH = System("banyan_hp batch", _OURS, Mode(gzip=True), options=BURST_QUEUE)
+BATCH_PLAIN = System("banyan_hp, no orjson", _OURS, Mode(gzip=True), options=BURST_QUEUE, hide=("orjson",))
+ONE_BY_ONE = System(
+    "banyan_hp one-by-one",
+    _OURS,
+    Mode(one_by_one=True),
+    burst_records=2_000,
+    options={**BURST_QUEUE, "batching": "never"},
 )
+QUICK_SYSTEMS = (FLOOR, BATCH, ONE_BY_ONE)
 
 
-def construct(factory: str, url: str) -> Adapter:
+def construct(factory: str, url: str, options: Mapping[str, Any] | None = None) -> Adapter:
     """Import a factory, given as `module:callable`, and call it."""
-    module, _, name = factory.partition(":")
-    return cast("Adapter", getattr(importlib.import_module(module), name)(url))
+    return cast("Adapter", find(factory)(url, **(options or {})))
+
+
+def find(name: str) -> Any:
+    """What `module:attribute` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 class BanyanAdapter:
-    """This library's Banyan client, in memory only."""
+    """This library's Banyan client with its defaults, its on-disk queue included."""
 
     def __init__(self, url: str, **settings: Any) -> None:
         # By name: a child that measures another system must not pay for this import.
         client = importlib.import_module("banyan_hp").PromptStackLogger
-        self._logger = client(api_key="psk_bench", base_url=url, queue_size=50_000, spool=False, **settings)
+        self.logger = client(api_key="psk_bench", base_url=url, **settings)
 
     def log(self, record: Record) -> bool:
-        return bool(self._logger.log_prompt(**record))
+        return bool(self.logger.log_prompt(**record))
 
     def flush(self) -> None:
-        result = self._logger.flush(timeout=_FLUSH_SECONDS)
+        result = self.logger.flush(timeout=FLUSH_SECONDS)
         if not result:
-            raise RuntimeError(f"flush did not deliver: {result!r}; {self._logger.get_stats()}")
+            raise RuntimeError(f"flush did not deliver: {result!r}; {self.logger.get_stats()}")
 
     def close(self) -> None:
-        self._logger.shutdown(timeout=10)
+        self.logger.shutdown(timeout=10)
 
 
-def banyan_batch(url: str) -> Adapter:
-    return BanyanAdapter(url)
+class BanyanDown(BanyanAdapter):
+    """The same where nobody listens: nothing can be delivered, and nothing may be lost."""
+
+    def flush(self) -> None:
+        self.logger.flush(timeout=1)
+        self.check()
+
+    def close(self) -> None:
+        self.logger.shutdown(timeout=1)
+        self.check()
+
+    def check(self) -> None:
+        stats = self.logger.get_stats()
+        kept = stats["logs_spooled"] + stats["queue_size"] + stats["in_flight"]
+        if kept != stats["logs_queued"] or stats["logs_queued"] == 0:
+            raise RuntimeError(f"with the backend down, records are neither in memory nor on disk: {stats}")
 
 
-def banyan_one_by_one(url: str) -> Adapter:
-    return BanyanAdapter(url, batching="never")
+class Nothing:
+    """Does not log: an application's cost without it."""
+
+    def __init__(self, url: str) -> None:
+        pass
+
+    def log(self, record: Record) -> bool:
+        return True
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

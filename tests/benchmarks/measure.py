@@ -1,58 +1,81 @@
-"""One measurement of one system, run as a child process of its own by `quick`; prints a line of JSON.
+"""How long a caller waits, and how fast its records are delivered: the functions behind most measurements.
 
-python -m tests.benchmarks.measure FACTORY URL {latency,burst} --records N [--rate R] [--seed S]
+They run in a process of their own (`calls`), and return numbers by name.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import resource
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tests.benchmarks.adapters import Adapter, construct
 from tests.benchmarks.workload import Record, make_records
 
 Metrics = dict[str, float]
 
+_DOCUMENT = json.dumps([{"number": number, "text": "words " * 8} for number in range(300)])
+_MEMORY = bytearray(4 << 20)  # more than a core's own caches hold
 
-def latency(adapter: Adapter, records: Sequence[Record], rate: float) -> Metrics:
-    """How long a caller waits for `log` when it logs at `rate` calls a second."""
+
+def paced(
+    url: str,
+    factory: str,
+    options: Mapping[str, Any],
+    records: int,
+    rate: float,
+    seed: int = 0,
+    characters: int | None = None,
+) -> Metrics:
+    """What `log` costs a caller that does something else between two calls, `rate` times a second."""
+    adapter = construct(factory, url, options)
+    made = make_records(records, seed, characters)
     durations = []
     refused = 0
     started = time.perf_counter()
-    for number, record in enumerate(records):
+    for number, record in enumerate(made):
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
+        _serve_a_request()
         before = time.perf_counter_ns()
         accepted = adapter.log(record)
         durations.append(time.perf_counter_ns() - before)
         refused += not accepted
+    last = time.perf_counter()
     adapter.flush()
-    return {**_caller(durations), "refused": refused}
+    tail = time.perf_counter() - last
+    adapter.close()
+    return {**_caller(durations), "refused": refused, "tail_s": tail}
 
 
-def burst(adapter: Adapter, records: Sequence[Record]) -> Metrics:
+def burst(
+    url: str,
+    factory: str,
+    options: Mapping[str, Any],
+    records: int,
+    seed: int = 0,
+    characters: int | None = None,
+    threads: int = 1,
+) -> Metrics:
     """How fast records are delivered that are logged as fast as can be, and what CPU time that takes."""
-    durations = []
-    refused = 0
+    made = make_records(records, seed, characters)
+    adapter = construct(factory, url, options)
     cpu_before = _cpu_seconds()
     started = time.perf_counter()
-    for record in records:
-        before = time.perf_counter_ns()
-        accepted = adapter.log(record)
-        durations.append(time.perf_counter_ns() - before)
-        refused += not accepted
+    durations, refused = _log_all(adapter, made, threads)
     adapter.flush()
     elapsed = time.perf_counter() - started
     cpu = _cpu_seconds() - cpu_before
+    adapter.close()
     return {
         **_caller(durations),
         "refused": refused,
-        "records_per_s": len(records) / elapsed,
-        "cpu_s": cpu,
-        "cpu_s_per_10k": cpu * 10_000 / len(records),
+        "elapsed_s": elapsed,
+        "records_per_s": records / elapsed,
+        "cpu_s_per_10k": cpu * 10_000 / records,
     }
 
 
@@ -61,36 +84,47 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(1, math.ceil(share * len(values))) - 1]
 
 
+def _serve_a_request() -> None:
+    """Parse, allocate and walk through memory, as a request would: the next call finds its caches cold."""
+    json.loads(_DOCUMENT)
+    _MEMORY.count(1)
+
+
+def _log_all(adapter: Adapter, records: Sequence[Record], threads: int) -> tuple[list[int], int]:
+    """The duration of each call, and how many were refused."""
+    if threads == 1:
+        return _log(adapter, records)
+    results: list[tuple[list[int], int]] = []
+    start = threading.Barrier(threads)
+
+    def work(mine: Sequence[Record]) -> None:
+        start.wait()
+        results.append(_log(adapter, mine))
+
+    workers = [threading.Thread(target=work, args=(records[n::threads],)) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return [duration for durations, _ in results for duration in durations], sum(r for _, r in results)
+
+
+def _log(adapter: Adapter, records: Sequence[Record]) -> tuple[list[int], int]:
+    durations = []
+    refused = 0
+    for record in records:
+        before = time.perf_counter_ns()
+        accepted = adapter.log(record)
+        durations.append(time.perf_counter_ns() - before)
+        refused += not accepted
+    return durations, refused
+
+
 def _caller(durations_ns: Sequence[int]) -> Metrics:
-    return {
-        "caller_p50_us": percentile(durations_ns, 0.5) / 1_000,
-        "caller_p99_us": percentile(durations_ns, 0.99) / 1_000,
-    }
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+    return {f"caller_{name}_us": percentile(durations_ns, share) / 1_000 for name, share in shares.items()}
 
 
 def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.measure", description=__doc__)
-    parser.add_argument("factory")
-    parser.add_argument("url")
-    parser.add_argument("kind", choices=["latency", "burst"])
-    parser.add_argument("--records", type=int, required=True)
-    parser.add_argument("--rate", type=float, default=500.0)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    records = make_records(options.records, options.seed)
-    adapter = construct(options.factory, options.url)
-    if options.kind == "latency":
-        metrics = latency(adapter, records, options.rate)
-    else:
-        metrics = burst(adapter, records)
-    adapter.close()
-    print(json.dumps(metrics))
-
-
-if __name__ == "__main__":
-    main()

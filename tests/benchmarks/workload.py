@@ -1,8 +1,12 @@
-"""The records that the benchmarks log: about 1.5 KB of JSON each, all distinct, the same for one seed."""
+"""The records that the benchmarks log: about 1.5 KB of JSON each, all distinct, the same for one seed.
+
+Each says its number in its input and in its output, which is how the sink knows it again on any wire.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 Record = dict[str, Any]
@@ -21,17 +25,25 @@ _WORDS = """
 _VOCABULARY = [*_WORDS.split(), "line\nbreak"]
 
 
-def make_records(count: int, seed: int = 0) -> list[Record]:
-    """Make `count` records."""
+def make_records(count: int, seed: int = 0, characters: int | None = None) -> list[Record]:
+    """Make `count` records; `characters` replaces the length of their output."""
+    return list(stream_records(count, seed, characters=characters))
+
+
+def stream_records(
+    count: int, seed: int = 0, *, first: int = 0, characters: int | None = None
+) -> Iterator[Record]:
+    """The same one by one, numbered from `first`, for more records than memory should hold."""
     rng = random.Random(seed)
-    text = " ".join(rng.choices(_VOCABULARY, k=_TEXT_WORDS))
-    return [_record(number, text, rng) for number in range(count)]
+    length = OUTPUT_CHARACTERS if characters is None else characters
+    text = " ".join(rng.choices(_VOCABULARY, k=max(_TEXT_WORDS, length)))
+    return (_record(number, text, rng, length) for number in range(first, first + count))
 
 
-def _record(number: int, text: str, rng: random.Random) -> Record:
+def _record(number: int, text: str, rng: random.Random, characters: int) -> Record:
     return {
-        "input": f"Question {number}: {_excerpt(text, rng, INPUT_CHARACTERS)}",
-        "output": f"Answer {number}: {_excerpt(text, rng, OUTPUT_CHARACTERS)}",
+        "input": f"Question {number}: {_excerpt(text, rng, min(INPUT_CHARACTERS, characters))}",
+        "output": f"Answer {number}: {_excerpt(text, rng, characters)}",
         "metadata": {
             "user_id": f"user-{rng.randrange(10_000)}",
             "session_id": f"session-{rng.getrandbits(64):016x}",

@@ -1,0 +1,44 @@
+"""All measurements, in the order in which `make bench` makes them."""
+
+from __future__ import annotations
+
+from tests.benchmarks.measurements import (
+    application,
+    burst,
+    down,
+    growth,
+    idle,
+    imports,
+    memory,
+    one_by_one,
+    paced,
+    prompts,
+    put,
+    size,
+    stats,
+)
+from tests.benchmarks.plan import Measurement
+
+QUICK = (paced.QUICK, burst.QUICK)
+ALL: tuple[Measurement, ...] = (
+    paced.MEASUREMENT,
+    burst.MEASUREMENT,
+    put.MEASUREMENT,
+    size.MEASUREMENT,
+    down.MEASUREMENT,
+    one_by_one.MEASUREMENT,
+    one_by_one.DISTANT,
+    one_by_one.STREAM,
+    memory.MEASUREMENT,
+    memory.OUTAGE,
+    idle.MEASUREMENT,
+    stats.MEASUREMENT,
+    imports.MEASUREMENT,
+    prompts.MEASUREMENT,
+    growth.MEASUREMENT,
+    growth.THREADS,
+    growth.SIZES,
+    application.MEASUREMENT,
+)
+OTHERS = ("tests.benchmarks.spool", "tests.benchmarks.tracking")
+"""Programs with a report of their own, run at the end where they exist; they exit with 1 on a failure."""
