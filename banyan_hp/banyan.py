@@ -263,20 +263,23 @@ class PromptStackLogger(BanyanTracking, Client):
         settings = self._settings
         if not settings.enabled or (prompt_data is not None and _is_switched_off(prompt_data)):
             return True
-        problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
-        if problem is not None:
-            self._engine.reject()
-            warn("bad input", "a record was not accepted: %s", problem)
-            return False
-        body = usage_body(_as_text(input), _as_text(output), with_ambient(metadata))
+        plain = prompt_data is None and experiment_context is None and duration_ms is None
+        if not plain or (metadata is not None and type(metadata) is not dict):
+            problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
+            if problem is not None:
+                self._engine.reject()
+                warn("bad input", "a record was not accepted: %s", problem)
+                return False
+        asked = input if type(input) is str else _as_text(input)
+        answered = output if type(output) is str else _as_text(output)
+        body = usage_body(asked, answered, with_ambient(metadata))
         names = (prompt_id, prompt_name, version, branch_name)
         if prompt_data is not None or names != _NO_NAMES:
             add_fields(body, _prompt_fields(prompt_data, *names))
         if model is not None:
             body["model"] = _as_text(model)
-        if duration_ms is not None:
-            body["duration_ms"] = duration_ms
-        if prompt_data is not None or experiment_context is not None:
+        if not plain:
+            add_fields(body, {"duration_ms": duration_ms})
             add_fields(body, _experiment_fields(prompt_data, experiment_context))
         record = self._engine.submit(freeze(body, max_text=settings.max_record_bytes))
         if record is None:
@@ -359,10 +362,6 @@ def _problem(
     prompt_data: object, metadata: object, duration_ms: object, experiment_context: object
 ) -> str | None:
     """What is wrong with the arguments, in a sentence that names the thing; None if nothing is."""
-    if prompt_data is experiment_context is duration_ms is None and (
-        metadata is None or type(metadata) is dict
-    ):
-        return None  # by far the most calls
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
         return f"prompt_data must be a PromptData (from get_prompt) or None, was {describe(prompt_data)}"
     if metadata is not None and not isinstance(metadata, Mapping):

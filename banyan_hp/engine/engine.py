@@ -28,7 +28,7 @@ from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
 from .ledger import Ledger, Term
-from .log import forget_threads, is_unheard, warn
+from .log import forget_threads, is_unheard, unheard_threads, warn
 from .notices import Notices
 from .preparing import Preparer
 from .quarantine import UNSCRUBBED
@@ -214,17 +214,19 @@ class Engine:
         """
         if os.getpid() != self._pid:
             self.after_fork()
-        if self.stopped or is_unheard():
+        if self.stopped or (unheard_threads and is_unheard()):
             return self._submit_out_of_turn(frozen)
         record = self._new_record(frozen)
-        if self.guard.mine:  # the garbage collector called a destructor that logs
+        guard = self.guard
+        if guard.mine:  # the garbage collector called a destructor that logs
             self._defer(lambda: self._submit_later(record))
             return record
         try:
-            with self.guard:
+            with guard:
                 closing = self.closing
                 if not closing:
-                    self.ledger.counters.values_cut += frozen.cut
+                    if frozen.cut:
+                        self.ledger.counters.values_cut += frozen.cut
                     queued = self._accept(record)
             if closing:
                 return self._submit_out_of_turn(frozen)
@@ -235,8 +237,8 @@ class Engine:
             raise
         if not self.worker.started:
             self._ensure_worker(record)
-        if self.guard.has_deferred:
-            self.guard.run_deferred()
+        if guard.has_deferred:
+            guard.run_deferred()
         return record
 
     def _defer(self, work: Callable[[], object]) -> None:

@@ -16,7 +16,9 @@ logger.addHandler(logging.NullHandler())
 
 EVERY_SECONDS = 60.0
 _last_said: dict[str, float] = {}
-_unheard: set[int] = set()  # threads; each adds and discards only itself, which is atomic under the GIL
+unheard_threads: set[int] = (
+    set()
+)  # threads; each adds and discards only itself, which is atomic under the GIL
 
 
 def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
@@ -37,21 +39,21 @@ def unheard() -> Iterator[None]:
     would make a record, which would make a request, without end.
     """
     me = threading.get_ident()
-    if me in _unheard:
+    if me in unheard_threads:
         yield
         return
-    _unheard.add(me)
+    unheard_threads.add(me)
     try:
         yield
     finally:
-        _unheard.discard(me)
+        unheard_threads.discard(me)
 
 
 def is_unheard() -> bool:
     """Whether the calling thread is inside `unheard`."""
-    return bool(_unheard) and threading.get_ident() in _unheard
+    return bool(unheard_threads) and threading.get_ident() in unheard_threads
 
 
 def forget_threads() -> None:
     """In a forked child: the parent's threads are not here, and new ones may get their numbers."""
-    _unheard.clear()
+    unheard_threads.clear()

@@ -38,6 +38,7 @@ _FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
 _RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _INT64 = 2**63
+_LOWEST = -_INT64
 _PLAIN_VALUES = 1000
 _PLAIN_DEPTH = 8
 _SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
@@ -123,8 +124,9 @@ def freeze(value: object, *, max_text: int | None = None) -> Frozen:
     Beyond `MAX_VALUES` values (a flat list of numbers counts as one for each 64) and `MAX_DEPTH` levels
     the rest is cut, with a marker, and counted in `Frozen.cut`.
     """
-    if type(value) is dict:
-        plain = _copy_plain(value, max_text or sys.maxsize, _PLAIN_DEPTH)
+    longest = sys.maxsize if max_text is None else max_text
+    if type(value) is dict and longest >= _SHORT_TEXT:
+        plain = _copy_plain(value, longest, _PLAIN_DEPTH)
         if plain is not None:
             return Frozen(plain[0], plain[1] + _RECORD_OVERHEAD, 0)
     freezer = _Freezer(max_text)
@@ -151,12 +153,12 @@ def _copy_plain(value: dict[Any, Any], max_text: int, depth: int) -> tuple[dict[
         kind = type(item)
         if kind is str:
             length = len(item)
-            if length > max_text:
-                return None
             if length > _SHORT_TEXT:
                 size += sys.getsizeof(item)
+                if length > max_text:
+                    return None
         elif kind is int:
-            if not -_INT64 <= item < _INT64:
+            if not _LOWEST <= item < _INT64:
                 return None
         elif kind is float:
             if item - item != 0.0:  # NaN, or an infinity

@@ -113,10 +113,14 @@ def _seconds_until(text: str, now: float) -> float | None:
 
 def event_time(seconds: float) -> str:
     """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``."""
-    milliseconds = int(seconds * 1000)
-    return f"{_whole_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    return _at_millisecond(int(seconds * 1000))
+
+
+@lru_cache(maxsize=1024)
+def _at_millisecond(milliseconds: int) -> str:
+    return f"{_at_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=16)
-def _whole_second(seconds: int) -> str:
+def _at_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
