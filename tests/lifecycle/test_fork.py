@@ -59,7 +59,7 @@ locks = {{
     "guard": engine.guard,
     "spool": engine.spool._guard,
     "urllib3": engine._transport._pools.pools.lock,
-    "prompts": logger._prompts._lock,
+    "prompts": logger._prompts.answers._lock,
     "logging": handler.lock,
     "default": banyan.banyan._default_lock,
 }}
