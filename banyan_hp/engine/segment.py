@@ -18,6 +18,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -252,10 +253,14 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        """Let go of the lease by closing, never by unlocking: a parent process may hold the same one."""
+        """Let go of the lease by closing, never by unlocking: a parent process may hold the same one.
+
+        In a forked child a descriptor may be closed already, by a thread that the fork caught in this place.
+        """
         for fd in (self._fd, self._ack_fd):
             if fd is not None and fd >= 0:
-                os.close(fd)
+                with suppress(OSError):
+                    os.close(fd)
         self._fd, self._ack_fd = -1, None
 
     def __repr__(self) -> str:
