@@ -56,7 +56,7 @@ $(STAMP): setup.cfg setup.py
 	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.10 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet $(UWSGI) || echo "$(UWSGI) can't be built here: its tests are skipped"
+	$(BIN)/python -m pip install --quiet $(UWSGI) 2>/dev/null || echo "$(UWSGI) can't be built here: its tests are skipped"
 	rm -rf *.egg-info build
 	touch $@
 

@@ -12,7 +12,8 @@ itself was made, and drains at its end, within `exit_timeout` (2 s).
 bind = "127.0.0.1:8000"
 workers = 2
 
-# sync, gthread and gevent are all fine. With gevent the worker's thread becomes a greenlet by itself.
+# sync, gthread and gevent are all fine. With gevent the worker's thread becomes a greenlet by itself; leave
+# preload_app off then: gevent patches after the fork, and warns of what was imported before.
 worker_class = "gthread"
 threads = 4
 

@@ -28,6 +28,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -395,10 +396,14 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        """Let go of the lease by closing, never by unlocking: a parent process may hold the same one."""
+        """Let go of the lease by closing, never by unlocking: a parent process may hold the same one.
+
+        In a forked child a descriptor may be closed already, by a thread that the fork caught in this place.
+        """
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):
+                os.close(fd)
         self._acks.close()
 
     def __repr__(self) -> str:

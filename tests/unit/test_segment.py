@@ -465,3 +465,10 @@ def test_repr_shows_the_state(tmp_path: Path) -> None:
     segment.write(lines(2), 2)
     assert repr(segment) == f"<Segment {NAME}: 2 unsettled, 0 free, {segment.size} bytes>"
     segment.close()
+
+
+def test_closing_tolerates_descriptors_that_are_closed_already(tmp_path: Path) -> None:
+    """As in a child whose parent was closing the segment at the moment of the fork."""
+    segment = Segment.create(tmp_path, NAME)
+    os.close(segment._fd)
+    segment.close()
