@@ -786,8 +786,9 @@ def test_a_slow_sync_holds_up_no_caller(disk: Disk, monkeypatch: pytest.MonkeyPa
         writer.start()
         writer.join(5)
 
-    monkeypatch.setattr(os, "fsync", slow)
-    spool.sync()
+    with monkeypatch.context() as slowly:
+        slowly.setattr(os, "fsync", slow)
+        spool.sync()
     assert written == [1]
 
 
