@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -322,11 +321,15 @@ class PromptStackLogger(BanyanTracking, Client):
             if found is not None and not callable(fallback):
                 return self._prompts.prompt(found, question, fallback)
         wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
+        import asyncio  # who does not use it does not pay for it
+
         return await asyncio.to_thread(self.get_prompt, *wanted)
 
     def get_stats(self) -> dict[str, Any]:
         """As `Client.get_stats`, and the counters of prompts and experiments."""
-        return {**super().get_stats(), **self._prompts.stats()}
+        stats = super().get_stats()
+        stats.update(self._prompts.stats())
+        return stats
 
     @property
     def closed(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -46,10 +45,14 @@ class Client:
 
     async def aflush(self, timeout: float = 30) -> FlushResult:
         """`flush` without blocking the event loop."""
+        import asyncio  # who does not use it does not pay for it
+
         return await asyncio.to_thread(self.flush, timeout)
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
         """`shutdown` without blocking the event loop."""
+        import asyncio
+
         return await asyncio.to_thread(self.shutdown, timeout)
 
     def get_stats(self) -> dict[str, Any]:

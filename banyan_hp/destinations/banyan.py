@@ -6,7 +6,7 @@ Source: banyan-sdk 1.0.0 and 1.0.1.
 
 from __future__ import annotations
 
-import platform
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +19,7 @@ HOSTED: frozenset[str | None] = frozenset({"app.usebanyan.com", "banyan-smpms.on
 USAGE_PATH = "/api/logs/prompt-usage"
 BATCH_PATH = USAGE_PATH + "/batch"
 VALIDATE_PATH = "/api/auth/validate"
-USER_AGENT = f"banyan-hp/{__version__} python/{platform.python_version()}"
+USER_AGENT = f"banyan-hp/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 
 def headers_for(api_key: str, project_id: str | None) -> dict[str, str]:

@@ -654,6 +654,13 @@ class Engine:
         with self.guard:
             return stats_of(self, self._clock.monotonic())
 
+    def oldest_at(self) -> float | None:
+        """When the oldest record in memory was logged, on the monotonic clock. Call with the lock held."""
+        waiting, under_way = self.queue.oldest_at(), self.worker.oldest_at()
+        if waiting is None or under_way is None:
+            return under_way if waiting is None else waiting
+        return min(waiting, under_way)
+
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
         self._be_of_this_process()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .ledger import Term
+from .ledger import Book, Counters, Term
 
 if TYPE_CHECKING:
     from .engine import Engine
 
+_COUNTERS = [("logs_rejected" if name == "rejected" else name, name) for name in Counters.__slots__]
 STALE_SECONDS = 60.0
 FAILURE_SHOWS_SECONDS = 300.0
 CALLBACK_SECONDS = 10.0
@@ -17,37 +17,43 @@ CALLBACK_SECONDS = 10.0
 
 def stats_of(engine: Engine, now: float) -> dict[str, Any]:
     """The counters, by their public names. Call with the engine's lock held."""
-    own, adopted, gate = engine.ledger.own, engine.ledger.adopted, engine.gate
-    counters = asdict(engine.ledger.counters)
-    oldest = min(
-        (at for at in (engine.queue.oldest_at(), engine.worker.oldest_at()) if at is not None), default=None
-    )
-    return {
+    own, gate = engine.ledger.own, engine.gate
+    own_counts = own.counts
+    oldest = engine.oldest_at()
+    stats = {
         "logs_queued": own.accepted,
-        "logs_sent": own[Term.DELIVERED],
-        "logs_rejected": counters.pop("rejected"),
-        "logs_dropped": own[Term.DROPPED],
+        "logs_sent": own_counts[Term.DELIVERED],
+        "logs_dropped": own_counts[Term.DROPPED],
         "drops": dict(own.drops),
-        "logs_spooled": own[Term.SPOOLED],
-        "logs_quarantined": own[Term.QUARANTINED],
+        "logs_spooled": own_counts[Term.SPOOLED],
+        "logs_quarantined": own_counts[Term.QUARANTINED],
         "quarantine_evicted": engine.spool.quarantine_evicted if engine.spool is not None else 0,
-        "logs_recovered": adopted[Term.DELIVERED],
-        "adopted": {
-            "logs": adopted.accepted,
-            "recovered": adopted[Term.DELIVERED],
-            "pending": adopted[Term.SPOOLED] + adopted[Term.IN_FLIGHT],
-            "quarantined": adopted[Term.QUARANTINED],
-            "dropped": adopted[Term.DROPPED],
-        },
         "queue_size": len(engine.queue),
         "queue_bytes": engine.queue.bytes,
-        "in_flight": own[Term.IN_FLIGHT],
-        **counters,
+        "in_flight": own_counts[Term.IN_FLIGHT],
         "state": "stopped" if engine.stopped else gate.state,
         "worker_alive": engine.worker.alive,
         "last_error": engine.notices.last_error,
         "last_success_age_s": None if gate.last_success is None else now - gate.last_success,
         "oldest_record_age_s": None if oldest is None else now - oldest,
+    }
+    stats.update(_adopted(engine.ledger.adopted))
+    for public, name in _COUNTERS:
+        stats[public] = getattr(engine.ledger.counters, name)
+    return stats
+
+
+def _adopted(book: Book) -> dict[str, Any]:
+    counts = book.counts
+    return {
+        "logs_recovered": counts[Term.DELIVERED],
+        "adopted": {
+            "logs": book.accepted,
+            "recovered": counts[Term.DELIVERED],
+            "pending": counts[Term.SPOOLED] + counts[Term.IN_FLIGHT],
+            "quarantined": counts[Term.QUARANTINED],
+            "dropped": counts[Term.DROPPED],
+        },
     }
 
 

@@ -65,7 +65,7 @@ class Worker:
         self._notices = notices
         self._spool = spool
         self._threads: list[threading.Thread] = []
-        self._in_hand: list[Record] = []
+        self._in_hand: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
         self._standing = KeyStanding(gate)
@@ -195,7 +195,7 @@ class Worker:
             if isinstance(task, Wait):
                 self._scheduler.sleep(bell)
             elif isinstance(task, (Send, Spill)):
-                self._in_hand.extend(task.records)
+                self._in_hand.append(task.records)
         if isinstance(task, Wait):
             self._wait(bell, min(task.seconds, deadline - now))
         else:
@@ -265,8 +265,7 @@ class Worker:
     def _hand_back(self, records: list[Record]) -> None:
         """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
         with self._guard:
-            gone = set(map(id, records))
-            self._in_hand = [record for record in self._in_hand if id(record) not in gone]
+            self._in_hand = [group for group in self._in_hand if group is not records]
             left = [record for record in records if not record.claimed]
             if not self.stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
@@ -332,12 +331,12 @@ class Worker:
 
     def oldest_at(self) -> float | None:
         """When the oldest record under way was queued. Call with the lock held."""
-        return min((record.queued_at for record in self._in_hand), default=None)
+        return min([group[0].queued_at for group in self._in_hand if group], default=None)
 
     def take_from_hands(self) -> list[Record]:
         """At the end: records that a thread still tries to send. Call with the lock held."""
-        records, self._in_hand = self._in_hand, []
-        return records
+        groups, self._in_hand = self._in_hand, []
+        return [record for group in groups for record in group]
 
 
 NO_DEADLINE = float("inf")

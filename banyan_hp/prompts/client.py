@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from ..engine.log import warn
 from ..experiments import ALGORITHM, Experiment, Version, input_hash
 from ..settings import PromptSettings
-from .answers import Answers, Found
+from .answers import AnswerCounters, Answers, Found
 from .data import PromptData
 from .questions import Asking, ExperimentQuestion, PromptAnswer, PromptQuestion, RouteQuestion, Sticky
 from .store import Store
@@ -117,7 +117,11 @@ class PromptClient:
         return sum(map(self.answers.holds, wanted))
 
     def stats(self) -> dict[str, Any]:
-        return {**asdict(self.answers.counters), **self._tallies.stats()}
+        stats = self._tallies.stats()
+        counters = self.answers.counters
+        for name in AnswerCounters.__slots__:
+            stats[name] = getattr(counters, name)
+        return stats
 
     # -- routing ----------------------------------------------------------------------------------------
 

@@ -43,8 +43,9 @@ class Tallies:
     def stats(self) -> dict[str, Any]:
         with self._lock:
             exposures = list(self._exposures.items())
-            counts = dict(self._counts)
+            counts: dict[str, Any] = dict(self._counts)
         experiments: dict[str, dict[str, int]] = {}
         for (experiment_id, version_id), number in exposures:
             experiments.setdefault(experiment_id, {})[version_id] = number
-        return {**counts, "experiments": experiments}
+        counts["experiments"] = experiments
+        return counts

@@ -6,12 +6,12 @@ and raises passes unchanged.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import partial, wraps
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import ConfigurationError
 from .generators import async_driver, drive, drive_async
@@ -20,6 +20,9 @@ from .prompts import Find, prompt_finder
 from .sinks import Sink
 from .span import Span
 from .watching import Watch
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
@@ -92,7 +95,7 @@ def _settled(span: Span, result: Any) -> Any:
         return _followed(drive(result, watch := Watch(span)), watch)
     if isinstance(result, AsyncGeneratorType):
         return _followed(drive_async(result, watch := Watch(span)), watch)
-    if asyncio.isfuture(result):
+    if _is_future(result):
         result.add_done_callback(partial(_done, span))
         return result
     span.response = result
@@ -100,8 +103,15 @@ def _settled(span: Span, result: Any) -> Any:
     return result
 
 
-def _done(span: Span, future: asyncio.Future[Any]) -> None:
-    error = asyncio.CancelledError() if future.cancelled() else future.exception()
+def _is_future(result: Any) -> bool:
+    asyncio = sys.modules.get("asyncio")  # not imported, it has made none
+    return asyncio is not None and bool(asyncio.isfuture(result))
+
+
+def _done(span: Span, future: Future[Any]) -> None:
+    import asyncio
+
+    error: BaseException | None = asyncio.CancelledError() if future.cancelled() else future.exception()
     span.response = None if error is not None else future.result()
     span.finish(error)
 

@@ -29,6 +29,36 @@ def test_the_public_surface_is_one_flat_sorted_list() -> None:
     assert all(hasattr(banyan_hp, name) for name in banyan_hp.__all__)
 
 
+def test_each_public_name_is_imported_from_where_type_checkers_are_told() -> None:
+    """The names that are imported on their first use, and the imports that only type checkers read, agree."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {
+        alias.name: f".{node.module}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == banyan_hp._MODULE_OF
+    assert sorted([*told, "__version__"]) == banyan_hp.__all__ == dir(banyan_hp)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = banyan_hp.nothing
+
+
+def test_importing_the_package_imports_next_to_nothing() -> None:
+    """A name's module is imported when the name is used: one client does not pay for the other."""
+    program = (
+        "import sys, banyan_hp\n"
+        "assert 'requests' not in sys.modules and 'banyan_hp.banyan' not in sys.modules\n"
+        "banyan_hp.configure(enabled=False)\n"
+        "loaded = sorted(name for name in sys.modules if name.partition('.')[0] == 'asyncio')\n"
+        "assert not loaded, loaded\n"
+        "assert 'banyan_hp.huggingplace' not in sys.modules\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
 def imports_of(path: Path) -> set[str]:
     """The first part below the package of everything in the package that a module imports."""
     here = path.relative_to(ROOT).with_suffix("").parts
