@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests.utils
 import urllib3
+from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from urllib3.util import Timeout
@@ -119,6 +120,7 @@ class HTTPTransport:
         )
         self._pools.pool_classes_by_scheme = POOL_CLASSES
         self._url = url
+        self._pool: HTTPConnectionPool | None = None
         self._used_at: tuple[float, float] | None = None  # by the monotonic clock, and by the wall clock
 
     def send(self, request: Request, within: float) -> Response | NoAnswer:
@@ -144,13 +146,13 @@ class HTTPTransport:
         """
         idle = self._idle_seconds()
         if idle > _TRUSTED_SECONDS:
-            self._pools.clear()
+            self._forget_connections()
         try:
             answer = self._exchange(request, body, headers, timeout)
         except ProtocolError as error:
             if idle < _STALE_SECONDS or not _is_cut_off(error):
                 raise
-            self._pools.clear()
+            self._forget_connections()
             answer = self._exchange(request, body, headers, timeout)
         self._used_at = time.monotonic(), time.time()
         return answer
@@ -165,7 +167,9 @@ class HTTPTransport:
     def _exchange(
         self, request: Request, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> Response:
-        pool = self._pools.connection_from_url(self._url)
+        pool = self._pool
+        if pool is None:  # kept: having the manager look it up costs a tenth of a request
+            pool = self._pool = self._pools.connection_from_url(self._url)
         answer = pool.urlopen(
             request.method,
             _target(request.url, self._pools),
@@ -179,7 +183,7 @@ class HTTPTransport:
         )
         try:
             content = answer.read(MAX_ANSWER_BYTES)
-            if answer.read(1):
+            if answer.length_remaining != 0 and answer.read(1):
                 answer.close()  # more than we care for: the connection can't be used again
         finally:
             answer.release_conn()
@@ -192,6 +196,10 @@ class HTTPTransport:
             pool = self._pools.pools.get(key)
             if pool is not None:
                 pool.close()
+        self._forget_connections()
+
+    def _forget_connections(self) -> None:
+        self._pool = None
         self._pools.clear()
 
 

@@ -230,8 +230,8 @@ class Worker:
             if not self._scheduler.more_to_do():
                 return
             self._scheduler.wake_one()
-        if self._threads:
-            self.start(min(len(self._threads) + 1, self._settings.max_connections))
+        if 0 < len(self._threads) < self._settings.max_connections:
+            self.start(len(self._threads) + 1)
 
     def _do(self, task: Task, deadline: float) -> None:
         if isinstance(task, Send):

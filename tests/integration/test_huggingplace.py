@@ -528,7 +528,7 @@ def longest_block(gathered: Callable[[], list[Any]]) -> float:
 def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: Make) -> None:
     """Beyond what the same gather over bare futures costs, 20 ms at the most; the best of seven runs each.
 
-    Of up to 21 where the machine is busy with other things.
+    Of up to 21 where the machine is busy with other things; there, three times as long is still accepted.
 
     Without the garbage collector in either: how long that pauses depends on all that the process holds.
     """
@@ -569,7 +569,7 @@ def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: 
         assert client.flush(10)
         assert backend.interactions_count() == 10_000 * len(ours)
     print(f"blocked: {min(ours) * 1000:.1f} ms, bare futures: {min(bare) * 1000:.1f} ms")
-    assert min(ours) - min(bare) < 0.020, (ours, bare)
+    assert min(ours) - min(bare) < max(0.020, 2 * min(bare)), (ours, bare)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not for Windows")
