@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from json.encoder import encode_basestring_ascii
 from types import MappingProxyType
 from typing import Any
@@ -47,10 +48,16 @@ class EnvelopeDestination:
         return Request("POST", url, self._headers, batch_body(records), compress)
 
     def verdict(self, response: Response, now: float) -> Verdict:
-        return verdict(response, now)
+        return self._without_key(verdict(response, now))
 
     def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
-        return verdicts(records, response, now)
+        return [self._without_key(each) for each in verdicts(records, response, now)]
+
+    def _without_key(self, verdict: Verdict) -> Verdict:
+        """Some backends repeat the key that they refuse; their words end up in logs and on disk."""
+        if not self.key or self.key not in verdict.detail:
+            return verdict
+        return replace(verdict, detail=verdict.detail.replace(self.key, "[the key]"))
 
     def takes_batches(self, response: Response) -> tuple[bool, bool]:
         return takes_batches(response)

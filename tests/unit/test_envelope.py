@@ -397,6 +397,24 @@ def test_a_request_s_repr_has_no_key_and_no_payload() -> None:
     assert "personal" not in shown
 
 
+def test_a_backend_that_repeats_the_key_does_not_bring_it_into_logs_or_files() -> None:
+    """Its words are kept, the key in them is not: for one record, for a batch, and for each in it."""
+    subject = destination()
+    refused = Response(401, {}, json.dumps({"error": f"key {KEY} is unknown"}).encode())
+    result = {"id": "a", "status": 422, "error": f"not with {KEY}"}
+    mixed = Response(200, {}, json.dumps({"results": [result]}).encode())
+    told = [
+        subject.verdict(refused, 0.0),
+        *subject.verdicts([record("a", b"{}")], refused, 0.0),
+        *subject.verdicts([record("a", b"{}")], mixed, 0.0),
+    ]
+    assert [verdict.detail for verdict in told] == [
+        "key [the key] is unknown",
+        "key [the key] is unknown",
+        "not with [the key]",
+    ]
+
+
 def test_optional_fields_are_left_out() -> None:
     """None is left out, false and 0 are not, and metadata is always there."""
     body = usage_body("q", None, None)
