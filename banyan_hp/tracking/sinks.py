@@ -19,6 +19,7 @@ has any, and its `parent`'s id.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -75,7 +76,30 @@ class BanyanLogger(Protocol):
         """As `PromptStackLogger.log_prompt`, which takes more: what names the prompt."""
 
 
-class HuggingPlaceSink(Generic[R]):
+class _SpanSink(ABC, Generic[R]):
+    """What a span comes down to, whatever the record is made of."""
+
+    __slots__ = ()
+
+    def log_interaction(self, interaction: Interaction[Any]) -> R:
+        steps = [step_data(step) for step in interaction.steps]
+        return self._log(interaction, interaction.question, steps, interaction.details(), interaction.fields)
+
+    def log_step(self, step: Step) -> R:
+        return self._log(step, step.question, [step_data(step)], step.details(), {})
+
+    @abstractmethod
+    def _log(
+        self,
+        span: Interaction[Any] | Step,
+        question: Any,
+        steps: list[dict[str, Any]],
+        metadata: dict[str, Any],
+        fields: Mapping[str, Any],
+    ) -> R: ...
+
+
+class HuggingPlaceSink(_SpanSink[R]):
     """Logs to a HuggingPlace client, or to a session of one."""
 
     __slots__ = ("_logger", "client", "failed")
@@ -84,13 +108,6 @@ class HuggingPlaceSink(Generic[R]):
         self._logger = logger
         self.client = client
         self.failed = failed
-
-    def log_interaction(self, interaction: Interaction[Any]) -> R:
-        steps = [step_data(step) for step in interaction.steps]
-        return self._log(interaction, interaction.question, steps, interaction.details(), interaction.fields)
-
-    def log_step(self, step: Step) -> R:
-        return self._log(step, step.question, [step_data(step)], step.details(), {})
 
     def _log(
         self,
@@ -113,7 +130,7 @@ class HuggingPlaceSink(Generic[R]):
         return self._logger.log(without_none(options))
 
 
-class BanyanSink:
+class BanyanSink(_SpanSink[bool]):
     """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
 
     __slots__ = ("_logger", "client", "failed")
@@ -122,13 +139,6 @@ class BanyanSink:
         self._logger = logger
         self.client = client
         self.failed = failed
-
-    def log_interaction(self, interaction: Interaction[Any]) -> bool:
-        steps = [step_data(step) for step in interaction.steps]
-        return self._log(interaction, interaction.question, steps, interaction.details(), interaction.fields)
-
-    def log_step(self, step: Step) -> bool:
-        return self._log(step, step.question, [step_data(step)], step.details(), {})
 
     def _log(
         self,
