@@ -12,6 +12,7 @@ import pytest
 import banyan_hp.banyan
 from banyan_hp import PromptStackLogger
 from banyan_hp.engine import log
+from banyan_hp.tracking.context import NOTHING, ambient, current
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 
@@ -20,7 +21,9 @@ MakeLogger = Callable[..., PromptStackLogger]
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No test sees the developer's keys, proxies or spool, nor another test's default logger."""
+    """No test sees the developer's keys, proxies or spool, nor another test's logger or open interaction."""
+    current.set(None)
+    ambient.set(NOTHING)
     for name in list(os.environ):
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
