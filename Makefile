@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(BIN)/pytest
 
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
-	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py -o timeout=600
+	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import banyan_hp.banyan
 from banyan_hp import PromptStackLogger
@@ -17,6 +18,11 @@ from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 
 MakeLogger = Callable[..., PromptStackLogger]
+
+# The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
+settings.register_profile("repeatable", derandomize=True)
+if not os.environ.get("SOAK"):
+    settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
