@@ -26,9 +26,10 @@ from typing import Protocol
 
 from .address import Address
 from .clock import Clock
-from .directory import ACCEPTED, REFUSED, Directory, is_refused, sizes, sync_directory
+from .directory import ACCEPTED, REFUSED, Directory, is_refused, sizes
 from .guard import Guard
 from .log import warn
+from .own_files import sync_directory
 from .page import Page
 from .quarantine import Entry, Quarantine
 from .records import Record, encode
