@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .address import ADDRESS_NAME
+from .address import ADDRESS_NAME, Address
 from .own_files import check_directory, is_own_directory, make_directory, read_file, replace_file
 from .segment import Segment, is_segment, lockable
 
@@ -42,11 +42,25 @@ class Listing:
 
 
 class Directory:
-    """One destination's directory, private to its user. All methods raise `OSError`."""
+    """One destination's directory, private to its user. All methods raise `OSError`.
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    Args:
+        path: need not be there yet.
+        durable: its name is to survive a power cut.
+        address: what it is to say of itself once something is written there.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False, address: Address | None = None) -> None:
         self.path = path
         self._durable = durable
+        self._address = address
+
+    def prepare(self) -> Path:
+        """Have it ready to be written to."""
+        self.check()
+        if self._address is not None:
+            self._address.write(self.path)
+        return self.path
 
     def check(self) -> Path:
         """Make it if need be, and make sure that it is ours."""

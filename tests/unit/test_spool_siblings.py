@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from banyan_hp.engine import log
-from banyan_hp.engine import spool as module
+from banyan_hp.engine import writing as module
 from banyan_hp.engine.address import ADDRESS_NAME
+from banyan_hp.engine.caps import RESCAN_SECONDS
 from banyan_hp.engine.directory import ACCEPTED, KEY_NAME, OLD_SECONDS, REFUSED, Directory
 from banyan_hp.engine.segment import format_line, segment_name
-from banyan_hp.engine.spool import LOOK_SECONDS, RESCAN_SECONDS, Spool
+from banyan_hp.engine.spool import LOOK_SECONDS, Spool
 from tests.support.disk import (
     NOW,
     Disk,
