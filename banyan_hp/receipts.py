@@ -163,7 +163,7 @@ class LoopWaiter:
         if record.waiter is None:
             record.waiter = self
         elif record.waiter is not self:
-            self._engine.also_tell(record, self)
+            self._engine.waiting.also_tell(record, self)
         if record.settled:
             return
         if not self._pending:
@@ -176,19 +176,19 @@ class LoopWaiter:
             self._end(record)
 
     def _begin(self) -> None:
-        self._engine.begin_waiting(self)
+        self._engine.waiting.begin(self)
         self._timer = asyncio.get_running_loop().call_later(self._patience, self._out_of_patience)
 
     def _setbacks(self) -> int:
         if not self._engine.gate.unwell:
             return self._engine.gate.setbacks
         self.ring()
-        return self._engine.setbacks_seen()
+        return self._engine.waiting.setbacks_seen()
 
     def _end(self, record: Record) -> None:
         _resolve(self._pending.pop(record)[0])
         if not self._pending:
-            self._engine.stop_waiting(self)
+            self._engine.waiting.stop(self)
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -222,7 +222,7 @@ class LoopWaiter:
         if self._look_at_all:
             self._look_at_all = False
             for record, (future, setbacks, _) in self._pending.items():
-                if self._engine.given_up(record, setbacks):
+                if self._engine.waiting.given_up(record, setbacks):
                     _resolve(future)
 
     def _out_of_patience(self) -> None:

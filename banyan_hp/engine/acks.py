@@ -3,7 +3,7 @@
 Each line is an entry, written by one `write` after its records were settled:
 
     3d2a1f00 0-99,101        the records with these numbers are settled
-    77b01c2e @4096           the damaged bytes from this offset on are in the quarantine
+    77b01c2e @4096           the damaged bytes from this offset on are seen to: quarantined, or counted lost
 
 The first eight digits are the CRC-32 of what follows the space: an entry that was cut short or damaged counts
 for nothing, and its records are sent again. An entry begins with an empty line, which ends what a crash or a

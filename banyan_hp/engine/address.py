@@ -21,6 +21,8 @@ from pathlib import Path
 
 import platformdirs
 
+from .own_files import read_file, replace_file
+
 ADDRESS_NAME = "destination.v1.json"
 KEYS = ("client", "base_url", "project", "key_fingerprint")
 _LONGEST = 65536
@@ -83,9 +85,7 @@ class Address:
     def read(cls, directory: Path) -> Address | None:
         """What the directory says of itself; None if it says nothing, or what does not fit its name."""
         try:
-            fd = os.open(directory / ADDRESS_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(fd, "rb") as file:
-                said = json.loads(file.read(_LONGEST).decode("utf-8"))
+            said = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
             address = cls(*(said[key] for key in KEYS))
             return address if address.directory_name == directory.name else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -94,17 +94,9 @@ class Address:
     def write(self, directory: Path) -> None:
         """Say it in the directory, once. A failure is no trouble: only people miss the file."""
         path = directory / ADDRESS_NAME
-        if os.path.lexists(path):
-            return
-        temporary = directory / f".{ADDRESS_NAME}.{os.urandom(4).hex()}.tmp"
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(json.dumps(self.said()).encode() + b"\n")
-            temporary.replace(path)
-        except OSError:
+        if not os.path.lexists(path):
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                replace_file(path, json.dumps(self.said()).encode() + b"\n")
 
     def said(self) -> dict[str, str]:
         """As it stands in the file."""

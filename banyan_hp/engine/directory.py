@@ -4,6 +4,7 @@
         <created ms>-<process>-<number>.v1.jsonl    a segment, see `segment`
         <the same>.ack                              what of it is settled, see `acks`
         .<the same>.tmp                             a segment in the making
+        destination.v1.json                         which destination this is, for people, see `address`
         key.v1                                      what the destination last said of the key
         quarantine.v1.jsonl                         refused records
 
@@ -14,13 +15,13 @@ whoever has another key for the same URL and project that has been accepted: the
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .address import ADDRESS_NAME, Address
+from .own_files import check_directory, is_own_directory, make_directory, read_file, replace_file
 from .segment import Segment, is_segment, lockable
 
 KEY_NAME = "key.v1"
@@ -28,6 +29,7 @@ ACCEPTED, REFUSED = "accepted", "refused"
 OLD_SECONDS = 3600.0  # what is left over for so long has no process that still works on it
 
 _TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
+_HALF_WRITTEN = re.compile(rf"\.({re.escape(KEY_NAME)}|{re.escape(ADDRESS_NAME)})\.[0-9a-f]{{16}}\.tmp")
 _OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
 
 
@@ -40,11 +42,25 @@ class Listing:
 
 
 class Directory:
-    """One destination's directory, private to its user. All methods raise `OSError`."""
+    """One destination's directory, private to its user. All methods raise `OSError`.
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    Args:
+        path: need not be there yet.
+        durable: its name is to survive a power cut.
+        address: what it is to say of itself once something is written there.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False, address: Address | None = None) -> None:
         self.path = path
         self._durable = durable
+        self._address = address
+
+    def prepare(self) -> Path:
+        """Have it ready to be written to."""
+        self.check()
+        if self._address is not None:
+            self._address.write(self.path)
+        return self.path
 
     def check(self) -> Path:
         """Make it if need be, and make sure that it is ours."""
@@ -52,21 +68,10 @@ class Directory:
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         if not self.path.is_absolute():
             raise OSError("no directory for it is known, set spool_dir")
-        self._make()
-        for path in (self.path.parent, self.path):
-            status = path.lstat()
-            if not stat.S_ISDIR(status.st_mode):
-                raise OSError(f"{path} is not a directory of its own (a symbolic link?)")
-            if status.st_uid != os.geteuid():
-                raise OSError(f"{path} belongs to another user")
+        make_directory(self.path, durable=self._durable)
+        check_directory(self.path.parent)
+        check_directory(self.path)
         return self.path
-
-    def _make(self) -> None:
-        missing = [path for path in (self.path, *self.path.parents) if not path.is_dir()]
-        for path in reversed(missing):
-            path.mkdir(mode=0o700, exist_ok=True)
-            if self._durable:
-                sync_directory(path.parent)
 
     def listing(self) -> Listing:
         names = [path.name for path in self.check().iterdir()]
@@ -81,7 +86,7 @@ class Directory:
         for path in list(self.path.iterdir()):
             if _TEMPORARY.fullmatch(path.name) and _is_old(path, now):
                 self._delete_if_abandoned(path)
-            elif _is_orphan(path) and _is_old(path, now):
+            elif (_HALF_WRITTEN.fullmatch(path.name) or _is_orphan(path)) and _is_old(path, now):
                 path.unlink(missing_ok=True)
 
     def _delete_if_abandoned(self, path: Path) -> None:
@@ -97,19 +102,8 @@ class Directory:
 
     def note_key(self, standing: str) -> None:
         """Note what the destination says of the key."""
-        if self.key_standing() == standing:
-            return
-        temporary = self.check() / f".{KEY_NAME}-{os.urandom(8).hex()}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o600)
-        try:
-            os.write(fd, standing.encode() + b"\n")
-            temporary.replace(self.path / KEY_NAME)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
+        if self.key_standing() != standing:
+            replace_file(self.check() / KEY_NAME, standing.encode() + b"\n")
 
     def with_refused_keys(self) -> list[Directory]:
         """Directories of the same URL and project whose key is refused."""
@@ -120,20 +114,14 @@ class Directory:
 
 def is_refused(directory: Path) -> bool:
     """Whether what lies in a directory of ours waits for a key that is refused."""
-    status = directory.lstat()
-    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-    return ours and _standing(directory) == REFUSED
+    return is_own_directory(directory) and _standing(directory) == REFUSED
 
 
 def _standing(directory: Path) -> str | None:
     try:
-        fd = os.open(directory / KEY_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return read_file(directory / KEY_NAME, 64).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
-    try:
-        return os.read(fd, 64).decode("ascii", "replace").strip()
-    finally:
-        os.close(fd)
 
 
 def _is_orphan(path: Path) -> bool:
@@ -158,12 +146,3 @@ def size_of(path: Path) -> int:
         return path.lstat().st_size
     except OSError:
         return 0
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a power cut, too."""
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..settings import Settings
 from . import lifecycle
@@ -33,13 +33,14 @@ from .notices import Notices
 from .preparing import Preparer
 from .quarantine import UNSCRUBBED
 from .queue import Queue
-from .records import Frozen, Record, Waiter
+from .records import Frozen, Record
 from .retry import Outcome, Verdict
 from .scheduler import Scheduler
-from .settlement import Rings, Settlement
-from .spool import Mark, Spool, SpoolSettings
+from .settlement import Settlement
+from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .transport import HTTPTransport, Transport, is_loopback
+from .waiting import Waiting
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
@@ -58,10 +59,6 @@ TransportFactory = Callable[[Destination, Settings], Transport]
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
     return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
-
-
-class AsyncWaiter(Waiter, Rings, Protocol):
-    """Told of settled records, and rung when the destination's state changes."""
 
 
 class Engine:
@@ -157,6 +154,15 @@ class Engine:
             self._settlement,
             self.notices,
             self.spool,
+        )
+        self.waiting = Waiting(
+            self.guard,
+            self._clock,
+            self.gate,
+            self._scheduler,
+            self._settlement,
+            self.worker,
+            lambda: self._ended,
         )
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
 
@@ -375,55 +381,21 @@ class Engine:
         if not self._knows(record):
             return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
-        setbacks = self.setbacks_seen()
+        setbacks = self.waiting.setbacks_seen()
         deadline = self._clock.monotonic() + patience
-        self._hurry_until(lambda: self.given_up(record, setbacks), deadline)
+        self.waiting.hurry_until(lambda: self.waiting.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
     def _knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
         return record.book in (self.ledger.own, self.ledger.adopted)
 
-    def setbacks_seen(self) -> int:
-        """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
-        if not self.gate.unwell:
-            return self.gate.setbacks
-        with self.guard:
-            in_vain = self.gate.unwell and self.gate.delay(self._clock.monotonic()) > 0
-            return self.gate.setbacks - in_vain
-
-    def given_up(self, record: Record, setbacks: int) -> bool:
-        """Whether a record is settled, or must stay in memory: no destination and no disk."""
-        return self._left_memory(not record.settled, setbacks)
-
-    def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
-        """Have a further waiter told of this record; look after this call whether it is settled already."""
-        self._settlement.also_tell(record, waiter)
-
-    def begin_waiting(self, waiter: AsyncWaiter) -> None:
-        """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop_waiting`."""
-        self._settlement.watch(waiter)
-        self._hurry(waiter)
-
-    def stop_waiting(self, waiter: AsyncWaiter) -> None:
-        self._take_it_easy(waiter)
-        self._settlement.unwatch(waiter)
-
-    def _hurry(self, who: object) -> None:
-        """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
-        with self.guard:
-            self._scheduler.hurried.add(who)
-            self._scheduler.wake_all()
-
-    def _take_it_easy(self, who: object) -> None:
-        with self.guard:
-            self._scheduler.hurried.discard(who)
-
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
-        if self.stopped or not self._may_wait():
+        waiting = self.waiting
+        if self.stopped or not waiting.allowed:
             return self._result(0)
         self.guard.run_deferred()
         with self.guard:
@@ -432,32 +404,20 @@ class Engine:
             setbacks = self.gate.setbacks
             if self.gate.unwell:
                 self.gate.hurry(self._clock.monotonic())
-        self._hurry_until(
-            lambda: self._left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
+        waiting.hurry_until(
+            lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
         )
         lost = self._lost_of(epochs) - told
         lost_on_disk = self._lost()
-        mark: Mark = self.spool.mark() if self.spool is not None else []
-        self._hurry_until(lambda: not self._on_disk(mark) or self._gave_up(setbacks), deadline)
+        mark = waiting.mark()
+        waiting.hurry_until(
+            lambda: not waiting.on_disk(mark) or waiting.destination_gave_up(setbacks), deadline
+        )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
             return self._result(lost)
         in_memory = sum(epoch.in_memory for epoch in epochs)
-        return self._result(lost, delivered=not in_memory and not self._on_disk(mark))
-
-    def _left_memory(self, in_memory: bool, setbacks: int) -> bool:
-        """Whether all are settled, or must stay where they are: no destination and no disk."""
-        return not in_memory or (self._gave_up(setbacks) and not self._spool_usable())
-
-    def _spool_usable(self) -> bool:
-        return self.spool is not None and self.spool.usable
-
-    def _gave_up(self, setbacks: int) -> bool:
-        """An attempt since then has left the destination unwell: it would be in vain to wait on."""
-        return self.gate.unwell and self.gate.setbacks > setbacks
-
-    def _on_disk(self, mark: Mark) -> int:
-        return self.spool.unsettled(mark) if self.spool is not None else 0
+        return self._result(lost, delivered=not in_memory and not waiting.on_disk(mark))
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -483,41 +443,6 @@ class Engine:
         with self.guard:
             return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
 
-    def _hurry_until(self, done: Callable[[], bool], deadline: float) -> None:
-        """Wait without letting anything linger; on our own threads (a callback that flushes) don't wait."""
-        if not self._may_wait() or done():
-            return
-        me = object()
-        try:
-            self._hurry(me)
-            self._wait_until(done, deadline)
-        finally:
-            self._take_it_easy(me)
-
-    def _may_wait(self) -> bool:
-        """Not on our own threads (a callback), nor where the garbage collector interrupted us."""
-        return not self.guard.mine and not self.worker.is_own_thread()
-
-    def _wait_until(self, done: Callable[[], bool], deadline: float) -> None:
-        if not self.worker.started:
-            self.worker.start()
-        if not self.worker.started:
-            self.worker.drive(done, deadline)
-        else:
-            self._listen_until(done, deadline)
-
-    def _listen_until(self, done: Callable[[], bool], deadline: float) -> None:
-        bell = Bell()
-        self._settlement.watch(bell)
-        try:
-            while not done() and not self._ended:
-                left = deadline - self._clock.monotonic()
-                if left <= 0:
-                    return
-                self._clock.wait(bell, left)
-        finally:
-            self._settlement.unwatch(bell)
-
     # -- replay -----------------------------------------------------------------------------------------
 
     def replay(self, timeout: float, tell: Callable[[], object]) -> None:
@@ -533,11 +458,11 @@ class Engine:
         deadline = self._clock.monotonic() + timeout
         lifecycle.register(self)
         while not self._replayed() and self._clock.monotonic() < deadline:
-            self._wait_until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
+            self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
             tell()
 
     def _replayed(self) -> bool:
-        if self.spool is None or self._gave_up(0):
+        if self.spool is None or self.waiting.destination_gave_up(0):
             return True
         with self.guard:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
@@ -560,7 +485,7 @@ class Engine:
             told = sum(epoch.told for epoch in epochs)
         try:
             self._begin_to_close(timeout)
-            self._hurry_until(self._nothing_more_to_do, deadline)
+            self.waiting.hurry_until(self._nothing_more_to_do, deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self._finish(deadline)
         return self._result(self._lost_of(epochs) - told)
@@ -580,7 +505,7 @@ class Engine:
     def _nothing_more_to_do(self) -> bool:
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
-            return self._scheduler.gave_up and not self._spool_usable()
+            return self._scheduler.gave_up and not self.waiting.spool_usable
         return not own[Term.SPOOLED] or self.gate.unwell
 
     def _finish(self, deadline: float) -> None:
@@ -590,8 +515,8 @@ class Engine:
         if first:
             self._end()
             self._tell_in_passing(deadline)
-        elif self._may_wait():
-            self._listen_until(lambda: self._ended, deadline)
+        elif self.waiting.allowed:
+            self.waiting.listen_until(lambda: self._ended, deadline)
 
     def _end(self) -> None:
         patience = self._clock.monotonic() + _GRACE_SECONDS

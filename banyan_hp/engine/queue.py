@@ -29,11 +29,6 @@ class Queue:
         self.records.append(record)
         self.bytes += record.size
 
-    def put_back(self, records: list[Record]) -> None:
-        """Return records to the front, in their order; may exceed the bounds by what was in hand."""
-        self.records.extendleft(reversed(records))
-        self.bytes += sum(record.size for record in records)
-
     def take(self, max_records: int, max_bytes: int) -> list[Record]:
         """The oldest records, as many as a batch holds; at least one if there is any."""
         records = self.records

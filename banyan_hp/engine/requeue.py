@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .clock import Clock
-from .directory import sync_directory
+from .own_files import sync_directory
 from .quarantine import Entry, Quarantine
 from .segment import Segment, format_line, segment_name
 

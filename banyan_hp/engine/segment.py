@@ -17,8 +17,7 @@ What a crash leaves, by the step that it comes after:
     a line written                    the record; sent by who adopts it
     sent                              the same: sent again, under the same id
     settled (`.ack` written)          not sent again
-    segment deleted                   an `.ack` without a segment; deleted when found
-
+    segment deleted                   an `.ack` without a segment; deleted when it is old
 """
 
 from __future__ import annotations

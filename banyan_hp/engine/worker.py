@@ -23,9 +23,10 @@ from .log import warn
 from .notices import Notices
 from .preparing import Preparer
 from .records import Record
+from .replaying import Replayed
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
-from .spool import Replayed, Spool
+from .spool import Spool
 from .standing import Accepted, KeyStanding, Refused
 
 _AFTER_A_CRASH_SECONDS = 1.0

@@ -1,13 +1,15 @@
 """The backend's last answers: fresh, then stale while one fetch is under way, then those on disk.
 
+Owns the lock, and the way of a question: to what is in memory (`memory`), to a fetch (`flights`), to the disk
+(`store`), and of the backend's reply (`replies`) back to those who asked.
+
 Who reads an entry that is at hand takes no lock but the counters'. A caller waits for the backend only where
 there is nothing to give it, or where it insists; never longer than the timeout. Trouble is counted and
-logged, and keeps further fetches of that prompt away for a while, doubling up to `LONGEST_PAUSE`.
+logged, and keeps further fetches of that prompt away for a while, see `troubles`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
@@ -19,15 +21,16 @@ from weakref import WeakSet
 
 from ..engine.log import warn
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from . import replies
 from .data import Source
 from .entry import FOR_EVER, NEVER, Entry
 from .flights import MAX_FETCHERS, Fetchers, Flight
+from .memory import Memory
 from .questions import Asking, Audience, Question, Value
 from .store import Store
+from .troubles import Troubles
 
 NEGATIVE_SECONDS = 5.0
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
 
 Found = tuple[Entry[Value], Source]
 
@@ -42,14 +45,6 @@ class AnswerCounters:
     prompts_stale: int = 0
     prompts_from_disk: int = 0
     prompt_errors: int = 0
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """Failed fetches of one prompt, one after the other, whoever asked."""
-
-    failures: int
-    retry_at: float
 
 
 _all: WeakSet[Answers] = WeakSet()
@@ -89,15 +84,14 @@ class Answers:
         self._store = store
         self._ttl = ttl
         self._timeout = timeout
-        self._size = size
         self._threaded = threaded
         self._heard = heard
         self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
-        self._entries: dict[Question[Any], Entry[Any]] = {}
-        self._troubles: dict[Question[Any], _Trouble] = {}  # by the shared question
-        self._personal: set[Question[Any]] = set()  # what the backend answers to each user differently
+        self._memory = Memory(size, monotonic)
+        self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
+        self._troubles = Troubles(size, monotonic)
         self._invalidated_at = NEVER  # by the wall clock, as the disk has it
         self._assemble()
         _all.add(self)
@@ -133,7 +127,7 @@ class Answers:
             return entry, "cache"
         if entry.must_ask or entry.value is None or not self._threaded:
             return None
-        if self._is_due(question, now):
+        if self._troubles.is_due(question, now):
             self._board(question, anew=False)
         return self._given(entry)
 
@@ -159,15 +153,15 @@ class Answers:
         found = self._fetched(question, anew=not use_cache, patient=patient)
         if found is not None:
             return found
-        entry = self._known(question)
+        entry = self._memory.known(question)
         return None if entry is None else self._given(entry)
 
     def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Found[Value] | None:
         """Wait for a flight, one's own or another's; None if none lands in time with an answer."""
         began = self._monotonic()
-        if not anew and not self._is_due(question, began):
+        if not anew and not self._troubles.is_due(question, began):
             return None
-        impatient = not patient and not anew and question.shared in self._troubles
+        impatient = not patient and not anew and question in self._troubles
         while True:
             flight = self._board(question, anew=anew)
             deadline = began if impatient else min(began + self._timeout, flight.overdue_at)
@@ -176,14 +170,6 @@ class Answers:
             if flight.entry.key in (question, question.shared):
                 return flight.entry, "backend" if flight.entry.origin == "backend" else "disk"
             # It was another user's, and the answer is for that one only: ask for this one.
-
-    def _known(self, question: Question[Value]) -> Entry[Value] | None:
-        """The next best answer, however old."""
-        for key in (question.shared, question, question.default):
-            entry = self._entries.get(key)
-            if entry is not None and entry.value is not None:
-                return entry
-        return None
 
     def _given(self, entry: Entry[Value]) -> Found[Value]:
         """A caller gets what is no longer fresh."""
@@ -199,7 +185,7 @@ class Answers:
 
     def holds(self, question: Question[Any]) -> bool:
         """Whether there is something to give, be it old."""
-        return self._known(question) is not None
+        return self._memory.known(question) is not None
 
     # -- forgetting -------------------------------------------------------------------------------------
 
@@ -211,11 +197,8 @@ class Answers:
         self.mind_forks()
         with self._lock:
             self._invalidated_at = self._wall()
-            for entry in self._entries.values():
-                if subject in (None, entry.key.subject):
-                    entry.must_ask, entry.fresh_until = True, NEVER
-            for key in [key for key in self._troubles if subject in (None, key.subject)]:
-                del self._troubles[key]
+            self._memory.distrust(subject)
+            self._troubles.forget(subject)
             for flight in list(self._flights.values()):
                 if subject in (None, flight.key.subject):
                     self._outdate(flight)
@@ -229,9 +212,8 @@ class Answers:
 
     def _clear_memory(self) -> None:
         with self._lock:
-            self._entries.clear()
-            self._troubles.clear()
-            self._personal.clear()
+            self._memory.clear()
+            self._troubles.forget(None)
             for flight in list(self._flights.values()):
                 flight.cleared = True
                 self._outdate(flight)
@@ -253,7 +235,7 @@ class Answers:
     def _board(self, question: Question[Value], *, anew: bool) -> Flight[Value]:
         """The flight that brings the answer: one on its way, or a new one."""
         with self._lock:
-            key = question if question.shared in self._personal else question.shared
+            key = self._memory.key(question)
             overdue_at = self._monotonic() + self._timeout
             flying: Flight[Value] | None = self._flights.get(key)
             if not anew:
@@ -268,11 +250,8 @@ class Answers:
 
     def _just_landed(self, question: Question[Value], key: Question[Value]) -> Flight[Value] | None:
         """A flight that brought the answer after the caller found that there is none."""
-        entry = self._entries.get(question.shared) or self._entries.get(question)
-        now = self._monotonic()
-        if entry is None or now >= entry.fresh_until:
-            return None
-        return Flight(question, key, now, entry=entry)
+        entry = self._memory.fresh(question)
+        return None if entry is None else Flight(question, key, self._monotonic(), entry=entry)
 
     def _fly(self, flight: Flight[Any]) -> None:
         try:
@@ -288,7 +267,7 @@ class Answers:
         """Have the next best answers ready; True if one of them never changes and so is the answer."""
         question = flight.question
         for key in dict.fromkeys((question.shared, question, question.default)):
-            entry = self._from_disk(key) if key not in self._entries else None
+            entry = self._from_disk(key) if key not in self._memory else None
             if entry is None:
                 continue
             entry.must_ask = entry.fetched_at <= self._invalidated_at
@@ -296,7 +275,7 @@ class Answers:
             entry.fresh_until = FOR_EVER if final else NEVER
             if flight.outdated:
                 return False
-            self._put_if_better(entry, flight)
+            self._have_ready(entry, flight)
             flight.entry = entry if final else None
         return flight.entry is not None
 
@@ -327,28 +306,21 @@ class Answers:
 
     def _read_answer(self, flight: Flight[Any], response: Response | NoAnswer) -> None:
         try:
-            if isinstance(response, NoAnswer):
-                raise ValueError(response.detail)
-            self._read_response(flight, response)
+            self._take_in(flight, replies.read(response))
         except (ValueError, RecursionError) as error:
             slow = isinstance(response, NoAnswer) and response.reason == "timeout"
             self._note_trouble(flight, str(error), slow=slow)
 
-    def _read_response(self, flight: Flight[Any], response: Response) -> None:
-        """Take in what the answer says.
-
-        Raises:
-            ValueError: nothing that can be used.
-        """
-        answer = _json_object(response)
-        if response.status == 304 and flight.known is not None:
-            self._confirmed(flight, flight.known)
-        elif response.status == 404 and answer is not None and ("error" in answer or "message" in answer):
+    def _take_in(self, flight: Flight[Any], reply: replies.Reply) -> None:
+        """Raises ValueError where the reply says nothing that can be used."""
+        if isinstance(reply, replies.Told):
+            self._told(flight, reply.answer, reply.etag)
+        elif isinstance(reply, replies.Gone):
             self._gone(flight)
-        elif 200 <= response.status <= 201 and answer is not None:
-            self._told(flight, answer, _etag(response))
+        elif flight.known is not None:
+            self._confirmed(flight, flight.known)
         else:
-            raise ValueError(f"{self._asking.base_url} answered with {_described(response)}")
+            raise ValueError("it answered with status 304, which was not asked for")
 
     def _confirmed(self, flight: Flight[Any], known: Entry[Any]) -> None:
         entry = Entry(known.key, known.value, known.etag, self._wall(), "backend")
@@ -378,7 +350,7 @@ class Answers:
             self._keep(flight, key, answer, entry)
         elif audience is Audience.ONE_BY_DEFAULT:
             default = Entry(question.default, entry.value, None, entry.fetched_at, "backend")
-            self._put_if_better(default, flight)
+            self._have_ready(default, flight)
             self._keep(flight, question.default, answer, default)
 
     def _keep(
@@ -398,43 +370,15 @@ class Answers:
         with self._lock:
             if flight.outdated:
                 return False
-            self._troubles.pop(flight.question.shared, None)
-            if entry.value is None:
-                self._drop_all_of(flight.question)
-            self._note_whose(flight.question, entry)
-            self._put(entry)
+            self._troubles.over(flight.question)
+            self._memory.take_in(flight.question, entry)
         return True
 
-    def _drop_all_of(self, question: Question[Any]) -> None:
-        """What any user was told about it."""
-        about, default = question.subject, question.default
-        for key in [key for key in self._entries if key.subject == about and key.default == default]:
-            del self._entries[key]
-
-    def _note_whose(self, question: Question[Any], entry: Entry[Any]) -> None:
-        if entry.key == question.shared:
-            self._personal.discard(question.shared)
-            return
-        if len(self._personal) >= self._size:
-            self._personal.clear()
-        self._personal.add(question.shared)
-        self._entries.pop(question.shared, None)
-
-    def _put(self, entry: Entry[Any]) -> None:
-        entry.used = self._monotonic()
-        self._entries[entry.key] = entry
-        if len(self._entries) > self._size:
-            longest_unused = sorted(self._entries, key=lambda key: self._entries[key].used)
-            for key in longest_unused[: 1 + self._size // 10]:  # several, as sorting takes its time
-                del self._entries[key]
-
-    def _put_if_better(self, entry: Entry[Any], flight: Flight[Any]) -> None:
-        """Have a next best answer ready, unless there is a fresh one."""
+    def _have_ready(self, entry: Entry[Any], flight: Flight[Any]) -> None:
+        """A next best answer."""
         with self._lock:
-            earlier = self._entries.get(entry.key)
-            fresh = earlier is not None and self._monotonic() < earlier.fresh_until
-            if not fresh and not flight.outdated:
-                self._put(entry)
+            if not flight.outdated:
+                self._memory.put_unless_fresh(entry)
 
     # -- trouble ----------------------------------------------------------------------------------------
 
@@ -442,51 +386,9 @@ class Answers:
         with self._lock:
             self.counters.prompt_errors += 1
             if not flight.outdated:
-                self._hold_off(flight.question.shared, slow=slow)
-        warn("prompt", "%r could not be fetched: %s", flight.question.subject, detail)
-
-    def _hold_off(self, key: Question[Any], *, slow: bool) -> None:
-        now = self._monotonic()
-        earlier = self._troubles.get(key)
-        if earlier is not None and now < earlier.retry_at:
-            return  # several were under way at the same time
-        failures = earlier.failures + 1 if earlier else 1
-        pause = _pause(failures, slow=slow) * random.uniform(0.5, 1.0)
-        self._troubles[key] = _Trouble(failures, now + pause)
-        if len(self._troubles) > self._size:
-            del self._troubles[next(iter(self._troubles))]
-
-    def _is_due(self, question: Question[Any], now: float) -> bool:
-        trouble = self._troubles.get(question.shared)
-        return trouble is None or now >= trouble.retry_at
-
-
-def _pause(failures: int, *, slow: bool) -> float:
-    """Seconds without a further fetch; none after a first failure that was quick to tell."""
-    if failures == 1 and not slow:
-        return 0.0
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 10))
-
-
-def _described(response: Response) -> str:
-    if response.status in (401, 403):
-        return f"status {response.status}: it refuses the API key"
-    kind = response.headers.get("content-type", "no content type")
-    return f"status {response.status} ({kind})"
-
-
-def _etag(response: Response) -> str | None:
-    """The tag to ask with the next time, if it can travel back."""
-    etag = response.headers.get("etag")
-    return etag if etag and etag.isascii() and etag.isprintable() else None
-
-
-def _json_object(response: Response) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None
+                self._troubles.note(flight.question, slow=slow)
+        base_url, subject = self._asking.base_url, flight.question.subject
+        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, detail)
 
 
 def _after_fork_in_child() -> None:

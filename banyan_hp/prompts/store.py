@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.log import warn
+from ..engine.own_files import check_directory, make_directory, read_file, replace_file
 
 MAX_FILES = 1000
 MAX_BYTES = 4 * 1024 * 1024  # of one
@@ -55,8 +55,8 @@ class Store:
         if self._directory is None:
             return None
         try:
-            _check_owner(self._directory)
-            kept = Kept(**json.loads(_read(self._path(self._directory, question))))
+            check_directory(self._directory)
+            kept = Kept(**json.loads(read_file(self._path(self._directory, question), MAX_BYTES + 1)))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
         return kept if kept.question == _plain(question) and _is_whole(kept) else None
@@ -86,8 +86,9 @@ class Store:
         if len(content) > MAX_BYTES:  # an older one must not stand in for it
             path.unlink(missing_ok=True)
             return
-        _own_directory(directory)
-        _replace(path, content)
+        make_directory(directory)
+        check_directory(directory)
+        replace_file(path, content)
         if new:
             _make_room(directory)
 
@@ -110,7 +111,7 @@ class Store:
             return
         self._written.clear()
         with suppress(OSError):
-            _check_owner(self._directory)
+            check_directory(self._directory)
             for path in _files(self._directory):
                 path.unlink(missing_ok=True)
 
@@ -131,39 +132,6 @@ def _is_whole(kept: Kept) -> bool:
         and isinstance(kept.fetched_at, (int, float))
         and (etag is None or (isinstance(etag, str) and etag.isascii() and etag.isprintable()))
     )
-
-
-def _own_directory(directory: Path) -> None:
-    for path in (*reversed(directory.parents), directory):
-        path.mkdir(mode=0o700, exist_ok=True)
-    _check_owner(directory)
-
-
-def _check_owner(directory: Path) -> None:
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(f"{directory} is a symbolic link, no directory, or belongs to another user")
-
-
-def _read(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would block
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise PermissionError(f"{path} is no file, or belongs to another user")
-        return file.read(MAX_BYTES + 1)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}{_TEMPORARY}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _make_room(directory: Path) -> None:

@@ -176,8 +176,8 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
         finished = run_python(
             f"""
             import random, signal
-            import banyan_hp.engine.spool as spool_module
-            spool_module.SEGMENT_BYTES = 8_000
+            import banyan_hp.engine.writing as writing_module
+            writing_module.SEGMENT_BYTES = 8_000
 
             def live(number):
                 logger = make(durability="disk", batch_size={BATCH}, flush_interval=0.01,

@@ -59,12 +59,6 @@ class QueueMachine(RuleBasedStateMachine):
             assert sum(each.size for each in taken) + following[0].size > room
         self.model = following
 
-    @rule(count=st.integers(1, 15), settle=st.integers(0, 15))
-    def take_and_put_some_back(self, count: int, settle: int) -> None:
-        taken = self.queue.take(count, MAX_BYTES)
-        self.queue.put_back(taken[settle:])
-        self.model = taken[settle:] + self.model[len(taken) :]
-
     @rule(size=st.integers(0, 1500))
     def make_room(self, size: int) -> None:
         evicted = self.queue.make_room(size)

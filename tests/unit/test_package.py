@@ -70,23 +70,41 @@ def imports_of(path: Path) -> set[str]:
             found |= {(*base, *str(target).split("."))[1] for target in targets}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("banyan_hp."):
             found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = (alias.name.split(".") for alias in node.names)
+            found |= {name[1] for name in names if name[0] == "banyan_hp" and len(name) > 1}
     return found
 
 
-@pytest.mark.parametrize(
-    ("part", "allowed"),
-    [
-        ("engine", {"engine", "errors", "settings"}),
-        ("destinations", {"destinations", "engine", "_version"}),
-        ("server", {"server", "experiments", "_version"}),
-        ("spool_cli", {"spool_cli", "engine", "destinations", "settings", "errors"}),
-        ("settings.py", {"errors"}),
-        ("errors.py", set()),
-        ("experiments.py", set()),
-        ("prompts", {"prompts", "engine", "errors", "experiments", "settings"}),
-        ("tracking", {"tracking", "errors", "prompts", "receipts"}),
-    ],
-)
+BELOW_CLIENTS = {"engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
+MAY_IMPORT = {
+    "_version.py": set(),
+    "errors.py": set(),
+    "experiments.py": set(),
+    "settings.py": {"errors"},
+    "engine": {"engine", "errors", "settings"},
+    "destinations": {"destinations", "engine", "_version"},
+    "prompts": {"prompts", "engine", "errors", "experiments", "settings"},
+    "receipts.py": {"engine", "errors"},
+    "tracking": {"tracking", "errors", "prompts", "receipts"},
+    "client.py": {"engine", "settings"},
+    "banyan.py": BELOW_CLIENTS | {"prompts"},
+    "huggingplace.py": BELOW_CLIENTS,
+    "spool_cli": {"spool_cli", "engine", "destinations", "settings", "errors"},
+    "server": {"server", "experiments", "_version"},
+    "cli.py": {"server", "spool_cli", "_version"},
+}
+
+
+def test_every_part_of_the_package_has_its_place() -> None:
+    """A new module or subpackage must say what it may import."""
+    parts = {
+        path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert parts == {*MAY_IMPORT, "__init__.py"}
+
+
+@pytest.mark.parametrize(("part", "allowed"), MAY_IMPORT.items())
 def test_imports_point_down_only(part: str, allowed: set[str]) -> None:
     """The engine imports no client and no wire format; the server shares nothing with the engine."""
     target = PACKAGE / part
@@ -141,6 +159,8 @@ def test_the_wheel_installs_with_three_dependencies_and_works(tmp_path: Path) ->
         "urllib3",
     ]
     assert "banyan_hp/py.typed" in names
+    modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
     imported = subprocess.run(

@@ -134,7 +134,7 @@ def test_a_disk_that_fails_costs_a_warning(
 
     with monkeypatch.context() as broken, caplog.at_level(logging.WARNING, "banyan_hp"):
         if failing == "write":
-            broken.setattr(os, "fdopen", _full_disk)
+            broken.setattr(os, "write", fail)
         else:
             broken.setattr(Path, failing, fail)
         store.keep(QUESTION, {"content": "new"}, None, 200.0)
@@ -146,26 +146,6 @@ def test_a_disk_that_fails_costs_a_warning(
     now = store.load(QUESTION)
     assert now is not None
     assert now.answer == {"content": "new"}
-
-
-class _FullDisk:
-    """A file on a disk without room."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def __enter__(self) -> _FullDisk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def write(self, _content: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def _full_disk(fd: int, _mode: str) -> _FullDisk:
-    return _FullDisk(fd)
 
 
 @pytest.mark.parametrize(

@@ -65,16 +65,6 @@ def test_take_gives_at_least_one_record() -> None:
     assert queue.bytes == 10
 
 
-def test_what_is_put_back_comes_out_first() -> None:
-    """Records in hand return to the front in their order, beyond the bounds if need be."""
-    queue = filled(10, 10, 10, max_records=3)
-    taken = queue.take(2, 1000)
-    queue.append(record(3))
-    queue.put_back(taken)
-    assert (len(queue), queue.bytes) == (4, 40)
-    assert ids(queue.take(10, 1000)) == ["0", "1", "2", "3"]
-
-
 def test_making_room_evicts_the_oldest_only_as_needed() -> None:
     """As many of the oldest as it takes for the new one to fit, and none where it fits already."""
     queue = filled(400, 300, 300)

@@ -15,16 +15,13 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine import directory, log
-from banyan_hp.engine import spool as module
+from banyan_hp.engine import writing as module
 from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.address import destination_directory
+from banyan_hp.engine.condition import TRY_AGAIN_SECONDS
 from banyan_hp.engine.quarantine import Entry, Quarantine
 from banyan_hp.engine.segment import Segment, format_line, segment_name
-from banyan_hp.engine.spool import (
-    FSYNC_INTERVAL,
-    TRY_AGAIN_SECONDS,
-    Spool,
-)
+from banyan_hp.engine.spool import FSYNC_INTERVAL, Spool
 from tests.support.disk import (
     NOW,
     Disk,

@@ -15,7 +15,8 @@ from banyan_hp.destinations.banyan import BanyanDestination
 from banyan_hp.engine import log
 from banyan_hp.engine.directory import KEY_NAME, REFUSED
 from banyan_hp.engine.ledger import Term
-from banyan_hp.engine.spool import FSYNC_INTERVAL, LOOK_SECONDS, Replayed
+from banyan_hp.engine.replaying import Replayed
+from banyan_hp.engine.spool import FSYNC_INTERVAL, LOOK_SECONDS
 from banyan_hp.engine.standing import LONG_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.stepped import URL, FakeBackend, SteppedEngine, down, failing

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from banyan_hp.engine import log
-from banyan_hp.engine import spool as module
+from banyan_hp.engine import writing as module
+from banyan_hp.engine.address import ADDRESS_NAME
+from banyan_hp.engine.caps import RESCAN_SECONDS
 from banyan_hp.engine.directory import ACCEPTED, KEY_NAME, OLD_SECONDS, REFUSED, Directory
 from banyan_hp.engine.segment import format_line, segment_name
-from banyan_hp.engine.spool import LOOK_SECONDS, RESCAN_SECONDS, Spool
+from banyan_hp.engine.spool import LOOK_SECONDS, Spool
 from tests.support.disk import (
     NOW,
     Disk,
@@ -147,6 +149,7 @@ def test_half_made_and_half_deleted_files_of_the_dead_are_cleared_away(disk: Dis
     """When they are old and nobody's; young ones may be in use."""
     disk.directory.mkdir(parents=True)
     names = [f".{segment_name(NOW, 'dead', 0)}.tmp", segment_name(NOW, "dead", 1) + ".ack"]
+    names += [f".{name}.0123456789abcdef.tmp" for name in (KEY_NAME, ADDRESS_NAME)]
     others = ["note.tmp", "x.ack", KEY_NAME, "quarantine.v1.jsonl"]
     for name in names + others:
         (disk.directory / name).touch()

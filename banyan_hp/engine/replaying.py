@@ -1,0 +1,148 @@
+"""Reads records back from the segments that are held: the oldest first, each once until it is released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .adoption import Adoption
+from .aside import Aside
+from .caps import Caps
+from .condition import Condition
+from .guard import Guard
+from .holdings import Holdings, by_age
+from .news import News
+from .page import Page
+from .segment import FREE, SETTLED, Line, Place, Segment, parse_line
+
+_READ_AT_ONCE = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A record read back, and where it stands."""
+
+    line: Line
+    place: Place
+
+
+class Replay:
+    """Where reading goes on. One thread at a time: two would read the same lines."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        holdings: Holdings,
+        adoption: Adoption,
+        caps: Caps,
+        aside: Aside,
+        condition: Condition,
+        news: News,
+    ) -> None:
+        self._guard = guard
+        self._holdings = holdings
+        self._adoption = adoption
+        self._caps = caps
+        self._aside = aside
+        self._condition = condition
+        self._news = news
+
+    def read(self, max_records: int, max_bytes: int) -> list[Replayed]:
+        """The oldest records that are on disk only, now in memory too. Call without the spool's lock."""
+        while True:
+            with self._guard:
+                found = self._next_readable()
+            if not isinstance(found, Path):
+                break
+            self._adoption.adopt(found)
+            self._caps.reckon_anew()
+        return self._read(found, max_records, max_bytes) if found is not None else []
+
+    def _next_readable(self) -> Segment | Path | None:
+        """The segment to read from, or a candidate to be adopted first, if there is one."""
+        self._caps.expire()
+        waiting = self._holdings.waiting()
+        unread = [segment for segment in waiting if segment.cursor < segment.size]
+        older = self._adoption.next_before(by_age(unread[0]) if unread else None)
+        if older is not None:
+            return older
+        if waiting and not unread:  # what was handed out has come back: from the start again
+            for segment in waiting:
+                segment.cursor = 0
+            unread = waiting
+        return next(iter(unread), None)
+
+    def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Replayed]:
+        from_the_start = segment.cursor == 0
+        usual = segment.size // max(1, len(segment.states)) + 64
+        about = min(_READ_AT_ONCE, max_bytes + 4096, max_records * usual)
+        try:
+            while (page := self._page(segment, about)) is not None:
+                lines = self._taken(segment, page, max_records, max_bytes)
+                if lines is None:
+                    return []
+                if lines:
+                    return [Replayed(line, Place(segment, line.number)) for line in lines]
+        except OSError as error:
+            self._can_t_read(segment, error)
+            return []
+        self._at_the_end(segment, from_the_start=from_the_start)
+        return []
+
+    def _page(self, segment: Segment, about: int) -> Page | None:
+        """The next lines; None at the end, also of a segment that is no longer there.
+
+        Raises:
+            OSError: they can't be read.
+        """
+        with self._guard:
+            if segment not in self._holdings.segments or self._holdings.notice_removal(segment):
+                return None
+            start = segment.cursor
+            content = segment.whole_lines(start, about)
+        return Page(segment, start, content) if content else None
+
+    def _taken(self, segment: Segment, page: Page, max_records: int, max_bytes: int) -> list[Line] | None:
+        """What of the page is on disk only; None if the segment was given up, or closed, meanwhile."""
+        with self._guard:
+            if segment not in self._holdings.segments:
+                return None
+            page.fetch_stragglers(max_records)
+            return page.take(max_records, max_bytes)
+
+    def _at_the_end(self, segment: Segment, *, from_the_start: bool) -> None:
+        with self._guard:
+            if segment not in self._holdings.segments:
+                return
+            segment.cursor = segment.size
+            if from_the_start:
+                self._condition.attempt(lambda: self._give_up_unreadable(segment))
+
+    def _can_t_read(self, segment: Segment, error: OSError) -> None:
+        with self._guard:
+            segment.cursor = segment.size
+            if not self._holdings.closed:
+                self._condition.reading_failed(segment.path, error)
+
+    def _give_up_unreadable(self, segment: Segment) -> None:
+        """A whole pass found nothing of what should be there: the file was damaged since it was written."""
+        numbers = {line.number for _, line in _whole(segment) if line is not None}
+        lost = [n for n, state in enumerate(segment.states) if state == FREE and n not in numbers]
+        damaged = [raw for raw, line in _whole(segment) if line is None]
+        if not lost:
+            return
+        kept = self._aside.damage(segment, damaged) and bool(damaged)
+        for number in lost:
+            segment.set_state(number, SETTLED)
+        if kept:
+            self._news.damaged(segment, len(lost))
+        else:
+            self._news.lost(segment, len(lost), "corrupt")
+        if not self._holdings.retire_if_settled(segment):
+            self._condition.attempt(lambda: segment.acknowledge(lost))
+
+
+def _whole(segment: Segment) -> Iterator[tuple[bytes, Line | None]]:
+    for _, raw in segment.lines_from(0):
+        yield raw, parse_line(raw)

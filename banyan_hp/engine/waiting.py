@@ -1,0 +1,155 @@
+"""Callers who wait: for a record, for all records before a flush, for the end.
+
+While somebody waits nothing lingers. Nobody waits on our own threads (a callback that flushes), nor where the
+garbage collector interrupted us; and nobody waits on for a destination that has been given up, unless there
+is a disk still to be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from .bell import Bell
+from .clock import Clock
+from .gate import Gate
+from .guard import Guard
+from .records import Record, Waiter
+from .scheduler import Scheduler
+from .settlement import Rings, Settlement
+from .spool import Mark
+from .worker import Worker
+
+
+class AsyncWaiter(Waiter, Rings, Protocol):
+    """Told of settled records, and rung when the destination's state changes."""
+
+
+class Waiting:
+    """Those who wait in one process.
+
+    Args:
+        ended: whether the engine has come to its end, where nothing more can be waited for.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        clock: Clock,
+        gate: Gate,
+        scheduler: Scheduler,
+        settlement: Settlement,
+        worker: Worker,
+        ended: Callable[[], bool],
+    ) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._gate = gate
+        self._scheduler = scheduler
+        self._settlement = settlement
+        self._worker = worker
+        self._ended = ended
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the calling thread may wait at all."""
+        return not self._guard.mine and not self._worker.is_own_thread()
+
+    # -- with a thread ----------------------------------------------------------------------------------
+
+    def hurry_until(self, done: Callable[[], bool], deadline: float) -> None:
+        """Wait without letting anything linger, until `deadline` on the monotonic clock."""
+        if not self.allowed or done():
+            return
+        me = object()
+        try:
+            self._hurry(me)
+            self.until(done, deadline)
+        finally:
+            self._take_it_easy(me)
+
+    def until(self, done: Callable[[], bool], deadline: float) -> None:
+        """Wait while the worker works; where there can be none, do its work."""
+        if not self._worker.started:
+            self._worker.start()
+        if not self._worker.started:
+            self._worker.drive(done, deadline)
+        else:
+            self.listen_until(done, deadline)
+
+    def listen_until(self, done: Callable[[], bool], deadline: float) -> None:
+        """Wait for others to be done."""
+        bell = Bell()
+        self._settlement.watch(bell)
+        try:
+            while not done() and not self._ended():
+                left = deadline - self._clock.monotonic()
+                if left <= 0:
+                    return
+                self._clock.wait(bell, left)
+        finally:
+            self._settlement.unwatch(bell)
+
+    # -- without a thread -------------------------------------------------------------------------------
+
+    def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
+        """Have a further waiter told of this record; look after this call whether it is settled already."""
+        self._settlement.also_tell(record, waiter)
+
+    def begin(self, waiter: AsyncWaiter) -> None:
+        """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop`."""
+        self._settlement.watch(waiter)
+        self._hurry(waiter)
+
+    def stop(self, waiter: AsyncWaiter) -> None:
+        self._take_it_easy(waiter)
+        self._settlement.unwatch(waiter)
+
+    def _hurry(self, who: object) -> None:
+        """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
+        with self._guard:
+            self._scheduler.hurried.add(who)
+            self._scheduler.wake_all()
+
+    def _take_it_easy(self, who: object) -> None:
+        with self._guard:
+            self._scheduler.hurried.discard(who)
+
+    # -- in vain? ---------------------------------------------------------------------------------------
+
+    def setbacks_seen(self) -> int:
+        """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
+        if not self._gate.unwell:
+            return self._gate.setbacks
+        with self._guard:
+            in_vain = self._gate.unwell and self._gate.delay(self._clock.monotonic()) > 0
+            return self._gate.setbacks - in_vain
+
+    def given_up(self, record: Record, setbacks: int) -> bool:
+        """Whether a record is settled, or must stay in memory: no destination and no disk."""
+        return self.left_memory(not record.settled, setbacks)
+
+    def left_memory(self, in_memory: bool, setbacks: int) -> bool:
+        """The same for all that are waited for."""
+        return not in_memory or (self.destination_gave_up(setbacks) and not self.spool_usable)
+
+    def destination_gave_up(self, setbacks: int) -> bool:
+        """An attempt since then has left the destination unwell: it would be in vain to wait on."""
+        return self._gate.unwell and self._gate.setbacks > setbacks
+
+    @property
+    def spool_usable(self) -> bool:
+        spool = self._settlement.spool
+        return spool is not None and spool.usable
+
+    # -- what a flush waits for on disk -----------------------------------------------------------------
+
+    def mark(self) -> Mark:
+        """The end of what this process has on disk so far."""
+        spool = self._settlement.spool
+        return spool.mark() if spool is not None else []
+
+    def on_disk(self, mark: Mark) -> int:
+        """How many of the records before `mark` are not settled."""
+        spool = self._settlement.spool
+        return spool.unsettled(mark) if spool is not None else 0

@@ -1,0 +1,93 @@
+"""The answers in memory, bounded, and for whom each is good.
+
+Changed under the lock of `answers`, read without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .entry import NEVER, Entry
+from .questions import Question, Value
+
+
+class Memory:
+    """Entries by question.
+
+    Args:
+        size: how many are kept; those least recently used go first.
+        monotonic: the clock.
+    """
+
+    def __init__(self, size: int, monotonic: Callable[[], float]) -> None:
+        self._size = size
+        self._monotonic = monotonic
+        self.entries: dict[Question[Any], Entry[Any]] = {}
+        self._personal: set[Question[Any]] = set()  # what the backend answers to each user differently
+
+    def __contains__(self, question: Question[Any]) -> bool:
+        return question in self.entries
+
+    def known(self, question: Question[Value]) -> Entry[Value] | None:
+        """The next best answer, however old."""
+        for key in (question.shared, question, question.default):
+            entry = self.entries.get(key)
+            if entry is not None and entry.value is not None:
+                return entry
+        return None
+
+    def fresh(self, question: Question[Value]) -> Entry[Value] | None:
+        """The answer, if it need not be asked for."""
+        entry = self.entries.get(question.shared) or self.entries.get(question)
+        return entry if entry is not None and self._monotonic() < entry.fresh_until else None
+
+    def key(self, question: Question[Value]) -> Question[Value]:
+        """The question that stands for this one, as far as is known."""
+        return question if question.shared in self._personal else question.shared
+
+    def take_in(self, question: Question[Any], entry: Entry[Any]) -> None:
+        """The backend's answer to a question; without a value: there is none for any user."""
+        if entry.value is None:
+            self._drop_all_of(question)
+        self._note_whose(question, entry)
+        self._put(entry)
+
+    def put_unless_fresh(self, entry: Entry[Any]) -> None:
+        """Have a next best answer ready."""
+        earlier = self.entries.get(entry.key)
+        if earlier is None or self._monotonic() >= earlier.fresh_until:
+            self._put(entry)
+
+    def distrust(self, subject: str | None) -> None:
+        """What is about a prompt or experiment (None: all) must be asked for before it is given."""
+        for entry in self.entries.values():
+            if subject in (None, entry.key.subject):
+                entry.must_ask, entry.fresh_until = True, NEVER
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self._personal.clear()
+
+    def _drop_all_of(self, question: Question[Any]) -> None:
+        """What any user was told about it."""
+        about, default = question.subject, question.default
+        for key in [key for key in self.entries if key.subject == about and key.default == default]:
+            del self.entries[key]
+
+    def _note_whose(self, question: Question[Any], entry: Entry[Any]) -> None:
+        if entry.key == question.shared:
+            self._personal.discard(question.shared)
+            return
+        if len(self._personal) >= self._size:
+            self._personal.clear()
+        self._personal.add(question.shared)
+        self.entries.pop(question.shared, None)
+
+    def _put(self, entry: Entry[Any]) -> None:
+        entry.used = self._monotonic()
+        self.entries[entry.key] = entry
+        if len(self.entries) > self._size:
+            longest_unused = sorted(self.entries, key=lambda key: self.entries[key].used)
+            for key in longest_unused[: 1 + self._size // 10]:  # several, as sorting takes its time
+                del self.entries[key]
