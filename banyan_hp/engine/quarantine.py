@@ -194,7 +194,10 @@ class Quarantine:
         return True
 
     def add_damage(self, segment: str, lines: Sequence[bytes]) -> int:
-        """Keep damaged lines of a segment; one that is here already, from an earlier look, stays alone.
+        """Keep damaged lines of a segment; one that is here already stays alone.
+
+        That the segment's `.ack` names what was seen to is not enough: a crash between the two brings them
+        here again.
 
         Returns:
             How many of them are here now; less than all when some are too large.
