@@ -34,11 +34,11 @@ def log(logger, *numbers):
 """
 
 
-def check(program: str, *, expected: int, timeout: float = 30) -> None:
+def check(program: str, *, expected: int, timeout: float = 30, before: str = "") -> None:
     """Run it; all numbers below `expected` arrive, each once, under as many ids."""
     with ScriptedServer(batching()) as server:
-        finished = run_python(CHILDREN + program, url=server.url, timeout=timeout)
-        assert (finished.status, finished.stderr) == (0, "")
+        finished = run_python(CHILDREN + program, url=server.url, timeout=timeout, before=before)
+        assert (finished.status, finished.stderr) == (0, ""), finished.stderr
         assert ids(server) == list(range(expected))
         assert len(set(server.ids())) == expected
 
@@ -123,6 +123,64 @@ assert logger.get_stats()["logs_sent"] == 50
 logger.shutdown(5)
 """,
         expected=60,
+    )
+
+
+def test_what_is_logged_while_the_child_is_made_anew_arrives() -> None:
+    """A destructor may log in the middle of that, and again in the middle of what that brings about."""
+    check(
+        """
+logger = make(flush_interval=0.05)
+log(logger, 0)
+assert logger.flush(5)
+import banyan_hp.engine.engine as parts
+destructors = {}
+def interrupted(name, make):
+    def run(*args, **options):
+        part = make(*args, **options)
+        if name in destructors:
+            log(logger, destructors.pop(name))
+        return part
+    return run
+names = ["Guard", "Ledger", "Queue", "Scheduler", "Worker"]
+for name in names:
+    setattr(parts, name, interrupted(name, getattr(parts, name)))
+def work():
+    log(logger, 6)
+    assert logger.shutdown(5)
+    assert logger.get_stats()["logs_sent"] == 6, logger.get_stats()
+destructors.update(zip(names, range(1, 6)))
+wait(child(work))
+""",
+        expected=7,
+    )
+
+
+def test_no_thread_is_started_before_threading_knows_of_the_fork() -> None:
+    """A destructor that logs in the first of the child's fork hooks: `threading` would forget the thread."""
+    check(
+        """
+logger = make(flush_interval=0.05)
+log(logger, 0)
+assert logger.flush(5)
+started = []
+def work():
+    assert started == [0], started
+    assert logger.get_stats()["worker_alive"]
+    assert logger.shutdown(5)
+    assert logger.get_stats()["logs_sent"] == 1, logger.get_stats()
+wait(child(work))
+""",
+        expected=2,
+        before="""
+import os, sys, _thread
+assert "threading" not in sys.modules
+def log_early():
+    before = _thread._count()
+    log(logger, 1)
+    started.append(_thread._count() - before)
+os.register_at_fork(after_in_child=log_early)
+""",
     )
 
 
