@@ -157,7 +157,7 @@ wait(child(work))
 
 
 def test_a_destructor_that_logs_in_the_middle_of_threadings_own_fork_hook_is_delivered() -> None:
-    """A thread started there would be forgotten at once: KeyError on stderr, and a worker that never works."""
+    """A thread started there would be forgotten at once: KeyError on stderr, and nobody who sends."""
     check(
         """
 logger = make(flush_interval=0.05)
