@@ -6,6 +6,7 @@ that threads share is guarded by one `Guard`, made anew, like all else, in a for
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import sys
@@ -46,8 +47,6 @@ from .worker import Worker
 _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
-_BIRTH_SECONDS = 1.0
-_BIRTH_LOOK_SECONDS = 0.001
 _TELL_SECONDS = 0.25
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
@@ -94,7 +93,6 @@ class Engine:
         self._leaving = False  # closed by the end of the process, not by the application
         self._finishing = False
         self._ended = False
-        self._births: dict[int, int] = {}  # by process: the thread that assembles us there
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
@@ -102,6 +100,7 @@ class Engine:
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
         settings = self.settings
+        self._heirs: dict[int, Engine] = {}  # by process: what a forked child goes on with
         self.process = os.urandom(8).hex()
         self._numbers = itertools.count()
         self.guard = Guard()
@@ -644,23 +643,32 @@ class Engine:
             self.after_fork()
 
     def after_fork(self) -> None:
-        """In a forked child: nothing of the parent's is sent or touched; all is made anew."""
-        if os.getpid() == self._pid or self.guard.mine:
-            return  # made already, or the fork came from inside a section, which ends first
-        me = threading.get_ident()
-        if self._births.setdefault(os.getpid(), me) != me and self._born_meanwhile():
-            return
-        forget_threads()
-        if self.spool is not None:
-            self.spool.abandon()
-        if self.closing:
-            self.stopped = self._finishing = self._ended = True
-            lifecycle.unregister(self)
-        self._assemble()
+        """In a forked child: nothing of the parent's is sent or touched; all is made anew.
 
-    def _born_meanwhile(self) -> bool:
-        """Another thread of the child was first (`setdefault` is atomic under the GIL): wait for it."""
-        deadline = self._clock.monotonic() + _BIRTH_SECONDS
-        while os.getpid() != self._pid and self._clock.monotonic() < deadline:
-            self._clock.wait(Bell(), _BIRTH_LOOK_SECONDS)
-        return os.getpid() == self._pid
+        Several threads may come here together, and a destructor that logs may come in the middle. Each makes
+        an heir aside; the first one counts (`setdefault` is atomic under the GIL), and each has it take our
+        place in one step, which does no harm when done again.
+        """
+        inherited = copy.copy(self)
+        if os.getpid() == inherited._pid or inherited.guard.mine:
+            return  # made already, or the fork came from inside a section, which ends first
+        forget_threads()
+        heir = inherited._made_anew()
+        first = inherited._heirs.setdefault(os.getpid(), heir)
+        if first is heir and inherited.spool is not None:  # once: a descriptor must not be closed twice
+            inherited.spool.abandon()
+        if inherited.closing:
+            lifecycle.unregister(self)
+        self.__dict__ = first.__dict__
+
+    def _made_anew(self) -> Engine:
+        anew = copy.copy(self)
+        if anew.closing:
+            anew.stopped = anew._finishing = anew._ended = True
+        anew._assemble()
+        return anew
+
+    def start_if_needed(self) -> None:
+        """Begin with what was logged while no thread could be started."""
+        if len(self.queue):
+            self.worker.start()

@@ -12,7 +12,8 @@ An engine's states, and what it owns in each:
 A fork may come between any two steps, from any thread. The child makes everything anew at its first call
 (locks may be held there for ever, by threads that it does not have) and is *new*; or *stopped*, if the
 parent was closing. It closes the leases' descriptors and unlocks nothing. A fork from inside a section of
-the same thread (a destructor or signal handler that forks) lets the section end first.
+the same thread (a destructor or signal handler that forks) lets the section end first. What a destructor
+logs among the child's fork hooks is taken in at once; a thread is started for it behind them.
 
 An exit drains every engine that has seen a record. Threads that are still there then may go on logging.
 When the interpreter itself is gone (`sys.is_finalizing`) its threads stand still, perhaps with a lock of
@@ -24,6 +25,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,11 +126,37 @@ def hasten() -> None:
 # -- fork ----------------------------------------------------------------------------------------------------
 
 
+_forking: dict[int, int] = {}  # by thread: the process in which it began to fork
+
+
+def newborn() -> bool:
+    """Whether this thread is in the fork hooks of a child, where a destructor may log.
+
+    `threading` may not have had its turn: it would forget a thread that is started now.
+    """
+    return _forking.get(threading.get_ident(), os.getpid()) != os.getpid()
+
+
+def _before_fork() -> None:
+    _forking[threading.get_ident()] = os.getpid()
+
+
+def _after_fork_in_parent() -> None:
+    _forking.pop(threading.get_ident(), None)
+
+
 def _after_fork_in_child() -> None:
-    log.forget_threads()
+    try:
+        log.forget_threads()
+        for engine in list(_engines):
+            engine.after_fork()
+    finally:
+        _forking.clear()
     for engine in list(_engines):
-        engine.after_fork()
+        engine.start_if_needed()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

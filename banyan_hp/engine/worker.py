@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import uwsgi
+from . import lifecycle, uwsgi
 from .batching import Batching
 from .bell import Bell
 from .clock import Clock
@@ -117,7 +117,7 @@ class Worker:
 
     def _may_start(self) -> bool:
         possible = self.background and not self.stopping and not sys.is_finalizing()
-        return possible and self._clock.monotonic() >= self._no_thread_until
+        return possible and not lifecycle.newborn() and self._clock.monotonic() >= self._no_thread_until
 
     def stop(self) -> None:
         """Tell all threads to end after what they are doing."""

@@ -38,7 +38,7 @@ def check(program: str, *, expected: int, timeout: float = 30) -> None:
     """Run it; all numbers below `expected` arrive, each once, under as many ids."""
     with ScriptedServer(batching()) as server:
         finished = run_python(CHILDREN + program, url=server.url, timeout=timeout)
-        assert (finished.status, finished.stderr) == (0, "")
+        assert (finished.status, finished.stderr) == (0, ""), finished.stderr
         assert ids(server) == list(range(expected))
         assert len(set(server.ids())) == expected
 
@@ -123,6 +123,62 @@ assert logger.get_stats()["logs_sent"] == 50
 logger.shutdown(5)
 """,
         expected=60,
+    )
+
+
+def test_what_is_logged_while_the_child_is_made_anew_arrives() -> None:
+    """A destructor may log in the middle of that, and again in the middle of what that brings about."""
+    check(
+        """
+logger = make(flush_interval=0.05)
+log(logger, 0)
+assert logger.flush(5)
+import banyan_hp.engine.engine as parts
+destructors = {}
+def interrupted(name, make):
+    def run(*args, **options):
+        part = make(*args, **options)
+        if name in destructors:
+            log(logger, destructors.pop(name))
+        return part
+    return run
+names = ["Guard", "Ledger", "Queue", "Scheduler", "Worker"]
+for name in names:
+    setattr(parts, name, interrupted(name, getattr(parts, name)))
+def work():
+    log(logger, 6)
+    assert logger.shutdown(5)
+    assert logger.get_stats()["logs_sent"] == 6, logger.get_stats()
+destructors.update(zip(names, range(1, 6)))
+wait(child(work))
+""",
+        expected=7,
+    )
+
+
+def test_a_destructor_that_logs_in_the_middle_of_threadings_own_fork_hook_is_delivered() -> None:
+    """A thread started there would be forgotten at once: KeyError on stderr, and nobody who sends."""
+    check(
+        """
+logger = make(flush_interval=0.05)
+log(logger, 0)
+assert logger.flush(5)
+parent, enumerate_threads = os.getpid(), threading._enumerate
+def interrupted():
+    if os.getpid() != parent:
+        log(logger, 1)
+    return enumerate_threads()
+threading._enumerate = interrupted  # which the hook calls, holding a lock of its own
+def work():
+    end = time.monotonic() + 5
+    while not logger.get_stats()["logs_sent"] and time.monotonic() < end:  # with no call that would help
+        time.sleep(0.01)
+    stats = logger.get_stats()
+    assert (stats["logs_sent"], stats["worker_alive"]) == (1, True), stats
+    logger.shutdown(5)
+wait(child(work))
+""",
+        expected=2,
     )
 
 

@@ -14,7 +14,7 @@ from tests.support.process import run_python
 ROOT = Path(__file__).parents[2]
 
 STORM = """
-import gc, random
+import gc, random, traceback
 from pathlib import Path
 seed, seconds, out = int(os.environ["SEED"]), float(os.environ["SECONDS"]), Path(os.environ["OUT"])
 chance = random.Random(seed)
@@ -73,7 +73,10 @@ def act():
             try:
                 child()
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
+                sys.stderr.flush()
                 os._exit(status)
         children.append(pid)
     elif action == 7:

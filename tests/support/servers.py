@@ -369,6 +369,15 @@ def wait_until(done: Callable[[], bool], seconds: float, complaint: Callable[[],
         time.sleep(POLL_SECONDS)
 
 
+def is_there(pid: str) -> bool:
+    """Whether the process has not been reaped by its parent yet."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def assert_quiet(server: Server) -> None:
     """Nothing of ours is in its output: no log line, no traceback."""
     assert not OURS.search(server.output), server.output
