@@ -20,7 +20,6 @@ from ..settings import Settings
 from . import lifecycle
 from .address import Address, destination_directory, spool_base
 from .batching import Batching
-from .bell import Bell
 from .callbacks import Callbacks
 from .clock import Clock
 from .delivery import Delivery
