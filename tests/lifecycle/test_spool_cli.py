@@ -154,7 +154,8 @@ def test_a_purge_beside_a_running_application(backend: tuple[Switch, ScriptedSer
         assert states() == [("held", 5)]
         purged = spool("purge", "--yes", "--held")
         assert (purged.returncode, purged.stdout) == (0, "removed 1 segment with 5 unsent records\n")
-        assert states() == []
+        # A record that it was just trying to send is in its memory, too, and is written anew.
+        assert states() in ([], [("held", 1)])
         switch.down = False
         application.tell("5")
         stats = application.until(lambda stats: stats["logs_sent"] + stats["logs_dropped"] == 6)
