@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from tests.support.scripted import Hang, Reply, ScriptedServer, batching
 
 def spooled_lines(tmp_path: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in (tmp_path / "state").rglob("*.v1.jsonl"))
+
+
+def spooled_ids(tmp_path: Path) -> list[str]:
+    paths = (tmp_path / "state").rglob("*.v1.jsonl")
+    return [json.loads(line)["id"] for path in paths for line in path.read_text().splitlines()]
 
 
 def ids(server: ScriptedServer) -> list[int]:
