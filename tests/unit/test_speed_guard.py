@@ -90,6 +90,7 @@ def test_a_call_takes_a_bounded_number_of_instructions(sink: Sink) -> None:
     assert 0 < min(counts) <= CALL_OPCODES
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the instrument was made for tracing before 3.13")
 def test_bytes_cost_the_caller_no_instructions(sink: Sink) -> None:
     """A record of 100 KB takes the same path as one of 1 KB."""
     (large,) = make_records(1, characters=99_000)
