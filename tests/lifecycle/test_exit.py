@@ -217,5 +217,5 @@ def test_os_exit_in_a_child_corrupts_nothing(tmp_path: Path) -> None:
         )
         assert_quiet(finished)
         assert [number for number in ids(server) if number < 1000] == list(range(100))
-        assert len(ids(server)) + spooled_lines(tmp_path) == 105
+        assert len({*server.ids(), *spooled_ids(tmp_path)}) == 105  # the last batch may be in both places
     assert not list((tmp_path / "state").rglob("quarantine*"))
