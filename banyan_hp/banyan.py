@@ -280,7 +280,7 @@ class PromptStackLogger(BanyanTracking, Client):
         if not plain:
             add_fields(body, {"duration_ms": duration_ms})
             add_fields(body, _experiment_fields(prompt_data, experiment_context))
-        record = self._engine.submit(freeze(body, max_text=settings.max_record_bytes))
+        record = self._engine.submit(body, max_text=settings.max_record_bytes)
         if record is None:
             return False
         if blocking:

@@ -20,7 +20,7 @@ from .destinations.huggingplace import (
     step_body,
 )
 from .engine.engine import Engine, http_transport
-from .engine.records import encode, freeze
+from .engine.records import encode
 from .engine.transport import NoAnswer
 from .errors import MissingKeyError, ValidationError
 from .receipts import Receipt, Waits
@@ -114,7 +114,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             "org_id": self._config["org_id"],
             "mode": self._config["mode"],
         }
-        record = self._engine.submit(freeze(body))
+        record = self._engine.submit(body)
         if record is None:
             error = ValidationError("shutdown() was called: no more records are accepted")
             return Receipt(self._waits, error=error)

@@ -11,7 +11,6 @@ import itertools
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from .notices import Notices
 from .preparing import Preparer
 from .quarantine import UNSCRUBBED
 from .queue import Queue
-from .records import Frozen, Record
+from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
 from .retry import Outcome, Verdict
 from .scheduler import Scheduler
 from .settlement import Settlement
@@ -52,6 +51,7 @@ _NOT_SEEN_BY_BEFORE_SEND = Verdict(
     Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
 )
 
+_QUEUED, _IN_FLIGHT = Term.QUEUED, Term.IN_FLIGHT  # looked up at each call, an enum's members cost
 TransportFactory = Callable[[Destination, Settings], Transport]
 
 
@@ -102,6 +102,7 @@ class Engine:
         self._heirs: dict[int, Engine] = {}  # by process: what a forked child goes on with
         self.process = os.urandom(8).hex()
         self._numbers = itertools.count()
+        self._keeps_first = settings.durability == "disk"
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
@@ -209,8 +210,12 @@ class Engine:
 
     # -- submit -----------------------------------------------------------------------------------------
 
-    def submit(self, frozen: Frozen) -> Record | None:
-        """Take a frozen record over. Does no I/O but for overflow, `durability="disk"` and at exit.
+    def submit(self, value: dict[str, Any], *, max_text: int = sys.maxsize) -> Record | None:
+        """Take a record over. Does no I/O but for overflow, `durability="disk"` and at exit.
+
+        Args:
+            value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
+            max_text: longer texts in it are cut to this many characters.
 
         Returns:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
@@ -218,9 +223,9 @@ class Engine:
         """
         if os.getpid() != self._pid:
             self.after_fork()
+        record = self._new_record(value, max_text)
         if self.stopped or (unheard_threads and is_unheard()):
-            return self._submit_out_of_turn(frozen)
-        record = self._new_record(frozen)
+            return self._submit_out_of_turn(record)
         guard = self.guard
         if guard.mine:  # the garbage collector called a destructor that logs
             self._defer(lambda: self._submit_later(record))
@@ -228,12 +233,9 @@ class Engine:
         try:
             with guard:
                 closing = self.closing
-                if not closing:
-                    if frozen.cut:
-                        self.ledger.counters.values_cut += frozen.cut
-                    queued = self._accept(record)
+                queued = not closing and self._accept(record)
             if closing:
-                return self._submit_out_of_turn(frozen)
+                return self._submit_out_of_turn(record)
             if not queued:
                 self._submit_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
@@ -241,7 +243,7 @@ class Engine:
             raise
         if not self.worker.started:
             self._ensure_worker(record)
-        if guard.has_deferred:
+        if guard.deferred:
             guard.run_deferred()
         return record
 
@@ -251,22 +253,26 @@ class Engine:
         lifecycle.remember(self)
         self._scheduler.disturb()
 
-    def _submit_out_of_turn(self, frozen: Frozen) -> Record | None:
+    def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
             return None
-        record = self._new_record(frozen)
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
         self._leave_to_disk([record], float("inf"))
         return record
 
-    def _new_record(self, frozen: Frozen) -> Record:
+    def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
         ident = f"{self.process}-{next(self._numbers):x}"
-        value, size, _ = frozen
-        return Record(ident, clock.wall(), value, size, clock.monotonic(), self.ledger.own, Term.IN_FLIGHT)
+        size = freeze_plain(value, max_text)
+        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
+        size += RECORD_OVERHEAD
+        record = Record(ident, clock.wall(), frozen, size, clock.monotonic(), self.ledger.own)
+        if cut:
+            record.cut = cut
+        return record
 
     def _accept(self, record: Record) -> bool:
         """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands.
@@ -274,20 +280,25 @@ class Engine:
         All or nothing: the exception of a signal handler (Ctrl-C) can arrive behind a call or a branch, but
         not between the statements here that change something: there is neither before they are done.
         """
-        own, queue, epoch = self.ledger.own, self.queue, self.epochs.current
-        at_once = self.settings.durability != "disk" and queue.fits(record.size)
-        term = Term.QUEUED if at_once else Term.IN_FLIGHT
-        line, size = (queue.records, record.size) if at_once else (deque[Record](), 0)
-        record.term = term
+        own, queue, epoch, size = self.ledger.own, self.queue, self.epochs.current, record.size
+        if record.cut:
+            self.ledger.counters.values_cut += record.cut
+        if self._keeps_first or not queue.fits(size):
+            record.epoch = epoch
+            epoch.in_memory += 1
+            own.accepted += 1
+            own.counts[_IN_FLIGHT] += 1
+            return False
+        record.term = _QUEUED
         record.epoch = epoch
         epoch.in_memory += 1
         own.accepted += 1
-        own.counts[term] += 1
+        own.counts[_QUEUED] += 1
         queue.bytes += size
-        line.append(record)
-        if at_once:
+        queue.records.append(record)
+        if self._scheduler.idle:
             self._scheduler.wake_for_record()
-        return at_once
+        return True
 
     def _submit_later(self, record: Record) -> None:
         with self.guard:

@@ -24,11 +24,8 @@ class Epochs:
     """All epochs that a flush has to wait for, or to report losses of, the current one last."""
 
     def __init__(self) -> None:
-        self._live = [Epoch()]
-
-    @property
-    def current(self) -> Epoch:
-        return self._live[-1]
+        self.current = Epoch()
+        self._live = [self.current]
 
     def close(self) -> list[Epoch]:
         """Begin a new epoch; returns those that a flush now has to wait for.
@@ -36,7 +33,8 @@ class Epochs:
         With them those of which records were lost since the last flush.
         """
         closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.told]
-        self._live = [*(epoch for epoch in closed if epoch.in_memory), Epoch()]
+        self.current = Epoch()
+        self._live = [*(epoch for epoch in closed if epoch.in_memory), self.current]
         return closed
 
 

@@ -35,30 +35,26 @@ class Guard(RLock):
     Under gevent and eventlet all greenlets of a thread count as one: none is switched inside a section.
     """
 
-    __slots__ = ("_deferred",)
+    __slots__ = ("deferred",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._deferred: deque[Callable[[], object]] = deque()
+        self.deferred: deque[Callable[[], object]] = deque()
 
     @property
     def mine(self) -> bool:
         """Whether the calling thread is inside. Ask before entering."""
         return self._is_owned()
 
-    @property
-    def has_deferred(self) -> bool:
-        return bool(self._deferred)
-
     def defer(self, work: Callable[[], object]) -> None:
         """Leave work to whoever calls `run_deferred` next. Takes no lock."""
-        self._deferred.append(work)
+        self.deferred.append(work)
 
     def run_deferred(self) -> None:
         """Do what was deferred. Call from outside."""
-        while self._deferred:
+        while self.deferred:
             try:
-                work = self._deferred.popleft()
+                work = self.deferred.popleft()
             except IndexError:
                 return  # another thread took it
             work()

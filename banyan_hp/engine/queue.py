@@ -9,6 +9,8 @@ from .records import Record
 SPILL_ABOVE = 0.75  # of either bound: from here on the worker writes to disk what it can't send
 SPILL_TO = 0.5
 
+Load = tuple[float, float]  # records, and bytes
+
 
 class Queue:
     """A deque that knows its bytes and its bounds. A record larger than all of `max_bytes` never fits."""
@@ -57,4 +59,9 @@ class Queue:
         return len(self.records) >= max_records or self.bytes >= max_bytes
 
     def above(self, share: float) -> bool:
-        return len(self.records) > share * self.max_records or self.bytes > share * self.max_bytes
+        records, size = self.load_at(share)
+        return len(self.records) > records or self.bytes > size
+
+    def load_at(self, share: float) -> Load:
+        """Which load is that share of what it may hold."""
+        return share * self.max_records, share * self.max_bytes

@@ -35,7 +35,7 @@ MAX_DEPTH = 60
 NUMBERS_PER_VALUE = 64
 MAX_REPR = 200
 _FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
-_RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
+RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _INT64 = 2**63
 _LOWEST = -_INT64
@@ -67,6 +67,7 @@ class Record:
     place: Place | None = None
     attempts = 0
     claimed = False
+    cut = 0  # values that were left out of it
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
     waiter: Waiter | None = None  # who is told when it is settled
@@ -79,7 +80,7 @@ class Record:
         size: int,
         queued_at: float,
         book: Book,
-        term: Term,
+        term: Term = Term.IN_FLIGHT,
         body: bytes | None = None,
         place: Place | None = None,
     ) -> None:
@@ -126,52 +127,64 @@ def freeze(value: object, *, max_text: int | None = None) -> Frozen:
     """
     longest = sys.maxsize if max_text is None else max_text
     if type(value) is dict and longest >= _SHORT_TEXT:
-        plain = _copy_plain(value, longest, _PLAIN_DEPTH)
-        if plain is not None:
-            return Frozen(plain[0], plain[1] + _RECORD_OVERHEAD, 0)
+        own = value.copy()  # one step under the GIL: another thread may be changing the original
+        size = freeze_plain(own, longest)
+        if size:
+            return Frozen(own, size, 0)
+    return freeze_any(value, longest)
+
+
+def freeze_any(value: object, max_text: int) -> Frozen:
+    """`freeze` without looking for the usual first."""
     freezer = _Freezer(max_text)
     try:
         frozen = freezer.freeze(value)
     except RecursionError:  # the caller is near Python's own limit already
-        return Frozen(f"<{type(value).__qualname__}>", _RECORD_OVERHEAD, 1)
-    return Frozen(frozen, freezer.size + _RECORD_OVERHEAD, freezer.cut)
+        return Frozen(f"<{type(value).__qualname__}>", _VALUE_SIZE, 1)
+    return Frozen(frozen, freezer.size, freezer.cut)
 
 
-def _copy_plain(value: dict[Any, Any], max_text: int, depth: int) -> tuple[dict[str, JSONValue], int] | None:
-    """The copy and the size of a dict of texts, numbers and such dicts; None if there is anything else in it.
+def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) -> int:
+    """Freeze a dict of texts, numbers and such dicts in place; 0 if there is anything else in it.
 
-    Most records are like that, and this costs them a fifth of what the general way does.
+    Most records are like that, and this costs them a fifth of what `freeze` does.
+
+    Args:
+        own: a dict that nobody else holds. The dicts in it, which others may hold, are replaced by copies.
+        max_text: a longer text is something else; 64 or more.
+        depth: so is a dict below so many others.
+
+    Returns:
+        The size in memory, in bytes. With 0, `own` has the same values as before.
     """
-    copied = value.copy()  # one step under the GIL: another thread may be changing the original
-    if len(copied) > _PLAIN_VALUES:
-        return None
-    try:
-        size = _VALUE_SIZE * len(copied) + _VALUE_SIZE + len("".join(copied))
-    except TypeError:  # a key that is no text
-        return None
-    for key, item in copied.items():
+    if len(own) > _PLAIN_VALUES:
+        return 0
+    size = _VALUE_SIZE * len(own) + _VALUE_SIZE
+    for key, item in own.items():
+        if type(key) is not str or len(key) > _SHORT_TEXT:
+            return 0
         kind = type(item)
         if kind is str:
-            length = len(item)
-            if length > _SHORT_TEXT:
-                size += sys.getsizeof(item)
-                if length > max_text:
-                    return None
+            if len(item) > _SHORT_TEXT:
+                if len(item) > max_text:
+                    return 0
+                size += item.__sizeof__()
         elif kind is int:
             if not _LOWEST <= item < _INT64:
-                return None
+                return 0
         elif kind is float:
             if item - item != 0.0:  # NaN, or an infinity
-                return None
+                return 0
         elif kind is dict:
-            nested = _copy_plain(item, max_text, depth - 1) if depth else None
-            if nested is None:
-                return None
-            copied[key] = nested[0]  # replaces a value: no key is added, the iteration holds
-            size += nested[1]
+            copied = item.copy()  # one step under the GIL: another thread may be changing it
+            within = freeze_plain(copied, max_text, depth - 1) if depth else 0
+            if not within:
+                return 0
+            own[key] = copied  # replaces a value: no key is added, the iteration holds
+            size += within
         elif item is not None and kind is not bool:
-            return None
-    return copied, size
+            return 0
+    return size
 
 
 def cut_text(text: str, keep: int) -> str:
@@ -182,10 +195,10 @@ def cut_text(text: str, keep: int) -> str:
 class _Freezer:
     __slots__ = ("cut", "depth", "left", "max_text", "path", "size")
 
-    def __init__(self, max_text: int | None) -> None:
-        self.max_text = max_text or sys.maxsize
+    def __init__(self, max_text: int) -> None:
+        self.max_text = max_text
         self.left = MAX_VALUES
-        self.size = 0
+        self.size = _VALUE_SIZE
         self.cut = 0
         self.depth = 0
         self.path: set[int] = set()
@@ -438,7 +451,7 @@ else:
         an encoded record may wait in memory for long.
         """
         try:
-            return bytes(memoryview(orjson.dumps(value)))
+            return b"".join((orjson.dumps(value), b""))
         except TypeError:
             return encode_with_json(value)
 

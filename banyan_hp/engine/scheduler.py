@@ -15,7 +15,7 @@ from .batching import Batching
 from .bell import Bell
 from .gate import Gate
 from .ledger import Book, Term
-from .queue import SPILL_ABOVE, SPILL_TO, Queue
+from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 from .records import Record
 from .retry import backoff
 from .spool import Spool
@@ -75,6 +75,8 @@ class Retry:
 
 Task = Send | Spill | OpenSpool | ReadBack | SyncSpool | AskForBatches | Wait
 NEVER = float("inf")
+_ANYTHING: Load = (1, NEVER)
+_NOTHING: Load = (NEVER, NEVER)
 
 
 class Scheduler:
@@ -95,8 +97,8 @@ class Scheduler:
         self._own = own
         self._retrying: list[Retry] = []
         self._replay: deque[Record] = deque()
-        self._idle: list[Bell] = []
-        self._wake_at = 1
+        self.idle: list[Bell] = []
+        self._wake_at: Load = _ANYTHING
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
@@ -118,10 +120,10 @@ class Scheduler:
     # -- from the callers' side --------------------------------------------------------------------------
 
     def wake_for_record(self) -> None:
-        """Wake a sleeping thread, if the new record gives it something to do."""
-        if self._idle and (
-            len(self._queue) >= self._wake_at or self._batch_is_full() or self._sync_is_news()
-        ):
+        """Wake a sleeping thread, if there is one and the new record gives it something to do."""
+        queue = self._queue
+        records, size = self._wake_at
+        if len(queue.records) >= records or queue.bytes >= size or self._sync_is_news():
             self.wake_one()
 
     def _sync_is_news(self) -> bool:
@@ -132,25 +134,25 @@ class Scheduler:
         return True
 
     def wake_one(self) -> None:
-        if self._idle:
-            self._idle[-1].ring()  # before it is taken out: Ctrl-C between the two must not leave it asleep
-            self._idle.pop()
+        if self.idle:
+            self.idle[-1].ring()  # before it is taken out: Ctrl-C between the two must not leave it asleep
+            self.idle.pop()
 
     def wake_all(self) -> None:
-        while self._idle:
+        while self.idle:
             self.wake_one()
 
     def disturb(self) -> None:
         """Have sleeping threads look around, without a lock: the copy is atomic under the GIL."""
-        for bell in tuple(self._idle):
+        for bell in tuple(self.idle):
             bell.ring()
 
     def sleep(self, bell: Bell) -> None:
-        self._idle.append(bell)
+        self.idle.append(bell)
 
     def awake(self, bell: Bell) -> None:
-        if bell in self._idle:
-            self._idle.remove(bell)
+        if bell in self.idle:
+            self.idle.remove(bell)
 
     # -- from the senders' side --------------------------------------------------------------------------
 
@@ -171,20 +173,21 @@ class Scheduler:
 
     def _while_closed(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""
-        self._wake_at = 1 if not len(self._queue) else int(SPILL_ABOVE * self._queue.max_records) + 1
         if self._spool is None:
-            return self._wait(now, delay)
+            return self._wait(now, delay, _NOTHING)
         if self.gave_up and self._replay:
             return Spill(self._take_replay(len(self._replay)))
         if not self._spool.usable:
-            return self._wait(now, min(delay, self._spool.usable_in()))
+            return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
         if self._gate.unwell and self._retrying:
             return Spill(self._take_oldest_retry())
         if self._gate.unwell and self._lingered_in(now) <= 0:
             return Spill(self._take(self._settings.batch_size))
         if self._queue.above(SPILL_ABOVE):
             return self._spill_excess()
-        return self._wait(now, min(delay, self._lingered_in(now) if self._gate.unwell else NEVER))
+        if self._gate.unwell:
+            return self._wait(now, min(delay, self._lingered_in(now)), self._first_or_batch())
+        return self._wait(now, delay, self._queue.load_at(SPILL_ABOVE))
 
     def _while_open(self, now: float) -> Task:
         fresh_due = self._fresh_due_in(now)
@@ -202,8 +205,11 @@ class Scheduler:
             if fresh_due <= 0:
                 self._backlogs_turn = True
                 return self._send(self._take(self._per_request()))
-        self._wake_at = self._settings.batch_size if len(self._queue) else 1
-        return self._wait(now, min(fresh_due, self._retry_due_in(now)))
+        return self._wait(now, min(fresh_due, self._retry_due_in(now)), self._first_or_batch())
+
+    def _first_or_batch(self) -> Load:
+        """The first record starts the time that it may linger; then a full batch is of interest."""
+        return (self._settings.batch_size, self._settings.max_batch_bytes) if len(self._queue) else _ANYTHING
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
@@ -233,7 +239,7 @@ class Scheduler:
             return ReadBack()
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
-        return self._wait(now, min(fresh_due, self._retry_due_in(now)))
+        return self._wait(now, min(fresh_due, self._retry_due_in(now)), self._first_or_batch())
 
     def _per_request(self) -> int:
         """A probe is one record; else as many as a request takes."""
@@ -297,7 +303,9 @@ class Scheduler:
             return False
         return self._spool.backlog and (not self.closing or self._own[Term.SPOOLED] > 0)
 
-    def _wait(self, now: float, seconds: float) -> Wait:
+    def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
+        """Sleep so long, or until the queue holds so much."""
+        self._wake_at = wake_at
         if self._spool is None:
             return Wait(seconds)
         sync = self._spool.sync_due_in(now)

@@ -203,7 +203,7 @@ class Worker:
             self._carry_out(task, deadline)
 
     def _wait(self, bell: Bell, seconds: float) -> None:
-        if not self._guard.has_deferred:  # what is deferred from now on rings
+        if not self._guard.deferred:  # what is deferred from now on rings
             self._clock.wait(bell, seconds)
         with self._guard:
             self._scheduler.awake(bell)

@@ -17,7 +17,7 @@ import requests
 
 import banyan_hp as banyan
 from banyan_hp import AuthenticationError, ConfigurationError, PromptData, PromptStackLogger
-from banyan_hp.engine.records import Frozen, Record
+from banyan_hp.engine.records import Record
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
@@ -239,8 +239,8 @@ def test_a_record_refused_by_the_backend_at_once_was_accepted(
     logger = make_logger(server.url, spool=False, batching="never")
     submit = logger._engine.submit
 
-    def slowly(frozen: Frozen) -> Record | None:
-        record = submit(frozen)
+    def slowly(value: dict[str, Any], **options: Any) -> Record | None:
+        record = submit(value, **options)
         logger._engine.flush(5)
         assert record is not None
         assert record.settled

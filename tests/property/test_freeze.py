@@ -10,7 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.records import MAX_DEPTH, encode, encode_with_json, encode_within, freeze
+from banyan_hp.engine.records import (
+    MAX_DEPTH,
+    encode,
+    encode_with_json,
+    encode_within,
+    freeze,
+    freeze_any,
+    freeze_plain,
+)
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters())  # lone surrogates included
@@ -140,6 +148,29 @@ def empty(value: Any) -> None:
         for inner in value.values() if isinstance(value, dict) else value:
             empty(inner)
         value.clear()
+
+
+@QUICK
+@given(
+    st.dictionaries(JSON_TEXT | HASHABLE, LEAVES | JSON_VALUES | st.sampled_from(["x" * 70]), max_size=6),
+    st.sampled_from([64, 10_000]),
+)
+def test_the_fast_way_does_what_the_general_way_does(value: dict[Any, Any], longest: int) -> None:
+    """In place it becomes what a general copy is, sharing no container; or it keeps its values."""
+    own = value.copy()
+    if freeze_plain(own, longest):
+        assert own == freeze_any(value, longest).value
+        assert not containers(own) & containers(value)
+    else:
+        assert list(own) == list(value)
+        assert all(own[key] is item or own[key] == item for key, item in value.items())
+
+
+def containers(value: Any) -> set[int]:
+    if not isinstance(value, (dict, list)):
+        return set()
+    items = value.values() if isinstance(value, dict) else value
+    return {id(value)}.union(*map(containers, items))
 
 
 @QUICK

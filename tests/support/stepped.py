@@ -11,7 +11,7 @@ from typing import Any
 from banyan_hp.destinations.banyan import BATCH_PATH, BanyanDestination
 from banyan_hp.engine.bell import Bell
 from banyan_hp.engine.engine import Engine
-from banyan_hp.engine.records import Record, freeze
+from banyan_hp.engine.records import Record
 from banyan_hp.engine.transport import NoAnswer, Request, Response
 from banyan_hp.settings import Settings
 from tests.support.clock import FakeClock
@@ -111,7 +111,7 @@ class SteppedEngine(Engine):
         """No thread, and no waiting either."""
 
     def log(self, value: Any = "x") -> Record | None:
-        return self.submit(freeze({"input": value}))
+        return self.submit({"input": value})
 
     def step(self, longest_wait: float = 0.0) -> None:
         """One task, or one wait of at most so many seconds."""

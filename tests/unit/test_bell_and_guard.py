@@ -197,11 +197,11 @@ def test_deferred_work_runs_in_order_and_once() -> None:
 
     guard.defer(first)
     guard.defer(lambda: events.append("second"))
-    assert guard.has_deferred
+    assert guard.deferred
     guard.run_deferred()
     guard.run_deferred()
     assert events == ["first", "second", "third"]
-    assert not guard.has_deferred
+    assert not guard.deferred
 
 
 def test_a_section_that_raises_lets_go() -> None:

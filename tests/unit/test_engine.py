@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.engine.bell import Bell
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.records import Record
 from banyan_hp.engine.transport import NoAnswer, Request, Response
@@ -453,6 +454,28 @@ def test_waiting_without_a_disk_is_waiting(backend: FakeBackend, clock: FakeCloc
     waits = [wait for wait in clock.waits[before:] if wait <= 0]
     assert waits == []
     assert clock.monotonic() > began
+
+
+def test_records_do_not_wake_a_sender_that_waits_for_its_back_off(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """It has nothing to do before the queue fills up; the caller pays for each ring."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", batch_size=10, queue_size=1000)
+    backend.behaviour = failing(503, **{"retry-after": "60"})
+    engine.log()
+    clock.advance(2)
+    engine.run()
+    rings: list[int] = []
+
+    class Sleeper(Bell):
+        def ring(self) -> None:
+            rings.append(len(engine.queue))
+
+    engine._scheduler.sleep(Sleeper())
+    for _ in range(800):
+        engine.log()
+    assert len(backend.usage()) == 1
+    assert [750 <= held <= 751 for held in rings] == [True]
 
 
 def test_flushing_in_a_loop_does_not_hammer_a_backend_that_is_down(

@@ -261,8 +261,7 @@ def test_fsync_at_intervals_does_not_wait_for_the_next_batch(town: Town) -> None
         def ring(self) -> None:
             rung.append(True)
 
-    engine._scheduler._wait(town.clock.monotonic(), 60)  # what a sender does before it sleeps
-    engine._scheduler._wake_at = 1000
+    engine._scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
     engine._scheduler.sleep(Bell())  # type: ignore[arg-type]
     engine.log()
     assert rung
