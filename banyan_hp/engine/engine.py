@@ -10,7 +10,6 @@ import copy
 import itertools
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -523,7 +522,7 @@ class Engine:
             self._finishing = True
         if first:
             self._end()
-            self._tell_in_passing(deadline)
+            self.notices.tell_in_passing(max(_JOIN_SECONDS, deadline - self._clock.monotonic()))
         elif self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline)
 
@@ -567,18 +566,6 @@ class Engine:
 
     def _has_time(self, patience: float) -> bool:
         return self._clock.monotonic() < patience
-
-    def _tell_in_passing(self, deadline: float) -> None:
-        """The last callbacks, on a thread of their own: one that blocks must not hold up the exit."""
-        if not self.notices.pending:
-            return
-        teller = threading.Thread(target=self.notices.tell, name="banyan_hp-last-words", daemon=True)
-        try:
-            teller.start()
-        except RuntimeError:  # no threads any more: the interpreter is shutting down
-            self.notices.tell()
-            return
-        teller.join(max(_JOIN_SECONDS, deadline - self._clock.monotonic()))
 
     # -- what applications ask --------------------------------------------------------------------------
 

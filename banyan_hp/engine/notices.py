@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -56,3 +57,15 @@ class Notices:
         if self._on_drop is not None:
             for reason, count in drops.items():
                 self._callbacks.call("on_drop", self._on_drop, reason, count)
+
+    def tell_in_passing(self, patience: float) -> None:
+        """`tell` on a thread of its own, waiting at most `patience` seconds: a callback may block at exit."""
+        if not self.pending:
+            return
+        teller = threading.Thread(target=self.tell, name="banyan_hp-last-words", daemon=True)
+        try:
+            teller.start()
+        except RuntimeError:  # no threads any more: the interpreter is shutting down
+            self.tell()
+            return
+        teller.join(patience)

@@ -12,6 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from banyan_hp.server.experiment_bodies import UnfitError
+from banyan_hp.server.prompts import TakenError
+
 logger = logging.getLogger(__name__)
 
 BAD = 422  # what Banyan answers to a request that is not as it should be
@@ -46,6 +49,14 @@ def _http(request: Request, error: Exception) -> Response:
     return failure(error.status_code, reason, error.headers)
 
 
+def _unfit(_request: Request, error: Exception) -> Response:
+    return failure(BAD, str(error))
+
+
+def _taken(_request: Request, error: Exception) -> Response:
+    return failure(409, str(error))
+
+
 def _database(_request: Request, error: Exception) -> Response:
     # Locked by another program, disk full: trouble that may pass, so the client is told to try again.
     logger.error("the database can't be used", exc_info=error)
@@ -63,6 +74,8 @@ def _unexpected(_request: Request, _error: Exception) -> Response:
 
 EXCEPTION_HANDLERS: Mapping[Any, Any] = {
     HTTPException: _http,
+    UnfitError: _unfit,
+    TakenError: _taken,
     sqlite3.OperationalError: _database,
     ClientDisconnect: _gone,
     Exception: _unexpected,

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from banyan_hp.server.answers import BAD, Json, refuse
+from banyan_hp.server.answers import Json, refuse
 from banyan_hp.server.auth import ApiKeys
 from banyan_hp.server.bodies import read_json
 from banyan_hp.server.etags import tagged
@@ -18,14 +18,13 @@ from banyan_hp.server.experiment_bodies import (
     EXPERIMENT_CHANGE,
     NEW_EXPERIMENT,
     STATUS,
-    UnfitError,
     changed_experiment,
     experiment_refusal,
     new_experiment,
 )
 from banyan_hp.server.experiments import Experiment, Experiments
 from banyan_hp.server.headers import project
-from banyan_hp.server.prompts import Prompt, Prompts, TakenError
+from banyan_hp.server.prompts import Prompt, Prompts
 from banyan_hp.server.records import Records
 from banyan_hp.server.validation import ROUTE, object_refusal, shown
 
@@ -75,23 +74,15 @@ class _Managing:
     async def create(self, request: Request) -> Response:
         body: Any = await read_json(request)
         refuse(experiment_refusal(body, NEW_EXPERIMENT))
-        try:
-            experiment = new_experiment(body, body.get("project_id", project(request)), self.prompts)
-            self.experiments.add(experiment)
-        except UnfitError as error:
-            raise HTTPException(BAD, str(error)) from error
-        except TakenError as error:
-            raise HTTPException(409, str(error)) from error
+        experiment = new_experiment(body, body.get("project_id", project(request)), self.prompts)
+        self.experiments.add(experiment)
         return self._stored(experiment.experiment_id, 201)
 
     async def change(self, request: Request) -> Response:
         body: Any = await read_json(request)
         refuse(experiment_refusal(body, EXPERIMENT_CHANGE))
         experiment, prompt = _requested(self.experiments, request)
-        try:
-            self.experiments.put(changed_experiment(experiment, prompt, body, self.prompts))
-        except UnfitError as error:
-            raise HTTPException(BAD, str(error)) from error
+        self.experiments.put(changed_experiment(experiment, prompt, body, self.prompts))
         return self._stored(experiment.experiment_id, 200)
 
     async def remove(self, request: Request) -> Response:

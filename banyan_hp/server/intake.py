@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,11 @@ class Intake:
     """The status of a record that is new; that of a repeat is 200."""
     bad: int
     """The status of what is refused."""
+    thanks: Mapping[str, object]
+    """What the answer to a single good record begins with."""
 
-    async def one(self, request: Request) -> tuple[int, dict[str, object]]:
-        """Store the request's record; the status and the fields of the answer."""
+    async def one(self, request: Request) -> Response:
+        """Store the request's record."""
         body: Any = await read_json(request)
         refuse(self.refusal(body), self.bad)
         record = Record(
@@ -40,8 +42,8 @@ class Intake:
         )
         (is_new,) = self.records.add([record])
         if is_new:
-            return self.new, {"id": record.id}
-        return 200, {"id": record.id, "repeat": True}
+            return Json({**self.thanks, "id": record.id}, self.new)
+        return Json({**self.thanks, "id": record.id, "repeat": True}, 200)
 
     async def batch(self, request: Request) -> Response:
         """Store the good ones of a batch's records, and answer each, or in short when all are good."""

@@ -16,7 +16,7 @@ from banyan_hp.server.bodies import read_json
 from banyan_hp.server.etags import tagged
 from banyan_hp.server.headers import project
 from banyan_hp.server.prompt_routing import PromptRouting
-from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts, TakenError, new_prompt_id
+from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts, new_prompt_id
 from banyan_hp.server.validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, object_refusal, shown
 
 
@@ -93,10 +93,7 @@ class _Managing:
             project=body.get("project_id", project(request)),
             metadata=body.get("metadata", {}),
         )
-        try:
-            self.prompts.add(prompt)
-        except TakenError as error:
-            raise HTTPException(409, str(error)) from error
+        self.prompts.add(prompt)
         return Json(prompt.as_managed_json(), 201)
 
     async def create_version(self, request: Request) -> Response:
@@ -112,10 +109,7 @@ class _Managing:
             content=body["content"],
             metadata=body.get("metadata", prompt.metadata),
         )
-        try:
-            self.prompts.add_version(newer, body.get("change_message"))
-        except TakenError as error:
-            raise HTTPException(409, str(error)) from error
+        self.prompts.add_version(newer, body.get("change_message"))
         return Json(newer.as_managed_json(), 201)
 
     async def change(self, request: Request) -> Response:
@@ -125,10 +119,7 @@ class _Managing:
         if "version" in body:
             prompt = self._made_current(prompt, body["version"])
         changed = replace(prompt, **body)
-        try:
-            self.prompts.replace(changed)
-        except TakenError as error:
-            raise HTTPException(409, str(error)) from error
+        self.prompts.replace(changed)
         return Json(changed.as_managed_json())
 
     def _made_current(self, prompt: Prompt, version: str) -> Prompt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,25 +15,31 @@ MAX_PAGE = 1000
 MAX_CURSOR = 2**63 - 1  # SQLite's largest integer
 
 
-def page(request: Request, records: Records, name: str, *filters: str) -> Response:
-    """The page of records that the request's `limit` and `after` ask for, under `name`.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What sets one kind of record apart from another while it is read back."""
 
-    Each of `filters` is a column that the request may choose by.
-    """
-    limit = _whole_number(request, "limit", 100, 1, MAX_PAGE)
-    after = _whole_number(request, "after", 0, 0, MAX_CURSOR)
-    found, following = records.page(after, limit, _where(request, filters))
-    return Json({name: found, "next": None if following is None else str(following)})
+    records: Records
+    name: str
+    """What a page has its records under."""
+    column: str
+    """The column that a request may choose by."""
 
+    async def page(self, request: Request) -> Response:
+        """The page of records that the request's `limit` and `after` ask for."""
+        limit = _whole_number(request, "limit", 100, 1, MAX_PAGE)
+        after = _whole_number(request, "after", 0, 0, MAX_CURSOR)
+        found, following = self.records.page(after, limit, self._where(request))
+        return Json({self.name: found, "next": None if following is None else str(following)})
 
-def count(request: Request, records: Records, *filters: str) -> Response:
-    """How many records there are, and how many deliveries of them, repeats included."""
-    distinct, deliveries = records.count(_where(request, filters))
-    return Json({"count": distinct, "deliveries": deliveries})
+    async def count(self, request: Request) -> Response:
+        """How many records there are, and how many deliveries of them, repeats included."""
+        distinct, deliveries = self.records.count(self._where(request))
+        return Json({"count": distinct, "deliveries": deliveries})
 
-
-def _where(request: Request, filters: Sequence[str]) -> Filter:
-    return {name: request.query_params[name] for name in filters if name in request.query_params}
+    def _where(self, request: Request) -> Filter:
+        value = request.query_params.get(self.column)
+        return {} if value is None else {self.column: value}
 
 
 def _whole_number(request: Request, name: str, default: int, least: int, most: int) -> int:

@@ -58,6 +58,16 @@ class Tracking:
             return around.open_step(type, question, llm_model, metadata, fields)
         return Step(sink, type, question, llm_model=llm_model, metadata=metadata, fields=fields)
 
+    def _decorated(
+        self, function: Callable[..., Any] | None, opened: Callable[[Any], Any], prompt: FindPrompt
+    ) -> Any:
+        """What `trace` returns, with or without arguments: `@trace` or `@trace(…)`."""
+
+        def decorate(each: Callable[..., Any]) -> Any:
+            return traced(each, opened, self._sink, prompt)
+
+        return decorate if function is None else decorate(function)
+
     def wrap_openai(self, client: C) -> C:
         """Log every completion of an OpenAI client, sync or async, and of the clients made from it.
 
@@ -172,7 +182,7 @@ class HuggingPlaceTracking(Tracking):
             sink = self._sink()
             return Interaction(sink, question, llm_model=llm_model, metadata=metadata, fields=fields)
 
-        return _decorated(function, lambda each: traced(each, opened, self._sink, prompt))
+        return self._decorated(function, opened, prompt)
 
     @overload
     def log_with_timing(
@@ -309,9 +319,4 @@ class BanyanTracking(Tracking):
                 return self._open_step(step, question, model, metadata, {})
             return self.interaction(question, prompt_data, model, metadata=metadata, prompt_name=prompt_name)
 
-        return _decorated(function, lambda each: traced(each, opened, self._sink, prompt))
-
-
-def _decorated(function: Callable[..., Any] | None, decorate: Callable[[Callable[..., Any]], Any]) -> Any:
-    """With or without arguments: `@trace` or `@trace(…)`."""
-    return decorate if function is None else decorate(function)
+        return self._decorated(function, opened, prompt)

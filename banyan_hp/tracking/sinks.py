@@ -32,6 +32,7 @@ from .steps import Step
 NO_PROMPT = "[no prompt]"
 NO_RESPONSE = "[no response]"
 
+L = TypeVar("L")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 Failed = Callable[[str], None]
@@ -76,10 +77,15 @@ class BanyanLogger(Protocol):
         """As `PromptStackLogger.log_prompt`, which takes more: what names the prompt."""
 
 
-class _SpanSink(ABC, Generic[R]):
+class _SpanSink(ABC, Generic[L, R]):
     """What a span comes down to, whatever the record is made of."""
 
-    __slots__ = ()
+    __slots__ = ("_logger", "client", "failed")
+
+    def __init__(self, logger: L, client: object, failed: Failed) -> None:
+        self._logger = logger
+        self.client = client
+        self.failed = failed
 
     def log_interaction(self, interaction: Interaction[Any]) -> R:
         steps = [step_data(step) for step in interaction.steps]
@@ -99,15 +105,10 @@ class _SpanSink(ABC, Generic[R]):
     ) -> R: ...
 
 
-class HuggingPlaceSink(_SpanSink[R]):
+class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
     """Logs to a HuggingPlace client, or to a session of one."""
 
-    __slots__ = ("_logger", "client", "failed")
-
-    def __init__(self, logger: HuggingPlaceLogger[R], client: object, failed: Failed) -> None:
-        self._logger = logger
-        self.client = client
-        self.failed = failed
+    __slots__ = ()
 
     def _log(
         self,
@@ -130,15 +131,10 @@ class HuggingPlaceSink(_SpanSink[R]):
         return self._logger.log(without_none(options))
 
 
-class BanyanSink(_SpanSink[bool]):
+class BanyanSink(_SpanSink[BanyanLogger, bool]):
     """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
 
-    __slots__ = ("_logger", "client", "failed")
-
-    def __init__(self, logger: BanyanLogger, client: object, failed: Failed) -> None:
-        self._logger = logger
-        self.client = client
-        self.failed = failed
+    __slots__ = ()
 
     def _log(
         self,
