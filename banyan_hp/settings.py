@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -172,16 +173,17 @@ def checked_url(name: str, url: str) -> str:
 
 
 def checked_seconds(name: str, value: Any) -> float:
-    """A time to wait: any number of 0 or more, infinity too.
+    """A time to wait: any number of 0 or more; infinity becomes what a thread can wait at most.
 
     Raises:
         ConfigurationError: it is not.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
         raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, was {value!r}")
-    return float(value)
+    return float(min(value, _LONGEST_WAIT))
 
 
+_LONGEST_WAIT = threading.TIMEOUT_MAX / 2  # with room for rounding, where it is added to a clock's time
 Check = Callable[[str, Any], None]
 
 

@@ -259,6 +259,18 @@ def test_after_shutdown_records_are_refused_and_counted(make_logger: MakeLogger)
     assert (stats["logs_rejected"], stats["logs_queued"], stats["state"]) == (1, 0, "stopped")
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 10**400])
+def test_shutdown_without_a_limit_tells_the_callbacks(make_logger: MakeLogger, timeout: float) -> None:
+    """No end of patience is no error, also where a thread is waited for."""
+    drops: list[tuple[str, int]] = []
+    logger = make_logger(
+        NOWHERE, spool=False, max_retries=0, retry_delay=30, on_drop=lambda *drop: drops.append(drop)
+    )
+    assert logger.log_prompt("q", "a")
+    assert not logger.shutdown(timeout)
+    assert drops == [("shutdown", 1)]
+
+
 def test_log_is_log_prompt() -> None:
     """The published client has both names."""
     assert PromptStackLogger.log is PromptStackLogger.log_prompt
