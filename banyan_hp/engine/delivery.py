@@ -141,6 +141,8 @@ class Delivery:
         """As many records a request as the destination takes, and as many bytes as allowed."""
         if not how.batches:
             return [[record] for record in records]
+        if sum([len(record.body or b"") for record in records]) + 128 * len(records) <= self._max_batch_bytes:
+            return [records]
         groups: list[Group] = []
         room = 0
         for record in records:
@@ -183,10 +185,13 @@ class Delivery:
             return self._batching.unlearn(verdicts[0].status)
 
     def _count_attempt(self, group: Group) -> None:
-        with self._guard:
-            self._counters.retries_attempted += any(record.attempts for record in group)
+        again = False
         for record in group:
+            again |= record.attempts > 0
             record.attempts += 1
+        if again:
+            with self._guard:
+                self._counters.retries_attempted += 1
 
     def _send(self, request: Request, deadline: float) -> Response | NoAnswer:
         with unheard():

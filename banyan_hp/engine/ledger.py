@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,13 @@ class Book:
             counts[record.term] -= 1
             counts[to] += 1
             record.term = to
+
+    def hand_over(self, queued: Sequence[Record]) -> None:
+        """The queue's records are under way now."""
+        self.shift(Term.QUEUED, Term.IN_FLIGHT, len(queued))
+        in_flight = Term.IN_FLIGHT
+        for record in queued:
+            record.term = in_flight
 
     def shift(self, source: Term, to: Term, count: int) -> None:
         """Move records of which only the number is known: they are on disk."""

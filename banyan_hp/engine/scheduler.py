@@ -253,7 +253,7 @@ class Scheduler:
 
     def _take(self, count: int) -> list[Record]:
         records = self._queue.take(count, self._settings.max_batch_bytes)
-        self._own.move(records, Term.IN_FLIGHT)
+        self._own.hand_over(records)
         return records
 
     def _take_replay(self, count: int) -> list[Record]:
@@ -352,5 +352,5 @@ class Scheduler:
 
     def _take_all(self) -> list[Record]:
         records = self._queue.take(len(self._queue), self._queue.bytes)
-        self._own.move(records, Term.IN_FLIGHT)
+        self._own.hand_over(records)
         return records
