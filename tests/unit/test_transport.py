@@ -7,6 +7,7 @@ import gzip
 import logging
 import os
 import resource
+import select
 import shutil
 import socket
 import threading
@@ -808,6 +809,36 @@ def test_https_through_a_proxy(make: MakeTransport, monkeypatch: pytest.MonkeyPa
             [b"POST /p HTTP/1.1", b"Host: localhost"]
         ] * 2
         assert b"Proxy-Authorization" not in server.heard[0]
+
+
+def relaying_to(port: int) -> Scene:
+    """A proxy that opens a tunnel and passes on what goes through it."""
+
+    def scene(peer: Peer) -> None:
+        peer.read_head()
+        with closing(socket.create_connection(("127.0.0.1", port))) as origin:
+            peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+            while True:
+                for source in select.select([peer.sock, origin], [], [], 10)[0]:
+                    content = source.recv(65536)
+                    if not content:
+                        return
+                    (origin if source is peer.sock else peer.sock).sendall(content)
+
+    return scene
+
+
+def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS within TLS, for answers of both kinds, on one connection."""
+    with (
+        RawServer(answering(OK, CHUNKED, OK), tls=True) as origin,
+        RawServer(relaying_to(origin.port), tls=True) as server,
+    ):
+        proxy(monkeypatch, server)
+        url = f"https://localhost:{origin.port}"
+        through = make(url)
+        assert [through.send(post(url), 5) for _ in range(3)][::2] == [FINE, FINE]
+        assert (origin.connections, len(origin.heard)) == (1, 3)
 
 
 @pytest.mark.parametrize(
