@@ -33,9 +33,9 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """What this thread logs inside, we or urllib3, must not come back to us as a record.
+    """What this thread logs inside, we or what we use, must not come back to us as a record.
 
-    An application may send its log lines through us. Each request of ours makes urllib3 log a line, which
+    An application may send its log lines through us. Each request of ours makes a line at level DEBUG, which
     would make a record, which would make a request, without end.
     """
     me = threading.get_ident()

@@ -43,7 +43,7 @@ def check(program: str, *, expected: int, timeout: float = 30) -> None:
         assert len(set(server.ids())) == expected
 
 
-@pytest.mark.parametrize("lock", ["guard", "spool", "urllib3", "prompts", "logging", "default"])
+@pytest.mark.parametrize("lock", ["guard", "spool", "prompts", "logging", "default"])
 def test_a_lock_held_at_the_fork_does_not_hang_the_child(lock: str) -> None:
     """Another thread is inside a section of ours, or of `logging`, and does not exist in the child."""
     check(
@@ -58,7 +58,6 @@ logging.getLogger("banyan_hp").addHandler(handler)
 locks = {{
     "guard": engine.guard,
     "spool": engine.spool._guard,
-    "urllib3": engine._transport._pools.pools.lock,
     "prompts": logger._prompts.answers._lock,
     "logging": handler.lock,
     "default": banyan.banyan._default_lock,

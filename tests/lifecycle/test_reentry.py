@@ -106,7 +106,7 @@ def capture():
 
 
 def test_log_lines_about_deliveries_do_not_become_records() -> None:
-    """A root handler that logs through us, at level DEBUG: urllib3's lines of our requests end there."""
+    """A root handler that logs through us, at level DEBUG: our lines about our requests end there."""
     with ScriptedServer(batching()) as server:
         finished = run_python(
             CAPTURE
@@ -137,7 +137,7 @@ def test_our_own_warnings_do_not_become_records() -> None:
             CAPTURE
             + textwrap.dedent(
                 """
-                logging.getLogger("urllib3").setLevel(logging.WARNING)
+                logging.getLogger("banyan_hp").setLevel(logging.WARNING)
                 logger = make()
                 capture()
                 logger.log_prompt("q", "a")

@@ -1,0 +1,199 @@
+"""An answer, read from a socket before a deadline.
+
+The usual one is read here: HTTP/1.1, a plain head that arrives in one piece, a body of a stated length. Any
+other is the standard library's to parse and urllib3's to decode, from the same bytes: strictness here costs
+time at most.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import urllib3
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+_AT_ONCE = 65536
+_TLS_RECORD = 16384
+_MOST_HEADERS = 64  # http.client refuses 100 and more
+_USUAL_HEAD = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9]) [ -~]*\r\n"
+    rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [!-~](?:[ -~]*[!-~])?\r\n)+)"
+    rb"\r\n"
+)
+_BODILESS = frozenset({204, 304})
+_UNUSUAL = frozenset({"transfer-encoding", "content-encoding"})
+_FOLD = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+
+
+class Answer(NamedTuple):
+    """A whole answer. Header names are lower case; of a repeated one the last counts."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    ended_clean: bool
+    """The connection stays open, and nothing came after the answer."""
+
+
+def read_answer(sock: socket.socket, received: bytes, method: str, deadline: float) -> Answer:
+    """The answer that begins with what was received.
+
+    Args:
+        sock: where the rest of it comes from.
+        received: at least one byte of it.
+        method: of the request.
+        deadline: by `time.monotonic()`.
+
+    Raises:
+        TimeoutError: the deadline passed.
+        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: it is broken, or breaks off.
+    """
+    head = _USUAL_HEAD.match(received)
+    if head is not None and method != "HEAD":
+        headers = _headers(head[2])
+        length = _length(int(head[1]), headers)
+        if length is not None:
+            content = _completed(sock, received, head.end() + length, deadline)
+            ended_clean = len(content) == head.end() + length and not _closes(headers)
+            body = content[head.end() : head.end() + length]
+            return Answer(int(head[1]), headers, body, ended_clean)
+    return _any_answer(AnswerReader(sock, received, deadline), method)
+
+
+def seconds_left(deadline: float) -> float:
+    """More than none.
+
+    Raises:
+        TimeoutError: there are none left.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _headers(lines: bytes) -> dict[str, str]:
+    """Empty if one is repeated, or there are too many."""
+    pairs = [line.split(": ", 1) for line in lines[:-2].decode("ascii").split("\r\n")]
+    headers = {name.lower(): value for name, value in pairs}
+    return headers if len(headers) == len(pairs) <= _MOST_HEADERS else {}
+
+
+def _length(status: int, headers: Mapping[str, str]) -> int | None:
+    """How long the body is, if that is beyond doubt and it is of a length that we read."""
+    stated = headers.get("content-length", "")
+    if not stated.isdecimal() or len(stated) > len(str(MAX_ANSWER_BYTES)) or status in _BODILESS:
+        return None
+    length = int(stated)
+    return length if length <= MAX_ANSWER_BYTES and _UNUSUAL.isdisjoint(headers) else None
+
+
+def _closes(headers: Mapping[str, str]) -> bool:
+    return "close" in headers.get("connection", "").lower()
+
+
+def _completed(sock: socket.socket, received: bytes, end: int, deadline: float) -> bytes:
+    parts = [received]
+    missing = end - len(received)
+    while missing > 0:
+        sock.settimeout(seconds_left(deadline))
+        part = sock.recv(max(_TLS_RECORD, min(missing, _AT_ONCE)))
+        if not part:
+            raise ProtocolError(f"Connection broken: {missing} bytes of the answer did not come")
+        parts.append(part)
+        missing -= len(part)
+    return received if len(parts) == 1 else b"".join(parts)
+
+
+def _any_answer(reader: AnswerReader, method: str) -> Answer:
+    parsed = http.client.HTTPResponse(reader.as_socket(), method=method)
+    parsed.begin()
+    answer = urllib3.HTTPResponse(
+        parsed,
+        urllib3.HTTPHeaderDict(parsed.headers.items()),
+        parsed.status,
+        preload_content=False,
+        original_response=parsed,
+        request_method=method,
+    )
+    try:
+        body = answer.read(MAX_ANSWER_BYTES)
+        more = answer.length_remaining != 0 and answer.read(1)
+    except ReadTimeoutError as error:
+        raise TimeoutError("timed out") from error
+    # Before `close`, which ends the reader, too. After an interim answer the final one is still to come.
+    ended_clean = reader.is_used_up and not more and not parsed.will_close and parsed.status >= 200
+    answer.close()
+    headers = {name.lower(): _FOLD.sub(" ", value) for name, value in answer.headers.items()}
+    return Answer(parsed.status, headers, body, ended_clean)
+
+
+class AnswerReader(io.BufferedReader):
+    """Bytes received already, then those of a socket, until a deadline.
+
+    Knows at its end what it took too much. Its buffer holds a whole TLS record, so that none of one stays in
+    the TLS layer, where nobody would see it.
+    """
+
+    def __init__(self, sock: socket.socket, received: bytes, deadline: float) -> None:
+        self._rest = _Rest(sock, received, deadline)
+        self._left_over = 0
+        super().__init__(self._rest, _TLS_RECORD)
+
+    def as_socket(self) -> socket.socket:
+        """As much of a socket as http.client needs to read an answer."""
+        return cast("socket.socket", self)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return self
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it was read to an end, beyond which nothing was received."""
+        return self.closed and not self._left_over
+
+    def close(self) -> None:
+        if not self.closed:
+            self._left_over = self._rest.tell() - self.tell() + self._rest.unread
+        super().close()
+
+
+class _Rest(io.RawIOBase):
+    """http.client applies a socket's timeout to each read of a few bytes; a server that drips one byte at a
+    time could hold a sender for ever.
+    """
+
+    def __init__(self, sock: socket.socket, received: bytes, deadline: float) -> None:
+        self._sock = sock
+        self._received = memoryview(received)
+        self._deadline = deadline
+        self._position = 0
+
+    @property
+    def unread(self) -> int:
+        """How many of the bytes received already are left."""
+        return len(self._received)
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        if self._received:
+            count = min(len(buffer), len(self._received))
+            buffer[:count] = self._received[:count]
+            self._received = self._received[count:]
+        else:
+            self._sock.settimeout(seconds_left(self._deadline))
+            count = self._sock.recv_into(buffer)
+        self._position += count
+        return count

@@ -1,0 +1,174 @@
+"""How a host is reached: by which proxy, with which certificates.
+
+Owns what is read from the environment, and what urllib3's connection classes are told. They do the rest: name
+resolution, socket options, TLS, tunnels.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests.utils
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
+from urllib3.exceptions import (
+    HTTPError,
+    LocationValueError,
+    ProxyError,
+    ProxySchemeUnknown,
+    SSLError,
+    URLSchemeUnknown,
+)
+from urllib3.util import Url, parse_url
+from urllib3.util.ssl_match_hostname import CertificateError
+
+from .answer import AnswerReader
+
+_PROXY_CONFIG = ProxyConfig(
+    ssl_context=None, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a URL is reached: by which proxy, and with which certificates."""
+
+    proxy: str | None
+    ca_bundle: str
+
+
+def route_from_environment(url: str) -> Route:
+    """Proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and CA bundle, read as requests reads them."""
+    proxies = requests.utils.get_environ_proxies(url)
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return Route(requests.utils.select_proxy(url, proxies), bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a URL leads."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: Url) -> _Place:
+        if url.scheme not in port_by_scheme:
+            raise URLSchemeUnknown(url.scheme or "")
+        if not url.host:
+            raise LocationValueError("No host specified.")
+        return cls(url.scheme, url.host, url.port or port_by_scheme[url.scheme])
+
+    @property
+    def authority(self) -> str:
+        address, _, zone = self.host.partition("%")  # a zone means nothing to anybody else
+        host = f"{address}]" if zone else address
+        return host if self.port == port_by_scheme[self.scheme] else f"{host}:{self.port}"
+
+
+class _TunnelAnswer(http.client.HTTPResponse):
+    """A proxy's answer to CONNECT, read with a deadline for all of it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        timeout = sock.gettimeout()
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        super().__init__(AnswerReader(sock, b"", deadline).as_socket(), *args, **kwargs)
+
+
+class _TLSConnection(HTTPSConnection):
+    response_class = _TunnelAnswer
+
+
+class Connector:
+    """Makes connections to one host, which it finds in a URL. Thread-safe.
+
+    Raises:
+        ValueError: the URL, or that of the proxy to use, leads nowhere.
+    """
+
+    def __init__(self, url: str) -> None:
+        route = route_from_environment(url)
+        self._host = _Place.of(parse_url(url))
+        self._proxy = _proxy(route.proxy) if route.proxy else None
+        self._tunnels = self._proxy is not None and self._host.scheme == "https"
+        self._peer = self._host if self._proxy is None else _Place.of(self._proxy)
+        self._tls = (
+            _tls_options(route.ca_bundle) if "https" in (self._host.scheme, self._peer.scheme) else None
+        )
+
+    @property
+    def authority(self) -> str:
+        """What requests say in `Host`: an IPv6 address in brackets; the port if it isn't the usual one."""
+        return self._host.authority
+
+    @property
+    def forwarded_with(self) -> Mapping[str, str] | None:
+        """Headers for a proxy that forwards our requests; None where none does."""
+        return None if self._proxy is None or self._tunnels else _authorization(self._proxy)
+
+    def connect(self, timeout: float) -> HTTPConnection:
+        """A new connection, within so many seconds for each of its steps: TCP, a tunnel, TLS.
+
+        Raises:
+            urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError: there is none.
+        """
+        connection = self._unconnected(timeout)
+        connected = False
+        try:
+            connection.connect()
+            connected = True
+        except (ssl.SSLError, CertificateError) as error:
+            raise self._blamed(SSLError(error), connection) from error
+        except (OSError, HTTPError, http.client.HTTPException) as error:
+            raise self._blamed(error, connection) from error
+        finally:
+            if not connected:
+                connection.close()
+        return connection
+
+    def _unconnected(self, timeout: float) -> HTTPConnection:
+        host, port = self._peer.host.strip("[]"), self._peer.port
+        options: dict[str, Any] = {"timeout": timeout}
+        if self._proxy is not None:
+            options |= {"proxy": self._proxy, "proxy_config": _PROXY_CONFIG}
+        if self._tls is None:
+            return HTTPConnection(host, port, **options)
+        connection = _TLSConnection(host, port, **options, **self._tls)
+        if self._proxy is not None and self._tunnels:
+            credentials = _authorization(self._proxy)
+            connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
+        return connection
+
+    def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
+        """The error, on the proxy if it was not got past."""
+        if self._proxy is None or connection.has_connected_to_proxy:
+            return error
+        return ProxyError("Unable to connect to proxy", error)
+
+
+def _proxy(given: str) -> Url:
+    proxy = parse_url(given if "://" in given else f"http://{given}")
+    if proxy.scheme not in port_by_scheme:
+        raise ProxySchemeUnknown(proxy.scheme)
+    return proxy
+
+
+def _authorization(proxy: Url) -> dict[str, str]:
+    user, password = requests.utils.get_auth_from_url(proxy.url)
+    if not user:
+        return {}
+    return {"Proxy-Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii")}
+
+
+def _tls_options(bundle: str) -> dict[str, Any]:
+    place = "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs"
+    return {"cert_reqs": "CERT_REQUIRED", place: bundle}

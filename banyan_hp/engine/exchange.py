@@ -1,0 +1,70 @@
+"""One request and its answer, on an open connection."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import time
+from http.client import RemoteDisconnected
+from typing import NamedTuple
+
+from urllib3.exceptions import ProtocolError
+
+from .answer import Answer, read_answer, seconds_left
+
+_FIRST_READ = 16384  # an allocation for each answer
+_PART = 16384  # of a body; TLS counts its timeout anew for each record of so many bytes
+
+
+class Message(NamedTuple):
+    """A request as it goes out."""
+
+    method: str
+    head: bytes
+    body: bytes
+
+
+def exchange(sock: socket.socket, message: Message, timeout: float) -> Answer:
+    """Send a request, read the answer, all within so many seconds, however slowly bytes move.
+
+    Raises:
+        ConnectionError: the connection ended before an answer began.
+        TimeoutError: the time is up.
+        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the answer is broken, or breaks off.
+    """
+    deadline = time.monotonic() + timeout
+    sent = _send(sock, message.head, message.body, deadline)
+    sock.settimeout(seconds_left(deadline))
+    received = sock.recv(_FIRST_READ)
+    if not received:
+        raise RemoteDisconnected("Remote end closed connection without response")
+    try:
+        answer = read_answer(sock, received, message.method, deadline)
+    except ConnectionError as error:
+        raise ProtocolError(f"Connection broken: {error}", error) from error
+    return answer if sent else answer._replace(ended_clean=False)
+
+
+def _send(sock: socket.socket, head: bytes, body: bytes, deadline: float) -> bool:
+    """Whether all of it went. A server may answer, and close, before it has read the whole request."""
+    small = len(head) + len(body) <= _PART
+    parts = memoryview(b"" if small else body)
+    try:
+        sock.settimeout(seconds_left(deadline))
+        sock.sendall(head + body if small else head)
+        while parts:
+            sock.settimeout(seconds_left(deadline))
+            sock.sendall(parts[:_PART])
+            parts = parts[_PART:]
+    except OSError as error:
+        if not _is_closed_by_peer(error):
+            raise
+        return False
+    return True
+
+
+def _is_closed_by_peer(error: OSError) -> bool:
+    if isinstance(error, (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)):
+        return True
+    return error.errno == errno.EPROTOTYPE  # macOS says so in the middle of a close

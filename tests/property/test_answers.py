@@ -1,0 +1,273 @@
+"""What is read of an answer is what the standard library reads of the same bytes, however they arrive."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import http.client
+import io
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from urllib3.exceptions import HTTPError
+
+from banyan_hp.engine.answer import Answer
+from banyan_hp.engine.exchange import Message, exchange
+
+QUICK = settings(max_examples=300, deadline=None)
+THOROUGH = settings(max_examples=1000, deadline=None)
+MAPPED = (HTTPError, http.client.HTTPException, OSError, ValueError)
+TOKEN = st.text("abcXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12)
+VALUE = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f\x85\xa0"), max_size=20
+)
+BLANK = st.sampled_from(["", " ", "\t", "  \t "])
+FRAMINGS = ["length", "chunks", "end"]
+
+
+class Wire:
+    """As much of a socket as an exchange uses: segments, then the end of the connection, or nothing.
+
+    Reading on where a real socket would wait for ever fails the test.
+    """
+
+    broken: OSError | None = None
+
+    def __init__(self, segments: list[bytes], *, closes: bool, resets: bool = False) -> None:
+        self.resets = resets
+        self._segments = [segment for segment in segments if segment]
+        self._closes = closes
+
+    def settimeout(self, seconds: float) -> None:
+        assert seconds > 0
+
+    def sendall(self, content: bytes) -> None:
+        assert content
+        if self.broken is not None:
+            raise self.broken
+
+    def recv(self, most: int) -> bytes:
+        if not self._segments:
+            assert self._closes, "waits for what will not come"
+            if self.resets:
+                raise ConnectionResetError("reset")
+            return b""
+        segment = self._segments.pop(0)
+        if len(segment) > most:
+            self._segments.insert(0, segment[most:])
+        return segment[:most]
+
+    def recv_into(self, buffer: Any) -> int:
+        content = self.recv(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+
+class Whole:
+    """All of an answer at once, as http.client wants it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.makefile: Callable[[str], io.BytesIO] = lambda _mode: io.BytesIO(content)
+
+
+@dataclass(frozen=True)
+class Read:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def by_http_client(content: bytes, method: str) -> Read:
+    response = http.client.HTTPResponse(cast("socket.socket", Whole(content)), method=method)
+    response.begin()
+    body = response.read()
+    return Read(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+
+
+def by_us(segments: list[bytes], method: str = "POST", *, closes: bool = True) -> Answer:
+    wire = cast("socket.socket", Wire(segments, closes=closes))
+    return exchange(wire, Message(method, b"head", b"body"), 3600.0)
+
+
+def cut(content: bytes, at: list[int]) -> list[bytes]:
+    places = sorted({place % (len(content) + 1) for place in at})
+    return [content[a:b] for a, b in zip([0, *places], [*places, len(content)], strict=True)]
+
+
+def chunked(body: bytes, at: list[int]) -> bytes:
+    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in cut(body, at) if part]
+    return b"".join([*chunks, b"0\r\n\r\n"])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[bytes, str, bool]:
+    """A well-formed answer, the method of its request, and whether its end is that of the connection."""
+    method = draw(st.sampled_from(["POST", "POST", "GET", "HEAD"]))
+    status = draw(st.sampled_from([200, 200, 201, 202, 204, 304, 400, 413, 429, 500, 503, 599, 600, 999]))
+    version = draw(st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0"]))
+    bodiless = status in (204, 304)
+    framing = draw(st.sampled_from(FRAMINGS[:: 2 if bodiless else 1]))
+    body = b"" if bodiless or method == "HEAD" else draw(st.binary(max_size=200))
+    lines = draw(st.lists(st.tuples(TOKEN, BLANK, VALUE, BLANK), max_size=6))
+    lines = [line for line in lines if line[0].lower() not in ("connection", "keep-alive")]
+    content = body
+    if framing == "length":
+        stated = draw(st.integers(0, 9)) if bodiless or method == "HEAD" else len(body)
+        lines.append(("Content-Length", " ", str(stated), ""))
+    elif framing == "chunks":
+        content = chunked(body, draw(st.lists(st.integers(0, 200), max_size=4))) if method != "HEAD" else b""
+        lines.append(("Transfer-Encoding", " ", "chunked", ""))
+    lines = draw(st.permutations(lines))
+    cased = draw(st.sampled_from(["title", "lower", "upper"]))
+    head = "".join(
+        f"{getattr(name, cased)()}:{before}{value}{after}\r\n" for name, before, value, after in lines
+    )
+    interim = draw(
+        st.sampled_from(
+            ["", "", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Go on\r\nContent-Length: 0\r\n\r\n" * 2]
+        )
+    )
+    reason = draw(st.sampled_from([" OK", " ", "", " Not Quite So", " \xe9"]))
+    raw = f"{interim}{version} {status}{reason}\r\n{head}\r\n".encode("latin-1") + content
+    until_the_end = framing == "end" and not bodiless and method != "HEAD"
+    return raw, method, until_the_end
+
+
+PLACES = st.lists(st.integers(0, 2000), max_size=6)
+
+
+@THOROUGH
+@given(answers(), PLACES)
+def test_well_formed_answers_are_read_as_http_client_reads_them(
+    answer: tuple[bytes, str, bool], places: list[int]
+) -> None:
+    """Status, headers and body; nothing beyond the answer is waited for, and nothing of it is left."""
+    raw, method, until_the_end = answer
+    expected = by_http_client(raw, method)
+    got = by_us(cut(raw, places), method, closes=until_the_end)
+    assert (got.status, got.body) == (expected.status, expected.body)
+    assert {name: value.strip(" \t") for name, value in got.headers.items()} == {
+        name: value.strip(" \t") for name, value in expected.headers.items()
+    }
+    if until_the_end:
+        assert not got.ended_clean
+    elif b"HTTP/1.0 " not in raw:
+        assert got.ended_clean
+
+
+@QUICK
+@given(answers(), PLACES, st.binary(min_size=1, max_size=20))
+def test_what_follows_an_answer_is_never_taken_for_the_next_one(
+    answer: tuple[bytes, str, bool], places: list[int], more: bytes
+) -> None:
+    """Seen at once, the connection is not used again; not seen yet, it is seen before it is."""
+    raw, method, until_the_end = answer
+    if until_the_end:
+        return
+    segments = cut(raw, places)
+    seen = by_us([*segments[:-1], segments[-1] + more], method)
+    assert seen.status == by_us(segments, method).status
+    assert not seen.ended_clean or not segments[-1]
+
+
+@QUICK
+@given(answers(), PLACES, st.data())
+def test_an_answer_that_breaks_off_is_no_answer_of_another_body(
+    answer: tuple[bytes, str, bool], places: list[int], data: st.DataObject
+) -> None:
+    """At whatever byte: an error, or just what http.client makes of it."""
+    raw, method, _ = answer
+    part = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    assert_no_more_lenient(part, method, places)
+
+
+@THOROUGH
+@given(
+    answers(),
+    PLACES,
+    st.lists(
+        st.tuples(st.integers(0, 400), st.binary(max_size=3), st.integers(0, 3)), min_size=1, max_size=3
+    ),
+)
+def test_damaged_answers_are_never_read_as_more_than_http_client_reads(
+    answer: tuple[bytes, str, bool], places: list[int], damage: list[tuple[int, bytes, int]]
+) -> None:
+    """They fail as failures that are told, or mean what they mean to http.client."""
+    raw, method, _ = answer
+    for place, inserted, lost in damage:
+        at = place % (len(raw) + 1)
+        raw = raw[:at] + inserted + raw[at + lost :]
+    assert_no_more_lenient(raw, method, places)
+
+
+@QUICK
+@given(st.binary(max_size=300), PLACES)
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", [])
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", [])
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: 1_0\r\n\r\n0123456789", [])
+@example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", [])
+@example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 2\r\n\r\nok", [])
+@example(b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 9\r\nContent-Length: 2\r\n\r\nok", [])
+@example(b"HTTP/1.1 200 OK\r\nA: b\r\r\nContent-Length: 2\r\n\r\nok", [])
+def test_garbage_is_no_answer(raw: bytes, places: list[int]) -> None:
+    """Nor does it raise what nobody maps."""
+    assert_no_more_lenient(raw, "POST", places)
+    assert_no_more_lenient(b"HTTP/1.1 200 OK\r\n" + raw, "POST", places)
+
+
+@QUICK
+@given(answers(), PLACES, st.data())
+def test_only_before_an_answer_begins_a_reset_is_one(
+    answer: tuple[bytes, str, bool], places: list[int], data: st.DataObject
+) -> None:
+    """By a `ConnectionError` the transport knows that nothing was heard, and may try again."""
+    raw, method, _ = answer
+    part = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    wire = Wire(cut(part, places), closes=True, resets=True)
+    with (
+        suppress(HTTPError, http.client.HTTPException),
+        pytest.raises(ConnectionError) if not part else nullcontext(),
+    ):
+        exchange(cast("socket.socket", wire), Message(method, b"head", b"body"), 3600.0)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ConnectionResetError(), OSError(errno.EPROTOTYPE, "")])
+def test_an_answer_to_half_a_request_is_one(error: OSError) -> None:
+    """The connection is of no more use, though, whatever the answer says of it."""
+    wire = Wire([b"HTTP/1.1 413 \r\nContent-Length: 0\r\n\r\n"], closes=False)
+    wire.broken = error
+    answer = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0)
+    assert (answer.status, answer.ended_clean) == (413, False)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_packed_answers_are_unpacked(coding: str, framing: str) -> None:
+    """Nobody asked for it, yet some do."""
+    body = gzip.compress(b"hello" * 100)
+    lines = {
+        "length": f"Content-Length: {len(body)}\r\n",
+        "chunks": "Transfer-Encoding: chunked\r\n",
+        "end": "",
+    }
+    raw = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n{lines[framing]}\r\n".encode()
+    raw += chunked(body, [3, 50]) if framing == "chunks" else body
+    assert by_us([raw[:40], raw[40:]], closes=framing == "end").body == b"hello" * 100
+
+
+def assert_no_more_lenient(raw: bytes, method: str, places: list[int]) -> None:
+    try:
+        got = by_us(cut(raw, places), method)
+    except MAPPED:
+        return
+    if 200 <= got.status < 300:
+        expected = by_http_client(raw, method)
+        assert got.status == expected.status
+        if "content-encoding" not in got.headers:
+            assert got.body == expected.body
