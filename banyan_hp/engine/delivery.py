@@ -239,8 +239,9 @@ class Delivery:
         if Outcome.DELIVERED in outcomes:
             with self._guard:
                 self._refusals = 0
-                self._gate.succeed(self._clock.monotonic())
-            self._settlement.ring()
+                is_back = self._gate.succeed(self._clock.monotonic())
+            if is_back:
+                self._settlement.ring()
         if Outcome.RETRY in outcomes:
             worst = next(verdict for verdict in verdicts if verdict.outcome is Outcome.RETRY)
             self._destination_failed(worst, began, request, group)

@@ -18,6 +18,7 @@ from ..settings import Settings
 from . import lifecycle
 from .address import Address, destination_directory, spool_base
 from .batching import Batching
+from .bell import Bell
 from .callbacks import Callbacks
 from .clock import Clock
 from .delivery import Delivery
@@ -391,7 +392,7 @@ class Engine:
         patience = self.settings.patience if timeout is None else timeout
         setbacks = self.waiting.setbacks_seen()
         deadline = self._clock.monotonic() + patience
-        self.waiting.hurry_until(lambda: self.waiting.given_up(record, setbacks), deadline)
+        self.waiting.for_record(record, lambda: self.waiting.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
     def _knows(self, record: Record) -> bool:
@@ -524,7 +525,7 @@ class Engine:
             self._end()
             self.notices.tell_in_passing(max(_JOIN_SECONDS, deadline - self._clock.monotonic()))
         elif self.waiting.allowed:
-            self.waiting.listen_until(lambda: self._ended, deadline)
+            self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
     def _end(self) -> None:
         patience = self._clock.monotonic() + _GRACE_SECONDS

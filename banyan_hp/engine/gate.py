@@ -75,13 +75,16 @@ class Gate:
         if probe:
             self._probing = False
 
-    def succeed(self, now: float) -> None:
-        self.recoveries += bool(self.failures or self.unwell)
+    def succeed(self, now: float) -> bool:
+        """Returns whether it had failed before."""
+        is_back = self.failures > 0 or self.unwell
+        self.recoveries += is_back
         self._held = None
         self.broken = False
         self.failures = 0
         self._not_before = 0.0
         self.last_success = now
+        return is_back
 
     def fail(self, verdict: Verdict, began: float, now: float) -> None:
         """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""

@@ -25,6 +25,16 @@ class Rings(Protocol):
         """Something has changed. Called on any thread; must not block."""
 
 
+class Herald:
+    """Rings a bell when its record settles."""
+
+    def __init__(self, bell: Rings) -> None:
+        self._bell = bell
+
+    def settled(self, _record: Record) -> None:
+        self._bell.ring()
+
+
 class _Both:
     """Two waiters for one record: two event loops await one receipt."""
 
@@ -51,11 +61,13 @@ class Settlement:
 
     def delivered(self, records: Iterable[Record]) -> None:
         mine = self._claim(records)
-        self._end(mine, Term.DELIVERED)
+        if self._end(mine, Term.DELIVERED):
+            self.ring()
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
         mine = self._claim(records)
         self._end(mine, Term.DROPPED, reason)
+        self.ring()
 
     def quarantined(self, record: Record, verdict: Verdict) -> None:
         """Keep a refused record aside; where there is no disk to keep it on, it is dropped."""
@@ -66,15 +78,18 @@ class Settlement:
             record, verdict.reason, verdict.status, verdict.detail
         )
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
+        self.ring()
 
-    def _end(self, records: list[Record], term: Term, reason: str = "") -> None:
+    def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
+        """Returns whether that may be what a flush waits for; who waits for a single record is told."""
         with self._guard:
-            self._account(records, term, reason)
+            last = self._account(records, term, reason)
         if self.spool is not None:
             on_disk = [record for record in records if record.place is not None]
             if on_disk:
                 self.spool.acknowledge(on_disk)
         self._tell(records)
+        return last
 
     # -- disk -------------------------------------------------------------------------------------------
 
@@ -91,6 +106,7 @@ class Settlement:
         if self.spool is not None and kept:
             self.spool.release(kept, in_order=in_order)
         self._tell(kept)
+        self.ring()
         return failed
 
     def _write(self, records: list[Record]) -> list[Record]:
@@ -109,9 +125,10 @@ class Settlement:
                 record.claimed = True
         return mine
 
-    def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> None:
-        """Call with the lock held."""
+    def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> bool:
+        """Call with the lock held. Returns whether one was its epoch's last in memory, or from the disk."""
         lost = term in (Term.DROPPED, Term.QUARANTINED)
+        last = False
         for record in records:
             counts = record.book.counts
             counts[record.term] -= 1
@@ -121,9 +138,13 @@ class Settlement:
                 record.book.drops[reason] += 1
                 self._notices.dropped(reason, 1)
             epoch, record.epoch = record.epoch, None
-            if epoch is not None:
+            if epoch is None:
+                last = True
+            else:
                 epoch.in_memory -= 1
                 epoch.lost += lost
+                last = last or not epoch.in_memory
+        return last
 
     def adopted(self, count: int, damaged: int) -> None:
         """The spool took over a dead process's segment."""
@@ -163,7 +184,6 @@ class Settlement:
         for record in settled:
             if record.waiter is not None:
                 record.waiter.settled(record)
-        self.ring()
 
     def also_tell(self, record: Record, waiter: Waiter) -> None:
         """A further waiter for a record that has one."""
@@ -179,6 +199,6 @@ class Settlement:
             self._waiting.discard(bell)
 
     def ring(self) -> None:
-        """Wake those who wait for records to settle, or for the destination's state to change."""
+        """Wake those who wait for all records, or for the destination's state to change."""
         for bell in tuple(self._waiting):
             bell.ring()

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
+from ..errors import ConfigurationError
 from .connecting import Connector
 from .connections import Connection, Connections
 from .exchange import Message, exchange
@@ -90,11 +91,14 @@ class HTTPTransport:
         connections: how many idle connections are kept.
 
     Raises:
-        ValueError: the URL of the destination, or of its proxy, can't be used.
+        ConfigurationError: the URL of the destination, or of its proxy, can't be used.
     """
 
     def __init__(self, url: str, timeout: float, connections: int) -> None:
-        connector = Connector(url)
+        try:
+            connector = Connector(url)
+        except ValueError as error:
+            raise ConfigurationError(f"{url} can't be reached: {_sentence(error)}") from error
         self._timeout = timeout
         self._heads = Heads(connector.authority, connector.forwarded_with)
         self._connections = Connections(connector, connections)

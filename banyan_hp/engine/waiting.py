@@ -16,7 +16,7 @@ from .gate import Gate
 from .guard import Guard
 from .records import Record, Waiter
 from .scheduler import Scheduler
-from .settlement import Rings, Settlement
+from .settlement import Herald, Rings, Settlement
 from .spool import Mark
 from .worker import Worker
 
@@ -57,29 +57,39 @@ class Waiting:
 
     # -- with a thread ----------------------------------------------------------------------------------
 
-    def hurry_until(self, done: Callable[[], bool], deadline: float) -> None:
-        """Wait without letting anything linger, until `deadline` on the monotonic clock."""
+    def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
+        """`hurry_until`, and `done` is asked when this record has settled, too."""
+        bell = Bell()
+        self._settlement.also_tell(record, Herald(bell))
+        self.hurry_until(done, deadline, bell)
+
+    def hurry_until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
+        """Wait without letting anything linger, until `deadline` on the monotonic clock.
+
+        `done` is asked when records go to disk or are lost, when all are delivered that were accepted before
+        a flush, when the destination's state changes, and when `bell` rings.
+        """
         if not self.allowed or done():
             return
         me = object()
         try:
             self._hurry(me)
-            self.until(done, deadline)
+            self.until(done, deadline, bell)
         finally:
             self._take_it_easy(me)
 
-    def until(self, done: Callable[[], bool], deadline: float) -> None:
+    def until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
         """Wait while the worker works; where there can be none, do its work."""
+        bell = bell or Bell()
         if not self._worker.started:
             self._worker.start()
         if not self._worker.started:
-            self._worker.drive(done, deadline)
+            self._worker.drive(done, deadline, bell)
         else:
-            self.listen_until(done, deadline)
+            self.listen_until(done, deadline, bell)
 
-    def listen_until(self, done: Callable[[], bool], deadline: float) -> None:
+    def listen_until(self, done: Callable[[], bool], deadline: float, bell: Bell) -> None:
         """Wait for others to be done."""
-        bell = Bell()
         self._settlement.watch(bell)
         try:
             while not done() and not self._ended():

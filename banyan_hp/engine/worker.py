@@ -169,9 +169,8 @@ class Worker:
 
     # -- tasks ------------------------------------------------------------------------------------------
 
-    def drive(self, done: Callable[[], bool], deadline: float) -> None:
-        """Do the threads' work on the calling thread until `done` or the deadline."""
-        bell = Bell()
+    def drive(self, done: Callable[[], bool], deadline: float, bell: Bell) -> None:
+        """Do the threads' work on the calling thread until `done` or the deadline; `bell` wakes it."""
 
         def work() -> None:
             while not done() and not self.stopping and self._clock.monotonic() < deadline:

@@ -271,6 +271,16 @@ def test_shutdown_without_a_limit_tells_the_callbacks(make_logger: MakeLogger, t
     assert drops == [("shutdown", 1)]
 
 
+def test_a_proxy_that_cannot_be_used_is_named_at_once(
+    make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Better an error at the start than records that never leave."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(ConfigurationError, match=r"https://example\.com can't be reached: .*socks5"):
+        make_logger("https://example.com")
+
+
 def test_log_is_log_prompt() -> None:
     """The published client has both names."""
     assert PromptStackLogger.log is PromptStackLogger.log_prompt

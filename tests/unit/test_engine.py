@@ -54,6 +54,25 @@ def test_a_part_of_a_batch_lingers_no_longer_than_the_flush_interval(
     assert engine.ledger.own[Term.DELIVERED] == 1
 
 
+def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: FakeClock) -> None:
+    """A wake-up for each record would double what a record costs where they go one by one."""
+    engine = SteppedEngine(backend, clock, batching="never")
+    for _ in range(50):
+        engine.log()
+    engine.epochs.close()
+    rings: list[int] = []
+
+    class Flusher(Bell):
+        def ring(self) -> None:
+            rings.append(engine.ledger.own[Term.DELIVERED])
+
+    engine._settlement.watch(Flusher())
+    engine.log()
+    engine.run(60)
+    assert engine.ledger.own[Term.DELIVERED] == 51
+    assert rings == [50, 51]
+
+
 def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: FakeClock) -> None:
     """Nothing to do and no interval to keep: one endless wait, no polling."""
     engine = SteppedEngine(backend, clock)
