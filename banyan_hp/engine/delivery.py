@@ -19,6 +19,7 @@ from .gate import Gate
 from .guard import Guard
 from .ledger import Counters
 from .log import unheard, warn
+from .pace import Pace
 from .records import Record
 from .retry import Outcome, Verdict
 from .settlement import Settlement
@@ -54,6 +55,7 @@ class Delivery:
         counters: Counters,
         gate: Gate,
         batching: Batching,
+        pace: Pace,
         destination: Destination,
         transport: Transport,
         settlement: Settlement,
@@ -65,6 +67,7 @@ class Delivery:
         self._counters = counters
         self._gate = gate
         self._batching = batching
+        self._pace = pace
         self._destination = destination
         self._transport = transport
         self._settlement = settlement
@@ -194,12 +197,14 @@ class Delivery:
                 self._counters.retries_attempted += 1
 
     def _send(self, request: Request, deadline: float) -> Response | NoAnswer:
+        began = self._clock.monotonic()
         with unheard():
-            answer = self._transport.send(request, deadline - self._clock.monotonic())
+            answer = self._transport.send(request, deadline - began)
         with self._guard:
             self._counters.requests_sent += 1
             if isinstance(answer, Response):
                 self._counters.bytes_sent += answer.sent_bytes
+                self._pace.took(self._clock.monotonic() - began)
         return answer
 
     def _reconsidered(self, verdicts: list[Verdict], deadline: float) -> list[Verdict]:

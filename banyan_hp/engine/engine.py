@@ -29,6 +29,7 @@ from .guard import Guard
 from .ledger import Ledger, Term
 from .log import forget_threads, is_unheard, unheard_threads, warn
 from .notices import Notices
+from .pace import Pace
 from .preparing import Preparer
 from .quarantine import UNSCRUBBED
 from .queue import Queue
@@ -115,8 +116,9 @@ class Engine:
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
         self._settlement = Settlement(self.guard, self.ledger, self.notices)
         self.spool = self._settlement.spool = self._make_spool()
+        pace = Pace()
         self._scheduler = Scheduler(
-            settings, self.queue, self.gate, self._batching, self.spool, self.ledger.own
+            settings, self.queue, self.gate, self._batching, pace, self.spool, self.ledger.own
         )
         self._preparer = Preparer(
             self.guard,
@@ -134,6 +136,7 @@ class Engine:
             self.ledger.counters,
             self.gate,
             self._batching,
+            pace,
             self._destination,
             self._transport,
             self._settlement,
@@ -147,6 +150,7 @@ class Engine:
             self.ledger,
             self.gate,
             self._batching,
+            pace,
             self._scheduler,
             self._delivery,
             self._preparer,

@@ -15,6 +15,7 @@ from .batching import Batching
 from .bell import Bell
 from .gate import Gate
 from .ledger import Book, Term
+from .pace import LOOK_AGAIN_SECONDS, Pace
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 from .records import Record
 from .retry import backoff
@@ -87,18 +88,27 @@ class Scheduler:
     """
 
     def __init__(
-        self, settings: Settings, queue: Queue, gate: Gate, batching: Batching, spool: Spool | None, own: Book
+        self,
+        settings: Settings,
+        queue: Queue,
+        gate: Gate,
+        batching: Batching,
+        pace: Pace,
+        spool: Spool | None,
+        own: Book,
     ) -> None:
         self._settings = settings
         self._queue = queue
         self._gate = gate
         self._batching = batching
+        self._pace = pace
         self._spool = spool
         self._own = own
         self._retrying: list[Retry] = []
         self._replay: deque[Record] = deque()
         self.idle: list[Bell] = []
         self._wake_at: Load = _ANYTHING
+        self._looks_again_at = 0.0
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
@@ -123,7 +133,10 @@ class Scheduler:
         """Wake a sleeping thread, if there is one and the new record gives it something to do."""
         queue = self._queue
         records, size = self._wake_at
-        if len(queue.records) >= records or queue.bytes >= size or self._sync_is_news():
+        if len(queue.records) >= records or queue.bytes >= size:
+            if self._batching.batches or self._worth_another(queue.records[-1].queued_at):
+                self.wake_one()
+        elif self._sync_is_news():
             self.wake_one()
 
     def _sync_is_news(self) -> bool:
@@ -132,6 +145,10 @@ class Scheduler:
             return False
         self._sync_planned = True
         return True
+
+    def _worth_another(self, now: float) -> bool:
+        """Whether one more sender helps, be it to look whether those at work hang."""
+        return not self._pace.enough(now) or now >= self._looks_again_at
 
     def wake_one(self) -> None:
         if self.idle:
@@ -156,8 +173,13 @@ class Scheduler:
 
     # -- from the senders' side --------------------------------------------------------------------------
 
-    def next_task(self, now: float) -> Task:
-        """What to do now. Records in the answer are in the hands of whoever asked."""
+    def next_task(self, now: float, *, one_of_many: bool = False) -> Task:
+        """What to do now. Records in the answer are in the hands of whoever asked.
+
+        Args:
+            now: by the monotonic clock.
+            one_of_many: who asks may be told that others do enough.
+        """
         if self._spool is not None and self._look_due_in(now) <= 0:
             return OpenSpool()
         if self._spool is not None and self._spool.sync_due_in(now) <= 0:
@@ -165,11 +187,22 @@ class Scheduler:
         delay = NEVER if self.gave_up else self._gate.delay(now)
         if delay > 0:
             return self._while_closed(now, delay)
+        if one_of_many and not self._batching.batches and self._pace.enough(now):
+            return self._stand_by(now)
         return self._while_open(now)
 
-    def more_to_do(self) -> bool:
-        """Whether another thread would find work."""
-        return bool(len(self._queue) or self._replay or self._retrying)
+    def share(self, now: float) -> bool:
+        """Wake another sender, if it would find work. Returns whether there was none to wake."""
+        if (self._queue.records or self._replay or self._retrying) and self._worth_another(now):
+            self.wake_one()
+        return not self.idle
+
+    def _stand_by(self, now: float) -> Wait:
+        """Others do enough. One of those who stand by looks again soon, whether they do."""
+        if now < self._looks_again_at:
+            return self._wait(now, NEVER, _ANYTHING)
+        self._looks_again_at = now + LOOK_AGAIN_SECONDS
+        return self._wait(now, LOOK_AGAIN_SECONDS, _ANYTHING)
 
     def _while_closed(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""

@@ -21,6 +21,7 @@ from .guard import Guard
 from .ledger import Book, Ledger, Term
 from .log import warn
 from .notices import Notices
+from .pace import Pace
 from .preparing import Preparer
 from .records import Record
 from .replaying import Replayed
@@ -46,6 +47,7 @@ class Worker:
         ledger: Ledger,
         gate: Gate,
         batching: Batching,
+        pace: Pace,
         scheduler: Scheduler,
         delivery: Delivery,
         preparer: Preparer,
@@ -59,6 +61,7 @@ class Worker:
         self._ledger = ledger
         self._gate = gate
         self._batching = batching
+        self._pace = pace
         self._scheduler = scheduler
         self._delivery = delivery
         self._preparer = preparer
@@ -148,7 +151,7 @@ class Worker:
         bell = Bell()
         while not self.stopping:
             try:
-                self.step(bell, NO_DEADLINE)
+                self.step(bell, NO_DEADLINE, one_of_many=True)
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
 
@@ -182,7 +185,7 @@ class Worker:
         finally:
             self._settlement.unwatch(bell)
 
-    def step(self, bell: Bell, deadline: float) -> None:
+    def step(self, bell: Bell, deadline: float, *, one_of_many: bool = False) -> None:
         """One task, or one wait."""
         self._guard.run_deferred()
         if self._notices.pending:
@@ -191,11 +194,13 @@ class Worker:
             if self.stopping:
                 return
             now = self._clock.monotonic()
-            task = self._scheduler.next_task(now)
+            task = self._scheduler.next_task(now, one_of_many=one_of_many)
             if isinstance(task, Wait):
                 self._scheduler.sleep(bell)
             elif isinstance(task, (Send, Spill)):
                 self._in_hand.append(task.records)
+                if isinstance(task, Send):
+                    self._pace.begin(id(task.records), now)
         if isinstance(task, Wait):
             self._wait(bell, min(task.seconds, deadline - now))
         else:
@@ -225,12 +230,13 @@ class Worker:
         self.note_key_standing()
 
     def _share_work(self) -> None:
-        """One record a request needs more threads: one caps us at 20 records a second at 50 ms each."""
+        """One record a request needs more threads: one caps us at 20 records a second at 50 ms each.
+
+        One more than is at work is there, to see to it if a request hangs.
+        """
         with self._guard:
-            if not self._scheduler.more_to_do():
-                return
-            self._scheduler.wake_one()
-        if 0 < len(self._threads) < self._settings.max_connections:
+            nobody_left = self._scheduler.share(self._clock.monotonic())
+        if nobody_left and 0 < len(self._threads) < self._settings.max_connections:
             self.start(len(self._threads) + 1)
 
     def _do(self, task: Task, deadline: float) -> None:
@@ -266,6 +272,7 @@ class Worker:
         """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
         with self._guard:
             self._in_hand = [group for group in self._in_hand if group is not records]
+            self._pace.end(id(records))
             left = [record for record in records if not record.claimed]
             if not self.stopping:
                 self._scheduler.retry(left, self._clock.monotonic())

@@ -18,6 +18,7 @@ from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import (
+    Answer,
     Drip,
     Exchange,
     Garbage,
@@ -31,6 +32,7 @@ from tests.support.scripted import (
     batching,
     one_by_one,
 )
+from tests.support.servers import wait_until
 
 EMPTY = {"accepted": 0, "gzip": True}
 
@@ -99,6 +101,35 @@ def test_a_slow_one_by_one_backend_is_asked_in_parallel(
     assert time.monotonic() - began < 5.0
     assert sorted(numbers(server)) == list(range(200))
     assert 2 <= server.connections <= 9
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["after-others", "first-of-all"])
+def test_a_request_that_hangs_holds_up_no_other_record(
+    make_logger: MakeLogger, server: ScriptedServer, warm: bool
+) -> None:
+    """Quick answers keep one sender busy; when a request of its hangs, others go on."""
+    held, release = threading.Event(), threading.Event()
+
+    def answer(request: Request) -> Answer:
+        if request.json().get("metadata", {}).get("number") == 0:
+            held.set()
+            release.wait(20)
+        return one_by_one()(request)
+
+    server.handler = answer
+    logger = make_logger(server.url, batching="never", timeout=30)
+    if warm:
+        for number in range(100, 120):
+            logger.log_prompt("q", "a", metadata={"number": number})
+        assert logger.flush(5)
+    logger.log_prompt("q", "a", metadata={"number": 0})
+    assert held.wait(5)
+    log_many(logger, 20, start=1)
+    others = set(range(1, 21))
+    wait_until(lambda: others <= set(numbers(server)), 10, lambda: f"only {sorted(numbers(server))} came")
+    release.set()
+    assert logger.flush(5)
+    assert 0 in numbers(server)
 
 
 def test_the_batch_endpoint_is_found_by_one_empty_batch(

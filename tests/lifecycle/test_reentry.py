@@ -35,10 +35,10 @@ def test_a_destructor_that_logs_inside_our_own_sections_is_heard() -> None:
             log(1)
             assert logger.flush(5)
             take = engine._scheduler.next_task
-            def take_and_collect(now):
+            def take_and_collect(now, **how):
                 engine._scheduler.next_task = take
                 collect(lambda: log(2))
-                return take(now)
+                return take(now, **how)
             engine._scheduler.next_task = take_and_collect
             log(3)
             logger.flush(5)

@@ -1,0 +1,37 @@
+"""How many senders are worth having where each request takes one record. Guarded by the engine's lock.
+
+A sender that waits for an answer leaves the interpreter to another one. But where answers come sooner than
+the next record is made ready, a second sender waits for the interpreter, not for the backend: on loopback one
+sender delivers twice as many records a second as eight do, for a third of their CPU.
+"""
+
+from __future__ import annotations
+
+LOOK_AGAIN_SECONDS = 0.02  # a request under way for longer may hang; for less, its thread may not have run
+_WORK_SECONDS = 100e-6  # about what a sender does between two requests
+
+
+class Pace:
+    """Knows the requests under way, and how long answers take."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+        self._usual = 0.0
+
+    def begin(self, sender: int, now: float) -> None:
+        self._since[sender] = now
+
+    def end(self, sender: int) -> None:
+        self._since.pop(sender, None)
+
+    def took(self, seconds: float) -> None:
+        """An answer came. A busy machine makes some late: an early one counts for more."""
+        self._usual = min(seconds, 2 * self._usual) if self._usual else seconds
+
+    def enough(self, now: float) -> bool:
+        """Whether another sender would get nothing done that those under way don't."""
+        if not self._since:
+            return False
+        longest = now - min(self._since.values())
+        wait = max(longest, self._usual) if longest > LOOK_AGAIN_SECONDS else self._usual
+        return len(self._since) > wait / _WORK_SECONDS
