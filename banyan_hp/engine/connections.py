@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from .connecting import Connector
 
@@ -20,11 +20,12 @@ _TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it
 class Connection:
     """An open connection that knows for how long nobody used it."""
 
-    __slots__ = ("_opened", "_used_at", "sock")
+    __slots__ = ("_opened", "_used_at", "is_tls", "sock")
 
     def __init__(self, opened: HTTPConnection) -> None:
         self._opened = opened
         self.sock: socket.socket = opened.sock
+        self.is_tls = isinstance(opened, HTTPSConnection)
         self._used_at = time.monotonic(), time.time()
 
     def rest(self) -> None:

@@ -14,7 +14,8 @@ from urllib3.exceptions import ProtocolError
 from .answer import Answer, read_answer, seconds_left
 
 _FIRST_READ = 16384  # an allocation for each answer
-_PART = 16384  # of a body; TLS counts its timeout anew for each record of so many bytes
+_SMALL = 16384  # is copied to go with its head
+_TLS_RECORD = 16384
 
 
 class Message(NamedTuple):
@@ -25,7 +26,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-def exchange(sock: socket.socket, message: Message, timeout: float) -> Answer:
+def exchange(sock: socket.socket, message: Message, timeout: float, *, is_tls: bool) -> Answer:
     """Send a request, read the answer, all within so many seconds, however slowly bytes move.
 
     Raises:
@@ -34,7 +35,7 @@ def exchange(sock: socket.socket, message: Message, timeout: float) -> Answer:
         http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the answer is broken, or breaks off.
     """
     deadline = time.monotonic() + timeout
-    sent = _send(sock, message.head, message.body, deadline)
+    sent = _send(sock, message.head, message.body, deadline, is_tls=is_tls)
     sock.settimeout(seconds_left(deadline))
     received = sock.recv(_FIRST_READ)
     if not received:
@@ -46,17 +47,18 @@ def exchange(sock: socket.socket, message: Message, timeout: float) -> Answer:
     return answer if sent else answer._replace(ended_clean=False)
 
 
-def _send(sock: socket.socket, head: bytes, body: bytes, deadline: float) -> bool:
+def _send(sock: socket.socket, head: bytes, body: bytes, deadline: float, *, is_tls: bool) -> bool:
     """Whether all of it went. A server may answer, and close, before it has read the whole request."""
-    small = len(head) + len(body) <= _PART
-    parts = memoryview(b"" if small else body)
+    small = len(head) + len(body) <= _SMALL
+    rest = memoryview(b"" if small else body)
+    at_once = _TLS_RECORD if is_tls else len(rest)  # TLS counts its timeout anew for each record
     try:
         sock.settimeout(seconds_left(deadline))
         sock.sendall(head + body if small else head)
-        while parts:
+        while rest:
             sock.settimeout(seconds_left(deadline))
-            sock.sendall(parts[:_PART])
-            parts = parts[_PART:]
+            sock.sendall(rest[:at_once])
+            rest = rest[at_once:]
     except OSError as error:
         if not _is_closed_by_peer(error):
             raise

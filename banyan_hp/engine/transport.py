@@ -145,7 +145,7 @@ class HTTPTransport:
     def _exchange(self, connection: Connection, message: Message, timeout: float) -> Response:
         reusable = False
         try:
-            answer = exchange(connection.sock, message, timeout)
+            answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls)
             reusable = answer.ended_clean
         finally:
             if reusable:

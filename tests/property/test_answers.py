@@ -92,7 +92,7 @@ def by_http_client(content: bytes, method: str) -> Read:
 
 def by_us(segments: list[bytes], method: str = "POST", *, closes: bool = True) -> Answer:
     wire = cast("socket.socket", Wire(segments, closes=closes))
-    return exchange(wire, Message(method, b"head", b"body"), 3600.0)
+    return exchange(wire, Message(method, b"head", b"body"), 3600.0, is_tls=False)
 
 
 def cut(content: bytes, at: list[int]) -> list[bytes]:
@@ -234,7 +234,7 @@ def test_only_before_an_answer_begins_a_reset_is_one(
         suppress(HTTPError, http.client.HTTPException),
         pytest.raises(ConnectionError) if not part else nullcontext(),
     ):
-        exchange(cast("socket.socket", wire), Message(method, b"head", b"body"), 3600.0)
+        exchange(cast("socket.socket", wire), Message(method, b"head", b"body"), 3600.0, is_tls=False)
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ConnectionResetError(), OSError(errno.EPROTOTYPE, "")])
@@ -242,7 +242,7 @@ def test_an_answer_to_half_a_request_is_one(error: OSError) -> None:
     """The connection is of no more use, though, whatever the answer says of it."""
     wire = Wire([b"HTTP/1.1 413 \r\nContent-Length: 0\r\n\r\n"], closes=False)
     wire.broken = error
-    answer = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0)
+    answer = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0, is_tls=False)
     assert (answer.status, answer.ended_clean) == (413, False)
 
 
