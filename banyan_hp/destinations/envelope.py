@@ -91,7 +91,8 @@ def verdict(response: Response, now: float) -> Verdict:
         detail = "an HTML page instead of the API's answer: a proxy or a login page is in the way"
         return Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")
     retry_after = parse_retry_after(response.headers.get("retry-after"), now)
-    return Verdict(outcome, error_text(response), response.status, retry_after, _reason(outcome))
+    words = "" if outcome is Outcome.DELIVERED else error_text(response)
+    return Verdict(outcome, words, response.status, retry_after, _reason(outcome))
 
 
 def verdicts(records: Sequence[Record], response: Response, now: float) -> list[Verdict]:

@@ -32,6 +32,7 @@ REFUSALS_IN_A_ROW = 5  # so many without an acceptance between them: it is the b
 _KEY_GOOD_SECONDS = 60.0
 
 _HOLDS = frozenset({Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG})
+_REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
 
 Group = list[Record]
 
@@ -174,8 +175,9 @@ class Delivery:
         else:
             verdicts = [self._destination.verdict(answer, self._clock.wall())]
         verdicts = self._reconsidered(verdicts, how.deadline)
-        for record, verdict in zip(group, _for_each(verdicts, group), strict=True):
-            record.verdict = verdict
+        if not _all_delivered(verdicts):
+            for record, verdict in zip(group, _for_each(verdicts, group), strict=True):
+                record.verdict = verdict
         if not self._batches_are_gone(verdicts, how):
             self._tell_gate(verdicts, began, request, group)
         return verdicts
@@ -212,6 +214,8 @@ class Delivery:
 
         So is a 403 with a key that is valid: firewalls block bodies that hold SQL.
         """
+        if _all_delivered(verdicts):
+            return verdicts
         accepted = any(verdict.outcome is Outcome.DELIVERED for verdict in verdicts)
         return [
             Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")
@@ -277,15 +281,13 @@ class Delivery:
 
     def _act(self, group: Group, verdicts: list[Verdict], groups: deque[Group]) -> Group:
         """Settle what is decided, queue up halves of what was refused as a whole; returns what is not."""
-        if len(verdicts) == 1 and len(group) > 1:
-            whole = verdicts[0]
-            if whole.outcome in (Outcome.REFUSED, Outcome.TOO_LARGE):
-                middle = len(group) // 2
-                groups.extend((group[:middle], group[middle:]))
-                return []
-            if whole.outcome is Outcome.DELIVERED:
-                self._settlement.delivered(group)
-                return []
+        if len(verdicts) == 1 and len(group) > 1 and verdicts[0].outcome in _REFUSALS:
+            middle = len(group) // 2
+            groups.extend((group[:middle], group[middle:]))
+            return []
+        if _all_delivered(verdicts):
+            self._settlement.delivered(group)
+            return []
         verdicts = _for_each(verdicts, group)
         self._settlement.delivered(
             record for record, v in zip(group, verdicts, strict=True) if v.outcome is Outcome.DELIVERED
@@ -299,7 +301,7 @@ class Delivery:
 
     def _refused(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
         """Quarantine a record that is itself refused; False if it is to be kept and tried again."""
-        if verdict.outcome not in (Outcome.REFUSED, Outcome.TOO_LARGE):
+        if verdict.outcome not in _REFUSALS:
             return False
         if not accepts_others and self._refuses_everything(verdict):
             return False
@@ -327,6 +329,10 @@ class Delivery:
             record_ids=tuple(record.id for record in group[:100]),
         )
         self._settlement.failed(error)
+
+
+def _all_delivered(verdicts: list[Verdict]) -> bool:
+    return len(verdicts) == 1 and verdicts[0].outcome is Outcome.DELIVERED
 
 
 def _for_each(verdicts: list[Verdict], group: Group) -> list[Verdict]:

@@ -64,6 +64,7 @@ class Wait:
     """Nothing to do for so many seconds, unless a bell rings."""
 
     seconds: float
+    on_watch: bool = False  # who waits so looks then whether those at work hang
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Scheduler:
         self._replay: deque[Record] = deque()
         self.idle: list[Bell] = []
         self._wake_at: Load = _ANYTHING
-        self._looks_again_at = 0.0
+        self._watch: Bell | None = None
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
@@ -147,13 +148,13 @@ class Scheduler:
         return True
 
     def _worth_another(self, now: float) -> bool:
-        """Whether one more sender helps, be it to look whether those at work hang."""
-        return not self._pace.enough(now) or now >= self._looks_again_at
+        """Whether one more sender helps, be it to watch whether those at work hang."""
+        return self._watch is None or not self._pace.enough(now)
 
     def wake_one(self) -> None:
         if self.idle:
             self.idle[-1].ring()  # before it is taken out: Ctrl-C between the two must not leave it asleep
-            self.idle.pop()
+            self._relieve(self.idle.pop())
 
     def wake_all(self) -> None:
         while self.idle:
@@ -164,12 +165,19 @@ class Scheduler:
         for bell in tuple(self.idle):
             bell.ring()
 
-    def sleep(self, bell: Bell) -> None:
+    def sleep(self, bell: Bell, *, on_watch: bool = False) -> None:
         self.idle.append(bell)
+        if on_watch:
+            self._watch = bell
 
     def awake(self, bell: Bell) -> None:
         if bell in self.idle:
             self.idle.remove(bell)
+        self._relieve(bell)
+
+    def _relieve(self, bell: Bell) -> None:
+        if bell is self._watch:
+            self._watch = None
 
     # -- from the senders' side --------------------------------------------------------------------------
 
@@ -188,7 +196,7 @@ class Scheduler:
         if delay > 0:
             return self._while_closed(now, delay)
         if one_of_many and not self._batching.batches and self._pace.enough(now):
-            return self._stand_by(now)
+            return Wait(LOOK_AGAIN_SECONDS, on_watch=True) if self._watch is None else Wait(NEVER)
         return self._while_open(now)
 
     def share(self, now: float) -> bool:
@@ -196,13 +204,6 @@ class Scheduler:
         if (self._queue.records or self._replay or self._retrying) and self._worth_another(now):
             self.wake_one()
         return not self.idle
-
-    def _stand_by(self, now: float) -> Wait:
-        """Others do enough. One of those who stand by looks again soon, whether they do."""
-        if now < self._looks_again_at:
-            return self._wait(now, NEVER, _ANYTHING)
-        self._looks_again_at = now + LOOK_AGAIN_SECONDS
-        return self._wait(now, LOOK_AGAIN_SECONDS, _ANYTHING)
 
     def _while_closed(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""
@@ -223,6 +224,7 @@ class Scheduler:
         return self._wait(now, delay, self._queue.load_at(SPILL_ABOVE))
 
     def _while_open(self, now: float) -> Task:
+        self._wake_at = _ANYTHING  # whatever the sleepers wanted while it was closed
         fresh_due = self._fresh_due_in(now)
         if not self._better_try_another(fresh_due):
             retry = self._due_retry(now)

@@ -196,7 +196,7 @@ class Worker:
             now = self._clock.monotonic()
             task = self._scheduler.next_task(now, one_of_many=one_of_many)
             if isinstance(task, Wait):
-                self._scheduler.sleep(bell)
+                self._scheduler.sleep(bell, on_watch=task.on_watch)
             elif isinstance(task, (Send, Spill)):
                 self._in_hand.append(task.records)
                 if isinstance(task, Send):

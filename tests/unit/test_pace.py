@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from banyan_hp.engine.bell import Bell
 from banyan_hp.engine.pace import LOOK_AGAIN_SECONDS, Pace
 from banyan_hp.engine.scheduler import NEVER, Send, Wait
 from tests.support.clock import FakeClock
@@ -66,6 +67,22 @@ def test_a_late_answer_now_and_then_changes_nothing_but_a_slower_backend_does() 
     assert worth(pace, now=2.0) > 1
 
 
+def test_whoever_is_on_watch_and_gets_other_work_is_relieved() -> None:
+    """Else nobody would look while a request hangs, as long as no further record comes."""
+    clock = FakeClock()
+    engine = SteppedEngine(FakeBackend(), clock, batching="never")
+    scheduler, pace = engine._scheduler, engine.worker._pace
+    pace.begin(1, clock.monotonic())
+    watch, other = Bell(), Bell()
+    scheduler.sleep(other)
+    scheduler.sleep(watch, on_watch=True)
+    engine.log()
+    assert scheduler.idle == [other, watch], "those at work do enough, and one is on watch"
+    scheduler.wake_one()
+    engine.log()
+    assert scheduler.idle == [], "nobody is on watch: the next one takes it over"
+
+
 def test_one_of_those_who_stand_by_looks_again_soon() -> None:
     """The second sender sleeps a moment, the third until it is rung; after the moment a hang is seen."""
     clock = FakeClock()
@@ -77,7 +94,9 @@ def test_one_of_those_who_stand_by_looks_again_soon() -> None:
     first = scheduler.next_task(now, one_of_many=True)
     assert isinstance(first, Send)
     pace.begin(id(first.records), now)
-    assert scheduler.next_task(now, one_of_many=True) == Wait(LOOK_AGAIN_SECONDS)
+    second = scheduler.next_task(now, one_of_many=True)
+    assert second == Wait(LOOK_AGAIN_SECONDS, on_watch=True)
+    scheduler.sleep(Bell(), on_watch=True)
     assert scheduler.next_task(now, one_of_many=True) == Wait(NEVER)
     assert isinstance(scheduler.next_task(now), Send), "a caller who does the work itself waits for nobody"
     assert isinstance(scheduler.next_task(now + 2 * LOOK_AGAIN_SECONDS, one_of_many=True), Send)
