@@ -18,6 +18,11 @@ class Pace:
         self._since: dict[int, float] = {}
         self._usual = 0.0
 
+    @property
+    def at_work(self) -> int:
+        """How many senders have a request under way."""
+        return len(self._since)
+
     def begin(self, sender: int, now: float) -> None:
         self._since[sender] = now
 

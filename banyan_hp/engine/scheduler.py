@@ -199,11 +199,10 @@ class Scheduler:
             return Wait(LOOK_AGAIN_SECONDS, on_watch=True) if self._watch is None else Wait(NEVER)
         return self._while_open(now)
 
-    def share(self, now: float) -> bool:
-        """Wake another sender, if it would find work. Returns whether there was none to wake."""
+    def share(self, now: float) -> None:
+        """Wake another sender, if it would find work."""
         if (self._queue.records or self._replay or self._retrying) and self._worth_another(now):
             self.wake_one()
-        return not self.idle
 
     def _while_closed(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""

@@ -235,9 +235,11 @@ class Worker:
         One more than is at work is there, to see to it if a request hangs.
         """
         with self._guard:
-            nobody_left = self._scheduler.share(self._clock.monotonic())
-        if nobody_left and 0 < len(self._threads) < self._settings.max_connections:
-            self.start(len(self._threads) + 1)
+            self._scheduler.share(self._clock.monotonic())
+            threads = len(self._threads)
+            one_more = 0 < threads <= self._pace.at_work and threads < self._settings.max_connections
+        if one_more:
+            self.start(threads + 1)
 
     def _do(self, task: Task, deadline: float) -> None:
         if isinstance(task, Send):
