@@ -328,6 +328,8 @@ class Engine:
                 self.spool.append([record])
         if not self._enqueue(record):
             self._overflow(record)
+        with self.guard:
+            self._scheduler.wake_for_sync()
 
     def _enqueue(self, record: Record) -> bool:
         with self.guard:

@@ -137,15 +137,12 @@ class Scheduler:
         if len(queue.records) >= records or queue.bytes >= size:
             if self._batching.batches or self._worth_another(queue.records[-1].queued_at):
                 self.wake_one()
-        elif self._sync_is_news():
-            self.wake_one()
 
-    def _sync_is_news(self) -> bool:
-        """Whether the disk has become dirty since the sleepers went to sleep."""
-        if self._sync_planned or self._spool is None or not self._spool.dirty:
-            return False
-        self._sync_planned = True
-        return True
+    def wake_for_sync(self) -> None:
+        """Wake a sleeping thread, if the disk has become dirty since it went to sleep."""
+        if self.idle and not self._sync_planned and self._spool is not None and self._spool.dirty:
+            self._sync_planned = True
+            self.wake_one()
 
     def _worth_another(self, now: float) -> bool:
         """Whether one more sender helps, be it to watch whether those at work hang."""
