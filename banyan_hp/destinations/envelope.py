@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from json.encoder import encode_basestring_ascii
 from types import MappingProxyType
 from typing import Any
@@ -57,7 +56,7 @@ class EnvelopeDestination:
         """Some backends repeat the key that they refuse; their words end up in logs and on disk."""
         if not self.key or self.key not in verdict.detail:
             return verdict
-        return replace(verdict, detail=verdict.detail.replace(self.key, "[the key]"))
+        return verdict._replace(detail=verdict.detail.replace(self.key, "[the key]"))
 
     def takes_batches(self, response: Response) -> tuple[bool, bool]:
         return takes_batches(response)

@@ -13,9 +13,8 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
@@ -37,8 +36,7 @@ _PROXY_CONFIG = ProxyConfig(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """How a URL is reached: by which proxy, and with which certificates."""
 
     proxy: str | None
@@ -52,8 +50,7 @@ def route_from_environment(url: str) -> Route:
     return Route(requests.utils.select_proxy(url, proxies), bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a URL leads."""
 
     scheme: str

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DeliveryError
 from .batching import Batching
@@ -37,8 +36,7 @@ _REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
 Group = list[Record]
 
 
-@dataclass(frozen=True, slots=True)
-class How:
+class How(NamedTuple):
     """How one delivery travels: settled at its beginning."""
 
     batches: bool

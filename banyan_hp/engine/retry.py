@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
@@ -25,8 +25,7 @@ class Outcome(enum.Enum):
     TOO_LARGE = "too_large"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """An outcome with what the backend said."""
 
     outcome: Outcome

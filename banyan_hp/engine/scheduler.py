@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..settings import Settings
 from .batching import Batching
@@ -22,53 +22,45 @@ from .retry import backoff
 from .spool import Spool
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Deliver these."""
 
     records: list[Record]
     probe: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Spill:
+class Spill(NamedTuple):
     """Write these to disk: they can't be sent now."""
 
     records: list[Record]
 
 
-@dataclass(frozen=True, slots=True)
 class OpenSpool:
     """Look what is on disk."""
 
 
-@dataclass(frozen=True, slots=True)
 class ReadBack:
     """Fetch records from the disk, to be sent."""
 
 
-@dataclass(frozen=True, slots=True)
 class SyncSpool:
     """Force the spool to the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskForBatches:
+class AskForBatches(NamedTuple):
     """Find out whether the destination takes batches."""
 
     probe: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Nothing to do for so many seconds, unless a bell rings."""
 
     seconds: float
     on_watch: bool = False  # who waits so looks then whether those at work hang
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """A group that has failed, and the earliest moment to try it again."""
 
     at: float
@@ -134,9 +126,10 @@ class Scheduler:
         """Wake a sleeping thread, if there is one and the new record gives it something to do."""
         queue = self._queue
         records, size = self._wake_at
-        if len(queue.records) >= records or queue.bytes >= size:
-            if self._batching.batches or self._worth_another(queue.records[-1].queued_at):
-                self.wake_one()
+        if len(queue.records) < records and queue.bytes < size:
+            return
+        if self._batching.batches or self._worth_another(queue.records[-1].queued_at):
+            self.wake_one()
 
     def wake_for_sync(self) -> None:
         """Wake a sleeping thread, if the disk has become dirty since it went to sleep."""

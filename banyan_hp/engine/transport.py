@@ -11,8 +11,8 @@ import ipaddress
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -32,29 +32,30 @@ _STALE_SECONDS = 1.0  # idle for longer, a connection may have been closed by it
 _ADDRESS = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a destination wants sent."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(repr=False)  # they hold the key
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str]
+    body: bytes = b""
     compress: bool = False
 
+    def __repr__(self) -> str:
+        """Without the headers, which hold the key, and without the body."""
+        return f"<Request {self.method} {self.url}>"
 
-@dataclass(frozen=True, slots=True)
-class Response:
+
+class Response(NamedTuple):
     """What came back. Header names are lower case."""
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     sent_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(NamedTuple):
     """Nothing that could be understood came back."""
 
     reason: str  # no_connection, timeout, bad_answer
