@@ -101,6 +101,11 @@ class Record:
         """Whether it has left memory: delivered, on disk, put aside or dropped."""
         return self.term not in _IN_MEMORY
 
+    def first_waiter(self, waiter: Waiter) -> Waiter:
+        """Who is told when it is settled: `waiter`, unless there is one already. Atomic under the GIL."""
+        first: Waiter = self.__dict__.setdefault("waiter", waiter)
+        return first
+
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"
 

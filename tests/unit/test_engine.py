@@ -73,6 +73,37 @@ def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: F
     assert rings == [50, 51]
 
 
+def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """`receipt.result(timeout=…)` in a loop: waiters nested in waiters are too deep to be told."""
+    engine = SteppedEngine(backend, clock, batching="never")
+    record = engine.log()
+    assert record is not None
+    backend.behaviour = down
+    assert not engine.wait_for(record, 0.0)
+    engine.waiting.also_tell(record, loop := Loop())
+    for _ in range(2000):
+        assert not engine.wait_for(record, 0.0)
+        engine.waiting.also_tell(record, loop)
+    backend.behaviour = backend.well
+    assert engine.wait_for(record, 60.0)
+    assert loop.told == [record]
+
+
+class Loop(Bell):
+    """Waits without a thread."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Record] = []
+
+    def settled(self, record: Record) -> None:
+        self.told.append(record)
+
+
 def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: FakeClock) -> None:
     """Nothing to do and no interval to keep: one endless wait, no polling."""
     engine = SteppedEngine(backend, clock)
