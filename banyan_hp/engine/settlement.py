@@ -125,7 +125,7 @@ class Settlement:
         return mine
 
     def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> bool:
-        """Call with the lock held. Returns whether one was its epoch's last in memory, or from the disk."""
+        """Call with the lock held. Returns whether one was its epoch's last in memory, or is on disk."""
         lost = term in (Term.DROPPED, Term.QUARANTINED)
         last = False
         for record in records:
@@ -137,12 +137,11 @@ class Settlement:
                 record.book.drops[reason] += 1
                 self._notices.dropped(reason, 1)
             epoch, record.epoch = record.epoch, None
-            if epoch is None:
-                last = True
-            else:
+            if epoch is not None:
                 epoch.in_memory -= 1
                 epoch.lost += lost
-                last = last or not epoch.in_memory
+            # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
+            last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
 
     def adopted(self, count: int, damaged: int) -> None:

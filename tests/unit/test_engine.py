@@ -73,6 +73,23 @@ def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: F
     assert rings == [50, 51]
 
 
+def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What is on disk, when all in memory is delivered, may be younger than the flush."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="never", durability="disk")
+    engine.log()
+    mark = engine.waiting.mark()
+    engine.log()
+    bell = Bell()
+    engine._settlement.watch(bell)
+    while engine.waiting.on_disk(mark):
+        assert not bell.wait(0)
+        engine.step()
+    assert bell.wait(0)
+    assert engine.epochs.current.in_memory == 1
+
+
 def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
     backend: FakeBackend, clock: FakeClock
 ) -> None:
