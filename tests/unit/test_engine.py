@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -88,6 +88,42 @@ def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
         engine.step()
     assert bell.wait(0)
     assert engine.epochs.current.in_memory == 1
+
+
+def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend, clock: FakeClock) -> None:
+    """Two callers, no thread: one sends both's records in one batch, and only its own is delivered."""
+    engine = SteppedEngine(backend, clock, batching="always", retry_delay=1)
+    mine, other = engine.log({"n": 1}), engine.log({"n": 2})
+    assert mine is not None
+    assert other is not None
+    bell = Bell()
+
+    def one_of_two(_request: Request) -> Response:
+        engine._scheduler.sleep(bell)  # whoever waits for `other`, while it is in our hands
+        results = [{"id": mine.id, "status": 201}, {"id": other.id, "status": 503}]
+        return json_answer(200, {"results": results})
+
+    backend.behaviour = one_of_two
+    assert engine.wait_for(mine)
+    assert not other.settled
+    assert bell.wait(0)
+
+
+def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
+    backend: FakeBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a caller, a greenlet that is killed: else a ring goes to it, and the others sleep on."""
+    engine = SteppedEngine(backend, clock)
+    scheduler = engine._scheduler
+
+    def interrupted(*_: object) -> NoReturn:
+        assert len(scheduler.idle) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clock, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    assert scheduler.idle == []
 
 
 def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
