@@ -581,6 +581,28 @@ def test_records_do_not_wake_a_sender_that_waits_for_its_back_off(
     assert [750 <= held <= 751 for held in rings] == [True]
 
 
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+def test_a_drop_in_a_caller_is_told_though_the_senders_wait_for_their_back_off(
+    backend: FakeBackend, clock: FakeClock, overflow: str
+) -> None:
+    """Nothing else wakes them: `on_drop` would be called when the back-off is over."""
+    drops: list[tuple[str, int]] = []
+    options: dict[str, Any] = {"overflow": overflow, "on_drop": lambda *drop: drops.append(drop)}
+    engine = SteppedEngine(backend, clock, batching="never", queue_size=2, **options)
+    backend.behaviour = failing(503, **{"retry-after": "60"})
+    engine.log()
+    engine.run()
+    sleeper = Bell()
+    engine._scheduler.sleep(sleeper)
+    engine.log()
+    engine.log()
+    assert not sleeper.wait(0)
+    engine.log()
+    assert sleeper.wait(0)
+    engine.step()
+    assert drops == [("queue_full", 1)]
+
+
 def test_flushing_in_a_loop_does_not_hammer_a_backend_that_is_down(
     backend: FakeBackend, clock: FakeClock, tmp_path: Path
 ) -> None:
