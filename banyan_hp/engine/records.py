@@ -44,6 +44,7 @@ _PLAIN_DEPTH = 8
 _SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
 _VALUE_SIZE = 128  # bytes: a key without its text, its slot, and a small value
 _ONLY_TEXT = frozenset({str})
+_PLAIN_SIZE = MAX_VALUES * _VALUE_SIZE  # up to here nested dicts hold no more values than are kept
 _DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
 
 JSONValue = Any
@@ -187,6 +188,8 @@ def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) 
                 return 0
             own[key] = copied  # replaces a value: no key is added, the iteration holds
             size += within
+            if size > _PLAIN_SIZE:
+                return 0
         elif item is not None and kind is not bool:
             return 0
     return size
