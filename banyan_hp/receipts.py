@@ -160,9 +160,7 @@ class LoopWaiter:
             if record.settled:
                 return
         # The waiter first and the look at the record then: whoever settles it does it the other way round.
-        if record.waiter is None:
-            record.waiter = self
-        elif record.waiter is not self:
+        if record.first_waiter(self) is not self:
             self._engine.waiting.also_tell(record, self)
         if record.settled:
             return

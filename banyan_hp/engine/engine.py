@@ -320,6 +320,13 @@ class Engine:
             self._settlement.dropped([record], "interrupted")
 
     def _submit_slowly(self, record: Record) -> None:
+        """Not simply into the queue. What is lost on that way is told on our threads, which may be asleep."""
+        self._bring_in(record)
+        if self.notices.pending:
+            with self.guard:
+                self._scheduler.wake_one()
+
+    def _bring_in(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
         if self.settings.durability == "disk":
             if not self._preparer.prepare([record]):

@@ -44,6 +44,7 @@ _PLAIN_DEPTH = 8
 _SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
 _VALUE_SIZE = 128  # bytes: a key without its text, its slot, and a small value
 _ONLY_TEXT = frozenset({str})
+_PLAIN_SIZE = MAX_VALUES * _VALUE_SIZE  # up to here nested dicts hold no more values than are kept
 _DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
 
 JSONValue = Any
@@ -100,6 +101,11 @@ class Record:
     def settled(self) -> bool:
         """Whether it has left memory: delivered, on disk, put aside or dropped."""
         return self.term not in _IN_MEMORY
+
+    def first_waiter(self, waiter: Waiter) -> Waiter:
+        """Who is told when it is settled: `waiter`, unless there is one already. Atomic under the GIL."""
+        first: Waiter = self.__dict__.setdefault("waiter", waiter)
+        return first
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"
@@ -182,6 +188,8 @@ def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) 
                 return 0
             own[key] = copied  # replaces a value: no key is added, the iteration holds
             size += within
+            if size > _PLAIN_SIZE:
+                return 0
         elif item is not None and kind is not bool:
             return 0
     return size

@@ -35,16 +35,15 @@ class Herald:
         self._bell.ring()
 
 
-class _Both:
-    """Two waiters for one record: two event loops await one receipt."""
+class _Several:
+    """The waiters for one record: two event loops await one receipt, or a thread and a loop."""
 
-    def __init__(self, first: Waiter, second: Waiter) -> None:
-        self._first = first
-        self._second = second
+    def __init__(self, first: Waiter) -> None:
+        self.waiters = [first]
 
     def settled(self, record: Record) -> None:
-        self._first.settled(record)
-        self._second.settled(record)
+        for waiter in tuple(self.waiters):
+            waiter.settled(record)
 
 
 class Settlement:
@@ -126,7 +125,7 @@ class Settlement:
         return mine
 
     def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> bool:
-        """Call with the lock held. Returns whether one was its epoch's last in memory, or from the disk."""
+        """Call with the lock held. Returns whether one was its epoch's last in memory, or is on disk."""
         lost = term in (Term.DROPPED, Term.QUARANTINED)
         last = False
         for record in records:
@@ -138,12 +137,11 @@ class Settlement:
                 record.book.drops[reason] += 1
                 self._notices.dropped(reason, 1)
             epoch, record.epoch = record.epoch, None
-            if epoch is None:
-                last = True
-            else:
+            if epoch is not None:
                 epoch.in_memory -= 1
                 epoch.lost += lost
-                last = last or not epoch.in_memory
+            # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
+            last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
 
     def adopted(self, count: int, damaged: int) -> None:
@@ -182,13 +180,29 @@ class Settlement:
 
     def _tell(self, settled: Iterable[Record]) -> None:
         for record in settled:
-            if record.waiter is not None:
-                record.waiter.settled(record)
+            waiter = record.waiter
+            if waiter is not None:
+                waiter.settled(record)
 
     def also_tell(self, record: Record, waiter: Waiter) -> None:
-        """A further waiter for a record that has one."""
+        """A waiter for a record that may have one already."""
         with self._guard:
-            record.waiter = _Both(record.waiter, waiter) if record.waiter is not None else waiter
+            held = record.first_waiter(waiter)
+            if held is waiter:
+                return
+            if not isinstance(held, _Several):
+                held = record.waiter = _Several(held)
+            if waiter not in held.waiters:
+                held.waiters.append(waiter)
+
+    def no_longer_tell(self, record: Record, waiter: Waiter) -> None:
+        """Who asks again and again whether a record has settled must not leave a waiter each time."""
+        with self._guard:
+            held = record.waiter
+            if held is waiter:
+                del record.waiter
+            elif isinstance(held, _Several) and waiter in held.waiters:
+                held.waiters.remove(waiter)
 
     def watch(self, bell: Rings) -> None:
         with self._guard:

@@ -60,8 +60,12 @@ class Waiting:
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
         """`hurry_until`, and `done` is asked when this record has settled, too."""
         bell = Bell()
-        self._settlement.also_tell(record, Herald(bell))
-        self.hurry_until(done, deadline, bell)
+        herald = Herald(bell)
+        self._settlement.also_tell(record, herald)
+        try:
+            self.hurry_until(done, deadline, bell)
+        finally:
+            self._settlement.no_longer_tell(record, herald)
 
     def hurry_until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
         """Wait without letting anything linger, until `deadline` on the monotonic clock.

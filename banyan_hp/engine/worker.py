@@ -163,12 +163,18 @@ class Worker:
         self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
 
     def _as_own_thread(self, work: Callable[[], None]) -> None:
+        """Run `work`; whoever leaves has another one look around.
+
+        The others may sleep without a time, because we would have seen to a retry or to an open gate.
+        """
         me = threading.get_ident()
         self._own_threads.add(me)
         try:
             work()
         finally:
             self._own_threads.discard(me)
+            with self._guard:
+                self._scheduler.wake_one()
 
     # -- tasks ------------------------------------------------------------------------------------------
 
@@ -207,10 +213,12 @@ class Worker:
             self._carry_out(task, deadline)
 
     def _wait(self, bell: Bell, seconds: float) -> None:
-        if not self._guard.deferred:  # what is deferred from now on rings
-            self._clock.wait(bell, seconds)
-        with self._guard:
-            self._scheduler.awake(bell)
+        try:
+            if not self._guard.deferred:  # what is deferred from now on rings
+                self._clock.wait(bell, seconds)
+        finally:  # Ctrl-C, too: a bell that nobody hears must not be rung in another one's stead
+            with self._guard:
+                self._scheduler.awake(bell)
 
     def _carry_out(self, task: Task, deadline: float) -> None:
         """Whatever goes wrong, the task's records stay with us, and its probe is over."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -71,6 +71,90 @@ def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: F
     engine.run(60)
     assert engine.ledger.own[Term.DELIVERED] == 51
     assert rings == [50, 51]
+
+
+def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What is on disk, when all in memory is delivered, may be younger than the flush."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="never", durability="disk")
+    engine.log()
+    mark = engine.waiting.mark()
+    engine.log()
+    bell = Bell()
+    engine._settlement.watch(bell)
+    while engine.waiting.on_disk(mark):
+        assert not bell.wait(0)
+        engine.step()
+    assert bell.wait(0)
+    assert engine.epochs.current.in_memory == 1
+
+
+def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend, clock: FakeClock) -> None:
+    """Two callers, no thread: one sends both's records in one batch, and only its own is delivered."""
+    engine = SteppedEngine(backend, clock, batching="always", retry_delay=1)
+    mine, other = engine.log({"n": 1}), engine.log({"n": 2})
+    assert mine is not None
+    assert other is not None
+    bell = Bell()
+
+    def one_of_two(_request: Request) -> Response:
+        engine._scheduler.sleep(bell)  # whoever waits for `other`, while it is in our hands
+        results = [{"id": mine.id, "status": 201}, {"id": other.id, "status": 503}]
+        return json_answer(200, {"results": results})
+
+    backend.behaviour = one_of_two
+    assert engine.wait_for(mine)
+    assert not other.settled
+    assert bell.wait(0)
+
+
+def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
+    backend: FakeBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a caller, a greenlet that is killed: else a ring goes to it, and the others sleep on."""
+    engine = SteppedEngine(backend, clock)
+    scheduler = engine._scheduler
+
+    def interrupted(*_: object) -> NoReturn:
+        assert len(scheduler.idle) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clock, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    assert scheduler.idle == []
+
+
+def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """`receipt.result(timeout=…)` in a loop: waiters nested in waiters are too deep to be told."""
+    engine = SteppedEngine(backend, clock, batching="never")
+    record = engine.log()
+    assert record is not None
+    backend.behaviour = down
+    assert not engine.wait_for(record, 0.0)
+    engine.waiting.also_tell(record, loop := Loop())
+    for _ in range(2000):
+        assert not engine.wait_for(record, 0.0)
+        engine.waiting.also_tell(record, loop)
+    backend.behaviour = backend.well
+    assert engine.wait_for(record, 60.0)
+    assert loop.told == [record]
+
+
+class Loop(Bell):
+    """Waits without a thread."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Record] = []
+
+    def settled(self, record: Record) -> None:
+        self.told.append(record)
 
 
 def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: FakeClock) -> None:
@@ -495,6 +579,28 @@ def test_records_do_not_wake_a_sender_that_waits_for_its_back_off(
         engine.log()
     assert len(backend.usage()) == 1
     assert [750 <= held <= 751 for held in rings] == [True]
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+def test_a_drop_in_a_caller_is_told_though_the_senders_wait_for_their_back_off(
+    backend: FakeBackend, clock: FakeClock, overflow: str
+) -> None:
+    """Nothing else wakes them: `on_drop` would be called when the back-off is over."""
+    drops: list[tuple[str, int]] = []
+    options: dict[str, Any] = {"overflow": overflow, "on_drop": lambda *drop: drops.append(drop)}
+    engine = SteppedEngine(backend, clock, batching="never", queue_size=2, **options)
+    backend.behaviour = failing(503, **{"retry-after": "60"})
+    engine.log()
+    engine.run()
+    sleeper = Bell()
+    engine._scheduler.sleep(sleeper)
+    engine.log()
+    engine.log()
+    assert not sleeper.wait(0)
+    engine.log()
+    assert sleeper.wait(0)
+    engine.step()
+    assert drops == [("queue_full", 1)]
 
 
 def test_flushing_in_a_loop_does_not_hammer_a_backend_that_is_down(

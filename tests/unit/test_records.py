@@ -455,6 +455,16 @@ def test_values_beyond_the_cap_are_cut_with_a_marker_and_counted() -> None:
     assert result.cut == 10
 
 
+def test_dicts_in_dicts_are_cut_beyond_the_cap_as_well() -> None:
+    """Each is small, but there are 200 in each of 200 others; it may be the same one."""
+    value: dict[str, Any] = {f"k{number}": number for number in range(200)}
+    for _ in range(2):
+        value = {f"k{number}": value for number in range(200)}
+    result = freeze({"metadata": value})
+    assert result.cut
+    assert encode(result.value).count(b":") <= 2 * MAX_VALUES
+
+
 def test_a_mapping_beyond_the_cap_is_cut_with_a_marker_and_counted() -> None:
     """So does a mapping, under the key "…"."""
     result = freeze({f"k{number}": number for number in range(MAX_VALUES + 10)})
