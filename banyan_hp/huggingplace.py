@@ -125,7 +125,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
 
     def _too_long(self, options: Mapping[str, Any]) -> str | None:
         limit = self._engine.settings.max_record_bytes
-        for name, value in options.items():
+        for name, value in list(options.items()):  # in one step: another thread may be changing it
             if isinstance(value, str) and len(value) > limit:
                 return f"{name} has {len(value)} characters, max_record_bytes allows {limit} bytes in all"
         return None

@@ -223,7 +223,7 @@ class Worker:
     def _carry_out(self, task: Task, deadline: float) -> None:
         """Whatever goes wrong, the task's records stay with us, and its probe is over."""
         try:
-            if isinstance(task, Send) and not self._batching.batches:
+            if not isinstance(task, AskForBatches) and not self._batching.batches:
                 self._share_work()
             self._do(task, deadline)
         except BaseException:
