@@ -841,6 +841,41 @@ def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.M
         assert (origin.connections, len(origin.heard)) == (1, 3)
 
 
+@pytest.mark.parametrize("drips_from", ["handshake", "answer"])
+def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, drips_from: str
+) -> None:
+    """TLS within TLS has one deadline for all the bytes of a record, too."""
+    given_up = threading.Event()
+
+    def proxying(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        with closing(socket.create_connection(("127.0.0.1", origin.port))) as onward:
+            while not given_up.is_set():
+                for source in select.select([peer.sock, onward], [], [], 10)[0]:
+                    content = source.recv(65536)
+                    if source is peer.sock:
+                        onward.sendall(content)
+                    elif drips_from == "answer" and not origin.heard:
+                        peer.send(content)
+                    else:
+                        for byte in content:
+                            peer.send(bytes([byte]))
+                            given_up.wait(0.02)
+
+    with RawServer(answering(OK + b"x" * 1000), tls=True) as origin, RawServer(proxying, tls=True) as server:
+        proxy(monkeypatch, server)
+        url = f"https://localhost:{origin.port}"
+        began = time.monotonic()
+        answer = make(url, timeout=0.5).send(post(url), 5)
+        took = time.monotonic() - began
+        given_up.set()
+    assert isinstance(answer, NoAnswer)
+    assert "timed out" in answer.detail
+    assert took < 3.0
+
+
 @pytest.mark.parametrize(
     "answer",
     [
