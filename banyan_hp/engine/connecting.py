@@ -29,6 +29,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import Url, parse_url
 from urllib3.util.ssl_match_hostname import CertificateError
+from urllib3.util.ssltransport import SSLTransport
 
 from .answer import AnswerReader, seconds_left
 
@@ -116,6 +117,12 @@ class _TLSConnection(HTTPSConnection):
 
 
 class _TunnelConnection(_TLSConnection):
+    @property
+    def is_connected(self) -> bool:
+        """What came through the outer TLS, but not yet through the inner one, is to be read, too."""
+        unread = isinstance(self.sock, SSLTransport) and self.sock.incoming.pending
+        return super().is_connected and not unread
+
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
         outer = super()._connect_tls_proxy(hostname, sock)
         return cast("ssl.SSLSocket", _Countdown(outer, cast("float", self.timeout)))

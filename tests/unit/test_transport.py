@@ -876,6 +876,40 @@ def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
     assert took < 3.0
 
 
+def test_what_follows_an_answer_in_a_tunnel_is_not_the_next_one(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outer TLS may hand over both at once, where no socket tells of the second."""
+    both_said = threading.Event()
+
+    def scene(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(OK)
+        peer.send(OK.replace(b"ok", b"no"))
+        both_said.set()
+        peer.wait_for_end()
+
+    def proxying(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        with closing(socket.create_connection(("127.0.0.1", origin.port))) as onward:
+            while True:
+                for source in select.select([peer.sock, onward], [], [], 10)[0]:
+                    if source is onward and origin.heard:
+                        both_said.wait(5)
+                    content = source.recv(65536)
+                    if not content:
+                        return
+                    (onward if source is peer.sock else peer.sock).sendall(content)
+
+    with RawServer(scene, answering(OK), tls=True) as origin, RawServer(proxying, tls=True) as server:
+        proxy(monkeypatch, server)
+        url = f"https://localhost:{origin.port}"
+        through = make(url)
+        assert [through.send(post(url), 5) for _ in range(2)] == [FINE, FINE]
+        assert origin.connections == 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [
