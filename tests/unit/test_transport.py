@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 
 from banyan_hp.engine import transport
@@ -447,6 +448,30 @@ def test_the_shorter_of_both_times_counts(make: MakeTransport) -> None:
         assert time.monotonic() - began < 3.0
     assert isinstance(answer, NoAnswer)
     assert answer.reason == "timeout"
+
+
+def test_connecting_and_asking_share_what_the_caller_has_left(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who must be done by then can't wait for each of them."""
+    given = []
+
+    def connect(connector: Connector, timeout: float) -> HTTPConnection:
+        given.append(timeout)
+        opened = real_connect(connector, timeout)
+        now = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: now() + 3.0)
+        return opened
+
+    real_connect = Connector.connect
+    monkeypatch.setattr(Connector, "connect", connect)
+    with RawServer(Peer.wait_for_end) as server:
+        began = time.perf_counter()
+        answer = make(server.url, timeout=60).send(post(server.url), 3.2)
+        assert time.perf_counter() - began < 2.0
+    assert isinstance(answer, NoAnswer)
+    assert answer.reason == "timeout"
+    assert 3.0 < given[0] <= 3.2
 
 
 # -- connections ---------------------------------------------------------------------------------------------
