@@ -42,7 +42,7 @@ def exchange(sock: socket.socket, message: Message, timeout: float, *, is_tls: b
         raise RemoteDisconnected("Remote end closed connection without response")
     try:
         answer = read_answer(sock, received, message.method, deadline)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # http.client lets some numbers of bytes be negative
         raise ProtocolError(f"Connection broken: {error}", error) from error
     if sent:
         return answer

@@ -281,6 +281,7 @@ def test_header_names_are_lower_case_and_the_last_of_a_name_counts(make: MakeTra
         head("Content-Length: 100000") + b"ok" * 10_000,
         head("Transfer-Encoding: chunked") + b"5\r\nok",
         head("Transfer-Encoding: chunked") + b"zz\r\nok\r\n0\r\n\r\n",
+        head("Transfer-Encoding: chunked") + b"-5\r\nok\r\n0\r\n\r\n",
         head("Content-Encoding: gzip", "Content-Length: 2") + b"ok",
         head(*["X: y"] * 101, "Content-Length: 2") + b"ok",
         head("X: " + "y" * 70_000, "Content-Length: 2") + b"ok",
