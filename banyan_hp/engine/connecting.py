@@ -21,6 +21,7 @@ import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
 from urllib3.exceptions import (
     HTTPError,
+    LocationParseError,
     LocationValueError,
     ProxyError,
     ProxySchemeUnknown,
@@ -197,7 +198,10 @@ class Connector:
 
 
 def _proxy(given: str) -> Url:
-    proxy = parse_url(given if "://" in given else f"http://{given}")
+    try:
+        proxy = parse_url(given if "://" in given else f"http://{given}")
+    except LocationParseError:  # which says all of it, with the password
+        raise LocationValueError("The proxy's URL in the environment is none.") from None
     if proxy.scheme not in port_by_scheme:
         raise ProxySchemeUnknown(proxy.scheme)
     return proxy

@@ -12,6 +12,7 @@ import shutil
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,7 @@ from banyan_hp.engine import transport
 from banyan_hp.engine.answer import MAX_ANSWER_BYTES
 from banyan_hp.engine.connecting import Connector
 from banyan_hp.engine.transport import HTTPTransport, NoAnswer, Request, Response
+from banyan_hp.errors import ConfigurationError
 from tests.support.raw import AUTHORITY, AUTHORITY_HASH, OK, Peer, RawServer, Scene, answering
 
 HEADERS = {"X-API-Key": "k", "Content-Type": "application/json", "User-Agent": "u"}
@@ -1016,3 +1018,13 @@ def test_a_proxy_of_another_kind_is_refused_at_construction(
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(ValueError, match="Proxy URL had unsupported scheme"):
         HTTPTransport("https://backend.example", 5.0, 1)
+
+
+def test_a_proxy_that_cannot_be_parsed_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Errors end up in logs."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example:99999")
+    with pytest.raises(ConfigurationError, match="proxy") as caught:
+        HTTPTransport("https://backend.example", 5.0, 1)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
