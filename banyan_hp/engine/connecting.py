@@ -14,12 +14,13 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
 from urllib3.exceptions import (
     HTTPError,
+    LocationParseError,
     LocationValueError,
     ProxyError,
     ProxySchemeUnknown,
@@ -28,8 +29,9 @@ from urllib3.exceptions import (
 )
 from urllib3.util import Url, parse_url
 from urllib3.util.ssl_match_hostname import CertificateError
+from urllib3.util.ssltransport import SSLTransport
 
-from .answer import AnswerReader
+from .answer import AnswerReader, seconds_left
 
 _PROXY_CONFIG = ProxyConfig(
     ssl_context=None, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
@@ -81,8 +83,47 @@ class _TunnelAnswer(http.client.HTTPResponse):
         super().__init__(AnswerReader(sock, b"", deadline).as_socket(), *args, **kwargs)
 
 
+class _Countdown:
+    """A socket whose timeout is one for all that it does until it is given another.
+
+    urllib3's TLS within TLS reads from the outer one as often as it takes to make out something: a peer that
+    drips one byte at a time could hold a sender for ever.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self._sock = sock
+        self.settimeout(timeout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._sock.settimeout(seconds)
+
+    def recv(self, most: int) -> bytes:
+        self._sock.settimeout(seconds_left(self._deadline))
+        return self._sock.recv(most)
+
+    def sendall(self, content: bytes) -> None:
+        self._sock.settimeout(seconds_left(self._deadline))
+        self._sock.sendall(content)
+
+
 class _TLSConnection(HTTPSConnection):
     response_class = _TunnelAnswer
+
+
+class _TunnelConnection(_TLSConnection):
+    @property
+    def is_connected(self) -> bool:
+        """What came through the outer TLS, but not yet through the inner one, is to be read, too."""
+        unread = isinstance(self.sock, SSLTransport) and self.sock.incoming.pending
+        return super().is_connected and not unread
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        outer = super()._connect_tls_proxy(hostname, sock)
+        return cast("ssl.SSLSocket", _Countdown(outer, cast("float", self.timeout)))
 
 
 class Connector:
@@ -139,10 +180,11 @@ class Connector:
             options |= {"proxy": self._proxy, "proxy_config": _PROXY_CONFIG}
         if self._tls is None:
             return HTTPConnection(host, port, **options)
-        connection = _TLSConnection(host, port, **options, **self._tls)
-        if self._proxy is not None and self._tunnels:
-            credentials = _authorization(self._proxy)
-            connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
+        if self._proxy is None or not self._tunnels:
+            return _TLSConnection(host, port, **options, **self._tls)
+        connection = _TunnelConnection(host, port, **options, **self._tls)
+        credentials = _authorization(self._proxy)
+        connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
         return connection
 
     def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
@@ -153,7 +195,10 @@ class Connector:
 
 
 def _proxy(given: str) -> Url:
-    proxy = parse_url(given if "://" in given else f"http://{given}")
+    try:
+        proxy = parse_url(given if "://" in given else f"http://{given}")
+    except LocationParseError:  # which says all of it, with the password
+        raise LocationValueError("The proxy's URL in the environment is none.") from None
     if proxy.scheme not in port_by_scheme:
         raise ProxySchemeUnknown(proxy.scheme)
     return proxy

@@ -42,13 +42,17 @@ def exchange(sock: socket.socket, message: Message, timeout: float, *, is_tls: b
         raise RemoteDisconnected("Remote end closed connection without response")
     try:
         answer = read_answer(sock, received, message.method, deadline)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # http.client lets some numbers of bytes be negative
         raise ProtocolError(f"Connection broken: {error}", error) from error
-    return answer if sent else answer._replace(ended_clean=False)
+    if sent:
+        return answer
+    if 200 <= answer.status < 300:
+        raise ProtocolError(f"Answered {answer.status} to a part of the request: the rest was not taken")
+    return answer._replace(ended_clean=False)
 
 
 def _send(sock: socket.socket, head: bytes, body: bytes, deadline: float, *, is_tls: bool) -> bool:
-    """Whether all of it went. A server may answer, and close, before it has read the whole request."""
+    """Whether all of it went. A server may refuse it, and close, before it has read all of it."""
     small = len(head) + len(body) <= _SMALL
     rest = memoryview(b"" if small else body)
     at_once = _TLS_RECORD if is_tls else len(rest)  # TLS counts its timeout anew for each record

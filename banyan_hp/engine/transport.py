@@ -10,6 +10,7 @@ import http.client
 import ipaddress
 import logging
 import re
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -87,8 +88,8 @@ class HTTPTransport:
 
     Args:
         url: any URL of the destination; decides proxy and certificates.
-        timeout: seconds for connecting, and again for sending and receiving. The answer's time is a
-            deadline for the whole answer, however slowly its bytes drip in.
+        timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
+            all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in.
         connections: how many idle connections are kept.
 
     Raises:
@@ -105,11 +106,11 @@ class HTTPTransport:
         self._connections = Connections(connector, connections)
 
     def send(self, request: Request, within: float) -> Response | NoAnswer:
-        timeout = max(_SHORTEST_TIMEOUT, min(self._timeout, within))
+        deadline = time.monotonic() + within
         try:
             body, headers = _encoded(request)
             head = self._heads.head(request.method, request.url, headers, len(body))
-            answer = self._on_a_fresh_connection_if_stale(Message(request.method, head, body), timeout)
+            answer = self._on_a_fresh_connection_if_stale(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
             return NoAnswer("no_connection", _sentence(error))
         except (Urllib3Timeout, TimeoutError) as error:
@@ -127,7 +128,7 @@ class HTTPTransport:
         """Close the connections: those in use when their answer is here."""
         self._connections.close()
 
-    def _on_a_fresh_connection_if_stale(self, message: Message, timeout: float) -> Response:
+    def _on_a_fresh_connection_if_stale(self, message: Message, deadline: float) -> Response:
         """Connections that nobody used for a while may be gone, which tells nothing of the backend.
 
         The peer has closed them, or a frozen process was thawed. Such a failure is not told of.
@@ -136,16 +137,20 @@ class HTTPTransport:
         if connection is not None:
             stale = connection.idle_seconds() >= _STALE_SECONDS
             try:
-                return self._exchange(connection, message, timeout)
+                return self._exchange(connection, message, deadline)
             except ConnectionError:
                 if not stale:
                     raise
                 self._connections.forget()
-        return self._exchange(self._connections.connect(timeout), message, timeout)
+        return self._exchange(self._connections.connect(self._seconds(deadline)), message, deadline)
 
-    def _exchange(self, connection: Connection, message: Message, timeout: float) -> Response:
+    def _seconds(self, deadline: float) -> float:
+        return max(_SHORTEST_TIMEOUT, min(self._timeout, deadline - time.monotonic()))
+
+    def _exchange(self, connection: Connection, message: Message, deadline: float) -> Response:
         reusable = False
         try:
+            timeout = self._seconds(deadline)
             answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls)
             reusable = answer.ended_clean
         finally:

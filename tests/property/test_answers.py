@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from banyan_hp.engine.answer import Answer
 from banyan_hp.engine.exchange import Message, exchange
@@ -244,6 +244,14 @@ def test_an_answer_to_half_a_request_is_one(error: OSError) -> None:
     wire.broken = error
     answer = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0, is_tls=False)
     assert (answer.status, answer.ended_clean) == (413, False)
+
+
+def test_nobody_can_accept_half_a_request() -> None:
+    """A server that reads no bodies says 200 to everything: the record would be gone."""
+    wire = Wire([b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], closes=False)
+    wire.broken = BrokenPipeError()
+    with pytest.raises(ProtocolError, match="a part of the request"):
+        exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0, is_tls=False)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP"])

@@ -12,17 +12,20 @@ import shutil
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 
 from banyan_hp.engine import transport
 from banyan_hp.engine.answer import MAX_ANSWER_BYTES
 from banyan_hp.engine.connecting import Connector
 from banyan_hp.engine.transport import HTTPTransport, NoAnswer, Request, Response
+from banyan_hp.errors import ConfigurationError
 from tests.support.raw import AUTHORITY, AUTHORITY_HASH, OK, Peer, RawServer, Scene, answering
 
 HEADERS = {"X-API-Key": "k", "Content-Type": "application/json", "User-Agent": "u"}
@@ -280,6 +283,7 @@ def test_header_names_are_lower_case_and_the_last_of_a_name_counts(make: MakeTra
         head("Content-Length: 100000") + b"ok" * 10_000,
         head("Transfer-Encoding: chunked") + b"5\r\nok",
         head("Transfer-Encoding: chunked") + b"zz\r\nok\r\n0\r\n\r\n",
+        head("Transfer-Encoding: chunked") + b"-5\r\nok\r\n0\r\n\r\n",
         head("Content-Encoding: gzip", "Content-Length: 2") + b"ok",
         head(*["X: y"] * 101, "Content-Length: 2") + b"ok",
         head("X: " + "y" * 70_000, "Content-Length: 2") + b"ok",
@@ -447,6 +451,30 @@ def test_the_shorter_of_both_times_counts(make: MakeTransport) -> None:
         assert time.monotonic() - began < 3.0
     assert isinstance(answer, NoAnswer)
     assert answer.reason == "timeout"
+
+
+def test_connecting_and_asking_share_what_the_caller_has_left(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who must be done by then can't wait for each of them."""
+    given = []
+
+    def connect(connector: Connector, timeout: float) -> HTTPConnection:
+        given.append(timeout)
+        opened = real_connect(connector, timeout)
+        now = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: now() + 3.0)
+        return opened
+
+    real_connect = Connector.connect
+    monkeypatch.setattr(Connector, "connect", connect)
+    with RawServer(Peer.wait_for_end) as server:
+        began = time.perf_counter()
+        answer = make(server.url, timeout=60).send(post(server.url), 3.2)
+        assert time.perf_counter() - began < 2.0
+    assert isinstance(answer, NoAnswer)
+    assert answer.reason == "timeout"
+    assert 3.0 < given[0] <= 3.2
 
 
 # -- connections ---------------------------------------------------------------------------------------------
@@ -841,6 +869,75 @@ def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.M
         assert (origin.connections, len(origin.heard)) == (1, 3)
 
 
+@pytest.mark.parametrize("drips_from", ["handshake", "answer"])
+def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, drips_from: str
+) -> None:
+    """TLS within TLS has one deadline for all the bytes of a record, too."""
+    given_up = threading.Event()
+
+    def proxying(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        with closing(socket.create_connection(("127.0.0.1", origin.port))) as onward:
+            while not given_up.is_set():
+                for source in select.select([peer.sock, onward], [], [], 10)[0]:
+                    content = source.recv(65536)
+                    if source is peer.sock:
+                        onward.sendall(content)
+                    elif drips_from == "answer" and not origin.heard:
+                        peer.send(content)
+                    else:
+                        for byte in content:
+                            peer.send(bytes([byte]))
+                            given_up.wait(0.02)
+
+    with RawServer(answering(OK + b"x" * 1000), tls=True) as origin, RawServer(proxying, tls=True) as server:
+        proxy(monkeypatch, server)
+        url = f"https://localhost:{origin.port}"
+        began = time.monotonic()
+        answer = make(url, timeout=0.5).send(post(url), 5)
+        took = time.monotonic() - began
+        given_up.set()
+    assert isinstance(answer, NoAnswer)
+    assert "timed out" in answer.detail
+    assert took < 3.0
+
+
+def test_what_follows_an_answer_in_a_tunnel_is_not_the_next_one(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outer TLS may hand over both at once, where no socket tells of the second."""
+    both_said = threading.Event()
+
+    def scene(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(OK)
+        peer.send(OK.replace(b"ok", b"no"))
+        both_said.set()
+        peer.wait_for_end()
+
+    def proxying(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        with closing(socket.create_connection(("127.0.0.1", origin.port))) as onward:
+            while True:
+                for source in select.select([peer.sock, onward], [], [], 10)[0]:
+                    if source is onward and origin.heard:
+                        both_said.wait(5)
+                    content = source.recv(65536)
+                    if not content:
+                        return
+                    (onward if source is peer.sock else peer.sock).sendall(content)
+
+    with RawServer(scene, answering(OK), tls=True) as origin, RawServer(proxying, tls=True) as server:
+        proxy(monkeypatch, server)
+        url = f"https://localhost:{origin.port}"
+        through = make(url)
+        assert [through.send(post(url), 5) for _ in range(2)] == [FINE, FINE]
+        assert origin.connections == 2
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -921,3 +1018,13 @@ def test_a_proxy_of_another_kind_is_refused_at_construction(
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(ValueError, match="Proxy URL had unsupported scheme"):
         HTTPTransport("https://backend.example", 5.0, 1)
+
+
+def test_a_proxy_that_cannot_be_parsed_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Errors end up in logs."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example:99999")
+    with pytest.raises(ConfigurationError, match="proxy") as caught:
+        HTTPTransport("https://backend.example", 5.0, 1)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
