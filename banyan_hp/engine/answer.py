@@ -113,8 +113,7 @@ def _completed(sock: socket.socket, received: bytes, end: int, deadline: float) 
 
 
 def _any_answer(reader: AnswerReader, method: str) -> Answer:
-    parsed = http.client.HTTPResponse(reader.as_socket(), method=method)
-    parsed.begin()
+    parsed = _final(reader, method)
     answer = urllib3.HTTPResponse(
         parsed,
         urllib3.HTTPHeaderDict(parsed.headers.items()),
@@ -128,11 +127,21 @@ def _any_answer(reader: AnswerReader, method: str) -> Answer:
         more = answer.length_remaining != 0 and answer.read(1)
     except ReadTimeoutError as error:
         raise TimeoutError("timed out") from error
-    # Before `close`, which ends the reader, too. After an interim answer the final one is still to come.
+    # Before `close`, which ends the reader, too. Behind a 101 there is another protocol.
     ended_clean = reader.is_used_up and not more and not parsed.will_close and parsed.status >= 200
     answer.close()
     headers = {name.lower(): _FOLD.sub(" ", value) for name, value in answer.headers.items()}
     return Answer(parsed.status, headers, body, ended_clean)
+
+
+def _final(reader: AnswerReader, method: str) -> http.client.HTTPResponse:
+    """What comes after interim answers (102, 103), of which http.client skips only 100."""
+    while True:
+        parsed = http.client.HTTPResponse(reader.as_socket(), method=method)
+        parsed.begin()
+        if not 101 < parsed.status < 200:
+            return parsed
+        parsed.fp = io.BufferedReader(io.BytesIO())  # its end must not be the reader's
 
 
 class AnswerReader(io.BufferedReader):
