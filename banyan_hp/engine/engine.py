@@ -231,7 +231,7 @@ class Engine:
         if self.stopped or (unheard_threads and is_unheard()):
             return self._submit_out_of_turn(record)
         guard = self.guard
-        if guard.mine:  # the garbage collector called a destructor that logs
+        if guard.is_mine():  # the garbage collector called a destructor that logs
             self._defer(lambda: self._submit_later(record))
             return record
         try:
@@ -245,7 +245,7 @@ class Engine:
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
             self._let_go(record)
             raise
-        if not self.worker.started:
+        if not self.worker.threads:
             self._ensure_worker(record)
         if guard.deferred:
             guard.run_deferred()
@@ -496,9 +496,9 @@ class Engine:
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
         self._be_of_this_process()
-        if self.guard.mine:  # a destructor, in the middle of our own work: as soon as that is over
+        if self.guard.is_mine():  # a destructor, in the middle of our own work: as soon as that is over
             self._defer(lambda: self.shutdown(timeout))
-        if self.guard.mine or sys.is_finalizing():
+        if self.guard.is_mine() or sys.is_finalizing():
             return self._result(0, delivered=False)
         self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
@@ -639,7 +639,7 @@ class Engine:
     @property
     def in_a_section(self) -> bool:
         """Whether the calling thread is in the middle of changing something. Takes no lock."""
-        return self.guard.mine or (self.spool is not None and self.spool.in_a_section)
+        return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
     def hasten(self) -> None:
         """Nothing lingers any more. Takes no lock: adding to a set is atomic under the GIL."""
@@ -661,7 +661,7 @@ class Engine:
         place in one step, which does no harm when done again.
         """
         inherited = copy.copy(self)
-        if os.getpid() == inherited._pid or inherited.guard.mine:
+        if os.getpid() == inherited._pid or inherited.guard.is_mine():
             return  # made already, or the fork came from inside a section, which ends first
         forget_threads()
         heir = inherited._made_anew()

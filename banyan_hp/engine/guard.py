@@ -41,10 +41,8 @@ class Guard(RLock):
         super().__init__()
         self.deferred: deque[Callable[[], object]] = deque()
 
-    @property
-    def mine(self) -> bool:
-        """Whether the calling thread is inside. Ask before entering."""
-        return self._is_owned()
+    is_mine = RLock._is_owned
+    """Whether the calling thread is inside. Ask before entering. In C: every log call asks."""
 
     def defer(self, work: Callable[[], object]) -> None:
         """Leave work to whoever calls `run_deferred` next. Takes no lock."""

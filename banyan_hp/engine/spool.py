@@ -86,7 +86,7 @@ class Spool:
     @property
     def in_a_section(self) -> bool:
         """Whether the calling thread is in the middle of something here. Takes no lock."""
-        return self._guard.mine
+        return self._guard.is_mine()
 
     @property
     def usable(self) -> bool:
@@ -220,7 +220,7 @@ class Spool:
         return written
 
     def _append(self, records: Sequence[Record]) -> bool:
-        if not self.usable or self._guard.mine:
+        if not self.usable or self._guard.is_mine():
             return False
         with self._guard:
             if self._holdings.closed:
@@ -338,7 +338,7 @@ class Spool:
 
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
-        if not self.usable or self._guard.mine:
+        if not self.usable or self._guard.is_mine():
             return False
         kept = self._aside.record(record, reason, status, detail)
         self._news.tell()

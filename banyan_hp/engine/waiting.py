@@ -53,7 +53,7 @@ class Waiting:
     @property
     def allowed(self) -> bool:
         """Whether the calling thread may wait at all."""
-        return not self._guard.mine and not self._worker.is_own_thread()
+        return not self._guard.is_mine() and not self._worker.is_own_thread()
 
     # -- with a thread ----------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class Worker:
         self._settlement = settlement
         self._notices = notices
         self._spool = spool
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []  # each takes itself off at its end
         self._in_hand: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
@@ -87,7 +87,7 @@ class Worker:
 
     @property
     def started(self) -> bool:
-        return bool(self._threads)
+        return bool(self.threads)
 
     @property
     def alive(self) -> bool:
@@ -96,7 +96,7 @@ class Worker:
         Asking a thread whether it is alive tries a lock, and under gevent that switches to another greenlet.
         This is asked inside guarded sections, where nothing may switch.
         """
-        return bool(self._threads)
+        return bool(self.threads)
 
     def is_own_thread(self) -> bool:
         return threading.get_ident() in self._own_threads
@@ -104,11 +104,11 @@ class Worker:
     def start(self, wanted: int = 1) -> None:
         """Have at least so many threads. Where that is refused, callers do the work themselves."""
         with self._guard:
-            number = len(self._threads)
+            number = len(self.threads)
             if number >= wanted or not self._may_start():
                 return
             thread = threading.Thread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
-            self._threads.append(thread)
+            self.threads.append(thread)
         try:
             thread.start()
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
@@ -130,7 +130,7 @@ class Worker:
 
     def join(self, deadline: float) -> None:
         """Wait for the threads to end, until `deadline` on the monotonic clock."""
-        for thread in tuple(self._threads):
+        for thread in tuple(self.threads):
             if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(max(0.0, deadline - self._clock.monotonic()))
 
@@ -145,7 +145,7 @@ class Worker:
 
     def _forget(self, gone: threading.Thread) -> None:
         with self._guard:
-            self._threads = [thread for thread in self._threads if thread is not gone]
+            self.threads = [thread for thread in self.threads if thread is not gone]
 
     def _work(self) -> None:
         bell = Bell()
@@ -244,7 +244,7 @@ class Worker:
         """
         with self._guard:
             self._scheduler.share(self._clock.monotonic())
-            threads = len(self._threads)
+            threads = len(self.threads)
             one_more = 0 < threads <= self._pace.at_work and threads < self._settings.max_connections
         if one_more:
             self.start(threads + 1)

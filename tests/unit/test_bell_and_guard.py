@@ -147,13 +147,13 @@ def is_free(guard: Guard) -> bool:
 def test_a_thread_that_is_inside_knows_it() -> None:
     """Before the section, in it, in one inside it, and afterwards."""
     guard, seen = Guard(), []
-    seen.append(guard.mine)
+    seen.append(guard.is_mine())
     with guard:
-        seen.append(guard.mine)
+        seen.append(guard.is_mine())
         with guard:
-            seen.append(guard.mine)
-        seen.append(guard.mine)
-    seen.append(guard.mine)
+            seen.append(guard.is_mine())
+        seen.append(guard.is_mine())
+    seen.append(guard.is_mine())
     assert seen == [False, True, True, True, False]
     assert is_free(guard)
 
@@ -162,7 +162,7 @@ def test_another_thread_s_section_is_not_mine() -> None:
     """What counts is that a thread interrupts itself."""
     guard, seen = Guard(), []
     with guard:
-        thread = threading.Thread(target=lambda: seen.append(guard.mine))
+        thread = threading.Thread(target=lambda: seen.append(guard.is_mine()))
         thread.start()
         thread.join(LONG)
     assert seen == [False]
@@ -173,7 +173,7 @@ def test_a_destructor_inside_a_section_is_deferred() -> None:
     guard, events = Guard(), []
 
     def destructor() -> None:
-        if guard.mine:
+        if guard.is_mine():
             guard.defer(lambda: events.append("deferred work"))
         else:
             events.append("direct work")
@@ -229,7 +229,7 @@ def test_a_signal_handler_that_raises_anywhere_leaves_the_lock_free() -> None:
                         len("x")
             except InterruptedError:
                 raised += 1
-            assert not guard.mine
+            assert not guard.is_mine()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
