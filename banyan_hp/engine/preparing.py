@@ -40,40 +40,35 @@ class Preparer:
 
     def prepare(self, records: Iterable[Record]) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined."""
-        if self._before_send is not None:
-            return [record for record in records if self._prepared(record, self._before_send)]
         ready = []
         for record in records:
             value = record.value  # before looking at body: at shutdown another thread may be encoding it, too
-            if record.body is not None or self._encode(record, value):
-                ready.append(record)
+            if record.body is None:
+                if self._before_send is not None:
+                    value = self._run_before_send(record, value, self._before_send)
+                    if value is None:
+                        continue
+                body = encode(value)
+                if len(body) > self._limit:
+                    body = self._brought_within_limit(record, value)
+                    if not body:
+                        continue
+                record.body = body
+                record.value = None
+            ready.append(record)
         return ready
 
-    def _prepared(self, record: Record, before_send: BeforeSend) -> bool:
-        value = record.value  # as above
-        if record.body is not None:
-            return True
-        clean = self._run_before_send(record, value, before_send)
-        return clean is not None and self._encode(record, clean)
-
-    def _encode(self, record: Record, value: JSONValue) -> bool:
-        body = encode(value)
-        if len(body) > self._limit and self._shortens:
-            body = self._shortened(value)
-        if len(body) > self._limit:
-            detail = f"the record has {len(body)} bytes, max_record_bytes allows {self._limit}"
-            record.verdict = Verdict(Outcome.TOO_LARGE, detail, reason="too_large")
-            self._settlement.quarantined(record, record.verdict)
-            return False
-        record.body = body
-        record.value = None
-        return True
-
-    def _shortened(self, value: JSONValue) -> bytes:
-        body, shortened = encode_within(value, self._limit)
-        with self._guard:
-            self._counters.records_shortened += shortened
-        return body
+    def _brought_within_limit(self, record: Record, value: JSONValue) -> bytes:
+        """The bytes of a record that is too large, with its texts shortened; none: it is quarantined."""
+        body, shortened = encode_within(value, self._limit) if self._shortens else (encode(value), False)
+        if len(body) <= self._limit:
+            with self._guard:
+                self._counters.records_shortened += shortened
+            return body
+        detail = f"the record has {len(body)} bytes, max_record_bytes allows {self._limit}"
+        record.verdict = Verdict(Outcome.TOO_LARGE, detail, reason="too_large")
+        self._settlement.quarantined(record, record.verdict)
+        return b""
 
     def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""

@@ -45,7 +45,7 @@ class System:
 
 
 # The queue holds a whole burst, as the peers' do; everything else is the default.
-BURST_QUEUE = {"queue_size": 50_000}
+BURST_QUEUE = {"queue_size": 50_000, "queue_bytes": 256 * 1024**2}
 _OURS = f"{__name__}:BanyanAdapter"
 
 FLOOR = System("floor", "tests.benchmarks.floor:Floor")
