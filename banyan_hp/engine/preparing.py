@@ -50,7 +50,7 @@ class Preparer:
                         continue
                 body = encode(value)
                 if len(body) > self._limit:
-                    body = self._brought_within_limit(record, value)
+                    body = self._brought_within_limit(record, value, body)
                     if not body:
                         continue
                 record.body = body
@@ -58,13 +58,14 @@ class Preparer:
             ready.append(record)
         return ready
 
-    def _brought_within_limit(self, record: Record, value: JSONValue) -> bytes:
+    def _brought_within_limit(self, record: Record, value: JSONValue, body: bytes) -> bytes:
         """The bytes of a record that is too large, with its texts shortened; none: it is quarantined."""
-        body, shortened = encode_within(value, self._limit) if self._shortens else (encode(value), False)
-        if len(body) <= self._limit:
-            with self._guard:
-                self._counters.records_shortened += shortened
-            return body
+        if self._shortens:
+            body, shortened = encode_within(value, self._limit)
+            if shortened:
+                with self._guard:
+                    self._counters.records_shortened += 1
+                return body
         detail = f"the record has {len(body)} bytes, max_record_bytes allows {self._limit}"
         record.verdict = Verdict(Outcome.TOO_LARGE, detail, reason="too_large")
         self._settlement.quarantined(record, record.verdict)
