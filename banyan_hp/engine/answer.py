@@ -20,7 +20,7 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _AT_ONCE = 65536
-_TLS_RECORD = 16384
+TLS_RECORD = 16384  # bytes, at the most
 _MOST_HEADERS = 64  # http.client refuses 100 and more
 _USUAL_HEAD = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9]) [ -~]*\r\n"
@@ -104,7 +104,7 @@ def _completed(sock: socket.socket, received: bytes, end: int, deadline: float) 
     missing = end - len(received)
     while missing > 0:
         sock.settimeout(seconds_left(deadline))
-        part = sock.recv(max(_TLS_RECORD, min(missing, _AT_ONCE)))
+        part = sock.recv(max(TLS_RECORD, min(missing, _AT_ONCE)))
         if not part:
             raise ProtocolError(f"Connection broken: {missing} bytes of the answer did not come")
         parts.append(part)
@@ -154,7 +154,7 @@ class AnswerReader(io.BufferedReader):
     def __init__(self, sock: socket.socket, received: bytes, deadline: float) -> None:
         self._rest = _Rest(sock, received, deadline)
         self._left_over = 0
-        super().__init__(self._rest, _TLS_RECORD)
+        super().__init__(self._rest, TLS_RECORD)
 
     def as_socket(self) -> socket.socket:
         """As much of a socket as http.client needs to read an answer."""

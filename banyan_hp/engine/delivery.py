@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 REFUSALS_IN_A_ROW = 5  # so many without an acceptance between them: it is the backend, not the records
 _KEY_GOOD_SECONDS = 60.0
+_ENVELOPE_BYTES = 128  # around each body of a batch, at the most
 
 _HOLDS = frozenset({Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG})
 _REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
@@ -143,12 +144,13 @@ class Delivery:
         """As many records a request as the destination takes, and as many bytes as allowed."""
         if not how.batches:
             return [[record] for record in records]
-        if sum([len(record.body or b"") for record in records]) + 128 * len(records) <= self._max_batch_bytes:
+        bodies = sum([len(record.body or b"") for record in records])
+        if bodies + _ENVELOPE_BYTES * len(records) <= self._max_batch_bytes:
             return [records]
         groups: list[Group] = []
         room = 0
         for record in records:
-            size = len(record.body or b"") + 128
+            size = len(record.body or b"") + _ENVELOPE_BYTES
             if not groups or size > room:
                 groups.append([])
                 room = self._max_batch_bytes

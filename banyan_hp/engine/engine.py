@@ -328,7 +328,7 @@ class Engine:
 
     def _bring_in(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
-        if self.settings.durability == "disk":
+        if self._keeps_first:
             if not self._preparer.prepare([record]):
                 return
             if self.spool is not None:

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from urllib3.exceptions import ProtocolError
 
-from .answer import Answer, read_answer, seconds_left
+from .answer import TLS_RECORD, Answer, read_answer, seconds_left
 
 _FIRST_READ = 16384  # an allocation for each answer
 _SMALL = 16384  # is copied to go with its head
-_TLS_RECORD = 16384
 
 
 class Message(NamedTuple):
@@ -55,7 +54,7 @@ def _send(sock: socket.socket, head: bytes, body: bytes, deadline: float, *, is_
     """Whether all of it went. A server may refuse it, and close, before it has read all of it."""
     small = len(head) + len(body) <= _SMALL
     rest = memoryview(b"" if small else body)
-    at_once = _TLS_RECORD if is_tls else len(rest)  # TLS counts its timeout anew for each record
+    at_once = TLS_RECORD if is_tls else len(rest)  # TLS counts its timeout anew for each record
     try:
         sock.settimeout(seconds_left(deadline))
         sock.sendall(head + body if small else head)

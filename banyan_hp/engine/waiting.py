@@ -85,9 +85,9 @@ class Waiting:
     def until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
         """Wait while the worker works; where there can be none, do its work."""
         bell = bell or Bell()
-        if not self._worker.started:
+        if not self._worker.alive:
             self._worker.start()
-        if not self._worker.started:
+        if not self._worker.alive:
             self._worker.drive(done, deadline, bell)
         else:
             self.listen_until(done, deadline, bell)

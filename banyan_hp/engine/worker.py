@@ -68,7 +68,7 @@ class Worker:
         self._settlement = settlement
         self._notices = notices
         self._spool = spool
-        self.threads: list[threading.Thread] = []  # each takes itself off at its end
+        self.threads: list[threading.Thread] = []
         self._in_hand: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
@@ -84,10 +84,6 @@ class Worker:
     def background(self) -> bool:
         """Whether threads are wanted, and can run at this moment."""
         return self._settings.background_thread and uwsgi.threads_can_run()
-
-    @property
-    def started(self) -> bool:
-        return bool(self.threads)
 
     @property
     def alive(self) -> bool:
