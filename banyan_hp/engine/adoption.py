@@ -16,7 +16,7 @@ from .directory import Directory, is_refused, sizes
 from .guard import Guard
 from .holdings import Holdings
 from .news import News
-from .segment import Segment
+from .segment import Known, Segment
 
 
 class Adoption:
@@ -98,28 +98,32 @@ class Adoption:
 
     def adopt(self, path: Path) -> None:
         """Take over a segment whose owner is gone, and read it for the first time."""
-        segment = None
         try:
-            segment = self._lease(path)
-            damaged = segment.index() if segment is not None else []
+            with self._holdings.leasing() as known:
+                self._adopt(path, known)
         except OSError as error:
             with self._guard:
                 self._condition.segment_failed(path, error)
-            if segment is not None:
-                segment.close()
-            return
-        if segment is not None:
-            self._take_over(segment, damaged)
 
-    def _lease(self, path: Path) -> Segment | None:
+    def _adopt(self, path: Path, known: Known) -> None:
+        """Whatever fails here, no descriptor stays open."""
+        segment = self._lease(path, known)
+        if segment is None:
+            return
+        try:
+            self._take_over(segment, segment.index())
+        finally:
+            if segment not in self._holdings.segments:
+                segment.close()
+
+    def _lease(self, path: Path, known: Known) -> Segment | None:
         if path.parent != self._directory.path and not is_refused(path.parent):
             return None  # its key has been accepted again
-        return Segment.adopt(path)
+        return Segment.adopt(path, known)
 
     def _take_over(self, segment: Segment, damaged: list[bytes]) -> None:
         with self._guard:
             if self._holdings.closed:
-                segment.close()
                 return
             segment.made_at = self._clock.monotonic() - max(0.0, self._clock.wall() - segment.created)
             if segment.path.parent == self._directory.path:
