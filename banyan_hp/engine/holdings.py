@@ -112,11 +112,16 @@ class Holdings:
         self.active = None
         for segment in list(self.segments):
             if not self.is_removed(segment):
-                self._let_go(segment, sync=sync)
+                self._leave(segment, sync=sync)
         self.closed = True
         self.segments.clear()
 
-    def _let_go(self, segment: Segment, *, sync: bool) -> None:
+    def let_go(self, segment: Segment) -> None:
+        """Let go of one: another process may send what is left."""
+        self._leave(segment, sync=False)
+        self._drop(segment)
+
+    def _leave(self, segment: Segment, *, sync: bool) -> None:
         if sync and segment.dirty:
             self._condition.attempt(segment.sync)
         if not self.retire_if_settled(segment):
