@@ -400,8 +400,7 @@ class Engine:
         By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
         request handler.
         """
-        self._be_of_this_process()
-        if not self._knows(record):
+        if not self.knows(record):
             return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
         setbacks = self.waiting.setbacks_seen()
@@ -409,8 +408,9 @@ class Engine:
         self.waiting.for_record(record, lambda: self.waiting.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
-    def _knows(self, record: Record) -> bool:
+    def knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
+        self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
     def flush(self, timeout: float) -> FlushResult:
