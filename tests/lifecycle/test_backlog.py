@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from tests.lifecycle.test_spool_survival import DRAIN
 from tests.support.backend import Backend
 from tests.support.process import run_python
 from tests.support.scripted import Answer, Hang, Reply, Request, ScriptedServer, batching, records_in
@@ -103,7 +104,7 @@ def test_an_end_awaits_the_responses_to_what_is_in_flight_of_a_backlog(end: str)
         )
         assert (finished.status, finished.stderr) == (0, "")
         in_flight = sum(slow.taken.values()) - 1
-        finished = run_python(LOG_AND_FLUSH.replace('"a")', '"a", metadata={"number": -1})'), url=server.url)
+        finished = run_python(DRAIN, url=server.url)
         assert finished.status == 0, finished.stderr
         assert 0 < in_flight < 300
         assert len(slow.taken) == 302
