@@ -669,7 +669,8 @@ class Engine:
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
     def hasten(self) -> None:
-        """Nothing lingers any more. Takes no lock: adding to a set is atomic under the GIL."""
+        """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
+        self._scheduler.own_first.add(self)
         self._scheduler.hurried.add(self)
         self._scheduler.disturb()
 
