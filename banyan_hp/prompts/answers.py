@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
-from ..engine.log import warn
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from ..logs import warn
 from . import replies
 from .data import Source
 from .entry import FOR_EVER, NEVER, Entry

@@ -9,9 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..engine.log import warn
 from ..engine.transport import HTTPTransport
 from ..experiments import ALGORITHM, Experiment, Version, input_hash
+from ..logs import warn
 from ..settings import PromptSettings
 from .answers import AnswerCounters, Answers, Found
 from .data import PromptData

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine.log import warn
 from ..engine.own_files import check_directory, make_directory, read_file, replace_file
+from ..logs import warn
 
 MAX_FILES = 1000
 MAX_BYTES = 4 * 1024 * 1024  # of one
