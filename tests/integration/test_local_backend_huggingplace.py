@@ -150,7 +150,7 @@ class TestLoggingOne:
         """An id is stored once, as it first came; later deliveries only count."""
         record_id, before = new_id(), backend.get("/api/interactions/count")
         post(backend, INTERACTION, Idempotency_Key=record_id)
-        again = post(backend, INTERACTION | {"response": "other"}, Idempotency_Key=record_id)
+        again = post(backend, INTERACTION, Idempotency_Key=record_id)
         assert again.status_code == 200
         assert again.json() == {"message": "stored", "id": record_id, "repeat": True}
         assert backend.get("/api/interactions/count") == {
@@ -159,6 +159,16 @@ class TestLoggingOne:
         }
         found = stored(backend, record_id)
         assert (found["deliveries"], found["body"]) == (2, INTERACTION)
+
+    @pytest.mark.parametrize("change", [{"response": "other"}, {"org_id": "other"}])
+    def test_an_id_with_another_content_is_a_409(self, backend: Backend, change: dict[str, str]) -> None:
+        """Another answer, or another organisation, under a known id is refused aloud and hides nothing."""
+        record_id = new_id()
+        post(backend, INTERACTION, Idempotency_Key=record_id)
+        again = post(backend, INTERACTION | change, Idempotency_Key=record_id)
+        assert (again.status_code, again.json()["code"]) == (409, "id_conflict")
+        found = stored(backend, record_id)
+        assert (found["deliveries"], found["body"]) == (1, INTERACTION)
 
     def test_interactions_and_usage_records_are_kept_apart(self, backend: Backend) -> None:
         """One id may be in both; neither counts for the other."""
