@@ -17,8 +17,9 @@ Let T be the sum of the versions' percentages; within a hundredth of 100 it coun
                                   pick / 2**64 < (the percentages up to it, itself included) / T
 
 Who does not take part gets the prompt's default version. Percentages are taken as the decimal numbers they
-are written as, with at most `MAX_DECIMALS` decimal places, and compared without rounding. Because taking part and picking go by different bits of the
-digest, raising the traffic while the versions keep their proportions moves nobody who is already in.
+are written as, with at most `MAX_DECIMALS` decimal places, and compared without rounding. Because taking part
+and picking go by different bits of the digest, raising the traffic while the versions keep their proportions
+moves nobody who is already in.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _MAX_NAME = 1000  # characters of an id, a salt, a version's name
 _MAX_SHOWN = 60  # characters of a value in an error
 _TWO_INTEGERS = struct.Struct(">QQ")
 _SPAN = 2**64
-_PERCENT = 10**MAX_DECIMALS  # shares are integers, in the smallest unit that a percentage may have
+_PERCENT: int = 10**MAX_DECIMALS  # shares are integers, in the smallest unit that a percentage may have
 _ALL = 100 * _PERCENT
 _TOLERANCE = _PERCENT // 100
 

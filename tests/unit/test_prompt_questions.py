@@ -123,7 +123,7 @@ def test_paused_experiments_route_nobody_and_bad_ones_are_named() -> None:
 
 
 def test_what_an_answer_says_of_experiments_is_bounded() -> None:
-    """Those that don't run cost nothing; of the others the first hundred are read, and the rest is counted."""
+    """Those that don't run cost nothing; of the others the first hundred are read, and the rest counted."""
     paused = [experiment_json(f"p{number}", status="paused") for number in range(500)]
     bad = [experiment_json(f"b{number}", 80, 70) for number in range(50)]
     good = [experiment_json(f"g{number}") for number in range(70)]
