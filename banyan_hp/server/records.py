@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 
 from banyan_hp.server.database import Database
 from banyan_hp.server.validation import text_in
+
+MAX_PAGE_BYTES = 8 * 1024 * 1024  # of bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +104,17 @@ class Records:
         return row is not None and row[0] == group and _ordered(row[1]) == _ordered(body)
 
     def page(self, after: int, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
-        """Up to `limit` chosen records after number `after`; the number to go on from if there are more."""
+        """Up to `limit` chosen records after number `after`; the number to go on from if there are more.
+
+        Fewer where their bodies would be more than `MAX_PAGE_BYTES` together, but always one.
+        """
         chosen, values = _chosen(where)
         page = (
             f"SELECT seq, id, event_time, received_at, deliveries, {self._table.group}, body "  # noqa: S608
             f"FROM {self._table.name} WHERE {chosen} AND seq > ? ORDER BY seq LIMIT ?"
         )
-        rows = self._database.execute(page, (*values, after, limit + 1)).fetchall()
-        shown = [_as_json(row) for row in rows[:limit]]
-        return shown, rows[limit - 1]["seq"] if len(rows) > limit else None
+        with closing(self._database.execute(page, (*values, after, limit + 1))) as rows:
+            return _page(rows, limit)
 
     def count(self, where: Filter = ALL) -> tuple[int, int]:
         """How many chosen records there are, and how many deliveries of them."""
@@ -135,9 +140,24 @@ def _chosen(where: Filter) -> tuple[str, tuple[str, ...]]:
     return " AND ".join(["TRUE", *(f"{column} = ?" for column in where)]), tuple(where.values())
 
 
+def _page(rows: Iterable[sqlite3.Row], limit: int) -> tuple[list[dict[str, object]], int | None]:
+    shown: list[dict[str, object]] = []
+    size, last = 0, None
+    for row in rows:
+        size += len(row["body"])
+        if shown and (len(shown) == limit or size > MAX_PAGE_BYTES):
+            return shown, last
+        shown.append(_as_json(row))
+        last = row["seq"]
+    return shown, None
+
+
 def _ordered(body: str | None) -> str:
-    # Text, because Python holds 1, 1.0 and true for equal.
-    return json.dumps(json.loads(body or "null"), sort_keys=True)
+    # As text, because Python holds 1, 1.0 and true for equal.
+    try:
+        return json.dumps(json.loads(body or ""), sort_keys=True)
+    except ValueError:  # a damaged row is nobody's content, and keeps no other record from being stored
+        return ""
 
 
 def _as_json(row: sqlite3.Row) -> dict[str, object]:

@@ -30,7 +30,7 @@ EXAMPLE_SEED = Path(__file__).parents[2] / "examples" / "seed.json"
 MIB = 1024 * 1024
 HALF_A_REQUEST = b"""\
 POST /api/logs/prompt-usage HTTP/1.1\r
-Host: x\r
+Host: localhost\r
 X-API-Key: psk_local\r
 Content-Length: 99\r
 \r
