@@ -28,7 +28,7 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, allowed: Collection[str] = ()) -> None:
         self._app = app
-        self._allowed = {_name(each) for each in allowed}
+        self._allowed = {_name(each) for each in allowed} - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""

@@ -94,6 +94,11 @@ class TestHosts:
         """No browser sends one; checks of load balancers do."""
         assert status(backend, None, version="1.0")[0] == 200
 
+    def test_an_allowed_name_that_is_none_allows_nothing(self, tmp_path: Path) -> None:
+        """Nonsense on one side does not match nonsense on the other."""
+        with LocalApp(tmp_path, allowed_hosts=["", "a:b"]) as app:
+            assert app.call("GET", COUNT, headers={"Host": "c:d"}).status_code == 421
+
     @pytest.mark.parametrize(
         ("options", "expected"), [([], 200), (["--allowed-host", "backend.test"], 421)], ids=["any", "named"]
     )
