@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .address import Address
-from .adoption import Adoption
+from .adoption import HELD_AT_MOST, Adoption
 from .aside import Aside
 from .caps import RESCAN_SECONDS, Caps
 from .clock import Clock
@@ -117,9 +117,11 @@ class Spool:
 
     @property
     def backlog(self) -> bool:
-        """Whether there may be something to replay. Reads a few integers, takes no lock."""
+        """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._holdings.segments)
-        return bool(self._adoption.candidates) or any(segment.free for segment in held)
+        if any(segment.free for segment in held):
+            return True
+        return bool(self._adoption.candidates) and sum(not segment.own for segment in held) < HELD_AT_MOST
 
     @property
     def backlog_bytes(self) -> int:

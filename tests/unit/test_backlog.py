@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from banyan_hp.engine.adoption import HELD_AT_MOST
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.segment import Segment, format_line, parse_line
 from banyan_hp.engine.transport import Request, Response
+from banyan_hp.engine.spool import Spool
 from tests.support.clock import FakeClock
+from tests.support.disk import Disk, abandoned, in_hand, lines, read
 from tests.support.stepped import Answer, FakeBackend, SteppedEngine, down
 
 
@@ -23,6 +26,14 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
+    yield disk
+    for spool in disk.spools:
+        spool.close()
 
 
 @pytest.fixture
@@ -68,6 +79,10 @@ def _renamed(line: bytes, ident: str) -> bytes:
 def held(engine: SteppedEngine) -> int:
     assert engine.spool is not None
     return sum(not segment.own for segment in engine.spool._holdings.segments)
+
+
+def has_backlog(spool: Spool) -> bool:
+    return spool.backlog
 
 
 def number_of_records(request: Request) -> int:
@@ -232,6 +247,21 @@ def test_an_outage_does_not_open_segment_after_segment(
     assert sorted(backend.order) == sorted(ids)
     assert set(backend.taken.values()) == {1}
     assert engine.balanced()
+
+
+def test_a_reader_is_not_sent_to_the_disk_while_no_more_may_be_held(disk: Disk) -> None:
+    """All that is held is in hand: there is nothing to read until some of it is settled."""
+    for number in range(HELD_AT_MOST + 2):
+        abandoned(disk, lines(number), number)
+    spool = disk.spool()
+    hand = in_hand(read(spool))
+    assert len(hand) == HELD_AT_MOST
+    assert not has_backlog(spool)
+    assert read(spool) == []
+    spool.acknowledge(hand[:1])
+    assert has_backlog(spool)
+    assert len(read(spool)) == 1
+    assert not spool.emptied
 
 
 def test_segments_that_had_their_turn_make_place_for_others(
