@@ -11,8 +11,8 @@ import pytest
 from banyan_hp.engine.adoption import HELD_AT_MOST
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.segment import Segment, format_line, parse_line
-from banyan_hp.engine.transport import Request, Response
 from banyan_hp.engine.spool import Spool
+from banyan_hp.engine.transport import Request, Response
 from tests.support.clock import FakeClock
 from tests.support.disk import Disk, abandoned, in_hand, lines, read
 from tests.support.stepped import Answer, FakeBackend, SteppedEngine, down
