@@ -170,7 +170,8 @@ class Adoption:
         """Whether one more may be held. One that has had its turn, with nothing in hand, makes place."""
         if sum(not segment.own for segment in self._holdings.segments) < HELD_AT_MOST:
             return True
-        had_their_turn = [s for s in self._holdings.idle() if not s.own and s.cursor >= s.size]
+        idle = (segment for segment in self._holdings.idle() if not segment.own)
+        had_their_turn = [s for s in idle if s.cursor >= s.size or not s.unsettled]
         self.let_go(had_their_turn[:1])
         return bool(had_their_turn)
 

@@ -121,7 +121,8 @@ class Spool:
         held = tuple(self._holdings.segments)
         if any(segment.free for segment in held):
             return True
-        return bool(self._adoption.candidates) and sum(not segment.own for segment in held) < HELD_AT_MOST
+        in_hand = sum(not segment.own and segment.unsettled > 0 for segment in held)
+        return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
 
     @property
     def backlog_bytes(self) -> int:

@@ -264,6 +264,24 @@ def test_a_reader_is_not_sent_to_the_disk_while_no_more_may_be_held(disk: Disk) 
     assert not spool.emptied
 
 
+def test_settled_segments_that_can_t_be_deleted_do_not_count(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They keep nobody from reading on."""
+    for number in range(HELD_AT_MOST + 2):
+        abandoned(disk, lines(number), number)
+    spool = disk.spool()
+    hand = in_hand(read(spool))
+
+    def fail(_segment: Segment) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Segment, "remove", fail)
+    spool.acknowledge(hand)
+    assert has_backlog(spool)
+    assert len(read(spool)) == 2
+
+
 def test_segments_that_had_their_turn_make_place_for_others(
     backend: FakeBackend, clock: FakeClock, tmp_path: Path
 ) -> None:
