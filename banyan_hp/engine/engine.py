@@ -457,11 +457,11 @@ class Engine:
 
     def _drain_backlog(self, deadline: float) -> None:
         """Send what others have left on disk, with our threads, as far as there is time."""
-        if self.spool is None or self.closing or lifecycle.leaving():
+        if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
             return
         lifecycle.register(self)
         setbacks = self.waiting.setbacks_seen()
-        self.waiting.hurry_until(lambda: self.closing or self._replayed(setbacks), deadline)
+        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""

@@ -264,7 +264,7 @@ class Scheduler:
             return self._send(self._take_replay(self._per_request()))
         if not self._reading_back:
             self._reading_back = True
-            return ReadBack(own_only=self._own_only, several=not self._gate.unwell)
+            return ReadBack(own_only=self.own_only, several=not self._gate.unwell)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
         return self._wait(now, min(fresh_due, self._retry_due_in(now)), self._first_or_batch())
@@ -285,7 +285,7 @@ class Scheduler:
         return records
 
     def _take_replay(self, count: int) -> list[Record]:
-        if not self._own_only:
+        if not self.own_only:
             return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
         taken = [record for record in self._replay if record.book is self._own][:count]
         for record in taken:
@@ -341,16 +341,16 @@ class Scheduler:
             return True
         if self._spool is None or not self._spool.readable:
             return False
-        return self._spool.backlog and (not self._own_only or self._own[Term.SPOOLED] > 0)
+        return self._spool.backlog and (not self.own_only or self._own[Term.SPOOLED] > 0)
 
     @property
-    def _own_only(self) -> bool:
+    def own_only(self) -> bool:
         """No request begins with others' records: at the end, and while a flush waits for our own ones."""
         return self.closing or bool(self.own_first)
 
     def _may_go(self, records: Iterable[Record]) -> bool:
         """Whether a request with some of these may begin."""
-        own_only = self._own_only
+        own_only = self.own_only
         return any(not own_only or record.book is self._own for record in records)
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:

@@ -173,6 +173,20 @@ def test_the_first_flush_ends_with_its_time(
     assert result.backlog == len(left) - len(backend.order) > 0
 
 
+def test_a_first_flush_when_the_end_is_near_is_about_our_own_records(
+    left: list[str], backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """After SIGTERM no backlog is sent, nor waited for."""
+    engine = SteppedEngine(backend, clock, tmp_path)
+    mine = engine.log()
+    assert mine is not None
+    engine.hasten()
+    began = clock.monotonic()
+    assert engine.flush(600)
+    assert clock.monotonic() - began < 60
+    assert backend.order == [mine.id]
+
+
 # -- the end -------------------------------------------------------------------------------------------------
 
 
