@@ -14,7 +14,7 @@ from banyan_hp.engine.segment import Segment, format_line, parse_line
 from banyan_hp.engine.spool import Spool
 from banyan_hp.engine.transport import Request, Response
 from tests.support.clock import FakeClock
-from tests.support.disk import Disk, abandoned, in_hand, lines, read
+from tests.support.disk import Disk, abandoned, ids, in_hand, lines, read
 from tests.support.stepped import Answer, FakeBackend, SteppedEngine, down
 
 
@@ -60,14 +60,14 @@ def scatter(directory: Path, copies: int) -> list[str]:
     line = path.read_bytes()
     path.unlink()
     start, process, _ = path.name.split("-", 2)
-    ids = []
+    made = []
     for number in range(copies):
         segment = Segment.create(path.parent, f"{int(start) + number:013d}-{process}-{number:04d}.v1.jsonl")
         ident = f"{process}-{number:x}"
         segment.write(_renamed(line, ident), 1)
         segment.close()
-        ids.append(ident)
-    return ids
+        made.append(ident)
+    return made
 
 
 def _renamed(line: bytes, ident: str) -> bytes:
@@ -227,10 +227,10 @@ def test_a_batch_is_filled_from_several_segments(
 ) -> None:
     """Many segments of one record each don't cost a request each; their order is kept."""
     leave(backend, clock, tmp_path, 1)
-    ids = scatter(tmp_path, 10 * HELD_AT_MOST)
+    scattered = scatter(tmp_path, 10 * HELD_AT_MOST)
     engine = SteppedEngine(backend, clock, tmp_path)
     assert engine.flush(60).backlog == 0
-    assert backend.order == ids
+    assert backend.order == scattered
     assert len(backend.usage()) <= 11
     assert max(map(number_of_records, backend.usage())) == HELD_AT_MOST
 
@@ -243,7 +243,7 @@ def test_an_outage_does_not_open_segment_after_segment(
     All are sent once the backend is back.
     """
     leave(backend, clock, tmp_path, 1)
-    ids = scatter(tmp_path, 60)
+    scattered = scatter(tmp_path, 60)
     backend.behaviour = down
     engine = SteppedEngine(backend, clock, tmp_path, max_retries=0, batching="always")
     most = 0
@@ -258,7 +258,7 @@ def test_an_outage_does_not_open_segment_after_segment(
     backend.behaviour = backend.well
     for _ in range(200):
         engine.step(1000)
-    assert sorted(backend.order) == sorted(ids)
+    assert sorted(backend.order) == sorted(scattered)
     assert set(backend.taken.values()) == {1}
     assert engine.balanced()
 
@@ -276,6 +276,24 @@ def test_a_reader_is_not_sent_to_the_disk_while_no_more_may_be_held(disk: Disk) 
     assert has_backlog(spool)
     assert len(read(spool)) == 1
     assert not spool.emptied
+
+
+def test_what_was_read_before_a_failure_is_read_again(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that can't be taken over leaves no record of the one before it in nobody's hands."""
+    for number in range(2):
+        abandoned(disk, lines(number), number)
+    spool = disk.spool()
+    real = Segment.index
+
+    def fail(segment: Segment) -> list[bytes]:
+        if segment.path.name.endswith("0001.v1.jsonl"):
+            raise IndexError
+        return real(segment)
+
+    monkeypatch.setattr(Segment, "index", fail)
+    with pytest.raises(IndexError):
+        read(spool)
+    assert ids(read(spool)) == [0]
 
 
 def test_settled_segments_that_can_t_be_deleted_do_not_count(
@@ -301,8 +319,8 @@ def test_segments_that_had_their_turn_make_place_for_others(
 ) -> None:
     """Records that fail again and again don't keep the rest of the backlog on disk."""
     leave(backend, clock, tmp_path, 1)
-    ids = scatter(tmp_path, 3 * HELD_AT_MOST)
-    poison = set(ids[: HELD_AT_MOST + 2])
+    scattered = scatter(tmp_path, 3 * HELD_AT_MOST)
+    poison = set(scattered[: HELD_AT_MOST + 2])
 
     def choking(request: Request) -> Answer:
         if any(record["id"] in poison for record in json.loads(request.body).get("records", ())):
@@ -314,5 +332,5 @@ def test_segments_that_had_their_turn_make_place_for_others(
     for _ in range(3000):
         engine.step(1000)
         assert held(engine) <= HELD_AT_MOST
-    assert set(backend.order) == set(ids) - poison
+    assert set(backend.order) == set(scattered) - poison
     assert engine.balanced()
