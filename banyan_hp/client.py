@@ -22,11 +22,12 @@ class Client:
     def flush(self, timeout: float = 30) -> FlushResult:
         """Wait until everything logged before this call is delivered, at most `timeout` seconds.
 
-        Does not wait for what an earlier process left on disk. While the backend is known to be down, one
-        attempt is made at once, and the call ends with it; the records are then on disk.
+        A process's first flush then sends what earlier processes left on disk, as far as `timeout` allows,
+        also if nothing was logged; later ones don't wait for that. While the backend is known to be down,
+        one attempt is made at once, and the call ends with it; the records are then on disk.
 
         Returns:
-            A `FlushResult`, true only if all of it was delivered.
+            A `FlushResult`, true only if all that was logged before the call is delivered.
 
         Raises:
             ConfigurationError: `timeout` is not a number of seconds.
@@ -36,6 +37,7 @@ class Client:
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """Stop accepting, deliver what there is within `timeout` seconds, leave the rest on disk.
 
+        No request with an earlier process's records begins; the responses to those under way are awaited.
         Later records are refused and counted. Can be called again; runs by itself at exit, with
         `exit_timeout`.
 

@@ -104,6 +104,7 @@ class Engine:
         self.process = os.urandom(8).hex()
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
+        self._has_flushed = False
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
@@ -399,8 +400,7 @@ class Engine:
         By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
         request handler.
         """
-        self._be_of_this_process()
-        if not self._knows(record):
+        if not self.knows(record):
             return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
         setbacks = self.waiting.setbacks_seen()
@@ -408,17 +408,31 @@ class Engine:
         self.waiting.for_record(record, lambda: self.waiting.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
-    def _knows(self, record: Record) -> bool:
+    def knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
+        self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
     def flush(self, timeout: float) -> FlushResult:
-        """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
+        """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
+
+        A process's first flush then drains what others have left on disk.
+        """
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
-        waiting = self.waiting
-        if self.stopped or not waiting.allowed:
+        if self.stopped or not self.waiting.allowed:
             return self._result(0)
+        if self._has_flushed:
+            return self._result(*self._flush_own(deadline))
+        self._has_flushed = True
+        with self.waiting.for_our_own():
+            lost, delivered = self._flush_own(deadline)
+        self._drain_backlog(deadline)
+        return self._result(lost, delivered)
+
+    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+        """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
+        waiting = self.waiting
         self.guard.run_deferred()
         with self.guard:
             epochs = self.epochs.close()
@@ -437,9 +451,17 @@ class Engine:
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
-            return self._result(lost)
+            return lost, None
         in_memory = sum(epoch.in_memory for epoch in epochs)
-        return self._result(lost, delivered=not in_memory and not waiting.on_disk(mark))
+        return lost, not in_memory and not waiting.on_disk(mark)
+
+    def _drain_backlog(self, deadline: float) -> None:
+        """Send what others have left on disk, with our threads, as far as there is time."""
+        if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
+            return
+        lifecycle.register(self)
+        setbacks = self.waiting.setbacks_seen()
+        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -451,12 +473,15 @@ class Engine:
     def _lost(self) -> int:
         return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
 
-    def _result(self, lost: int, *, delivered: bool | None = None) -> FlushResult:
+    def _result(self, lost: int, delivered: bool | None = None) -> FlushResult:
         ledger = self._ledger_now()
         pending = ledger["queued"] + ledger["in_flight"]
         if delivered is None:
             delivered = not pending and not ledger["spooled"]
-        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger)
+        adopted = self.ledger.adopted
+        backlog = adopted[Term.SPOOLED] + adopted[Term.IN_FLIGHT]
+        unread = self.spool.backlog_bytes if self.spool is not None else 0
+        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger, backlog, unread)
 
     def _ledger_now(self) -> dict[str, int]:
         own = self.ledger.own
@@ -483,8 +508,8 @@ class Engine:
             self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
             tell()
 
-    def _replayed(self) -> bool:
-        if self.spool is None or self.waiting.destination_gave_up(0):
+    def _replayed(self, setbacks: int = 0) -> bool:
+        if self.spool is None or self.waiting.destination_gave_up(setbacks):
             return True
         with self.guard:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
@@ -525,6 +550,8 @@ class Engine:
                 self.gate.break_now(now)
 
     def _nothing_more_to_do(self) -> bool:
+        if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
+            return False
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
             return self._scheduler.gave_up and not self.waiting.spool_usable
@@ -642,7 +669,8 @@ class Engine:
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
     def hasten(self) -> None:
-        """Nothing lingers any more. Takes no lock: adding to a set is atomic under the GIL."""
+        """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
+        self._scheduler.own_first.add(self)
         self._scheduler.hurried.add(self)
         self._scheduler.disturb()
 

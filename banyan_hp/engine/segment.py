@@ -25,13 +25,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .acks import AckLog, Ranges
+from .flock import forked_since, latest_fork
 
 try:
     import fcntl
@@ -42,10 +44,14 @@ FORMAT = "v1"
 SUFFIX = f".{FORMAT}.jsonl"
 FREE, IN_MEMORY, SETTLED, _MISSING = 0, 1, 2, 3
 _CHUNK = 1024 * 1024
+_FORK_SECONDS = 0.001
+_FORKS_AT_MOST = 100
 _NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
 _HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]*)","t":(\d+\.\d{6}),"body":')
 _PLAIN = re.compile(r"[\w.-]*", re.ASCII)
 _LOCKABLE = fcntl is not None
+
+Known = Callable[["Segment"], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,10 @@ def _parse_unusual(rest: bytes) -> Line | None:
         return None
 
 
+def _to_nobody(_segment: Segment) -> None:
+    """Where nobody forks."""
+
+
 class Segment:
     """A leased segment. `states` tells for each record: FREE (on disk only), IN_MEMORY too, or SETTLED.
 
@@ -144,51 +154,71 @@ class Segment:
         self._damage: tuple[list[int], list[int]] = ([], [])
 
     @classmethod
-    def create(cls, directory: Path, name: str) -> Segment:
+    def create(cls, directory: Path, name: str, known: Known = _to_nobody) -> Segment:
         """A new one, leased before anybody can see it.
+
+        It is handed to `known` before its file is opened, see `flock`.
 
         Raises:
             OSError: the directory does not take it.
         """
         temporary = directory / f".{name}.tmp"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o600)
+        segment = cls(directory / name, -1, own=True, size=0)
+        known(segment)
+        segment._open(temporary, os.O_CREAT | os.O_EXCL)
         try:
-            _lease(fd)
-            path = directory / name
-            temporary.rename(path)
+            _lease(segment._fd)
+            temporary.rename(segment.path)
         except OSError:
-            os.close(fd)
+            segment.close()
             temporary.unlink(missing_ok=True)
             raise
-        return cls(path, fd, own=True, size=0)
+        return segment
 
     @classmethod
-    def adopt(cls, path: Path) -> Segment | None:
+    def adopt(cls, path: Path, known: Known = _to_nobody) -> Segment | None:
         """Lease a segment whose owner is gone; None if it has an owner or is no longer there.
+
+        It is handed to `known` before its file is opened, see `flock`.
 
         Raises:
             OSError: it can't be opened.
         """
+        segment = cls(path, -1, own=False, size=0)
+        known(segment)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
-        try:
-            _lease(fd)
-            status = os.fstat(fd)  # only now: its owner may have written until it let go
-            named = path.lstat()
-            if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
-                raise FileNotFoundError
-            if status.st_uid != os.geteuid():
-                raise BlockingIOError
+            segment._open(path, 0)
+            _lease(segment._fd)
+            segment._make_sure_of_it()
         except (BlockingIOError, FileNotFoundError):
-            os.close(fd)
+            segment.close()
             return None
-        except OSError:
-            os.close(fd)
+        except BaseException:
+            segment.close()
             raise
-        return cls(path, fd, own=False, size=status.st_size)
+        return segment
+
+    def _open(self, path: Path, flags: int) -> None:
+        """Open the file, with a descriptor that no fork has copied before it was known here."""
+        flags |= os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        for _ in range(_FORKS_AT_MOST):
+            latest = latest_fork()
+            self._fd = os.open(path, flags, 0o600)
+            if not forked_since(latest):
+                return
+            self.close()
+            flags &= ~(os.O_CREAT | os.O_EXCL)
+            time.sleep(_FORK_SECONDS)
+        raise OSError("this process forks all the time: a child would share the lease")
+
+    def _make_sure_of_it(self) -> None:
+        """That the file still has its name and is ours. Its owner may have written until it let go."""
+        status, named = os.fstat(self._fd), self.path.lstat()
+        if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
+            raise FileNotFoundError
+        if status.st_uid != os.geteuid():
+            raise BlockingIOError
+        self.size = status.st_size
 
     @property
     def created(self) -> float:

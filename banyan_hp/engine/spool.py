@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .address import Address
-from .adoption import Adoption
+from .adoption import HELD_AT_MOST, Adoption
 from .aside import Aside
 from .caps import RESCAN_SECONDS, Caps
 from .clock import Clock
@@ -117,17 +117,28 @@ class Spool:
 
     @property
     def backlog(self) -> bool:
-        """Whether there may be something to replay. Reads a few integers, takes no lock."""
+        """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._holdings.segments)
-        return bool(self._adoption.candidates) or any(segment.free for segment in held)
+        if any(segment.free for segment in held):
+            return True
+        in_hand = sum(not segment.own and segment.unsettled > 0 for segment in held)
+        return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What others may have left and is not read yet. Takes no lock."""
+        return self._adoption.unread
 
     @property
     def emptied(self) -> bool:
-        """Whether a look at the disk found nothing, or all it found is settled. Waits for a write to end."""
+        """Whether all that others have left is settled, as far as the last look found it.
+
+        False before the first look. Waits for a write to end.
+        """
         with self._guard:
             looked = self._adoption.scanned_at > float("-inf")
-            left = self._adoption.candidates or any(s.unsettled for s in self._holdings.segments)
-            return looked and not left
+            left = any(segment.unsettled for segment in self._holdings.segments if not segment.own)
+            return looked and not left and not self._adoption.candidates
 
     @property
     def directory(self) -> Path:
@@ -270,13 +281,15 @@ class Spool:
 
     # -- replay -----------------------------------------------------------------------------------------
 
-    def read_back(self, max_records: int, max_bytes: int) -> list[Replayed]:
+    def read_back(
+        self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
+    ) -> list[Replayed]:
         """The oldest records that are on disk only, now in memory too. Never raises.
 
         One thread at a time, please: two would read the same lines. Segments whose owners are gone are
-        adopted when their turn comes, by age.
+        adopted when their turn comes, by age. For `own_only` and `several` see `Replay.read`.
         """
-        replayed = self._replay.read(max_records, max_bytes)
+        replayed = self._replay.read(max_records, max_bytes, own_only=own_only, several=several)
         self._news.tell()
         return replayed
 
@@ -285,16 +298,20 @@ class Spool:
 
         Args:
             records: records with a place.
-            in_order: read them again before younger ones; else only when the rest has been read.
+            in_order: read them again before younger ones; else only when the rest has been read, and what
+                was adopted need not be held until then.
         """
+        places = _places(records)
         with self._guard:
-            for place in _places(records):
+            for place in places:
                 if place.segment.gone:
                     self._news.lost(place.segment, 1, "removed")
                     continue
                 place.segment.set_state(place.number, FREE)
                 if in_order:
                     place.segment.cursor = 0
+            if not in_order:
+                self._adoption.let_go({place.segment for place in places} & set(self._holdings.segments))
         self._news.tell()
 
     def acknowledge(self, records: Sequence[Record]) -> None:

@@ -252,11 +252,12 @@ class Worker:
         elif isinstance(task, Spill):
             self._spill(task.records)
         elif isinstance(task, ReadBack):
-            self._read_back()
+            self._read_back(task)
         elif isinstance(task, AskForBatches):
             self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
+            self._settlement.ring()  # who waits for a backlog looks whether there is one
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
 
@@ -281,22 +282,29 @@ class Worker:
             self._in_hand = [group for group in self._in_hand if group is not records]
             self._pace.end(id(records))
             left = [record for record in records if not record.claimed]
-            if not self.stopping:
+            stopping, closing = self.stopping, self._scheduler.closing
+            if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-                return
-        self._settlement.dropped(left, "shutdown")  # whoever stopped us found them being written, in vain
+        if closing:
+            self._settlement.ring()
+        if stopping:
+            self._settlement.dropped(left, "shutdown")  # whoever stopped us found them being written, in vain
 
-    def _read_back(self) -> None:
+    def _read_back(self, task: ReadBack) -> None:
         replayed: list[Replayed] = []
         try:
             if self._spool is not None:
-                replayed = self._spool.read_back(_READ_BACK_RECORDS, _READ_BACK_BYTES)
+                replayed = self._spool.read_back(
+                    _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
+                )
         finally:
             with self._guard:
                 records = [self._record(found) for found in replayed]
                 self._scheduler.read_back(records)
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
+        elif not records:
+            self._settlement.ring()
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
@@ -346,6 +354,12 @@ class Worker:
     def oldest_at(self) -> float | None:
         """When the oldest record under way was queued. Call with the lock held."""
         return min([group[0].queued_at for group in self._in_hand if group], default=None)
+
+    @property
+    def sends_backlog(self) -> bool:
+        """Whether a request with others' records is under way. Takes no lock: the copy is atomic."""
+        adopted = self._ledger.adopted
+        return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
 
     def take_from_hands(self) -> list[Record]:
         """At the end: records that a thread still tries to send. Call with the lock held."""

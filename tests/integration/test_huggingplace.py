@@ -572,6 +572,46 @@ def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: 
     assert min(ours) - min(bare) < max(0.020, 2 * min(bare)), (ours, bare)
 
 
+@pytest.mark.parametrize("settles", ["before", "after"])
+def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
+    make: Make, server: ScriptedServer, settles: str
+) -> None:
+    """Though its tasks are still referenced: nobody waits there any more."""
+    gate = threading.Event()
+
+    def slow(request: Request) -> Any:
+        gate.wait(10)
+        return batching()(request)
+
+    server.handler = slow
+    client = make(server.url)
+    loop = asyncio.new_event_loop()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def again(receipt: Receipt) -> None:
+        await receipt
+
+    async def begin() -> None:
+        tasks.append(loop.create_task(again(client.log(LOG))))
+        await asyncio.sleep(0)
+        if settles == "before":
+            gate.set()
+            client.flush(5)  # blocks the loop, which is closed before it hears of the record
+
+    loop.run_until_complete(begin())
+    loop.close()
+    gate.set()
+    client.log(LOG)
+    assert client.flush(5)
+    assert not client._engine._scheduler.hurried
+    logging.getLogger("asyncio").disabled = True  # "Task was destroyed but it is pending": it was, on purpose
+    try:
+        tasks.clear()
+        gc.collect()
+    finally:
+        logging.getLogger("asyncio").disabled = False
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not for Windows")
 def test_uvloop(make: Make, server: ScriptedServer) -> None:
     """Receipts work on other event loops than asyncio's own."""

@@ -28,6 +28,9 @@ class Ledger:
     def adopted(self, count: int, damaged: int) -> None:
         self.news.append(("adopted", count, damaged))
 
+    def let_go(self, count: int) -> None:
+        self.news.append(("let go", count))
+
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         self.news.append(("lost", count, reason, own))
 

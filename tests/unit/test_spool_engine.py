@@ -16,6 +16,7 @@ from banyan_hp.destinations.banyan import BanyanDestination
 from banyan_hp.engine.directory import KEY_NAME, REFUSED
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.replaying import Replayed
+from banyan_hp.engine.scheduler import ReadBack
 from banyan_hp.engine.spool import FSYNC_INTERVAL, LOOK_SECONDS
 from banyan_hp.engine.standing import LONG_SECONDS
 from tests.support.clock import FakeClock
@@ -387,13 +388,13 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
     engine.spool.open()
     real = engine.spool.read_back
 
-    def slowly(max_records: int, max_bytes: int) -> list[Replayed]:
-        found = real(max_records, max_bytes)
+    def slowly(max_records: int, max_bytes: int, **how: bool) -> list[Replayed]:
+        found = real(max_records, max_bytes, **how)
         engine.worker.stop()
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
-    engine.worker._read_back()
+    engine.worker._read_back(ReadBack(own_only=False, several=True))
     assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
     assert engine.ledger.adopted[Term.SPOOLED] == 20
     engine.shutdown(0)
