@@ -47,6 +47,7 @@ _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_RETIRED = "retired"  # in place of somebody who waits
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
     Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
@@ -652,11 +653,14 @@ class Engine:
         """
         self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
         with self.guard:
+            self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
             self._scheduler.wake_all()
 
     def resume(self) -> None:
         """Take records again, after `retire`."""
         self.worker.between_tasks = None
+        with self.guard:
+            self._scheduler.hurried.discard(_RETIRED)
 
     @property
     def drained(self) -> bool:

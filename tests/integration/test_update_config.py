@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from banyan_hp import AuthenticationError, ConfigurationError, HuggingPlace, ValidationError
 from banyan_hp.engine.succession import MOST_DRAINING
 from tests.support.ledger import assert_balanced
-from tests.support.scripted import Reply, Request, ScriptedServer, one_by_one
+from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 NOWHERE = "http://127.0.0.1:9"
@@ -157,10 +158,9 @@ def test_previous_keys_of_an_earlier_process_are_adopted(make: Make, server: Scr
     second = make(server.url, api_key="new", previous_keys=["old"])
     assert "old" not in f"{second!r} {second.get_config()} {second.get_stats()} {second.health()}".split()
     second.log({**LOG, "number": 1}).result(5)
-    adopted = threading.Event()
-    for _ in range(200):
-        if second.get_stats()["adopted"]["recovered"] == 1 or adopted.wait(0.02):
-            break
+    deadline = time.monotonic() + 10
+    while not second.get_stats()["adopted"]["recovered"] and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert taken(server, keys) == [("new", "org", 0), ("new", "org", 1)]
 
 
@@ -201,6 +201,18 @@ def test_an_engine_that_has_delivered_all_ends(make: Make, server: ScriptedServe
     assert (stats["logs_queued"], stats["logs_sent"], stats["in_flight"]) == (2, 2, 0)
     client.log(LOG).result(5)
     assert client.get_stats()["logs_sent"] == 3
+
+
+def test_what_drains_waits_for_nothing_to_fill_a_batch(make: Make, server: ScriptedServer) -> None:
+    """No more records come: without a flush it is delivered at once, not after `flush_interval`."""
+    server.handler = batching()
+    client = make(server.url, flush_interval=30.0)
+    receipts = [client.log(LOG) for _ in range(5)]
+    client.update_config(api_key="new")
+    deadline = time.monotonic() + 10
+    while not all(receipt.done() for receipt in receipts) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert client.get_stats()["logs_sent"] == 5
 
 
 def test_changing_back_and_forth_makes_no_more_engines(make: Make, server: ScriptedServer) -> None:
