@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from banyan_hp.engine.address import key_fingerprint
 from tests.support.backend import Backend
 from tests.support.process import run_python
 
@@ -62,3 +64,28 @@ def test_two_tenants_share_nothing(tmp_path: Path, good: tuple[str, ...]) -> Non
 def records_left(tmp_path: Path) -> int:
     paths = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if path.name[0].isdigit()]
     return sum(len(path.read_bytes().splitlines()) for path in paths)
+
+
+CHANGE_AND_LEAVE = """
+client = banyan.HuggingPlace("hp_old", "org", base_url=os.environ["URL"], retry_delay=0.05)
+client.log({"user_prompt": "q", "response": "under the old key"})
+client.update_config(api_key="hp_new")
+client.log({"user_prompt": "q", "response": "under the new key"})
+"""
+
+
+def test_an_exit_leaves_each_record_under_the_key_it_was_logged_with(tmp_path: Path) -> None:
+    """The configuration has changed and the backend is down: two directories, a record in each."""
+    with Backend() as backend:
+        backend.stop()
+        finished = run_python(CHANGE_AND_LEAVE, url=backend.url)
+    assert (finished.status, finished.stderr) == (0, ""), finished.stderr
+    found = {}
+    for path in (tmp_path / "state" / "spool").rglob("*.v1.jsonl"):
+        if path.name[0].isdigit():
+            (line,) = path.read_bytes().splitlines()
+            found[path.parent.name.rpartition("-")[2]] = json.loads(line)["body"]["response"]
+    assert found == {
+        key_fingerprint("hp_old"): "under the old key",
+        key_fingerprint("hp_new"): "under the new key",
+    }
