@@ -113,10 +113,11 @@ class Succession:
                 return
             current = life.line.current
             if current.may_turn_to(destination, settings):
+                current.turn_to(destination, settings)  # first: what is logged from now on leaves under it
                 publish(current)
             else:
                 self._succeed(life, self._make(destination, settings), publish)
-            for engine in life.line.engines:
+            for engine in life.line.draining:
                 if engine.may_turn_to(destination, settings):
                     engine.turn_to(destination, settings)
         self._tidy(life)
@@ -125,13 +126,15 @@ class Succession:
         """One that still drains for the same destination takes records again; else a fresh one does."""
         with life.lock:
             line = life.line
-            able = [each for each in line.draining if each.may_turn_to(fresh.destination, fresh.settings)]
-            successor = able[0] if able else fresh
+            same = [each for each in line.draining if _goes_where(each, fresh)]
+            successor = same[0] if same else fresh
             draining = (*_without(line.draining, successor), line.current)
             life.line = line._replace(current=successor, draining=draining)
             self._latest = successor
             publish(successor)
-        successor.resume()
+        if successor is not fresh:
+            successor.resume()
+            successor.turn_to(fresh.destination, fresh.settings)
         line.current.retire(self._end_if_drained)
         if self._closed:  # meanwhile: the shutdown knows nothing of this one
             successor.shutdown(0.0)
@@ -157,14 +160,15 @@ class Succession:
             draining, ending = _without(line.draining, engine), (*line.ending, engine)
             life.line = line._replace(draining=draining, ending=ending)
             life.quiet.clear()
-        if not engine.supersede(only_if_drained=only_if_drained):  # a late record
-            self._drain_on(life, engine)
-            return
         lost = 0
         try:
-            lost = engine.shutdown(0.0).lost
-        finally:
-            self._sum_up(life, engine, lost)
+            if engine.supersede(only_if_drained=only_if_drained):
+                lost = engine.shutdown(0.0).lost
+        finally:  # Ctrl-C, too
+            if engine.superseded:
+                self._sum_up(life, engine, lost)
+            else:  # a late record
+                self._drain_on(life, engine)
 
     def _drain_on(self, life: _Life, engine: Engine) -> None:
         with life.lock:
@@ -235,6 +239,12 @@ class Succession:
             health["reasons"] += [f"logged under an earlier configuration: {reason}" for reason in reasons]
             health["status"] = "degraded" if health["status"] == "ok" else health["status"]
         return health
+
+
+def _goes_where(engine: Engine, other: Engine) -> bool:
+    """Whether both deliver to the same place, under the same key."""
+    ours, theirs = engine.destination, other.destination
+    return (ours.identity, ours.key) == (theirs.identity, theirs.key)
 
 
 def _without(engines: Iterable[Engine], one: Engine) -> tuple[Engine, ...]:

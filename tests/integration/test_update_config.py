@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -310,6 +311,51 @@ def test_records_logged_while_the_configuration_changes_are_all_accepted(
     sent = taken(server, keys)
     assert len(sent) == 600
     assert all(key.removeprefix("key ") == org.removeprefix("org ") for key, org, _ in sent)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_changes_each_record_leaves_under_its_own_key_or_the_one_that_names_it(
+    make: Make, server: ScriptedServer, seed: int
+) -> None:
+    """Logging, flushing, changing, naming previous keys, with keys that are refused and good again."""
+    chance = random.Random(seed)
+    names = [f"key {number}" for number in range(4)]
+    keys = server.handler = Keys(*names)
+    client = make(server.url, api_key=names[0], org_id="0", max_retries=0)
+    key, org, waiting = names[0], "0", 0
+    logged: dict[int, tuple[str, set[str]]] = {}
+    for number in range(60):
+        act = chance.choice(["log", "log", "log", "flush", "key", "move", "org", "refuse", "accept"])
+        if act == "flush":
+            client.flush(0.05)
+        elif act == "key":
+            key = chance.choice(names)
+            client.update_config(api_key=key)
+        elif act == "move":
+            before, key = key, chance.choice(names)
+            for its_org, may in logged.values():
+                if its_org == org and before in may:
+                    may.add(key)
+            client.update_config(api_key=key, previous_keys=[before])
+        elif act == "org":
+            org = chance.choice("01")
+            client.update_config(org_id=org)
+        elif act == "refuse":
+            keys.good.discard(chance.choice(names))
+        elif act == "accept":
+            keys.good.add(chance.choice(names))
+        else:
+            assert client.log({**LOG, "number": number}).id
+            logged[number] = (org, {key})
+        assert_balanced(client.get_stats())
+        assert client.get_stats()["logs_queued"] >= waiting
+        waiting = client.get_stats()["logs_queued"]
+    keys.good = set(names)
+    client.flush(10)
+    assert client.get_stats()["logs_queued"] == len(logged)
+    for sent_key, sent_org, sent in taken(server, keys):
+        its_org, may = logged[sent]
+        assert (sent_org, sent_key in may) == (its_org, True)
 
 
 def test_a_new_timeout_counts_for_what_waits(make: Make, server: ScriptedServer) -> None:
