@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
+from .engine.succession import Succession
 from .logs import warn
 from .settings import checked_seconds
 from .tracking.scopes import unknown
@@ -17,7 +18,11 @@ Self = TypeVar("Self", bound="Client")
 class Client:
     """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
 
-    _engine: Engine
+    _engine: Engine  # takes the records
+
+    def _engines(self) -> Engine | Succession:
+        """All that hold records of this client: what is flushed, ended and asked."""
+        return self._engine
 
     def flush(self, timeout: float = 30) -> FlushResult:
         """Wait until everything logged before this call is delivered, at most `timeout` seconds.
@@ -32,7 +37,7 @@ class Client:
         Raises:
             ConfigurationError: `timeout` is not a number of seconds.
         """
-        return self._engine.flush(checked_seconds("timeout", timeout))
+        return self._engines().flush(checked_seconds("timeout", timeout))
 
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """Stop accepting, deliver what there is within `timeout` seconds, leave the rest on disk.
@@ -44,7 +49,7 @@ class Client:
         Raises:
             ConfigurationError: `timeout` is not a number of seconds.
         """
-        return self._engine.shutdown(checked_seconds("timeout", timeout))
+        return self._engines().shutdown(checked_seconds("timeout", timeout))
 
     async def aflush(self, timeout: float = 30) -> FlushResult:
         """`flush` without blocking the event loop."""
@@ -64,14 +69,14 @@ class Client:
         The README's table "What get_stats() tells" is their documentation. Of one read this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
-        return {**self._engine.stats(), "contexts_unknown": unknown()}
+        return {**self._engines().stats(), "contexts_unknown": unknown()}
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.
 
         Show it on a status page; an application should not fail its own readiness over its logger.
         """
-        return self._engine.health()
+        return self._engines().health()
 
     def _tracking_failed(self, doing: str) -> None:
         """Count and log a fault of `tracking`; called while its exception is being handled."""

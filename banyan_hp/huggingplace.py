@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .client import Client
 from .destinations.huggingplace import (
@@ -21,6 +21,7 @@ from .destinations.huggingplace import (
 )
 from .engine.engine import Engine, http_transport
 from .engine.records import encode
+from .engine.succession import Succession
 from .engine.transport import NoAnswer
 from .errors import MissingKeyError, ValidationError
 from .receipts import Receipt, Waits
@@ -32,6 +33,16 @@ from .tracking.sinks import HuggingPlaceSink
 Self = TypeVar("Self", bound="HuggingPlace")
 
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
+_IDENTITY = ("api_key", "org_id", "base_url")
+
+
+class _Line(NamedTuple):
+    """What a log call needs, read in one step: `update_config` may replace it at any moment."""
+
+    engine: Engine
+    waits: Waits
+    org_id: str
+    mode: str
 
 
 class HuggingPlace(HuggingPlaceTracking, Client):
@@ -65,15 +76,17 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         config.update((name, value) for name, value in given.items() if value is not None)
         self._options = {name: value for name, value in config.items() if name not in _OWN}
         self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
-        self._engine = Engine(self._destination(), self._settings())
-        self._waits = Waits(self._engine)
+        settings = _settings(self._config, self._options)
+        self._succession = Succession(_destination(self._config), settings)
+        self._use(self._succession.current)
 
-    def _settings(self) -> Settings:
-        return Settings.from_options({**self._options, "timeout": self._config["timeout"] / 1000})
+    def _use(self, engine: Engine) -> None:
+        """Log there from now on."""
+        self._engine = engine
+        self._line = _Line(engine, Waits(engine), self._config["org_id"], self._config["mode"])
 
-    def _destination(self) -> HuggingPlaceDestination:
-        config = self._config
-        return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
+    def _engines(self) -> Succession:
+        return self._succession
 
     # -- logging ----------------------------------------------------------------------------------------
 
@@ -103,22 +116,20 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return self._submit(problem, step_body(step) if problem is None else {})
 
     def _submit(self, problem: str | None, options: Mapping[str, Any]) -> Receipt:
-        if not self._engine.settings.enabled:
-            return Receipt(self._waits)
+        engine, waits, org_id, mode = line = self._line
+        if not engine.settings.enabled:
+            return Receipt(waits)
         problem = problem or self._too_long(options)
         if problem is not None:
-            self._engine.reject()
-            return Receipt(self._waits, error=ValidationError(problem))
-        body = {
-            **options_with_ambient(options),
-            "org_id": self._config["org_id"],
-            "mode": self._config["mode"],
-        }
-        record = self._engine.submit(body)
-        if record is None:
-            error = ValidationError("shutdown() was called: no more records are accepted")
-            return Receipt(self._waits, error=error)
-        return Receipt(self._waits, record)
+            engine.reject()
+            return Receipt(waits, error=ValidationError(problem))
+        body = {**options_with_ambient(options), "org_id": org_id, "mode": mode}
+        record = engine.submit(body)
+        if record is not None:
+            return Receipt(waits, record)
+        if line is not self._line:  # update_config() came in between, and this engine has ended
+            return self._submit(None, options)
+        return Receipt(waits, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self, self._tracking_failed)
@@ -146,21 +157,39 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return {name: value for name, value in self._config.items() if name != "api_key"}
 
     def update_config(self, **changes: Any) -> None:
-        """Change `api_key`, `org_id`, `mode`, `base_url` or `timeout`.
+        """Change `api_key`, `org_id`, `mode`, `base_url`, `timeout` or `previous_keys` for later records.
 
-        A new key, URL or timeout takes effect for what waits, too; organisation and mode for what is
-        logged from now on.
+        What was accepted before leaves under the key, and for the URL and organisation, it was logged with.
+        It leaves under the new key only if the old one is named here: `update_config(api_key=new,
+        previous_keys=[old])`. A change of key, URL or organisation without `previous_keys` forgets those
+        that were named before. A new timeout counts for what waits, too.
 
         Raises:
             ValidationError: as at construction, or a name that is not one of these.
+            ConfigurationError: `previous_keys` is no list of keys.
         """
-        unknown = sorted(set(changes) - set(_OWN))
+        allowed = (*_OWN, "previous_keys")
+        unknown = sorted(set(changes) - set(allowed))
         if unknown:
             raise ValidationError(
-                f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(_OWN)}"
+                f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
             )
-        self._config = _resolved({**self._config, **changes}, needed=True)
-        self._engine.turn_to(self._destination(), self._settings())
+        with self._succession.changing:
+            self._change(changes)
+
+    def _change(self, changes: dict[str, Any]) -> None:
+        options = dict(self._options)
+        named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
+        config = _resolved({**self._config, **changes}, needed=True)
+        if named or any(config[name] != self._config[name] for name in _IDENTITY):
+            options["previous_keys"] = named[0] if named else ()
+        settings = _settings(config, options)
+
+        def publish(engine: Engine) -> None:
+            self._config, self._options = config, options
+            self._use(engine)
+
+        self._succession.change(_destination(config), settings, publish)
 
     async def test_connection(self) -> bool:
         """Whether the backend is there and takes the key.
@@ -171,7 +200,8 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return await asyncio.to_thread(self._test_connection)
 
     def _test_connection(self) -> bool:
-        destination, settings = self._destination(), self._settings()
+        config = self._config
+        destination, settings = _destination(config), _settings(config, self._options)
         transport = http_transport(destination, settings)
         try:
             if destination.may_batch:
@@ -179,7 +209,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
                 if not isinstance(answer, NoAnswer) and destination.takes_batches(answer)[0]:
                     return True
             test = {"user_prompt": "connection test", "response": "connection test"}
-            body = {**test, "org_id": self._config["org_id"], "mode": self._config["mode"]}
+            body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
             answer = transport.send(destination.post(encode(body)), settings.timeout)
             return not isinstance(answer, NoAnswer) and 200 <= answer.status < 300
         finally:
@@ -262,6 +292,14 @@ class Session(HuggingPlaceTracking):
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"
+
+
+def _settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Settings:
+    return Settings.from_options({**options, "timeout": config["timeout"] / 1000})
+
+
+def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
+    return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
 
 
 def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:

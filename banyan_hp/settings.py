@@ -10,7 +10,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -63,10 +63,12 @@ class Settings:
     on_error: OnError | None = None
     on_drop: OnDrop | None = None
     enabled: bool = True
+    previous_keys: Sequence[str] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             check(name, getattr(self, name))
+        object.__setattr__(self, "previous_keys", tuple(key.strip() for key in self.previous_keys))
         if self.max_record_bytes > self.queue_bytes:
             raise ConfigurationError(
                 f"max_record_bytes must be at most queue_bytes ({self.queue_bytes}), "
@@ -82,7 +84,7 @@ class Settings:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))
+        return tuple(each.name for each in fields(cls))
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
@@ -119,7 +121,7 @@ class PromptSettings:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))
+        return tuple(each.name for each in fields(cls))
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
@@ -240,6 +242,16 @@ def _callable(name: str, value: Any) -> None:
         raise _refuse(name, value, "a callable or None")
 
 
+def _keys(name: str, value: Any) -> None:
+    """The values never get into a message."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"{name} must be a list of API keys, was {type(value).__name__}")
+    for number, key in enumerate(value):
+        if not isinstance(key, str) or not key.strip():
+            raise ConfigurationError(f"{name}[{number}] must be an API key, was an empty text or no string")
+        header_text(f"{name}[{number}]", key.strip())
+
+
 def _directory(name: str, value: Any) -> None:
     if value is None:
         return
@@ -303,4 +315,5 @@ _CHECKS: dict[str, Check] = {
     "on_error": _callable,
     "on_drop": _callable,
     "enabled": _boolean,
+    "previous_keys": _keys,
 }

@@ -1,19 +1,22 @@
 """Segments that others have left behind: found, and taken over when their turn comes.
 
-Looks into the destination's directory and, once our key has been accepted, into those of the same URL and
-project whose keys are refused. What is found may still have a living owner: that shows when it is to be
-taken over. Guarded by the spool's lock, which is not held while a segment is read for the first time.
+Looks into the destination's directory, and into those of the same URL and project whose keys the application
+named itself (`previous_keys`). Nothing else makes one key's records leave under another. What is found may
+still have a living owner: that shows when it is to be taken over. Guarded by the spool's lock, which is not
+held while a segment is read for the first time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
+from .address import short_directory
 from .aside import Aside
 from .clock import Clock
 from .condition import Condition
-from .directory import Directory, is_refused, size_of, sizes
+from .directory import Directory, segments_in, size_of, sizes
 from .guard import Guard
 from .holdings import Holdings
 from .news import News
@@ -31,13 +34,13 @@ class Adoption:
         size: bytes of others' segments in our directory at the last look, less what was taken over.
         unread: bytes of the candidates.
         scanned_at: the last look, on the monotonic clock.
-        key_accepted: the destination takes records under our key, so those of refused keys may be sent.
         remark: something that people should know of, though all works.
     """
 
     def __init__(
         self,
         directory: Directory,
+        previous: Sequence[Path],
         guard: Guard,
         clock: Clock,
         holdings: Holdings,
@@ -46,6 +49,7 @@ class Adoption:
         news: News,
     ) -> None:
         self._directory = directory
+        self._previous = tuple(previous)
         self._guard = guard
         self._clock = clock
         self._holdings = holdings
@@ -57,12 +61,11 @@ class Adoption:
         self.size = 0
         self.unread = 0
         self.scanned_at = float("-inf")
-        self.key_accepted = False
         self.remark: str | None = None
 
-    def turn_to(self, directory: Directory) -> None:
+    def turn_to(self, directory: Directory, previous: Sequence[Path]) -> None:
         self._directory = directory
-        self.key_accepted = False
+        self._previous = tuple(previous)
         self.candidates.clear()
         self.unread = 0
 
@@ -80,14 +83,14 @@ class Adoption:
         self.candidates = [path for path in listing.segments if path not in held]
         self.size = sizes(self.candidates)
         self._report(listing.unknown)
-        if self.key_accepted:
-            self._condition.in_passing(lambda: self._look_at_refused_keys(held))
+        for directory in self._previous:
+            self._condition.in_passing(partial(self._look_into, directory, held))
+        self.candidates.sort(key=lambda path: path.name)
         self._put_last_what_had_its_turn()
         self.unread = sizes(self.candidates)
 
-    def _look_at_refused_keys(self, held: set[Path]) -> None:
-        for other in self._directory.with_refused_keys():
-            self.candidates += [path for path in other.listing().segments if path not in held]
+    def _look_into(self, previous: Path, held: set[Path]) -> None:
+        self.candidates += [path for path in segments_in(previous) if path not in held]
 
     def _put_last_what_had_its_turn(self) -> None:
         self._let_go &= set(self.candidates)
@@ -96,13 +99,22 @@ class Adoption:
         self.candidates.sort(key=self._let_go.__contains__)
 
     def _report(self, unknown: list[str]) -> None:
-        self.remark = (
-            f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
-            if unknown
-            else None
-        )
-        if self.remark is not None:
+        self.remark = None
+        if unknown:
+            self.remark = f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
             self._news.warn("in %s %s", self._directory.path, self.remark, kind="unknown format")
+        self._condition.in_passing(self._report_short_directory)
+
+    def _report_short_directory(self) -> None:
+        """Records of the first versions, which never leave by themselves: somebody has to know of them."""
+        directory = short_directory(self._directory.path)
+        if directory == self._directory.path or not segments_in(directory):
+            return
+        self.remark = (
+            f"{directory} holds records of an earlier version of banyan_hp; to send them: "
+            f"banyan-hp spool replay --from-key {directory.name.rpartition('-')[2]}"
+        )
+        self._news.warn("%s", self.remark, kind="earlier version")
 
     # -- taking over ------------------------------------------------------------------------------------
 
@@ -149,8 +161,8 @@ class Adoption:
                 segment.close()
 
     def _lease(self, path: Path, known: Known) -> Segment | None:
-        if path.parent != self._directory.path and not is_refused(path.parent):
-            return None  # its key has been accepted again
+        if path.parent not in (self._directory.path, *self._previous):
+            return None  # it was found before the spool turned to another key
         return Segment.adopt(path, known)
 
     def _take_over(self, segment: Segment, damaged: list[bytes]) -> None:

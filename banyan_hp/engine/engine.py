@@ -47,6 +47,7 @@ _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_RETIRED = "retired"  # in place of somebody who waits
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
     Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
@@ -84,7 +85,7 @@ class Engine:
         spool_directory: Path | None = None,
     ) -> None:
         self.settings = settings
-        self._destination = destination
+        self.destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
         self._spool_directory = spool_directory
@@ -93,6 +94,7 @@ class Engine:
         self._leaving = False  # closed by the end of the process, not by the application
         self._finishing = False
         self._ended = False
+        self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
@@ -111,7 +113,7 @@ class Engine:
         self.epochs = Epochs()
         self.gate = Gate(settings.max_retries, settings.retry_delay)
         self._batching = Batching(
-            settings.batching, may_batch=self._destination.may_batch, may_compress=self._may_compress()
+            settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
         )
         self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
@@ -128,9 +130,9 @@ class Engine:
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
-            shortens=self._destination.shortens,
+            shortens=self.destination.shortens,
         )
-        self._transport = self._make_transport(self._destination, settings)
+        self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
             self.guard,
             self._clock,
@@ -138,7 +140,7 @@ class Engine:
             self.gate,
             self._batching,
             pace,
-            self._destination,
+            self.destination,
             self._transport,
             self._settlement,
             self._preparer,
@@ -173,7 +175,7 @@ class Engine:
     def _may_compress(self) -> bool:
         """On this machine the bytes are free, and compressing them is not."""
         wanted = self.settings.compression
-        return wanted == "always" or (wanted == "auto" and not is_loopback(self._destination.base_url))
+        return wanted == "always" or (wanted == "auto" and not is_loopback(self.destination.base_url))
 
     def _state_directory(self) -> Path | None:
         """Where records are kept; None: no home."""
@@ -184,9 +186,13 @@ class Engine:
         warn("spool", "records stay in memory: %s", self.no_spool_because)
         return None
 
-    def _holds_records_of_another_key(self) -> bool:
-        name = Address.of(self._destination.identity, self._destination.key).directory_name
-        return self._spool_directory is not None and self._spool_directory.name != name
+    def _previous_directories(self, base: Path) -> tuple[Path, ...]:
+        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        if self._spool_directory is not None:
+            return ()
+        destination, keys = self.destination, self.settings.previous_keys
+        others = dict.fromkeys(key for key in keys if key != destination.key)
+        return tuple(destination_directory(base, destination.identity, key) for key in others)
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -197,7 +203,7 @@ class Engine:
             self._base = self._state_directory()
             if self._base is None:
                 return None
-        identity, key = self._destination.identity, self._destination.key
+        identity, key = self.destination.identity, self.destination.key
         return Spool(
             SpoolSettings(
                 directory=self._spool_directory or destination_directory(self._base, identity, key),
@@ -206,7 +212,7 @@ class Engine:
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
-                any_key=self._holds_records_of_another_key(),
+                previous=self._previous_directories(self._base),
             ),
             self.process if not self._ended else os.urandom(8).hex(),
             self._clock,
@@ -260,6 +266,8 @@ class Engine:
 
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
+        if self.superseded:
+            return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
             return None
@@ -474,7 +482,7 @@ class Engine:
         return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
 
     def _result(self, lost: int, delivered: bool | None = None) -> FlushResult:
-        ledger = self._ledger_now()
+        ledger = self.ledger_now()
         pending = ledger["queued"] + ledger["in_flight"]
         if delivered is None:
             delivered = not pending and not ledger["spooled"]
@@ -483,7 +491,8 @@ class Engine:
         unread = self.spool.backlog_bytes if self.spool is not None else 0
         return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger, backlog, unread)
 
-    def _ledger_now(self) -> dict[str, int]:
+    def ledger_now(self) -> dict[str, int]:
+        """Where this process's own records are."""
         own = self.ledger.own
         if sys.is_finalizing():  # a destructor at the very end; nothing changes any more
             return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
@@ -579,7 +588,6 @@ class Engine:
         self._leave_to_disk(left, float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
-        self.worker.note_key_standing()
         if self.spool is not None:
             self.spool.close()
             lifecycle.spool_closed(self.spool.directory)
@@ -630,20 +638,80 @@ class Engine:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
 
+    # -- another configuration ----------------------------------------------------------------------------
+
+    def may_turn_to(self, destination: Destination, settings: Settings) -> bool:
+        """Whether what was logged here may go there: to the same place under the same key, or under a key
+        whose owner has named ours as a previous one.
+        """
+        ours = self.destination
+        same_place = destination.identity == ours.identity
+        return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
+
     def turn_to(self, destination: Destination, settings: Settings) -> None:
-        """Send elsewhere, or under another key, from now on: also what waits, on disk too."""
+        """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
+
+        Raises:
+            ValueError: what was logged here must not go there, see `may_turn_to`.
+        """
         self._be_of_this_process()
-        self._destination, self.settings = destination, settings
+        if not self.may_turn_to(destination, settings):
+            raise ValueError("records leave only for where, and under the key, they were logged with")
+        self.destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
         if self.spool is not None and self._base is not None:
             identity, key = destination.identity, destination.key
-            self.spool.turn_to(destination_directory(self._base, identity, key), Address.of(identity, key))
+            self.spool.turn_to(
+                destination_directory(self._base, identity, key),
+                Address.of(identity, key),
+                self._previous_directories(self._base),
+            )
         with self.guard:
-            self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
+
+    def retire(self, when_drained: Callable[[Engine], object]) -> None:
+        """A successor takes records from now on: deliver what there is, then call `when_drained`.
+
+        It is called on a worker thread, maybe several times. Where there is none (no thread could be
+        started, `background_thread=False`), ask `drained`.
+        """
+        self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
+        with self.guard:
+            self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
+            self._scheduler.wake_all()
+
+    def resume(self) -> None:
+        """Take records again, after `retire`."""
+        self.worker.between_tasks = None
+        with self.guard:
+            self._scheduler.hurried.discard(_RETIRED)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
+        with self.guard:
+            own, adopted = self.ledger.own, self.ledger.adopted
+            waiting = own[Term.QUEUED] + own[Term.IN_FLIGHT] + own[Term.SPOOLED]
+            waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
+            return not waiting
+
+    def supersede(self, *, only_if_drained: bool) -> bool:
+        """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
+
+        Whoever is refused a record from now on hands it to the successor, so it does not count as rejected.
+
+        Returns:
+            False if records wait, and `only_if_drained`.
+        """
+        with self.guard:
+            if only_if_drained and not self.drained:
+                return False
+            self.superseded = True
+            self._begin_to_close(0.0)
+        return True
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""

@@ -22,7 +22,7 @@ from .aside import Aside
 from .caps import RESCAN_SECONDS, Caps
 from .clock import Clock
 from .condition import Condition
-from .directory import ACCEPTED, REFUSED, Directory
+from .directory import Directory
 from .guard import Guard
 from .holdings import Holdings
 from .news import News, Observer
@@ -47,7 +47,7 @@ class SpoolSettings:
     durable: bool
     fsync: str
     address: Address | None = None
-    any_key: bool = False  # the directory is another key's: what is learnt of ours does not concern it
+    previous: tuple[Path, ...] = ()  # directories of keys that the application named as its previous ones
 
 
 class Spool:
@@ -62,7 +62,9 @@ class Spool:
         self._condition = condition = Condition(settings.directory, clock, news)
         self._holdings = holdings = Holdings(condition, news)
         self._aside = aside = Aside(self._directory, condition, news, clock, sync=settings.fsync != "never")
-        self._adoption = Adoption(self._directory, self._guard, clock, holdings, aside, condition, news)
+        self._adoption = Adoption(
+            self._directory, settings.previous, self._guard, clock, holdings, aside, condition, news
+        )
         self._caps = Caps(settings.max_bytes, settings.max_age, clock, holdings, self._adoption, condition)
         self._replay = Replay(self._guard, holdings, self._adoption, self._caps, aside, condition, news)
         self._writer = Writer(
@@ -169,50 +171,17 @@ class Spool:
         self._adoption.look()
         self._condition.in_passing(lambda: self._directory.clean(self._clock.wall()))
 
-    def turn_to(self, path: Path, address: Address | None = None) -> None:
+    def turn_to(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
         with self._guard:
-            if path == self.directory:
-                return
-            self._directory = self._directory_at(path, address)
-            self._condition.where = path
-            self._aside.turn_to(self._directory)
-            self._writer.turn_to(self._directory)
-            self._adoption.turn_to(self._directory)
+            if path != self.directory:
+                self._directory = self._directory_at(path, address)
+                self._condition.where = path
+                self._aside.turn_to(self._directory)
+                self._writer.turn_to(self._directory)
+            self._adoption.turn_to(self._directory, previous)
             self.look_again()
         self._news.tell()
-
-    # -- the key ----------------------------------------------------------------------------------------
-
-    def key_accepted(self) -> None:
-        """The destination takes records under our key: note it, and look for those of refused keys.
-
-        Never raises.
-        """
-        if self._settings.any_key:
-            return
-        with self._guard:
-            self._adoption.key_accepted = True
-            self._condition.attempt(lambda: self._directory.note_key(ACCEPTED))
-        self.look_again()
-        self._news.tell()
-
-    def key_refused(self, *, for_good: bool) -> None:
-        """The destination refuses our key; `for_good` lets a newer key have what lies here. Never raises."""
-        if self._settings.any_key:
-            return
-        with self._guard:
-            self._adoption.key_accepted = False
-            if for_good:
-                self._condition.attempt(lambda: self._directory.note_key(REFUSED))
-        self._news.tell()
-
-    def key_was_accepted(self) -> bool:
-        """Whether an earlier process has found the key good. True if in doubt."""
-        try:
-            return self._directory.key_standing() == ACCEPTED
-        except OSError:
-            return True
 
     # -- writing ----------------------------------------------------------------------------------------
 

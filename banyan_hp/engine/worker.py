@@ -28,7 +28,6 @@ from .replaying import Replayed
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
 from .spool import Spool
-from .standing import Accepted, KeyStanding, Refused
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
@@ -69,10 +68,10 @@ class Worker:
         self._notices = notices
         self._spool = spool
         self.threads: list[threading.Thread] = []
+        self.between_tasks: Callable[[], object] | None = None
         self._in_hand: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
-        self._standing = KeyStanding(gate)
         self._no_thread_until = float("-inf")
         self.failed_at = float("-inf")
         self.last_failure = ""
@@ -149,6 +148,8 @@ class Worker:
         while not self.stopping:
             try:
                 self.step(bell, NO_DEADLINE, one_of_many=True)
+                if self.between_tasks is not None:
+                    self.between_tasks()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
 
@@ -232,7 +233,6 @@ class Worker:
             if isinstance(task, (Send, Spill)):
                 self._hand_back(task.records)
         self._after_recovery()
-        self.note_key_standing()
 
     def _share_work(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each.
@@ -333,21 +333,6 @@ class Worker:
                 self._scheduler.wake_all()
         if recovered and self._spool is not None:
             self._spool.open()
-
-    def note_key_standing(self) -> None:
-        """Leave a note on disk of what the destination says of the key, if that is new."""
-        with self._guard:
-            news = self._standing.look(self._clock.monotonic())
-        if self._spool is None:
-            return
-        if isinstance(news, Accepted):
-            self._spool.key_accepted()
-        elif isinstance(news, Refused):
-            self._spool.key_refused(for_good=news.for_good(noted_as_accepted=self._spool.key_was_accepted()))
-
-    def forget_key(self) -> None:
-        """Another key is used from now on. Call with the lock held."""
-        self._standing = KeyStanding(self._gate)
 
     # -- what is under way ------------------------------------------------------------------------------
 

@@ -27,13 +27,19 @@ class Place:
         return self.directory.name
 
     @property
+    def fingerprint(self) -> str:
+        """Of the key under which the records were logged; the directory's name ends with it."""
+        return self.id.rpartition("-")[2]
+
+    @property
     def title(self) -> str:
         """The destination, for people."""
         if self.address is None:
             return f"unknown destination {self.id}"
         scope = "organisation" if self.address.client == "huggingplace" else "project"
         project = f" {scope} {self.address.project}" if self.address.project else ""
-        return f"{self.address.client} {self.address.base_url}{project} ({self.id})"
+        key = f", key {self.address.fingerprint}"
+        return f"{self.address.client} {self.address.base_url}{project}{key} ({self.id})"
 
     def fields(self) -> dict[str, str | None]:
         """The destination, for JSON."""

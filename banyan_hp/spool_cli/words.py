@@ -90,14 +90,14 @@ def one_line(raw: bytes, indent: int = 0) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def confirm(question: str) -> bool:
+def confirm(question: str, instead: str = "--yes") -> bool:
     """Ask on the terminal; anything but yes is no.
 
     Raises:
-        CommandError: there is no terminal to ask on.
+        CommandError: there is no terminal to ask on; the message names the options to say `instead`.
     """
     if not sys.stdin.isatty():
-        raise CommandError(f"{question} Say --yes: there is no terminal to ask on", WRONG)
+        raise CommandError(f"{question} Say {instead}: there is no terminal to ask on", WRONG)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

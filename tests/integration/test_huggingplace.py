@@ -439,24 +439,6 @@ def test_a_session_s_logs_carry_its_id_and_defaults(make: Make, server: Scripted
     assert client.start_session().session_id != client.start_session().session_id
 
 
-def test_a_new_key_takes_effect_for_what_waits(make: Make, server: ScriptedServer) -> None:
-    """401 with the old key; after update_config the waiting record leaves under the new one."""
-
-    def check(request: Request) -> Any:
-        good = request.headers["Authorization"] == "Bearer new"
-        return one_by_one(status=200)(request) if good else Reply(401, {"error": "bad key"})
-
-    server.handler = check
-    client = make(server.url)
-    with pytest.raises(AuthenticationError):
-        client.log(LOG).result(5)
-    client.update_config(api_key="new")
-    assert client.flush(5)
-    assert client.get_stats()["logs_sent"] == 1
-    with pytest.raises(ValidationError, match="queue_size"):
-        client.update_config(queue_size=5)
-
-
 @pytest.mark.parametrize("timeout", [-1, "5", None, True, float("nan")])
 def test_a_bad_timeout_is_named(make: Make, timeout: Any) -> None:
     """flush and shutdown refuse what is not a number of seconds, as in the Banyan client."""

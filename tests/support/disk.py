@@ -57,9 +57,10 @@ class Disk:
         durable: bool = False,
         fsync: str = "never",
         observer: Ledger | None = None,
+        previous: tuple[Path, ...] = (),
     ) -> Spool:
         """Another process."""
-        settings = SpoolSettings(self.directory, max_bytes, max_age, durable, fsync)
+        settings = SpoolSettings(self.directory, max_bytes, max_age, durable, fsync, previous=previous)
         spool = Spool(settings, f"{len(self.spools) + 1:x}", self.clock, observer or Ledger())
         self.spools.append(spool)
         spool.open()

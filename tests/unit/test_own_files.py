@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.directory import KEY_NAME, Directory
 from banyan_hp.engine.own_files import check_directory, make_directory, read_file, replace_file
 
 
@@ -55,8 +54,8 @@ def test_a_linked_directory_is_not_ours(tmp_path: Path) -> None:
         check_directory(tmp_path / "link")
 
 
-def test_a_pipe_in_the_place_of_the_key_s_note_blocks_nobody(tmp_path: Path) -> None:
+def test_a_pipe_in_the_place_of_a_file_blocks_nobody(tmp_path: Path) -> None:
     """It is an error instead: nothing is read from what is no file."""
-    os.mkfifo(tmp_path / KEY_NAME)
+    os.mkfifo(tmp_path / "file")
     with pytest.raises(PermissionError, match="is no file"):
-        Directory(tmp_path).key_standing()
+        read_file(tmp_path / "file", 10)

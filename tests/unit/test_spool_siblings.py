@@ -13,7 +13,7 @@ from banyan_hp import logs
 from banyan_hp.engine import writing as module
 from banyan_hp.engine.address import ADDRESS_NAME
 from banyan_hp.engine.caps import RESCAN_SECONDS
-from banyan_hp.engine.directory import ACCEPTED, KEY_NAME, OLD_SECONDS, REFUSED, Directory
+from banyan_hp.engine.directory import OLD_SECONDS, Directory
 from banyan_hp.engine.segment import format_line, segment_name
 from banyan_hp.engine.spool import LOOK_SECONDS, Spool
 from tests.support.disk import (
@@ -149,8 +149,8 @@ def test_half_made_and_half_deleted_files_of_the_dead_are_cleared_away(disk: Dis
     """When they are old and nobody's; young ones may be in use."""
     disk.directory.mkdir(parents=True)
     names = [f".{segment_name(NOW, 'dead', 0)}.tmp", segment_name(NOW, "dead", 1) + ".ack"]
-    names += [f".{name}.0123456789abcdef.tmp" for name in (KEY_NAME, ADDRESS_NAME)]
-    others = ["note.tmp", "x.ack", KEY_NAME, "quarantine.v1.jsonl"]
+    names.append(f".{ADDRESS_NAME}.0123456789abcdef.tmp")
+    others = ["note.tmp", "x.ack", "quarantine.v1.jsonl"]
     for name in names + others:
         (disk.directory / name).touch()
         os.utime(disk.directory / name, (NOW, NOW))
@@ -388,86 +388,62 @@ def test_acknowledgements_that_did_not_fit_are_caught_up_with(
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def test_two_good_keys_never_adopt_from_each_other(disk: Disk) -> None:
-    """One tenant's records must not leave under another's key, whatever is accepted."""
+def test_another_key_s_records_are_not_adopted(disk: Disk) -> None:
+    """One tenant's records must not leave under another's key."""
     other = with_another_key(disk)
     tenant = other.spool()
     spooled(tenant, 1, 2)
-    tenant.key_accepted()
     tenant.close()
-    spool = disk.spool()
-    spool.key_accepted()
-    spool.open()
-    assert read(spool) == []
+    assert read(disk.spool()) == []
     assert len(other.segments()) == 1
 
 
-def test_a_refused_key_s_records_are_adopted_once_ours_is_accepted(disk: Disk) -> None:
-    """The key was rotated: what waits under the old one leaves under the new one, and not before."""
-    other = with_another_key(disk)
+def test_a_previous_key_s_records_are_adopted_when_their_owner_is_gone(disk: Disk) -> None:
+    """The application named it; a directory that is not there is no trouble, and is not made."""
+    other, nobody = with_another_key(disk), with_another_key(disk, 3)
     old = other.spool()
     spooled(old, 1, 2)
-    old.key_refused(for_good=True)
-    spool = disk.spool()
-    assert read(spool) == []  # our own key has not been accepted
-    spool.key_accepted()
-    spool.open()
+    ledger = Ledger()
+    spool = disk.spool(previous=(nobody.directory, other.directory), observer=ledger)
     assert read(spool) == []  # its owner lives
     old.close()
     spool.open()
     found = read(spool)
     assert ids(found) == [1, 2]
+    assert ledger.news == [("adopted", 2, 0)]
     spool.acknowledge(in_hand(found))
     assert other.segments() == []
+    assert not nobody.directory.exists()
 
 
-def test_a_key_that_is_good_again_keeps_its_records(disk: Disk) -> None:
-    """Even where another process has already listed them."""
+def test_the_oldest_segment_of_all_keys_comes_first(disk: Disk) -> None:
+    """Records leave in the order in which they were logged."""
     other = with_another_key(disk)
-    old = other.spool()
-    spooled(old, 1)
-    old.key_refused(for_good=True)
-    old.close()
-    spool = disk.spool()
-    spool.key_accepted()
-    spool.open()
+    for each, number in ((disk, 2), (other, 1), (disk, 4), (other, 3)):
+        abandoned(each, lines(number), number)
+    spool = disk.spool(previous=(other.directory,))
+    assert [ids(read(spool)) for _ in range(4)] == [[1], [2], [3], [4]]
+
+
+def test_a_linked_directory_of_a_previous_key_is_left_alone(disk: Disk, tmp_path: Path) -> None:
+    """Somebody else may have put the link there."""
+    other, real = with_another_key(disk), Disk(tmp_path / "real")
+    abandoned(real, lines(1))
+    disk.directory.parent.mkdir()
+    other.directory.symlink_to(real.directory)
+    assert read(disk.spool(previous=(other.directory,))) == []
+
+
+def test_a_key_that_is_no_longer_named_keeps_its_records(disk: Disk) -> None:
+    """Also what was found but not taken over yet."""
+    other, third = with_another_key(disk), with_another_key(disk, 3)
+    abandoned(other, lines(1))
+    spool = disk.spool(previous=(other.directory,))
     assert spool.backlog
-    other.spool().key_accepted()
-    assert read(spool) == []
-
-
-def test_a_key_refused_for_a_moment_gives_nothing_away(disk: Disk) -> None:
-    """Only what is refused for good is noted; and a refused key adopts nothing from others."""
-    other = with_another_key(disk)
-    old = other.spool()
-    spooled(old, 1)
-    old.key_accepted()
-    old.key_refused(for_good=False)
-    old.close()
-    assert (other.directory / KEY_NAME).read_text() == f"{ACCEPTED}\n"
-    spool = disk.spool()
-    spool.key_accepted()
+    spool.turn_to(third.directory)
     spool.open()
     assert read(spool) == []
-    other.spool().key_refused(for_good=True)
-    assert (other.directory / KEY_NAME).read_text() == f"{REFUSED}\n"
-    spool.key_refused(for_good=False)
-    spool.open()
-    assert read(spool) == []
-
-
-def test_other_projects_are_none_of_our_business(disk: Disk) -> None:
-    """A refused key of another URL or project: its records stay."""
-    stranger = Disk(disk.directory.with_name("fedcba9876543210-00000002"))
-    stranger.clock, stranger.spools = disk.clock, disk.spools
-    old = stranger.spool()
-    spooled(old, 1)
-    old.key_refused(for_good=True)
-    old.close()
-    spool = disk.spool()
-    spool.key_accepted()
-    spool.open()
-    assert read(spool) == []
+    assert len(other.segments()) == 1
 
 
 def test_a_new_key_in_a_running_process_writes_to_a_new_place(disk: Disk) -> None:
@@ -506,10 +482,9 @@ def test_trouble_beside_our_own_records_is_told_and_no_more(
         raise PermissionError(13, "Permission denied")
 
     ledger = Ledger()
-    spool = disk.spool(observer=ledger)
-    spool.key_accepted()
+    spool = disk.spool(observer=ledger, previous=(with_another_key(disk).directory,))
     monkeypatch.setattr(Directory, "clean", denied)
-    monkeypatch.setattr(Directory, "with_refused_keys", denied)
+    monkeypatch.setattr("banyan_hp.engine.adoption.segments_in", denied)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         spool.open()
     assert ledger.failures == 2
