@@ -21,7 +21,7 @@ from pathlib import Path
 
 import platformdirs
 
-from .own_files import read_file, replace_file
+from ..files import read_file, replace_file
 
 ADDRESS_NAME = "destination.v1.json"
 KEYS = ("client", "base_url", "project", "key_fingerprint")

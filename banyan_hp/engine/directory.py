@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import is_own_directory, make_own_directory, read_file, replace_file
 from .address import ADDRESS_NAME, Address
-from .own_files import check_directory, is_own_directory, make_directory, read_file, replace_file
 from .segment import Segment, is_segment, lockable
 
 KEY_NAME = "key.v1"
@@ -68,9 +68,7 @@ class Directory:
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         if not self.path.is_absolute():
             raise OSError("no directory for it is known, set spool_dir")
-        make_directory(self.path, durable=self._durable)
-        check_directory(self.path.parent)
-        check_directory(self.path)
+        make_own_directory(self.path, durable=self._durable)
         return self.path
 
     def listing(self) -> Listing:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..files import open_file
+
 try:
     import fcntl
 except ImportError:  # Windows: no spool there
@@ -32,7 +34,7 @@ def is_leased(path: Path) -> bool:
         OSError: it can't be opened.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..files import open_file, write_new_file
 from .bell import Bell
 from .clock import Clock
 from .flock import acquire, release
@@ -288,17 +288,12 @@ class Quarantine:
 
     def _replace(self, path: Path, content: bytes) -> None:
         self._temporary.unlink(missing_ok=True)  # of one who died here: only the lock's holder makes it
-        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new_file(self._temporary, content, sync=True)
         try:
-            if os.write(fd, content) != len(content):
-                raise OSError("the disk took only a part of the quarantine")
-            os.fsync(fd)
             self._temporary.replace(path)
         except OSError:
             self._temporary.unlink(missing_ok=True)
             raise
-        finally:
-            os.close(fd)
 
     # -- the lock ---------------------------------------------------------------------------------------
 
@@ -323,11 +318,10 @@ class Quarantine:
 
     def _try_lock(self) -> int | None:
         """The newer file, open, locked and still in its place; None if somebody else was faster."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(self._newer, flags, 0o600)
+        fd = open_file(self._newer, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             acquire(fd)
-            if self._newer.lstat().st_ino == _checked(fd).st_ino:
+            if self._newer.lstat().st_ino == os.fstat(fd).st_ino:
                 return fd
         except (BlockingIOError, FileNotFoundError):
             pass
@@ -338,20 +332,13 @@ class Quarantine:
         return None
 
 
-def _checked(fd: int) -> os.stat_result:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError("the quarantine is not a file of this user")
-    return status
-
-
 def _read(path: Path) -> bytes:
     return _read_with_inode(path)[0]
 
 
 def _read_with_inode(path: Path) -> tuple[bytes, int]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return b"", 0
     with os.fdopen(fd, "rb") as file:

@@ -31,6 +31,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import open_file
 from .acks import AckLog, Ranges
 
 try:
@@ -151,8 +152,7 @@ class Segment:
             OSError: the directory does not take it.
         """
         temporary = directory / f".{name}.tmp"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o600)
+        fd = open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             _lease(fd)
             path = directory / name
@@ -168,10 +168,10 @@ class Segment:
         """Lease a segment whose owner is gone; None if it has an owner or is no longer there.
 
         Raises:
-            OSError: it can't be opened.
+            OSError: it can't be opened, or is not ours.
         """
         try:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = open_file(path, os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
             return None
         try:
@@ -180,8 +180,6 @@ class Segment:
             named = path.lstat()
             if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
                 raise FileNotFoundError
-            if status.st_uid != os.geteuid():
-                raise BlockingIOError
         except (BlockingIOError, FileNotFoundError):
             os.close(fd)
             return None
@@ -237,7 +235,7 @@ class Segment:
         """
         self.dirty = False
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = open_file(self.path, os.O_RDONLY)
             try:
                 os.fsync(fd)
             finally:

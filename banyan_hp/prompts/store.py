@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.log import warn
-from ..engine.own_files import check_directory, make_directory, read_file, replace_file
+from ..files import check_own_directory, make_own_directory, read_file, replace_file
 
 MAX_FILES = 1000
 MAX_BYTES = 4 * 1024 * 1024  # of one
@@ -55,7 +55,7 @@ class Store:
         if self._directory is None:
             return None
         try:
-            check_directory(self._directory)
+            check_own_directory(self._directory)
             kept = Kept(**json.loads(read_file(self._path(self._directory, question), MAX_BYTES + 1)))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
@@ -86,8 +86,7 @@ class Store:
         if len(content) > MAX_BYTES:  # an older one must not stand in for it
             path.unlink(missing_ok=True)
             return
-        make_directory(directory)
-        check_directory(directory)
+        make_own_directory(directory)
         replace_file(path, content)
         if new:
             _make_room(directory)
@@ -111,7 +110,7 @@ class Store:
             return
         self._written.clear()
         with suppress(OSError):
-            check_directory(self._directory)
+            check_own_directory(self._directory)
             for path in _files(self._directory):
                 path.unlink(missing_ok=True)
 

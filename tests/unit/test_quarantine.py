@@ -220,7 +220,7 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
 def test_a_pipe_in_the_way_blocks_nobody(tmp_path: Path) -> None:
     """It is refused as what it is."""
     os.mkfifo(tmp_path / QUARANTINE_NAME)
-    with pytest.raises(PermissionError, match="not a file"):
+    with pytest.raises(PermissionError, match="not a regular file"):
         quarantine(tmp_path).add(entry(1))
 
 
