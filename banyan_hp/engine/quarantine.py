@@ -34,6 +34,7 @@ from ..files import open_file, write_new_file
 from .bell import Bell
 from .clock import Clock
 from .flock import acquire, release
+from .segment import is_body, is_count, is_record_id, is_time
 
 QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
@@ -73,7 +74,7 @@ class Entry:
     @property
     def sendable(self) -> bool:
         """Whether there is a record in it that could be sent."""
-        return self.origin == RECORD and self.id is not None and _is_json(self.body)
+        return self.origin == RECORD and self.id is not None and is_body(self.body) and b"\n" not in self.body
 
     def readable_body(self) -> tuple[str, str]:
         """Under which name the body stands in a line, and its text: `body`, `text` or `base64`."""
@@ -109,21 +110,34 @@ def parse_entry(line: bytes) -> Entry | None:
     try:
         fields = json.loads(b"{" + head + b"}" if is_body else b"{" + rest)
         return _entry(fields, body[:-1] if is_body else _bytes_of(fields))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _entry(fields: dict[str, Any], body: bytes) -> Entry:
-    return Entry(
-        reason=str(fields["reason"]),
+def _entry(fields: dict[str, Any], body: bytes) -> Entry | None:
+    """None if a field is not what it should be."""
+    entry = Entry(
+        reason=fields["reason"],
         body=body,
-        origin=str(fields["from"]),
+        origin=fields["from"],
         status=fields["status"],
-        detail=str(fields["detail"]),
+        detail=fields["detail"],
         segment=fields["segment"],
         id=fields["id"],
-        time=None if fields["t"] is None else float(fields["t"]),
-        at=float(fields["at"]),
+        time=fields["t"],
+        at=fields["at"],
+    )
+    return entry if _makes_sense(entry) else None
+
+
+def _makes_sense(entry: Entry) -> bool:
+    return (
+        all(isinstance(text, str) for text in (entry.reason, entry.origin, entry.detail))
+        and (entry.status is None or is_count(entry.status))
+        and (entry.segment is None or isinstance(entry.segment, str))
+        and (entry.id is None or is_record_id(entry.id))
+        and (entry.time is None or is_time(entry.time))
+        and is_time(entry.at)
     )
 
 

@@ -119,9 +119,9 @@ def _counted(segment: Segment, *, held: bool) -> Seen:
 
 def _lines(segment: Segment) -> Iterator[Line]:
     """The records that can be read, once the segment is indexed."""
-    for _, raw in segment.lines_from(0):
+    for end, raw in segment.lines_from(0):
         line = parse_line(raw)
-        if line is not None and line.number < len(segment.states):
+        if line is not None and end - len(raw) - 1 not in segment.rejected:
             yield line
 
 

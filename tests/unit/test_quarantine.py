@@ -54,6 +54,9 @@ def failing(number: int) -> Callable[..., int]:
 # -- entries -------------------------------------------------------------------------------------------------
 
 
+PRINTABLE = some.characters(min_codepoint=33, max_codepoint=126)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     some.builds(
@@ -70,7 +73,7 @@ def failing(number: int) -> Callable[..., int]:
         status=some.none() | some.integers(100, 599),
         detail=some.text(),
         segment=some.none() | some.text(),
-        id=some.none() | some.text(),
+        id=some.none() | some.text(PRINTABLE, min_size=1, max_size=256),
         time=some.none() | some.integers(0, 2**32).map(float),
     )
 )
