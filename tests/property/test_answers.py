@@ -278,7 +278,8 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
 ) -> None:
     """Memory stays within a small multiple of the largest response; urllib3 has no part in it."""
     body = gzip.compress(bytes(8 * MAX_ANSWER_BYTES))
-    monkeypatch.setattr(urllib3.response, "_get_decoder", lambda _: SimpleNamespace(has_unconsumed_tail=False))
+    no_decoder = SimpleNamespace(has_unconsumed_tail=False)
+    monkeypatch.setattr(urllib3.response, "_get_decoder", lambda _: no_decoder)
     tracemalloc.start()
     try:
         answer = by_us([packed("gzip", body, framing)], closes=framing == "end")
