@@ -53,6 +53,10 @@ class Answer(NamedTuple):
     ended_clean: bool
     """The connection stays open, and nothing came after the answer."""
 
+    def __repr__(self) -> str:
+        """Without headers and body, which may repeat a key."""
+        return f"<Answer {self.status}, {len(self.body)} bytes>"
+
 
 def read_answer(sock: socket.socket, received: bytes, method: str, deadline: float) -> Answer:
     """The answer that begins with what was received.

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import open_file, write_new_file
+from ..text import clean
 from .bell import Bell
 from .clock import Clock
 from .flock import acquire, release
@@ -90,9 +91,9 @@ def format_entry(entry: Entry) -> bytes:
     head = {
         "at": round(entry.at, 6),
         "from": entry.origin,
-        "reason": entry.reason,
+        "reason": clean(entry.reason),
         "status": entry.status,
-        "detail": entry.detail[:DETAIL_LENGTH],
+        "detail": clean(entry.detail, DETAIL_LENGTH),
         "segment": entry.segment,
         "id": entry.id,
         "t": entry.time if entry.time is None else round(entry.time, 6),

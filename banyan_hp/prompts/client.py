@@ -181,7 +181,7 @@ class PromptClient:
         """An answer has come in: say what can't be used of it."""
         for problem in value.ignored if isinstance(value, PromptAnswer) else ():
             self._tallies.count("experiments_ignored")
-            warn(f"experiment {problem}", "%s", problem)
+            warn(f"experiment {problem}", "%s", self.answers.clean(problem))
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

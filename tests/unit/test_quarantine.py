@@ -61,7 +61,7 @@ PRINTABLE = some.characters(min_codepoint=33, max_codepoint=126)
 @given(
     some.builds(
         Entry,
-        reason=some.text(),
+        reason=some.text(PRINTABLE),
         body=some.one_of(
             some.binary(),
             some.text().map(str.encode),
@@ -71,7 +71,7 @@ PRINTABLE = some.characters(min_codepoint=33, max_codepoint=126)
         ),
         origin=some.sampled_from(["record", "line"]),
         status=some.none() | some.integers(100, 599),
-        detail=some.text(),
+        detail=some.text(PRINTABLE),
         segment=some.none() | some.text(),
         id=some.none() | some.text(PRINTABLE, min_size=1, max_size=256),
         time=some.none() | some.integers(0, 2**32).map(float),
