@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 LENGTH = 300
 STRUCK_OUT = "[secret]"
+_LOOKED_AT = 64 * 1024  # characters of a text; a page of megabytes must not keep a sender busy
 _SHORTEST_PART = 8  # characters of a secret that is cut short where it came from
 _CONTROL = re.compile(r"[^ -~]")  # what is plain ASCII needs no second look
 
@@ -27,17 +28,21 @@ class TextFilter:
         secrets: what no text may repeat: keys, passwords. Empty ones are left out.
     """
 
-    __slots__ = ("_begins", "_secrets")
+    __slots__ = ("_begins", "_longest", "_secrets")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         forms = {form for secret in secrets if secret for form in _forms(secret)}
         self._secrets = sorted(forms, key=len, reverse=True)
+        self._longest = max(map(len, self._secrets), default=0)
         self._begins = re.compile("|".join(map(_pattern, self._secrets)) or "(?!)")
 
     def __call__(self, text: object, length: int = LENGTH) -> str:
         """The text in one line of at most this many characters, without secrets and control characters."""
-        known = " ".join(self._struck_out(as_text(text)).split())
-        return printable(known[:length])[:length]
+        whole = as_text(text)
+        known = self._struck_out(whole[:_LOOKED_AT])
+        if len(whole) > _LOOKED_AT and self._longest:
+            known = known[: -self._longest]  # the beginning of a secret may stand there
+        return printable(" ".join(known.split())[:length])[:length]
 
     def _struck_out(self, text: str) -> str:
         """Without the secrets, and without what begins like one and was cut short where it came from."""

@@ -53,6 +53,7 @@ PEERS: dict[str, Scene] = {
     "a refused key": saying(401, error_at(20)),
     "a plain text": saying(422, (HOSTILE + KEY).encode()),
     "a page": saying(404, f"<h1>{KEY}{HOSTILE}</h1>".encode(), "Content-Type: text/html"),
+    "a content type": saying(500, b"", f"Content-Type: text/html; {KEY}\x1b[2J\x9b"),
     "no answer but the request's own header": echoing_the_head,
 }
 

@@ -37,6 +37,13 @@ def test_a_secret_that_was_cut_short_where_it_came_from_is_struck_out(length: in
     assert FILTER(f"key {KEY[:5]}… is unknown") == f"key {KEY[:5]}… is unknown"
 
 
+@pytest.mark.parametrize("shown", [5, len(KEY) // 2, len(KEY) - 1])
+def test_where_a_long_text_is_no_longer_looked_at_no_part_of_a_secret_is_left(shown: int) -> None:
+    """Blanks before it bring the end of what is looked at to the beginning of the result."""
+    assert FILTER("a" + " " * (65535 - shown) + KEY) in ("a", "a [secret]")
+    assert clean("a" * 1_000_000) == "a" * LENGTH
+
+
 AWKWARD = "a'b\\c \"d&e/f<g>é"
 
 
