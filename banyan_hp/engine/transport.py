@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ..errors import ConfigurationError
+from ..logs import logger, unheard
 from ..settings import Settings
 from ..text import TextFilter, clean
 from .answer import Answer
@@ -28,7 +29,6 @@ from .connecting import Connector, proxy_secrets
 from .connections import Connection, Connections
 from .exchange import Message, exchange
 from .head import Heads
-from .log import logger, unheard
 from .trust import Trust
 
 _GZIP_LEVEL = 1

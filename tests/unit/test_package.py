@@ -76,23 +76,24 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-BELOW_CLIENTS = {"engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
+BELOW_CLIENTS = {"logs", "engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
+    "logs.py": {"text"},
     "experiments.py": set(),
     "files.py": set(),
     "text.py": set(),
     "settings.py": {"errors"},
-    "engine": {"engine", "errors", "files", "settings", "text"},
-    "destinations": {"destinations", "engine", "text", "_version"},
-    "prompts": {"prompts", "engine", "errors", "experiments", "files", "settings", "text"},
-    "receipts.py": {"engine", "errors"},
-    "tracking": {"tracking", "errors", "prompts", "receipts"},
-    "client.py": {"engine", "settings"},
+    "engine": {"logs", "engine", "errors", "files", "settings", "text"},
+    "destinations": {"logs", "destinations", "engine", "text", "_version"},
+    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "files", "settings", "text"},
+    "receipts.py": {"logs", "engine", "errors"},
+    "tracking": {"logs", "tracking", "errors", "prompts", "receipts"},
+    "client.py": {"logs", "engine", "settings", "tracking"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
-    "spool_cli": {"spool_cli", "engine", "destinations", "files", "settings", "errors", "text"},
+    "spool_cli": {"logs", "spool_cli", "engine", "destinations", "files", "settings", "errors", "text"},
     "server": {"server", "experiments", "_version"},
     "cli.py": {"server", "spool_cli", "_version"},
 }

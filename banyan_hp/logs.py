@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..text import clean
+from .text import clean
 
 logger = logging.getLogger("banyan_hp")
 logger.addHandler(logging.NullHandler())
