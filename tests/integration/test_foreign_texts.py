@@ -165,6 +165,7 @@ def entry(**changed: object) -> bytes:
     return sealed(json.dumps({**fields, **changed}, separators=(",", ":"), ensure_ascii=False)[1:])
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_nothing_that_stands_in_files_harms_a_terminal_or_shows_a_traceback(
     log_at: Callable[[str], PromptStackLogger], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -559,6 +559,7 @@ SENSELESS = [
 ]
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("next_number", [1, 2])
 @pytest.mark.parametrize("senseless", SENSELESS, ids=[str(rest[:60]) for rest in SENSELESS])
 def test_a_line_that_makes_no_sense_is_quarantined_whatever_its_crc_says(

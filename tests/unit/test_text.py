@@ -103,6 +103,7 @@ def test_whatever_the_text_the_result_is_one_bounded_printable_line(text: str, l
     assert KEY[:16] not in cleaned
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_what_has_no_text_is_named_by_its_type() -> None:
     """A list that is nested too deep, say."""
     deep: list[object] = []
