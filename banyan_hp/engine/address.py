@@ -25,7 +25,8 @@ from pathlib import Path
 
 import platformdirs
 
-from .own_files import read_file, replace_file
+from ..files import read_file, replace_file
+from ..settings import checked_url
 
 ADDRESS_NAME = "destination.v1.json"
 KEYS = ("client", "base_url", "project", "key_fingerprint")
@@ -104,8 +105,9 @@ class Address:
         try:
             said = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
             address = cls(*(said[key] for key in KEYS))
+            checked_url("base_url", address.base_url)
             return address if address.directory_name == directory.name else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, directory: Path) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import check_own_directory, make_own_directory
 from .address import ADDRESS_NAME, Address
-from .own_files import check_directory, is_own_directory, make_directory
 from .segment import Segment, is_segment, lockable
 
 OLD_SECONDS = 3600.0  # what is left over for so long has no process that still works on it
@@ -63,9 +63,7 @@ class Directory:
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         if not self.path.is_absolute():
             raise OSError("no directory for it is known, set spool_dir")
-        make_directory(self.path, durable=self._durable)
-        check_directory(self.path.parent)
-        check_directory(self.path)
+        make_own_directory(self.path, durable=self._durable)
         return self.path
 
     def listing(self) -> Listing:
@@ -91,14 +89,13 @@ class Directory:
 
 
 def segments_in(directory: Path) -> list[Path]:
-    """The segments of another directory, if it is there and this user's; it is not made.
+    """The segments of another directory, if it is there; it is not made.
 
     Raises:
-        OSError: it can't be listed.
+        OSError: it can't be listed, or is not ours.
     """
     try:
-        if not is_own_directory(directory):
-            return []
+        check_own_directory(directory)
         return sorted(path for path in directory.iterdir() if is_segment(path.name))
     except FileNotFoundError:
         return []

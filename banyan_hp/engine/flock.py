@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+from ..files import open_file
+
 try:
     import fcntl
 except ImportError:  # Windows: no spool there
@@ -33,7 +35,7 @@ def is_leased(path: Path) -> bool:
         OSError: it can't be opened.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..files import sync_directory
 from .caps import Caps
 from .clock import Clock
 from .directory import Directory
 from .holdings import Holdings
-from .own_files import sync_directory
 from .records import Record
 from .segment import Place, Segment, format_line, segment_name
 

@@ -184,7 +184,7 @@ class PromptClient:
             self._tallies.count("experiments_ignored")
         if problems:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-            warn("experiment", "%s%s", problems[0], more)
+            warn("experiment", "%s%s", self.answers.clean(problems[0]), more)
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.address import KEYS, Address, spool_base
 from ..engine.survey import destinations
+from ..files import check_own_directory
 from ..settings import env
 from .outcome import BROKEN, DONE, WRONG, CommandError
 from .words import complain
@@ -85,8 +85,7 @@ def each(arguments: argparse.Namespace, do: Callable[[Place], int]) -> int:
 
 def _complaining(place: Place, do: Callable[[Place], int]) -> int:
     try:
-        if place.directory.stat().st_uid != os.geteuid():
-            raise CommandError("the directory belongs to another user", BROKEN)
+        check_own_directory(place.directory)
         return do(place)
     except CommandError as error:
         complain(f"{place.title}: {error}")

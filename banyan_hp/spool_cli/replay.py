@@ -62,7 +62,8 @@ def replay(arguments: argparse.Namespace) -> int:
 def _replay(place: Place, arguments: argparse.Namespace) -> int:
     before = _waiting(place.directory)
     if not before.free:
-        say(f"{place.title}\n  nothing to send{_held(before)}")
+        say(place.title)
+        say(f"  nothing to send{_held(before)}")
         return DONE
     destination = _destination(place, arguments)
     if not _may_send(place, arguments, before):

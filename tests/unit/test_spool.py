@@ -455,7 +455,7 @@ def test_records_in_hand_are_not_given_up(disk: Disk) -> None:
 
 def test_a_dead_process_s_records_go_first(disk: Disk) -> None:
     """They are older; their loss is told as of adopted ones."""
-    big = format_line(0, "id-90", NOW, b'"%s"' % (b"x" * 40_000))
+    big = format_line(0, "id-90", NOW, b'{"x":"%s"}' % (b"x" * 40_000))
     abandoned(disk, big)
     ledger = Ledger()
     spool = disk.spool(max_bytes=80_000, observer=ledger)

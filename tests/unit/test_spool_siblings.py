@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from banyan_hp import logs
 from banyan_hp.engine import writing as module
+from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.address import ADDRESS_NAME
 from banyan_hp.engine.caps import RESCAN_SECONDS
 from banyan_hp.engine.directory import OLD_SECONDS, Directory
@@ -212,9 +214,10 @@ def test_cut_at_every_byte(disk: Disk) -> None:
     """The records before the cut arrive, the torn one is in the quarantine, and the ledger says so."""
     content = lines(1, 2, 3)
     ends = [n for n in range(len(content) + 1) if n == 0 or content[n - 1 : n] == b"\n"]
+    ends += [end - 1 for end in ends[1:]]  # only the line end is missing: nothing of the record is
     for size in range(len(content) + 1):
         found, ledger = adopt_damaged(disk, content[:size])
-        whole = sum(end <= size for end in ends) - 1
+        whole = len([end for end in ends[1:4] if end - 1 <= size])
         assert found == [1, 2, 3][:whole]
         assert ledger.news == [("adopted", whole, int(size not in ends))], size
         if size not in ends:
@@ -491,3 +494,81 @@ def test_trouble_beside_our_own_records_is_told_and_no_more(
     assert len(caplog.records) == 1
     assert spool.problem is None
     assert spool.append(records(1))
+
+
+# -- lines that make no sense --------------------------------------------------------------------------------
+
+
+def sealed(rest: bytes) -> bytes:
+    """A line with the right CRC, whatever is in it."""
+    return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
+
+
+SENSELESS = [
+    b'"n":-1,"id":"a","t":1.5,"body":{}}',
+    b'"n":true,"id":"a","t":1.5,"body":{}}',
+    b'"n":1.0,"id":"a","t":1.5,"body":{}}',
+    b'"n":"1","id":"a","t":1.5,"body":{}}',
+    b'"n":%s,"id":"a","t":1.5,"body":{}}' % (b"9" * 5000),
+    b'"n":1,"id":%s,"t":1.5,"body":{}}' % (b"[" * 100_000),
+    b'"n":1,"id":"","t":1.500000,"body":{}}',
+    b'"n":1,"id":["a"],"t":1.500000,"body":{}}',
+    b'"n":1,"id":"a\\nX-Evil: 1","t":1.500000,"body":{}}',
+    b'"n":1,"id":"\\u20ac","t":1.500000,"body":{}}',
+    b'"n":1,"id":"\\ud800","t":1.500000,"body":{}}',
+    b'"n":1,"id":"%s","t":1.500000,"body":{}}' % (b"a" * 257),
+    b'"n":1,"id":"a","t":NaN,"body":{}}',
+    b'"n":1,"id":"a","t":1e20,"body":{}}',
+    b'"n":1,"id":"a","t":99999999999999999999.000000,"body":{}}',
+    b'"n":1,"id":"a","t":-1,"body":{}}',
+    b'"n":1,"id":"a","t":true,"body":{}}',
+    b'"n":1,"id":"a","t":1.500000,"body":}',
+    b'"n":1,"id":"a","t":1.500000,"body":null}',
+    b'"n":1,"id":"a","t":1.500000,"body":[{}]}',
+    b'"n":1,"id":"a","t":1.500000,"body":{no json}}',
+    b'"n":1,"id":"a","t":1.500000,"body":{"a":"\xff"}}',
+    b'"n":1,"id":"a","t":1.500000,"body":%s}' % (b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+    b'"n":1}',
+    b"null}",
+    b'"n":0,"id":"a","t":1.500000,"body":{"the":"same number again"}}',
+]
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("next_number", [1, 2])
+@pytest.mark.parametrize("senseless", SENSELESS, ids=[str(rest[:60]) for rest in SENSELESS])
+def test_a_line_that_makes_no_sense_is_quarantined_whatever_its_crc_says(
+    disk: Disk, senseless: bytes, next_number: int
+) -> None:
+    """The records around it are sent, the ledger counts it once, and nobody finds it again."""
+    path = abandoned(disk, line_of(0, "id-1") + sealed(senseless) + line_of(next_number, "id-2"))
+    ledger = Ledger()
+    spool = disk.spool(observer=ledger)
+    replayed = read(spool)
+    assert ids(replayed) == [1, 2]
+    assert ledger.news == [("adopted", 2, 1)]
+    assert [(entry.reason, entry.body) for entry in disk.quarantined()] == [
+        ("corrupt", sealed(senseless).rstrip(b"\n"))
+    ]
+    spool.release(in_hand(replayed))
+    spool.close()
+    again = Ledger()
+    assert ids(read(disk.spool(observer=again))) == [1, 2]
+    assert again.news == [("adopted", 2, 0)]
+    assert path.exists()
+
+
+def test_numbers_beyond_all_bounds_in_acknowledgements_settle_nothing(disk: Disk) -> None:
+    """A right CRC over nonsense: the entry counts for nothing, and the records are sent."""
+    path = abandoned(disk, lines(1, 2))
+    path.with_name(path.name + ".ack").write_bytes(format_entry(b"9" * 5000))
+    assert ids(read(disk.spool())) == [1, 2]
+
+
+def test_a_record_that_lacks_only_its_line_end_is_sent(disk: Disk) -> None:
+    """Its CRC is right: it is a record like the others, in whatever pieces it is read."""
+    abandoned(disk, lines(1, 2)[:-1])
+    ledger = Ledger()
+    spool = disk.spool(observer=ledger)
+    assert [ids(read(spool, count=1)) for _ in range(3)] == [[1], [2], []]
+    assert (ledger.news, disk.quarantined()) == ([("adopted", 2, 0)], [])
