@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..foreign import is_deliberate
+
 logger = logging.getLogger("banyan_hp")
 logger.addHandler(logging.NullHandler())
 
@@ -22,13 +24,20 @@ unheard_threads: set[int] = (
 
 
 def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
-    """Log a warning, at most one of a kind a minute. Call without a lock held: a handler may call us."""
+    """Log a warning, at most one of a kind a minute. Call without a lock held: a handler may call us.
+
+    The application's handlers may raise; that is not for whoever logged a record to deal with.
+    """
     now = time.monotonic()
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return
     _last_said[kind] = now
-    with unheard():
-        logger.warning(message, *args, exc_info=exc_info)
+    try:
+        with unheard():
+            logger.warning(message, *args, exc_info=exc_info)
+    except Exception as error:
+        if is_deliberate(error):
+            raise
 
 
 @contextmanager

@@ -76,18 +76,19 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-BELOW_CLIENTS = {"engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
+BELOW_CLIENTS = {"engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"}
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
     "experiments.py": set(),
-    "settings.py": {"errors"},
-    "engine": {"engine", "errors", "settings"},
-    "destinations": {"destinations", "engine", "_version"},
-    "prompts": {"prompts", "engine", "errors", "experiments", "settings"},
+    "foreign.py": {"errors"},
+    "settings.py": {"errors", "foreign"},
+    "engine": {"engine", "errors", "foreign", "settings"},
+    "destinations": {"destinations", "engine", "foreign", "_version"},
+    "prompts": {"prompts", "engine", "errors", "experiments", "foreign", "settings"},
     "receipts.py": {"engine", "errors"},
-    "tracking": {"tracking", "errors", "prompts", "receipts"},
-    "client.py": {"engine", "settings"},
+    "tracking": {"tracking", "engine", "errors", "foreign", "prompts", "receipts"},
+    "client.py": {"engine", "foreign", "settings"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
     "spool_cli": {"spool_cli", "engine", "destinations", "settings", "errors"},
