@@ -14,7 +14,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import ConfigurationError
-from ..foreign import shown
+from ..foreign import checking, shown
 from .generators import async_driver, drive, drive_async
 from .guarding import Contained
 from .prompts import Find, prompt_finder
@@ -44,11 +44,12 @@ def traced(
     Raises:
         ConfigurationError: it is no function, or has no argument of the name `prompt`.
     """
-    if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(traced(function.__func__, open_span, get_sink, prompt))
-    if not callable(function) or isinstance(function, type):
-        raise ConfigurationError(f"trace() decorates a function or method, was {shown(function)}")
-    return _wrapped(function, _opener(prompt_finder(function, prompt), open_span, get_sink))
+    with checking("the function to trace"):
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(traced(function.__func__, open_span, get_sink, prompt))
+        if not callable(function) or isinstance(function, type):
+            raise ConfigurationError(f"trace() decorates a function or method, was {shown(function)}")
+        return _wrapped(function, _opener(prompt_finder(function, prompt), open_span, get_sink))
 
 
 def _opener(find: Find, open_span: Open, get_sink: GetSink) -> OpenCall:

@@ -86,7 +86,7 @@ MAY_IMPORT = {
     "engine": {"engine", "errors", "foreign", "settings"},
     "destinations": {"destinations", "engine", "foreign", "_version"},
     "prompts": {"prompts", "engine", "errors", "experiments", "foreign", "settings"},
-    "receipts.py": {"engine", "errors"},
+    "receipts.py": {"engine", "errors", "settings"},
     "tracking": {"tracking", "engine", "errors", "foreign", "prompts", "receipts"},
     "client.py": {"engine", "foreign", "settings"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
