@@ -158,4 +158,5 @@ def as_dict(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
     """
     if type(mapping) is dict:
         return mapping.copy()  # one step under the GIL: another thread may be changing the original
-    return dict(islice(iter(mapping.items()), MOST_PAIRS + 1))
+    # Not by `dict()`, which reads each pair to its end.
+    return {key: value for key, value in islice(iter(mapping.items()), MOST_PAIRS + 1)}  # noqa: C416
