@@ -16,10 +16,11 @@ from .engine.address import Address, spool_base
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
-from .engine.log import warn
 from .engine.records import encode, freeze
+from .engine.transport import connecting_as
 from .errors import BanyanHPError, ConfigurationError, MissingKeyError
 from .foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, trouble, type_name
+from .logs import warn
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
 from .prompts.questions import Asking, PromptQuestion, Sticky
@@ -109,6 +110,7 @@ class PromptStackLogger(BanyanTracking, Client):
             prompt_settings,
             _prompt_directory(settings, destination),
             threaded=settings.background_thread,
+            connect=connecting_as(settings),
         )
 
     # -- prompts ----------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..foreign import is_deliberate, type_name
+from ..logs import unheard, warn
 from .clock import Clock
 from .guard import Guard
 from .ledger import Counters
-from .log import warn
 
 
 class OwnThread(threading.Thread):
@@ -38,12 +38,16 @@ class Callbacks:
 
         On one of our own threads that is true whatever it raises. Elsewhere what somebody raises on purpose,
         to stop the application's thread, passes.
+
+        What it logs is about delivery, and does not become a record: one that logs for each record would
+        never let us come to an end.
         """
         me = threading.get_ident()
         before = self._running.get(me)  # a callback that logs may have another one called
         self._running[me] = self._clock.monotonic(), name
         try:
-            return callback(*args)
+            with unheard():
+                return callback(*args)
         except BaseException as error:
             if is_deliberate(error) and not isinstance(threading.current_thread(), OwnThread):
                 raise

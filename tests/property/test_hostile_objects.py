@@ -25,9 +25,9 @@ from banyan_hp import (
     PromptStackLogger,
     Receipt,
 )
-from banyan_hp.engine import log
-from banyan_hp.engine.log import logger
+from banyan_hp import logs as log
 from banyan_hp.engine.records import encode, encode_with_json, freeze, freeze_any
+from banyan_hp.logs import logger
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.hostile import ANYTHING, Recipe, made, some_of
 from tests.support.ledger import assert_balanced

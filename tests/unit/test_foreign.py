@@ -150,7 +150,7 @@ def test_warnings_name_the_argument_and_the_type_never_the_value(
     make_logger: MakeLogger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was to be logged may be a secret; so may be what an exception says of it."""
-    monkeypatch.setattr("banyan_hp.engine.log.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("banyan_hp.logs.EVERY_SECONDS", 0.0)
     logger = make_logger(NOWHERE)
     secret: Any = "my password is hunter2"
     for wrong in ("metadata", "duration_ms", "prompt_data", "experiment_context"):
@@ -237,6 +237,6 @@ def test_a_log_handler_that_raises_is_not_the_caller_s_problem(
     make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our warning gets lost, nothing else."""
-    monkeypatch.setattr("banyan_hp.engine.log.logger.warning", boom)
+    monkeypatch.setattr("banyan_hp.logs.logger.warning", boom)
     logger: PromptStackLogger = make_logger(NOWHERE)
     assert logger.log_prompt("q", "a", metadata="no dict") is False  # type: ignore[arg-type]

@@ -76,22 +76,25 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-BELOW_CLIENTS = {"engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"}
+BELOW_CLIENTS = {
+    "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"
+}  # fmt: skip
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
+    "logs.py": {"foreign"},
     "experiments.py": set(),
     "foreign.py": {"errors"},
     "settings.py": {"errors", "foreign"},
-    "engine": {"engine", "errors", "foreign", "settings"},
-    "destinations": {"destinations", "engine", "foreign", "_version"},
-    "prompts": {"prompts", "engine", "errors", "experiments", "foreign", "settings"},
-    "receipts.py": {"engine", "errors", "settings"},
-    "tracking": {"tracking", "engine", "errors", "foreign", "prompts", "receipts"},
-    "client.py": {"engine", "foreign", "settings"},
+    "engine": {"logs", "engine", "errors", "foreign", "settings"},
+    "destinations": {"logs", "destinations", "engine", "foreign", "_version"},
+    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "foreign", "settings"},
+    "receipts.py": {"logs", "engine", "errors", "settings"},
+    "tracking": {"logs", "tracking", "engine", "errors", "foreign", "prompts", "receipts"},
+    "client.py": {"logs", "engine", "foreign", "settings", "tracking"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
-    "spool_cli": {"spool_cli", "engine", "destinations", "settings", "errors"},
+    "spool_cli": {"logs", "spool_cli", "engine", "destinations", "settings", "errors"},
     "server": {"server", "experiments", "_version"},
     "cli.py": {"server", "spool_cli", "_version"},
 }
