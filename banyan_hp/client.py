@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.succession import Succession
+from .foreign import is_deliberate, trouble
 from .logs import warn
 from .settings import checked_seconds
 from .tracking.scopes import unknown
@@ -78,11 +79,24 @@ class Client:
         """
         return self._engines().health()
 
-    def _tracking_failed(self, doing: str) -> None:
-        """Count and log a fault of `tracking`; called while its exception is being handled."""
+    def _not_logged(self, call: str, error: Exception) -> str:
+        """Count and log a record that could not be taken, because the caller's own objects raised.
+
+        Returns what happened, in a sentence without any of their values. What somebody raises to stop the
+        calling thread passes. For the guard of a public call; see `engine.foreign`.
+        """
+        if is_deliberate(error):
+            raise error
+        self._engine.reject()
+        problem = f"{call} could not read what it was given: {trouble(error)}"
+        warn(f"bad input of {call}", "a record was not accepted: %s", problem)
+        return problem
+
+    def _tracking_failed(self, doing: str, error: BaseException) -> None:
+        """Count and log what went wrong while a call was followed; the call itself goes on."""
         with self._engine.guard:
             self._engine.ledger.counters.tracking_errors += 1
-        warn(doing, "%s; the application is not affected", doing, exc_info=True)
+        warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
 
     def __enter__(self: Self) -> Self:
         return self

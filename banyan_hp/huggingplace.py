@@ -24,9 +24,11 @@ from .engine.records import encode
 from .engine.succession import Succession
 from .engine.transport import NoAnswer
 from .errors import MissingKeyError, ValidationError
+from .foreign import as_dict, checking, shown
 from .receipts import Receipt, Waits
 from .settings import Settings, checked_url, first_text, header_text
 from .tracking.context import options_with_ambient
+from .tracking.guarding import Contained
 from .tracking.methods import HuggingPlaceTracking
 from .tracking.sinks import HuggingPlaceSink
 
@@ -71,10 +73,11 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         timeout: float | None = None,
         **options: Any,
     ) -> None:
-        config = dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
         given = {"org_id": org_id, "mode": mode, "base_url": base_url, "timeout": timeout, **options}
-        config.update((name, value) for name, value in given.items() if value is not None)
-        self._options = {name: value for name, value in config.items() if name not in _OWN}
+        with checking("the configuration", ValidationError):
+            config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
+            config.update((name, value) for name, value in given.items() if value is not None)
+            self._options = {name: value for name, value in config.items() if name not in _OWN}
         self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
         settings = _settings(self._config, self._options)
         self._succession = Succession(_destination(self._config), settings)
@@ -103,7 +106,11 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             they raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError.
             Or leave it: the record is delivered in the background.
         """
-        return self._submit(problem_with_log(options), options)
+        try:
+            own = _own(options)
+            return self._submit(problem_with_log(own), own)
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("log()", error)
 
     def log_step(self, step: Mapping[str, Any]) -> Receipt:
         """Log one processing step by itself.
@@ -112,31 +119,41 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             step: `type`, `user_question`, `prompt_response` are required and not empty, `token` and
                 `response_time` (seconds) numbers of 0 or more. Everything else passes as it is.
         """
-        problem = problem_with_step(step)
-        return self._submit(problem, step_body(step) if problem is None else {})
+        try:
+            own = _own(step)
+            problem = problem_with_step(own)
+            return self._submit(problem, step_body(own) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("log_step()", error)
 
-    def _submit(self, problem: str | None, options: Mapping[str, Any]) -> Receipt:
+    def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
+        """Take a record over, with the dict that it is in."""
         engine, waits, org_id, mode = line = self._line
         if not engine.settings.enabled:
             return Receipt(waits)
-        problem = problem or self._too_long(options)
+        problem = problem or self._too_long(body)
         if problem is not None:
             engine.reject()
             return Receipt(waits, error=ValidationError(problem))
-        body = {**options_with_ambient(options), "org_id": org_id, "mode": mode}
+        body = options_with_ambient(body)
+        body["org_id"] = org_id
+        body["mode"] = mode
         record = engine.submit(body)
         if record is not None:
             return Receipt(waits, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
-            return self._submit(None, options)
+            return self._submit(None, body)
         return Receipt(waits, error=ValidationError("shutdown() was called: no more records are accepted"))
+
+    def _refused(self, call: str, error: Exception) -> Receipt:
+        return Receipt(self._line.waits, error=ValidationError(self._not_logged(call, error)))
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self, self._tracking_failed)
 
     def _too_long(self, options: Mapping[str, Any]) -> str | None:
         limit = self._engine.settings.max_record_bytes
-        for name, value in list(options.items()):  # in one step: another thread may be changing it
+        for name, value in options.items():
             if isinstance(value, str) and len(value) > limit:
                 return f"{name} has {len(value)} characters, max_record_bytes allows {limit} bytes in all"
         return None
@@ -238,20 +255,31 @@ class Session(HuggingPlaceTracking):
         metadata: Mapping[str, Any] | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self.session_id = str(session_id) if session_id is not None else str(uuid.uuid4())
+        self.session_id = str(uuid.uuid4())
         self._client = client
         self._lock = threading.Lock()
-        self._defaults = {"metadata": dict(metadata or {}), "user_metadata": dict(user_metadata or {})}
+        self._defaults: dict[str, dict[Any, Any]] = {"metadata": {}, "user_metadata": {}}
+        with Contained(self._sink(), "a session's id could not be read"):
+            self.session_id = str.__str__(str(session_id)) if session_id is not None else self.session_id
+        self.update_defaults(metadata, user_metadata)
 
     def log(self, options: Mapping[str, Any]) -> Receipt:
         """`HuggingPlace.log` with the session's id and defaults; the call's own values win."""
-        problem = problem_with_log(options)
-        return self._client._submit(problem, self._completed(options) if problem is None else {})
+        try:
+            own = _own(options)
+            problem = problem_with_log(own)
+            return self._client._submit(problem, self._completed(own) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._client._refused("log()", error)
 
     def log_step(self, step: Mapping[str, Any]) -> Receipt:
         """`HuggingPlace.log_step` with the session's id and defaults."""
-        problem = problem_with_step(step)
-        return self._client._submit(problem, self._completed(step_body(step)) if problem is None else {})
+        try:
+            own = _own(step)
+            problem = problem_with_step(own)
+            return self._client._submit(problem, self._completed(step_body(own)) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._client._refused("log_step()", error)
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self._client, self._client._tracking_failed)
@@ -263,18 +291,20 @@ class Session(HuggingPlaceTracking):
         for name, values in defaults.items():
             own = options.get(name)
             if values and (own is None or isinstance(own, Mapping)):
-                body[name] = {**values, **(own or {})}
+                body[name] = values if own is None else {**values, **as_dict(own)}
         return body
 
     def update_defaults(
         self, metadata: Mapping[str, Any] | None = None, user_metadata: Mapping[str, Any] | None = None
     ) -> None:
         """Add to the defaults, for logs from now on; given values replace those of the same name."""
-        with self._lock:
-            self._defaults = {
-                "metadata": {**self._defaults["metadata"], **(metadata or {})},
-                "user_metadata": {**self._defaults["user_metadata"], **(user_metadata or {})},
-            }
+        for name, given in {"metadata": metadata, "user_metadata": user_metadata}.items():
+            if given is None:
+                continue
+            with Contained(self._sink(), f"a session's {name} could not be read"):
+                added = as_dict(given)
+                with self._lock:
+                    self._defaults = {**self._defaults, name: {**self._defaults[name], **added}}
 
     def get_session_info(self) -> dict[str, Any]:
         """`{"session_id", "metadata", "user_metadata"}`."""
@@ -302,12 +332,18 @@ def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
     return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
 
 
+def _own(options: Any) -> Any:
+    """A copy of a dict, in one step: another thread may be changing it. Anything else as it is."""
+    return as_dict(options) if isinstance(options, Mapping) else options
+
+
 def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
     """Arguments and environment together, checked; `needed` is False where logging is switched off."""
-    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY")
-    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID")
-    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE") or "prod"
-    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL") or DEFAULT_BASE_URL
+    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
+    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
+    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
+    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
+    url = url or DEFAULT_BASE_URL
     timeout = config.get("timeout")
     timeout = 10_000 if timeout is None else timeout
     if key is None and needed:
@@ -321,8 +357,9 @@ def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
         )
     if mode not in MODES:
         raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
-    if not _positive(timeout):
-        raise ValidationError(f"timeout must be a number of milliseconds above 0, was {timeout!r}")
+    with checking("timeout", ValidationError):
+        if not _positive(timeout):
+            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
     return {
         "api_key": header_text("api_key", key or ""),
         "org_id": org or "",
@@ -333,4 +370,4 @@ def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf

@@ -23,6 +23,7 @@ from .errors import (
     ValidationError,
 )
 from .logs import warn
+from .settings import checked_seconds
 
 
 class Receipt(Coroutine[Any, Any, None]):
@@ -60,9 +61,11 @@ class Receipt(Coroutine[Any, Any, None]):
 
         Raises:
             HuggingPlaceSDKError: it is not; of the kinds and with the attributes of `banyan_hp.errors`.
+            ConfigurationError: `timeout` is not a number of seconds.
         """
+        patience = None if timeout is None else checked_seconds("timeout", timeout)
         if self._record is not None:
-            self._waits.engine.wait_for(self._record, timeout)
+            self._waits.engine.wait_for(self._record, patience)
         self._conclude()
 
     def _conclude(self) -> None:

@@ -11,6 +11,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -602,12 +603,14 @@ class Engine:
         """The last chance of what was not delivered: the spool, or a counted loss.
 
         `before_send` is called until `patience` ends, on the monotonic clock; what it has not seen by then
-        must not leave: it is quarantined.
+        must not leave: it is quarantined. Raises nothing: what stops this thread (Ctrl-C) in `before_send`
+        costs one record, which is quarantined, and the others are written.
         """
         ready: list[Record] = []
         for record in (record for record in records if not record.claimed):
             if record.body is not None or self.settings.before_send is None or self._has_time(patience):
-                ready += self._preparer.prepare([record])
+                with suppress(BaseException):
+                    ready += self._preparer.prepare([record])
             else:
                 self._settlement.quarantined(record, _NOT_SEEN_BY_BEFORE_SEND)
         failed = self._settlement.spooled(ready)

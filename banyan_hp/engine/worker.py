@@ -15,6 +15,7 @@ from ..settings import Settings
 from . import lifecycle, uwsgi
 from .batching import Batching
 from .bell import Bell
+from .callbacks import OwnThread
 from .clock import Clock
 from .delivery import Delivery
 from .gate import Gate
@@ -102,7 +103,7 @@ class Worker:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
                 return
-            thread = threading.Thread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
+            thread = OwnThread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
             self.threads.append(thread)
         try:
             thread.start()

@@ -116,6 +116,12 @@ class Answers:
             self._assemble()
             self._forked()
 
+    def count_error(self) -> None:
+        """A call that came to nothing before anything could be asked."""
+        self.mind_forks()
+        with self._lock:
+            self.counters.prompt_errors += 1
+
     # -- asking -----------------------------------------------------------------------------------------
 
     def at_hand(self, question: Question[Value]) -> Found[Value] | None:

@@ -13,7 +13,8 @@ from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .fields import as_text
+from ..foreign import as_dict, is_deliberate, type_name
+from .fields import as_text, count
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
 from .responses import read_response
@@ -83,10 +84,14 @@ class Span:
         output_tokens: int | None = None,
         total_tokens: int | None = None,
     ) -> None:
-        """Say how many tokens it took, where `response` does not tell; these win over what it tells."""
-        both = input_tokens is not None and output_tokens is not None
-        told = Usage(input_tokens, output_tokens, total_tokens)
-        self._tokens = told._replace(total_tokens=told.total) if both else told
+        """Say how many tokens it took, where `response` does not tell; these win over what it tells.
+
+        What is no number of 0 or more counts as not said.
+        """
+        with Contained(self.sink, "tokens given by hand could not be read"):
+            told = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
+            both = told.input_tokens is not None and told.output_tokens is not None
+            self._tokens = told._replace(total_tokens=told.total) if both else told
 
     @property
     def finished(self) -> bool:
@@ -134,7 +139,9 @@ class Span:
         return answer
 
     def _read(self) -> Reading:
-        return read_response(self.response)
+        with Contained(self.sink, "a response could not be read"):
+            return read_response(self.response)
+        return Reading(f"<{type_name(self.response)}>")
 
     @property
     def model(self) -> str | None:
@@ -167,7 +174,7 @@ class Span:
         if self.watch.first is not None:
             told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
         if self.error is not None:
-            told.update(error_type=type(self.error).__qualname__, error=error_text(self.error))
+            told.update(error_type=type_name(self.error), error=error_text(self.error))
         return {**without_none(told), **self.metadata}
 
     # -- being the current one --------------------------------------------------------------------------
@@ -222,16 +229,20 @@ def _as_dict(metadata: object) -> dict[str, Any]:
     if metadata is None:
         return {}
     try:
-        return dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
-    except Exception:  # noqa: BLE001 - somebody else's mapping
+        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    except Exception as error:
+        if is_deliberate(error):
+            raise
         return {"metadata": as_text(metadata)}
 
 
 def error_text(error: BaseException) -> str:
     """An exception in one text, bounded; its own `__str__` may raise."""
-    name = type(error).__qualname__
+    name = type_name(error)
     try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - somebody else's __str__
+        said = str.__str__(str(error))
+    except Exception as failure:
+        if is_deliberate(failure):
+            raise
         said = ""
     return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

@@ -144,9 +144,9 @@ def test_a_step_by_itself(make: Make, server: ScriptedServer) -> None:
     ("options", "message"),
     [
         ({"response": "r"}, "user_prompt is missing"),
-        ({"user_prompt": "", "response": "r"}, "user_prompt must not be empty, was <str: ''>"),
+        ({"user_prompt": "", "response": "r"}, "user_prompt must not be empty, was an empty str"),
         ({"user_prompt": "p", "response": None}, "response must not be empty"),
-        ({**LOG, "token_count": -1}, "token_count must be a number, 0 or more, was <int: -1>"),
+        ({**LOG, "token_count": -1}, "token_count must be a number, 0 or more, was a negative int"),
         ({**LOG, "response_time": "fast"}, "response_time must be a number"),
         ({**LOG, "token_count": True}, "token_count must be a number"),
         (["no dict"], "log\\(\\) takes a dict"),

@@ -76,21 +76,24 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-BELOW_CLIENTS = {"logs", "engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
+BELOW_CLIENTS = {
+    "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"
+}  # fmt: skip
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
-    "logs.py": {"text"},
+    "logs.py": {"foreign", "text"},
     "experiments.py": set(),
     "files.py": set(),
+    "foreign.py": {"errors"},
     "text.py": set(),
-    "settings.py": {"errors"},
-    "engine": {"logs", "engine", "errors", "files", "settings", "text"},
-    "destinations": {"logs", "destinations", "engine", "text", "_version"},
-    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "files", "settings", "text"},
-    "receipts.py": {"logs", "engine", "errors"},
-    "tracking": {"logs", "tracking", "errors", "prompts", "receipts"},
-    "client.py": {"logs", "engine", "settings", "tracking"},
+    "settings.py": {"errors", "foreign"},
+    "engine": {"logs", "engine", "errors", "files", "foreign", "settings", "text"},
+    "destinations": {"logs", "destinations", "engine", "foreign", "text", "_version"},
+    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "files", "foreign", "settings", "text"},
+    "receipts.py": {"logs", "engine", "errors", "settings"},
+    "tracking": {"logs", "tracking", "engine", "errors", "foreign", "prompts", "receipts"},
+    "client.py": {"logs", "engine", "foreign", "settings", "tracking"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
     "spool_cli": {"logs", "spool_cli", "engine", "destinations", "files", "settings", "errors", "text"},

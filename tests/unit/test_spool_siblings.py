@@ -425,7 +425,7 @@ def test_the_oldest_segment_of_all_keys_comes_first(disk: Disk) -> None:
     for each, number in ((disk, 2), (other, 1), (disk, 4), (other, 3)):
         abandoned(each, lines(number), number)
     spool = disk.spool(previous=(other.directory,))
-    assert [ids(read(spool)) for _ in range(4)] == [[1], [2], [3], [4]]
+    assert ids(read(spool)) == [1, 2, 3, 4]
 
 
 def test_a_linked_directory_of_a_previous_key_is_left_alone(disk: Disk, tmp_path: Path) -> None:
