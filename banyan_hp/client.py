@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -13,10 +14,25 @@ from .settings import checked_seconds
 Self = TypeVar("Self", bound="Client")
 
 
+class Lifeline:
+    """Held by a client and by all that needs its engine: with the last of them the engine ends by itself."""
+
+    __slots__ = ("_engine",)
+    _is_finalizing = staticmethod(sys.is_finalizing)  # kept here: modules may be gone by then
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __del__(self) -> None:
+        if not self._is_finalizing():
+            self._engine.abandon()
+
+
 class Client:
     """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
 
     _engine: Engine
+    _lifeline: Lifeline
 
     def flush(self, timeout: float = 30) -> FlushResult:
         """Wait until everything logged before this call is delivered, at most `timeout` seconds.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .client import Client
+from .client import Client, Lifeline
 from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
@@ -66,7 +66,8 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         self._options = {name: value for name, value in config.items() if name not in _OWN}
         self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
         self._engine = Engine(self._destination(), self._settings())
-        self._waits = Waits(self._engine)
+        self._lifeline = Lifeline(self._engine)
+        self._waits = Waits(self._engine, self._lifeline)
 
     def _settings(self) -> Settings:
         return Settings.from_options({**self._options, "timeout": self._config["timeout"] / 1000})
