@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
 from .address import Address, destination_directory, spool_base
@@ -29,7 +30,6 @@ from .gate import Gate
 from .guard import Guard
 from .last_writes import Job, LastWrites
 from .ledger import Ledger, Term
-from .log import forget_threads, is_unheard, unheard_threads, warn
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer
@@ -39,7 +39,7 @@ from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
-from .transport import HTTPTransport, Transport, is_loopback
+from .transport import Transport, connecting_as, is_loopback
 from .waiting import Waiting
 from .worker import Worker
 
@@ -59,7 +59,7 @@ TransportFactory = Callable[[Destination, Settings], Transport]
 
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
-    return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
+    return connecting_as(settings)(destination.base_url, settings.timeout, settings.max_connections)
 
 
 class Engine:

@@ -35,7 +35,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import celery, log, uwsgi
+from .. import logs
+from . import celery, uwsgi
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -125,6 +126,7 @@ def at_exit() -> None:
     while True:
         try:
             _leaving.add(os.getpid())
+            logs.process_is_ending()
             _end_all(list(_engines), patient=patient)
             return
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
@@ -152,7 +154,7 @@ def _each(engines: list[Engine], step: Callable[[Engine], None]) -> None:
         try:
             step(engine)
         except Exception:  # noqa: BLE001 - the outermost of all: the other engines have their turn
-            log.warn("exit", "a logger could not be shut down in good order", exc_info=True)
+            logs.warn("exit", "a logger could not be shut down in good order", exc_info=True)
 
 
 # -- signals -------------------------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     try:
-        log.forget_threads()
+        logs.forget_threads()
         for engine in list(_engines):
             engine.after_fork()
     finally:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from ..logs import warn
 from ..settings import Settings
 from . import lifecycle, uwsgi
 from .batching import Batching
@@ -20,7 +21,6 @@ from .gate import Gate
 from .guard import Guard
 from .last_writes import Job
 from .ledger import Book, Ledger, Term
-from .log import warn
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer
@@ -112,7 +112,8 @@ class Worker:
             thread.start()
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
             self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
-            warn("no thread", "no background thread can be started: %s", error)
+            if not lifecycle.leaving():  # at the end that is normal, and callers do the work
+                warn("no thread", "no background thread can be started: %s", error)
         finally:  # an interrupted start (Ctrl-C) may have been none, too
             if thread.ident is None:
                 self._forget(thread)

@@ -229,9 +229,8 @@ def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float,
     """It never returns, at work already or at the exit only: what it has not seen is in the quarantine."""
     finished = run_python(
         f"""
-        logger = make(
-            exit_timeout=0.5, flush_interval={flush_interval}, before_send=lambda _: threading.Event().wait(60)
-        )
+        never = lambda _record: threading.Event().wait(60)
+        logger = make(exit_timeout=0.5, flush_interval={flush_interval}, before_send=never)
         for _ in range(5):
             logger.log_prompt("q", "a")
         """,
