@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp import HuggingPlace
+from banyan_hp import HuggingPlace, PromptStackLogger
 from tests.lifecycle.test_exit_and_fork import spooled_ids, spooled_lines
 from tests.support.process import PRELUDE, run_python
 from tests.support.scripted import HUGGINGPLACE_PATH, Hang, Reply, Request, ScriptedServer, batching
@@ -78,10 +79,13 @@ def test_what_waits_is_on_disk_before_the_exit_waits_for_the_backend(tmp_path: P
 
 
 def test_what_is_on_disk_first_and_delivered_then_is_not_sent_again(tmp_path: Path) -> None:
-    """An exit whose responses all arrive leaves nothing on disk, and delivers each record once."""
+    """An exit whose responses all arrive leaves nothing on disk, and delivers each record once.
+
+    So does a logger without a disk: it only sends.
+    """
     with ScriptedServer(batching(latency=0.3)) as server:
         program = """
-        loggers = [make(flush_interval=60) for _ in range(5)]
+        loggers = [make(flush_interval=60, spool=number > 0) for number in range(5)]
         for logger in loggers:
             for _ in range(500):
                 assert logger.log_prompt("q", "a")
@@ -167,6 +171,21 @@ def test_a_receipt_keeps_its_engine_at_work() -> None:
         )
         receipt.result(timeout=10)
     assert len(attempts) == 3
+
+
+def test_what_uses_a_logger_keeps_it_alive() -> None:
+    """A session, a method and a traced function log for as long as they are there."""
+    with ScriptedServer(batching()) as server:
+        session = HuggingPlace("key", "org", base_url=server.url).start_session()
+        log = PromptStackLogger("key", server.url, flush_interval=0).log_prompt
+        traced = PromptStackLogger("key", server.url, flush_interval=0).trace(str.upper)
+        for _ in range(3):
+            gc.collect()
+            session.log({"user_prompt": "q", "response": "a"}).result(timeout=5)
+            assert log("q", "a")
+            assert traced("q") == "Q"
+            time.sleep(0.05)  # for a logger that is gone to be closed
+        server.wait_for(9, timeout=5)
 
 
 # -- Ctrl-C --------------------------------------------------------------------------------------------------
