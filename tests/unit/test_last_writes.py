@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import banyan_hp.engine
-from banyan_hp import PromptStackLogger
+from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import lifecycle
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.records import Record
@@ -38,8 +38,9 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def leaving() -> Iterator[None]:
+def leaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The process ends."""
+    monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     lifecycle._leaving.add(os.getpid())
     yield
     lifecycle._leaving.discard(os.getpid())
