@@ -146,7 +146,6 @@ class Engine:
             settings.max_batch_bytes,
         )
         self._last_writes = LastWrites(
-            self.guard,
             self._clock,
             self._settlement,
             self._preparer,

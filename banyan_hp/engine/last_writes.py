@@ -29,7 +29,6 @@ from itertools import islice
 
 from .bell import Bell
 from .clock import Clock
-from .guard import Guard
 from .ledger import Term
 from .preparing import Preparer
 from .quarantine import UNSCRUBBED
@@ -110,10 +109,7 @@ class LastWrites:
             What it has not seen by then must not leave: `leaving` quarantines it.
     """
 
-    def __init__(
-        self, guard: Guard, clock: Clock, settlement: Settlement, preparer: Preparer, *, scrubs: bool
-    ) -> None:
-        self._guard = guard
+    def __init__(self, clock: Clock, settlement: Settlement, preparer: Preparer, *, scrubs: bool) -> None:
         self._clock = clock
         self._settlement = settlement
         self._preparer = preparer
