@@ -13,6 +13,7 @@ from .records import Record
 from .segment import Place, Segment, format_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
+_CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most
 _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 
@@ -52,14 +53,14 @@ class Writer:
         self._holdings.finish_active()
 
     def chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-        """As many records as a segment takes by one write."""
+        """As many records as a segment takes by one write, and not too many."""
         if len(records) == 1:
             yield records
             return
         chunk: list[Record] = []
         room = self._segment_bytes()
         for record in records:
-            if chunk and _line_length(record) > room:
+            if chunk and (_line_length(record) > room or len(chunk) == _CHUNK_RECORDS):
                 yield chunk
                 chunk, room = [], self._segment_bytes()
             chunk.append(record)
