@@ -1,0 +1,39 @@
+"""Everything goes wrong at once, by a seed; see `tests.support.chaos`.
+
+`SEED=n pytest tests/lifecycle/test_chaos.py -m soak` plays one seed again; `CHAOS_SEEDS=n` plays so many.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos.judge import violations
+from tests.support.chaos.run import Evidence, play
+
+_SHOWN = 12
+SEEDS = (
+    [int(os.environ["SEED"])] if os.environ.get("SEED") else range(int(os.environ.get("CHAOS_SEEDS") or 50))
+)
+
+
+def verdict(evidence: Evidence) -> str:
+    """What is wrong, for people; empty if nothing is."""
+    found = violations(evidence)
+    if not found:
+        return ""
+    shown = "\n".join(found[:_SHOWN])
+    return (
+        f"SEED={evidence.plan.seed}: {len(found)} violations\n{shown}\n"
+        f"plan: {evidence.plan}\nstderr: {evidence.stderr[-3000:]}"
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_accepted_record_is_accounted_for_whatever_happens(seed: int, tmp_path: Path) -> None:
+    """Six processes that log, fork and die; a backend and a disk with moods: nothing is lost or repeated."""
+    found = verdict(play(seed, tmp_path))
+    assert not found, found
