@@ -164,7 +164,7 @@ class MoodyServer:
             return self._pick(request, texts)
         if mood == REFUSING:
             return Reply(400, {"error": "nothing is right today"}), REFUSED
-        if mood == DENYING:
+        if mood.startswith(DENYING) and request.headers.get("X-API-Key", "").startswith(mood.split()[1]):
             return Reply(401, {"error": "no such key"}), TURNED_AWAY
         if mood == BROKEN:
             return Reply(500, {"error": "broken"}), TURNED_AWAY

@@ -333,9 +333,9 @@ class _Judge:
     def _describe(self, logger: Logger) -> str:
         pid, number = logger
         durability = "disk" if self._is_durable(logger) else "memory"
-        number_sent, _ = self._evidence.signals.get(pid, (None, 0.0))
-        end = "killed" if self._was_killed(pid) else "ended in good order"
-        return f"logger {number} of process {pid} (durability {durability}, signal {number_sent}, {end})"
+        name, _ = self._evidence.signals.get(pid, (None, 0.0))
+        end = f"killed by signal {name}" if self._was_killed(pid) else "ended in good order"
+        return f"logger {number} of process {pid} (durability {durability}, {end})"
 
     def _about(self, text: str) -> str:
         call = self._calls.get(text.split()[0])

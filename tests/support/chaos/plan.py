@@ -130,7 +130,7 @@ class _Draw:
         self.events.append(Event(begin, "start", number))
         fate = chance.choice([None, None, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
         if fate is not None:
-            at = begin + 0.4 + chance.uniform(0.1, 2.5)
+            at = begin + chance.uniform(0.05, 2.5)
             self.events.append(Event(at, "signal", number, int(fate)))
         ending = chance.choice(["exit", "exit", "shutdown", "late"])
         return WorkerPlan(loggers, steps, ending, chance.random() < 0.5)
@@ -138,8 +138,14 @@ class _Draw:
     def moods(self, server: int) -> None:
         at = self.chance.uniform(0.2, 1.0)
         while at < self.seconds:
-            self.events.append(Event(at, "mood", server, self.chance.choice(MOODS)))
+            self.events.append(Event(at, "mood", server, self.mood()))
             at += self.chance.uniform(0.3, 1.4)
+
+    def mood(self) -> str:
+        mood = self.chance.choice(MOODS)
+        if mood == DENYING:  # some keys, or all
+            return f"{DENYING} {self.chance.choice(['psk_', 'psk_first', 'psk_second'])}"
+        return mood
 
     def disk(self) -> str:
         kind = self.chance.choice(["well", "well", "tmpfs", "fake"])

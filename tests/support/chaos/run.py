@@ -22,6 +22,7 @@ from tests.support.process import FORKS_WITH_THREADS
 
 ROOT = Path(__file__).parents[3]
 _DRAIN = 99  # its number among the workers
+_READY_SECONDS = 60.0
 _END_SECONDS = 40.0
 _DRAIN_SECONDS = 60.0
 
@@ -85,6 +86,10 @@ class _Stage:
         self._alive, self._held = os.pipe()  # each worker and its children hold the end that is written to
 
     def play(self) -> Evidence:
+        for number in range(len(self._plan.workers)):
+            self._workers[number] = self._start(f"worker{number}", self._plan.of_worker(number))
+        for worker in self._workers.values():
+            _wait_until_ready(worker)
         began = time.monotonic()
         for event in self._plan.events:
             time.sleep(max(0.0, began + event.at - time.monotonic()))  # the plan's own time
@@ -98,6 +103,9 @@ class _Stage:
     def close(self) -> None:
         for worker in self._workers.values():
             _kill(worker)
+            for pipe in (worker.stdin, worker.stdout):
+                assert pipe is not None
+                pipe.close()
         for server in self._servers:
             server.close()
         for fd in (self._alive, self._held):
@@ -109,7 +117,7 @@ class _Stage:
 
     def _happen(self, event: Event) -> None:
         if event.what == "start":
-            self._workers[event.whom] = self._start(f"worker{event.whom}", self._plan.of_worker(event.whom))
+            _let_go(self._workers[event.whom])
         elif event.what == "signal":
             self._send(self._workers[event.whom], int(event.value))
         elif event.what == "mood":
@@ -124,8 +132,8 @@ class _Stage:
             [sys.executable, "-m", "tests.support.chaos.worker", str(path)],
             cwd=ROOT,
             env={**os.environ, "PYTHONWARNINGS": FORKS_WITH_THREADS},
-            stdin=subprocess.DEVNULL,
-            stdout=self._stderr,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=self._stderr,
             pass_fds=[self._held] if self._held >= 0 else [],
             start_new_session=True,
@@ -179,6 +187,7 @@ class _Stage:
         orders = {"number": _DRAIN, "drain": True, "constants": constants, "handles_sigterm": False}
         drain = self._start("drain", orders)
         self._workers[_DRAIN] = drain
+        _let_go(drain)
         drain.wait(_DRAIN_SECONDS)
 
     def _note_the_end(self) -> None:
@@ -191,6 +200,19 @@ class _Stage:
         evidence.arrivals = sorted(arrivals, key=lambda arrival: arrival.at)
         self._stderr.flush()
         evidence.stderr = (self._directory / "stderr.txt").read_text(errors="replace")
+
+
+def _wait_until_ready(worker: subprocess.Popen[bytes]) -> None:
+    """Until it has imported all that it needs, which may take long on a busy machine."""
+    assert worker.stdout is not None
+    ready, _, _ = select.select([worker.stdout], [], [], _READY_SECONDS)
+    assert ready and worker.stdout.read(1), "a worker could not be started"
+
+
+def _let_go(worker: subprocess.Popen[bytes]) -> None:
+    assert worker.stdin is not None
+    with suppress(BrokenPipeError):
+        worker.stdin.close()
 
 
 def _kill(worker: subprocess.Popen[bytes]) -> None:

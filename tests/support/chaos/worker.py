@@ -1,7 +1,8 @@
 """One process of the application under test: `python -m tests.support.chaos.worker <file with its orders>`.
 
-Runs the steps of its plan, and journals each call before and after it. Its last act, behind the library's own
-`atexit` function, is to journal the stats of all its loggers: without that line it did not end in good order.
+Says by a byte when it is ready, and begins when its input ends. Runs the steps of its plan, and journals each
+call before and after it. Its last act, behind the library's own `atexit` function, is to journal the stats of
+all its loggers: without that line it did not end in good order.
 
 With `"drain": true` it runs no steps: it makes a logger for each tenant and waits until the spool is empty.
 """
@@ -226,7 +227,7 @@ def fake_full_disk(flag: str, spool: str) -> None:
 
 def _segments_open_below(directory: str) -> list[str]:
     paths = (_path_of(int(each.name)) for each in Path("/proc/self/fd").iterdir())
-    return [path for path in paths if path.startswith(directory) and Path(path).name[0].isdigit()]
+    return [path for path in paths if path.startswith(directory) and path.endswith(".v1.jsonl")]
 
 
 def _path_of(fd: int) -> str:
@@ -258,6 +259,8 @@ def main() -> None:
     set_constants(orders["constants"])
     if orders["disk"] == "fake":
         fake_full_disk(orders["full"], orders["spool"])
+    os.write(1, b".")
+    os.read(0, 1)  # until it is its turn
     if orders["handles_sigterm"]:
         banyan_hp.install_signal_handlers()
     try:
