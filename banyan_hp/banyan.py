@@ -17,6 +17,7 @@ from .engine.flushing import FlushResult
 from .engine.ledger import Term
 from .engine.log import warn
 from .engine.records import describe, encode, freeze
+from .engine.transport import connecting_as
 from .errors import ConfigurationError, MissingKeyError
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
@@ -107,6 +108,7 @@ class PromptStackLogger(BanyanTracking, Client):
             prompt_settings,
             _prompt_directory(settings, destination),
             threaded=settings.background_thread,
+            connect=connecting_as(settings),
         )
 
     # -- prompts ----------------------------------------------------------------------------------------

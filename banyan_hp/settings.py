@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ Payload = dict[str, Any]
 BeforeSend = Callable[[Payload], Payload | None]
 OnError = Callable[[DeliveryError], object]
 OnDrop = Callable[[str, int], object]
+ClientCert = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class Settings:
     overflow: Literal["spill", "drop_oldest", "drop_newest"] = "spill"
     timeout: float = 10.0
     max_connections: int = 8
+    connection_max_age: float = 300.0
+    ca_bundle: str | os.PathLike[str] | None = None
+    client_cert: ClientCert | None = None
     batching: Literal["auto", "always", "never"] = "auto"
     compression: Literal["auto", "always", "never"] = "auto"
     spool: bool = True
@@ -249,6 +253,27 @@ def _directory(name: str, value: Any) -> None:
         raise _refuse(name, value, "a directory (it is a file)")
 
 
+def _existing(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (str, os.PathLike)):
+        raise _refuse(name, value, "a path or None")
+    try:
+        there = Path(value).exists()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise _refuse(name, value, "the path of a file that exists")
+
+
+def _client_cert(name: str, value: Any) -> None:
+    pair = [value] if value is None or isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(pair, (list, tuple)) or len(pair) not in (1, 2) or (len(pair) == 2 and None in pair):
+        raise _refuse(name, value, "a path, or a pair of paths (certificate, key)")
+    for path in pair:
+        _existing(name, path)
+
+
 _CHECKS: dict[str, Check] = {
     "max_retries": _integer(0),
     "retry_delay": _seconds,
@@ -261,6 +286,9 @@ _CHECKS: dict[str, Check] = {
     "overflow": _one_of("spill", "drop_oldest", "drop_newest"),
     "timeout": _positive_seconds,
     "max_connections": _integer(1),
+    "connection_max_age": _positive_seconds,
+    "ca_bundle": _existing,
+    "client_cert": _client_cert,
     "batching": _one_of("auto", "always", "never"),
     "compression": _one_of("auto", "always", "never"),
     "spool": _boolean,

@@ -39,7 +39,7 @@ from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
-from .transport import HTTPTransport, Transport, is_loopback
+from .transport import Transport, connecting_as, is_loopback
 from .waiting import Waiting
 from .worker import Worker
 
@@ -57,7 +57,7 @@ TransportFactory = Callable[[Destination, Settings], Transport]
 
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
-    return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
+    return connecting_as(settings)(destination.base_url, settings.timeout, settings.max_connections)
 
 
 class Engine:

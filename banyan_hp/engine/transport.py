@@ -11,7 +11,8 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -20,16 +21,19 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ..errors import ConfigurationError
+from ..settings import Settings
+from .answer import Answer
 from .connecting import Connector
 from .connections import Connection, Connections
 from .exchange import Message, exchange
 from .head import Heads
 from .log import logger, unheard
+from .trust import Trust
 
 _GZIP_LEVEL = 1
 _GZIP_FROM = 1024
+MAX_AGE_SECONDS = 300.0
 _SHORTEST_TIMEOUT = 0.05
-_STALE_SECONDS = 1.0  # idle for longer, a connection may have been closed by its peer
 _ADDRESS = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
 
 
@@ -91,26 +95,36 @@ class HTTPTransport:
         timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
             all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in.
         connections: how many idle connections are kept.
+        max_age: seconds after which a connection is not used again.
+        trust: which certificates count.
 
     Raises:
         ConfigurationError: the URL of the destination, or of its proxy, can't be used.
     """
 
-    def __init__(self, url: str, timeout: float, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        connections: int,
+        *,
+        max_age: float = MAX_AGE_SECONDS,
+        trust: Trust = Trust(),  # noqa: B008 - immutable
+    ) -> None:
         try:
-            connector = Connector(url)
+            connector = Connector(url, trust)
         except ValueError as error:
             raise ConfigurationError(f"{url} can't be reached: {_sentence(error)}") from error
         self._timeout = timeout
         self._heads = Heads(connector.authority, connector.forwarded_with)
-        self._connections = Connections(connector, connections)
+        self._connections = Connections(connector, connections, max_age)
 
     def send(self, request: Request, within: float) -> Response | NoAnswer:
         deadline = time.monotonic() + within
         try:
             body, headers = _encoded(request)
             head = self._heads.head(request.method, request.url, headers, len(body))
-            answer = self._on_a_fresh_connection_if_stale(Message(request.method, head, body), deadline)
+            answer = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
             return NoAnswer("no_connection", _sentence(error))
         except (Urllib3Timeout, TimeoutError) as error:
@@ -128,19 +142,17 @@ class HTTPTransport:
         """Close the connections: those in use when their answer is here."""
         self._connections.close()
 
-    def _on_a_fresh_connection_if_stale(self, message: Message, deadline: float) -> Response:
-        """Connections that nobody used for a while may be gone, which tells nothing of the backend.
+    def _on_a_fresh_connection_if_gone(self, message: Message, deadline: float) -> Response:
+        """A kept connection that ends without a byte of an answer says nothing about the backend.
 
-        The peer has closed them, or a frozen process was thawed. Such a failure is not told of.
+        The peer closed it while it was idle, be it a moment ago: servers recycle workers and limit the
+        requests of a connection. A record that did arrive is recognised by its id.
         """
         connection = self._connections.take()
         if connection is not None:
-            stale = connection.idle_seconds() >= _STALE_SECONDS
             try:
                 return self._exchange(connection, message, deadline)
             except ConnectionError:
-                if not stale:
-                    raise
                 self._connections.forget()
         return self._exchange(self._connections.connect(self._seconds(deadline)), message, deadline)
 
@@ -152,13 +164,29 @@ class HTTPTransport:
         try:
             timeout = self._seconds(deadline)
             answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls)
-            reusable = answer.ended_clean
+            reusable = answer.ended_clean and not _is_unwell(answer)
         finally:
             if reusable:
                 self._connections.keep(connection)
             else:
                 connection.close()
         return Response(answer.status, answer.headers, answer.body, len(message.body))
+
+
+def connecting_as(settings: Settings) -> Callable[[str, float, int], HTTPTransport]:
+    """Makes transports of a URL, a timeout and a number of connections; the settings decide the rest."""
+    trust = Trust(settings.ca_bundle, settings.client_cert)
+    return partial(HTTPTransport, max_age=settings.connection_max_age, trust=trust)
+
+
+def _is_unwell(answer: Answer) -> bool:
+    """Whether it speaks against the host that gave it: the next connection may reach another one.
+
+    Balancers balance connections. A 429 with a Retry-After speaks for the whole service.
+    """
+    if answer.status == 429:
+        return "retry-after" not in answer.headers
+    return answer.status >= 500 or answer.status == 408
 
 
 def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:

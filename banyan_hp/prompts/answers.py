@@ -79,6 +79,7 @@ class Answers:
         forked: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
     ) -> None:
         self._asking = asking
         self._store = store
@@ -89,6 +90,7 @@ class Answers:
         self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
+        self._connect = connect
         self._memory = Memory(size, monotonic)
         self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
         self._troubles = Troubles(size, monotonic)
@@ -298,7 +300,7 @@ class Answers:
     def _send(self, request: Request) -> Response | NoAnswer:
         with self._lock:
             if self._transport is None:
-                self._transport = HTTPTransport(self._asking.base_url, self._timeout, MAX_FETCHERS)
+                self._transport = self._connect(self._asking.base_url, self._timeout, MAX_FETCHERS)
             transport = self._transport
         return transport.send(request, self._timeout)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..engine.log import warn
+from ..engine.transport import HTTPTransport
 from ..experiments import ALGORITHM, Experiment, Version, input_hash
 from ..settings import PromptSettings
 from .answers import AnswerCounters, Answers, Found
@@ -40,10 +41,17 @@ class PromptClient:
         settings: times and bounds.
         directory: where the last answers are kept for the next process; None keeps them in memory only.
         threaded: False fetches on the caller's thread.
+        connect: makes the transport for the fetches.
     """
 
     def __init__(
-        self, asking: Asking, settings: PromptSettings, directory: Path | None, *, threaded: bool = True
+        self,
+        asking: Asking,
+        settings: PromptSettings,
+        directory: Path | None,
+        *,
+        threaded: bool = True,
+        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
     ) -> None:
         self._timeout = settings.prompt_timeout
         self._tallies = Tallies()
@@ -56,6 +64,7 @@ class PromptClient:
             threaded=threaded,
             heard=self._heard,
             forked=self._tallies.start_anew,
+            connect=connect,
         )
 
     def get(

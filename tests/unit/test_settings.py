@@ -37,7 +37,7 @@ CHOICES = {
 BOOLEANS = ["background_thread", "spool", "enabled"]
 CALLABLES = ["before_send", "on_error", "on_drop"]
 NOT_NEGATIVE = ["retry_delay", "flush_interval", "exit_timeout"]
-ABOVE_ZERO = ["timeout", "spool_max_age"]
+ABOVE_ZERO = ["timeout", "spool_max_age", "connection_max_age"]
 NO_TIMES: list[Any] = [-0.001, -1, math.nan, math.inf, True, "1", None]
 NO_BOOLEANS: list[Any] = [0, 1, "true", None]
 NO_WORDS: list[Any] = ["", "other", None, 1, []]
@@ -54,6 +54,11 @@ REFUSED: list[tuple[str, Any, str]] = [
       for value in [*NO_WORDS, allowed[0].upper()]),
     ("spool_dir", 3, "a path or None"),
     ("spool_dir", b"/tmp", "a path or None"),
+    ("ca_bundle", 3, "a path or None"),
+    ("ca_bundle", "/nowhere/ca.pem", "the path of a file that exists"),
+    ("ca_bundle", "\0", "the path of a file that exists"),
+    *(("client_cert", value, "a path, or a pair of paths (certificate, key)")
+      for value in [3, (), ("a",) * 3]),
 ]  # fmt: skip
 
 
