@@ -34,11 +34,13 @@ def line(what: str, at: float, **more: Any) -> dict[str, Any]:
     return {"what": what, "pid": PID, "at": at, **more}
 
 
-def evidence(*, durability: str = "memory", accepted: bool = True, **said: Any) -> Evidence:
+def evidence(
+    *, durability: str = "memory", accepted: bool = True, overflow: str = "drop_newest", **said: Any
+) -> Evidence:
     """A process that logged one record for the first tenant, and has connected."""
     journal = [
         line("begins", 0.0, parent=None),
-        line("logger", 0.1, logger=0, tenant="a", durability=durability),
+        line("logger", 0.1, logger=0, tenant="a", options={"durability": durability, "overflow": overflow}),
         line("connected", 0.2, port=PORT),
         line("about", 1.0, id="7.0", logger=0),
         line("said", 1.1, id="7.0", logger=0, accepted=accepted, **said),
@@ -83,6 +85,16 @@ def test_a_record_that_is_nowhere_is_lost_unless_somebody_counted_it() -> None:
     assert found(ended(evidence(), DROPPED)) == []
     adopted = {**BALANCED["adopted"], "logs": 1, "dropped": 1}  # type: ignore[dict-item]
     assert found(ended(evidence(), {**BALANCED, "adopted": adopted})) == []
+
+
+def test_a_drop_needs_a_reason() -> None:
+    """A full queue is none where the logger spills, the end of the process none while the disk has room."""
+    assert found(ended(evidence(overflow="spill"), DROPPED)) == ["dropped without need"]
+    at_the_end = {**DROPPED, "drops": {"shutdown": 1}}
+    assert found(ended(evidence(), at_the_end)) == ["dropped without need"]
+    full = ended(evidence(), at_the_end)
+    full.full = [(49.0, 60.0)]
+    assert found(full) == []
 
 
 def test_what_was_in_memory_of_a_killed_process_is_no_loss() -> None:

@@ -3,6 +3,8 @@
 - Every record that was accepted ends delivered, on disk, in quarantine, or counted as dropped by a process
   that ended in good order. Excused are records in memory of a process that was killed, those that
   `logs_not_durable` counts in one, and those in files that the disk was robbed of.
+- What is counted as dropped had to be: the call returned False, the disk was full, files were deleted, the
+  logger was told to drop.
 - What was not accepted is not delivered.
 - No record arrives at another server, under another key or project than it was logged for.
 - A record is delivered twice only if the first time left a doubt: no whole response, or a late one; a sender
@@ -79,7 +81,7 @@ class _Judge:
         self._crashed: list[dict[str, Any]] = []
         self._processes: dict[int, _Process] = {}
         self._tenants: dict[Logger, str] = {}
-        self._durable: set[Logger] = set()
+        self._options: dict[Logger, dict[str, Any]] = {}
         self._not_durable: Counter[Logger] = Counter()
         self._stats: dict[Logger, dict[str, Any]] = {}
         self._flushes: list[dict[str, Any]] = []
@@ -104,8 +106,7 @@ class _Judge:
     def _read_logger(self, line: dict[str, Any]) -> None:
         logger = line["pid"], line["logger"]
         self._tenants[logger] = line["tenant"]
-        if line["durability"] == "disk":
-            self._durable.add(logger)
+        self._options[logger] = line["options"]
 
     def _read_about(self, line: dict[str, Any]) -> None:
         logger = line["pid"], line["logger"]
@@ -152,7 +153,10 @@ class _Judge:
         return self._tenants[self._made_in(logger)]
 
     def _is_durable(self, logger: Logger) -> bool:
-        return self._made_in(logger) in self._durable
+        return self._option(logger, "durability") == "disk"
+
+    def _option(self, logger: Logger, name: str) -> object:
+        return self._options[self._made_in(logger)].get(name)
 
     # -- what must hold ---------------------------------------------------------------------------------
 
@@ -161,6 +165,7 @@ class _Judge:
         yield from self._exceptions()
         yield from self._mixed_up()
         yield from self._lost()
+        yield from self._needless()
         yield from self._unwanted()
         yield from self._repeated()
         yield from self._wrongly_quarantined()
@@ -232,6 +237,27 @@ class _Judge:
         if self._was_killed(logger[0]):
             return self._not_durable[logger]
         return int(self._stats[logger]["logs_dropped"]) if logger in self._stats else 0
+
+    def _needless(self) -> Iterator[str]:
+        for logger, stats in self._stats.items():
+            turned_away = sum(call.logger == logger and not call.accepted for call in self._calls.values())
+            for reason, count in stats["drops"].items():
+                if count > turned_away and not self._is_needed(logger, reason):
+                    yield f"dropped without need ({reason}): {count} of {self._describe(logger)}"
+
+    def _is_needed(self, logger: Logger, reason: str) -> bool:
+        """Whether anything in the surroundings of a process that ended explains the drops for that reason."""
+        process = self._processes[logger[0]]
+        if reason == "shutdown":
+            began = min((at for at, _ in process.endings), default=0.0)
+            return self._disk_was_full(began, process.final_at or float("inf"))
+        if reason == "queue_full":
+            return self._option(logger, "overflow") not in (None, "spill") or bool(self._evidence.full)
+        if reason == "refused":  # and the quarantine could not be written
+            return bool(self._evidence.full)
+        if reason == "removed":
+            return any(event.what == "delete" for event in self._evidence.plan.events)
+        return reason == "interrupted" and logger[0] in self._evidence.signals
 
     def _unwanted(self) -> Iterator[str]:
         for call in self._calls.values():

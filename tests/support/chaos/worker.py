@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from banyan_hp import PromptStackLogger
 
 _DRAIN_SECONDS = 30.0
+_SEGMENT = re.compile(r"/\d{13}-[^/]*\.jsonl$")
 _LATE_PAUSE = 0.0002
 _LATE_THREADS = 3
 
@@ -61,7 +63,7 @@ class Worker:
         name = rest.pop("tenant")
         tenant = next(each for each in TENANTS if each.name == name)
         number = len(self._made)
-        self.journal.write("logger", logger=number, tenant=tenant.name, durability=rest.get("durability"))
+        self.journal.write("logger", logger=number, tenant=tenant.name, options=rest)
         self._made.append(
             PromptStackLogger(
                 tenant.key,
@@ -227,7 +229,7 @@ def fake_full_disk(flag: str, spool: str) -> None:
 
 def _segments_open_below(directory: str) -> list[str]:
     paths = (_path_of(int(each.name)) for each in Path("/proc/self/fd").iterdir())
-    return [path for path in paths if path.startswith(directory) and path.endswith(".v1.jsonl")]
+    return [path for path in paths if path.startswith(directory) and _SEGMENT.search(path)]
 
 
 def _path_of(fd: int) -> str:
