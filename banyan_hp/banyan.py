@@ -15,10 +15,10 @@ from .engine.address import Address, spool_base
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
-from .engine.log import warn
 from .engine.records import describe, encode, freeze
 from .engine.transport import connecting_as
 from .errors import ConfigurationError, MissingKeyError
+from .logs import warn
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
 from .prompts.questions import Asking, PromptQuestion, Sticky

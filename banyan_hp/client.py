@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
-from .engine.log import warn
+from .logs import warn
 from .settings import checked_seconds
+from .tracking.scopes import unknown
 
 Self = TypeVar("Self", bound="Client")
 
@@ -61,7 +62,7 @@ class Client:
         The README's table "What get_stats() tells" is their documentation. Of one read this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
-        return self._engine.stats()
+        return {**self._engine.stats(), "contexts_unknown": unknown()}
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.

@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary, ref
 
 from .engine.engine import Engine
 from .engine.ledger import Term
-from .engine.log import warn
 from .engine.records import Record
 from .engine.retry import Outcome, Verdict
 from .errors import (
@@ -23,6 +22,7 @@ from .errors import (
     ServerError,
     ValidationError,
 )
+from .logs import warn
 
 
 class Receipt(Coroutine[Any, Any, None]):

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..logs import warn
 from .clock import Clock
 from .guard import Guard
 from .ledger import Counters
-from .log import warn
 
 
 @dataclass(frozen=True, slots=True)

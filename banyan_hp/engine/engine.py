@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
 from .address import Address, destination_directory, spool_base
@@ -27,7 +28,6 @@ from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
 from .ledger import Ledger, Term
-from .log import forget_threads, is_unheard, unheard_threads, warn
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer

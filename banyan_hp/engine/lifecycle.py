@@ -32,7 +32,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import celery, log, uwsgi
+from .. import logs
+from . import celery, uwsgi
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -106,7 +107,7 @@ def at_exit() -> None:
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records are on disk, and no time is left
             patient = False
         except Exception:  # noqa: BLE001 - the outermost of all: the other engines have their turn
-            log.warn("exit", "a logger could not be shut down in good order", exc_info=True)
+            logs.warn("exit", "a logger could not be shut down in good order", exc_info=True)
 
 
 # -- signals -------------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     try:
-        log.forget_threads()
+        logs.forget_threads()
         for engine in list(_engines):
             engine.after_fork()
     finally:

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from ..logs import warn
 from .guard import Guard
-from .log import warn
 from .segment import Segment
 
 

@@ -21,13 +21,13 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ..errors import ConfigurationError
+from ..logs import logger, unheard
 from ..settings import Settings
 from .answer import Answer
 from .connecting import Connector
 from .connections import Connection, Connections
 from .exchange import Message, exchange
 from .head import Heads
-from .log import logger, unheard
 from .trust import Trust
 
 _GZIP_LEVEL = 1

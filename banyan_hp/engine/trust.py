@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import requests.utils
 
+from ..logs import logger, unheard
 from ..settings import ClientCert
-from .log import logger, unheard
 
 
 class Trust(NamedTuple):

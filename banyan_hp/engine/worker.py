@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from ..logs import warn
 from ..settings import Settings
 from . import lifecycle, uwsgi
 from .batching import Batching
@@ -19,7 +20,6 @@ from .delivery import Delivery
 from .gate import Gate
 from .guard import Guard
 from .ledger import Book, Ledger, Term
-from .log import warn
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer

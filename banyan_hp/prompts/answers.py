@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
-from ..engine.log import warn
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from ..logs import warn
 from . import replies
 from .data import Source
 from .entry import FOR_EVER, NEVER, Entry
@@ -59,7 +59,7 @@ class Answers:
         ttl: seconds that an answer is fresh, less up to a fifth, by chance, so that not all are asked for
             again at the same time.
         timeout: seconds that a caller waits at the most.
-        size: how many answers are kept; those least recently used go first.
+        size: how many answers are kept, of `memory.MAX_BYTES` together; those least recently used go first.
         threaded: False: no threads, callers fetch themselves, also what is stale.
         heard: called with each new answer's meaning, without a lock held.
         forked: called in a forked child before anything else.
@@ -284,7 +284,9 @@ class Answers:
     def _from_disk(self, key: Question[Any]) -> Entry[Any] | None:
         kept = self._store.load(key)
         try:
-            return Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk") if kept else None
+            if kept is None:
+                return None
+            return Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk", kept.size)
         except (ValueError, RecursionError):  # written by another version of this library
             return None
 
@@ -316,7 +318,7 @@ class Answers:
     def _take_in(self, flight: Flight[Any], reply: replies.Reply) -> None:
         """Raises ValueError where the reply says nothing that can be used."""
         if isinstance(reply, replies.Told):
-            self._told(flight, reply.answer, reply.etag)
+            self._told(flight, reply)
         elif isinstance(reply, replies.Gone):
             self._gone(flight)
         elif flight.known is not None:
@@ -325,7 +327,7 @@ class Answers:
             raise ValueError("it answered with status 304, which was not asked for")
 
     def _confirmed(self, flight: Flight[Any], known: Entry[Any]) -> None:
-        entry = Entry(known.key, known.value, known.etag, self._wall(), "backend")
+        entry = Entry(known.key, known.value, known.etag, self._wall(), "backend", known.size)
         if self._land(flight, entry):
             self._store.renew(known.key, known.etag, entry.fetched_at)
 
@@ -336,11 +338,11 @@ class Answers:
             for key in {question.shared, question, question.default}:
                 self._store.forget(key)
 
-    def _told(self, flight: Flight[Any], answer: dict[str, Any], etag: str | None) -> None:
-        question = flight.question
+    def _told(self, flight: Flight[Any], reply: replies.Told) -> None:
+        question, answer, size = flight.question, reply.answer, reply.size
         audience = question.audience(answer)
         key = question.shared if audience is Audience.ALL else question
-        entry = Entry(key, question.read(answer), etag, self._wall(), "backend")
+        entry = Entry(key, question.read(answer), reply.etag, self._wall(), "backend", size)
         with self._lock:
             self.counters.prompts_fetched += 1
         self._heard(entry.value)
@@ -351,7 +353,7 @@ class Answers:
         if audience is Audience.ALL:  # only what is good for many is worth the disk
             self._keep(flight, key, answer, entry)
         elif audience is Audience.ONE_BY_DEFAULT:
-            default = Entry(question.default, entry.value, None, entry.fetched_at, "backend")
+            default = Entry(question.default, entry.value, None, entry.fetched_at, "backend", size)
             self._have_ready(default, flight)
             self._keep(flight, question.default, answer, default)
 

@@ -9,9 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..engine.log import warn
 from ..engine.transport import HTTPTransport
 from ..experiments import ALGORITHM, Experiment, Version, input_hash
+from ..logs import warn
 from ..settings import PromptSettings
 from .answers import AnswerCounters, Answers, Found
 from .data import PromptData
@@ -178,10 +178,13 @@ class PromptClient:
         return None
 
     def _heard(self, value: object) -> None:
-        """An answer has come in: say what can't be used of it."""
-        for problem in value.ignored if isinstance(value, PromptAnswer) else ():
+        """An answer has come in: report what can't be used of it."""
+        problems = value.ignored if isinstance(value, PromptAnswer) else ()
+        for _ in problems:
             self._tallies.count("experiments_ignored")
-            warn(f"experiment {problem}", "%s", problem)
+        if problems:
+            more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+            warn("experiment", "%s%s", problems[0], more)
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

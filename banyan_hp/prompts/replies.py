@@ -11,9 +11,10 @@ from ..engine.transport import NoAnswer, Response
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An answer, and the tag to ask with the next time."""
+    """An answer, its size in bytes, and the tag to ask with the next time."""
 
     answer: dict[str, Any]
+    size: int
     etag: str | None
 
 
@@ -42,7 +43,7 @@ def read(response: Response | NoAnswer) -> Reply:
     if response.status == 404 and answer is not None and ("error" in answer or "message" in answer):
         return Gone()
     if 200 <= response.status <= 201 and answer is not None:
-        return Told(answer, _etag(response))
+        return Told(answer, len(response.body), _etag(response))
     raise ValueError(f"it answered with {_described(response)}")
 
 

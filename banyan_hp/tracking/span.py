@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextvars import Token
 from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .context import ambient, current, restore
 from .fields import as_text
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
 from .responses import read_response
+from .scopes import Scope, current, inside, pinned
 from .timing import Clock, Stopwatch
 
 if TYPE_CHECKING:
@@ -34,12 +33,12 @@ class Span:
     """Times something, and keeps what it was asked, what it answered and how it ended."""
 
     __slots__ = (
-        "_ambient",
         "_answer",
         "_entered",
         "_finished",
         "_lock",
-        "_surroundings",
+        "_metadata_around",
+        "_scope",
         "_tokens",
         "_usage",
         "asked_model",
@@ -70,8 +69,8 @@ class Span:
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
-        self._ambient = ambient.get()
-        self._surroundings: Token[Span | None] | None = None
+        self._metadata_around = current().metadata
+        self._scope: Scope | None = None
         self._entered = False
         # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
         self._lock = threading.RLock()
@@ -110,16 +109,15 @@ class Span:
             self.error = error
             if ended is not None:
                 self.metadata.setdefault("ended", ended)
-            token = ambient.set(self._ambient)  # of where it began; the garbage collector may run us anywhere
-            try:
+            with pinned(self._metadata_around):  # the garbage collector may run us anywhere
                 self._log()
-            finally:
-                restore(ambient, token)
 
     def _claim(self) -> bool:
         with self._lock:
             first, self._finished = not self._finished, True
-            return first
+        if self._scope is not None:
+            self._scope.ended = True
+        return first
 
     def _log(self) -> None:
         raise NotImplementedError
@@ -174,29 +172,32 @@ class Span:
 
     # -- being the current one --------------------------------------------------------------------------
 
-    def activate(self) -> Token[Span | None]:
-        """Make it the current one of this context; `deactivate` takes the token."""
-        return current.set(self)
+    def activate(self) -> Scope:
+        """Make it the current one here until `deactivate`, which takes what this returns."""
+        if self._scope is None:
+            self._scope = inside(span=self)
+        return self._scope.resume()
 
-    def deactivate(self, token: Token[Span | None]) -> None:
+    def deactivate(self, before: Scope) -> None:
         """Undo `activate`."""
-        restore(current, token)
+        Scope.pause(before)
 
     def __enter__(self: Self) -> Self:
         if self._entered:
             raise RuntimeError(f"{type(self).__name__.lower()}s are for one `with` each: make a new one")
         self._entered = True
-        self._ambient = ambient.get()
+        self._scope = inside(span=self)
+        self._metadata_around = self._scope.metadata
         self.watch.restart()
-        self._surroundings = self.activate()
+        self._scope.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.watch.stop()
-        if self._surroundings is not None:
-            self.deactivate(self._surroundings)
+        if self._scope is not None:
+            self._scope.leave()
         if isinstance(error, GeneratorExit):  # a generator that nobody wants more of; no error
             self.finish(ended=CLOSED_EARLY)
         else:

@@ -275,9 +275,9 @@ def test_a_proxy_that_cannot_be_used_is_named_at_once(
     make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Better an error at the start than records that never leave."""
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("ALL_PROXY", "ftp://127.0.0.1:1080")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with pytest.raises(ConfigurationError, match=r"https://example\.com can't be reached: .*socks5"):
+    with pytest.raises(ConfigurationError, match=r"https://example\.com can't be reached: .*ftp"):
         make_logger("https://example.com")
 
 

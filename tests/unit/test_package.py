@@ -76,21 +76,22 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-BELOW_CLIENTS = {"engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
+BELOW_CLIENTS = {"logs", "engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
+    "logs.py": set(),
     "experiments.py": set(),
     "settings.py": {"errors"},
-    "engine": {"engine", "errors", "settings"},
-    "destinations": {"destinations", "engine", "_version"},
-    "prompts": {"prompts", "engine", "errors", "experiments", "settings"},
-    "receipts.py": {"engine", "errors"},
-    "tracking": {"tracking", "errors", "prompts", "receipts"},
-    "client.py": {"engine", "settings"},
+    "engine": {"logs", "engine", "errors", "settings"},
+    "destinations": {"logs", "destinations", "engine", "_version"},
+    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "settings"},
+    "receipts.py": {"logs", "engine", "errors"},
+    "tracking": {"logs", "tracking", "errors", "prompts", "receipts"},
+    "client.py": {"logs", "engine", "settings", "tracking"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
-    "spool_cli": {"spool_cli", "engine", "destinations", "settings", "errors"},
+    "spool_cli": {"logs", "spool_cli", "engine", "destinations", "settings", "errors"},
     "server": {"server", "experiments", "_version"},
     "cli.py": {"server", "spool_cli", "_version"},
 }

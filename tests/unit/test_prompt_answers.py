@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.prompts import memory
 from banyan_hp.prompts.answers import NEGATIVE_SECONDS, Answers, Found
 from banyan_hp.prompts.data import Source
 from banyan_hp.prompts.questions import Asking, PromptAnswer, PromptQuestion
@@ -172,6 +173,30 @@ def test_the_least_recently_used_go(make: Make, server: ScriptedServer, clock: F
     answers.ask(P._replace(name="d"))
     assert {key.subject for key in answers._entries} == {"a", "c", "d"}
     assert len(server.requests) == 4
+
+
+def test_memory_is_bounded_in_bytes(
+    make: Make, server: ScriptedServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large answers push out those unused for longest; the newest is there even if it is too large itself."""
+    monkeypatch.setattr(memory, "MAX_BYTES", 50_000)
+
+    def ask(name: str, size: int) -> None:
+        clock.advance(1)
+        server.handler = always(Reply(200, prompt_json("x" * size)))
+        answers.ask(P._replace(name=name), use_cache=False)
+
+    answers = make()
+    for name in "abcdefg":
+        ask(name, 10_000)
+    assert {key.subject for key in answers._entries} == {"d", "e", "f", "g"}
+    for _ in range(10):  # what takes its own place takes no room
+        ask("g", 10_000)
+    assert {key.subject for key in answers._entries} == {"d", "e", "f", "g"}
+    ask("large", 60_000)
+    assert {key.subject for key in answers._entries} == {"large"}
+    ask("a", 10_000)
+    assert {key.subject for key in answers._entries} == {"a"}
 
 
 # -- the disk ------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine import directory, log
+from banyan_hp import logs
+from banyan_hp.engine import directory
 from banyan_hp.engine import writing as module
 from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.address import destination_directory
@@ -41,7 +42,7 @@ KEY = "sk-very-secret-key"
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    monkeypatch.setattr(log, "_last_said", {})
+    monkeypatch.setattr(logs, "_last_said", {})
     disk = Disk(tmp_path / "spool" / "destination")
     yield disk
     for spool in disk.spools:

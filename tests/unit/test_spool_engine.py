@@ -11,8 +11,8 @@ from typing import Any
 import platformdirs
 import pytest
 
+from banyan_hp import logs
 from banyan_hp.destinations.banyan import BanyanDestination
-from banyan_hp.engine import log
 from banyan_hp.engine.directory import KEY_NAME, REFUSED
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.replaying import Replayed
@@ -26,7 +26,7 @@ KEYS = ("psk_tenant_one_recognisable", "psk_tenant_two_recognisable")
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "_last_said", {})
+    monkeypatch.setattr(logs, "_last_said", {})
 
 
 class Town:
@@ -283,7 +283,7 @@ def test_without_a_home_records_stay_in_memory(
 
     for answer in (homeless, lambda *_: Path("~/.local/state/banyan_hp")):
         caplog.clear()
-        log._last_said.clear()
+        logs._last_said.clear()
         monkeypatch.setattr(platformdirs, "user_state_path", answer)
         engine = SteppedEngine(town.backend, town.clock, None, spool=True)
         engine.log()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine import log
+from banyan_hp import logs
 from banyan_hp.engine import writing as module
 from banyan_hp.engine.address import ADDRESS_NAME
 from banyan_hp.engine.caps import RESCAN_SECONDS
@@ -33,7 +33,7 @@ from tests.support.disk import (
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    monkeypatch.setattr(log, "_last_said", {})
+    monkeypatch.setattr(logs, "_last_said", {})
     disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
     yield disk
     for spool in disk.spools:
