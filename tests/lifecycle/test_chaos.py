@@ -43,3 +43,10 @@ def test_every_accepted_record_is_accounted_for_whatever_happens(seed: int, tmp_
     """Six processes that log, fork and die; a backend and a disk with moods: nothing is lost or repeated."""
     found = verdict(play(seed, tmp_path))
     assert not found, found
+
+
+@pytest.mark.parametrize("seed", [0, 12])
+def test_a_short_run_of_chaos(seed: int, tmp_path: Path) -> None:
+    """The same with three processes, for a moment."""
+    found = verdict(play(seed, tmp_path, seconds=1.5, workers=3))
+    assert not found, found
