@@ -21,6 +21,16 @@ FINE, DOWN, REFUSING, PICKY, DENYING, BROKEN, HANGING, SLOW, CUTTING, BUSY = (
 )
 MOODS = (FINE, FINE, DOWN, REFUSING, PICKY, DENYING, BROKEN, HANGING, SLOW, CUTTING, BUSY)
 
+_FATES: list[list[signal.Signals]] = [
+    [],
+    [],
+    [signal.SIGKILL],
+    [signal.SIGKILL],
+    [signal.SIGTERM],
+    [signal.SIGINT],
+    [signal.SIGINT] * 3,  # somebody who has no patience
+]
+
 Step = list[Any]
 
 
@@ -128,10 +138,10 @@ class _Draw:
         steps = [self.step(len(loggers)) for _ in range(chance.randrange(8, 22))]
         begin = 0.0 if number == 0 else chance.uniform(0.0, 0.6 * self.seconds)
         self.events.append(Event(begin, "start", number))
-        fate = chance.choice([None, None, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-        if fate is not None:
-            at = begin + chance.uniform(0.05, 2.5)
-            self.events.append(Event(at, "signal", number, int(fate)))
+        at = begin + chance.uniform(0.05, 2.5)
+        for fatal in chance.choice(_FATES):
+            self.events.append(Event(at, "signal", number, int(fatal)))
+            at += chance.uniform(0.01, 0.06)
         ending = chance.choice(["exit", "exit", "shutdown", "late"])
         return WorkerPlan(loggers, steps, ending, chance.random() < 0.5)
 
