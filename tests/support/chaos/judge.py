@@ -2,7 +2,8 @@
 
 - Every record that was accepted ends delivered, on disk, in quarantine, or counted as dropped by a process
   that ended in good order. Excused are records in memory of a process that was killed, those that
-  `logs_not_durable` counts in one, and those in files that the disk was robbed of.
+  `logs_not_durable` counts in one, refused ones that it dropped because the quarantine could not be written,
+  and those in files that the disk was robbed of.
 - What is counted as dropped had to be: the call returned False, the disk was full, files were deleted, the
   logger was told to drop.
 - What was not accepted is not delivered.
@@ -215,10 +216,22 @@ class _Judge:
 
     def _is_excused(self, call: _Call) -> bool:
         in_memory = not self._is_durable(call.logger)
-        return (self._was_killed(call.logger[0]) and in_memory) or call.text in self._evidence.deleted
+        if self._was_killed(call.logger[0]) and in_memory:
+            return True
+        return call.text in self._evidence.deleted or self._was_dropped_by_the_dead(call)
+
+    def _was_dropped_by_the_dead(self, call: _Call) -> bool:
+        """A refused record is dropped where the quarantine can't be written; who counted it was killed."""
+        return any(
+            arrival.fate == REFUSED
+            and self._was_killed(self._sender(arrival))
+            and self._disk_was_full(0.0, arrival.at + _PROMPT_SECONDS)
+            for arrival in self._arrivals[call.text]
+        )
 
     def _was_killed(self, pid: int) -> bool:
-        return self._processes[pid].final_at is None
+        process = self._processes.get(pid)
+        return process is not None and process.final_at is None
 
     def _not_counted(self, where: str, missing: dict[Logger, list[_Call]]) -> Iterator[str]:
         """Those losses that no process has counted: neither its own, nor who adopted them."""
