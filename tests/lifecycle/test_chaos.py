@@ -45,7 +45,7 @@ def test_every_accepted_record_is_accounted_for_whatever_happens(seed: int, tmp_
     assert not found, found
 
 
-@pytest.mark.parametrize("seed", [0, 12])
+@pytest.mark.parametrize("seed", [4, 13])
 def test_a_short_run_of_chaos(seed: int, tmp_path: Path) -> None:
     """The same with three processes, for a moment."""
     found = verdict(play(seed, tmp_path, seconds=1.5, workers=3))
