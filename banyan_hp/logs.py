@@ -16,6 +16,7 @@ logger.addHandler(logging.NullHandler())
 
 EVERY_SECONDS = 60.0
 _last_said: dict[str, float] = {}
+_ending = False
 unheard_threads: set[int] = (
     set()
 )  # threads; each adds and discards only itself, which is atomic under the GIL
@@ -27,8 +28,28 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return
     _last_said[kind] = now
-    with unheard():
+    logger.disabled = False  # logging.config disables whatever existed before it
+    with unheard(), _handlers_failing_quietly():
         logger.warning(message, *args, exc_info=exc_info)
+
+
+def process_is_ending() -> None:
+    """From now on handlers may have lost their streams; that is no news."""
+    global _ending
+    _ending = True
+
+
+@contextmanager
+def _handlers_failing_quietly() -> Iterator[None]:
+    """At the end of the process, a handler whose stream is closed prints no traceback over our line."""
+    if not _ending:
+        yield
+        return
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..logs import warn
+from ..logs import unheard, warn
 from .clock import Clock
 from .guard import Guard
 from .ledger import Counters
@@ -29,12 +29,17 @@ class Callbacks:
         self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
 
     def call(self, name: str, callback: Callable[..., object], *args: object) -> object:
-        """What the callback returns, or `Raised`."""
+        """What the callback returns, or `Raised`.
+
+        What it logs is about delivery, and does not become a record: one that logs for each record would
+        never let us come to an end.
+        """
         me = threading.get_ident()
         before = self._running.get(me)  # a callback that logs may have another one called
         self._running[me] = self._clock.monotonic(), name
         try:
-            return callback(*args)
+            with unheard():
+                return callback(*args)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - it may raise anything, CancelledError too

@@ -99,6 +99,7 @@ def leaving() -> bool:
 def at_exit() -> None:
     """Drain every engine within its `exit_timeout`; what is left by then is on disk."""
     _leaving.add(os.getpid())
+    logs.process_is_ending()
     patient, began = True, time.monotonic()
     for engine in list(_engines):
         left = engine.settings.exit_timeout - (time.monotonic() - began)

@@ -109,7 +109,8 @@ class Worker:
             thread.start()
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
             self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
-            warn("no thread", "no background thread can be started: %s", error)
+            if not lifecycle.leaving():  # at the end that is normal, and callers do the work
+                warn("no thread", "no background thread can be started: %s", error)
         finally:  # an interrupted start (Ctrl-C) may have been none, too
             if thread.ident is None:
                 self._forget(thread)

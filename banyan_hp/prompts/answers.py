@@ -292,11 +292,11 @@ class Answers:
 
     def _request(self, flight: Flight[Any]) -> Request:
         request: Request = flight.question.request(self._asking)
+        headers = {**request.headers, "Cache-Control": "no-cache"}  # a cache on the way must ask, too
         known = self._entries.get(flight.key)
-        if known is None or known.etag is None or known.value is None:
-            return request
-        flight.known = known
-        headers = {**request.headers, "If-None-Match": known.etag}
+        if known is not None and known.etag is not None and known.value is not None:
+            flight.known = known
+            headers["If-None-Match"] = known.etag
         return Request(request.method, request.url, headers, request.body)
 
     def _send(self, request: Request) -> Response | NoAnswer:
@@ -322,13 +322,13 @@ class Answers:
         elif isinstance(reply, replies.Gone):
             self._gone(flight)
         elif flight.known is not None:
-            self._confirmed(flight, flight.known)
+            self._confirmed(flight, flight.known, reply.age)
         else:
             raise ValueError("it answered with status 304, which was not asked for")
 
-    def _confirmed(self, flight: Flight[Any], known: Entry[Any]) -> None:
-        entry = Entry(known.key, known.value, known.etag, self._wall(), "backend", known.size)
-        if self._land(flight, entry):
+    def _confirmed(self, flight: Flight[Any], known: Entry[Any], age: float) -> None:
+        entry = Entry(known.key, known.value, known.etag, self._wall() - age, "backend", known.size)
+        if self._land(flight, entry, age):
             self._store.renew(known.key, known.etag, entry.fetched_at)
 
     def _gone(self, flight: Flight[Any]) -> None:
@@ -342,11 +342,11 @@ class Answers:
         question, answer, size = flight.question, reply.answer, reply.size
         audience = question.audience(answer)
         key = question.shared if audience is Audience.ALL else question
-        entry = Entry(key, question.read(answer), reply.etag, self._wall(), "backend", size)
+        entry = Entry(key, question.read(answer), reply.etag, self._wall() - reply.age, "backend", size)
         with self._lock:
             self.counters.prompts_fetched += 1
         self._heard(entry.value)
-        if not self._land(flight, entry):
+        if not self._land(flight, entry, reply.age):
             return
         if key != question.shared:
             self._store.forget(question.shared)
@@ -364,13 +364,16 @@ class Answers:
         if flight.cleared:  # meanwhile; the file may be newer than that
             self._store.forget(key)
 
-    def _land(self, flight: Flight[Any], entry: Entry[Any]) -> bool:
-        """Give the answer to those who wait for it, and keep it; False if it is outdated."""
+    def _land(self, flight: Flight[Any], entry: Entry[Any], age: float = 0.0) -> bool:
+        """Give the answer to those who wait for it, and keep it; False if it is outdated.
+
+        `age` is for how long a cache on the way has had it: that much less it is fresh here.
+        """
         flight.entry = entry
         now = self._monotonic()
         ttl = self._ttl if entry.value is not None else min(self._ttl, NEGATIVE_SECONDS)
         forever = entry.value is not None and entry.key.unchanging(entry.value)
-        entry.fresh_until = FOR_EVER if forever else now + ttl * random.uniform(0.8, 1.0)
+        entry.fresh_until = FOR_EVER if forever else now + ttl * random.uniform(0.8, 1.0) - age
         with self._lock:
             if flight.outdated:
                 return False

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from banyan_hp.server.answers import EXCEPTION_HANDLERS, Json
 from banyan_hp.server.auth import ApiKeys
 from banyan_hp.server.bodies import BODY_SECONDS
+from banyan_hp.server.caching import PrivateAnswers
 from banyan_hp.server.database import Database
 from banyan_hp.server.experiment_routes import experiment_routes
 from banyan_hp.server.experiments import Experiments
@@ -58,7 +59,8 @@ def create_app(
         *experiment_routes(experiments, prompts, logs, keys),
     ]
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
-    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=checks)
+    middleware = [Middleware(PrivateAnswers), *checks]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=middleware)
     app.state.body_seconds = body_seconds
     # Many clients lose a redirected POST's body; a 404 says better what is wrong.
     app.router.redirect_slashes = False

@@ -33,6 +33,15 @@ def backend() -> Iterator[Backend]:
         assert "Traceback" not in running.stderr
 
 
+@pytest.mark.parametrize("path", ["/api/auth/validate", "/api/logs/prompt/none", "/nowhere"])
+@pytest.mark.parametrize("key", ["psk_local", "wrong"])
+def test_no_shared_cache_may_keep_an_answer(backend: Backend, path: str, key: str) -> None:
+    """Errors included: an answer depends on key and project, and a 404 may be a prompt a second later."""
+    answer = requests.get(backend.url + path, headers={"X-API-Key": key}, timeout=10)
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert answer.headers["Vary"] == "Authorization, X-API-Key, X-Project-Id"
+
+
 def status(backend: Backend, host: str | None, *, version: str = "1.1") -> tuple[int, dict[str, Any]]:
     """The answer to a request with that Host header."""
     connection = http.client.HTTPConnection("127.0.0.1", backend.port, timeout=10)

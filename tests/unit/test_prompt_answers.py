@@ -342,6 +342,36 @@ def test_a_304_without_a_tag_sent_is_trouble(make: Make, server: ScriptedServer)
     assert answers.counters.prompt_errors == 1
 
 
+# -- caches on the way ---------------------------------------------------------------------------------------
+
+
+def test_a_cache_on_the_way_is_told_to_ask_the_backend(make: Make, server: ScriptedServer) -> None:
+    """Each fetch says so, also the first: what a shared cache keeps may be another key's."""
+    make().ask(P)
+    assert [request.headers["Cache-Control"] for request in server.requests] == ["no-cache"]
+
+
+def test_an_answer_is_as_old_as_a_cache_says(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """`Age` shortens how long it is fresh, and shows in when the backend confirmed it."""
+    server.handler = always(Reply(200, prompt_json(), {"Age": "40"}))
+    answers = make()
+    found = answers.ask(P)
+    assert found is not None
+    assert found[0].fetched_at == clock.wall() - 40
+    clock.advance(TTL - 40)
+    assert told(answers.ask(P)) == ("Hello", "stale")
+
+
+@pytest.mark.parametrize("age", ["-5", "x", "1e9", "", "9" * 40])
+def test_an_age_that_makes_no_sense_is_none(
+    make: Make, server: ScriptedServer, clock: FakeClock, age: str
+) -> None:
+    server.handler = always(Reply(200, prompt_json(), {"Age": age}))
+    found = make().ask(P)
+    assert found is not None
+    assert found[0].fetched_at == clock.wall()
+
+
 # -- trouble -------------------------------------------------------------------------------------------------
 
 
