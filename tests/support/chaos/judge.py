@@ -12,8 +12,9 @@
   that was killed, or ran out of time at its end; a full disk, which takes no acknowledgement.
 - What is in quarantine as refused was refused, and, with the same doubts, is not delivered as well.
 - A flush that says so has delivered what was logged before it.
-- No exception leaves `log_prompt`; every process ends in time, with no segment open unless it still logs;
-  the ledgers of all that end in good order are balanced; a process with a healthy backend empties the spool.
+- No exception leaves `log_prompt`. Every process ends in time, and holds no segment open at its end, unless it
+  still logs or was interrupted. The ledgers of all that end in good order are balanced.
+- A process with a healthy backend empties the spool.
 """
 
 from __future__ import annotations
@@ -360,7 +361,8 @@ class _Judge:
 
     def _still_open(self) -> Iterator[str]:
         for process in self._processes.values():
-            if process.open:
+            interrupted = process.pid in self._evidence.signals  # its threads may have been left at work
+            if process.open and not interrupted:
                 yield f"still open at the end of process {process.pid}: {process.open}"
 
     def _left(self) -> Iterator[str]:
