@@ -12,7 +12,7 @@
   that was killed, or ran out of time at its end; a full disk, which takes no acknowledgement.
 - What is in quarantine as refused was refused, and, with the same doubts, is not delivered as well.
 - A flush that says so has delivered what was logged before it.
-- No exception leaves `log_prompt`. Every process ends in time, and holds no segment open at its end, unless it
+- No exception leaves `log_prompt`. Every process ends in time, with no segment open at its end unless it
   still logs or was interrupted. The ledgers of all that end in good order are balanced.
 - A process with a healthy backend empties the spool.
 """
