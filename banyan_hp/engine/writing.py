@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from .caps import Caps
@@ -110,7 +111,10 @@ class Writer:
         """Names sort as segments were made, whatever the wall clock does meanwhile."""
         directory = self._directory.prepare()
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
-        segment = Segment.create(directory, segment_name(self._named_at, self._process, self._made))
+        process = (
+            self._process + os.urandom(4).hex()
+        )  # copies of a memory snapshot share what was drawn before
+        segment = Segment.create(directory, segment_name(self._named_at, process, self._made))
         self._made += 1
         segment.made_at = self._clock.monotonic()
         try:
