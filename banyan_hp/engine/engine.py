@@ -106,6 +106,7 @@ class Engine:
         settings = self.settings
         self._heirs: dict[int, Engine] = {}  # by process: what a forked child goes on with
         self.process = os.urandom(8).hex()
+        self._id_prefix = f"{self.process}-"
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
         self._has_flushed = False
@@ -289,11 +290,13 @@ class Engine:
 
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
-        ident = f"{self.process}-{next(self._numbers):x}"
+        now = clock.wall()
+        # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
+        ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         size = freeze_plain(value, max_text)
         frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
         size += RECORD_OVERHEAD
-        record = Record(ident, clock.wall(), frozen, size, clock.monotonic(), self.ledger.own)
+        record = Record(ident, now, frozen, size, clock.monotonic(), self.ledger.own)
         if cut:
             record.cut = cut
         return record

@@ -5,7 +5,6 @@ Guarded by the engine's lock; decides, and leaves all I/O to whoever asked.
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from ..settings import Settings
 from .batching import Batching
 from .bell import Bell
+from .chance import chance
 from .gate import Gate
 from .ledger import Book, Term
 from .pace import LOOK_AGAIN_SECONDS, Pace
@@ -386,7 +386,7 @@ class Scheduler:
         """These are tried again, after a back-off of their own: they may fail while others are accepted."""
         if records:
             failures = max(record.attempts for record in records)
-            wait = backoff(failures, self._settings.retry_delay, random.random()) if failures else 0.0
+            wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
             self._retrying.append(Retry(now + wait, list(records)))
 
     def read_back(self, records: Sequence[Record]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from ..files import sync_directory
@@ -110,7 +111,8 @@ class Writer:
         """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
         directory = self._directory.prepare()
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
-        name = segment_name(self._named_at, self._process, self._made)
+        process = self._process + os.urandom(4).hex()  # copies of a snapshot share what was drawn before
+        name = segment_name(self._named_at, process, self._made)
         with self._holdings.leasing() as known:
             segment = Segment.create(directory, name, known)
             self._made += 1
