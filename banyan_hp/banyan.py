@@ -333,6 +333,12 @@ class PromptStackLogger(BanyanTracking, Client):
         self._prompts.answers.close()
         return super().shutdown(seconds)
 
+    async def ashutdown(self, timeout: float = 30) -> FlushResult:
+        """As `Client.ashutdown`; the connections for prompts are closed, too."""
+        seconds = checked_seconds("timeout", timeout)
+        self._prompts.answers.close()
+        return await super().ashutdown(seconds)
+
     async def aget_prompt(
         self,
         name: str,
@@ -343,23 +349,21 @@ class PromptStackLogger(BanyanTracking, Client):
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot."""
+        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot.
+
+        A `fallback` that is a function is called on a thread.
+        """
         try:
-            if use_cache and self._settings.enabled:
-                question = _question(name, version, branch, project_id, sticky_context)
-                if fallback is not UNSET:
-                    _check_fallback(fallback)
-                found = self._prompts.answers.at_hand(question)
-                if found is not None and not callable(fallback):
-                    return self._prompts.prompt(found, question, fallback)
+            question = _question(name, version, branch, project_id, sticky_context)
+            if fallback is not UNSET:
+                _check_fallback(fallback)
+            if not self._settings.enabled:
+                return None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
+            return await self._prompts.aget(question, fallback, use_cache=bool(use_cache))
         except BanyanHPError:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._prompts.failed(error, name, fallback)
-        wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
-        import asyncio  # who does not use it does not pay for it
-
-        return await asyncio.to_thread(self.get_prompt, *wanted)
 
     def get_stats(self) -> dict[str, Any]:
         """As `Client.get_stats`, and the counters of prompts and experiments."""

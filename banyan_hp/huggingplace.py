@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import uuid
@@ -20,6 +19,7 @@ from .destinations.huggingplace import (
     step_body,
 )
 from .engine.engine import Engine, http_transport
+from .engine.loops import on_few_threads
 from .engine.records import encode
 from .engine.succession import Succession
 from .engine.transport import NoAnswer
@@ -217,7 +217,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         A backend that takes batches is sent an empty one. Others, the hosted one among them, have no call
         that writes nothing: there one minimal record is logged, marked as a connection test.
         """
-        return await asyncio.to_thread(self._test_connection)
+        return await on_few_threads(self._test_connection)
 
     def _test_connection(self) -> bool:
         config = self._config

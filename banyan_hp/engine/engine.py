@@ -39,6 +39,7 @@ from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
+from .stepwise import Steps, run
 from .transport import Transport, connecting_as, is_loopback
 from .waiting import Waiting
 from .worker import Worker
@@ -95,6 +96,7 @@ class Engine:
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
         self._finisher: int | None = None  # the thread that ends it
+        self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
         self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
@@ -447,19 +449,29 @@ class Engine:
 
         A process's first flush then drains what others have left on disk.
         """
+        return run(self.flushing(timeout))
+
+    def flushing(self, timeout: float) -> Steps[FlushResult]:
+        """`flush`, one wait after the other."""
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
         if self.stopped or not self.waiting.allowed:
             return self._result(0)
         if self._has_flushed:
-            return self._result(*self._flush_own(deadline))
+            return self._result(*(yield from self._flush_own(deadline)))
         self._has_flushed = True
         with self.waiting.for_our_own():
-            lost, delivered = self._flush_own(deadline)
-        self._drain_backlog(deadline)
+            lost, delivered = yield from self._flush_own(deadline)
+        yield from self._drain_backlog(deadline)
         return self._result(lost, delivered)
 
-    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+    async def aflush(self, timeout: float) -> FlushResult:
+        """`flush` on the running event loop."""
+        from . import loops  # who does not use it does not pay for it
+
+        return await loops.drive(self.flushing(timeout))
+
+    def _flush_own(self, deadline: float) -> Steps[tuple[int, bool | None]]:
         """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
         waiting = self.waiting
         self.guard.run_deferred()
@@ -469,13 +481,13 @@ class Engine:
             setbacks = self.gate.setbacks
             if self.gate.unwell:
                 self.gate.hurry(self._clock.monotonic())
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
         )
         lost = self._lost_of(epochs) - told
         lost_on_disk = self._lost()
         mark = waiting.mark()
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: not waiting.on_disk(mark) or waiting.destination_gave_up(setbacks), deadline
         )
         lost += self._lost() - lost_on_disk if mark else 0
@@ -484,13 +496,13 @@ class Engine:
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return lost, not in_memory and not waiting.on_disk(mark)
 
-    def _drain_backlog(self, deadline: float) -> None:
+    def _drain_backlog(self, deadline: float) -> Steps[None]:
         """Send what others have left on disk, with our threads, as far as there is time."""
         if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
             return
         lifecycle.register(self)
         setbacks = self.waiting.setbacks_seen()
-        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
+        yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -557,15 +569,46 @@ class Engine:
             return self._result(0, delivered=False)
         self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        with self.guard:
-            epochs = self.epochs.close()
-            told = sum(epoch.told for epoch in epochs)
+        epochs, told = self._closed_epochs()
         try:
             self._begin_to_close(timeout)
             self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self.finish(deadline)
         return self._result(self._lost_of(epochs) - told)
+
+    async def ashutdown(self, timeout: float) -> FlushResult:
+        """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
+        from . import loops  # who does not use it does not pay for it
+
+        self._be_of_this_process()
+        self.guard.run_deferred()
+        deadline = self._clock.monotonic() + timeout
+        epochs, told = self._closed_epochs()
+        try:
+            self._begin_to_close(timeout)
+            if self.waiting.allowed:
+                await loops.until(self.waiting.for_all(self._nothing_more_to_do, deadline))
+        finally:
+            first = self._finishes_first()
+            finishing = loops.on_a_thread(lambda: self.finish(deadline)) if first else None
+        if finishing is not None:
+            await finishing
+        else:
+            await loops.until(self.waiting.for_all(lambda: self._ended, deadline))
+        return self._result(self._lost_of(epochs) - told)
+
+    def _finishes_first(self) -> bool:
+        """Whether no other call has begun with the end: only the first one needs a thread for it."""
+        with self.guard:
+            first, self._finishing = not self._finishing and self._finisher is None, True
+        return first and not self._ended
+
+    def _closed_epochs(self) -> tuple[list[Epoch], int]:
+        """Those that a shutdown reports losses of, and how many losses of them are reported already."""
+        with self.guard:
+            epochs = self.epochs.close()
+            return epochs, sum(epoch.told for epoch in epochs)
 
     def abandon(self) -> None:
         """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.

@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 from ..engine.chance import between
 from ..engine.connecting import proxy_secrets
+from ..engine.stepwise import Steps, UntilSet, run
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
 from ..logs import warn
 from ..text import TextFilter
@@ -88,7 +89,7 @@ class Answers:
         self._store = store
         self._ttl = ttl
         self._timeout = timeout
-        self._threaded = threaded
+        self.threaded = threaded
         self._heard = heard
         self._forked = forked
         self._monotonic = monotonic
@@ -105,7 +106,7 @@ class Answers:
         """What a forked child must not share with its parent."""
         self._lock = threading.RLock()  # guards everything above, the counters and the flights
         self._flights: dict[Question[Any], Flight[Any]] = {}
-        self._fetchers = Fetchers(self._fly, threaded=self._threaded)
+        self._fetchers = Fetchers(self._fly, threaded=self.threaded)
         self._transport: HTTPTransport | None = None
         self.counters = AnswerCounters()
         self._pid = os.getpid()
@@ -136,7 +137,7 @@ class Answers:
             with self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
-        if entry.must_ask or entry.value is None or not self._threaded:
+        if entry.must_ask or entry.value is None or not self.threaded:
             return None
         if self._troubles.is_due(question, now):
             self._board(question, anew=False)
@@ -158,16 +159,22 @@ class Answers:
         found = self.at_hand(question) if use_cache else None
         if found is not None:
             return found
+        return run(self.asking(question, use_cache=use_cache, patient=patient))
+
+    def asking(
+        self, question: Question[Value], *, use_cache: bool, patient: bool
+    ) -> Steps[Found[Value] | None]:
+        """`ask` for what is not at hand, one wait after the other."""
         self.mind_forks()
         with self._lock:
             self.counters.cache_misses += 1
-        found = self._fetched(question, anew=not use_cache, patient=patient)
+        found = yield from self._fetched(question, anew=not use_cache, patient=patient)
         if found is not None:
             return found
         entry = self._memory.known(question)
         return None if entry is None else self._given(entry)
 
-    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Found[Value] | None:
+    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Steps[Found[Value] | None]:
         """Wait for a flight, one's own or another's; None if none lands in time with an answer."""
         began = self._monotonic()
         if not anew and not self._troubles.is_due(question, began):
@@ -176,7 +183,8 @@ class Answers:
         while True:
             flight = self._board(question, anew=anew)
             deadline = began if impatient else min(began + self._timeout, flight.overdue_at)
-            if not flight.landed.wait(max(0.0, deadline - self._monotonic())) or flight.entry is None:
+            yield UntilSet(flight.landed, max(0.0, deadline - self._monotonic()))
+            if not flight.landed.is_set() or flight.entry is None:
                 return None
             if flight.entry.key in (question, question.shared):
                 return flight.entry, "backend" if flight.entry.origin == "backend" else "disk"
