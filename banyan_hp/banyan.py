@@ -13,11 +13,11 @@ from uuid import UUID
 from .client import Client, Lifeline
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
-from .engine.engine import Engine
+from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
 from .engine.records import encode, freeze
-from .engine.transport import connecting_as
+from .engine.transport import connecting_as, never_raising
 from .errors import BanyanHPError, ConfigurationError, MissingKeyError
 from .foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, trouble, type_name
 from .logs import warn
@@ -69,6 +69,8 @@ class PromptStackLogger(BanyanTracking, Client):
         ConfigurationError: a setting is wrong; the message names it, its value and what is allowed.
     """
 
+    _transport = staticmethod(http_transport)
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -104,7 +106,7 @@ class PromptStackLogger(BanyanTracking, Client):
         self._settings = settings
         self._base_url = url
         destination = BanyanDestination(url, key or "", project)
-        self._engine = Engine(destination, settings)
+        self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
             Asking(url, key or "", headers_for(key or "", project)),
@@ -583,8 +585,14 @@ def _configured() -> PromptStackLogger:
         )
     with _default_lock:
         if _default is None:
-            _default = PromptStackLogger()
+            _default = _MadeByACall()
         return _default
+
+
+class _MadeByACall(PromptStackLogger):
+    """Made without `configure()`, at the first call, which must not raise for a proxy that can't be used."""
+
+    _transport = staticmethod(never_raising(http_transport))
 
 
 def get_prompt(

@@ -22,7 +22,7 @@ from .engine.engine import Engine, http_transport
 from .engine.loops import on_few_threads
 from .engine.records import encode
 from .engine.succession import Succession
-from .engine.transport import NoAnswer
+from .engine.transport import NoAnswer, never_raising
 from .errors import MissingKeyError, ValidationError
 from .foreign import as_dict, checking, shown
 from .receipts import Receipt, Waits
@@ -222,7 +222,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
     def _test_connection(self) -> bool:
         config = self._config
         destination, settings = _destination(config), _settings(config, self._options)
-        transport = http_transport(destination, settings)
+        transport = never_raising(http_transport)(destination, settings)
         try:
             if destination.may_batch:
                 answer = transport.send(destination.batch((), compress=False), settings.timeout)

@@ -40,7 +40,7 @@ from .settlement import Settlement
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .stepwise import Steps, run
-from .transport import Transport, connecting_as, is_loopback
+from .transport import Transport, connecting_as, is_loopback, never_raising
 from .waiting import Waiting
 from .worker import Worker
 
@@ -929,6 +929,7 @@ class Engine:
 
     def _made_anew(self) -> Engine:
         anew = copy.copy(self)
+        anew._make_transport = never_raising(anew._make_transport)
         if anew.closing:
             anew.stopped = anew._ended = True
         anew._assemble()

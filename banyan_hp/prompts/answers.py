@@ -21,7 +21,7 @@ from weakref import WeakSet
 from ..engine.chance import between
 from ..engine.connecting import proxy_secrets
 from ..engine.stepwise import Steps, UntilSet, run
-from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from ..engine.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
 from ..logs import warn
 from ..text import TextFilter
 from . import replies
@@ -82,7 +82,7 @@ class Answers:
         forked: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
+        connect: Callable[[str, float, int], Transport] = HTTPTransport,
     ) -> None:
         self._asking = asking
         self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
@@ -94,7 +94,7 @@ class Answers:
         self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
-        self._connect = connect
+        self._connect = never_raising(connect)
         self._memory = Memory(size, monotonic)
         self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
         self._troubles = Troubles(size, monotonic)
@@ -107,7 +107,7 @@ class Answers:
         self._lock = threading.RLock()  # guards everything above, the counters and the flights
         self._flights: dict[Question[Any], Flight[Any]] = {}
         self._fetchers = Fetchers(self._fly, threaded=self.threaded)
-        self._transport: HTTPTransport | None = None
+        self._transport: Transport | None = None
         self.counters = AnswerCounters()
         self._pid = os.getpid()
 
