@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from .client import Client, Lifeline
+from .copies import pickled
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
 from .engine.engine import Engine, http_transport
@@ -104,6 +105,7 @@ class PromptStackLogger(BanyanTracking, Client):
         elif settings.enabled:
             raise MissingKeyError(NO_KEY)
         self._settings = settings
+        self._prompt_settings = prompt_settings
         self._base_url = url
         destination = BanyanDestination(url, key or "", project)
         self._engine = Engine(destination, settings, transport=self._transport)
@@ -382,6 +384,16 @@ class PromptStackLogger(BanyanTracking, Client):
     def exit_timeout(self) -> float:
         """Seconds that draining may take at exit."""
         return self._settings.exit_timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        destination = self._engine.destination
+        options = {**self._settings.chosen(), **self._prompt_settings.chosen(), "base_url": self._base_url}
+        project = destination.identity[2]
+        if project:
+            options["project_id"] = project
+        key = destination.key if self._settings.enabled else ""
+        return pickled(type(self), options, key, "BANYAN_API_KEY")
 
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._settings.enabled else "disabled"
@@ -722,6 +734,9 @@ class _DefaultTracking(BanyanTracking):
         if logger is None:
             return BanyanSink(_DefaultLogger(), self, _not_configured)
         return BanyanSink(_DefaultLogger(), logger, logger._tracking_failed)
+
+    def __reduce__(self) -> str:
+        return "_tracking"
 
 
 class _DefaultLogger:

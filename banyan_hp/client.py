@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any, TypeVar
 
+from .copies import OneObject
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.succession import Succession
@@ -31,7 +32,7 @@ class Lifeline:
             self._engines.abandon()
 
 
-class Client:
+class Client(OneObject):
     """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
 
     _engine: Engine  # takes the records

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from .client import Client, Lifeline
+from .copies import OneObject, pickled
 from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
@@ -243,12 +244,17 @@ class HuggingPlace(HuggingPlaceTracking, Client):
     ) -> None:
         await self.ashutdown()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        key = self._config["api_key"] if self._engine.settings.enabled else ""
+        return pickled(type(self), {**self._options, **self._config}, key, "HUGGINGPLACE_API_KEY")
+
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._engine.settings.enabled else "disabled"
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session(HuggingPlaceTracking):
+class Session(HuggingPlaceTracking, OneObject):
     """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
 
     def __init__(
@@ -322,6 +328,11 @@ class Session(HuggingPlaceTracking):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing ends with a session: its records are delivered like all others."""
+
+    def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
+        """With its client's settings, see `copies`."""
+        told = self.get_session_info()
+        return type(self), (self._client, self.session_id, told["metadata"], told["user_metadata"])
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"

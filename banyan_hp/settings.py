@@ -85,6 +85,10 @@ class Settings:
         """Seconds that a caller waits for one record, at the most: the time of all its attempts."""
         return self.timeout * (self.max_retries + 1)
 
+    def chosen(self) -> dict[str, Any]:
+        """The options that make the same settings elsewhere."""
+        return _chosen(self)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(each.name for each in fields(cls))
@@ -124,6 +128,10 @@ class PromptSettings:
             _positive_seconds("prompt_timeout", self.prompt_timeout)
             _integer(1)("prompt_cache_size", self.prompt_cache_size)
 
+    def chosen(self) -> dict[str, Any]:
+        """The options that make the same settings elsewhere."""
+        return _chosen(self)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(each.name for each in fields(cls))
@@ -132,6 +140,12 @@ class PromptSettings:
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
         """Settings from keyword options, which are taken out of them."""
         return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+
+
+def _chosen(settings: Any) -> dict[str, Any]:
+    """Those of its fields that are not the default."""
+    values = {each.name: (getattr(settings, each.name), each.default) for each in fields(settings)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def env(name: str) -> str | None:
