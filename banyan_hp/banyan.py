@@ -375,6 +375,17 @@ class PromptStackLogger(BanyanTracking, Client):
         stats.update(self._prompts.stats())
         return stats
 
+    def _goes_on_as(self, other: PromptStackLogger) -> bool:
+        """Take the place of a logger with the same settings; False if it has others, or if this one ended."""
+        ours, theirs = self._engine.destination, other._engine.destination
+        same_place = (ours.identity, ours.key) == (theirs.identity, theirs.key)
+        same = same_place and self._prompt_settings == other._prompt_settings
+        if self.closed or not (same and self._settings.same_but_for_callbacks(other._settings)):
+            return False
+        self._settings = other._settings
+        self._engine.call_from_now_on(other._settings)
+        return True
+
     @property
     def closed(self) -> bool:
         """Whether `shutdown()` was called."""
@@ -569,12 +580,15 @@ def configure(
 ) -> PromptStackLogger:
     """Make the logger that the module functions use, and return it.
 
-    Arguments and errors are those of `PromptStackLogger`. Called again, it replaces the logger and shuts
-    the old one down in order: what that one can't deliver within its `exit_timeout` is on disk.
+    Arguments and errors are those of `PromptStackLogger`. Called again with the same settings, it keeps the
+    logger, as in a notebook's cell that runs again. With others it replaces the logger and shuts the old one
+    down in order: what that one can't deliver within its `exit_timeout` is on disk.
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
     with _default_lock:
+        if _default is not None and _default._goes_on_as(logger):
+            return _default
         old, _default = _default, logger
     if old is not None:
         old.shutdown(old.exit_timeout)

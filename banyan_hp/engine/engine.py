@@ -98,6 +98,7 @@ class Engine:
         self._finisher: int | None = None  # the thread that ends it
         self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
+        self._has_said_so = False
         self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
@@ -282,6 +283,7 @@ class Engine:
             return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
+            self._say_that_it_ended()
             return None
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
@@ -289,6 +291,17 @@ class Engine:
         record.turned_away = record.term is Term.DROPPED
         self.guard.run_deferred()
         return record
+
+    def _say_that_it_ended(self) -> None:
+        """Once: a logger that is used after its `shutdown()` is a mistake of the application's."""
+        if self._ended and not (self._has_said_so or self._leaving or is_unheard() or sys.is_finalizing()):
+            self._has_said_so = True
+            warn(
+                f"ended {self.process}",
+                "a logger for %s is used after its shutdown(): its records are not accepted, only counted "
+                "as logs_rejected",
+                self.destination.base_url,
+            )
 
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
@@ -830,6 +843,13 @@ class Engine:
         with self.guard:
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
+
+    def call_from_now_on(self, settings: Settings) -> None:
+        """Take over the callbacks of settings that are the same but for them."""
+        self._be_of_this_process()
+        self.settings = settings
+        self._preparer.call_from_now_on(settings.before_send)
+        self.notices.call_from_now_on(settings.on_error, settings.on_drop)
 
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.

@@ -77,7 +77,8 @@ def imports_of(path: Path) -> set[str]:
 
 
 BELOW_CLIENTS = {
-    "copies", "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"
+    "copies", "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts",
+    "tracking",
 }  # fmt: skip
 MAY_IMPORT = {
     "_version.py": set(),
