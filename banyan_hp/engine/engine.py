@@ -18,7 +18,7 @@ from typing import Any
 from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
-from .address import Address, destination_directory, spool_base
+from .address import Address, destination_directory, earlier_base, spool_base
 from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
@@ -200,12 +200,17 @@ class Engine:
         return None
 
     def _previous_directories(self, base: Path) -> tuple[Path, ...]:
-        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        """Where else records of this destination lie that may leave under our key.
+
+        Those of its previous keys, and all of them in the place where an earlier platformdirs had the spools.
+        """
         if self._spool_directory is not None:
             return ()
-        destination, keys = self.destination, self.settings.previous_keys
-        others = dict.fromkeys(key for key in keys if key != destination.key)
-        return tuple(destination_directory(base, destination.identity, key) for key in others)
+        destination = self.destination
+        keys = dict.fromkeys((destination.key, *self.settings.previous_keys))
+        bases = [each for each in (base, earlier_base(self.settings.spool_dir)) if each is not None]
+        found = [destination_directory(each, destination.identity, key) for each in bases for key in keys]
+        return tuple(dict.fromkeys(found[1:]))  # the first one is our own
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
