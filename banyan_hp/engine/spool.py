@@ -104,7 +104,9 @@ class Spool:
         self._condition.try_again()
 
     def usable_in(self) -> float:
-        """Seconds until writing is tried again after a failure."""
+        """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
+        if self._holdings.closed:
+            return float("inf")
         return self._condition.writable_in()
 
     @property
