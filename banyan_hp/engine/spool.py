@@ -93,7 +93,7 @@ class Spool:
 
     @property
     def usable(self) -> bool:
-        return not self._shut and self.usable_in() <= 0
+        return self.usable_in() <= 0
 
     @property
     def _shut(self) -> bool:
@@ -105,9 +105,7 @@ class Spool:
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
-        if self._holdings.closed:
-            return float("inf")
-        return self._condition.writable_in()
+        return float("inf") if self._shut else self._condition.writable_in()
 
     @property
     def readable(self) -> bool:
