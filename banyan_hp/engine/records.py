@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .ledger import Book
     from .retry import Verdict
     from .segment import Place
+    from .suspects import Trial
 
 MAX_VALUES = 20_000
 MAX_DEPTH = 60
@@ -69,8 +70,10 @@ class Record:
     attempts = 0
     claimed = False
     cut = 0  # values that were left out of it
+    maybe_stored = False  # an attempt may have delivered it, or it came from the disk
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
+    trial: Trial | None = None  # what is known of it, if it failed on its own
     waiter: Waiter | None = None  # who is told when it is settled
 
     def __init__(

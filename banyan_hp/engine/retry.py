@@ -22,6 +22,7 @@ class Outcome(enum.Enum):
     HOLD_AUTH = "auth_error"  # the credentials are wrong
     HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
     REFUSED = "refused"  # this record, or one in this batch
+    CONFLICT = "conflict"  # delivered, if an earlier attempt may have stored it; else refused
     TOO_LARGE = "too_large"
 
 
@@ -37,8 +38,10 @@ class Verdict(NamedTuple):
 
 def classify(status: int) -> Outcome:
     """Design decision 7, as a function of the status alone."""
-    if 200 <= status < 300 or status == 409:
+    if 200 <= status < 300:
         return Outcome.DELIVERED
+    if status == 409:
+        return Outcome.CONFLICT
     if status in (408, 425, 429) or status >= 500:
         return Outcome.RETRY
     if status in (401, 403):

@@ -16,6 +16,7 @@ from .notices import Notices
 from .records import Record, Waiter
 from .retry import Verdict
 from .spool import Spool
+from .suspects import Suspects
 
 
 class Rings(Protocol):
@@ -49,10 +50,11 @@ class _Several:
 class Settlement:
     """Moves records to where they end, on disk first and in the ledger then."""
 
-    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices) -> None:
+    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices, suspects: Suspects) -> None:
         self._guard = guard
         self._ledger = ledger
         self._notices = notices
+        self.suspects = suspects
         self._waiting: set[Rings] = set()
         self.spool: Spool | None = None
 
@@ -100,6 +102,9 @@ class Settlement:
         kept = [record for record in mine if id(record) not in lost]
         with self._guard:
             self._account(kept, Term.SPOOLED)
+            for record in kept:
+                if record.trial is not None:
+                    self.suspects.remember(record)
             for record in failed:
                 record.claimed = False
         if self.spool is not None and kept:
@@ -107,6 +112,27 @@ class Settlement:
         self._tell(kept)
         self.ring()
         return failed
+
+    def put_to_rest(self, records: Sequence[Record]) -> None:
+        """Suspects wait for their next attempt in memory and, where there is one, on disk."""
+        mine = self._claim(records)
+        failed = set(map(id, self._write(mine)))
+        with self._guard:
+            self._account([record for record in mine if id(record) not in failed], Term.SPOOLED)
+            for record in mine:
+                self._rest(record)
+        self._tell(mine)
+        self.ring()
+
+    def _rest(self, record: Record) -> None:
+        """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
+        record.claimed = False
+        if record.trial is not None:
+            record.trial.resting = True
+        epoch, record.epoch = record.epoch, None
+        if epoch is not None:
+            epoch.in_memory -= 1
+            epoch.lost += 1
 
     def _write(self, records: list[Record]) -> list[Record]:
         """Write what is not on disk yet; returns what could not be written."""
@@ -134,8 +160,9 @@ class Settlement:
             counts[term] += 1
             record.term = term
             if term is Term.DROPPED:
-                record.book.drops[reason] += 1
-                self._notices.dropped(reason, 1)
+                why = _refusal_of(record) or reason
+                record.book.drops[why] += 1
+                self._notices.dropped(why, 1)
             epoch, record.epoch = record.epoch, None
             if epoch is not None:
                 epoch.in_memory -= 1
@@ -171,10 +198,10 @@ class Settlement:
                 self._notices.dropped(reason, count)
         self.ring()
 
-    def failed(self, error: DeliveryError) -> None:
-        """An attempt failed, whatever becomes of its records."""
+    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused."""
         with self._guard:
-            self._notices.failed(error)
+            self._notices.failed(error, of_one_record=of_one_record)
 
     # -- who waits for records to settle -----------------------------------------------------------------
 
@@ -216,3 +243,9 @@ class Settlement:
         """Wake those who wait for all records, or for the destination's state to change."""
         for bell in tuple(self._waiting):
             bell.ring()
+
+
+def _refusal_of(record: Record) -> str:
+    """Why a record is lost that was refused, and only kept until that would be certain."""
+    refused = record.trial is not None and record.trial.refused and record.verdict is not None
+    return record.verdict.reason if refused and record.verdict is not None else ""
