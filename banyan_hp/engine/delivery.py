@@ -270,9 +270,10 @@ class Delivery:
         """The destination is well, and that says something of those that it did not accept."""
         with self._guard:
             now = self._clock.monotonic()
+            was_unwell = self._gate.unwell
             is_back = self._gate.succeed(now)
             self._batching.worked(len(group))
-            poison = self._suspects.accepted(now, group, is_back=is_back)
+            poison = self._suspects.accepted(now, group, is_back=was_unwell)
         if is_back:
             self._settlement.ring()
         for record in poison:
@@ -296,7 +297,8 @@ class Delivery:
             return False
         if len(group) == 1:
             return self._suspects.failed(group[0], now)
-        self._batching.failed(len(group))
+        if group[0].attempts == 1:  # not what is left of a batch that failed, which is in halves already
+            self._batching.failed(len(group))
         return False
 
     def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:

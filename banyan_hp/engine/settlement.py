@@ -118,21 +118,25 @@ class Settlement:
         mine = self._claim(records)
         failed = set(map(id, self._write(mine)))
         with self._guard:
-            self._account([record for record in mine if id(record) not in failed], Term.SPOOLED)
             for record in mine:
-                self._rest(record)
+                self._rest(record, on_disk=id(record) not in failed)
         self._tell(mine)
         self.ring()
 
-    def _rest(self, record: Record) -> None:
+    def _rest(self, record: Record, *, on_disk: bool) -> None:
         """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
-        record.claimed = False
-        if record.trial is not None:
-            record.trial.resting = True
-        epoch, record.epoch = record.epoch, None
-        if epoch is not None:
+        epoch, trial = record.epoch, record.trial
+        if trial is not None:
+            trial.resting = True
+            if on_disk:
+                trial.epoch = epoch or trial.epoch
+        if on_disk:
+            self._account((record,), Term.SPOOLED)
+        elif epoch is not None:
+            record.epoch = None
             epoch.in_memory -= 1
             epoch.lost += 1
+        record.claimed = False
 
     def _write(self, records: list[Record]) -> list[Record]:
         """Write what is not on disk yet; returns what could not be written."""
@@ -167,6 +171,8 @@ class Settlement:
             if epoch is not None:
                 epoch.in_memory -= 1
                 epoch.lost += lost
+            elif lost and record.trial is not None and record.trial.epoch is not None:
+                record.trial.epoch.lost += 1
             # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last

@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .flushing import Epoch
 from .ledger import Book, Term
 from .records import Record
 from .retry import Outcome, Verdict
@@ -60,6 +61,7 @@ class Trial:
         counted: failures that others were accepted before and after.
         first: when the first counted one was.
         resting: it waits for its next attempt.
+        epoch: whose flush has to learn if it is lost after all, if it is on disk.
         evicted: there are too many suspects to keep it in memory.
     """
 
@@ -72,6 +74,7 @@ class Trial:
     counted: int = 0
     first: float = 0.0
     resting: bool = False
+    epoch: Epoch | None = None
     evicted: bool = False
 
     def count(self, failed_at: float) -> bool:
