@@ -20,9 +20,9 @@ from .ledger import Counters
 from .log import unheard, warn
 from .pace import Pace
 from .records import Record
-from .retry import Outcome, Verdict
+from .retry import Outcome, Verdict, may_be_the_record
 from .settlement import Settlement
-from .suspects import POISON, Suspects, may_be_the_record
+from .suspects import POISON, Suspects
 from .transport import NoAnswer, Request, Response, Transport
 
 if TYPE_CHECKING:
@@ -112,13 +112,16 @@ class Delivery:
             how = How(self._batching.batches, self._batching.compress, deadline)
         groups = deque(self._split(self._preparer.prepare(records), how))
         left: Group = []
+        newest = False
         while groups:
-            group = [record for record in groups.popleft() if not record.claimed]
+            group = groups.pop() if newest else groups.popleft()
+            group = [record for record in group if not record.claimed]
             if not group:
                 continue
             verdicts = self._attempt(group, how)
             failed = self._act(group, verdicts, groups)
             left += failed
+            newest = bool(failed) and not newest  # bad ones at one end, good ones at the other
             if self._gate.refusing or any(not _is_refused(record) for record in failed):
                 left.extend(record for waiting in groups for record in waiting)
                 break
@@ -295,11 +298,9 @@ class Delivery:
         """Whether it is the record that fails, not the destination. Call with the lock held."""
         if not may_be_the_record(verdict):
             return False
-        if len(group) == 1:
-            return self._suspects.failed(group[0], now)
-        if group[0].attempts == 1:  # not what is left of a batch that failed, which is in halves already
+        if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batching.failed(len(group))
-        return False
+        return self._suspects.failed(group, now)
 
     def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         with self._guard:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from .retry import Outcome, Verdict, backoff, probe_delay
+from .retry import Outcome, Verdict, backoff, may_be_the_record, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
 REFUSED_PROBE_SECONDS = 2.0  # what is refused costs the backend little, and good records wait meanwhile
@@ -43,6 +43,7 @@ class Gate:
         self.failures = 0
         self.broken = False
         self.refusing = False  # every record seems to be refused: held, but probed every few seconds
+        self.doubtful = False  # what failed last got there: it may be the record, and another one is accepted
         self.setbacks = 0  # how often an attempt left it unwell
         self.recoveries = 0
         self.last_success: float | None = None
@@ -93,6 +94,7 @@ class Gate:
         """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""
         if began >= self._failed_at:
             self._count_failure(now)
+            self.doubtful = may_be_the_record(verdict)
         if verdict.retry_after is not None:
             self._obey(verdict.retry_after, now)
 

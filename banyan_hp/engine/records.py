@@ -70,6 +70,7 @@ class Record:
     attempts = 0
     claimed = False
     cut = 0  # values that were left out of it
+    failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one

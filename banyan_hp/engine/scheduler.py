@@ -18,9 +18,9 @@ from .ledger import Book, Term
 from .pace import LOOK_AGAIN_SECONDS, Pace
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 from .records import Record
-from .retry import backoff
+from .retry import backoff, may_be_the_record
 from .spool import Spool
-from .suspects import Suspects, may_be_the_record
+from .suspects import Suspects
 
 
 class Send(NamedTuple):
@@ -229,8 +229,9 @@ class Scheduler:
         over = self.suspects.take_one_too_many()
         if over is not None:
             return Spill([over])
-        if self._gate.refusing:
+        if self._gate.refusing or (self._gate.broken and self._gate.doubtful):
             return self._probe(now)
+        self._probed_newest = False
         if self._is_a_suspect_s_turn(now):
             return self._send_suspect()
         fresh_due = self._fresh_due_in(now)
@@ -255,7 +256,7 @@ class Scheduler:
         return self._wait(now, due, self._first_or_batch())
 
     def _probe(self, now: float) -> Task:
-        """While everything seems refused: the newest and the oldest record in turn, suspects last.
+        """While every record seems to fail: the newest and the oldest one in turn, suspects last.
 
         Good records come in behind the bad ones, and bad ones behind good ones.
         """
@@ -292,8 +293,8 @@ class Scheduler:
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
-        alone = len(self._retrying) == 1 and not self.closing
-        return alone and self._gate.failures > 0 and not self._gate.unwell and fresh_due <= 0
+        worth_it = (len(self._retrying) == 1 or self._gate.doubtful) and not self.closing
+        return worth_it and self._gate.failures > 0 and not self._gate.unwell and fresh_due <= 0
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""

@@ -17,13 +17,12 @@ Pure: no I/O and no clock. Guarded by the engine's lock.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .flushing import Epoch
 from .ledger import Book, Term
 from .records import Record
-from .retry import Outcome, Verdict
 from .segment import Place, Segment
 
 REFUSALS_IN_A_ROW = 5  # this many without an acceptance between them: it is the backend, not the records
@@ -37,14 +36,6 @@ MAX_REMEMBERED = 10_000
 LONGEST_REST = 900.0  # twenty attempts still fit in a day
 LONGEST_REST_REFUSED = 60.0  # the first to notice that a backend no longer refuses everything
 _NEVER = float("inf")
-_PASSING = frozenset({408, 425, 429})
-
-
-def may_be_the_record(verdict: Verdict) -> bool:
-    """Whether a failure may be due to what was sent: the destination got the request, and failed at it."""
-    if verdict.outcome is not Outcome.RETRY or verdict.status in _PASSING:
-        return False
-    return verdict.status is not None or verdict.reason != "no_connection" or "refused" not in verdict.detail
 
 
 @dataclass(slots=True)
@@ -56,10 +47,10 @@ class Trial:
         heard: another record was accepted since it was refused.
         retest: the attempt under way began after that.
         failures: attempts with it alone that were refused or failed.
-        failed_at: when the last one failed, on the monotonic clock.
         beside_others: it failed within `NEAR_SECONDS` after another record was accepted.
         counted: failures that others were accepted before and after.
         first: when the first counted one was.
+        failed_at: `Record.failed_at`, while the record is on disk only.
         resting: it waits for its next attempt.
         epoch: whose flush has to learn if it is lost after all, if it is on disk.
         evicted: there are too many suspects to keep it in memory.
@@ -69,13 +60,18 @@ class Trial:
     heard: bool = False
     retest: bool = False
     failures: int = 0
-    failed_at: float = _NEVER
     beside_others: bool = False
     counted: int = 0
     first: float = 0.0
+    failed_at: float = _NEVER
     resting: bool = False
     epoch: Epoch | None = None
     evicted: bool = False
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether anything speaks against the record, and not only against the destination."""
+        return self.refused or self.beside_others or self.counted > 0
 
     def count(self, failed_at: float) -> bool:
         """One more failure beside acceptances. True if that proves it poison."""
@@ -161,22 +157,27 @@ class Suspects:
         trial.failures += 1
         return False
 
-    def failed(self, record: Record, now: float) -> bool:
-        """A record failed, alone in its request. True if that tells nothing new of the destination.
+    def failed(self, group: Sequence[Record], now: float) -> bool:
+        """A request failed as a whole. True if that tells nothing new of the destination.
 
-        That is so if it failed before, and another one was accepted between the two attempts.
+        That is so if its records failed before, and another one was accepted between the two attempts.
         """
+        known = max(record.failed_at for record in group) < self._accepted_at
+        for record in group:
+            record.failed_at = now
+        if len(group) == 1:
+            self._failed_alone(group[0], now)
+        return known
+
+    def _failed_alone(self, record: Record, now: float) -> None:
         trial = _trial(record)
-        known = trial.failed_at < self._accepted_at
         trial.refused = False
         trial.failures += 1
-        trial.failed_at = now
         trial.beside_others = now - self._accepted_at <= NEAR_SECONDS
         if trial.beside_others:
             self._unconfirmed[record] = now
         else:
             self._unconfirmed.pop(record, None)
-        return known
 
     # -- rest -------------------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Suspects:
         trial = record.trial
         if trial is None:
             return False
-        return trial.refused or (not unwell and trial.beside_others and trial.failures > self._max_retries)
+        return trial.refused or (not unwell and trial.suspicious and trial.failures > self._max_retries)
 
     def rest(self, record: Record, now: float, *, at_once: bool = False) -> None:
         """Keep a suspect until it is to be tried again; `at_once`: it came from the disk."""
@@ -240,10 +241,11 @@ class Suspects:
     def remember(self, record: Record) -> None:
         """A record is on disk only from now on: keep in mind what is known of it."""
         trial, place = record.trial, record.place
-        if trial is None or place is None or not (trial.refused or trial.beside_others):
+        if trial is None or place is None or not trial.suspicious:
             return
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
+        trial.failed_at = record.failed_at
         self._remembered[place] = trial
 
     def recall(self, record: Record) -> bool:
@@ -251,6 +253,8 @@ class Suspects:
         if not self._remembered or record.place is None:
             return False
         record.trial = self._remembered.pop(record.place, None)
+        if record.trial is not None:
+            record.failed_at = record.trial.failed_at
         return record.trial is not None
 
     # -- what waiters need not wait for -----------------------------------------------------------------

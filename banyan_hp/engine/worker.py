@@ -25,11 +25,12 @@ from .pace import Pace
 from .preparing import Preparer
 from .records import Record
 from .replaying import Replayed
+from .retry import may_be_the_record
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
 from .spool import Spool
 from .standing import Accepted, KeyStanding, Refused
-from .suspects import POISON, may_be_the_record
+from .suspects import POISON
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
