@@ -353,7 +353,7 @@ class Delivery:
             if self._suspects.refused(record, beside_others=accepts_others):
                 return True
             refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
-            if everything:
+            if everything or self._gate.unwell:  # a probe that is refused: the next one comes in seconds, too
                 self._gate.refuse(self._clock.monotonic())
         if everything:
             self._settlement.ring()

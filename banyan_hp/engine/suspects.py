@@ -171,7 +171,7 @@ class Suspects:
 
     def _failed_alone(self, record: Record, now: float) -> None:
         trial = _trial(record)
-        trial.refused = False
+        trial.refused = trial.heard = trial.retest = False
         trial.failures += 1
         trial.beside_others = now - self._accepted_at <= NEAR_SECONDS
         if trial.beside_others:
