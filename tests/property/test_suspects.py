@@ -48,7 +48,7 @@ def _bodies(request: Request) -> list[Any]:
     return [each["body"] for each in body["records"]] if "records" in body else [body] if body else []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     steps=st.lists(st.tuples(MOODS, st.lists(KINDS, max_size=12), st.floats(0.1, 200)), max_size=8),
     batches=st.booleans(),
