@@ -8,6 +8,7 @@ more, see `spool_cli/outcome.py`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OK = 0
 WRONG = 2
 DEFAULT_KEY = "psk_local"
+KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
 DEFAULT_DATABASE = Path("banyan-hp.sqlite3")
 _SERVER_EXTRA = ("starlette", "uvicorn")
 
@@ -63,8 +65,19 @@ def _add_serve(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         help="database file (default: %(default)s)",
     )
     # Repeated options are appended to the default, so the default key can't be argparse's.
-    key_help = f"a key that callers may use, may be repeated (default: {DEFAULT_KEY})"
+    key_help = (
+        "a key that callers may use, may be repeated; other users of this machine can see it, unlike those "
+        f"in the environment variable {KEYS_VARIABLE}, separated by commas (default: {DEFAULT_KEY})"
+    )
     add("--api-key", action="append", type=_key, metavar="KEY", help=key_help)
+    add(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that requests may be addressed to, may be repeated (default: on 127.0.0.1 and other "
+        "addresses of this machine alone, only localhost and such addresses; else any)",
+    )
     add("--seed", type=Path, metavar="FILE.json", help="prompts and experiments to start out with")
     add(
         "--routing",
@@ -86,7 +99,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         if missing not in _SERVER_EXTRA:
             raise
         return _fail(f"the local backend needs {missing}: pip install 'banyan-hp[server]'")
-    keys: list[str] = arguments.api_key or [DEFAULT_KEY]
+    try:
+        keys: list[str] = arguments.api_key or _keys_of_environment() or [DEFAULT_KEY]
+    except argparse.ArgumentTypeError as error:
+        return _fail(str(error))
     settings = ServeSettings(
         arguments.host,
         arguments.port,
@@ -95,6 +111,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         arguments.seed,
         arguments.verbose,
         arguments.routing,
+        arguments.allowed_host,
     )
     try:
         serve(settings, lambda url: _say_ready(url, settings.database, keys))
@@ -105,11 +122,20 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _say_ready(url: str, database: Path, keys: Sequence[str]) -> None:
     # Given keys may be real ones and are not shown; the built-in one is no secret.
-    hint = DEFAULT_KEY if list(keys) == [DEFAULT_KEY] else f"one of the {len(keys)} given with --api-key"
+    hint = DEFAULT_KEY if list(keys) == [DEFAULT_KEY] else f"one of the {len(keys)} given"
     sys.stdout.write(
         f"banyan-hp local backend on {url}\n  database:  {database.absolute()}\n  X-API-Key: {hint}\n"
     )
     sys.stdout.flush()
+
+
+def _keys_of_environment() -> list[str]:
+    """The keys in the environment variable; none if it is not set, or empty."""
+    text = os.environ.get(KEYS_VARIABLE, "")
+    keys = [key for each in text.split(",") if (key := each.strip())]
+    if text and not keys:
+        raise argparse.ArgumentTypeError(f"{KEYS_VARIABLE} must hold keys separated by commas, held none")
+    return keys
 
 
 def _fail(reason: str) -> int:
@@ -131,7 +157,7 @@ def _routing(text: str) -> RoutingMode:
 
 def _key(text: str) -> str:
     if text.strip() != text or not text:
-        raise argparse.ArgumentTypeError(f"must be a key without spaces around it, was {text!r}")
+        raise argparse.ArgumentTypeError("must be a key without spaces around it")
     return text
 
 

@@ -17,26 +17,33 @@ Let T be the sum of the versions' percentages; within a hundredth of 100 it coun
                                   pick / 2**64 < (the percentages up to it, itself included) / T
 
 Who does not take part gets the prompt's default version. Percentages are taken as the decimal numbers they
-are written as, and compared without rounding. Because taking part and picking go by different bits of the
-digest, raising the traffic while the versions keep their proportions moves nobody who is already in.
+are written as, with at most `MAX_DECIMALS` decimal places, and compared without rounding. Because taking part
+and picking go by different bits of the digest, raising the traffic while the versions keep their proportions
+moves nobody who is already in.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 ALGORITHM = "1"
 RUNNING = "running"
-_TOLERANCE = Fraction(1, 100)
+MAX_DECIMALS = 30  # of a percentage: more than any float between 1e-13 and 100 has
+MAX_VERSIONS = 1000  # of an experiment
+_MAX_NAME = 1000  # characters of an id, a salt, a version's name
+_MAX_SHOWN = 60  # characters of a value in an error
 _TWO_INTEGERS = struct.Struct(">QQ")
 _SPAN = 2**64
-_FINEST = 30  # decimal places; what is finer is no percentage, and costs memory as a fraction
+_PERCENT: int = 10**MAX_DECIMALS  # shares are integers, in the smallest unit that a percentage may have
+_ALL = 100 * _PERCENT
+_TOLERANCE = _PERCENT // 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +66,22 @@ class Split:
 
     def __post_init__(self) -> None:
         shares = [_percentage(each) for each in self.percentages]
-        total = sum(shares, Fraction(0))
-        if total > 100 + _TOLERANCE:
-            raise ValueError(f"the percentages must add up to at most 100, was {float(total):g}")
-        taking_part = Fraction(100) if 100 - total <= _TOLERANCE else total
-        sums = [sum(shares[: end + 1], Fraction(0)) for end in range(len(shares))]
+        total = sum(shares)
+        if total > _ALL + _TOLERANCE:
+            raise ValueError(f"the percentages must add up to at most 100, was {total / _PERCENT:g}")
+        taking_part = _ALL if _ALL - total <= _TOLERANCE else total
+        picked_below = tuple(_ceiling(each, total) for each in accumulate(shares)) if total else ()
         object.__setattr__(self, "_salted", _salted(self.salt))
-        object.__setattr__(self, "_entered_below", _ceiling(taking_part / 100))
-        object.__setattr__(self, "_picked_below", tuple(_ceiling(each / total) for each in sums if total))
+        object.__setattr__(self, "_entered_below", _ceiling(taking_part, _ALL))
+        object.__setattr__(self, "_picked_below", picked_below)
 
     def choose(self, value: str) -> int | None:
         """The index of the version that the value gets; None: it does not take part."""
         enter, pick = _position(self._salted, value)
         if enter >= self._entered_below:
             return None
-        for index, below in enumerate(self._picked_below):
-            if pick < below:
-                return index
-        return None
+        index = bisect_right(self._picked_below, pick)
+        return index if index < len(self._picked_below) else None
 
 
 def position(salt: str, value: str) -> tuple[int, int]:
@@ -137,13 +142,15 @@ def experiment_from_config(config: Mapping[str, Any]) -> Experiment:
     """An experiment from the backend's JSON.
 
     Raises:
-        ValueError: it can't be used; the message names the experiment and what is wrong.
+        ValueError: it can't be used; the message names the experiment and what is wrong, in one short line.
     """
     experiment_id = config.get("experiment_id")
     try:
         versions = config.get("versions")
         if not isinstance(versions, list) or not all(isinstance(each, dict) for each in versions):
             raise ValueError("versions must be a list of objects")
+        if len(versions) > MAX_VERSIONS:
+            raise ValueError(f"it may have at most {MAX_VERSIONS} versions, was {len(versions)}")
         salt = _text(config, "salt" if config.get("salt") is not None else "experiment_id")
         return Experiment(
             experiment_id=_text(config, "experiment_id"),
@@ -153,7 +160,7 @@ def experiment_from_config(config: Mapping[str, Any]) -> Experiment:
             split=Split(salt, [each.get("traffic_percentage") for each in versions]),
         )
     except ValueError as error:
-        raise ValueError(f"experiment {experiment_id!r} is ignored: {error}") from error
+        raise ValueError(f"experiment {_shown(experiment_id)} is ignored: {error}") from error
 
 
 def _version(config: Mapping[str, Any]) -> Version:
@@ -168,21 +175,36 @@ def _text(config: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not (value or empty):
-        raise ValueError(f"{name} must be a text, was {value!r}")
+        raise ValueError(f"{name} must be a text, was {_shown(value)}")
+    if len(value) > _MAX_NAME and name != "content":
+        raise ValueError(f"{name} must be a text of at most {_MAX_NAME} characters, was one of {len(value)}")
     return value
 
 
-def _percentage(value: object) -> Fraction:
+def _shown(value: object) -> str:
+    """A value in an error: short, whatever a backend sends."""
+    if isinstance(value, (dict, list)):
+        return f"a {type(value).__name__}"
+    text = repr(value[:_MAX_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def _percentage(value: object) -> int:
     if isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool):
-        try:
-            number = Decimal(str(value))
-        except InvalidOperation:
-            number = Decimal("NaN")
-        if number.is_finite() and 0 <= number <= 100 and number.as_tuple().exponent >= -_FINEST:  # type: ignore[operator]
-            return Fraction(number)
-    raise ValueError(f"traffic_percentage must be a number from 0 to 100, was {value!r}")
+        number = _decimal(str(value))
+        if number.is_finite() and 0 <= number <= 100 and number.as_tuple().exponent >= -MAX_DECIMALS:  # type: ignore[operator]
+            numerator, denominator = number.as_integer_ratio()
+            return numerator * (_PERCENT // denominator)
+    raise ValueError(f"traffic_percentage must be a number from 0 to 100, was {_shown(value)}")
 
 
-def _ceiling(share: Fraction) -> int:
-    """The least integer n for which k / 2**64 < share is the same as k < n."""
-    return -((-share * _SPAN).__floor__())
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text) if len(text) <= _MAX_NAME else Decimal("NaN")
+    except InvalidOperation:
+        return Decimal("NaN")
+
+
+def _ceiling(share: int, whole: int) -> int:
+    """The least integer n for which k / 2**64 < share / whole is the same as k < n."""
+    return -(-share * _SPAN // whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,8 @@ import pytest
 from hypothesis import settings
 
 import banyan_hp.banyan
-from banyan_hp import PromptStackLogger
-from banyan_hp.engine import log
-from banyan_hp.tracking.context import NOTHING, ambient, current
+from banyan_hp import PromptStackLogger, logs
+from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 
@@ -28,17 +28,25 @@ if not os.environ.get("SOAK"):
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test sees the developer's keys, proxies or spool, nor another test's logger or open interaction."""
-    current.set(None)
-    ambient.set(NOTHING)
+    scopes.forget_all()
     for name in list(os.environ):
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
-    monkeypatch.setattr(log, "_last_said", {})
+    monkeypatch.setattr(logs, "_last_said", {})
     yield
     default, banyan_hp.banyan._default = banyan_hp.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """For tests that reach the recursion limit: finalisers of other tests' garbage would fail down there."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

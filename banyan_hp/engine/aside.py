@@ -12,7 +12,7 @@ from .condition import Condition
 from .directory import Directory
 from .news import News
 from .quarantine import Entry, Quarantine
-from .records import Record, encode
+from .records import Record, encode_somehow
 from .segment import Segment
 
 
@@ -44,7 +44,7 @@ class Aside:
         """Keep a refused record; False if it could not be written."""
         entry = Entry(
             reason,
-            record.body if record.body is not None else encode(record.value),
+            record.body if record.body is not None else encode_somehow(record.value),
             status=status,
             detail=detail,
             segment=record.place.segment.path.name if record.place is not None else None,

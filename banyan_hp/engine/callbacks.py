@@ -6,10 +6,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..foreign import is_deliberate, type_name
+from ..logs import unheard, warn
 from .clock import Clock
 from .guard import Guard
 from .ledger import Counters
-from .log import warn
+
+
+class OwnThread(threading.Thread):
+    """A thread of ours: nobody else stops it by an exception, so whatever comes there is the callback's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +34,25 @@ class Callbacks:
         self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
 
     def call(self, name: str, callback: Callable[..., object], *args: object) -> object:
-        """What the callback returns, or `Raised`."""
+        """What the callback returns, or `Raised`.
+
+        On one of our own threads that is true whatever it raises. Elsewhere what somebody raises on purpose,
+        to stop the application's thread, passes.
+
+        What it logs is about delivery, and does not become a record: one that logs for each record would
+        never let us come to an end.
+        """
         me = threading.get_ident()
         before = self._running.get(me)  # a callback that logs may have another one called
         self._running[me] = self._clock.monotonic(), name
         try:
-            return callback(*args)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - it may raise anything, CancelledError too
+            with unheard():
+                return callback(*args)
+        except BaseException as error:
+            if is_deliberate(error) and not isinstance(threading.current_thread(), OwnThread):
+                raise
             self.count_error()
-            warn(name, "the callback %s raised %s", name, type(error).__name__)
+            warn(name, "the callback %s raised %s", name, type_name(error))
             return Raised(error)
         finally:
             if before is None:

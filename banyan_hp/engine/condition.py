@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..text import clean
 from .clock import Clock
 from .news import News
 
@@ -64,7 +65,7 @@ class Condition:
             self._news.warn("in %s: %s", self.where, error)
 
     def failed(self, error: OSError) -> None:
-        self.problem = f"{type(error).__name__}: {error}"
+        self.problem = clean(f"{type(error).__name__}: {error}")
         self._write_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
         self._news.disk_failed()
         self._news.warn("the spool in %s can't be used, records stay in memory: %s", self.where, error)
@@ -78,6 +79,10 @@ class Condition:
         """A segment of ours can't be read: nothing is read for a while."""
         self._read_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
         self.segment_failed(path, error)
+
+    def try_again(self) -> None:
+        """Forget the pause after a failed write: at the end every write is tried."""
+        self._write_again_at = float("-inf")
 
     def pause_writing(self, seconds: float) -> None:
         self._write_again_at = max(self._write_again_at, self._clock.monotonic() + seconds)

@@ -1,20 +1,20 @@
-"""How a host is reached: by which proxy, with which certificates.
+"""How a host is reached: directly or by which proxy, in plain text or by TLS.
 
-Owns what is read from the environment, and what urllib3's connection classes are told. They do the rest: name
-resolution, socket options, TLS, tunnels.
+Owns which proxy the environment names, and what urllib3's connection classes are told. They do the rest: name
+resolution, socket options, TLS, tunnels. Which certificates count is `trust`'s business.
 """
 
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
 
 import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
@@ -32,24 +32,30 @@ from urllib3.util.ssl_match_hostname import CertificateError
 from urllib3.util.ssltransport import SSLTransport
 
 from .answer import AnswerReader, seconds_left
-
-_PROXY_CONFIG = ProxyConfig(
-    ssl_context=None, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
-)
+from .trust import Trust
 
 
-class Route(NamedTuple):
-    """How a URL is reached: by which proxy, and with which certificates."""
+def proxy_from_environment(url: str) -> str | None:
+    """The proxy by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, read as requests reads them."""
+    found: str | None = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    return found
 
-    proxy: str | None
-    ca_bundle: str
+
+def proxy_secrets(url: str) -> tuple[str, ...]:
+    """What no text may repeat of the proxy that leads to a URL: its credentials, as they travel, too."""
+    try:
+        return secrets_of(proxy_from_environment(url))
+    except ValueError:  # the URL leads nowhere
+        return ()
 
 
-def route_from_environment(url: str) -> Route:
-    """Proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and CA bundle, read as requests reads them."""
-    proxies = requests.utils.get_environ_proxies(url)
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return Route(requests.utils.select_proxy(url, proxies), bundle or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+def secrets_of(proxy: str | None) -> tuple[str, ...]:
+    """The user and password of a proxy's URL, together and apart, quoted, unquoted and in base64."""
+    given = (proxy or "").rpartition("@")[0].rpartition("//")[2]
+    user, _, password = map(unquote, given.partition(":"))
+    basic = b64encode(f"{user}:{password}".encode("utf-8", "surrogatepass")).decode("ascii")
+    secret = given.partition(":")[2]
+    return (given, basic, secret or given, password or user) if given else ()
 
 
 class _Place(NamedTuple):
@@ -133,15 +139,16 @@ class Connector:
         ValueError: the URL, or that of the proxy to use, leads nowhere.
     """
 
-    def __init__(self, url: str) -> None:
-        route = route_from_environment(url)
+    def __init__(self, url: str, trust: Trust = Trust()) -> None:  # noqa: B008 - immutable
+        found = proxy_from_environment(url)
         self._host = _Place.of(parse_url(url))
-        self._proxy = _proxy(route.proxy) if route.proxy else None
+        self._socks = _socks(found) if found and found.lower().startswith("socks") else None
+        self._proxy = _proxy(found) if found and self._socks is None else None
         self._tunnels = self._proxy is not None and self._host.scheme == "https"
         self._peer = self._host if self._proxy is None else _Place.of(self._proxy)
-        self._tls = (
-            _tls_options(route.ca_bundle) if "https" in (self._host.scheme, self._peer.scheme) else None
-        )
+        self.secrets = secrets_of(found)
+        self._trust = trust
+        self._contexts: dict[str, ssl.SSLContext] = {}  # made once: loading a trust store takes milliseconds
 
     @property
     def authority(self) -> str:
@@ -176,22 +183,77 @@ class Connector:
     def _unconnected(self, timeout: float) -> HTTPConnection:
         host, port = self._peer.host.strip("[]"), self._peer.port
         options: dict[str, Any] = {"timeout": timeout}
+        if self._socks is not None:
+            return self._by_socks(self._socks, host, port, options)
         if self._proxy is not None:
-            options |= {"proxy": self._proxy, "proxy_config": _PROXY_CONFIG}
-        if self._tls is None:
+            options |= {"proxy": self._proxy, "proxy_config": self._proxy_config()}
+        if "https" not in (self._host.scheme, self._peer.scheme):
             return HTTPConnection(host, port, **options)
-        if self._proxy is None or not self._tunnels:
-            return _TLSConnection(host, port, **options, **self._tls)
-        connection = _TunnelConnection(host, port, **options, **self._tls)
-        credentials = _authorization(self._proxy)
+        if not self._tunnels:
+            context = self._context() if self._proxy is None else self._proxy_context()
+            return _TLSConnection(host, port, **options, ssl_context=context)
+        connection = _TunnelConnection(host, port, **options, ssl_context=self._context())
+        credentials = _authorization(cast("Url", self._proxy))
         connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
         return connection
+
+    def _by_socks(self, socks: Socks, host: str, port: int, options: dict[str, Any]) -> HTTPConnection:
+        if self._host.scheme == "http":
+            return socks.plain(host, port, options)
+        return socks.tls(host, port, {**options, "ssl_context": self._context()})
+
+    def _proxy_config(self) -> ProxyConfig:
+        context = self._proxy_context() if self._peer.scheme == "https" else None
+        return ProxyConfig(
+            context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        """Two threads may make one each, of which the first stays: `setdefault` is atomic under the GIL."""
+        made = self._contexts.get("host")
+        return made or self._contexts.setdefault("host", self._trust.context())
+
+    def _proxy_context(self) -> ssl.SSLContext:
+        made = self._contexts.get("proxy")
+        return made or self._contexts.setdefault("proxy", self._trust.context_without_certificate())
 
     def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
         """The error, on the proxy if it was not got past."""
         if self._proxy is None or connection.has_connected_to_proxy:
             return error
         return ProxyError("Unable to connect to proxy", error)
+
+
+class Socks:
+    """A SOCKS proxy, which needs the package PySocks.
+
+    Raises:
+        ValueError: the package is missing, or the proxy's URL is not valid.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection, SOCKSProxyManager
+        except ImportError:
+            raise ValueError(
+                "the environment names a SOCKS proxy, which needs the package PySocks: pip install PySocks"
+            ) from None
+        options = SOCKSProxyManager(url).connection_pool_kw["_socks_options"]
+        self._plain = partial(SOCKSConnection, options)
+        self._tls = partial(SOCKSHTTPSConnection, options)
+
+    def plain(self, host: str, port: int, options: Mapping[str, Any]) -> HTTPConnection:
+        return self._plain(host=host, port=port, **options)
+
+    def tls(self, host: str, port: int, options: Mapping[str, Any]) -> HTTPConnection:
+        return self._tls(host=host, port=port, **options)
+
+
+def _socks(url: str) -> Socks:
+    try:
+        return Socks(url)
+    except LocationParseError:  # which repeats the URL, with the password
+        raise LocationValueError("The SOCKS proxy's URL in the environment is not valid.") from None
 
 
 def _proxy(given: str) -> Url:
@@ -209,8 +271,3 @@ def _authorization(proxy: Url) -> dict[str, str]:
     if not user:
         return {}
     return {"Proxy-Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii")}
-
-
-def _tls_options(bundle: str) -> dict[str, Any]:
-    place = "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs"
-    return {"cert_reqs": "CERT_REQUIRED", place: bundle}

@@ -12,18 +12,20 @@ from collections import deque
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from .chance import chance
 from .connecting import Connector
 
 _TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it, often without a word
 
 
 class Connection:
-    """An open connection that knows for how long nobody used it."""
+    """An open connection that knows for how long nobody used it, and when it has served long enough."""
 
-    __slots__ = ("_opened", "_used_at", "is_tls", "sock")
+    __slots__ = ("_expires_at", "_opened", "_used_at", "is_tls", "sock")
 
-    def __init__(self, opened: HTTPConnection) -> None:
+    def __init__(self, opened: HTTPConnection, lifetime: float) -> None:
         self._opened = opened
+        self._expires_at = time.monotonic() + lifetime
         self.sock: socket.socket = opened.sock
         self.is_tls = isinstance(opened, HTTPSConnection)
         self._used_at = time.monotonic(), time.time()
@@ -39,7 +41,8 @@ class Connection:
 
     def is_usable(self) -> bool:
         """Whether it is not too old, and has nothing to read: an idle peer has nothing to say but its end."""
-        return self.idle_seconds() <= _TRUSTED_SECONDS and self._opened.is_connected
+        recent = self.idle_seconds() <= _TRUSTED_SECONDS and time.monotonic() < self._expires_at
+        return recent and self._opened.is_connected
 
     def close(self) -> None:
         self._opened.close()
@@ -51,11 +54,14 @@ class Connections:
     Args:
         connector: makes them.
         most: how many idle ones are kept.
+        max_age: seconds after which a connection is replaced, less up to a fifth by chance: a balancer that
+            balances connections has its say again, and a name that has moved is looked up anew.
     """
 
-    def __init__(self, connector: Connector, most: int) -> None:
+    def __init__(self, connector: Connector, most: int, max_age: float) -> None:
         self._connector = connector
         self._most = most
+        self._max_age = max_age
         self._idle: deque[Connection] = deque()  # its `append` and `pop` are atomic under the GIL
 
     def __del__(self) -> None:
@@ -74,7 +80,8 @@ class Connections:
 
     def connect(self, timeout: float) -> Connection:
         """A new one. See `Connector.connect`."""
-        return Connection(self._connector.connect(timeout))
+        lifetime = self._max_age * (1.0 - 0.2 * chance())
+        return Connection(self._connector.connect(timeout), lifetime)
 
     def keep(self, connection: Connection) -> None:
         """Hand back one that may be used again."""

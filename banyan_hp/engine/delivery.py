@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DeliveryError
+from ..logs import unheard, warn
 from .batching import Batching
 from .clock import Clock
 from .destination import Destination
 from .gate import Gate
 from .guard import Guard
 from .ledger import Counters
-from .log import unheard, warn
 from .pace import Pace
 from .records import Record
 from .retry import Outcome, Verdict, may_be_the_record

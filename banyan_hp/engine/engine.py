@@ -10,10 +10,12 @@ import copy
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
 from .address import Address, destination_directory, spool_base
@@ -26,21 +28,19 @@ from .destination import Destination
 from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
+from .last_writes import Job, LastWrites
 from .ledger import Ledger, Term
-from .log import forget_threads, is_unheard, unheard_threads, warn
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer
-from .quarantine import UNSCRUBBED
 from .queue import Queue
 from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
-from .retry import Outcome, Verdict
 from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .suspects import Suspects
-from .transport import HTTPTransport, Transport, is_loopback
+from .transport import Transport, connecting_as, is_loopback
 from .waiting import Waiting
 from .worker import Worker
 
@@ -48,17 +48,20 @@ _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_RETIRED = "retired"  # in place of somebody who waits
 
-_NOT_SEEN_BY_BEFORE_SEND = Verdict(
-    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
-)
+
+def _on_disk_and_oldest_first(record: Record) -> tuple[bool, float]:
+    """The final write's order: what is on disk can be given up for what is not."""
+    return record.place is None, record.queued_at
+
 
 _QUEUED, _IN_FLIGHT = Term.QUEUED, Term.IN_FLIGHT  # looked up at each call, an enum's members cost
 TransportFactory = Callable[[Destination, Settings], Transport]
 
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
-    return HTTPTransport(destination.base_url, settings.timeout, settings.max_connections)
+    return connecting_as(settings)(destination.base_url, settings.timeout, settings.max_connections)
 
 
 class Engine:
@@ -85,15 +88,16 @@ class Engine:
         spool_directory: Path | None = None,
     ) -> None:
         self.settings = settings
-        self._destination = destination
+        self.destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
         self._spool_directory = spool_directory
         self.closing = False
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
-        self._finishing = False
+        self._finisher: int | None = None  # the thread that ends it
         self._ended = False
+        self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
@@ -103,15 +107,17 @@ class Engine:
         settings = self.settings
         self._heirs: dict[int, Engine] = {}  # by process: what a forked child goes on with
         self.process = os.urandom(8).hex()
+        self._id_prefix = f"{self.process}-"
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
+        self._has_flushed = False
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
         self.gate = Gate(settings.max_retries, settings.retry_delay)
         self._batching = Batching(
-            settings.batching, may_batch=self._destination.may_batch, may_compress=self._may_compress()
+            settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
         )
         self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
@@ -129,9 +135,9 @@ class Engine:
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
-            shortens=self._destination.shortens,
+            shortens=self.destination.shortens,
         )
-        self._transport = self._make_transport(self._destination, settings)
+        self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
             self.guard,
             self._clock,
@@ -140,11 +146,17 @@ class Engine:
             self._batching,
             pace,
             suspects,
-            self._destination,
+            self.destination,
             self._transport,
             self._settlement,
             self._preparer,
             settings.max_batch_bytes,
+        )
+        self._last_writes = LastWrites(
+            self._clock,
+            self._settlement,
+            self._preparer,
+            scrubs=settings.before_send is not None,
         )
         self.worker = Worker(
             self.guard,
@@ -160,6 +172,7 @@ class Engine:
             self._settlement,
             self.notices,
             self.spool,
+            self._last_writes.leaving,
         )
         self.waiting = Waiting(
             self.guard,
@@ -175,7 +188,7 @@ class Engine:
     def _may_compress(self) -> bool:
         """On this machine the bytes are free, and compressing them is not."""
         wanted = self.settings.compression
-        return wanted == "always" or (wanted == "auto" and not is_loopback(self._destination.base_url))
+        return wanted == "always" or (wanted == "auto" and not is_loopback(self.destination.base_url))
 
     def _state_directory(self) -> Path | None:
         """Where records are kept; None: no home."""
@@ -186,9 +199,13 @@ class Engine:
         warn("spool", "records stay in memory: %s", self.no_spool_because)
         return None
 
-    def _holds_records_of_another_key(self) -> bool:
-        name = Address.of(self._destination.identity, self._destination.key).directory_name
-        return self._spool_directory is not None and self._spool_directory.name != name
+    def _previous_directories(self, base: Path) -> tuple[Path, ...]:
+        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        if self._spool_directory is not None:
+            return ()
+        destination, keys = self.destination, self.settings.previous_keys
+        others = dict.fromkeys(key for key in keys if key != destination.key)
+        return tuple(destination_directory(base, destination.identity, key) for key in others)
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -199,7 +216,7 @@ class Engine:
             self._base = self._state_directory()
             if self._base is None:
                 return None
-        identity, key = self._destination.identity, self._destination.key
+        identity, key = self.destination.identity, self.destination.key
         return Spool(
             SpoolSettings(
                 directory=self._spool_directory or destination_directory(self._base, identity, key),
@@ -208,9 +225,9 @@ class Engine:
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
-                any_key=self._holds_records_of_another_key(),
+                previous=self._previous_directories(self._base),
             ),
-            self.process if not self._ended else os.urandom(8).hex(),
+            self.process,
             self._clock,
             self._settlement,
         )
@@ -262,21 +279,27 @@ class Engine:
 
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
+        if self.superseded:
+            return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
             return None
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
-        self._leave_to_disk([record], float("inf"))
+        self._last_writes.leave([record])
+        record.turned_away = record.term is Term.DROPPED
+        self.guard.run_deferred()
         return record
 
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
-        ident = f"{self.process}-{next(self._numbers):x}"
+        now = clock.wall()
+        # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
+        ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         size = freeze_plain(value, max_text)
         frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
         size += RECORD_OVERHEAD
-        record = Record(ident, clock.wall(), frozen, size, clock.monotonic(), self.ledger.own)
+        record = Record(ident, now, frozen, size, clock.monotonic(), self.ledger.own)
         if cut:
             record.cut = cut
         return record
@@ -309,11 +332,11 @@ class Engine:
 
     def _submit_later(self, record: Record) -> None:
         with self.guard:
-            if self.closing:
-                self.ledger.counters.rejected += 1
-                return
-            queued = self._accept(record)
-        if not queued:
+            closing = self.closing
+            queued = not closing and self._accept(record)
+        if closing:
+            self._submit_out_of_turn(record)
+        elif not queued:
             self._submit_slowly(record)
 
     def _let_go(self, record: Record) -> None:
@@ -345,15 +368,22 @@ class Engine:
         with self.guard:
             if self.stopped or not self.queue.fits(record.size):
                 return False
-            self.ledger.own.move((record,), Term.QUEUED)
-            self.queue.append(record)
-            self._scheduler.wake_for_record()
+            self._put_in_queue(record)
         return True
 
+    def _put_in_queue(self, record: Record) -> None:
+        """Call with the lock held."""
+        if self._keeps_first and record.place is None:
+            self.ledger.counters.logs_not_durable += 1
+        self.ledger.own.move((record,), Term.QUEUED)
+        self.queue.append(record)
+        self._scheduler.wake_for_record()
+
     def _overflow(self, record: Record) -> None:
-        if record.place is not None or self.settings.overflow == "spill":
+        if record.place is not None or self.settings.overflow == "spill" or self.stopped:
             prepared = self._preparer.prepare([record])
             if not self._settlement.spooled(prepared):
+                record.turned_away = bool(prepared) and record.term is Term.DROPPED
                 return
         if self.stopped:
             self._turn_away(record, "shutdown")
@@ -372,9 +402,7 @@ class Engine:
             evicted = [] if stopped else self.queue.make_room(record.size)
             if not stopped:
                 self.ledger.own.move(evicted, Term.IN_FLIGHT)
-                self.ledger.own.move((record,), Term.QUEUED)
-                self.queue.append(record)
-                self._scheduler.wake_for_record()
+                self._put_in_queue(record)
         if stopped:
             self._turn_away(record, "shutdown")
         self._settlement.spooled([old for old in evicted if old.place is not None])
@@ -385,9 +413,11 @@ class Engine:
         lifecycle.register(self)
         if lifecycle.leaving():  # the first record of all, and the end has begun
             self.shutdown(0.0)
+            record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
         if not self.worker.background:
+            lifecycle.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
     def _callers_patience(self) -> float | None:
@@ -402,8 +432,7 @@ class Engine:
         By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
         request handler.
         """
-        self._be_of_this_process()
-        if not self._knows(record):
+        if not self.knows(record):
             return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
         setbacks = self.waiting.setbacks_seen()
@@ -411,17 +440,31 @@ class Engine:
         self.waiting.for_record(record, lambda: self.waiting.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
-    def _knows(self, record: Record) -> bool:
+    def knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
+        self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
     def flush(self, timeout: float) -> FlushResult:
-        """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
+        """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
+
+        A process's first flush then drains what others have left on disk.
+        """
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
-        waiting = self.waiting
-        if self.stopped or not waiting.allowed:
+        if self.stopped or not self.waiting.allowed:
             return self._result(0)
+        if self._has_flushed:
+            return self._result(*self._flush_own(deadline))
+        self._has_flushed = True
+        with self.waiting.for_our_own():
+            lost, delivered = self._flush_own(deadline)
+        self._drain_backlog(deadline)
+        return self._result(lost, delivered)
+
+    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+        """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
+        waiting = self.waiting
         self.guard.run_deferred()
         with self.guard:
             epochs = self.epochs.close()
@@ -440,9 +483,17 @@ class Engine:
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
-            return self._result(lost)
+            return lost, None
         in_memory = sum(epoch.in_memory for epoch in epochs)
-        return self._result(lost, delivered=not in_memory and not waiting.on_disk(mark))
+        return lost, not in_memory and not waiting.on_disk(mark)
+
+    def _drain_backlog(self, deadline: float) -> None:
+        """Send what others have left on disk, with our threads, as far as there is time."""
+        if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
+            return
+        lifecycle.register(self)
+        setbacks = self.waiting.setbacks_seen()
+        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -454,14 +505,18 @@ class Engine:
     def _lost(self) -> int:
         return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
 
-    def _result(self, lost: int, *, delivered: bool | None = None) -> FlushResult:
-        ledger = self._ledger_now()
+    def _result(self, lost: int, delivered: bool | None = None) -> FlushResult:
+        ledger = self.ledger_now()
         pending = ledger["queued"] + ledger["in_flight"]
         if delivered is None:
             delivered = not pending and not ledger["spooled"]
-        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger)
+        adopted = self.ledger.adopted
+        backlog = adopted[Term.SPOOLED] + adopted[Term.IN_FLIGHT]
+        unread = self.spool.backlog_bytes if self.spool is not None else 0
+        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger, backlog, unread)
 
-    def _ledger_now(self) -> dict[str, int]:
+    def ledger_now(self) -> dict[str, int]:
+        """Where this process's own records are."""
         own = self.ledger.own
         if sys.is_finalizing():  # a destructor at the very end; nothing changes any more
             return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
@@ -486,8 +541,8 @@ class Engine:
             self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
             tell()
 
-    def _replayed(self) -> bool:
-        if self.spool is None or self.waiting.destination_gave_up(0):
+    def _replayed(self, setbacks: int = 0) -> bool:
+        if self.spool is None or self.waiting.destination_gave_up(setbacks):
             return True
         with self.guard:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
@@ -517,83 +572,180 @@ class Engine:
             told = sum(epoch.told for epoch in epochs)
         try:
             self._begin_to_close(timeout)
-            self.waiting.hurry_until(self._nothing_more_to_do, deadline)
+            self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
-            self._finish(deadline)
+            self.finish(deadline)
         return self._result(self._lost_of(epochs) - told)
+
+    def abandon(self) -> None:
+        """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
+
+        For a finaliser, which may run anywhere: takes no lock, does no I/O.
+        """
+        if self.closing or os.getpid() != self._pid:
+            return
+        if self.worker.threads:
+            self._defer(self._end_abandoned)
+        else:
+            lifecycle.abandoned(self)
+
+    def _end_abandoned(self) -> None:
+        timeout = self.settings.exit_timeout
+        if not self.worker.is_own_thread():  # the exit, which ends all of them
+            return
+        deadline = self._clock.monotonic() + timeout
+        self._begin_to_close(timeout)
+        self.worker.drive(self._nothing_more_to_do, deadline, Bell())
+        self.finish(deadline)
 
     def _begin_to_close(self, timeout: float) -> None:
         with self.guard:
             if self.closing:
                 return
-            self.closing = True
-            self._leaving = lifecycle.leaving()
             now = self._clock.monotonic()
             self._scheduler.close()
             self.gate.hurry(now)
             if self.gate.delay(now) > timeout:  # told to wait longer than we can
                 self.gate.break_now(now)
+            self._leaving = lifecycle.leaving()
+            self.closing = True
+
+    # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
+    # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
+
+    def begin_to_leave(self, timeout: float, scrub_until: float) -> None:
+        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent.
+
+        `scrub_until` is as in `last_writes`.
+        """
+        self._be_of_this_process()
+        self.guard.run_deferred()
+        self._begin_to_close(timeout)
+        self._secure(scrub_until)
+
+    def _secure(self, scrub_until: float) -> None:
+        keeping = self._last_writes.keeping
+        with self.guard:
+            if self.spool is None or self.stopped:
+                return
+            under_way = [*self.worker.in_hand(), *self._scheduler.retrying()]
+            keeping.take([record for record in under_way if record.body is not None])
+            keeping.take(self.queue.records)
+            self._scheduler.securing = not keeping.done
+            self._last_writes.scrub_until = scrub_until
+        try:
+            if self._hand_over(keeping) and self.settings.before_send is not None:
+                keeping.wait(scrub_until)
+            else:
+                self._keep_here()
+        finally:
+            with self.guard:
+                self.queue.drop_settled()
+                self._scheduler.securing = False
+                self._scheduler.wake_all()
+
+    def _keep_here(self) -> None:
+        if self.settings.before_send is not None:  # which may never return: none of it on this thread
+            self._last_writes.scrub_until = float("-inf")
+        self._last_writes.keeping.complete()
+
+    def wait_until_sent(self, deadline: float) -> None:
+        """Or until it would be in vain to wait on."""
+        self.waiting.hurry_until(self._nothing_more_to_do, deadline)
 
     def _nothing_more_to_do(self) -> bool:
+        if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
+            return False
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
-        return own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED) or self.gate.unwell
+        done = own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED)
+        return done or self._scheduler.gave_up or not self._can_read_back()
 
     def _at_rest(self, term: Term) -> int:
         """Own records that fail on their own, and are not to be tried for a while."""
         return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
 
-    def _finish(self, deadline: float) -> None:
+    def _can_read_back(self) -> bool:
+        return self.spool is not None and self.spool.readable
+
+    def stop_sending(self, scrub_until: float) -> None:
+        """From here on what was not delivered is the final write's; `scrub_until` is as there."""
         with self.guard:
-            first = not self._finishing
-            self._finishing = True
-        if first:
-            self._end()
-            self.notices.tell_in_passing(max(_JOIN_SECONDS, deadline - self._clock.monotonic()))
-        elif self.waiting.allowed:
+            in_hand = self.worker.stop()
+            if not self.stopped:
+                self._last_writes.scrub_until = float("-inf") if self._is_stuck(in_hand) else scrub_until
+                left = [*in_hand, *self._scheduler.waiting()]
+                self._last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
+                self.stopped = True
+            self.worker.forget()
+            self._scheduler.forget()
+
+    def _is_stuck(self, in_hand: list[Record]) -> bool:
+        """Whether a thread may be in a `before_send` that never returns. Call with the lock held."""
+        scrubbing = not self._last_writes.keeping.done or any(record.body is None for record in in_hand)
+        return scrubbing and self.settings.before_send is not None
+
+    def finish(self, deadline: float, join_until: float | None = None) -> None:
+        """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
+
+        Args:
+            deadline: until when another thread that does this is waited for, and callbacks at the least.
+            join_until: until when threads are waited for; by default for a moment.
+        """
+        interrupted: BaseException | None = None
+        while not self._ended:
+            try:
+                if not self._is_finisher():
+                    self._wait_for_finisher(deadline)
+                    break
+                self._end(deadline, join_until)
+            except Exception:
+                raise
+            except BaseException as error:  # noqa: BLE001 - kept, and raised below
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
+    def _is_finisher(self) -> bool:
+        with self.guard:
+            self._finisher = self._finisher or threading.get_ident()
+            return self._finisher == threading.get_ident()
+
+    def _wait_for_finisher(self, deadline: float) -> None:
+        if self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
-    def _end(self) -> None:
-        patience = self._clock.monotonic() + _GRACE_SECONDS
-        self.worker.stop()
-        with self.guard:
-            in_hand = self.worker.take_from_hands()
-            mine, replay = self._scheduler.take_everything()
-            self.stopped = True
-        stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
-        left = sorted([*in_hand, *mine, *replay], key=lambda record: record.queued_at)
-        self._leave_to_disk(left, float("-inf") if stuck else patience)
+    def _end(self, deadline: float, join_until: float | None) -> None:
+        self.stop_sending(self._clock.monotonic() + _GRACE_SECONDS)
+        self._see_to(self._last_writes.leaving)
         self._settlement.ring()
-        self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
-        self.worker.note_key_standing()
-        if self.spool is not None:
-            self.spool.close()
-            lifecycle.spool_closed(self.spool.directory)
+        until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
+        self.worker.join(until)
+        self._close()
+        self._ended = True
+        self._settlement.ring()
+        self.notices.tell_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
+
+    def _see_to(self, job: Job) -> None:
+        """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""
+        self._hand_over(job)
+        job.complete()
+
+    def _hand_over(self, job: Job) -> bool:
+        if job.done or not self._scheduler.idle or not self.worker.alive:
+            return False
+        self.guard.defer(job.run)
+        self._scheduler.disturb()
+        return job.is_taken_up()
+
+    def _close(self) -> None:
+        if self.spool is not None and self._last_writes.leaving.done:
+            self.spool.close(takes_late=self._leaving)
+            if not self._leaving:
+                lifecycle.spool_closed(self.spool.directory)
         self._transport.close()
         lifecycle.unregister(self)
-        self._ended = True
-        if self._leaving:  # for what is logged from now on: the old one is closed
-            self.spool = self._settlement.spool = self._make_spool()
-        self._settlement.ring()
-
-    def _leave_to_disk(self, records: list[Record], patience: float) -> None:
-        """The last chance of what was not delivered: the spool, or a counted loss.
-
-        `before_send` is called until `patience` ends, on the monotonic clock; what it has not seen by then
-        must not leave: it is quarantined.
-        """
-        ready: list[Record] = []
-        for record in (record for record in records if not record.claimed):
-            if record.body is not None or self.settings.before_send is None or self._has_time(patience):
-                ready += self._preparer.prepare([record])
-            else:
-                self._settlement.quarantined(record, _NOT_SEEN_BY_BEFORE_SEND)
-        failed = self._settlement.spooled(ready)
-        self._settlement.dropped(failed, "shutdown")
-
-    def _has_time(self, patience: float) -> bool:
-        return self._clock.monotonic() < patience
 
     # -- what applications ask --------------------------------------------------------------------------
 
@@ -617,20 +769,80 @@ class Engine:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
 
+    # -- another configuration ----------------------------------------------------------------------------
+
+    def may_turn_to(self, destination: Destination, settings: Settings) -> bool:
+        """Whether what was logged here may go there: to the same place under the same key, or under a key
+        whose owner has named ours as a previous one.
+        """
+        ours = self.destination
+        same_place = destination.identity == ours.identity
+        return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
+
     def turn_to(self, destination: Destination, settings: Settings) -> None:
-        """Send elsewhere, or under another key, from now on: also what waits, on disk too."""
+        """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
+
+        Raises:
+            ValueError: what was logged here must not go there, see `may_turn_to`.
+        """
         self._be_of_this_process()
-        self._destination, self.settings = destination, settings
+        if not self.may_turn_to(destination, settings):
+            raise ValueError("records leave only for where, and under the key, they were logged with")
+        self.destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
         if self.spool is not None and self._base is not None:
             identity, key = destination.identity, destination.key
-            self.spool.turn_to(destination_directory(self._base, identity, key), Address.of(identity, key))
+            self.spool.turn_to(
+                destination_directory(self._base, identity, key),
+                Address.of(identity, key),
+                self._previous_directories(self._base),
+            )
         with self.guard:
-            self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
+
+    def retire(self, when_drained: Callable[[Engine], object]) -> None:
+        """A successor takes records from now on: deliver what there is, then call `when_drained`.
+
+        It is called on a worker thread, maybe several times. Where there is none (no thread could be
+        started, `background_thread=False`), ask `drained`.
+        """
+        self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
+        with self.guard:
+            self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
+            self._scheduler.wake_all()
+
+    def resume(self) -> None:
+        """Take records again, after `retire`."""
+        self.worker.between_tasks = None
+        with self.guard:
+            self._scheduler.hurried.discard(_RETIRED)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
+        with self.guard:
+            own, adopted = self.ledger.own, self.ledger.adopted
+            waiting = own[Term.QUEUED] + own[Term.IN_FLIGHT] + own[Term.SPOOLED]
+            waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
+            return not waiting
+
+    def supersede(self, *, only_if_drained: bool) -> bool:
+        """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
+
+        Whoever is refused a record from now on hands it to the successor, so it does not count as rejected.
+
+        Returns:
+            False if records wait, and `only_if_drained`.
+        """
+        with self.guard:
+            if only_if_drained and not self.drained:
+                return False
+            self.superseded = True
+            self._begin_to_close(0.0)
+        return True
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""
@@ -656,7 +868,8 @@ class Engine:
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
     def hasten(self) -> None:
-        """Nothing lingers any more. Takes no lock: adding to a set is atomic under the GIL."""
+        """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
+        self._scheduler.own_first.add(self)
         self._scheduler.hurried.add(self)
         self._scheduler.disturb()
 
@@ -689,7 +902,7 @@ class Engine:
     def _made_anew(self) -> Engine:
         anew = copy.copy(self)
         if anew.closing:
-            anew.stopped = anew._finishing = anew._ended = True
+            anew.stopped = anew._ended = True
         anew._assemble()
         return anew
 

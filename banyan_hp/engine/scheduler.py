@@ -5,14 +5,14 @@ Guarded by the engine's lock; decides, and leaves all I/O to whoever asked.
 
 from __future__ import annotations
 
-import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
 from .batching import Batching
 from .bell import Bell
+from .chance import chance
 from .gate import Gate
 from .ledger import Book, Term
 from .pace import LOOK_AGAIN_SECONDS, Pace
@@ -40,8 +40,11 @@ class OpenSpool:
     """Look what is on disk."""
 
 
-class ReadBack:
-    """Fetch records from the disk, to be sent."""
+class ReadBack(NamedTuple):
+    """Fetch records from the disk, to be sent; see `Replay.read`."""
+
+    own_only: bool
+    several: bool
 
 
 class SyncSpool:
@@ -111,12 +114,14 @@ class Scheduler:
         self._suspected_last = False
         self._probed_newest = False
         self.hurried: set[object] = set()  # who waits for records to settle: no lingering meanwhile
+        self.own_first: set[object] = set()  # who waits for this process's own records to settle first
         self.closing = False
         self._last_chance = 0
         self._sync_planned = False
+        self.securing = False  # at exit: what waits is being written to disk, and nobody takes it meanwhile
 
     def close(self) -> None:
-        """The end is near: nothing lingers, and the destination gets one more chance."""
+        """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
         self.closing = True
         self._last_chance = self._gate.setbacks
 
@@ -183,6 +188,8 @@ class Scheduler:
             now: by the monotonic clock.
             one_of_many: who asks may be told that others do enough.
         """
+        if self.securing:
+            return Wait(NEVER)
         if self._spool is not None and self._look_due_in(now) <= 0:
             return OpenSpool()
         if self._spool is not None and self._spool.sync_due_in(now) <= 0:
@@ -204,7 +211,7 @@ class Scheduler:
         if self._spool is None:
             return self._wait(now, delay, _NOTHING)
         if self.gave_up and self._replay:
-            return Spill(self._take_replay(len(self._replay)))
+            return Spill(self._take_all_replay())
         if not self._spool.usable:
             return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
         if self._gate.unwell and self._retrying:
@@ -252,7 +259,7 @@ class Scheduler:
         return self._wait_for_any(now, fresh_due)
 
     def _wait_for_any(self, now: float, fresh_due: float) -> Wait:
-        due = min(fresh_due, self._retry_due_in(now), self.suspects.due_in(now))
+        due = min(fresh_due, self._retry_due_in(now), self._suspect_due_in(now))
         return self._wait(now, due, self._first_or_batch())
 
     def _probe(self, now: float) -> Task:
@@ -263,27 +270,33 @@ class Scheduler:
         if len(self._queue) and not self._probed_newest:
             self._probed_newest = True
             return self._send(self._hand_over(self._queue.take_newest()))
-        if self._backlog() and not self._replay and not self._reading_back:
+        may_replay = self._may_go(self._replay)
+        if self._backlog() and not may_replay and not self._reading_back:
             self._reading_back = True
-            return ReadBack()
+            return ReadBack(own_only=self.own_only, several=False)
         self._probed_newest = False
-        if self._replay:
+        if may_replay:
             return self._send(self._take_replay(1))
         retry = self._due_retry(now)
         if retry is not None:
             return self._send(retry)
         if len(self._queue):
             return self._send(self._take(1))
-        return self._send_suspect() if len(self.suspects) else self._wait(now, NEVER, _ANYTHING)
+        return (
+            self._send_suspect() if self._suspect_due_in(now) < NEVER else self._wait(now, NEVER, _ANYTHING)
+        )
 
     def _is_a_suspect_s_turn(self, now: float) -> bool:
         """Suspects that are due and the other records take turns."""
-        self._suspected_last = not self._suspected_last and self.suspects.due_in(now) <= 0
+        self._suspected_last = not self._suspected_last and self._suspect_due_in(now) <= 0
         return self._suspected_last
+
+    def _suspect_due_in(self, now: float) -> float:
+        return self.suspects.due_in(now, self._own if self.own_only else None)
 
     def _send_suspect(self) -> Send:
         """Alone: only then it is known who fails."""
-        record = self.suspects.take_due()
+        record = self.suspects.take_due(self._own if self.own_only else None)
         record.book.move((record,), Term.IN_FLIGHT)
         return self._send([record])
 
@@ -311,12 +324,12 @@ class Scheduler:
         return Send(records, probe=self._gate.begin())
 
     def _send_backlog(self, now: float, fresh_due: float) -> Task:
-        if self._replay:
+        if self._may_go(self._replay):
             self._backlogs_turn = False
             return self._send(self._take_replay(self._per_request()))
         if not self._reading_back:
             self._reading_back = True
-            return ReadBack()
+            return ReadBack(own_only=self.own_only, several=not self._gate.unwell)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
         return self._wait_for_any(now, fresh_due)
@@ -341,11 +354,22 @@ class Scheduler:
         return records
 
     def _take_replay(self, count: int) -> list[Record]:
-        return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
+        if not self.own_only:
+            return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
+        taken = [record for record in self._replay if record.book is self._own][:count]
+        for record in taken:
+            self._replay.remove(record)
+        return taken
+
+    def _take_all_replay(self) -> list[Record]:
+        records = list(self._replay)
+        self._replay.clear()
+        return records
 
     def _due_retry(self, now: float) -> list[Record] | None:
         """The first group whose time has come; of a probe only its first record."""
-        due = next((r for r in self._retrying if r.at <= now or self.closing or self._gate.unwell), None)
+        hasty = self.closing or self._gate.unwell
+        due = next((r for r in self._retrying if (r.at <= now or hasty) and self._may_go(r.records)), None)
         if due is None:
             return None
         self._retrying.remove(due)
@@ -355,7 +379,8 @@ class Scheduler:
         return due.records
 
     def _retry_due_in(self, now: float) -> float:
-        return max(0.0, min((retry.at for retry in self._retrying), default=NEVER) - now)
+        due = (retry.at for retry in self._retrying if self._may_go(retry.records))
+        return max(0.0, min(due, default=NEVER) - now)
 
     def _spill_excess(self) -> Spill:
         excess = max(1, len(self._queue) - int(SPILL_TO * self._queue.max_records))
@@ -380,12 +405,26 @@ class Scheduler:
         return max(0.0, oldest + self._settings.flush_interval - now)
 
     def _backlog(self) -> bool:
-        """Whether there is something on disk to send; at the end only what this process has written."""
-        if self._replay:
+        """Whether there is something on disk to send."""
+        if self._may_go(self._replay):
             return True
         if self._spool is None or not self._spool.readable:
             return False
-        return self._spool.backlog and (not self.closing or self._own[Term.SPOOLED] > 0)
+        return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
+
+    def _own_on_disk_only(self) -> int:
+        """Suspects at rest are on disk, and in memory, too."""
+        return self._own[Term.SPOOLED] - self.suspects.at_rest(-NEVER, self._own, Term.SPOOLED)
+
+    @property
+    def own_only(self) -> bool:
+        """No request begins with others' records: at the end, and while a flush waits for our own ones."""
+        return self.closing or bool(self.own_first)
+
+    def _may_go(self, records: Iterable[Record]) -> bool:
+        """Whether a request with some of these may begin."""
+        own_only = self.own_only
+        return any(not own_only or record.book is self._own for record in records)
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep so long, or until the queue holds so much."""
@@ -429,7 +468,7 @@ class Scheduler:
             self._retry_after(failures, others, now)
 
     def _retry_after(self, failures: int, records: list[Record], now: float) -> None:
-        wait = backoff(failures, self._settings.retry_delay, random.random()) if failures else 0.0
+        wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
         self._retrying.append(Retry(now + wait, records))
 
     def _retry_in_halves(self, records: list[Record], to_blame: list[Record], now: float) -> None:
@@ -450,14 +489,18 @@ class Scheduler:
                 self._replay.append(record)
         self.wake_all()
 
-    def take_everything(self) -> tuple[list[Record], list[Record]]:
-        """At the end: what is in the queue or waits for a retry, and what was read from disk but not sent."""
-        mine = [record for group in self._retrying for record in group.records] + self._take_all()
-        mine += self.suspects.take_all()
-        replay = list(self._replay)
+    def retrying(self) -> list[Record]:
+        """What waits for a retry. It stays here."""
+        return [record for group in self._retrying for record in group.records]
+
+    def waiting(self) -> list[Record]:
+        """All that waits: in the queue, for a retry, or read from disk to be sent. It stays here."""
+        return [*self.retrying(), *self._queue.records, *self._replay, *self.suspects.all()]
+
+    def forget(self) -> None:
+        """All that waits has another owner now. Ctrl-C in the middle: once more does no harm."""
+        self._own.move([r for r in self._queue.records if r.term is Term.QUEUED], Term.IN_FLIGHT)
+        self._queue.clear()
         self._retrying.clear()
         self._replay.clear()
-        return mine, replay
-
-    def _take_all(self) -> list[Record]:
-        return self._hand_over(self._queue.take(len(self._queue), self._queue.bytes))
+        self.suspects.forget()

@@ -95,28 +95,55 @@ class Settlement:
     # -- disk -------------------------------------------------------------------------------------------
 
     def spooled(self, records: Sequence[Record], *, in_order: bool = True) -> list[Record]:
-        """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again."""
-        mine = self._claim(records)
-        failed = self._write(mine)
-        lost = set(map(id, failed))
-        kept = [record for record in mine if id(record) not in lost]
-        with self._guard:
-            self._account(kept, Term.SPOOLED)
-            for record in kept:
-                if record.trial is not None:
-                    self.suspects.remember(record)
-            for record in failed:
-                record.claimed = False
-        if self.spool is not None and kept:
-            self.spool.release(kept, in_order=in_order)
-        self._tell(kept)
+        """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again.
+
+        Chunk by chunk: where the disk's cap is reached, what is written first can make room for the rest. A
+        record that is longer than the cap is dropped: no room could be made for it.
+        """
+        failed: list[Record] = []
+        spool = self.spool
+        if spool is None:
+            failed += [record for record in records if not record.claimed]
+        else:
+            too_long = [r for r in records if r.place is None and spool.never_takes(r)]
+            if too_long:
+                self.dropped(too_long, "spool_full")
+            for chunk in spool.chunks(records):
+                failed += self._spooled(spool, chunk, in_order=in_order)
         self.ring()
+        return failed
+
+    def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
+        """One chunk. Interrupted (Ctrl-C), it leaves unclaimed what is not accounted for: try it again."""
+        mine = [record for record in records if not record.claimed]
+        try:
+            mine = self._claim(mine)
+            new = spool.not_there(mine)
+            failed = new[spool.append(new) :]
+            lost = set(map(id, failed))
+            kept = [record for record in mine if id(record) not in lost]
+            with self._guard:
+                self._account(kept, Term.SPOOLED)
+                for record in kept:
+                    if record.trial is not None:
+                        self.suspects.remember(record)
+        finally:
+            with self._guard:
+                for record in mine:
+                    record.claimed = record.settled
+        spool.release(kept, in_order=in_order)
+        self._tell(kept)
         return failed
 
     def put_to_rest(self, records: Sequence[Record]) -> None:
         """Suspects wait for their next attempt in memory and, where there is one, on disk."""
         mine = self._claim(records)
-        failed = set(map(id, self._write(mine)))
+        try:
+            failed = set(map(id, self._not_written(mine)))
+        except BaseException:  # Ctrl-C: they are in the hands of the caller still
+            for record in mine:
+                record.claimed = False
+            raise
         with self._guard:
             for record in mine:
                 self._rest(record, on_disk=id(record) not in failed)
@@ -138,12 +165,15 @@ class Settlement:
             epoch.lost += 1
         record.claimed = False
 
-    def _write(self, records: list[Record]) -> list[Record]:
+    def _not_written(self, records: list[Record]) -> list[Record]:
         """Write what is not on disk yet; returns what could not be written."""
-        if self.spool is None:
+        spool = self.spool
+        if spool is None:
             return records
-        new = self.spool.not_there(records)
-        return new[self.spool.append(new) :]
+        new = spool.not_there(records)
+        writable = [record for record in new if not spool.never_takes(record)]
+        written = set(map(id, writable[: spool.append(writable)]))
+        return [record for record in new if id(record) not in written]
 
     # -- the ledger -------------------------------------------------------------------------------------
 
@@ -182,6 +212,11 @@ class Settlement:
         with self._guard:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
+
+    def let_go(self, count: int) -> None:
+        """The spool has left an adopted segment to whoever adopts it next."""
+        with self._guard:
+            self._ledger.adopted.accept(Term.SPOOLED, -count)
 
     def damaged_on_disk(self, count: int, *, own: bool) -> None:
         """Records on disk can't be read; what is left of them is in the quarantine."""

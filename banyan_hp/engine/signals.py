@@ -11,8 +11,8 @@ from contextlib import suppress
 from types import FrameType
 
 from ..errors import ConfigurationError
+from ..logs import warn
 from . import lifecycle
-from .log import warn
 
 _EXIT_STATUS = 128 + signal.SIGTERM
 _SECTION_SECONDS = 0.001

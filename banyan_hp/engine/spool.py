@@ -12,17 +12,17 @@ the first time. It is never taken the other way round: nothing here takes the en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .address import Address
-from .adoption import Adoption
+from .adoption import HELD_AT_MOST, Adoption
 from .aside import Aside
 from .caps import RESCAN_SECONDS, Caps
 from .clock import Clock
 from .condition import Condition
-from .directory import ACCEPTED, REFUSED, Directory
+from .directory import Directory
 from .guard import Guard
 from .holdings import Holdings
 from .news import News, Observer
@@ -47,7 +47,7 @@ class SpoolSettings:
     durable: bool
     fsync: str
     address: Address | None = None
-    any_key: bool = False  # the directory is another key's: what is learnt of ours does not concern it
+    previous: tuple[Path, ...] = ()  # directories of keys that the application named as its previous ones
 
 
 class Spool:
@@ -62,7 +62,9 @@ class Spool:
         self._condition = condition = Condition(settings.directory, clock, news)
         self._holdings = holdings = Holdings(condition, news)
         self._aside = aside = Aside(self._directory, condition, news, clock, sync=settings.fsync != "never")
-        self._adoption = Adoption(self._directory, self._guard, clock, holdings, aside, condition, news)
+        self._adoption = Adoption(
+            self._directory, settings.previous, self._guard, clock, holdings, aside, condition, news
+        )
         self._caps = Caps(settings.max_bytes, settings.max_age, clock, holdings, self._adoption, condition)
         self._replay = Replay(self._guard, holdings, self._adoption, self._caps, aside, condition, news)
         self._writer = Writer(
@@ -74,6 +76,7 @@ class Spool:
             fsync=settings.fsync,
             max_bytes=settings.max_bytes,
         )
+        self._takes_late = False
         self._opened = False
         self._look_at = float("-inf")
         self._synced_at = float("-inf")
@@ -90,7 +93,15 @@ class Spool:
 
     @property
     def usable(self) -> bool:
-        return not self._holdings.closed and self.usable_in() <= 0
+        return not self._shut and self.usable_in() <= 0
+
+    @property
+    def _shut(self) -> bool:
+        return self._holdings.closed and not self._takes_late
+
+    def try_again(self) -> None:
+        """Have the next write tried, even if one has just failed: there is no later."""
+        self._condition.try_again()
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure."""
@@ -117,17 +128,28 @@ class Spool:
 
     @property
     def backlog(self) -> bool:
-        """Whether there may be something to replay. Reads a few integers, takes no lock."""
+        """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._holdings.segments)
-        return bool(self._adoption.candidates) or any(segment.free for segment in held)
+        if any(segment.free for segment in held):
+            return True
+        in_hand = sum(not segment.own and segment.unsettled > 0 for segment in held)
+        return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What others may have left and is not read yet. Takes no lock."""
+        return self._adoption.unread
 
     @property
     def emptied(self) -> bool:
-        """Whether a look at the disk found nothing, or all it found is settled. Waits for a write to end."""
+        """Whether all that others have left is settled, as far as the last look found it.
+
+        False before the first look. Waits for a write to end.
+        """
         with self._guard:
             looked = self._adoption.scanned_at > float("-inf")
-            left = self._adoption.candidates or any(s.unsettled for s in self._holdings.segments)
-            return looked and not left
+            left = any(segment.unsettled for segment in self._holdings.segments if not segment.own)
+            return looked and not left and not self._adoption.candidates
 
     @property
     def directory(self) -> Path:
@@ -158,52 +180,27 @@ class Spool:
         self._adoption.look()
         self._condition.in_passing(lambda: self._directory.clean(self._clock.wall()))
 
-    def turn_to(self, path: Path, address: Address | None = None) -> None:
+    def turn_to(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
         with self._guard:
-            if path == self.directory:
-                return
-            self._directory = self._directory_at(path, address)
-            self._condition.where = path
-            self._aside.turn_to(self._directory)
-            self._writer.turn_to(self._directory)
-            self._adoption.turn_to(self._directory)
+            if path != self.directory:
+                self._directory = self._directory_at(path, address)
+                self._condition.where = path
+                self._aside.turn_to(self._directory)
+                self._writer.turn_to(self._directory)
+            self._adoption.turn_to(self._directory, previous)
             self.look_again()
         self._news.tell()
 
-    # -- the key ----------------------------------------------------------------------------------------
-
-    def key_accepted(self) -> None:
-        """The destination takes records under our key: note it, and look for those of refused keys.
-
-        Never raises.
-        """
-        if self._settings.any_key:
-            return
-        with self._guard:
-            self._adoption.key_accepted = True
-            self._condition.attempt(lambda: self._directory.note_key(ACCEPTED))
-        self.look_again()
-        self._news.tell()
-
-    def key_refused(self, *, for_good: bool) -> None:
-        """The destination refuses our key; `for_good` lets a newer key have what lies here. Never raises."""
-        if self._settings.any_key:
-            return
-        with self._guard:
-            self._adoption.key_accepted = False
-            if for_good:
-                self._condition.attempt(lambda: self._directory.note_key(REFUSED))
-        self._news.tell()
-
-    def key_was_accepted(self) -> bool:
-        """Whether an earlier process has found the key good. True if in doubt."""
-        try:
-            return self._directory.key_standing() == ACCEPTED
-        except OSError:
-            return True
-
     # -- writing ----------------------------------------------------------------------------------------
+
+    def chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+        """The same records, as many at a time as `append` writes by one write."""
+        return self._writer.chunks(records)
+
+    def never_takes(self, record: Record) -> bool:
+        """Whether this record alone is longer than `spool_max_bytes`."""
+        return length_of((record,)) > self._settings.max_bytes
 
     def append(self, records: Sequence[Record]) -> int:
         """Write records, by few writes, and give each its place. They count as in memory until released.
@@ -223,15 +220,23 @@ class Spool:
         if not self.usable or self._guard.is_mine():
             return False
         with self._guard:
-            if self._holdings.closed:
+            if self._shut:
                 return False
-            length = length_of(records)
-            written = self._caps.make_room(length) and self._condition.attempt_to_write(
-                lambda: self._writer.write(records, length)
-            )
-            if not written:
-                self._condition.pause_writing(RESCAN_SECONDS)
+            written = self._write([record for record in records if not _is_on_disk(record)])
         self._news.tell()
+        return written
+
+    def _write(self, records: Sequence[Record]) -> bool:
+        if not records:
+            return True
+        length = length_of(records)
+        if length > self._settings.max_bytes:
+            return False
+        written = self._caps.make_room(length) and self._condition.attempt_to_write(
+            lambda: self._writer.write(records, length)
+        )
+        if not written:
+            self._condition.pause_writing(RESCAN_SECONDS)
         return written
 
     def not_there(self, records: Sequence[Record]) -> list[Record]:
@@ -240,7 +245,7 @@ class Spool:
             for segment in {place.segment for place in _places(records)} & set(self._holdings.segments):
                 self._holdings.is_removed(segment)
         self._news.tell()
-        return [record for record in records if record.place is None or record.place.segment.gone]
+        return [record for record in records if not _is_on_disk(record)]
 
     # -- fsync ------------------------------------------------------------------------------------------
 
@@ -270,13 +275,15 @@ class Spool:
 
     # -- replay -----------------------------------------------------------------------------------------
 
-    def read_back(self, max_records: int, max_bytes: int) -> list[Replayed]:
+    def read_back(
+        self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
+    ) -> list[Replayed]:
         """The oldest records that are on disk only, now in memory too. Never raises.
 
         One thread at a time, please: two would read the same lines. Segments whose owners are gone are
-        adopted when their turn comes, by age.
+        adopted when their turn comes, by age. For `own_only` and `several` see `Replay.read`.
         """
-        replayed = self._replay.read(max_records, max_bytes)
+        replayed = self._replay.read(max_records, max_bytes, own_only=own_only, several=several)
         self._news.tell()
         return replayed
 
@@ -285,16 +292,20 @@ class Spool:
 
         Args:
             records: records with a place.
-            in_order: read them again before younger ones; else only when the rest has been read.
+            in_order: read them again before younger ones; else only when the rest has been read, and what
+                was adopted need not be held until then.
         """
+        places = _places(records)
         with self._guard:
-            for place in _places(records):
+            for place in places:
                 if place.segment.gone:
                     self._news.lost(place.segment, 1, "removed")
                     continue
                 place.segment.set_state(place.number, FREE)
                 if in_order:
                     place.segment.cursor = 0
+            if not in_order:
+                self._adoption.let_go({place.segment for place in places} & set(self._holdings.segments))
         self._news.tell()
 
     def acknowledge(self, records: Sequence[Record]) -> None:
@@ -346,9 +357,14 @@ class Spool:
 
     # -- the end ----------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Let go of all segments: another process may send what is left. Never raises."""
+    def close(self, *, takes_late: bool = False) -> None:
+        """Let go of all segments: another process may send what is left. Never raises.
+
+        Args:
+            takes_late: records can still be appended, to segments that are held until the process is gone.
+        """
         with self._guard:
+            self._takes_late = takes_late
             self._holdings.close(sync=self._settings.fsync == "interval")
             self._adoption.candidates.clear()
         self._news.tell()
@@ -356,6 +372,10 @@ class Spool:
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""
         self._holdings.abandon()
+
+
+def _is_on_disk(record: Record) -> bool:
+    return record.place is not None and not record.place.segment.gone
 
 
 def _places(records: Sequence[Record]) -> list[Place]:

@@ -16,10 +16,10 @@ Pure: no I/O and no clock. Guarded by the engine's lock.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from .chance import chance
 from .flushing import Epoch
 from .ledger import Book, Term
 from .records import Record
@@ -84,9 +84,7 @@ class Trial:
 class Suspects:
     """All suspects of one engine. `refusals` counts the records refused since the last acceptance."""
 
-    def __init__(
-        self, max_retries: int, retry_delay: float, *, chance: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, max_retries: int, retry_delay: float, *, chance: Callable[[], float] = chance) -> None:
         self._max_retries = max_retries
         self._retry_delay = max(retry_delay, 0.1)
         self._chance = chance
@@ -203,13 +201,18 @@ class Suspects:
             return min(LONGEST_REST_REFUSED, 5.0 * 2.0**doublings) * (1 + self._chance()) / 2
         return min(LONGEST_REST, self._retry_delay * 2.0**doublings) * (1 + self._chance()) / 2
 
-    def due_in(self, now: float) -> float:
-        """Seconds until a suspect is to be tried."""
-        return max(0.0, self._next_due - now)
+    def due_in(self, now: float, only: Book | None = None) -> float:
+        """Seconds until a suspect is to be tried, of all or of one book's."""
+        if only is None:
+            return max(0.0, self._next_due - now)
+        return max(0.0, min([self._resting[record] for record in self._of(only)], default=_NEVER) - now)
 
-    def take_due(self) -> Record:
+    def take_due(self, only: Book | None = None) -> Record:
         """The suspect that is due first; there must be one."""
-        return self._take(min(self._resting, key=self._resting.__getitem__))
+        return self._take(min(self._of(only), key=self._resting.__getitem__))
+
+    def _of(self, book: Book | None) -> list[Record]:
+        return [record for record in self._resting if book is None or record.book is book]
 
     def take_one_too_many(self) -> Record | None:
         """The one longest at rest, if there is no room for all."""
@@ -220,9 +223,13 @@ class Suspects:
         _trial(record).evicted = True
         return record
 
-    def take_all(self) -> list[Record]:
-        """At the end."""
-        return [self._take(record) for record in tuple(self._resting)]
+    def all(self) -> list[Record]:
+        return list(self._resting)
+
+    def forget(self) -> None:
+        """Somebody else has all that rests. Once more does no harm."""
+        self._resting.clear()
+        self._bytes, self._next_due = 0, _NEVER
 
     def _take(self, record: Record) -> Record:
         self._leave(record)

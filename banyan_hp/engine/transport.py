@@ -11,7 +11,8 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -20,16 +21,22 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ..errors import ConfigurationError
-from .connecting import Connector
+from ..logs import logger, unheard
+from ..settings import Settings
+from ..text import TextFilter, clean
+from .answer import Answer
+from .connecting import Connector, proxy_secrets
 from .connections import Connection, Connections
 from .exchange import Message, exchange
 from .head import Heads
-from .log import logger, unheard
+from .trust import Trust
 
 _GZIP_LEVEL = 1
 _GZIP_FROM = 1024
+MAX_AGE_SECONDS = 300.0
 _SHORTEST_TIMEOUT = 0.05
-_STALE_SECONDS = 1.0  # idle for longer, a connection may have been closed by its peer
+_SENTENCE_LENGTH = 500
+_SECRET_HEADERS = frozenset({"authorization", "x-api-key"})
 _ADDRESS = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
 
 
@@ -54,6 +61,10 @@ class Response(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     sent_bytes: int = 0
+
+    def __repr__(self) -> str:
+        """Without headers and body, which may repeat a key."""
+        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
 class NoAnswer(NamedTuple):
@@ -91,56 +102,71 @@ class HTTPTransport:
         timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
             all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in.
         connections: how many idle connections are kept.
+        max_age: seconds after which a connection is not used again.
+        trust: which certificates count.
 
     Raises:
         ConfigurationError: the URL of the destination, or of its proxy, can't be used.
     """
 
-    def __init__(self, url: str, timeout: float, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        connections: int,
+        *,
+        max_age: float = MAX_AGE_SECONDS,
+        trust: Trust = Trust(),  # noqa: B008 - immutable
+    ) -> None:
         try:
-            connector = Connector(url)
+            connector = Connector(url, trust)
         except ValueError as error:
-            raise ConfigurationError(f"{url} can't be reached: {_sentence(error)}") from error
+            raise ConfigurationError(
+                f"{url} can't be reached: {_sentence(error, proxy_secrets(url))}"
+            ) from error
         self._timeout = timeout
+        self._proxy_secrets = connector.secrets
         self._heads = Heads(connector.authority, connector.forwarded_with)
-        self._connections = Connections(connector, connections)
+        self._connections = Connections(connector, connections, max_age)
 
     def send(self, request: Request, within: float) -> Response | NoAnswer:
         deadline = time.monotonic() + within
         try:
             body, headers = _encoded(request)
             head = self._heads.head(request.method, request.url, headers, len(body))
-            answer = self._on_a_fresh_connection_if_stale(Message(request.method, head, body), deadline)
+            answer = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
-            return NoAnswer("no_connection", _sentence(error))
+            return self._no_answer("no_connection", error, request)
         except (Urllib3Timeout, TimeoutError) as error:
-            return NoAnswer("timeout", _sentence(error))
+            return self._no_answer("timeout", error, request)
         except (HTTPError, http.client.HTTPException, OSError) as error:
-            return NoAnswer("bad_answer", _sentence(error))
+            return self._no_answer("bad_answer", error, request)
         except ValueError as error:
-            return NoAnswer("no_connection", _sentence(error))
+            return self._no_answer("no_connection", error, request)
         if logger.isEnabledFor(logging.DEBUG):
             with unheard():
-                logger.debug("%s %s: %d", request.method, urlsplit(request.url).path, answer.status)
+                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), answer.status)
         return answer
+
+    def _no_answer(self, reason: str, error: Exception, request: Request) -> NoAnswer:
+        """A peer can only repeat what it was sent."""
+        return NoAnswer(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
 
     def close(self) -> None:
         """Close the connections: those in use when their answer is here."""
         self._connections.close()
 
-    def _on_a_fresh_connection_if_stale(self, message: Message, deadline: float) -> Response:
-        """Connections that nobody used for a while may be gone, which tells nothing of the backend.
+    def _on_a_fresh_connection_if_gone(self, message: Message, deadline: float) -> Response:
+        """A kept connection that ends without a byte of an answer says nothing about the backend.
 
-        The peer has closed them, or a frozen process was thawed. Such a failure is not told of.
+        The peer closed it while it was idle, be it a moment ago: servers recycle workers and limit the
+        requests of a connection. A record that did arrive is recognised by its id.
         """
         connection = self._connections.take()
         if connection is not None:
-            stale = connection.idle_seconds() >= _STALE_SECONDS
             try:
                 return self._exchange(connection, message, deadline)
             except ConnectionError:
-                if not stale:
-                    raise
                 self._connections.forget()
         return self._exchange(self._connections.connect(self._seconds(deadline)), message, deadline)
 
@@ -152,13 +178,29 @@ class HTTPTransport:
         try:
             timeout = self._seconds(deadline)
             answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls)
-            reusable = answer.ended_clean
+            reusable = answer.ended_clean and not _is_unwell(answer)
         finally:
             if reusable:
                 self._connections.keep(connection)
             else:
                 connection.close()
         return Response(answer.status, answer.headers, answer.body, len(message.body))
+
+
+def connecting_as(settings: Settings) -> Callable[[str, float, int], HTTPTransport]:
+    """Makes transports of a URL, a timeout and a number of connections; the settings decide the rest."""
+    trust = Trust(settings.ca_bundle, settings.client_cert)
+    return partial(HTTPTransport, max_age=settings.connection_max_age, trust=trust)
+
+
+def _is_unwell(answer: Answer) -> bool:
+    """Whether it speaks against the host that gave it: the next connection may reach another one.
+
+    Balancers balance connections. A 429 with a Retry-After speaks for the whole service.
+    """
+    if answer.status == 429:
+        return "retry-after" not in answer.headers
+    return answer.status >= 500 or answer.status == 408
 
 
 def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
@@ -168,8 +210,14 @@ def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
     return body, {**request.headers, "Content-Encoding": "gzip"}
 
 
-def _sentence(error: BaseException) -> str:
-    """What went wrong, in one line, without the addresses of Python objects."""
-    text = _ADDRESS.sub("", str(error)[:1000])
-    printable = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-    return f"{type(error).__name__}: {printable}"[:500]
+def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """The values of the headers that hold credentials, and what follows their scheme (`Bearer`)."""
+    for name, value in headers.items():
+        if name.lower() in _SECRET_HEADERS:
+            yield value
+            yield value.partition(" ")[2]
+
+
+def _sentence(error: BaseException, secrets: Iterable[str]) -> str:
+    """What went wrong, in one line, without secrets and the addresses of Python objects."""
+    return TextFilter(secrets)(_ADDRESS.sub("", f"{type(error).__name__}: {error}"), _SENTENCE_LENGTH)

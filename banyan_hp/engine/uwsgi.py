@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from .log import warn
+from ..logs import warn
 
 
 def threads_can_run() -> bool:

@@ -10,16 +10,18 @@ import sys
 import threading
 from collections.abc import Callable
 
+from ..logs import warn
 from ..settings import Settings
 from . import lifecycle, uwsgi
 from .batching import Batching
 from .bell import Bell
+from .callbacks import OwnThread
 from .clock import Clock
 from .delivery import Delivery
 from .gate import Gate
 from .guard import Guard
+from .last_writes import Job
 from .ledger import Book, Ledger, Term
-from .log import warn
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer
@@ -29,7 +31,6 @@ from .retry import may_be_the_record
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
 from .spool import Spool
-from .standing import Accepted, KeyStanding, Refused
 from .suspects import POISON
 
 _AFTER_A_CRASH_SECONDS = 1.0
@@ -56,6 +57,7 @@ class Worker:
         settlement: Settlement,
         notices: Notices,
         spool: Spool | None,
+        final_write: Job,
     ) -> None:
         self._guard = guard
         self._clock = clock
@@ -70,11 +72,12 @@ class Worker:
         self._settlement = settlement
         self._notices = notices
         self._spool = spool
+        self._final_write = final_write
         self.threads: list[threading.Thread] = []
+        self.between_tasks: Callable[[], object] | None = None
         self._in_hand: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
-        self._standing = KeyStanding(gate)
         self._no_thread_until = float("-inf")
         self.failed_at = float("-inf")
         self.last_failure = ""
@@ -105,26 +108,31 @@ class Worker:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
                 return
-            thread = threading.Thread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
+            thread = OwnThread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
             self.threads.append(thread)
         try:
             thread.start()
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
             self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
-            warn("no thread", "no background thread can be started: %s", error)
+            if not lifecycle.leaving():  # at the end that is normal, and callers do the work
+                warn("no thread", "no background thread can be started: %s", error)
         finally:  # an interrupted start (Ctrl-C) may have been none, too
             if thread.ident is None:
                 self._forget(thread)
 
     def _may_start(self) -> bool:
         possible = self.background and not self.stopping and not sys.is_finalizing()
+        possible = possible and not lifecycle.leaving()  # from 3.12 on Python refuses it then
         return possible and not lifecycle.newborn() and self._clock.monotonic() >= self._no_thread_until
 
-    def stop(self) -> None:
-        """Tell all threads to end after what they are doing."""
-        with self._guard:
-            self.stopping = True
-            self._scheduler.wake_all()
+    def stop(self) -> list[Record]:
+        """Tell all threads to end after what they are doing; what they do it with is the caller's now.
+
+        Call with the lock held. Again, after Ctrl-C in the middle, it returns the same.
+        """
+        self.stopping = True
+        self._scheduler.wake_all()
+        return self.in_hand()
 
     def join(self, deadline: float) -> None:
         """Wait for the threads to end, until `deadline` on the monotonic clock."""
@@ -150,8 +158,11 @@ class Worker:
         while not self.stopping:
             try:
                 self.step(bell, NO_DEADLINE, one_of_many=True)
+                if self.between_tasks is not None:
+                    self.between_tasks()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
+        self._guard.run_deferred()  # the final write, perhaps
 
     def _failed(self, error: BaseException) -> None:
         with self._guard:
@@ -233,7 +244,6 @@ class Worker:
             if isinstance(task, (Send, Spill)):
                 self._hand_back(task.records)
         self._after_recovery()
-        self.note_key_standing()
 
     def _share_work(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each.
@@ -253,11 +263,12 @@ class Worker:
         elif isinstance(task, Spill):
             self._spill(task.records)
         elif isinstance(task, ReadBack):
-            self._read_back()
+            self._read_back(task)
         elif isinstance(task, AskForBatches):
             self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
+            self._settlement.ring()  # who waits for a backlog looks whether there is one
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
 
@@ -300,24 +311,30 @@ class Worker:
             self._in_hand = [group for group in self._in_hand if group is not records]
             self._pace.end(id(records))
             left = [record for record in records if not record.claimed]
-            if not self.stopping:
+            stopping, closing = self.stopping, self._scheduler.closing
+            if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-        if self.stopping:  # whoever stopped us found them being written: in vain, or to rest
-            self._settlement.dropped(self._settlement.spooled(left), "shutdown")
-        elif any(record.trial is not None for record in left):
+        if closing or any(record.trial is not None for record in left):
             self._settlement.ring()  # a flush does not wait for those at rest
+        if stopping:
+            self._final_write.take(left)  # whoever stopped us found them being written, in vain
+            self._final_write.run()
 
-    def _read_back(self) -> None:
+    def _read_back(self, task: ReadBack) -> None:
         replayed: list[Replayed] = []
         try:
             if self._spool is not None:
-                replayed = self._spool.read_back(_READ_BACK_RECORDS, _READ_BACK_BYTES)
+                replayed = self._spool.read_back(
+                    _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
+                )
         finally:
             with self._guard:
                 records = [self._record(found) for found in replayed]
                 self._scheduler.read_back(records, self._clock.monotonic())
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
+        elif not records:
+            self._settlement.ring()
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
@@ -348,31 +365,25 @@ class Worker:
         if recovered and self._spool is not None:
             self._spool.open()
 
-    def note_key_standing(self) -> None:
-        """Leave a note on disk of what the destination says of the key, if that is new."""
-        with self._guard:
-            news = self._standing.look(self._clock.monotonic())
-        if self._spool is None:
-            return
-        if isinstance(news, Accepted):
-            self._spool.key_accepted()
-        elif isinstance(news, Refused):
-            self._spool.key_refused(for_good=news.for_good(noted_as_accepted=self._spool.key_was_accepted()))
-
-    def forget_key(self) -> None:
-        """Another key is used from now on. Call with the lock held."""
-        self._standing = KeyStanding(self._gate)
-
     # -- what is under way ------------------------------------------------------------------------------
 
     def oldest_at(self) -> float | None:
         """When the oldest record under way was queued. Call with the lock held."""
         return min([group[0].queued_at for group in self._in_hand if group], default=None)
 
-    def take_from_hands(self) -> list[Record]:
-        """At the end: records that a thread still tries to send. Call with the lock held."""
-        groups, self._in_hand = self._in_hand, []
-        return [record for group in groups for record in group]
+    @property
+    def sends_backlog(self) -> bool:
+        """Whether a request with others' records is under way. Takes no lock: the copy is atomic."""
+        adopted = self._ledger.adopted
+        return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
+
+    def forget(self) -> None:
+        """What is in hand has another owner now. Call with the lock held."""
+        self._in_hand = []
+
+    def in_hand(self) -> list[Record]:
+        """Records that a thread tries to send, or writes. Call with the lock held."""
+        return [record for group in self._in_hand for record in group]
 
 
 NO_DEADLINE = float("inf")

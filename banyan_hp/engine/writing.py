@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
+from ..files import sync_directory
 from .caps import Caps
 from .clock import Clock
 from .directory import Directory
 from .holdings import Holdings
-from .own_files import sync_directory
 from .records import Record
 from .segment import Place, Segment, format_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
+_CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most
 _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 
@@ -52,14 +54,14 @@ class Writer:
         self._holdings.finish_active()
 
     def chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-        """As many records as a segment takes by one write."""
+        """As many records as a segment takes by one write, and not too many."""
         if len(records) == 1:
             yield records
             return
         chunk: list[Record] = []
         room = self._segment_bytes()
         for record in records:
-            if chunk and _line_length(record) > room:
+            if chunk and (_line_length(record) > room or len(chunk) == _CHUNK_RECORDS):
                 yield chunk
                 chunk, room = [], self._segment_bytes()
             chunk.append(record)
@@ -103,23 +105,29 @@ class Writer:
             holdings.finish_active()
         if holdings.active is None:
             holdings.active = self._new_segment()
-            holdings.segments.append(holdings.active)
         return holdings.active
 
     def _new_segment(self) -> Segment:
-        """Names sort as segments were made, whatever the wall clock does meanwhile."""
+        """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
         directory = self._directory.prepare()
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
-        segment = Segment.create(directory, segment_name(self._named_at, self._process, self._made))
-        self._made += 1
-        segment.made_at = self._clock.monotonic()
+        process = self._process + os.urandom(4).hex()  # copies of a snapshot share what was drawn before
+        name = segment_name(self._named_at, process, self._made)
+        with self._holdings.leasing() as known:
+            segment = Segment.create(directory, name, known)
+            self._made += 1
+            segment.made_at = self._clock.monotonic()
+            self._sync_name(segment)
+            self._holdings.segments.append(segment)
+        return segment
+
+    def _sync_name(self, segment: Segment) -> None:
         try:
             if self._fsync != "never":
-                sync_directory(directory)
+                sync_directory(segment.path.parent)
         except OSError:
             segment.remove()
             raise
-        return segment
 
     def _segment_bytes(self) -> int:
         return min(SEGMENT_BYTES, max(16 * 1024, self._max_bytes // 8))

@@ -11,7 +11,6 @@ logged, and keeps further fetches of that prompt away for a while, see `troubles
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
-from ..engine.log import warn
+from ..engine.chance import between
+from ..engine.connecting import proxy_secrets
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from ..logs import warn
+from ..text import TextFilter
 from . import replies
 from .data import Source
 from .entry import FOR_EVER, NEVER, Entry
@@ -59,7 +61,7 @@ class Answers:
         ttl: seconds that an answer is fresh, less up to a fifth, by chance, so that not all are asked for
             again at the same time.
         timeout: seconds that a caller waits at the most.
-        size: how many answers are kept; those least recently used go first.
+        size: how many answers are kept, of `memory.MAX_BYTES` together; those least recently used go first.
         threaded: False: no threads, callers fetch themselves, also what is stale.
         heard: called with each new answer's meaning, without a lock held.
         forked: called in a forked child before anything else.
@@ -79,8 +81,10 @@ class Answers:
         forked: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
     ) -> None:
         self._asking = asking
+        self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
         self._store = store
         self._ttl = ttl
         self._timeout = timeout
@@ -89,6 +93,7 @@ class Answers:
         self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
+        self._connect = connect
         self._memory = Memory(size, monotonic)
         self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
         self._troubles = Troubles(size, monotonic)
@@ -110,6 +115,12 @@ class Answers:
         if os.getpid() != self._pid:
             self._assemble()
             self._forked()
+
+    def count_error(self) -> None:
+        """A call that came to nothing before anything could be asked."""
+        self.mind_forks()
+        with self._lock:
+            self.counters.prompt_errors += 1
 
     # -- asking -----------------------------------------------------------------------------------------
 
@@ -282,23 +293,25 @@ class Answers:
     def _from_disk(self, key: Question[Any]) -> Entry[Any] | None:
         kept = self._store.load(key)
         try:
-            return Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk") if kept else None
+            if kept is None:
+                return None
+            return Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk", kept.size)
         except (ValueError, RecursionError):  # written by another version of this library
             return None
 
     def _request(self, flight: Flight[Any]) -> Request:
         request: Request = flight.question.request(self._asking)
+        headers = {**request.headers, "Cache-Control": "no-cache"}  # a cache on the way must ask, too
         known = self._entries.get(flight.key)
-        if known is None or known.etag is None or known.value is None:
-            return request
-        flight.known = known
-        headers = {**request.headers, "If-None-Match": known.etag}
+        if known is not None and known.etag is not None and known.value is not None:
+            flight.known = known
+            headers["If-None-Match"] = known.etag
         return Request(request.method, request.url, headers, request.body)
 
     def _send(self, request: Request) -> Response | NoAnswer:
         with self._lock:
             if self._transport is None:
-                self._transport = HTTPTransport(self._asking.base_url, self._timeout, MAX_FETCHERS)
+                self._transport = self._connect(self._asking.base_url, self._timeout, MAX_FETCHERS)
             transport = self._transport
         return transport.send(request, self._timeout)
 
@@ -314,17 +327,17 @@ class Answers:
     def _take_in(self, flight: Flight[Any], reply: replies.Reply) -> None:
         """Raises ValueError where the reply says nothing that can be used."""
         if isinstance(reply, replies.Told):
-            self._told(flight, reply.answer, reply.etag)
+            self._told(flight, reply)
         elif isinstance(reply, replies.Gone):
             self._gone(flight)
         elif flight.known is not None:
-            self._confirmed(flight, flight.known)
+            self._confirmed(flight, flight.known, reply.age)
         else:
             raise ValueError("it answered with status 304, which was not asked for")
 
-    def _confirmed(self, flight: Flight[Any], known: Entry[Any]) -> None:
-        entry = Entry(known.key, known.value, known.etag, self._wall(), "backend")
-        if self._land(flight, entry):
+    def _confirmed(self, flight: Flight[Any], known: Entry[Any], age: float) -> None:
+        entry = Entry(known.key, known.value, known.etag, self._wall() - age, "backend", known.size)
+        if self._land(flight, entry, age):
             self._store.renew(known.key, known.etag, entry.fetched_at)
 
     def _gone(self, flight: Flight[Any]) -> None:
@@ -334,22 +347,22 @@ class Answers:
             for key in {question.shared, question, question.default}:
                 self._store.forget(key)
 
-    def _told(self, flight: Flight[Any], answer: dict[str, Any], etag: str | None) -> None:
-        question = flight.question
+    def _told(self, flight: Flight[Any], reply: replies.Told) -> None:
+        question, answer, size = flight.question, reply.answer, reply.size
         audience = question.audience(answer)
         key = question.shared if audience is Audience.ALL else question
-        entry = Entry(key, question.read(answer), etag, self._wall(), "backend")
+        entry = Entry(key, question.read(answer), reply.etag, self._wall() - reply.age, "backend", size)
         with self._lock:
             self.counters.prompts_fetched += 1
         self._heard(entry.value)
-        if not self._land(flight, entry):
+        if not self._land(flight, entry, reply.age):
             return
         if key != question.shared:
             self._store.forget(question.shared)
         if audience is Audience.ALL:  # only what is good for many is worth the disk
             self._keep(flight, key, answer, entry)
         elif audience is Audience.ONE_BY_DEFAULT:
-            default = Entry(question.default, entry.value, None, entry.fetched_at, "backend")
+            default = Entry(question.default, entry.value, None, entry.fetched_at, "backend", size)
             self._have_ready(default, flight)
             self._keep(flight, question.default, answer, default)
 
@@ -360,13 +373,16 @@ class Answers:
         if flight.cleared:  # meanwhile; the file may be newer than that
             self._store.forget(key)
 
-    def _land(self, flight: Flight[Any], entry: Entry[Any]) -> bool:
-        """Give the answer to those who wait for it, and keep it; False if it is outdated."""
+    def _land(self, flight: Flight[Any], entry: Entry[Any], age: float = 0.0) -> bool:
+        """Give the answer to those who wait for it, and keep it; False if it is outdated.
+
+        `age` is for how long a cache on the way has had it: that much less it is fresh here.
+        """
         flight.entry = entry
         now = self._monotonic()
         ttl = self._ttl if entry.value is not None else min(self._ttl, NEGATIVE_SECONDS)
         forever = entry.value is not None and entry.key.unchanging(entry.value)
-        entry.fresh_until = FOR_EVER if forever else now + ttl * random.uniform(0.8, 1.0)
+        entry.fresh_until = FOR_EVER if forever else now + ttl * between(0.8, 1.0) - age
         with self._lock:
             if flight.outdated:
                 return False
@@ -388,7 +404,7 @@ class Answers:
             if not flight.outdated:
                 self._troubles.note(flight.question, slow=slow)
         base_url, subject = self._asking.base_url, flight.question.subject
-        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, detail)
+        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self.clean(detail))
 
 
 def _after_fork_in_child() -> None:

@@ -9,8 +9,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..engine.log import warn
+from ..engine.transport import HTTPTransport
 from ..experiments import ALGORITHM, Experiment, Version, input_hash
+from ..foreign import is_deliberate, trouble, type_name
+from ..logs import warn
 from ..settings import PromptSettings
 from .answers import AnswerCounters, Answers, Found
 from .data import PromptData
@@ -40,12 +42,20 @@ class PromptClient:
         settings: times and bounds.
         directory: where the last answers are kept for the next process; None keeps them in memory only.
         threaded: False fetches on the caller's thread.
+        connect: makes the transport for the fetches.
     """
 
     def __init__(
-        self, asking: Asking, settings: PromptSettings, directory: Path | None, *, threaded: bool = True
+        self,
+        asking: Asking,
+        settings: PromptSettings,
+        directory: Path | None,
+        *,
+        threaded: bool = True,
+        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
     ) -> None:
         self._timeout = settings.prompt_timeout
+        self.size = settings.prompt_cache_size
         self._tallies = Tallies()
         self.answers: Answers = Answers(
             asking,
@@ -56,6 +66,7 @@ class PromptClient:
             threaded=threaded,
             heard=self._heard,
             forked=self._tallies.start_anew,
+            connect=connect,
         )
 
     def get(
@@ -85,6 +96,20 @@ class PromptClient:
         return PromptData(
             "", question.name, value, branch=question.branch, project=question.project, source="fallback"
         )
+
+    def failed(self, error: Exception, name: object, fallback: Fallback | Unset = UNSET) -> PromptData | None:
+        """What the caller gets whose own objects raised: the fallback. For the guard of a public call.
+
+        Counted and logged; what somebody raises to stop the calling thread passes.
+        """
+        if is_deliberate(error):
+            raise error
+        self.answers.count_error()
+        warn("bad question", "a prompt could not be asked for: %s", trouble(error))
+        if fallback is UNSET:
+            return None
+        asked = name if type(name) is str else ""
+        return self.fall_back(fallback, PromptQuestion(asked, None, "main", None, ()))
 
     def experiment(
         self, experiment_id: str, sticky_values: Mapping[str, str], input_text: str | None
@@ -157,22 +182,27 @@ class PromptClient:
     def _called(self, fallback: Callable[[], FallbackValue], name: str) -> FallbackValue:
         try:
             value: object = fallback()
-        except Exception:  # noqa: BLE001 - the user's code
+        except Exception as error:
+            if is_deliberate(error):
+                raise
             self._tallies.count("fallback_errors")
-            warn("fallback", "the fallback of the prompt %r failed", name, exc_info=True)
+            warn("fallback", "the fallback of the prompt %r failed: %s", name, trouble(error))
             return None
         if value is None or isinstance(value, (str, PromptData)):
             return value
         self._tallies.count("fallback_errors")
-        wrong = type(value).__name__
+        wrong = type_name(value)
         warn("fallback", "the fallback of %r must return a str, a PromptData or None, was %s", name, wrong)
         return None
 
     def _heard(self, value: object) -> None:
-        """An answer has come in: say what can't be used of it."""
-        for problem in value.ignored if isinstance(value, PromptAnswer) else ():
+        """An answer has come in: report what can't be used of it."""
+        problems = value.ignored if isinstance(value, PromptAnswer) else ()
+        for _ in problems:
             self._tallies.count("experiments_ignored")
-            warn(f"experiment {problem}", "%s", problem)
+        if problems:
+            more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+            warn("experiment", "%s%s", self.answers.clean(problems[0]), more)
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

@@ -14,19 +14,38 @@ FOR_EVER = float("inf")
 class Entry(Generic[Value]):
     """The last answer to a question. `value` is None where the backend says that there is none.
 
-    Fresh until `fresh_until` on the monotonic clock. Written by one thread at a time; read by any.
+    Fresh until `fresh_until` on the monotonic clock. `size` is that of the backend's answer, in bytes.
+    Written by one thread at a time; read by any.
     """
 
-    __slots__ = ("etag", "fetched_at", "fresh_until", "key", "must_ask", "origin", "seen", "used", "value")
+    __slots__ = (
+        "etag",
+        "fetched_at",
+        "fresh_until",
+        "key",
+        "must_ask",
+        "origin",
+        "seen",
+        "size",
+        "used",
+        "value",
+    )
 
     def __init__(
-        self, key: Question[Value], value: Value | None, etag: str | None, fetched_at: float, origin: Source
+        self,
+        key: Question[Value],
+        value: Value | None,
+        etag: str | None,
+        fetched_at: float,
+        origin: Source,
+        size: int = 0,
     ) -> None:
         self.key = key
         self.value = value
         self.etag = etag
         self.fetched_at = fetched_at
         self.origin: Source = origin
+        self.size = size
         self.fresh_until = NEVER
         self.must_ask = False
         self.used = 0.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from ..engine import uwsgi
-from ..engine.log import warn
+from ..logs import warn
 from .entry import Entry
 from .questions import Question, Value
 

@@ -1,4 +1,4 @@
-"""The answers in memory, bounded, and for whom each is good.
+"""The answers in memory, bounded in number and bytes, and for whom each is good.
 
 Changed under the lock of `answers`, read without.
 """
@@ -11,12 +11,14 @@ from typing import Any
 from .entry import NEVER, Entry
 from .questions import Question, Value
 
+MAX_BYTES = 64 * 1024 * 1024  # of answers, as they came
+
 
 class Memory:
     """Entries by question.
 
     Args:
-        size: how many are kept; those least recently used go first.
+        size: how many are kept, of `MAX_BYTES` together; those least recently used go first.
         monotonic: the clock.
     """
 
@@ -24,6 +26,7 @@ class Memory:
         self._size = size
         self._monotonic = monotonic
         self.entries: dict[Question[Any], Entry[Any]] = {}
+        self._bytes = 0  # of all entries
         self._personal: set[Question[Any]] = set()  # what the backend answers to each user differently
 
     def __contains__(self, question: Question[Any]) -> bool:
@@ -67,13 +70,14 @@ class Memory:
 
     def clear(self) -> None:
         self.entries.clear()
+        self._bytes = 0
         self._personal.clear()
 
     def _drop_all_of(self, question: Question[Any]) -> None:
         """What any user was told about it."""
         about, default = question.subject, question.default
         for key in [key for key in self.entries if key.subject == about and key.default == default]:
-            del self.entries[key]
+            self._drop(key)
 
     def _note_whose(self, question: Question[Any], entry: Entry[Any]) -> None:
         if entry.key == question.shared:
@@ -82,12 +86,25 @@ class Memory:
         if len(self._personal) >= self._size:
             self._personal.clear()
         self._personal.add(question.shared)
-        self.entries.pop(question.shared, None)
+        self._drop(question.shared)
 
     def _put(self, entry: Entry[Any]) -> None:
         entry.used = self._monotonic()
-        self.entries[entry.key] = entry
-        if len(self.entries) > self._size:
-            longest_unused = sorted(self.entries, key=lambda key: self.entries[key].used)
-            for key in longest_unused[: 1 + self._size // 10]:  # several, as sorting takes its time
-                del self.entries[key]
+        earlier = self.entries.get(entry.key)
+        self.entries[entry.key] = entry  # in one step: readers take no lock
+        self._bytes += entry.size - (earlier.size if earlier is not None else 0)
+        if len(self.entries) > self._size or self._bytes > MAX_BYTES:
+            self._make_room(entry.key)
+
+    def _make_room(self, newest: Question[Any]) -> None:
+        """Down to nine tenths of both bounds, as sorting takes its time; the newest stays in any case."""
+        size, most = self._size - self._size // 10, MAX_BYTES - MAX_BYTES // 10
+        for key in sorted(self.entries, key=lambda key: self.entries[key].used):
+            if len(self.entries) <= size and self._bytes <= most:
+                return
+            if key != newest:
+                self._drop(key)
+
+    def _drop(self, key: Question[Any]) -> None:
+        entry = self.entries.pop(key, None)
+        self._bytes -= entry.size if entry is not None else 0

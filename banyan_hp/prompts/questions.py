@@ -20,6 +20,8 @@ PROMPT_PATH = "/api/logs/prompt/"
 EXPERIMENT_PATH = "/api/experiments/"
 ROUTE_PATH = EXPERIMENT_PATH + "route"
 
+MAX_EXPERIMENTS = 100  # of a prompt that are read: the running ones, and those that make no sense
+
 Sticky = tuple[tuple[str, str], ...]
 EVERYONE: Sticky = (("", ""),)  # no sticky key is empty
 Value = TypeVar("Value", bound="Meaning")
@@ -33,6 +35,10 @@ class Asking(NamedTuple):
     base_url: str
     api_key: str
     headers: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Without the key, which the headers hold, too."""
+        return f"<Asking {self.base_url}>"
 
 
 class Audience(Enum):
@@ -293,15 +299,27 @@ def _require(answer: Mapping[str, Any], *names: str) -> None:
 
 
 def _experiments(configured: object) -> tuple[tuple[Experiment, ...], tuple[str, ...]]:
-    """The running experiments, and for each that can't be used why not."""
+    """The running experiments, and for each that can't be used why not, in one short line."""
     usable: list[Experiment] = []
     ignored: list[str] = []
-    for config in configured if isinstance(configured, list) else ():
+    configs = [each for each in configured if _may_run(each)] if isinstance(configured, list) else []
+    for config in configs[:MAX_EXPERIMENTS]:
         try:
             usable.append(experiment_from_config(config if isinstance(config, dict) else {}))
         except ValueError as error:
             ignored.append(str(error))
-    return tuple(each for each in usable if each.running), tuple(ignored)
+    if len(configs) > MAX_EXPERIMENTS:
+        more = len(configs) - MAX_EXPERIMENTS
+        ignored.append(
+            f"{more} more experiments are ignored: a prompt may have {MAX_EXPERIMENTS} running ones"
+        )
+    return tuple(usable), tuple(ignored)
+
+
+def _may_run(config: object) -> bool:
+    """False for one that says that it does not: the rest of it need not be read."""
+    status = config.get("status") if isinstance(config, dict) else None
+    return status == RUNNING or not (isinstance(status, str) and status)
 
 
 def _text(value: object) -> str | None:

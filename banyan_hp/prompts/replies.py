@@ -11,14 +11,19 @@ from ..engine.transport import NoAnswer, Response
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An answer, and the tag to ask with the next time."""
+    """An answer, its size in bytes, the tag to ask with the next time, and its age in seconds."""
 
     answer: dict[str, Any]
+    size: int
     etag: str | None
+    age: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
 class Unchanged:
-    """What was asked with its tag still holds."""
+    """What was asked with its tag still holds, or did so many seconds ago."""
+
+    age: float = 0.0
 
 
 class Gone:
@@ -38,11 +43,11 @@ def read(response: Response | NoAnswer) -> Reply:
         raise ValueError(response.detail)
     answer = _json_object(response)
     if response.status == 304:
-        return Unchanged()
+        return Unchanged(_age(response))
     if response.status == 404 and answer is not None and ("error" in answer or "message" in answer):
         return Gone()
     if 200 <= response.status <= 201 and answer is not None:
-        return Told(answer, _etag(response))
+        return Told(answer, len(response.body), _etag(response), _age(response))
     raise ValueError(f"it answered with {_described(response)}")
 
 
@@ -57,6 +62,12 @@ def _etag(response: Response) -> str | None:
     """The tag, if it can travel back."""
     etag = response.headers.get("etag")
     return etag if etag and etag.isascii() and etag.isprintable() else None
+
+
+def _age(response: Response) -> float:
+    """Seconds since the backend said so: a cache on the way may have kept it (RFC 9111, 5.1)."""
+    stated = response.headers.get("age", "").strip()
+    return float(stated) if stated.isascii() and stated.isdecimal() and len(stated) <= 10 else 0.0
 
 
 def _json_object(response: Response) -> dict[str, Any] | None:

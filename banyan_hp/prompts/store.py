@@ -13,12 +13,12 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.log import warn
-from ..engine.own_files import check_directory, make_directory, read_file, replace_file
+from ..files import check_own_directory, make_own_directory, read_file, replace_file
+from ..logs import warn
 
 MAX_FILES = 1000
 MAX_BYTES = 4 * 1024 * 1024  # of one
@@ -30,12 +30,13 @@ _TEMPORARY = ".tmp"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer as it stands on disk."""
+    """An answer as it stands on disk; `size` is that of its file, which does not name it."""
 
     question: list[Any]
     fetched_at: float
     etag: str | None
     answer: dict[str, Any]
+    size: int = field(default=0, compare=False)
 
 
 class Store:
@@ -48,15 +49,16 @@ class Store:
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory if hasattr(os, "geteuid") else None
-        self._written: dict[Path, tuple[str, float]] = {}  # what each file holds, and its time
+        self._written: dict[Path, tuple[str, float, int]] = {}  # what each file holds, its time and size
 
     def load(self, question: Iterable[Any]) -> Kept | None:
         """What was kept for a question; None if there is nothing, or nothing that can be read."""
         if self._directory is None:
             return None
         try:
-            check_directory(self._directory)
-            kept = Kept(**json.loads(read_file(self._path(self._directory, question), MAX_BYTES + 1)))
+            check_own_directory(self._directory)
+            content = read_file(self._path(self._directory, question), MAX_BYTES + 1)
+            kept = replace(Kept(**json.loads(content)), size=len(content))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
         return kept if kept.question == _plain(question) and _is_whole(kept) else None
@@ -69,27 +71,27 @@ class Store:
             return
         path = self._path(self._directory, question)
         digest = hashlib.sha256(json.dumps([etag, answer]).encode("ascii")).hexdigest()
-        earlier, at = self._written.get(path, ("", 0.0))
+        earlier, at, size = self._written.get(path, ("", 0.0, 0))
         if earlier == digest and 0 <= fetched_at - at < WRITE_AGAIN_SECONDS:
             return
-        content = json.dumps(asdict(Kept(_plain(question), fetched_at, etag, answer))).encode("ascii")
+        told = {"question": _plain(question), "fetched_at": fetched_at, "etag": etag, "answer": answer}
+        content = json.dumps(told).encode("ascii")
         try:
-            self._write(self._directory, path, content, new=not earlier)
+            self._write(self._directory, path, content, grown=len(content) > size)
         except OSError as error:
             warn("prompt store", "prompts can't be kept in %s: %s", self._directory, error)
             return
         if len(self._written) >= MAX_FILES:
             self._written.clear()
-        self._written[path] = (digest, fetched_at)
+        self._written[path] = (digest, fetched_at, len(content))
 
-    def _write(self, directory: Path, path: Path, content: bytes, *, new: bool) -> None:
+    def _write(self, directory: Path, path: Path, content: bytes, *, grown: bool) -> None:
         if len(content) > MAX_BYTES:  # an older one must not stand in for it
             path.unlink(missing_ok=True)
             return
-        make_directory(directory)
-        check_directory(directory)
+        make_own_directory(directory)
         replace_file(path, content)
-        if new:
+        if grown:
             _make_room(directory)
 
     def renew(self, question: Iterable[Any], etag: str | None, fetched_at: float) -> None:
@@ -111,7 +113,7 @@ class Store:
             return
         self._written.clear()
         with suppress(OSError):
-            check_directory(self._directory)
+            check_own_directory(self._directory)
             for path in _files(self._directory):
                 path.unlink(missing_ok=True)
 

@@ -5,18 +5,22 @@ A further API is a further `*_routes.py` and a line here; each says itself how i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from banyan_hp.server.answers import EXCEPTION_HANDLERS, Json
 from banyan_hp.server.auth import ApiKeys
+from banyan_hp.server.bodies import BODY_SECONDS
+from banyan_hp.server.caching import PrivateAnswers
 from banyan_hp.server.database import Database
 from banyan_hp.server.experiment_routes import experiment_routes
 from banyan_hp.server.experiments import Experiments
+from banyan_hp.server.hosts import HostCheck
 from banyan_hp.server.interaction_routes import interaction_routes
 from banyan_hp.server.log_routes import log_routes
 from banyan_hp.server.modes import RoutingMode
@@ -27,11 +31,21 @@ from banyan_hp.server.records import INTERACTIONS, LOGS, Records
 
 
 def create_app(
-    database: Database, api_keys: Sequence[str], routing: RoutingMode = RoutingMode.SERVER
+    database: Database,
+    api_keys: Sequence[str],
+    routing: RoutingMode = RoutingMode.SERVER,
+    *,
+    allowed_hosts: Collection[str] | None = None,
+    body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """The backend over `database`, for callers who have one of `api_keys`.
 
-    `routing` says what a fetched prompt's answer tells of experiments.
+    Args:
+        database: what it keeps its data in.
+        api_keys: the keys that are good.
+        routing: what the answer to a fetched prompt says of experiments.
+        allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
+        body_seconds: how long a request's body may take to arrive.
     """
     keys = ApiKeys(api_keys)
     prompts = Prompts(database)
@@ -44,7 +58,10 @@ def create_app(
         *prompt_routes(prompts, PromptRouting(experiments, routing), keys),
         *experiment_routes(experiments, prompts, logs, keys),
     ]
-    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
+    middleware = [Middleware(PrivateAnswers), *checks]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=middleware)
+    app.state.body_seconds = body_seconds
     # Many clients lose a redirected POST's body; a 404 says better what is wrong.
     app.router.redirect_slashes = False
     return app

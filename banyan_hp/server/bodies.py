@@ -14,12 +14,17 @@ from starlette.requests import Request
 from banyan_hp.server.validation import parse_json
 
 MAX_BODY = 32 * 1024 * 1024
+BODY_SECONDS = 60.0  # that a whole body may take to arrive
 
 
 async def read_json(request: Request) -> object:
-    """The request's body as a JSON value; 400, 413 or 415 when it can't be had."""
+    """The request's body as a JSON value; 400, 408, 413 or 415 when it can't be had."""
+    seconds: float = request.app.state.body_seconds
     try:
-        data = await _read(request)
+        data = await asyncio.wait_for(_read(request), seconds)
+    except asyncio.TimeoutError as error:
+        late = f"the body must arrive within {seconds:g} s"
+        raise HTTPException(408, late, {"Connection": "close"}) from error
     except asyncio.CancelledError as error:  # uvicorn's, at its stop; the body is not going to come
         raise HTTPException(503, "the backend stops") from error
     encoding = request.headers.get("content-encoding", "").strip().lower()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
+from banyan_hp.experiments import MAX_DECIMALS, MAX_VERSIONS
 from banyan_hp.server.experiments import RUNNING, STATUSES, Experiment, Variant
 from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts
 from banyan_hp.server.validation import (
@@ -24,12 +26,14 @@ from banyan_hp.server.validation import (
     shown,
 )
 
-MOST_PERCENT = 100.01  # thirds, written as 33.33, 33.34 and 33.34
-_ROUNDING = 1e-9  # of the binary sum of decimal numbers
+MOST_PERCENT = Decimal("100.01")  # thirds, written as 33.33, 33.34 and 33.34
 _USAGE = "/usage"  # what ends so is the path of an experiment's usage
 
 STATUS = one_of(*STATUSES)
-_VERSIONS = Field("a list that isn't empty", lambda value: isinstance(value, list) and value != [])
+_VERSIONS = Field(
+    f"a list of 1 to {MAX_VERSIONS} versions",
+    lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_VERSIONS,
+)
 _ID = Field(
     f"a string that isn't empty and doesn't end in {_USAGE!r}",
     lambda value: is_name(value) and not str(value).endswith(_USAGE),
@@ -85,11 +89,12 @@ def _versions_refusal(versions: Sequence[Any], at: str) -> str | None:
 
 
 def _total_refusal(versions: Sequence[Mapping[str, Any]], at: str) -> str | None:
-    total = sum(each["traffic_percentage"] for each in versions)
-    if total <= MOST_PERCENT + _ROUNDING:
+    with localcontext(Context(prec=MAX_DECIMALS + 10)):  # exact, as in the formula
+        total = sum((Decimal(str(each["traffic_percentage"])) for each in versions), Decimal(0))
+    if total <= MOST_PERCENT:
         return None
     expected = f"{at}versions must have traffic_percentage of at most {MOST_PERCENT} together"
-    return f"{expected}, was {total:.10g}"
+    return f"{expected}, was {total.normalize():f}"
 
 
 def new_experiment(

@@ -26,7 +26,7 @@ from banyan_hp.server.experiments import Experiment, Experiments
 from banyan_hp.server.headers import project
 from banyan_hp.server.prompts import Prompt, Prompts
 from banyan_hp.server.records import Records
-from banyan_hp.server.validation import ROUTE, object_refusal, shown
+from banyan_hp.server.validation import ROUTE, given, object_refusal, shown
 
 
 def experiment_routes(
@@ -72,14 +72,14 @@ class _Managing:
         return tagged(request, experiment.as_json(prompt))
 
     async def create(self, request: Request) -> Response:
-        body: Any = await read_json(request)
+        body = given(await read_json(request), NEW_EXPERIMENT)
         refuse(experiment_refusal(body, NEW_EXPERIMENT))
         experiment = new_experiment(body, body.get("project_id", project(request)), self.prompts)
         self.experiments.add(experiment)
         return self._stored(experiment.experiment_id, 201)
 
     async def change(self, request: Request) -> Response:
-        body: Any = await read_json(request)
+        body = given(await read_json(request), EXPERIMENT_CHANGE)
         refuse(experiment_refusal(body, EXPERIMENT_CHANGE))
         experiment, prompt = _requested(self.experiments, request)
         self.experiments.put(changed_experiment(experiment, prompt, body, self.prompts))

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from banyan_hp.experiments import MAX_DECIMALS
 from banyan_hp.server.database import Database
 from banyan_hp.server.prompts import Prompt, Prompts, TakenError
 from banyan_hp.server.routing import choose
@@ -189,7 +190,10 @@ class Experiments:
 
 
 def _variant(row: sqlite3.Row) -> Variant:
-    return Variant(**{**dict(row), "follows_prompt": bool(row["follows_prompt"])})
+    # Databases of earlier programs may hold percentages too fine for the formula.
+    percentage = round(row["traffic_percentage"], MAX_DECIMALS)
+    changes = {"traffic_percentage": percentage, "follows_prompt": bool(row["follows_prompt"])}
+    return Variant(**{**dict(row), **changes})
 
 
 def _variant_rows(experiment: Experiment) -> list[tuple[object, ...]]:

@@ -13,8 +13,10 @@ from starlette.responses import Response
 from banyan_hp.server.answers import Json, refuse
 from banyan_hp.server.bodies import read_json
 from banyan_hp.server.headers import header
-from banyan_hp.server.records import Record, Records
+from banyan_hp.server.records import Record, Records, Stored
 from banyan_hp.server.validation import ENTRY, envelope_refusal, timestamp_refusal
+
+CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,12 @@ class Intake:
         record = Record(
             self._idempotency_key(request), self._event_time(request), self.group(request, body), body
         )
-        (is_new,) = self.records.add([record])
-        if is_new:
-            return Json({**self.thanks, "id": record.id}, self.new)
-        return Json({**self.thanks, "id": record.id, "repeat": True}, 200)
+        (stored,) = self.records.add([record])
+        if stored is Stored.CONFLICT:
+            return Json({"id": record.id, **CONFLICT}, 409)
+        if stored is Stored.REPEAT:
+            return Json({**self.thanks, "id": record.id, "repeat": True}, 200)
+        return Json({**self.thanks, "id": record.id}, self.new)
 
     async def batch(self, request: Request) -> Response:
         """Store the good ones of a batch's records, and answer each, or in short when all are good."""
@@ -58,25 +62,26 @@ class Intake:
             for entry, refusal in zip(entries, refusals, strict=True)
             if refusal is None
         ]
-        stored = iter(self.records.add(good))
-        if len(good) == len(entries):
+        stored = self.records.add(good)
+        if len(good) == len(entries) and Stored.CONFLICT not in stored:
             return Json({"accepted": len(good)})
-        return Json(
-            {
-                "results": [
-                    self._result(entry["id"], refusal, refusal is None and next(stored))
-                    for entry, refusal in zip(entries, refusals, strict=True)
-                ]
-            }
-        )
+        verdicts = iter(stored)
+        results = [
+            self._refused(entry["id"], refusal) if refusal else self._result(entry["id"], next(verdicts))
+            for entry, refusal in zip(entries, refusals, strict=True)
+        ]
+        return Json({"results": results})
 
     def _entry_refusal(self, entry: dict[str, Any]) -> str | None:
         return timestamp_refusal("ts", entry["ts"]) or self.refusal(entry["body"])
 
-    def _result(self, record_id: str, refusal: str | None, is_new: bool) -> dict[str, object]:
-        if refusal is not None:
-            return {"id": record_id, "status": self.bad, "error": refusal}
-        return {"id": record_id, "status": self.new if is_new else 200}
+    def _refused(self, record_id: str, refusal: str) -> dict[str, object]:
+        return {"id": record_id, "status": self.bad, "error": refusal}
+
+    def _result(self, record_id: str, stored: Stored) -> dict[str, object]:
+        if stored is Stored.CONFLICT:
+            return {"id": record_id, "status": 409, **CONFLICT}
+        return {"id": record_id, "status": self.new if stored is Stored.NEW else 200}
 
     def _idempotency_key(self, request: Request) -> str:
         key = header(request, "idempotency-key")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from starlette.routing import Route
 
 from banyan_hp.server.auth import BEARER, X_API_KEY, ApiKeys
 from banyan_hp.server.intake import Intake
 from banyan_hp.server.reading import Reading
 from banyan_hp.server.records import Records
-from banyan_hp.server.validation import interaction_refusal
+from banyan_hp.server.validation import interaction_refusal, text_in
 
 BAD = 400  # what HuggingPlace's clients take for a mistake in the record
 STORE = "/v2/chatgpt/store_generated_response"
@@ -22,7 +25,7 @@ def interaction_routes(records: Records, keys: ApiKeys) -> list[Route]:
     intake = Intake(
         records,
         interaction_refusal,
-        lambda _request, body: body.get("session_id"),
+        lambda _request, body: _session(body),
         new=200,
         bad=BAD,
         thanks={"message": "stored"},
@@ -34,3 +37,11 @@ def interaction_routes(records: Records, keys: ApiKeys) -> list[Route]:
         Route("/api/interactions/count", keys.guard(reading.count, BEARER, X_API_KEY), methods=["GET"]),
         Route("/api/interactions", keys.guard(reading.page, BEARER, X_API_KEY), methods=["GET"]),
     ]
+
+
+def _session(body: Mapping[str, object]) -> str | None:
+    """The interaction's session; a number is taken as its text, and what can't be a name is none."""
+    session = body.get("session_id")
+    if isinstance(session, (int, float)):
+        return json.dumps(session)
+    return text_in(body, "session_id")

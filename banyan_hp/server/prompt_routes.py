@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,7 +16,14 @@ from banyan_hp.server.etags import tagged
 from banyan_hp.server.headers import project
 from banyan_hp.server.prompt_routing import PromptRouting
 from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts, new_prompt_id
-from banyan_hp.server.validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, object_refusal, shown
+from banyan_hp.server.validation import (
+    NEW_PROMPT,
+    NEW_VERSION,
+    PROMPT_CHANGE,
+    given,
+    object_refusal,
+    shown,
+)
 
 
 def prompt_routes(prompts: Prompts, routing: PromptRouting, keys: ApiKeys) -> list[Route]:
@@ -83,7 +89,7 @@ class _Managing:
         return Json({"prompts": [prompt.as_managed_json() for prompt in found]})
 
     async def create(self, request: Request) -> Response:
-        body: Any = await read_json(request)
+        body = given(await read_json(request), NEW_PROMPT)
         refuse(object_refusal(body, NEW_PROMPT))
         prompt = Prompt(
             new_prompt_id(),
@@ -97,7 +103,7 @@ class _Managing:
         return Json(prompt.as_managed_json(), 201)
 
     async def create_version(self, request: Request) -> Response:
-        body: Any = await read_json(request)
+        body = given(await read_json(request), NEW_VERSION)
         refuse(object_refusal(body, NEW_VERSION))
         branch = body.get("branch", DEFAULT_BRANCH)
         prompt = self.prompts.find(body["name"], branch, body.get("project_id", project(request)))
@@ -113,7 +119,7 @@ class _Managing:
         return Json(newer.as_managed_json(), 201)
 
     async def change(self, request: Request) -> Response:
-        body: Any = await read_json(request)
+        body = given(await read_json(request), PROMPT_CHANGE)
         refuse(object_refusal(body, PROMPT_CHANGE))
         prompt = self._get(request)
         if "version" in body:

@@ -1,5 +1,7 @@
 """Records of one kind: stored once each, counted as often as they come, read in order of arrival.
 
+An id names one content: its body, and the project that it came for. The key that it came with is not part of
+it, since a record of a key that was replaced may come again under the new one.
 Whether a body is a good one is decided before it gets here (`validation.py`).
 """
 
@@ -8,11 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from enum import Enum
 
 from banyan_hp.server.database import Database
 from banyan_hp.server.validation import text_in
+
+MAX_PAGE_BYTES = 8 * 1024 * 1024  # of bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,15 @@ class Record:
     body: dict[str, object]
 
 
+class Stored(Enum):
+    """What became of a record on its way in."""
+
+    NEW = "new"
+    REPEAT = "repeat"
+    CONFLICT = "conflict"
+    """Not stored: the id belongs to another content."""
+
+
 Filter = Mapping[str, str]
 """Columns of the table and what they must hold; without any, all records are chosen."""
 ALL: Filter = {}
@@ -51,8 +66,8 @@ class Records:
         self._database = database
         self._table = table
 
-    def add(self, records: Iterable[Record]) -> list[bool]:
-        """Store all of `records` in one transaction; for each, whether it is new (False: a repeat)."""
+    def add(self, records: Iterable[Record]) -> list[Stored]:
+        """Store all of `records` in one transaction; for each, what became of it."""
         received_at = now()
         # ASCII, because JSON may spell lone surrogates, which only an escape can hold.
         rows = [
@@ -65,7 +80,7 @@ class Records:
     def _copies(self, record: Record) -> list[str | None]:
         return [text_in(record.body, name) for name in self._table.copied]
 
-    def _store(self, row: tuple[str | None, ...]) -> bool:
+    def _store(self, row: tuple[str | None, ...]) -> Stored:
         table = self._table
         columns = ", ".join(("id", "event_time", "received_at", table.group, "body", *table.copied))
         insert = (
@@ -73,21 +88,33 @@ class Records:
             f"VALUES (?{', ?' * (len(row) - 1)}) ON CONFLICT (id) DO NOTHING"
         )
         if self._database.execute(insert, row).rowcount == 1:
-            return True
+            return Stored.NEW
+        record_id, _, _, group, body, *_ = row
+        if not self._holds(record_id, group, body):
+            return Stored.CONFLICT
         repeat = f"UPDATE {table.name} SET deliveries = deliveries + 1 WHERE id = ?"  # noqa: S608
-        self._database.execute(repeat, row[:1])
-        return False
+        self._database.execute(repeat, (record_id,))
+        return Stored.REPEAT
+
+    def _holds(self, record_id: str | None, group: str | None, body: str | None) -> bool:
+        """Whether the id's content is this one; the order of a body's fields means nothing."""
+        table = self._table
+        stored = f"SELECT {table.group}, body FROM {table.name} WHERE id = ?"  # noqa: S608
+        row = self._database.one(stored, (record_id,))
+        return row is not None and row[0] == group and _ordered(row[1]) == _ordered(body)
 
     def page(self, after: int, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
-        """Up to `limit` chosen records after number `after`; the number to go on from if there are more."""
+        """Up to `limit` chosen records after number `after`; the number to go on from if there are more.
+
+        Fewer where their bodies would be more than `MAX_PAGE_BYTES` together, but always one.
+        """
         chosen, values = _chosen(where)
         page = (
             f"SELECT seq, id, event_time, received_at, deliveries, {self._table.group}, body "  # noqa: S608
             f"FROM {self._table.name} WHERE {chosen} AND seq > ? ORDER BY seq LIMIT ?"
         )
-        rows = self._database.execute(page, (*values, after, limit + 1)).fetchall()
-        shown = [_as_json(row) for row in rows[:limit]]
-        return shown, rows[limit - 1]["seq"] if len(rows) > limit else None
+        with closing(self._database.execute(page, (*values, after, limit + 1))) as rows:
+            return _page(rows, limit)
 
     def count(self, where: Filter = ALL) -> tuple[int, int]:
         """How many chosen records there are, and how many deliveries of them."""
@@ -111,6 +138,26 @@ class Records:
 
 def _chosen(where: Filter) -> tuple[str, tuple[str, ...]]:
     return " AND ".join(["TRUE", *(f"{column} = ?" for column in where)]), tuple(where.values())
+
+
+def _page(rows: Iterable[sqlite3.Row], limit: int) -> tuple[list[dict[str, object]], int | None]:
+    shown: list[dict[str, object]] = []
+    size, last = 0, None
+    for row in rows:
+        size += len(row["body"])
+        if shown and (len(shown) == limit or size > MAX_PAGE_BYTES):
+            return shown, last
+        shown.append(_as_json(row))
+        last = row["seq"]
+    return shown, None
+
+
+def _ordered(body: str | None) -> str:
+    # As text, because Python holds 1, 1.0 and true for equal.
+    try:
+        return json.dumps(json.loads(body or ""), sort_keys=True)
+    except ValueError:  # a damaged row is nobody's content, and keeps no other record from being stored
+        return ""
 
 
 def _as_json(row: sqlite3.Row) -> dict[str, object]:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
 from banyan_hp.server.errors import StartError
+from banyan_hp.server.hosts import is_loopback
 from banyan_hp.server.modes import RoutingMode
 from banyan_hp.server.seed import load_seed
 
@@ -38,11 +39,14 @@ class ServeSettings:
     host: str
     port: int
     database: Path
-    api_keys: Sequence[str]
+    api_keys: Sequence[str] = field(repr=False)
     seed: Path | None = None
     verbose: bool = False
     routing: RoutingMode | None = None
     """None: what the seed says, else the server."""
+    allowed_hosts: Sequence[str] = ()
+    """Names that requests may be addressed to. Without any: those of this machine where nobody else can reach
+    `host`, else all."""
 
 
 def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
@@ -55,8 +59,10 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
     database = Database(settings.database)
     try:
         seeded = load_seed(settings.seed, database) if settings.seed is not None else None
-        app = create_app(database, settings.api_keys, settings.routing or seeded or RoutingMode.SERVER)
+        routing = settings.routing or seeded or RoutingMode.SERVER
         with _listen(settings.host, settings.port) as listener:
+            allowed = _allowed_hosts(settings, listener)
+            app = create_app(database, settings.api_keys, routing, allowed_hosts=allowed)
             url = _url(settings.host, listener)
             server = _Server(_config(app, settings), lambda: announce(url))
             server.run(sockets=[listener])
@@ -119,6 +125,12 @@ def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _allowed_hosts(settings: ServeSettings, listener: socket.socket) -> list[str] | None:
+    if settings.allowed_hosts or is_loopback(listener.getsockname()[0]):
+        return [settings.host, *settings.allowed_hosts]
+    return None
 
 
 def _url(host: str, listener: socket.socket) -> str:

@@ -11,6 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from banyan_hp.experiments import MAX_DECIMALS
 
 MAX_REPR = 80
 MAX_ID = 255
@@ -84,8 +88,10 @@ def is_amount(value: object) -> bool:
 
 
 def is_percentage(value: object) -> bool:
-    """A number from 0 to 100."""
-    return isinstance(value, (int, float)) and is_number(value) and 0 <= value <= 100
+    """A number from 0 to 100 that the formula of experiments takes."""
+    if not isinstance(value, (int, float)) or not is_number(value) or not 0 <= value <= 100:
+        return False
+    return int(Decimal(str(value)).as_tuple().exponent) >= -MAX_DECIMALS
 
 
 def is_boolean(value: object) -> bool:
@@ -98,14 +104,15 @@ def is_metadata(value: object) -> bool:
     return isinstance(value, dict) and is_shallow(value)
 
 
-def is_response(value: object) -> bool:
-    """What a model may have answered: a string, list or object, not empty."""
-    return isinstance(value, (str, list, dict)) and len(value) > 0 and is_shallow(value)
+def is_content(value: object) -> bool:
+    """What a prompt or a model's response may be: anything but null and what is empty."""
+    empty = value is None or (isinstance(value, (str, list, dict)) and not value)
+    return not empty and is_shallow(value)
 
 
-def is_steps(value: object) -> bool:
-    """A list of objects."""
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value) and is_shallow(value)
+def is_optional_amount(value: object) -> bool:
+    """A number >= 0, or null for one that is not known."""
+    return value is None or is_amount(value)
 
 
 def is_shallow(value: object) -> bool:
@@ -132,11 +139,12 @@ ANY_STRING = Field("a string", is_string)
 STRING = Field("a string of valid Unicode", is_storable)
 NAME = Field("a string that isn't empty", is_name)
 TEXT = Field("a string that isn't empty", is_text)
-AMOUNT = Field("a number >= 0", is_amount)
+AMOUNT = Field("a number >= 0 or null", is_optional_amount)
+CONTENT = Field(f"a value, not null or empty, nested at most {MAX_DEPTH} deep", is_content)
 METADATA = Field(f"an object, nested at most {MAX_DEPTH} deep", is_metadata)
 ANYTHING = Field(f"nested at most {MAX_DEPTH} deep", is_shallow)
 BOOLEAN = Field("true or false", is_boolean)
-PERCENTAGE = Field("a number from 0 to 100", is_percentage)
+PERCENTAGE = Field(f"a number from 0 to 100 of at most {MAX_DECIMALS} decimals", is_percentage)
 
 
 def required(field: Field) -> Field:
@@ -166,22 +174,14 @@ RECORD: Mapping[str, Field] = {
     "sticky_value": ANY_STRING,
 }
 
-# What more its caller puts into an interaction is welcome.
+# What HuggingPlace's `log()` takes: what more its caller puts into an interaction is welcome, whatever it is.
 INTERACTION: Mapping[str, Field] = {
-    "user_prompt": required(TEXT),
-    "response": Field(
-        f"a string, list or object that isn't empty, nested at most {MAX_DEPTH} deep",
-        is_response,
-        required=True,
-    ),
+    "user_prompt": required(CONTENT),
+    "response": required(CONTENT),
     "org_id": required(TEXT),
     "mode": required(one_of("prod", "dev")),
     "token_count": AMOUNT,
     "response_time": AMOUNT,
-    "step_data": Field(f"a list of objects, nested at most {MAX_DEPTH} deep", is_steps),
-    "metadata": METADATA,
-    "user_metadata": METADATA,
-    "session_id": STRING,
 }
 
 ENVELOPE: Mapping[str, Field] = {
@@ -222,6 +222,14 @@ PROMPT_CHANGE: Mapping[str, Field] = {
     "branch": NAME,
     "enable_logging": BOOLEAN,
 }
+
+
+def given(body: object, fields: Mapping[str, Field]) -> Any:
+    """The body without fields that are null and need not be there: published clients send these, too."""
+    if not isinstance(body, dict):
+        return body
+    left_out = {name for name, field in fields.items() if not field.required and body.get(name, 0) is None}
+    return {name: value for name, value in body.items() if name not in left_out}
 
 
 def object_refusal(

@@ -1,46 +1,98 @@
-"""What is around a call: ambient metadata, and the interaction or step that is open here.
-
-Context variables carry both: a task of asyncio, and `asyncio.to_thread`, start with a copy of what was set
-where they were made; a plain thread, and a thread of an executor, start with nothing.
-"""
+"""Metadata for everything that is logged inside of a block or a function, by whichever client."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
-if TYPE_CHECKING:
-    from .span import Span
+from ..errors import ConfigurationError
+from ..foreign import as_dict
+from .scopes import Scope, inside, metadata_here
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-NOTHING: Mapping[str, Any] = {}
-ambient: ContextVar[Mapping[str, Any]] = ContextVar("banyan_hp_ambient", default=NOTHING)
-current: ContextVar[Span | None] = ContextVar("banyan_hp_current", default=None)
 # Set while a provider's own code runs on behalf of a recorded call, which must not be recorded twice.
 recorded: ContextVar[bool] = ContextVar("banyan_hp_recorded", default=False)
 
 
-@contextmanager
-def context(**metadata: Any) -> Iterator[None]:
+class Context:
+    """What `context()` returns: for one `with`, or as a decorator."""
+
+    __slots__ = ("_metadata", "_scope")
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+        self._scope: Scope | None = None
+
+    def __enter__(self) -> None:
+        if self._scope is not None:
+            raise RuntimeError("what context() returns is for one `with`: call context() again")
+        self._scope = inside(self._metadata)
+        self._scope.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._scope is not None:
+            self._scope.leave()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, coroutine function or generator function."""
+        return cast(F, _decorated(function, self._metadata))
+
+
+def context(**metadata: Any) -> Context:
     """Metadata for everything logged inside, by whichever client.
 
     `with banyan.context(user_id="u1", session_id="s1"):` adds both to the metadata of each record logged in
     it: by `log_prompt`, `log`, `log_step`, interactions, traced functions and wrapped clients. What a call
     gives itself wins; an inner `context` adds to the outer one and wins over it. For HuggingPlace a
-    `user_id` and a `session_id` also become the fields of that name. Also a decorator.
+    `user_id` and a `session_id` also become the fields of that name. Also a decorator: of a function, a
+    coroutine function or a generator function.
 
     Valid in the coroutine or thread that opened it and in the tasks made inside. A plain thread starts
     without it; hand it over with `contextvars.copy_context()`, one copy for each call:
     `pool.submit(contextvars.copy_context().run, work, argument)`.
+
+    In a generator it is valid while the generator's own code runs, not for the code that iterates over it.
+    Tasks and threads that such a generator starts go without it: open a `context` in them.
     """
-    token = ambient.set({**ambient.get(), **metadata})
-    try:
-        yield
-    finally:
-        restore(ambient, token)
+    return Context(metadata)
+
+
+def _decorated(function: Callable[..., Any], metadata: Mapping[str, Any]) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            "context() can't decorate an async generator function: open a `with context(...)` inside of it"
+        )
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def in_context_async(*args: Any, **kwargs: Any) -> Any:
+            with Context(metadata):
+                return await function(*args, **kwargs)
+
+        return in_context_async
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def in_context_generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            with Context(metadata):
+                return (yield from function(*args, **kwargs))
+
+        return in_context_generator
+
+    @wraps(function)
+    def in_context(*args: Any, **kwargs: Any) -> Any:
+        with Context(metadata):
+            return function(*args, **kwargs)
+
+    return in_context
 
 
 def restore(variable: ContextVar[T], token: Token[T]) -> None:
@@ -53,15 +105,17 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
 
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """`metadata` and beneath it what `context` has set here."""
-    around = ambient.get()
-    return {**around, **(metadata or {})} if around else metadata
+    around = metadata_here()
+    if not around:
+        return metadata
+    return dict(around) if metadata is None else {**around, **as_dict(metadata)}
 
 
-def options_with_ambient(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
     """A HuggingPlace record and beneath it what `context` has set here."""
-    around = ambient.get()
+    around = metadata_here()
     own = options.get("metadata")
     if not around or not (own is None or isinstance(own, Mapping)):
         return options
     top = {name: around[name] for name in ("user_id", "session_id") if name in around}
-    return {**top, **options, "metadata": {**around, **(own or {})}}
+    return {**top, **options, "metadata": with_ambient(own)}

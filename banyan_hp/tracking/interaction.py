@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .context import current
 from .reading import Reading
+from .scopes import current
 from .span import Span, without_none
 from .steps import Step
 from .timing import Clock
@@ -46,7 +46,7 @@ class Interaction(Span, Generic[R]):
         fields: Mapping[str, Any] | None = None,
         clock: Clock = perf_counter,
     ) -> None:
-        super().__init__(sink, current.get(), llm_model, metadata, clock)
+        super().__init__(sink, current().span, llm_model, metadata, clock)
         self.question = question
         self.fields = fields or {}
         self.receipt: R | None = None
@@ -100,7 +100,7 @@ class Interaction(Span, Generic[R]):
         fields: Mapping[str, Any],
     ) -> Step:
         """`step`, with fields of whatever names."""
-        around = current.get()
+        around = current().span
         parent = around if isinstance(around, Step) and around.interaction is self else self
         return Step(
             self.sink,
@@ -178,7 +178,7 @@ def enclosing(span: Span | None) -> Interaction[Any] | None:
 
 def open_interaction(client: object) -> Interaction[Any] | None:
     """The innermost interaction of `client` that is open here."""
-    found = enclosing(current.get())
+    found = enclosing(current().span)
     while found is not None and (found.finished or found.sink.client is not client):
         found = enclosing(found.parent)
     return found

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextvars import Token
 from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .context import ambient, current, restore
-from .fields import as_text
+from ..foreign import as_dict, is_deliberate, type_name
+from .fields import as_text, count
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
 from .responses import read_response
+from .scopes import Scope, current, inside, pinned
 from .timing import Clock, Stopwatch
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class Span:
     """Times something, and keeps what it was asked, what it answered and how it ended."""
 
     __slots__ = (
-        "_ambient",
         "_answer",
         "_entered",
         "_finished",
         "_lock",
-        "_surroundings",
+        "_metadata_around",
+        "_scope",
         "_tokens",
         "_usage",
         "asked_model",
@@ -70,8 +70,8 @@ class Span:
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
-        self._ambient = ambient.get()
-        self._surroundings: Token[Span | None] | None = None
+        self._metadata_around = current().metadata
+        self._scope: Scope | None = None
         self._entered = False
         # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
         self._lock = threading.RLock()
@@ -84,10 +84,14 @@ class Span:
         output_tokens: int | None = None,
         total_tokens: int | None = None,
     ) -> None:
-        """Say how many tokens it took, where `response` does not tell; these win over what it tells."""
-        both = input_tokens is not None and output_tokens is not None
-        told = Usage(input_tokens, output_tokens, total_tokens)
-        self._tokens = told._replace(total_tokens=told.total) if both else told
+        """Say how many tokens it took, where `response` does not tell; these win over what it tells.
+
+        What is no number of 0 or more counts as not said.
+        """
+        with Contained(self.sink, "tokens given by hand could not be read"):
+            told = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
+            both = told.input_tokens is not None and told.output_tokens is not None
+            self._tokens = told._replace(total_tokens=told.total) if both else told
 
     @property
     def finished(self) -> bool:
@@ -110,16 +114,15 @@ class Span:
             self.error = error
             if ended is not None:
                 self.metadata.setdefault("ended", ended)
-            token = ambient.set(self._ambient)  # of where it began; the garbage collector may run us anywhere
-            try:
+            with pinned(self._metadata_around):  # the garbage collector may run us anywhere
                 self._log()
-            finally:
-                restore(ambient, token)
 
     def _claim(self) -> bool:
         with self._lock:
             first, self._finished = not self._finished, True
-            return first
+        if self._scope is not None:
+            self._scope.ended = True
+        return first
 
     def _log(self) -> None:
         raise NotImplementedError
@@ -136,7 +139,9 @@ class Span:
         return answer
 
     def _read(self) -> Reading:
-        return read_response(self.response)
+        with Contained(self.sink, "a response could not be read"):
+            return read_response(self.response)
+        return Reading(f"<{type_name(self.response)}>")
 
     @property
     def model(self) -> str | None:
@@ -169,34 +174,37 @@ class Span:
         if self.watch.first is not None:
             told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
         if self.error is not None:
-            told.update(error_type=type(self.error).__qualname__, error=error_text(self.error))
+            told.update(error_type=type_name(self.error), error=error_text(self.error))
         return {**without_none(told), **self.metadata}
 
     # -- being the current one --------------------------------------------------------------------------
 
-    def activate(self) -> Token[Span | None]:
-        """Make it the current one of this context; `deactivate` takes the token."""
-        return current.set(self)
+    def activate(self) -> Scope:
+        """Make it the current one here until `deactivate`, which takes what this returns."""
+        if self._scope is None:
+            self._scope = inside(span=self)
+        return self._scope.resume()
 
-    def deactivate(self, token: Token[Span | None]) -> None:
+    def deactivate(self, before: Scope) -> None:
         """Undo `activate`."""
-        restore(current, token)
+        Scope.pause(before)
 
     def __enter__(self: Self) -> Self:
         if self._entered:
             raise RuntimeError(f"{type(self).__name__.lower()}s are for one `with` each: make a new one")
         self._entered = True
-        self._ambient = ambient.get()
+        self._scope = inside(span=self)
+        self._metadata_around = self._scope.metadata
         self.watch.restart()
-        self._surroundings = self.activate()
+        self._scope.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.watch.stop()
-        if self._surroundings is not None:
-            self.deactivate(self._surroundings)
+        if self._scope is not None:
+            self._scope.leave()
         if isinstance(error, GeneratorExit):  # a generator that nobody wants more of; no error
             self.finish(ended=CLOSED_EARLY)
         else:
@@ -221,16 +229,20 @@ def _as_dict(metadata: object) -> dict[str, Any]:
     if metadata is None:
         return {}
     try:
-        return dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
-    except Exception:  # noqa: BLE001 - somebody else's mapping
+        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    except Exception as error:
+        if is_deliberate(error):
+            raise
         return {"metadata": as_text(metadata)}
 
 
 def error_text(error: BaseException) -> str:
     """An exception in one text, bounded; its own `__str__` may raise."""
-    name = type(error).__qualname__
+    name = type_name(error)
     try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - somebody else's __str__
+        said = str.__str__(str(error))
+    except Exception as failure:
+        if is_deliberate(failure):
+            raise
         said = ""
     return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

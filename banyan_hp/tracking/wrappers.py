@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache, partial, wraps
 from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
+from ..foreign import checking, type_name
 from .context import recorded, restore
 from .fields import field, path, text
 from .guarding import Contained
@@ -49,16 +50,21 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
         ConfigurationError: it has none of the methods that such a client has.
     """
     places = PLACES[provider]
+    with checking("the client"):
+        _check(client, provider, places)
+        _record_below(provider, places, get_sink, client)
+        _record_beta(client, partial(_record_below, f"{provider}.beta", BETA_PLACES[provider], get_sink))
+        for name in COPYING:
+            _replace(client, name, partial(_wrapping, provider, get_sink))
+    return client
+
+
+def _check(client: object, provider: str, places: Sequence[str]) -> None:
     if not any(callable(path(client, *place.split("."), "create")) for place in places):
         raise ConfigurationError(
             f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
-            f"(with {places[0]}.create), was {type(client).__qualname__}"
+            f"(with {places[0]}.create), was {type_name(client)}"
         )
-    _record_below(provider, places, get_sink, client)
-    _record_beta(client, partial(_record_below, f"{provider}.beta", BETA_PLACES[provider], get_sink))
-    for name in COPYING:
-        _replace(client, name, partial(_wrapping, provider, get_sink))
-    return client
 
 
 def _record_below(api: str, places: Sequence[str], get_sink: GetSink, owner: C) -> C:
@@ -115,19 +121,20 @@ def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> 
 def _recording(api: str, name: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def called(*arguments: Any, **options: Any) -> Any:
-        span = None if recorded.get() or _by_hand(options) else _opened(api, get_sink(), options)
+        sink = get_sink()
+        span = None if recorded.get() else _opened(api, sink, options)
         if span is None:
             return method(*arguments, **options)
         with _within(span):
             result = method(*arguments, **options)
-        if name == "stream" and _is_manager(result):
-            return _managed(result, span)
-        streamed = bool(options.get("stream"))
-        return (
-            _awaited(span, result, streamed)
-            if inspect.isawaitable(result)
-            else _settled(span, result, streamed)
-        )
+        with Contained(sink, "a response could not be recorded"):
+            if name == "stream" and _is_manager(result):
+                return _managed(result, span)
+            if inspect.isawaitable(result):
+                return _awaited(span, result, _is_streamed(options))
+            return _settled(span, result, _is_streamed(options))
+        span.finish()
+        return result
 
     @wraps(method)
     async def called_async(*arguments: Any, **options: Any) -> Any:
@@ -137,8 +144,10 @@ def _recording(api: str, name: str, get_sink: GetSink, method: Callable[..., Any
 
 
 def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
-    """A step of the interaction that is open here, or an interaction of its own."""
+    """A step of the interaction that is open here, or an interaction of its own; None: not recorded."""
     with Contained(sink, "a call could not be recorded"):
+        if _by_hand(options):
+            return None
         question, around = question_in(options), open_interaction(sink.client)
         span: Span = (
             Interaction(sink, question, metadata={"api": api})
@@ -170,6 +179,10 @@ async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
     with _within(span):
         outcome = await result
     return _settled(span, outcome, streamed)
+
+
+def _is_streamed(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("stream"))
 
 
 def _by_hand(options: Mapping[str, Any]) -> bool:

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.breakdown [--records N] [--most N]
 
 cProfile makes calls of Python functions dearer than they are: read shares, not microseconds. The two sides
-are profiled in runs of their own, as an interpreter has one profiler.
+are profiled in runs of their own, as an interpreter has one profiler. Needs Python 3.11 or older: later ones
+profile the whole process, not a thread.
 """
 
 from __future__ import annotations

@@ -23,13 +23,14 @@ import requests
 from tests.support.backend import Backend
 
 RECORD: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {"n": 1}}
+CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 TS = "2026-01-02T03:04:05.678Z"
 KEYS = ("psk_local", "psk_ö%")
 EXAMPLE_SEED = Path(__file__).parents[2] / "examples" / "seed.json"
 MIB = 1024 * 1024
 HALF_A_REQUEST = b"""\
 POST /api/logs/prompt-usage HTTP/1.1\r
-Host: x\r
+Host: localhost\r
 X-API-Key: psk_local\r
 Content-Length: 99\r
 \r
@@ -194,11 +195,38 @@ class TestLoggingOne:
         """An id is stored once, as it first came; later deliveries only count."""
         record_id, count, deliveries = new_id(), backend.count(), backend.deliveries()
         assert post(backend, RECORD, Idempotency_Key=record_id).status_code == 201
-        again = post(backend, RECORD | {"output": "other"}, Idempotency_Key=record_id)
+        again = post(backend, dict(reversed(RECORD.items())), Idempotency_Key=record_id)
         assert (again.status_code, again.json()) == (200, {"id": record_id, "repeat": True})
         assert (backend.count(), backend.deliveries()) == (count + 1, deliveries + 2)
         log = stored(backend, record_id)
         assert (log["deliveries"], log["body"]) == (2, RECORD)
+
+    @pytest.mark.parametrize(
+        ("change", "headers"),
+        [
+            ({"output": "other"}, {}),
+            ({"metadata": {"n": True}}, {}),
+            ({"output": "other"}, {"X_API_Key": KEYS[1].encode()}),
+            ({}, {"X_Project_Id": "another"}),
+        ],
+    )
+    def test_an_id_with_another_content_is_a_409(
+        self, backend: Backend, change: dict[str, Any], headers: dict[str, Any]
+    ) -> None:
+        """Another body or project under a known id, whatever the key, is refused aloud and hides nothing."""
+        record_id, before = new_id(), backend.count()
+        post(backend, RECORD, Idempotency_Key=record_id)
+        again = post(backend, RECORD | change, Idempotency_Key=record_id, **headers)
+        assert (again.status_code, again.json()) == (409, {"id": record_id, **CONFLICT})
+        log = stored(backend, record_id)
+        assert (backend.count(), log["deliveries"], log["body"]) == (before + 1, 1, RECORD)
+
+    def test_a_record_may_come_again_under_another_key(self, backend: Backend) -> None:
+        """A key that was replaced stores what it sent before once, under either."""
+        record_id = new_id()
+        post(backend, RECORD, Idempotency_Key=record_id)
+        again = post(backend, RECORD, Idempotency_Key=record_id, X_API_Key=KEYS[1].encode())
+        assert (again.status_code, again.json()) == (200, {"id": record_id, "repeat": True})
 
     def test_ids_in_headers_are_utf_8_and_any_other_bytes_stay_apart(self, backend: Backend) -> None:
         """An id reads back as it was meant; two that differ are never taken for one."""
@@ -289,6 +317,23 @@ class TestLoggingABatch:
         assert answer.json() == {"accepted": 3}
         assert backend.count() == count + 2
         assert [stored(backend, each)["deliveries"] for each in (known, twice)] == [2, 2]
+
+    def test_an_id_with_another_content_is_a_409_for_that_record(self, backend: Backend) -> None:
+        """Against what is stored and within a batch; the neighbours are taken."""
+        known, twice, fresh = new_id(), new_id(), new_id()
+        post(backend, RECORD, Idempotency_Key=known)
+        other = RECORD | {"input": "other"}
+        entries = [entry(known, body=other), entry(twice), entry(twice, body=other), entry(fresh)]
+        answer = post_batch(backend, {"records": entries})
+        assert (answer.status_code, answer.json()["results"]) == (
+            200,
+            [
+                {"id": known, "status": 409, **CONFLICT},
+                {"id": twice, "status": 201},
+                {"id": twice, "status": 409, **CONFLICT},
+                {"id": fresh, "status": 201},
+            ],
+        )
 
     def test_a_refused_record_does_not_hold_up_the_others(self, backend: Backend) -> None:
         """Each record gets its own verdict, in order; only the good ones are stored."""

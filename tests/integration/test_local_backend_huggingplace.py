@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from banyan_hp import HuggingPlace
 from banyan_hp.server.database import SCHEMA_VERSION, STEPS
 from tests.support.backend import Backend
 
@@ -55,6 +56,10 @@ def entry(record_id: str | None = None, **changes: Any) -> dict[str, Any]:
 
 def new_id() -> str:
     return str(uuid.uuid4())
+
+
+def client(backend: Backend) -> HuggingPlace:
+    return HuggingPlace(backend.api_key, "org", base_url=backend.url, spool=False)
 
 
 def stored(backend: Backend, record_id: str) -> dict[str, Any]:
@@ -150,7 +155,7 @@ class TestLoggingOne:
         """An id is stored once, as it first came; later deliveries only count."""
         record_id, before = new_id(), backend.get("/api/interactions/count")
         post(backend, INTERACTION, Idempotency_Key=record_id)
-        again = post(backend, INTERACTION | {"response": "other"}, Idempotency_Key=record_id)
+        again = post(backend, INTERACTION, Idempotency_Key=record_id)
         assert again.status_code == 200
         assert again.json() == {"message": "stored", "id": record_id, "repeat": True}
         assert backend.get("/api/interactions/count") == {
@@ -159,6 +164,16 @@ class TestLoggingOne:
         }
         found = stored(backend, record_id)
         assert (found["deliveries"], found["body"]) == (2, INTERACTION)
+
+    @pytest.mark.parametrize("change", [{"response": "other"}, {"org_id": "other"}])
+    def test_an_id_with_another_content_is_a_409(self, backend: Backend, change: dict[str, str]) -> None:
+        """Another answer, or another organisation, under a known id is refused aloud and hides nothing."""
+        record_id = new_id()
+        post(backend, INTERACTION, Idempotency_Key=record_id)
+        again = post(backend, INTERACTION | change, Idempotency_Key=record_id)
+        assert (again.status_code, again.json()["code"]) == (409, "id_conflict")
+        found = stored(backend, record_id)
+        assert (found["deliveries"], found["body"]) == (1, INTERACTION)
 
     def test_interactions_and_usage_records_are_kept_apart(self, backend: Backend) -> None:
         """One id may be in both; neither counts for the other."""
@@ -176,8 +191,11 @@ class TestLoggingOne:
         [
             ([], "body must be a JSON object, was []"),
             ({**INTERACTION, "mode": "test"}, "mode must be 'prod' or 'dev', was 'test'"),
-            ({**INTERACTION, "token_count": True}, "token_count must be a number >= 0, was True"),
-            ({"response": "answer"}, "user_prompt must be a string that isn't empty, was missing"),
+            ({**INTERACTION, "token_count": True}, "token_count must be a number >= 0 or null, was True"),
+            (
+                {"response": "answer"},
+                "user_prompt must be a value, not null or empty, nested at most 200 deep, was missing",
+            ),
         ],
     )
     def test_a_bad_interaction_is_a_400_with_the_reason(
@@ -266,6 +284,45 @@ class TestLoggingABatch:
         answer = call(backend, "POST", f"{STORE}/batch", data=data, headers=headers)
         assert answer.json() == {"accepted": 1}
         assert stored(backend, record_id)["body"] == INTERACTION
+
+
+class TestWhatClientsSend:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"token_count": None, "response_time": None, "llm_model": None, "step_data": None},
+            {"metadata": None, "user_metadata": None, "session_id": None},
+            {"metadata": "text", "user_metadata": ["list"], "step_data": "step"},
+            {"user_prompt": [{"role": "user", "content": "hi"}], "response": {"text": "hello"}},
+            {"user_prompt": 5, "response": 0.5},
+            {"user_prompt": ("tuple",), "response": True},
+            {"session_id": {"no": "name"}},
+        ],
+    )
+    def test_what_log_takes_is_stored(self, backend: Backend, options: dict[str, Any]) -> None:
+        """Our client and our backend agree on what a good interaction is."""
+        with client(backend) as huggingplace:
+            huggingplace.log({"user_prompt": "q", "response": "a", **options}).result(timeout=10)
+        body = backend.interactions()[-1]["body"]
+        assert {name: body[name] for name in options} == json.loads(json.dumps(options))
+
+    @pytest.mark.parametrize(("session", "text"), [(5, "5"), (1.5, "1.5"), (True, "true"), ("s", "s")])
+    def test_a_session_is_read_by_the_text_of_its_id(
+        self, backend: Backend, session: object, text: str
+    ) -> None:
+        """The body keeps it as it came."""
+        with client(backend) as huggingplace:
+            huggingplace.log({"user_prompt": "q", "response": "a", "session_id": session}).result(timeout=10)
+        assert backend.interactions(text)[-1]["body"]["session_id"] == session
+
+    def test_the_published_clients_step_without_token_and_time_is_taken(self, backend: Backend) -> None:
+        """Its log_step() sends null for what the step does not have."""
+        step = {"type": "search", "user_question": "q", "prompt_response": "a"}
+        body = {"user_prompt": "q", "response": "a", "llm_model": None, "token_count": None}
+        sent = {**body, "response_time": None, "step_data": [step], "org_id": "org", "mode": "prod"}
+        record_id = new_id()
+        assert post(backend, sent, Idempotency_Key=record_id).status_code == 200
+        assert stored(backend, record_id)["body"] == sent
 
 
 class TestReadingBack:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import ConfigurationError, PromptData, PromptStackLogger
+from banyan_hp import ConfigurationError, PromptData, PromptStackLogger, logs
 from banyan_hp.experiments import input_hash
 from tests.conftest import MakeLogger
 from tests.support.process import run_python
@@ -26,6 +26,12 @@ HELLO = Reply(200, prompt_json())
 CONFIGURED = Reply(200, prompt_json(experiments=[experiment_json()]))
 NONE = Reply(404, {"error": "no such prompt"})
 USER = {"user_id": "user_123"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning of an earlier test keeps back none of this one."""
+    monkeypatch.setattr(logs, "_last_said", {})
 
 
 @pytest.fixture
@@ -450,6 +456,23 @@ def test_experiments_that_do_not_run_or_can_not_be_read_are_ignored(
     assert prompt.experiment_version_id == "good-v0"
     assert "'bad'" in caplog.text
     assert logger.get_stats()["experiments_ignored"] == 1
+
+
+def test_ignored_experiments_are_logged_in_one_short_line_and_forgotten(
+    make_logger: MakeLogger, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many there are and however long: they are named and counted, not repeated and not kept."""
+    long = [experiment_json(f"bad-{number}" + "x" * 10_000, 90, 20) for number in range(50)]
+    server.handler = always(Reply(200, prompt_json(experiments=long)))
+    logger = make_logger(server.url)
+    with caplog.at_level(logging.WARNING, "banyan_hp"):
+        assert seen(logger.get_prompt("p", sticky_context=USER)) == ("Hello", "backend")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "'bad-0xxx" in line
+    assert line.endswith("(and 49 more like it)")
+    assert len(line) < 250
+    assert logger.get_stats()["experiments_ignored"] == 50
+    assert set(logs._last_said) == {"experiment"}
 
 
 def test_the_assignment_travels_with_the_record(make_logger: MakeLogger, server: ScriptedServer) -> None:

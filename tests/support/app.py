@@ -21,9 +21,9 @@ KEY = "psk_local"
 class LocalApp:
     """`create_app` over a database in `directory`. A context manager: the database is closed at its end."""
 
-    def __init__(self, directory: Path, routing: RoutingMode = RoutingMode.SERVER) -> None:
+    def __init__(self, directory: Path, routing: RoutingMode = RoutingMode.SERVER, **options: Any) -> None:
         self.database = Database(directory / "backend.sqlite3")
-        self._app = create_app(self.database, [KEY], routing)
+        self._app = create_app(self.database, [KEY], routing, **options)
 
     def __enter__(self) -> LocalApp:
         return self

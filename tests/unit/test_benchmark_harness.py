@@ -370,7 +370,7 @@ def test_pictures_show_medians_of_what_succeeded() -> None:
     assert list(found.items()) == [("first", 4.0), ("second", 2.0)]
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="one cProfile a process there, not one a thread")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="one cProfile a process there, not one a thread")
 def test_time_is_broken_down_by_function_on_both_sides() -> None:
     """The caller's side has the call, the library's own threads have the encoding; shares add up to 100 %."""
     records = make_records(50)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from banyan_hp._version import __version__
-from banyan_hp.cli import main
+from banyan_hp.cli import KEYS_VARIABLE, main
 
 WITHOUT_THE_EXTRA = """
 import sys
@@ -42,7 +42,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         (["serve", "--port", "65536"], "must be a number from 0 to 65535, was '65536'"),
         (["serve", "--port", "http"], "must be a number from 0 to 65535, was 'http'"),
         (["serve", "--routing", "both"], "must be one of server, client, none, was 'both'"),
-        (["serve", "--api-key", ""], "must be a key without spaces around it, was ''"),
+        (["serve", "--api-key", ""], "must be a key without spaces around it"),
     ],
 )
 def test_a_wrong_argument_ends_with_2_and_is_named(
@@ -53,6 +53,17 @@ def test_a_wrong_argument_ends_with_2_and_is_named(
         main(arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_variable_without_keys_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake in it does not open the backend to the default key."""
+    monkeypatch.setenv(KEYS_VARIABLE, " , ")
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == (
+        f"banyan-hp: {KEYS_VARIABLE} must hold keys separated by commas, held none\n"
+    )
 
 
 def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from banyan_hp import input_hash
-from banyan_hp.experiments import Split, experiment_from_config, position
+from banyan_hp.experiments import MAX_VERSIONS, Split, experiment_from_config, position
 
 # Computed outside of Python: printf 'banyan_hp/experiment/1:5:exp-1user_123' | sha256sum, and so on.
 GOLDEN = [
@@ -165,3 +166,43 @@ def test_an_experiment_that_cant_be_used_is_named(change: dict[str, Any], messag
     """The error says which experiment it is."""
     with pytest.raises(ValueError, match=f"experiment 'exp-1' is ignored: .*{message}"):
         experiment_from_config({**CONFIG, **change})
+
+
+def test_the_cost_of_a_split_follows_the_number_of_versions() -> None:
+    """4,000 versions are made ready within the time of a request, and each of them can be chosen."""
+    began = time.perf_counter()
+    split = Split("s", [Decimal("0.025")] * 4000)
+    chosen = {split.choose(str(number)) for number in range(1000)}
+    assert time.perf_counter() - began < 1.0
+    assert None not in chosen
+    assert len(chosen) > 800
+
+
+def test_an_experiment_with_too_many_versions_is_ignored() -> None:
+    """The bound is documented, and nothing beyond it is read."""
+    version = {**CONFIG["versions"][0], "traffic_percentage": 0}
+    assert experiment_from_config({**CONFIG, "versions": [version] * MAX_VERSIONS}).running
+    with pytest.raises(ValueError, match=f"at most {MAX_VERSIONS} versions, was {MAX_VERSIONS + 1}"):
+        experiment_from_config({**CONFIG, "versions": [version] * (MAX_VERSIONS + 1)})
+
+
+LONG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"experiment_id": LONG, "versions": None},
+        {"experiment_id": [LONG], "versions": None},
+        {"salt": LONG},
+        {"status": {"deep": LONG}},
+        {"versions": [{**CONFIG["versions"][0], "traffic_percentage": LONG}]},
+        {"versions": [{**CONFIG["versions"][0], "traffic_percentage": "1" * 1_000_000}]},
+        {"versions": [{**CONFIG["versions"][0], "content": {"deep": LONG}}]},
+    ],
+)
+def test_the_error_is_short_whatever_a_backend_sends(change: dict[str, Any]) -> None:
+    """It names the experiment and the field; a long value is not repeated."""
+    with pytest.raises(ValueError, match="is ignored") as caught:
+        experiment_from_config({**CONFIG, **change})
+    assert len(str(caught.value)) < 250

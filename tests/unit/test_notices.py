@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from banyan_hp.engine import log
+from banyan_hp import logs
 from banyan_hp.engine.callbacks import Callbacks
 from banyan_hp.engine.clock import Clock
 from banyan_hp.engine.guard import Guard
@@ -28,7 +28,7 @@ def explode(*_: object) -> NoReturn:
 
 @pytest.fixture(autouse=True)
 def _fresh_rate_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(log, "_last_said", {})
+    monkeypatch.setattr(logs, "_last_said", {})
     yield
 
 

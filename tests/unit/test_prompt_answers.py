@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.prompts import memory
 from banyan_hp.prompts.answers import NEGATIVE_SECONDS, Answers, Found
 from banyan_hp.prompts.data import Source
 from banyan_hp.prompts.questions import Asking, PromptAnswer, PromptQuestion
@@ -174,6 +175,30 @@ def test_the_least_recently_used_go(make: Make, server: ScriptedServer, clock: F
     assert len(server.requests) == 4
 
 
+def test_memory_is_bounded_in_bytes(
+    make: Make, server: ScriptedServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large answers push out those unused for longest; the newest is there even if it is too large itself."""
+    monkeypatch.setattr(memory, "MAX_BYTES", 50_000)
+
+    def ask(name: str, size: int) -> None:
+        clock.advance(1)
+        server.handler = always(Reply(200, prompt_json("x" * size)))
+        answers.ask(P._replace(name=name), use_cache=False)
+
+    answers = make()
+    for name in "abcdefg":
+        ask(name, 10_000)
+    assert {key.subject for key in answers._entries} == {"d", "e", "f", "g"}
+    for _ in range(10):  # what takes its own place takes no room
+        ask("g", 10_000)
+    assert {key.subject for key in answers._entries} == {"d", "e", "f", "g"}
+    ask("large", 60_000)
+    assert {key.subject for key in answers._entries} == {"large"}
+    ask("a", 10_000)
+    assert {key.subject for key in answers._entries} == {"a"}
+
+
 # -- the disk ------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +340,36 @@ def test_a_304_without_a_tag_sent_is_trouble(make: Make, server: ScriptedServer)
     answers = make()
     assert answers.ask(P) is None
     assert answers.counters.prompt_errors == 1
+
+
+# -- caches on the way ---------------------------------------------------------------------------------------
+
+
+def test_a_cache_on_the_way_is_told_to_ask_the_backend(make: Make, server: ScriptedServer) -> None:
+    """Each fetch says so, also the first: what a shared cache keeps may be another key's."""
+    make().ask(P)
+    assert [request.headers["Cache-Control"] for request in server.requests] == ["no-cache"]
+
+
+def test_an_answer_is_as_old_as_a_cache_says(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """`Age` shortens how long it is fresh, and shows in when the backend confirmed it."""
+    server.handler = always(Reply(200, prompt_json(), {"Age": "40"}))
+    answers = make()
+    found = answers.ask(P)
+    assert found is not None
+    assert found[0].fetched_at == clock.wall() - 40
+    clock.advance(TTL - 40)
+    assert told(answers.ask(P)) == ("Hello", "stale")
+
+
+@pytest.mark.parametrize("age", ["-5", "x", "1e9", "", "9" * 40])
+def test_an_age_that_makes_no_sense_is_none(
+    make: Make, server: ScriptedServer, clock: FakeClock, age: str
+) -> None:
+    server.handler = always(Reply(200, prompt_json(), {"Age": age}))
+    found = make().ask(P)
+    assert found is not None
+    assert found[0].fetched_at == clock.wall()
 
 
 # -- trouble -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from banyan_hp.prompts.questions import (
     EVERYONE,
+    MAX_EXPERIMENTS,
     Asking,
     Audience,
     ExperimentQuestion,
@@ -119,6 +120,17 @@ def test_paused_experiments_route_nobody_and_bad_ones_are_named() -> None:
     assert "'too-much'" in too_much
     assert "150" in too_much
     assert "None" in nonsense
+
+
+def test_what_an_answer_says_of_experiments_is_bounded() -> None:
+    """Those that don't run cost nothing; of the others the first hundred are read, and the rest counted."""
+    paused = [experiment_json(f"p{number}", status="paused") for number in range(500)]
+    bad = [experiment_json(f"b{number}", 80, 70) for number in range(50)]
+    good = [experiment_json(f"g{number}") for number in range(70)]
+    meaning = ASKED.read(prompt_json(experiments=[*paused, *bad, *good]))
+    assert len(meaning.experiments) == MAX_EXPERIMENTS - len(bad)
+    assert len(meaning.ignored) == len(bad) + 1
+    assert meaning.ignored[-1] == "20 more experiments are ignored: a prompt may have 100 running ones"
 
 
 # -- bad answers ---------------------------------------------------------------------------------------------

@@ -224,6 +224,16 @@ def test_the_bytes_are_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch)
     assert store.load(("3",)) is None
 
 
+def test_the_bytes_stay_bounded_while_answers_grow(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that gets longer makes room as a new one does."""
+    monkeypatch.setattr(store_module, "MAX_TOTAL_BYTES", 3000)
+    store = Store(directory)
+    for size in (1, 1000):
+        for number in range(5):
+            store.keep((f"p{number}",), {"content": "x" * size}, None, 100.0)
+    assert sum(path.stat().st_size for path in directory.iterdir()) <= 3000
+
+
 def test_the_same_answer_is_seldom_written_again(directory: Path) -> None:
     """Only when the time that it tells has become too old; another answer or tag at once."""
     store = Store(directory)

@@ -14,6 +14,7 @@ from tests.support.app import LocalApp
 
 PATH = "/api/experiments"
 PROMPTS = "/api/logs/cli/prompts"
+PERCENTAGE = "a number from 0 to 100 of at most 30 decimals"
 STATUSES = ("draft", "scheduled", "running", "paused", "finished")
 ASSIGNMENT = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value", "experiments")
 
@@ -141,6 +142,15 @@ class TestManaging:
         assert made.json()["project_id"] == "p1"
         assert make(app)["project_id"] is None
 
+    def test_null_is_the_same_as_left_out(self, app: LocalApp) -> None:
+        """For each field that need not be there, in what is new and in what is changed."""
+        optional = dict.fromkeys(["experiment_id", "project_id", "branch", "status", "salt"])
+        made = make(app, **optional)
+        assert (made["status"], made["salt"]) == ("running", made["experiment_id"])
+        fields = dict.fromkeys(["status", "sticky_type", "salt", "versions"])
+        changed = app.call("PUT", f"{PATH}/{made['experiment_id']}", fields)
+        assert (changed.status_code, changed.json()) == (200, made)
+
     def test_an_id_that_is_taken_is_a_409(self, app: LocalApp) -> None:
         """No experiment is written over by making another."""
         before = make(app, experiment_id="tone")
@@ -191,9 +201,10 @@ class TestRefusals:
             ),
             ({"status": ["running"]}, "status must be 'draft', "),
             ({"sticky_type": ""}, "sticky_type must be a string that isn't empty, was ''"),
-            ({"salt": None}, "salt must be a string that isn't empty, was None"),
-            ({"versions": []}, "versions must be a list that isn't empty, was []"),
-            ({"versions": "a"}, "versions must be a list that isn't empty, was 'a'"),
+            ({"salt": ""}, "salt must be a string that isn't empty, was ''"),
+            ({"versions": []}, "versions must be a list of 1 to 1000 versions, was []"),
+            ({"versions": "a"}, "versions must be a list of 1 to 1000 versions, was 'a'"),
+            ({"versions": [variant("a")] * 1001}, "versions must be a list of 1 to 1000 versions, was [{'"),
             ({"versions": [5]}, "versions[0] must be a JSON object, was 5"),
             (
                 {"versions": [{}]},
@@ -201,11 +212,19 @@ class TestRefusals:
             ),
             (
                 {"versions": [variant("a", -0.01)]},
-                "versions[0].traffic_percentage must be a number from 0 to 100, was -0.01",
+                f"versions[0].traffic_percentage must be {PERCENTAGE}, was -0.01",
             ),
             (
                 {"versions": [variant("a"), variant("b", 100.5)]},
-                "versions[1].traffic_percentage must be a number from 0 to 100, was 100.5",
+                f"versions[1].traffic_percentage must be {PERCENTAGE}, was 100.5",
+            ),
+            (
+                {"versions": [variant("a", 1e-300)]},
+                f"versions[0].traffic_percentage must be {PERCENTAGE}, was 1e-300",
+            ),
+            (
+                {"versions": [variant("a", 60.01), variant("b", 40), variant("c", 1e-10)]},
+                "versions must have traffic_percentage of at most 100.01 together, was 100.0100000001",
             ),
             (
                 {"versions": [variant("a"), variant("a", 1)]},
@@ -289,6 +308,17 @@ class TestRefusals:
         """Thirds may be rounded up, and binary fractions may add up as they do."""
         made = make(app, *(variant(str(index), each) for index, each in enumerate(percentages)))
         assert [each["traffic_percentage"] for each in made["versions"]] == percentages
+
+
+class TestPercentagesOfEarlierPrograms:
+    def test_one_that_is_too_fine_counts_as_none(self, app: LocalApp) -> None:
+        """A database may hold it; fetching, routing and showing go on."""
+        make(app, variant("a", 0), variant("b", 100), experiment_id="old")
+        app.database.execute(
+            "UPDATE experiment_versions SET traffic_percentage = 1e-300 WHERE experiment_version_id = 'a'"
+        )
+        assert fetch(app, "u")["experiment_version_id"] == "b"
+        assert app.get(f"{PATH}/old")["versions"][0]["traffic_percentage"] == 0
 
 
 class TestVersionsOfThePrompt:

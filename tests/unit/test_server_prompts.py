@@ -89,6 +89,34 @@ class TestVersions:
         assert app.get(FETCH)["version"] == "3.0"
 
 
+class TestNulls:
+    def test_null_is_the_same_as_left_out(self, app: LocalApp) -> None:
+        """banyan-sdk's create_prompt() and create_prompt_version() send it where they have no project."""
+        optional: dict[str, Any] = {"branch": "main", "metadata": {}, "project_id": None}
+        made = app.call("POST", PATH, {"name": "email", "content": "one", **optional})
+        assert made.status_code == 201
+        assert made.json()["project_id"] is None
+        version = {"name": "email", "content": "two", "version": "2.0", "change_message": "two", **optional}
+        newer = app.call("POST", f"{PATH}/version", version)
+        assert (newer.status_code, newer.json()["version"]) == (201, "2.0")
+        nothing = dict.fromkeys(["version", "content", "metadata", "branch", "enable_logging"])
+        same = app.call("PUT", f"{PATH}/{made.json()['id']}", nothing)
+        assert (same.status_code, same.json()) == (200, newer.json())
+
+    def test_null_names_no_project_and_the_header_does(self, app: LocalApp) -> None:
+        """As where the field is left out."""
+        body = {"name": "email", "content": "one", "branch": None, "metadata": None, "project_id": None}
+        made = app.call("POST", PATH, body, headers={"X-Project-Id": "p1"})
+        assert (made.json()["project_id"], made.json()["branch"]) == ("p1", "main")
+
+    @pytest.mark.parametrize("field", ["name", "content"])
+    def test_what_must_be_there_must_not_be_null(self, app: LocalApp, field: str) -> None:
+        """The refusal names it."""
+        answer = app.call("POST", PATH, {"name": "email", "content": "one", field: None})
+        assert answer.status_code == 422
+        assert answer.json()["error"].endswith("was None")
+
+
 class TestBranches:
     def test_one_name_on_two_branches_is_two_prompts(self, app: LocalApp, prompt_id: str) -> None:
         """Each has its own id, versions and settings; changing or deleting one leaves the other."""

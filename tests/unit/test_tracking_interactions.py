@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from banyan_hp import ConfigurationError, Interaction, Step, context
-from banyan_hp.tracking.context import ambient
 from banyan_hp.tracking.methods import BanyanTracking
+from banyan_hp.tracking.scopes import current
 from banyan_hp.tracking.sinks import BanyanSink
 from tests.support import recorded
 
@@ -39,10 +39,13 @@ class Logged:
         self.failing = False
         self.faults: list[str] = []
 
+    def failed(self, doing: str, _error: BaseException) -> None:
+        self.faults.append(doing)
+
     def log_prompt(self, input: Any, output: Any, **fields: Any) -> bool:  # noqa: A002
         if self.failing:
             raise RuntimeError("the logger is broken")
-        metadata = {**ambient.get(), **fields.pop("metadata")}
+        metadata = {**current().metadata, **fields.pop("metadata")}
         self.records.append({"input": input, "output": output, **fields, **metadata})
         return True
 
@@ -52,7 +55,7 @@ class Tracker(BanyanTracking):
         self.logged = Logged()
 
     def _sink(self) -> BanyanSink:
-        return BanyanSink(self.logged, self, self.logged.faults.append)
+        return BanyanSink(self.logged, self, self.logged.failed)
 
 
 @pytest.fixture
@@ -445,7 +448,7 @@ def test_a_context_that_is_left_elsewhere_does_no_harm() -> None:
     generator = fixture()
     contextvars.copy_context().run(next, generator)
     generator.close()
-    assert dict(ambient.get()) == {}
+    assert dict(current().metadata) == {}
 
 
 # -- traced functions ----------------------------------------------------------------------------------------

@@ -10,23 +10,37 @@ import resource
 import select
 import shutil
 import socket
+import ssl
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 
-from banyan_hp.engine import transport
 from banyan_hp.engine.answer import MAX_ANSWER_BYTES
 from banyan_hp.engine.connecting import Connector
 from banyan_hp.engine.transport import HTTPTransport, NoAnswer, Request, Response
+from banyan_hp.engine.trust import Trust
 from banyan_hp.errors import ConfigurationError
-from tests.support.raw import AUTHORITY, AUTHORITY_HASH, OK, Peer, RawServer, Scene, answering
+from tests.support.raw import (
+    AUTHORITY,
+    AUTHORITY_HASH,
+    OK,
+    TLS_FILES,
+    Peer,
+    RawServer,
+    Scene,
+    answering,
+    server_context,
+)
 
 HEADERS = {"X-API-Key": "k", "Content-Type": "application/json", "User-Agent": "u"}
 SENT = b"X-API-Key: k\r\nContent-Type: application/json\r\nUser-Agent: u\r\n"
@@ -39,8 +53,8 @@ MakeTransport = Callable[..., HTTPTransport]
 def make() -> Iterator[MakeTransport]:
     made: list[HTTPTransport] = []
 
-    def make(url: str, timeout: float = 5.0, connections: int = 2) -> HTTPTransport:
-        made.append(HTTPTransport(url, timeout, connections))
+    def make(url: str, timeout: float = 5.0, connections: int = 2, **options: Any) -> HTTPTransport:
+        made.append(HTTPTransport(url, timeout, connections, **options))
         return made[-1]
 
     yield make
@@ -252,6 +266,36 @@ def test_an_answer_after_which_the_connection_is_not_used_again(
         assert isinstance(answer, Response)
         assert (answer.status, answer.body) == (status, body)
         server.wait_for(lambda server: server.ended == 1)
+        assert ask(through, server) == FINE
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        head("Content-Length: 100", status="400 Bad Request") + b"too large",
+        head("Transfer-Encoding: chunked", status="400 Bad Request") + b"9\r\ntoo large",
+        head("X: y", status="400 Bad Request") + b"too large",
+    ],
+    ids=["stated", "chunked", "until the end"],
+)
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_the_head_of_an_error_counts_though_its_body_breaks_off(
+    make: MakeTransport, raw: bytes, *, reset: bool
+) -> None:
+    """Servers refuse a body that is too large, and hang up on the rest of it."""
+
+    def scene(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(raw)
+        if reset:
+            peer.reset()
+
+    with RawServer(scene, answering(OK)) as server:
+        through = make(server.url)
+        answer = ask(through, server)
+        assert isinstance(answer, Response)
+        assert answer.status == 400
         assert ask(through, server) == FINE
         assert server.connections == 2
 
@@ -487,7 +531,6 @@ def test_a_connection_closed_while_idle_is_found_out_before_it_is_used(
 ) -> None:
     """The request goes by another one, once, whatever the server said at the end."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(AUTHORITY))
-    monkeypatch.setattr(transport, "_STALE_SECONDS", 3600.0)
     close = threading.Event()
 
     def scene(peer: Peer) -> None:
@@ -543,11 +586,10 @@ def gone_at_the_second(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("scene", [reset_at_the_second, gone_at_the_second])
-def test_a_stale_connection_is_replaced_once(
-    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, scene: Scene
+def test_a_kept_connection_that_ends_without_an_answer_is_replaced_once(
+    make: MakeTransport, scene: Scene
 ) -> None:
-    """What comes of its replacement is told, whatever it is."""
-    monkeypatch.setattr(transport, "_STALE_SECONDS", 0.0)
+    """However short it was idle; what comes of its replacement is the result, whatever it is."""
     with RawServer(scene, answering(OK)) as server:
         through = make(server.url)
         assert (ask(through, server), ask(through, server)) == (FINE, FINE)
@@ -560,29 +602,56 @@ def test_a_stale_connection_is_replaced_once(
         assert (answer.reason, server.connections) == ("bad_answer", 2)
 
 
-def test_a_connection_used_a_moment_ago_is_not_stale(make: MakeTransport) -> None:
-    """Its failure is the backend's."""
-    with RawServer(reset_at_the_second, answering(OK)) as server:
-        through = make(server.url)
-        assert ask(through, server) == FINE
-        answer = ask(through, server)
-        assert isinstance(answer, NoAnswer)
-        assert (answer.reason, server.connections) == ("bad_answer", 1)
-
-
 @pytest.mark.parametrize("part", [OK[:5], OK[:-1], CHUNKED[:-8]], ids=["head", "body", "chunks"])
-def test_an_answer_that_breaks_off_is_not_asked_for_again(
-    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, part: bytes
-) -> None:
+def test_an_answer_that_breaks_off_is_not_asked_for_again(make: MakeTransport, part: bytes) -> None:
     """The backend has seen the request."""
-    monkeypatch.setattr(transport, "_STALE_SECONDS", 0.0)
-
     with RawServer(answering(OK, part), answering(OK)) as server:
         through = make(server.url)
         assert ask(through, server) == FINE
         answer = ask(through, server)
         assert isinstance(answer, NoAnswer)
         assert (answer.reason, server.connections) == ("bad_answer", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kept"),
+    [
+        ("500 Oops", (), False),
+        ("503 Unavailable", ("Retry-After: 1",), False),
+        ("408 Request Timeout", (), False),
+        ("429 Too Many Requests", (), False),
+        ("429 Too Many Requests", ("Retry-After: 1",), True),
+        ("401 Unauthorized", (), True),
+        ("400 Bad Request", (), True),
+    ],
+)
+def test_a_connection_whose_host_is_unwell_is_not_used_again(
+    make: MakeTransport, status: str, headers: tuple[str, ...], *, kept: bool
+) -> None:
+    """Behind a balancer that balances connections, the next one may reach a node that is well."""
+    unwell = head("Content-Length: 0", *headers, status=status)
+    with RawServer(answering(unwell, OK), answering(OK)) as server:
+        through = make(server.url)
+        assert isinstance(ask(through, server), Response)
+        assert ask(through, server) == FINE
+        assert server.connections == (1 if kept else 2)
+
+
+def test_a_connection_in_steady_use_is_replaced_after_its_maximum_age(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never idle, it would stay for ever with a host that its name has left."""
+    now = time.monotonic
+    with RawServer(answering(*[OK] * 9)) as server:
+        through = make(server.url, max_age=300.0)
+        for seconds in range(0, 240, 40):
+            monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: now() + seconds)
+            assert ask(through, server) == FINE
+        assert server.connections == 1
+        for seconds in range(240, 301, 30):
+            monkeypatch.setattr(time, "monotonic", lambda seconds=seconds: now() + seconds)
+            assert ask(through, server) == FINE
+        assert server.connections == 2
 
 
 @pytest.mark.parametrize("clock", ["monotonic", "time"])
@@ -737,6 +806,12 @@ def test_a_connection_that_is_not_accepted_in_time_is_a_timeout(
 # -- certificates --------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def no_bundle_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 @pytest.mark.parametrize("directory", [False, True], ids=["file", "directory"])
 def test_the_certificates_in_the_environment_are_trusted(
@@ -783,6 +858,79 @@ def test_a_missing_ca_bundle(make: MakeTransport, monkeypatch: pytest.MonkeyPatc
         answer = ask(make(server.url), server)
         assert isinstance(answer, NoAnswer)
         assert answer.reason == "bad_answer"
+        assert str(tmp_path / "missing.pem") in answer.detail
+
+
+def test_the_setting_wins_over_the_environment(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ca_bundle` is what the code says."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    with RawServer(answering(OK), tls=True) as server:
+        assert ask(make(server.url, trust=Trust(ca_bundle=AUTHORITY)), server) == FINE
+
+
+def test_the_system_s_trust_store_is_used_by_default(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the standard library finds it, which looks at SSL_CERT_FILE first."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(AUTHORITY))
+    with RawServer(answering(OK), tls=True) as server:
+        assert ask(make(server.url), server) == FINE
+
+
+def test_without_a_system_s_store_requests_bundle_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A slim container has no certificates of its own."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    monkeypatch.setattr(requests.utils, "DEFAULT_CA_BUNDLE_PATH", str(AUTHORITY))
+    (trusted,) = Trust().context().get_ca_certs()
+    assert trusted["issuer"]
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["one file", "two files"])
+def test_a_client_certificate_is_shown(make: MakeTransport, *, pair: bool) -> None:
+    """To a backend that accepts nobody without one."""
+    context = server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(TLS_FILES / "client.pem")
+
+    def scene(peer: Peer) -> None:
+        peer.sock = context.wrap_socket(peer.sock, server_side=True)
+        answering(OK)(peer)
+
+    certificate = TLS_FILES / "client.pem"
+    shown = (certificate, certificate) if pair else certificate
+    with RawServer(scene) as server:
+        url = server.url.replace("http:", "https:")
+        refused = make(url, trust=Trust(ca_bundle=AUTHORITY)).send(post(url), 5)
+        assert isinstance(refused, NoAnswer)
+        assert make(url, trust=Trust(AUTHORITY, shown)).send(post(url), 5) == FINE
+
+
+def test_a_client_certificate_that_can_t_be_read_is_named(make: MakeTransport, tmp_path: Path) -> None:
+    """By its path, in the error of each request."""
+    (tmp_path / "broken.pem").write_text("not a certificate")
+    with RawServer(answering(OK), tls=True) as server:
+        answer = ask(make(server.url, trust=Trust(AUTHORITY, tmp_path / "broken.pem")), server)
+        assert isinstance(answer, NoAnswer)
+        assert "broken.pem" in answer.detail
+
+
+def test_the_trust_store_is_loaded_once(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading it for each connection costs more than the request."""
+    loaded: list[Trust] = []
+    load = Trust.context
+
+    def loading(trust: Trust) -> ssl.SSLContext:
+        loaded.append(trust)
+        return load(trust)
+
+    monkeypatch.setattr(Trust, "context", loading)
+    with RawServer(answering(OK), tls=True) as server:
+        through = make(server.url, trust=Trust(AUTHORITY))
+        assert [ask(through, server) for _ in range(3)] == [FINE] * 3
+        assert (server.connections, len(loaded)) == (3, 1)
 
 
 # -- proxies -------------------------------------------------------------------------------------------------
@@ -846,14 +994,19 @@ def relaying_to(port: int) -> Scene:
         peer.read_head()
         with closing(socket.create_connection(("127.0.0.1", port))) as origin:
             peer.send(b"HTTP/1.1 200 Connected\r\n\r\n")
-            while True:
-                for source in select.select([peer.sock, origin], [], [], 10)[0]:
-                    content = source.recv(65536)
-                    if not content:
-                        return
-                    (origin if source is peer.sock else peer.sock).sendall(content)
+            relay(peer, origin)
 
     return scene
+
+
+def relay(peer: Peer, origin: socket.socket) -> None:
+    """Until one of them closes."""
+    while True:
+        for source in select.select([peer.sock, origin], [], [], 10)[0]:
+            content = source.recv(65536)
+            if not content:
+                return
+            (origin if source is peer.sock else peer.sock).sendall(content)
 
 
 def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1010,12 +1163,47 @@ def test_hosts_that_need_no_proxy_are_reached_without(
         assert ask(make(server.url), server) == FINE
 
 
-@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1"])
-def test_a_proxy_of_another_kind_is_refused_at_construction(
-    monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
+def socks_relaying_to(port: int, asked: list[bytes]) -> Scene:
+    """A SOCKS5 proxy (RFC 1928) without authentication that leads to one port, whatever it is asked for."""
+
+    def scene(peer: Peer) -> None:
+        peer.sock.recv(3)
+        peer.send(b"\x05\x00")
+        asked.append(peer.sock.recv(262))
+        peer.send(b"\x05\x00\x00\x01" + bytes(6))
+        with closing(socket.create_connection(("127.0.0.1", port))) as origin:
+            relay(peer, origin)
+
+    return scene
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_a_socks_proxy_is_used(make: MakeTransport, monkeypatch: pytest.MonkeyPatch, *, tls: bool) -> None:
+    """With socks5h it resolves the name; the connection is kept."""
+    asked: list[bytes] = []
+    with (
+        RawServer(answering(OK, OK), tls=tls) as origin,
+        RawServer(socks_relaying_to(origin.port, asked)) as server,
+    ):
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{server.port}")
+        url = f"{'https' if tls else 'http'}://localhost:{origin.port}"
+        through = make(url, trust=Trust(AUTHORITY))
+        assert [through.send(post(url), 5) for _ in range(2)] == [FINE] * 2
+        assert origin.connections == 1
+    assert b"localhost" in asked[0]
+
+
+def test_a_socks_proxy_without_pysocks_is_refused_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install; records would never arrive."""
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "urllib3.contrib.socks", None)
+    with pytest.raises(ConfigurationError, match="pip install PySocks"):
+        HTTPTransport("https://backend.example", 5.0, 1)
+
+
+def test_a_proxy_of_another_kind_is_refused_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records would never arrive."""
-    monkeypatch.setenv("ALL_PROXY", url)
+    monkeypatch.setenv("ALL_PROXY", "ftp://127.0.0.1:1")
     with pytest.raises(ValueError, match="Proxy URL had unsupported scheme"):
         HTTPTransport("https://backend.example", 5.0, 1)
 
