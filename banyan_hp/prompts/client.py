@@ -61,6 +61,7 @@ class PromptClient:
             asking,
             Store(directory),
             ttl=settings.prompt_cache_ttl,
+            pinned_ttl=settings.prompt_pinned_ttl,
             timeout=settings.prompt_timeout,
             size=settings.prompt_cache_size,
             threaded=threaded,

@@ -57,7 +57,8 @@ class PromptData:
             version; they go along with `log_prompt(prompt_data=…)`.
         routed_by: who chose: "server", or "local/1", the version of the formula in
             `banyan_hp.experiments`; None when no experiment did.
-        source: "backend" (just fetched), "cache" (fetched within `prompt_cache_ttl`), "stale" (older, and
+        source: "backend" (just fetched), "cache" (confirmed within `prompt_cache_ttl`, a version asked
+            for by name within `prompt_pinned_ttl`), "stale" (older, and
             being fetched again), "disk" (an earlier process's, the backend has not answered yet),
             "fallback" (the caller's), "given" (made by the application).
         fetched_at: when the backend last confirmed it: UTC, seconds since 1970; None if it never did.
