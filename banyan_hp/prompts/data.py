@@ -55,8 +55,8 @@ class PromptData:
         metadata: the prompt's own, a dict that can't be changed.
         experiment_id, experiment_version_id, sticky_key, sticky_value: set when an experiment chose this
             version; they go along with `log_prompt(prompt_data=…)`.
-        routed_by: who chose: "server", or "local/1", the version of the formula in
-            `banyan_hp.experiments`; None when no experiment did.
+        routed_by: who chose: "server", or "local/1" and "local/2", the library by that allocation (see
+            `banyan_hp.experiments`); None when no experiment did.
         source: "backend" (just fetched), "cache" (confirmed within `prompt_cache_ttl`, a version asked
             for by name within `prompt_pinned_ttl`), "stale" (older, and
             being fetched again), "disk" (an earlier process's, the backend has not answered yet),
