@@ -1,6 +1,6 @@
 """How many users a change of an experiment moves, as shares of all users: computed, not counted.
 
-Pure functions. An assignment is a line from 0 to 1, parts of which belong to versions. Two lines by the same
+Pure functions. An assignment is a line, parts of which belong to versions. Two lines by the same
 values can be laid over each other; two by different ones (another salt, another sticky key) are independent.
 """
 
@@ -95,7 +95,7 @@ def _independent(have: Shares, get: Shares) -> Moves:
 def _by_slots(before: Experiment, after: Experiment, have: Shares, get: Shares) -> Moves:
     joint = _overlaid(_line_of_slots(before), _line_of_slots(after))
     new = _sum({now: joint[None, now] for now in get})
-    return Moves(have, get, {each: joint[each, each] for each in have}, new)
+    return Moves(have, get, {each: joint[each, each] / SLOTS for each in have}, new / SLOTS)
 
 
 def _by_shares(have: Shares, get: Shares) -> Moves:
@@ -109,18 +109,18 @@ def _by_shares(have: Shares, get: Shares) -> Moves:
 
 # -- lines ---------------------------------------------------------------------------------------------------
 
-Line = list[tuple[Share, str | None]]  # where each part ends, and whose it is; the last ends at 1
+Line = list[tuple[Share | int, str | None]]  # where each part ends, and whose it is; of slots, or from 0 to 1
 Joint = defaultdict[tuple[str | None, str | None], Share]
 
 
 def _line_of_slots(experiment: Experiment) -> Line:
     if not experiment.running:
-        return [(Share(1), None)]
+        return [(SLOTS, None)]
     owned = sorted((*part, each.experiment_version_id) for each in experiment.variants for part in each.slots)
     line: Line = []
     for start, end, version in owned:
-        line += [(Share(start, SLOTS), None), (Share(end, SLOTS), version)]
-    return [*line, (Share(1), None)]
+        line += [(start, None), (end, version)]
+    return [*line, (SLOTS, None)]
 
 
 def _line_of_picks(shares: Shares) -> Line:
@@ -130,14 +130,14 @@ def _line_of_picks(shares: Shares) -> Line:
 
 def _overlaid(one: Line, other: Line) -> Joint:
     joint = Joint(Share)
-    ends = sorted({_NOTHING, *(end for end, _ in chain(one, other))})
+    ends = sorted({0, *(end for end, _ in chain(one, other))})
     for start, end in pairwise(ends):
         joint[_owner(one, start), _owner(other, start)] += end - start
     return joint
 
 
-def _owner(line: Line, place: Share) -> str | None:
-    """Whose the part is that begins at, or goes over, a place below 1."""
+def _owner(line: Line, place: Share | int) -> str | None:
+    """Whose the part is that begins at, or goes over, a place before the line's end."""
     return line[bisect_right(line, place, key=lambda part: part[0])][1]
 
 
