@@ -17,7 +17,7 @@ from .clock import Clock
 from .destination import Destination
 from .gate import Gate
 from .guard import Guard
-from .ledger import Counters
+from .ledger import Counters, Term
 from .pace import Pace
 from .records import Record
 from .retry import Outcome, Verdict, may_be_the_record
@@ -281,8 +281,11 @@ class Delivery:
             self._settlement.ring()
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
-            self._settlement.quarantined(record, verdict._replace(reason=POISON))
-            self._tell_of_refusal(record, verdict)
+            if self._put_aside(record, verdict._replace(reason=POISON)):
+                self._tell_of_refusal(record, verdict)
+            elif record.term is Term.SPOOLED:  # else it is in a thread's hands
+                with self._guard:
+                    self._suspects.rest(record, now)
 
     def _destination_failed(
         self, verdict: Verdict, began: float, request: Request, group: Group, *, whole: bool
@@ -341,11 +344,17 @@ class Delivery:
             return False
         known = _is_refused(record)
         at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, verdict, accepts_others)
-        if at_fault:
-            self._settlement.quarantined(record, verdict)
         if not known:
             self._tell_of_refusal(record, verdict)
-        return at_fault
+        return at_fault and self._put_aside(record, verdict)
+
+    def _put_aside(self, record: Record, verdict: Verdict) -> bool:
+        """False if the disk can't take it now: then it stays there, and rests until its next attempt."""
+        if self._settlement.quarantined(record, verdict):
+            return True
+        with self._guard:
+            self._suspects.not_put_aside(record)
+        return False
 
     def _is_at_fault(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
         """Whether it is clear that the record is refused, and not everything that is sent."""

@@ -70,16 +70,25 @@ class Settlement:
         self._end(mine, Term.DROPPED, reason)
         self.ring()
 
-    def quarantined(self, record: Record, verdict: Verdict) -> None:
-        """Keep a refused record aside; where there is no disk to keep it on, it is dropped."""
+    def quarantined(self, record: Record, verdict: Verdict) -> bool:
+        """Keep a refused record aside; where there is no disk to keep it on, it is dropped.
+
+        Returns:
+            False if it is on disk already and can't be put aside now: it stays where it is.
+        """
         mine = self._claim([record])
         if not mine:
-            return
+            return True
         kept = self.spool is not None and self.spool.quarantine(
             record, verdict.reason, verdict.status, verdict.detail
         )
+        if not kept and record.place is not None and not record.place.segment.gone:
+            with self._guard:
+                record.claimed = False
+            return False
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self.ring()
+        return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
         """Returns whether that may be what a flush waits for; who waits for a single record is told."""

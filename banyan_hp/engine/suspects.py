@@ -155,6 +155,13 @@ class Suspects:
         trial.failures += 1
         return False
 
+    def not_put_aside(self, record: Record) -> None:
+        """It is at fault, but the quarantine can't be written: it is to rest once more."""
+        trial = _trial(record)
+        trial.refused, trial.heard, trial.retest = True, False, False
+        trial.failures += 1
+        self._unheard[record] = None
+
     def failed(self, group: Sequence[Record], now: float) -> bool:
         """A request failed as a whole. True if that tells nothing new of the destination.
 
@@ -191,8 +198,8 @@ class Suspects:
         trial = _trial(record)
         trial.resting = True
         due = now if at_once or (trial.refused and trial.heard) else now + self._pause(trial)
+        self._bytes += 0 if record in self._resting else record.size
         self._resting[record] = due
-        self._bytes += record.size
         self._next_due = min(self._next_due, due)
 
     def _pause(self, trial: Trial) -> float:

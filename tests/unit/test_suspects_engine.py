@@ -11,6 +11,7 @@ import pytest
 
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.records import Record
+from banyan_hp.engine.spool import Spool
 from banyan_hp.engine.suspects import POISON_ATTEMPTS, POISON_SECONDS
 from banyan_hp.engine.transport import NoAnswer, Request, Response
 from tests.support.clock import FakeClock
@@ -322,3 +323,26 @@ def test_what_is_known_of_a_failing_record_outlasts_an_outage(clock: FakeClock, 
     (suspect,) = suspects._resting
     assert suspect.trial is not None
     assert suspect.trial.counted >= 3
+
+
+@MODES
+def test_a_refused_record_on_disk_stays_there_while_the_quarantine_can_t_be_written(
+    clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """It would be lost, in the end uncounted; it is put aside when there is room again."""
+    model = Model(mode)
+    engine = engine_for(model, clock, tmp_path, durability="disk")
+    with monkeypatch.context() as full:
+        full.setattr(Spool, "quarantine", lambda *_: False)
+        logged(engine, "bad", 2)
+        for _ in range(5):
+            logged(engine, "good", 1)
+            run_for(engine, 30.0)
+        assert engine.ledger.own[Term.DROPPED] == engine.ledger.own[Term.QUARANTINED] == 0
+        assert engine.ledger.own[Term.SPOOLED] == 2
+        assert len(model.requests) < 200
+    for _ in range(5):
+        logged(engine, "good", 1)
+        run_for(engine, 60.0)
+    assert engine.ledger.own[Term.QUARANTINED] == 2
+    assert engine.balanced()
