@@ -76,6 +76,8 @@ class Settlement:
         kept = self.spool is not None and self.spool.quarantine(
             record, verdict.reason, verdict.status, verdict.detail
         )
+        with self._guard:
+            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self.ring()
 
