@@ -17,10 +17,10 @@ from .engine.address import Address, spool_base
 from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
-from .engine.records import encode, freeze
+from .engine.records import as_text
 from .engine.transport import connecting_as, never_raising
 from .errors import BanyanHPError, ConfigurationError, MissingKeyError
-from .foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, trouble, type_name
+from .foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, trouble, type_name
 from .logs import warn
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
@@ -278,7 +278,8 @@ class PromptStackLogger(BanyanTracking, Client):
             branch_name: likewise.
             model: the model's name.
             metadata: a dict; anything in it that is not JSON is converted.
-            duration_ms: milliseconds, 0 or more.
+            duration_ms: milliseconds, 0 or more; any kind of number, or a timedelta. What can't be that is
+                kept in the metadata under this name, logged and counted (`values_set_aside`).
             blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
             experiment_context: what `PromptData.get_experiment_context()` returned, where the prompt itself
                 is not at hand (in another process, say); wins over the prompt's own.
@@ -297,21 +298,21 @@ class PromptStackLogger(BanyanTracking, Client):
                 return True
             plain = prompt_data is None and experiment_context is None and duration_ms is None
             if not plain or (metadata is not None and type(metadata) is not dict):
-                problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
+                problem = _problem(prompt_data, metadata, experiment_context)
                 if problem is not None:
                     self._engine.reject()
                     warn("bad input", "a record was not accepted: %s", problem)
                     return False
-            asked = input if type(input) is str else _as_text(input)
-            answered = output if type(output) is str else _as_text(output)
+            asked = input if type(input) is str else as_text(input)
+            answered = output if type(output) is str else as_text(output)
             body = usage_body(asked, answered, with_ambient(metadata))
             names = (prompt_id, prompt_name, version, branch_name)
             if prompt_data is not None or names != _NO_NAMES:
                 add_fields(body, _prompt_fields(prompt_data, *names))
             if model is not None:
-                body["model"] = _as_text(model)
+                body["model"] = as_text(model)
             if not plain:
-                add_fields(body, {"duration_ms": duration_ms})
+                self._add_duration(body, duration_ms)
                 add_fields(body, _experiment_fields(prompt_data, experiment_context))
             blocking = blocking is not False and bool(blocking)  # asked before the record is taken
             record = self._engine.submit(body, max_text=settings.max_record_bytes)
@@ -327,6 +328,17 @@ class PromptStackLogger(BanyanTracking, Client):
         return not record.turned_away
 
     log = log_prompt
+
+    def _add_duration(self, body: dict[str, Any], given: Any) -> None:
+        """Milliseconds; what can't be that goes into the metadata: it must not cost the record."""
+        kept = given if given is None else number(given, per_second=1000.0)
+        if kept is not None:
+            body["duration_ms"] = kept
+        elif given is not None:
+            body["metadata"] = put_aside(body["metadata"], "duration_ms", given, 1000.0)
+            wrong = "duration_ms must be a number of milliseconds, 0 or more, was %s; it is in the metadata"
+            warn("value set aside", wrong, kind_of(given))
+            self._engine.set_aside()
 
     def _sink(self) -> BanyanSink:
         return BanyanSink(self, self, self._tracking_failed)
@@ -428,22 +440,13 @@ def _prompt_directory(settings: Settings, destination: BanyanDestination) -> Pat
     return base / "prompts" / Address.of(destination.identity, destination.key).directory_name
 
 
-def _problem(
-    prompt_data: object, metadata: object, duration_ms: object, experiment_context: object
-) -> str | None:
+def _problem(prompt_data: object, metadata: object, experiment_context: object) -> str | None:
     """What is wrong with the arguments, in a sentence that names the thing; None if nothing is."""
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
         return f"prompt_data must be a PromptData (from get_prompt) or None, was {kind_of(prompt_data)}"
     if metadata is not None and not isinstance(metadata, Mapping):
         return f"metadata must be a dict or None, was {kind_of(metadata)}"
-    problem = _context_problem(experiment_context)
-    if problem is not None or duration_ms is None:
-        return problem
-    if not isinstance(duration_ms, (int, float)) or isinstance(duration_ms, bool) or not duration_ms >= 0:
-        return f"duration_ms must be a number of milliseconds, 0 or more, was {kind_of(duration_ms)}"
-    if duration_ms == float("inf"):
-        return "duration_ms must be finite, was infinite"
-    return None
+    return _context_problem(experiment_context)
 
 
 def _context_problem(context: object) -> str | None:
@@ -460,18 +463,8 @@ def _context_problem(context: object) -> str | None:
     return None
 
 
-def _as_text(value: Any) -> str:
-    """Texts as they are; messages, given as lists or dicts, as JSON text; None as the empty text."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    frozen = freeze(value).value
-    return frozen if isinstance(frozen, str) else encode(frozen).decode("utf-8")
-
-
-def _optional_text(value: Any) -> str | None:
-    return None if value is None else _as_text(value)
+def _optional_text(value: Any) -> Any:
+    return None if value is None else as_text(value)
 
 
 def _prompt_fields(
@@ -480,7 +473,7 @@ def _prompt_fields(
     prompt_name: str | None,
     version: str | None,
     branch_name: str | None,
-) -> dict[str, str | None]:
+) -> dict[str, Any]:
     """What names the prompt: the arguments, and for those not given the prompt's own."""
     return {
         "prompt_id": _optional_text(prompt_id) or (prompt.prompt_id if prompt else None),
@@ -490,9 +483,7 @@ def _prompt_fields(
     }
 
 
-def _experiment_fields(
-    prompt: PromptData | None, context: Mapping[str, str | None] | None
-) -> dict[str, str | None]:
+def _experiment_fields(prompt: PromptData | None, context: Mapping[str, str | None] | None) -> dict[str, Any]:
     if context is None:
         context = (prompt.get_experiment_context() if prompt is not None else None) or {}
     return {key: _optional_text(value) for key, value in context.items()}

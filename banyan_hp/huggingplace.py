@@ -15,6 +15,7 @@ from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
     HuggingPlaceDestination,
+    keep_numbers,
     problem_with_log,
     problem_with_step,
     step_body,
@@ -26,6 +27,7 @@ from .engine.succession import Succession
 from .engine.transport import NoAnswer, never_raising
 from .errors import MissingKeyError, ValidationError
 from .foreign import as_dict, checking, shown
+from .logs import warn
 from .receipts import Receipt, Waits
 from .settings import Settings, checked_url, first_text, header_text
 from .tracking.context import options_with_ambient
@@ -102,8 +104,9 @@ class HuggingPlace(HuggingPlaceTracking, Client):
 
         Args:
             options: `user_prompt` and `response` are required and not empty; `token_count` and
-                `response_time` (seconds), if given, numbers of 0 or more. Everything else passes as it is.
-                The dict is not changed, and what you do with it afterwards changes nothing.
+                `response_time` (seconds, or a timedelta), if given, numbers of 0 or more. What can't be that
+                goes into `metadata` under its name, logged and counted (`values_set_aside`). Everything else
+                passes as it is. The dict is not changed, and what you do with it afterwards changes nothing.
 
         Returns:
             A `Receipt`. `await` it, or call `.result(timeout=…)`, to wait until the record is delivered;
@@ -135,14 +138,16 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         engine, waits, org_id, mode = line = self._line
         if not engine.settings.enabled:
             return Receipt(waits)
-        problem = problem or self._too_long(body)
         if problem is not None:
             engine.reject()
             return Receipt(waits, error=ValidationError(problem))
+        for wrong in keep_numbers(body):
+            warn("value set aside", "%s; it is in the metadata", wrong)
+            engine.set_aside()
         body = options_with_ambient(body)
         body["org_id"] = org_id
         body["mode"] = mode
-        record = engine.submit(body)
+        record = engine.submit(body, max_text=engine.settings.max_record_bytes)
         if record is not None:
             return Receipt(waits, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
@@ -154,13 +159,6 @@ class HuggingPlace(HuggingPlaceTracking, Client):
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self, self._tracking_failed)
-
-    def _too_long(self, options: Mapping[str, Any]) -> str | None:
-        limit = self._engine.settings.max_record_bytes
-        for name, value in options.items():
-            if isinstance(value, str) and len(value) > limit:
-                return f"{name} has {len(value)} characters, max_record_bytes allows {limit} bytes in all"
-        return None
 
     def start_session(
         self,

@@ -113,6 +113,7 @@ class Engine:
         self._id_prefix = f"{self.process}-"
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
+        self._room = settings.queue_bytes // 4  # for texts of a record that are shortened when it is encoded
         self._has_flushed = False
         self.guard = Guard()
         self.ledger = Ledger()
@@ -138,7 +139,6 @@ class Engine:
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
-            shortens=self.destination.shortens,
         )
         self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
@@ -247,7 +247,7 @@ class Engine:
 
         Args:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
-            max_text: longer texts in it are cut to this many characters.
+            max_text: of a value of more than a quarter of `queue_bytes`, longer texts are cut at the call.
 
         Returns:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
@@ -317,7 +317,7 @@ class Engine:
         # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
         ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         size = freeze_plain(value, max_text)
-        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
+        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text, self._room)
         size += RECORD_OVERHEAD
         record = Record(ident, now, frozen, size, clock.monotonic(), self.ledger.own)
         if cut:
@@ -914,12 +914,20 @@ class Engine:
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""
+        self._count("rejected")
+
+    def set_aside(self) -> None:
+        """Count a value that its field can't have and that went into the metadata."""
+        self._count("values_set_aside")
+
+    def _count(self, name: str) -> None:
         self._be_of_this_process()
+        counters = self.ledger.counters
         if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
-            self.ledger.counters.rejected += 1
+            setattr(counters, name, getattr(counters, name) + 1)
             return
         with self.guard:
-            self.ledger.counters.rejected += 1
+            setattr(counters, name, getattr(counters, name) + 1)
 
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..copies import OneObject
+from ..engine.records import freeze
 from ..foreign import as_dict, is_deliberate, type_name
 from .fields import as_text, count
 from .guarding import Contained
@@ -41,6 +42,7 @@ class Span(OneObject):
         "_finished",
         "_lock",
         "_metadata_around",
+        "_response",
         "_scope",
         "_tokens",
         "_usage",
@@ -49,7 +51,6 @@ class Span(OneObject):
         "llm_model",
         "metadata",
         "parent",
-        "response",
         "sink",
         "watch",
     )
@@ -67,7 +68,7 @@ class Span(OneObject):
         self.llm_model = llm_model
         self.asked_model: str | None = None
         self.metadata: dict[str, Any] = _as_dict(metadata)
-        self.response: Any = None
+        self._response: Any = None
         self.error: BaseException | None = None
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
@@ -94,6 +95,15 @@ class Span(OneObject):
             told = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
             both = told.input_tokens is not None and told.output_tokens is not None
             self._tokens = told._replace(total_tokens=told.total) if both else told
+
+    @property
+    def response(self) -> Any:
+        """What it answered: plain data as it was when it was set, a provider's object as it is at the end."""
+        return self._response
+
+    @response.setter
+    def response(self, value: Any) -> None:
+        self._response = freeze(value).value if type(value) in _PLAIN_DATA else value
 
     @property
     def finished(self) -> bool:
@@ -236,6 +246,7 @@ class Span(OneObject):
         self.__exit__(kind, error, trace)
 
 
+_PLAIN_DATA = (dict, list, tuple)
 _OF_THIS_PROCESS = frozenset({"_lock", "_scope", "_metadata_around"})
 
 
