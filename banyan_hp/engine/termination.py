@@ -11,8 +11,8 @@ is not set a second time. A handler that Python knows nothing of (uWSGI's, fault
 
 The handler interrupts the main thread anywhere, so it takes no lock; where the main thread is in the middle
 of a change of ours, the signal is sent again when that is over. A fork takes the handlers along: a child has
-its own state, and drains its own records. Where threads are greenlets the main thread can't wait: the
-application goes on until the drain is over.
+its own state, and drains its own records. Under gevent the main thread can't wait: the application goes on
+until the drain is over. Under eventlet nobody drains: its loop hears of the thread at its next event only.
 """
 
 from __future__ import annotations
@@ -106,13 +106,15 @@ class DrainFirst:
 
     def _begin(self, number: int) -> None:
         global _ending
+        if _who_makes_threads() == "eventlet":
+            die(number)
         ending = _ending = _Ending(number)
         try:
             _thread.start_new_thread(self._drain_aside, (ending, number))
         except RuntimeError:  # no thread to be had
             self._drain()
         else:
-            if _threads_are_greenlets():
+            if _who_makes_threads() != "_thread":
                 return
             time.sleep(self._patience() + _GRACE_SECONDS)  # interrupted by the end of the drain
         die(number)
@@ -184,8 +186,11 @@ def die(number: int) -> None:
 
 
 def interrupt_main(number: int) -> None:
+    """Have a handler called on the main thread, and a wait there end."""
     main = threading.main_thread().ident
-    if main is not None:
+    if main is None or _who_makes_threads() != "_thread":  # then it is not the system's number
+        os.kill(os.getpid(), number)
+    else:
         signal.pthread_kill(main, number)
 
 
@@ -198,8 +203,9 @@ def _on_main_thread() -> bool:
     return threading.get_ident() == threading.main_thread().ident
 
 
-def _threads_are_greenlets() -> bool:
-    return getattr(_thread.start_new_thread, "__module__", None) != "_thread"
+def _who_makes_threads() -> str:
+    """`_thread`, or what has replaced it: gevent or eventlet."""
+    return str(getattr(_thread.start_new_thread, "__module__", "_thread")).partition(".")[0]
 
 
 def _with_default_action() -> list[int]:
