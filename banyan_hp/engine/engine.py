@@ -647,19 +647,26 @@ class Engine:
 
     def wait_at_exit(self, deadline: float) -> None:
         """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
+        silence, began = self._silence(), self._clock.monotonic()
+        was_silent = not self._heard_again(silence)
         if self._nothing_more_to_do():
             return
-        silence, began = self._silence(), self._clock.monotonic()
-        was_silent = silence.lasts(self._answered_at())
         self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
-        answered = self._answered_at()
-        if answered is not None and not silence.lasts(answered):
-            silence.is_over()
+        if was_silent and self._heard_again(silence):
             self.wait_until_sent(deadline)
-        answered_meanwhile = self.gate.last_success is not None and self.gate.last_success >= began
-        self._waited_in_vain = not answered_meanwhile and not self._nothing_more_to_do()
+        answered = self.gate.last_success is not None and self.gate.last_success >= began
+        self._waited_in_vain = not answered and not self._nothing_more_to_do()
         if self._waited_in_vain and not was_silent:
             silence.began()
+
+    def _heard_again(self, silence: Silence) -> bool:
+        """Whether it is not silent, or no longer."""
+        answered = self._answered_at()
+        if silence.lasts(answered):
+            return False
+        if answered is not None:
+            silence.is_over()
+        return True
 
     def answers(self) -> bool:
         """Whether the backend can be expected to answer soon."""

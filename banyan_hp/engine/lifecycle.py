@@ -123,28 +123,27 @@ def leaving() -> bool:
     return os.getpid() in _leaving
 
 
-def at_exit() -> None:
-    """End every engine: what waits is on disk first; then all send until one deadline, the largest
-    `exit_timeout`. No thread is started: from 3.12 on Python refuses it now.
+def at_exit(timeout: float | None = None) -> None:
+    """End every engine: what waits is on disk first; then all send until one deadline. No thread is started:
+    from 3.12 on Python refuses it now.
+
+    Args:
+        timeout: seconds to wait for the backend; by default the largest `exit_timeout`.
     """
-    with termination.exiting(_drain_first if _handles_signals() else None):
-        _drain(exit_timeout())
+    while True:
+        try:
+            with termination.exiting(_drain_first if _handles_signals() else None):
+                _leaving.add(os.getpid())
+                logs.process_is_ending()
+                _end_all(list(_engines), exit_timeout() if timeout is None else timeout)
+            return
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
+            timeout = 0.0
 
 
 def exit_timeout() -> float:
     """Seconds that the exit may wait for the backend: the largest of all engines."""
     return max([engine.settings.exit_timeout for engine in tuple(_engines)], default=0.0)
-
-
-def _drain(timeout: float) -> None:
-    while True:
-        try:
-            _leaving.add(os.getpid())
-            logs.process_is_ending()
-            _end_all(list(_engines), timeout)
-            return
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
-            timeout = 0.0
 
 
 class _Finder:
@@ -232,8 +231,7 @@ def at_exit_of_a_short_life() -> None:
     secure(engines)
     if all(engine.answers() for engine in engines):
         _each(engines, lambda engine: engine.flush(max(0.0, deadline - time.monotonic())))
-    with termination.exiting(_drain_first if _handles_signals() else None):
-        _drain(max(0.0, deadline - time.monotonic()))
+    at_exit(max(0.0, deadline - time.monotonic()))
 
 
 # -- signals -------------------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ def exiting(handler: DrainFirst | None) -> Iterator[None]:
     """
     global _ending
     ending = _ending = _current() or _Ending()
+    ending.over = False
     held_off = _hold_off(handler)
     try:
         yield
