@@ -97,6 +97,7 @@ class Engine:
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
         self._finisher: int | None = None  # the thread that ends it
+        self._writing_last: int | None = None  # the same, while it does
         self._waited_in_vain = False  # at exit, for the backend
         self._ended = False
         self.superseded = False  # a successor takes the client's records
@@ -725,11 +726,14 @@ class Engine:
                 if not self._is_finisher():
                     self._wait_for_finisher(deadline)
                     break
+                self._writing_last = threading.get_ident()
                 self._end(deadline, join_until)
             except Exception:
                 raise
             except BaseException as error:  # noqa: BLE001 - kept, and raised below
                 interrupted = error
+            finally:
+                self._writing_last = None
         if interrupted is not None:
             raise interrupted
 
@@ -896,7 +900,7 @@ class Engine:
 
         Takes no lock.
         """
-        if self._finisher == threading.get_ident() and not self._ended:
+        if self._writing_last == threading.get_ident():
             return True
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
 

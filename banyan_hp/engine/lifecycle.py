@@ -286,11 +286,13 @@ def newborn() -> bool:
 
 
 def _before_fork() -> None:
+    termination.hold_for_fork()
     _forking[threading.get_ident()] = os.getpid()
 
 
 def _after_fork_in_parent() -> None:
     _forking.pop(threading.get_ident(), None)
+    termination.let_go_after_fork()
 
 
 def _after_fork_in_child() -> None:
@@ -300,6 +302,7 @@ def _after_fork_in_child() -> None:
             engine.after_fork()
     finally:
         _forking.clear()
+        termination.let_go_after_fork()  # before threads are started: they would inherit what is blocked
     for engine in list(_engines):
         engine.start_if_needed()
 

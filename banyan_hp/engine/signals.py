@@ -59,7 +59,7 @@ class _Terminate:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._again.heard()
-        if lifecycle.in_a_section():
+        if lifecycle.in_a_section() and not self._again.in_vain:
             self._again.later(number)
             return
         if callable(self._previous):

@@ -31,21 +31,34 @@ from ..files import read_file
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 _SECTION_SECONDS = 0.001
+_SECTIONS_AT_MOST = 2.0
 _UNHEARD_SECONDS = 0.05
 _STATUS_BYTES = 65536
 _GRACE_SECONDS = 3.0  # beyond the drain's own deadline; then the default action happens at any rate
 
 
 class Again:
-    """Sends a signal again when the main thread's section is over; they take microseconds."""
+    """Sends a signal again when the main thread's section is over; they take microseconds.
+
+    One that does not end was left by an exception in the middle: then the signal counts all the same.
+    """
 
     def __init__(self) -> None:
         self._wanted = False
+        self._first = float("-inf")
 
     def heard(self) -> None:
         self._wanted = False
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether it has been sent again for too long."""
+        return _SECTIONS_AT_MOST < time.monotonic() - self._first < 2 * _SECTIONS_AT_MOST
+
     def later(self, number: int) -> None:
+        now = time.monotonic()
+        if now - self._first > _SECTIONS_AT_MOST:
+            self._first = now
         self._wanted = True
         with suppress(RuntimeError):  # no threads any more: the process is at its end already
             _thread.start_new_thread(self._send, (number,))
@@ -97,7 +110,7 @@ class DrainFirst:
             die(ending.number or number)
         elif ending is not None:
             ending.number = ending.number or number
-        elif self._in_a_section():
+        elif self._in_a_section() and not self._again.in_vain:
             self._again.later(number)
         elif os.getpid() == 1:  # the default action does nothing to a container's first process
             self._hear()
@@ -178,6 +191,31 @@ def _let_go(held_off: list[int]) -> None:
     for number in held_off:
         if isinstance(signal.getsignal(number), DrainFirst):
             signal.signal(number, signal.SIG_DFL)
+
+
+# -- fork ----------------------------------------------------------------------------------------------------
+
+_masks: dict[int, list[set[int]]] = {}  # by thread: what it blocked before it began to fork
+
+
+def hold_for_fork() -> None:
+    """Have signals wait while this thread forks: Python forgets what a child hears before it is ready."""
+    if _set_once:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        _masks.setdefault(threading.get_ident(), []).append(mask)
+
+
+def let_go_after_fork() -> None:
+    """In parent and child."""
+    masks = _masks.get(threading.get_ident())
+    if masks:
+        mask = masks.pop()
+        if not masks:
+            del _masks[threading.get_ident()]
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+# -- the default action --------------------------------------------------------------------------------------
 
 
 def die(number: int) -> None:

@@ -227,13 +227,30 @@ def test_a_child_without_records_dies_of_the_signal_at_once() -> None:
     program = """
     child = os.fork()
     if not child:
-        time.sleep(30)
+        time.sleep(20)
+        os._exit(99)
     began = time.monotonic()
     os.kill(child, signal.SIGTERM)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), time.monotonic() - began < 1)
     """
     assert run(program, list(range(10))) == (0, "-15 True\n")
+
+
+def test_a_signal_just_behind_a_fork_reaches_the_child() -> None:
+    """Python forgets signals that come before its own work after a fork is done: they wait for that."""
+    program = """
+    def outcome():
+        child = os.fork()
+        if not child:
+            time.sleep(3)
+            os._exit(99)
+        os.kill(child, signal.SIGTERM)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    print({outcome() for _ in range(100)}, signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask)
+    """
+    assert run(program, list(range(10))) == (0, "{-15} True\n")
 
 
 def test_a_pool_that_terminates_delivers_what_its_processes_logged() -> None:
@@ -315,6 +332,24 @@ def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in
     time.sleep(30)
     """
     assert run(program, list(range(10))) == (-signal.SIGTERM, "")
+
+
+def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
+    """An exception in the middle may leave a lock held for ever: the default action happens in time."""
+    program = """
+    logger._engine.guard.__enter__()
+    began = time.monotonic()
+    terminate()
+    """
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            LOG.replace("make(flush_interval=30)", "make(flush_interval=30, exit_timeout=0)")
+            + textwrap.dedent(program),
+            url=server.url,
+            timeout=25,
+        )
+    assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
+    assert finished.seconds < 10
 
 
 def test_a_signal_while_the_exit_waits_for_a_backend_that_hangs_keeps_all(tmp_path: Path) -> None:
