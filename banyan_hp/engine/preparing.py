@@ -40,6 +40,10 @@ class Preparer:
         self._limit = max_record_bytes
         self._shortens = shortens
 
+    def call_from_now_on(self, before_send: BeforeSend | None) -> None:
+        """Another object for the same function."""
+        self._before_send = before_send
+
     def prepare(self, records: Iterable[Record]) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined.
 
