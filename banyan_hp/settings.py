@@ -62,6 +62,7 @@ class Settings:
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
     exit_timeout: float = 2.0
+    on_sigterm: Literal["auto", "off"] = "auto"
     before_send: BeforeSend | None = None
     on_error: OnError | None = None
     on_drop: OnDrop | None = None
@@ -356,6 +357,7 @@ _CHECKS: dict[str, Check] = {
     "fsync": _one_of("never", "interval", "always"),
     "max_record_bytes": _integer(1024),
     "exit_timeout": _seconds,
+    "on_sigterm": _one_of("auto", "off"),
     "before_send": _callable,
     "on_error": _callable,
     "on_drop": _callable,

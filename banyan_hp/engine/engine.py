@@ -37,6 +37,7 @@ from .queue import Queue
 from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
 from .scheduler import Scheduler
 from .settlement import Settlement
+from .silence import Silence
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .stepwise import Steps, run
@@ -49,6 +50,7 @@ _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_BRIEFLY_SECONDS = 0.05
 _RETIRED = "retired"  # in place of somebody who waits
 
 
@@ -97,6 +99,8 @@ class Engine:
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
         self._finisher: int | None = None  # the thread that ends it
+        self._writing_last: int | None = None  # the same, while it does
+        self._waited_in_vain = False  # at exit, for the backend
         self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
         self._has_said_so = False
@@ -104,6 +108,8 @@ class Engine:
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
+        if settings.enabled and settings.on_sigterm == "auto":
+            lifecycle.handle_signals()
 
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
@@ -682,9 +688,10 @@ class Engine:
         self._be_of_this_process()
         self.guard.run_deferred()
         self._begin_to_close(timeout)
-        self._secure(scrub_until)
+        self.secure(scrub_until)
 
-    def _secure(self, scrub_until: float) -> None:
+    def secure(self, scrub_until: float) -> None:
+        """Have on disk what waits to be sent, unless it stays in memory for `before_send` to return."""
         keeping = self._last_writes.keeping
         with self.guard:
             if self.spool is None or self.stopped:
@@ -709,6 +716,41 @@ class Engine:
         if self.settings.before_send is not None:  # which may never return: none of it on this thread
             self._last_writes.scrub_until = float("-inf")
         self._last_writes.keeping.complete()
+
+    def wait_at_exit(self, deadline: float) -> None:
+        """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
+        silence, began = self._silence(), self._clock.monotonic()
+        was_silent = not self._heard_again(silence)
+        if self._nothing_more_to_do():
+            return
+        self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
+        if was_silent and self._heard_again(silence):
+            self.wait_until_sent(deadline)
+        answered = self.gate.last_success is not None and self.gate.last_success >= began
+        self._waited_in_vain = not answered and not self._nothing_more_to_do()
+        if self._waited_in_vain and not was_silent:
+            silence.began()
+
+    def _heard_again(self, silence: Silence) -> bool:
+        """Whether it is not silent, or no longer."""
+        answered = self._answered_at()
+        if silence.lasts(answered):
+            return False
+        if answered is not None:
+            silence.is_over()
+        return True
+
+    def answers(self) -> bool:
+        """Whether the backend can be expected to answer soon."""
+        return not self._silence().lasts(self._answered_at())
+
+    def _silence(self) -> Silence:
+        return Silence(self.spool.directory if self.spool is not None else None, self._clock.wall)
+
+    def _answered_at(self) -> float | None:
+        """When the backend last took a record of this process, on the wall clock."""
+        success = self.gate.last_success
+        return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
 
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
@@ -760,11 +802,14 @@ class Engine:
                 if not self._is_finisher():
                     self._wait_for_finisher(deadline)
                     break
+                self._writing_last = threading.get_ident()
                 self._end(deadline, join_until)
             except Exception:
                 raise
             except BaseException as error:  # noqa: BLE001 - kept, and raised below
                 interrupted = error
+            finally:
+                self._writing_last = None
         if interrupted is not None:
             raise interrupted
 
@@ -782,6 +827,8 @@ class Engine:
         self._see_to(self._last_writes.leaving)
         self._settlement.ring()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
+        if self._waited_in_vain:  # threads that wait for a response don't end sooner
+            until = self._clock.monotonic()
         self.worker.join(until)
         self._close()
         self._ended = True
@@ -940,8 +987,17 @@ class Engine:
 
     @property
     def in_a_section(self) -> bool:
-        """Whether the calling thread is in the middle of changing something. Takes no lock."""
+        """Whether the calling thread is in the middle of changing something, or writes for the last time.
+
+        Takes no lock.
+        """
+        if self._writing_last == threading.get_ident():
+            return True
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
+
+    def keep_first(self) -> None:
+        """From now on each record is on disk before it is sent. Takes no lock."""
+        self._keeps_first = self.spool is not None
 
     def hasten(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
