@@ -44,7 +44,6 @@ from .waiting import Waiting
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
-_GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
 _RETIRED = "retired"  # in place of somebody who waits
@@ -73,6 +72,7 @@ class Engine:
         transport: makes what requests are sent through; tests hand in another one.
         spool_directory: the directory to spool to and replay from, where it is not to be the destination's
             own below the settings' `spool_dir`.
+        leaves_raw: leave alone on disk what `before_send` has not seen.
 
     Construction does no I/O and starts no thread.
     """
@@ -85,12 +85,14 @@ class Engine:
         clock: Clock | None = None,
         transport: TransportFactory = http_transport,
         spool_directory: Path | None = None,
+        leaves_raw: bool = False,
     ) -> None:
         self.settings = settings
         self.destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
         self._spool_directory = spool_directory
+        self._leaves_raw = leaves_raw
         self.closing = False
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
@@ -128,6 +130,7 @@ class Engine:
         )
         self._preparer = Preparer(
             self.guard,
+            self._clock,
             self.ledger.counters,
             self.callbacks,
             self._settlement,
@@ -153,7 +156,6 @@ class Engine:
             self._clock,
             self._settlement,
             self._preparer,
-            scrubs=settings.before_send is not None,
         )
         self.worker = Worker(
             self.guard,
@@ -223,6 +225,7 @@ class Engine:
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
                 previous=self._previous_directories(self._base),
+                leaves_raw=self._leaves_raw,
             ),
             self.process,
             self._clock,
@@ -603,41 +606,27 @@ class Engine:
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
     # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
 
-    def begin_to_leave(self, timeout: float, scrub_until: float) -> None:
-        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent.
-
-        `scrub_until` is as in `last_writes`.
-        """
+    def begin_to_leave(self, timeout: float) -> None:
+        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent."""
         self._be_of_this_process()
         self.guard.run_deferred()
         self._begin_to_close(timeout)
-        self._secure(scrub_until)
+        self._secure()
 
-    def _secure(self, scrub_until: float) -> None:
+    def _secure(self) -> None:
         keeping = self._last_writes.keeping
         with self.guard:
             if self.spool is None or self.stopped:
                 return
-            under_way = [*self.worker.in_hand(), *self._scheduler.retrying()]
-            keeping.take([record for record in under_way if record.body is not None])
-            keeping.take(self.queue.records)
+            keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
             self._scheduler.securing = not keeping.done
-            self._last_writes.scrub_until = scrub_until
         try:
-            if self._hand_over(keeping) and self.settings.before_send is not None:
-                keeping.wait(scrub_until)
-            else:
-                self._keep_here()
+            self._see_to(keeping)
         finally:
             with self.guard:
                 self.queue.drop_settled()
                 self._scheduler.securing = False
                 self._scheduler.wake_all()
-
-    def _keep_here(self) -> None:
-        if self.settings.before_send is not None:  # which may never return: none of it on this thread
-            self._last_writes.scrub_until = float("-inf")
-        self._last_writes.keeping.complete()
 
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
@@ -654,22 +643,16 @@ class Engine:
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable
 
-    def stop_sending(self, scrub_until: float) -> None:
-        """From here on what was not delivered is the final write's; `scrub_until` is as there."""
+    def stop_sending(self) -> None:
+        """From here on what was not delivered is the final write's."""
         with self.guard:
             in_hand = self.worker.stop()
             if not self.stopped:
-                self._last_writes.scrub_until = float("-inf") if self._is_stuck(in_hand) else scrub_until
                 left = [*in_hand, *self._scheduler.waiting()]
                 self._last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
                 self.stopped = True
             self.worker.forget()
             self._scheduler.forget()
-
-    def _is_stuck(self, in_hand: list[Record]) -> bool:
-        """Whether a thread may be in a `before_send` that never returns. Call with the lock held."""
-        scrubbing = not self._last_writes.keeping.done or any(record.body is None for record in in_hand)
-        return scrubbing and self.settings.before_send is not None
 
     def finish(self, deadline: float, join_until: float | None = None) -> None:
         """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
@@ -702,7 +685,7 @@ class Engine:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
     def _end(self, deadline: float, join_until: float | None) -> None:
-        self.stop_sending(self._clock.monotonic() + _GRACE_SECONDS)
+        self.stop_sending()
         self._see_to(self._last_writes.leaving)
         self._settlement.ring()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until

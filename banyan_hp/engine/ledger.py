@@ -87,6 +87,7 @@ class Counters:
     retries_attempted: int = 0
     values_cut: int = 0
     records_shortened: int = 0
+    records_unscrubbed: int = 0
     spool_errors: int = 0
     callback_errors: int = 0
     tracking_errors: int = 0

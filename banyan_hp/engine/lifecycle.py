@@ -41,7 +41,6 @@ from . import celery, uwsgi
 if TYPE_CHECKING:
     from .engine import Engine
 
-_SCRUB_SECONDS = 1.0
 _JOIN_SECONDS = 0.2
 
 _engines: set[Engine] = set()
@@ -139,13 +138,12 @@ for _ in range(2):  # Ctrl-C at the very beginning of one leaves it to the other
 
 def _end_all(engines: list[Engine], *, patient: bool) -> None:
     timeout = max([engine.settings.exit_timeout for engine in engines], default=0.0) if patient else 0.0
-    began = time.monotonic()
-    _each(engines, lambda engine: engine.begin_to_leave(timeout, began + _SCRUB_SECONDS))
+    _each(engines, lambda engine: engine.begin_to_leave(timeout))
     deadline = time.monotonic() + timeout
     if patient:
         _each(engines, lambda engine: engine.wait_until_sent(deadline))
     now = time.monotonic()
-    _each(engines, lambda engine: engine.stop_sending(now + _SCRUB_SECONDS))
+    _each(engines, lambda engine: engine.stop_sending())
     _each(engines, lambda engine: engine.finish(deadline, now + _JOIN_SECONDS))
 
 

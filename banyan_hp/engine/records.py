@@ -66,6 +66,7 @@ class Record:
     """
 
     body: bytes | None = None
+    raw: bytes | None = None  # encoded, but `before_send` has not seen it: for the disk, never for the wire
     epoch: Epoch | None = None
     place: Place | None = None
     attempts = 0
@@ -98,6 +99,11 @@ class Record:
             self.body = body
         if place is not None:
             self.place = place
+
+    @property
+    def writable(self) -> bool:
+        """Whether it can go to disk as it is."""
+        return self.body is not None or self.raw is not None
 
     @property
     def settled(self) -> bool:

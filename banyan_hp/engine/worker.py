@@ -129,6 +129,7 @@ class Worker:
         Call with the lock held. Again, after Ctrl-C in the middle, it returns the same.
         """
         self.stopping = True
+        self._preparer.stop()
         self._scheduler.wake_all()
         return self.in_hand()
 
@@ -273,10 +274,14 @@ class Worker:
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
         if left and self._hopeless(left):
-            self._settlement.spooled(left, in_order=not task.probe)
+            self._settlement.spooled([r for r in left if r.writable], in_order=not task.probe)
 
     def _spill(self, records: list[Record]) -> None:
-        self._settlement.spooled(self._preparer.prepare(records))
+        on_disk = [
+            record for record in records if record.place is not None
+        ]  # it need not be prepared for that
+        others = [record for record in records if record.place is None]
+        self._settlement.spooled(on_disk + self._preparer.prepare(others))
 
     def _hopeless(self, records: list[Record]) -> bool:
         """Whether trying again soon makes no sense: the disk is the better place then."""
@@ -323,13 +328,15 @@ class Worker:
             id=found.line.id,
             time=found.line.time,
             value=None,
-            body=found.line.body,
+            body=None if found.line.raw else found.line.body,
             size=len(found.line.body),
             queued_at=self._clock.monotonic(),
             book=book,
             term=Term.SPOOLED,
             place=found.place,
         )
+        if found.line.raw:
+            record.raw = found.line.body
         book.move((record,), Term.IN_FLIGHT)
         return record
 

@@ -226,7 +226,7 @@ def test_os_exit_in_a_child_corrupts_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flush_interval", [0.0, 60.0])
 def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float, tmp_path: Path) -> None:
-    """It never returns, at work already or at the exit only: what it has not seen is in the quarantine."""
+    """It never returns, at work already or at the exit only: what it has not seen is on disk."""
     finished = run_python(
         f"""
         never = lambda _record: threading.Event().wait(60)
@@ -238,4 +238,28 @@ def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float,
     )
     assert_quiet(finished)
     assert finished.seconds < 0.5 + 2.5 + START_SECONDS
-    assert spooled_lines(tmp_path) == 5  # of the quarantine's file
+    assert spooled_lines(tmp_path) == 5
+    assert not list((tmp_path / "state").rglob("quarantine*"))
+
+
+def test_a_slow_before_send_costs_no_record(tmp_path: Path) -> None:
+    """What it has not seen in time is on disk; the next process's `before_send` sees it before it leaves."""
+    program = """
+        def before_send(record):
+            time.sleep(0.002)
+            record["metadata"]["seen"] = True
+            return record
+        logger = make(exit_timeout=0.5, before_send=before_send, queue_bytes=2**30)
+        for number in range({count}):
+            logger.log_prompt("q" * 4000, "a", metadata={{"number": number}})
+        {then}
+    """
+    with ScriptedServer(batching()) as server:
+        assert_quiet(run_python(program.format(count=800, then=""), url=server.url))
+        delivered = set(server.ids())
+        assert len(delivered | set(spooled_ids(tmp_path))) == 800
+        assert len(delivered) < 800
+        assert_quiet(run_python(program.format(count=0, then="logger.flush(30)"), url=server.url))
+        assert len(set(server.ids())) == 800
+        assert all(body["metadata"]["seen"] for _, body in server.records())
+    assert not list((tmp_path / "state").rglob("quarantine*"))
