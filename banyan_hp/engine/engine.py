@@ -416,7 +416,7 @@ class Engine:
             record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
-        if not self.worker.background:
+        if not self.worker.background or self.worker.lacks_thread:
             lifecycle.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
@@ -719,9 +719,14 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
-        self._be_of_this_process()
+        self._look_around()
         with self.guard:
             return stats_of(self, self._clock.monotonic())
+
+    def _look_around(self) -> None:
+        self._be_of_this_process()
+        if self.worker.lacks_thread:
+            self.worker.start()
 
     def oldest_at(self) -> float | None:
         """When the oldest record in memory was logged, on the monotonic clock. Call with the lock held."""
@@ -732,7 +737,7 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        self._be_of_this_process()
+        self._look_around()
         with self.guard:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
