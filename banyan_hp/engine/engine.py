@@ -27,7 +27,7 @@ from .delivery import Delivery
 from .destination import Destination
 from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
-from .guard import Guard
+from .guard import Guard, lets_go
 from .last_writes import Job, LastWrites
 from .ledger import Ledger, Term
 from .notices import Notices
@@ -232,6 +232,11 @@ class Engine:
             self._settlement,
         )
 
+    @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return (self.guard, *self.spool.locks) if self.spool is not None else (self.guard,)
+
     # -- submit -----------------------------------------------------------------------------------------
 
     def submit(self, value: dict[str, Any], *, max_text: int = sys.maxsize) -> Record | None:
@@ -263,6 +268,7 @@ class Engine:
             if not queued:
                 self._submit_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
+            guard.let_go()
             self._let_go(record)
             raise
         if not self.worker.threads:
@@ -277,6 +283,7 @@ class Engine:
         lifecycle.remember(self)
         self._scheduler.disturb()
 
+    @lets_go
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
         if self.superseded:
@@ -330,6 +337,7 @@ class Engine:
             self._scheduler.wake_for_record()
         return True
 
+    @lets_go
     def _submit_later(self, record: Record) -> None:
         with self.guard:
             closing = self.closing
@@ -339,12 +347,14 @@ class Engine:
         elif not queued:
             self._submit_slowly(record)
 
+    @lets_go
     def _let_go(self, record: Record) -> None:
         """It was in the caller's hands, if it was accepted at all: nobody else knows of it."""
         if record.epoch is not None and record.term is Term.IN_FLIGHT:
             record.claimed = False
             self._settlement.dropped([record], "interrupted")
 
+    @lets_go
     def _submit_slowly(self, record: Record) -> None:
         """Not simply into the queue. What is lost on that way is told on our threads, which may be asleep."""
         self._bring_in(record)
@@ -408,6 +418,7 @@ class Engine:
         self._settlement.spooled([old for old in evicted if old.place is not None])
         self._settlement.dropped(evicted, "queue_full")
 
+    @lets_go
     def _ensure_worker(self, record: Record) -> None:
         """Start the workers; where there can be none, deliver here."""
         lifecycle.register(self)
@@ -426,6 +437,7 @@ class Engine:
 
     # -- waiting ----------------------------------------------------------------------------------------
 
+    @lets_go
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.
 
@@ -445,6 +457,7 @@ class Engine:
         self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
+    @lets_go
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
 
@@ -551,6 +564,7 @@ class Engine:
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
+    @lets_go
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
         self._be_of_this_process()
@@ -591,6 +605,7 @@ class Engine:
         self.worker.drive(self._nothing_more_to_do, deadline, Bell())
         self.finish(deadline)
 
+    @lets_go
     def _begin_to_close(self, timeout: float) -> None:
         with self.guard:
             if self.closing:
@@ -606,6 +621,7 @@ class Engine:
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
     # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
 
+    @lets_go
     def begin_to_leave(self, timeout: float) -> None:
         """The process ends in so many seconds: accept no more, and have on disk what waits to be sent."""
         self._be_of_this_process()
@@ -613,6 +629,7 @@ class Engine:
         self._begin_to_close(timeout)
         self._secure()
 
+    @lets_go
     def _secure(self) -> None:
         keeping = self._last_writes.keeping
         with self.guard:
@@ -628,6 +645,7 @@ class Engine:
                 self._scheduler.securing = False
                 self._scheduler.wake_all()
 
+    @lets_go
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
         self.waiting.hurry_until(self._nothing_more_to_do, deadline)
@@ -643,6 +661,7 @@ class Engine:
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable
 
+    @lets_go
     def stop_sending(self) -> None:
         """From here on what was not delivered is the final write's."""
         with self.guard:
@@ -654,6 +673,7 @@ class Engine:
             self.worker.forget()
             self._scheduler.forget()
 
+    @lets_go
     def finish(self, deadline: float, join_until: float | None = None) -> None:
         """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
 
@@ -684,6 +704,7 @@ class Engine:
         if self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
+    @lets_go
     def _end(self, deadline: float, join_until: float | None) -> None:
         self.stop_sending()
         self._see_to(self._last_writes.leaving)
@@ -717,6 +738,7 @@ class Engine:
 
     # -- what applications ask --------------------------------------------------------------------------
 
+    @lets_go
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
         self._look_around()
@@ -735,6 +757,7 @@ class Engine:
             return under_way if waiting is None else waiting
         return min(waiting, under_way)
 
+    @lets_go
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
         self._look_around()
@@ -752,6 +775,7 @@ class Engine:
         same_place = destination.identity == ours.identity
         return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
 
+    @lets_go
     def turn_to(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
 
@@ -776,6 +800,7 @@ class Engine:
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 
+    @lets_go
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.
 
@@ -787,6 +812,7 @@ class Engine:
             self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
             self._scheduler.wake_all()
 
+    @lets_go
     def resume(self) -> None:
         """Take records again, after `retire`."""
         self.worker.between_tasks = None
@@ -802,6 +828,7 @@ class Engine:
             waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
             return not waiting
 
+    @lets_go
     def supersede(self, *, only_if_drained: bool) -> bool:
         """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
 
@@ -817,6 +844,7 @@ class Engine:
             self._begin_to_close(0.0)
         return True
 
+    @lets_go
     def reject(self) -> None:
         """Count a record that could not be accepted."""
         self._be_of_this_process()
@@ -826,6 +854,7 @@ class Engine:
         with self.guard:
             self.ledger.counters.rejected += 1
 
+    @lets_go
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
@@ -879,6 +908,7 @@ class Engine:
         anew._assemble()
         return anew
 
+    @lets_go
     def start_if_needed(self) -> None:
         """Begin with what was logged while no thread could be started."""
         if len(self.queue):

@@ -93,6 +93,11 @@ class Spool:
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
         return Directory(path, durable=self._settings.fsync != "never", address=address)
 
+    @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return self._guard, self._news.lock
+
     # -- is it there? -----------------------------------------------------------------------------------
 
     @property
