@@ -673,7 +673,6 @@ class Engine:
             self.worker.forget()
             self._scheduler.forget()
 
-    @lets_go
     def finish(self, deadline: float, join_until: float | None = None) -> None:
         """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
 
@@ -695,11 +694,13 @@ class Engine:
         if interrupted is not None:
             raise interrupted
 
+    @lets_go
     def _is_finisher(self) -> bool:
         with self.guard:
             self._finisher = self._finisher or threading.get_ident()
             return self._finisher == threading.get_ident()
 
+    @lets_go
     def _wait_for_finisher(self, deadline: float) -> None:
         if self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
