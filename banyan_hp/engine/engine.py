@@ -37,7 +37,7 @@ from .queue import Queue
 from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
 from .scheduler import Scheduler
 from .settlement import Settlement
-from .spool import Spool, SpoolSettings
+from .spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .transport import Transport, connecting_as, is_loopback
 from .waiting import Waiting
@@ -112,6 +112,7 @@ class Engine:
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
         self._has_flushed = False
+        self._owed: Mark | None = None
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
@@ -639,11 +640,20 @@ class Engine:
             self._scheduler.securing = not keeping.done
         try:
             self._see_to(keeping)
+            self._owed = self._all_on_disk()
         finally:
             with self.guard:
                 self.queue.drop_settled()
                 self._scheduler.securing = False
                 self._scheduler.wake_all()
+
+    def _all_on_disk(self) -> Mark | None:
+        """The end of what the exit owes: later records don't hold it. None if some are in memory only."""
+        with self.guard:
+            waiting = [*self.worker.in_hand(), *self._scheduler.waiting()]
+            if any(record.place is None and not record.settled for record in waiting):
+                return None
+        return self.waiting.mark()
 
     @lets_go
     def wait_until_sent(self, deadline: float) -> None:
@@ -653,10 +663,20 @@ class Engine:
     def _nothing_more_to_do(self) -> bool:
         if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
             return False
+        if self._owed is not None:
+            sent = not self.waiting.on_disk(self._owed)
+            return sent or self._scheduler.gave_up or not self._can_read_back()
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
             return self._scheduler.gave_up and not self.waiting.spool_usable
         return not own[Term.SPOOLED] or self._scheduler.gave_up or not self._can_read_back()
+
+    @lets_go
+    def await_responses(self, deadline: float) -> None:
+        """Begin no more requests, so that none is repeated because its response came too late."""
+        with self.guard:
+            self._scheduler.ending = True
+        self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
 
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 _JOIN_SECONDS = 0.2
+_FOR_RESPONSES = 0.1  # of the time: no request begins in it
 
 _engines: set[Engine] = set()
 _abandoned: deque[Engine] = deque()
@@ -141,7 +142,8 @@ def _end_all(engines: list[Engine], *, patient: bool) -> None:
     _each(engines, lambda engine: engine.begin_to_leave(timeout))
     deadline = time.monotonic() + timeout
     if patient:
-        _each(engines, lambda engine: engine.wait_until_sent(deadline))
+        _each(engines, lambda engine: engine.wait_until_sent(deadline - timeout * _FOR_RESPONSES))
+        _each(engines, lambda engine: engine.await_responses(deadline))
     now = time.monotonic()
     _each(engines, lambda engine: engine.stop_sending())
     _each(engines, lambda engine: engine.finish(deadline, now + _JOIN_SECONDS))

@@ -388,6 +388,11 @@ class Worker:
         adopted = self._ledger.adopted
         return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
 
+    @property
+    def sends(self) -> bool:
+        """Whether somebody has records in hand. Takes no lock."""
+        return bool(self._in_hand)
+
     def forget(self) -> None:
         """What is in hand has another owner now. Call with the lock held."""
         self._in_hand = []

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from banyan_hp.engine.segment import is_segment
+from banyan_hp.engine.survey import unsettled_lines
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
 from tests.support.scripted import Drip, ScriptedServer, batching
@@ -263,3 +265,32 @@ def test_a_slow_before_send_costs_no_record(tmp_path: Path) -> None:
         assert len(set(server.ids())) == 800
         assert all(body["metadata"]["seen"] for _, body in server.records())
     assert not list((tmp_path / "state").rglob("quarantine*"))
+
+
+def test_who_goes_on_logging_does_not_hold_the_exit(tmp_path: Path) -> None:
+    """As under gevent, where requests are served on: it ends when what it began with is delivered.
+
+    What is logged meanwhile is delivered or on disk, and nothing is sent that its response finds no more.
+    """
+    with ScriptedServer(batching(latency=0.05)) as server:
+        finished = run_python(
+            """
+            logger = make(exit_timeout=5.0, batching="always", timeout=5.0)
+            def go_on():
+                number = 0
+                while logger.log_prompt("q", "a"):
+                    print(number, flush=True)
+                    number += 1
+                    time.sleep(0.002)
+            threading.Thread(target=go_on, daemon=True).start()
+            time.sleep(0.3)
+            """,
+            url=server.url,
+        )
+        assert finished.seconds < 2.0 + START_SECONDS
+        delivered = server.ids()
+        assert len(delivered) == len(set(delivered))
+        paths = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if is_segment(path.name)]
+        on_disk = {line.id for path in paths for line in unsettled_lines(path)}
+        assert not on_disk & set(delivered)
+        assert len(on_disk) + len(delivered) >= len(finished.stdout.split())
