@@ -322,6 +322,7 @@ class Engine:
         if record.cut:
             self.ledger.counters.values_cut += record.cut
         if self._keeps_first or not queue.fits(size):
+            record.with_caller = True
             record.epoch = epoch
             epoch.in_memory += 1
             own.accepted += 1
@@ -350,8 +351,8 @@ class Engine:
 
     @lets_go
     def _let_go(self, record: Record) -> None:
-        """It was in the caller's hands, if it was accepted at all: nobody else knows of it."""
-        if record.epoch is not None and record.term is Term.IN_FLIGHT:
+        """Give it up, unless others know of it: it may be under way in a worker's hands already."""
+        if record.with_caller and record.epoch is not None and record.term is Term.IN_FLIGHT:
             record.claimed = False
             self._settlement.dropped([record], "interrupted")
 
@@ -386,6 +387,7 @@ class Engine:
         """Call with the lock held."""
         if self._keeps_first and record.place is None:
             self.ledger.counters.logs_not_durable += 1
+        record.with_caller = False
         self.ledger.own.move((record,), Term.QUEUED)
         self.queue.append(record)
         self._scheduler.wake_for_record()

@@ -71,6 +71,7 @@ class Record:
     place: Place | None = None
     attempts = 0
     claimed = False
+    with_caller = False  # accepted, and nobody but the thread that logged it knows of it yet
     cut = 0  # values that were left out of it
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one

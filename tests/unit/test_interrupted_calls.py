@@ -15,6 +15,7 @@ from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import engine as engine_module
 from banyan_hp.engine import lifecycle, news, spool
 from banyan_hp.engine.guard import Guard, LetsGo
+from banyan_hp.engine.ledger import Term
 from tests.support.clock import FakeClock
 from tests.support.scripted import ScriptedServer, batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
@@ -157,3 +158,15 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
         assert all(is_free(lock) for lock in locks)
         logger.shutdown(10)
         assert logger._engine.ledger.own.balanced()
+
+
+def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path: Path) -> None:
+    """The record was taken between the end of its section and the interrupt: nothing is wrong with it."""
+    backend = FakeBackend()
+    engine = SteppedEngine(backend, FakeClock(), tmp_path, batching="always")
+    record = engine.log()
+    assert record is not None
+    engine.ledger.own.hand_over(engine.queue.take(1, 10**9))
+    engine._let_go(record)
+    assert (record.term, record.claimed) == (Term.IN_FLIGHT, False)
+    assert engine.ledger.own.drops == {}
