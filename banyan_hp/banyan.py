@@ -11,13 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from .client import Client, Lifeline
+from .copies import pickled
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
-from .engine.engine import Engine
+from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
 from .engine.records import encode, freeze
-from .engine.transport import connecting_as
+from .engine.transport import connecting_as, never_raising
 from .errors import BanyanHPError, ConfigurationError, MissingKeyError
 from .foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, trouble, type_name
 from .logs import warn
@@ -69,6 +70,8 @@ class PromptStackLogger(BanyanTracking, Client):
         ConfigurationError: a setting is wrong; the message names it, its value and what is allowed.
     """
 
+    _transport = staticmethod(http_transport)
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -102,9 +105,10 @@ class PromptStackLogger(BanyanTracking, Client):
         elif settings.enabled:
             raise MissingKeyError(NO_KEY)
         self._settings = settings
+        self._prompt_settings = prompt_settings
         self._base_url = url
         destination = BanyanDestination(url, key or "", project)
-        self._engine = Engine(destination, settings)
+        self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
             Asking(url, key or "", headers_for(key or "", project)),
@@ -128,7 +132,8 @@ class PromptStackLogger(BanyanTracking, Client):
     ) -> PromptData | None:
         """A prompt by name, from the first of these that has it:
 
-        1. the cache, if the backend confirmed it within `prompt_cache_ttl`;
+        1. the cache, if the backend confirmed it within `prompt_cache_ttl`, or a `version` within
+           `prompt_pinned_ttl`;
         2. the cache, at once, while a thread in the background asks again;
         3. the backend, waiting at most `prompt_timeout`; threads that ask for the same wait for one request;
         4. the disk, where an earlier process left the last good answer;
@@ -137,8 +142,9 @@ class PromptStackLogger(BanyanTracking, Client):
 
         Args:
             name: any text; it is URL-quoted.
-            version: a certain version, which never changes and so is fetched once; no experiment applies.
-                One that the backend answers with another version ("latest", say) is not taken for fixed.
+            version: a certain version; no experiment applies. As it is corrected or deleted seldom, the
+                backend is asked seldom whether it still holds: at start and every `prompt_pinned_ttl`. One
+                that the backend answers with another version ("latest", say) is asked for like any prompt.
                 Default: the branch's current one.
             branch: default "main".
             use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
@@ -333,6 +339,12 @@ class PromptStackLogger(BanyanTracking, Client):
         self._prompts.answers.close()
         return super().shutdown(seconds)
 
+    async def ashutdown(self, timeout: float = 30) -> FlushResult:
+        """As `Client.ashutdown`; the connections for prompts are closed, too."""
+        seconds = checked_seconds("timeout", timeout)
+        self._prompts.answers.close()
+        return await super().ashutdown(seconds)
+
     async def aget_prompt(
         self,
         name: str,
@@ -343,29 +355,38 @@ class PromptStackLogger(BanyanTracking, Client):
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot."""
+        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot.
+
+        A `fallback` that is a function is called on a thread.
+        """
         try:
-            if use_cache and self._settings.enabled:
-                question = _question(name, version, branch, project_id, sticky_context)
-                if fallback is not UNSET:
-                    _check_fallback(fallback)
-                found = self._prompts.answers.at_hand(question)
-                if found is not None and not callable(fallback):
-                    return self._prompts.prompt(found, question, fallback)
+            question = _question(name, version, branch, project_id, sticky_context)
+            if fallback is not UNSET:
+                _check_fallback(fallback)
+            if not self._settings.enabled:
+                return None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
+            return await self._prompts.aget(question, fallback, use_cache=bool(use_cache))
         except BanyanHPError:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._prompts.failed(error, name, fallback)
-        wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
-        import asyncio  # who does not use it does not pay for it
-
-        return await asyncio.to_thread(self.get_prompt, *wanted)
 
     def get_stats(self) -> dict[str, Any]:
         """As `Client.get_stats`, and the counters of prompts and experiments."""
         stats = super().get_stats()
         stats.update(self._prompts.stats())
         return stats
+
+    def _goes_on_as(self, other: PromptStackLogger) -> bool:
+        """Take the place of a logger with the same settings; False if it has others, or if this one ended."""
+        ours, theirs = self._engine.destination, other._engine.destination
+        same_place = (ours.identity, ours.key) == (theirs.identity, theirs.key)
+        same = same_place and self._prompt_settings == other._prompt_settings
+        if self.closed or not (same and self._settings.same_but_for_callbacks(other._settings)):
+            return False
+        self._settings = other._settings
+        self._engine.call_from_now_on(other._settings)
+        return True
 
     @property
     def closed(self) -> bool:
@@ -376,6 +397,16 @@ class PromptStackLogger(BanyanTracking, Client):
     def exit_timeout(self) -> float:
         """Seconds that draining may take at exit."""
         return self._settings.exit_timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        destination = self._engine.destination
+        options = {**self._settings.chosen(), **self._prompt_settings.chosen(), "base_url": self._base_url}
+        project = destination.identity[2]
+        if project:
+            options["project_id"] = project
+        key = destination.key if self._settings.enabled else ""
+        return pickled(type(self), options, key, "BANYAN_API_KEY")
 
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._settings.enabled else "disabled"
@@ -551,12 +582,15 @@ def configure(
 ) -> PromptStackLogger:
     """Make the logger that the module functions use, and return it.
 
-    Arguments and errors are those of `PromptStackLogger`. Called again, it replaces the logger and shuts
-    the old one down in order: what that one can't deliver within its `exit_timeout` is on disk.
+    Arguments and errors are those of `PromptStackLogger`. Called again with the same settings, it keeps the
+    logger, as in a notebook's cell that runs again. With others it replaces the logger and shuts the old one
+    down in order: what that one can't deliver within its `exit_timeout` is on disk.
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
     with _default_lock:
+        if _default is not None and _default._goes_on_as(logger):
+            return _default
         old, _default = _default, logger
     if old is not None:
         old.shutdown(old.exit_timeout)
@@ -579,8 +613,14 @@ def _configured() -> PromptStackLogger:
         )
     with _default_lock:
         if _default is None:
-            _default = PromptStackLogger()
+            _default = _MadeByACall()
         return _default
+
+
+class _MadeByACall(PromptStackLogger):
+    """Made without `configure()`, at the first call, which must not raise for a proxy that can't be used."""
+
+    _transport = staticmethod(never_raising(http_transport))
 
 
 def get_prompt(
@@ -710,6 +750,9 @@ class _DefaultTracking(BanyanTracking):
         if logger is None:
             return BanyanSink(_DefaultLogger(), self, _not_configured)
         return BanyanSink(_DefaultLogger(), logger, logger._tracking_failed)
+
+    def __reduce__(self) -> str:
+        return "_tracking"
 
 
 class _DefaultLogger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import uuid
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from .client import Client, Lifeline
+from .copies import OneObject, pickled
 from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
@@ -20,9 +20,10 @@ from .destinations.huggingplace import (
     step_body,
 )
 from .engine.engine import Engine, http_transport
+from .engine.loops import on_few_threads
 from .engine.records import encode
 from .engine.succession import Succession
-from .engine.transport import NoAnswer
+from .engine.transport import NoAnswer, never_raising
 from .errors import MissingKeyError, ValidationError
 from .foreign import as_dict, checking, shown
 from .receipts import Receipt, Waits
@@ -217,12 +218,12 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         A backend that takes batches is sent an empty one. Others, the hosted one among them, have no call
         that writes nothing: there one minimal record is logged, marked as a connection test.
         """
-        return await asyncio.to_thread(self._test_connection)
+        return await on_few_threads(self._test_connection)
 
     def _test_connection(self) -> bool:
         config = self._config
         destination, settings = _destination(config), _settings(config, self._options)
-        transport = http_transport(destination, settings)
+        transport = never_raising(http_transport)(destination, settings)
         try:
             if destination.may_batch:
                 answer = transport.send(destination.batch((), compress=False), settings.timeout)
@@ -243,12 +244,17 @@ class HuggingPlace(HuggingPlaceTracking, Client):
     ) -> None:
         await self.ashutdown()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        key = self._config["api_key"] if self._engine.settings.enabled else ""
+        return pickled(type(self), {**self._options, **self._config}, key, "HUGGINGPLACE_API_KEY")
+
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._engine.settings.enabled else "disabled"
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session(HuggingPlaceTracking):
+class Session(HuggingPlaceTracking, OneObject):
     """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
 
     def __init__(
@@ -322,6 +328,11 @@ class Session(HuggingPlaceTracking):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing ends with a session: its records are delivered like all others."""
+
+    def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
+        """With its client's settings, see `copies`."""
+        told = self.get_session_info()
+        return type(self), (self._client, self.session_id, told["metadata"], told["user_metadata"])
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"

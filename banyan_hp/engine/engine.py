@@ -18,7 +18,7 @@ from typing import Any
 from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
-from .address import Address, destination_directory, spool_base
+from .address import Address, destination_directory, earlier_base, spool_base
 from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
@@ -39,7 +39,9 @@ from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
-from .transport import Transport, connecting_as, is_loopback
+from .stepwise import Steps, run
+from .suspects import Suspects
+from .transport import Transport, connecting_as, is_loopback, never_raising
 from .waiting import Waiting
 from .worker import Worker
 
@@ -97,7 +99,9 @@ class Engine:
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
         self._finisher: int | None = None  # the thread that ends it
+        self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
+        self._has_said_so = False
         self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
@@ -123,11 +127,12 @@ class Engine:
         )
         self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
-        self._settlement = Settlement(self.guard, self.ledger, self.notices)
+        suspects = Suspects(settings.max_retries, settings.retry_delay)
+        self._settlement = Settlement(self.guard, self.ledger, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
         pace = Pace()
         self._scheduler = Scheduler(
-            settings, self.queue, self.gate, self._batching, pace, self.spool, self.ledger.own
+            settings, self.queue, self.gate, self._batching, pace, suspects, self.spool, self.ledger.own
         )
         self._preparer = Preparer(
             self.guard,
@@ -147,6 +152,7 @@ class Engine:
             self.gate,
             self._batching,
             pace,
+            suspects,
             self.destination,
             self._transport,
             self._settlement,
@@ -200,12 +206,17 @@ class Engine:
         return None
 
     def _previous_directories(self, base: Path) -> tuple[Path, ...]:
-        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        """Where else records of this destination lie that may leave under our key.
+
+        Those of its previous keys, and all of them in the place where an earlier platformdirs had the spools.
+        """
         if self._spool_directory is not None:
             return ()
-        destination, keys = self.destination, self.settings.previous_keys
-        others = dict.fromkeys(key for key in keys if key != destination.key)
-        return tuple(destination_directory(base, destination.identity, key) for key in others)
+        destination = self.destination
+        keys = dict.fromkeys((destination.key, *self.settings.previous_keys))
+        bases = [each for each in (base, earlier_base(self.settings.spool_dir)) if each is not None]
+        found = [destination_directory(each, destination.identity, key) for each in bases for key in keys]
+        return tuple(dict.fromkeys(found[1:]))  # the first one is our own
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -291,6 +302,7 @@ class Engine:
             return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
+            self._say_that_it_ended()
             return None
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
@@ -298,6 +310,17 @@ class Engine:
         record.turned_away = record.term is Term.DROPPED
         self.guard.run_deferred()
         return record
+
+    def _say_that_it_ended(self) -> None:
+        """Once: a logger that is used after its `shutdown()` is a mistake of the application's."""
+        if self._ended and not (self._has_said_so or self._leaving or is_unheard() or sys.is_finalizing()):
+            self._has_said_so = True
+            warn(
+                f"ended {self.process}",
+                "a logger for %s is used after its shutdown(): its records are not accepted, only counted "
+                "as logs_rejected",
+                self.destination.base_url,
+            )
 
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
@@ -466,19 +489,29 @@ class Engine:
 
         A process's first flush then drains what others have left on disk.
         """
+        return run(self.flushing(timeout))
+
+    def flushing(self, timeout: float) -> Steps[FlushResult]:
+        """`flush`, one wait after the other."""
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
         if self.stopped or not self.waiting.allowed:
             return self._result(0)
         if self._has_flushed:
-            return self._result(*self._flush_own(deadline))
+            return self._result(*(yield from self._flush_own(deadline)))
         self._has_flushed = True
         with self.waiting.for_our_own():
-            lost, delivered = self._flush_own(deadline)
-        self._drain_backlog(deadline)
+            lost, delivered = yield from self._flush_own(deadline)
+        yield from self._drain_backlog(deadline)
         return self._result(lost, delivered)
 
-    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+    async def aflush(self, timeout: float) -> FlushResult:
+        """`flush` on the running event loop."""
+        from . import loops  # who does not use it does not pay for it
+
+        return await loops.drive(self.flushing(timeout))
+
+    def _flush_own(self, deadline: float) -> Steps[tuple[int, bool | None]]:
         """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
         waiting = self.waiting
         self.guard.run_deferred()
@@ -488,14 +521,14 @@ class Engine:
             setbacks = self.gate.setbacks
             if self.gate.unwell:
                 self.gate.hurry(self._clock.monotonic())
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
         )
         lost = self._lost_of(epochs) - told
         lost_on_disk = self._lost()
         mark = waiting.mark()
-        waiting.hurry_until(
-            lambda: not waiting.on_disk(mark) or waiting.destination_gave_up(setbacks), deadline
+        yield waiting.for_all(
+            lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(setbacks), deadline
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
@@ -503,13 +536,13 @@ class Engine:
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return lost, not in_memory and not waiting.on_disk(mark)
 
-    def _drain_backlog(self, deadline: float) -> None:
+    def _drain_backlog(self, deadline: float) -> Steps[None]:
         """Send what others have left on disk, with our threads, as far as there is time."""
         if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
             return
         lifecycle.register(self)
         setbacks = self.waiting.setbacks_seen()
-        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
+        yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -563,7 +596,14 @@ class Engine:
         with self.guard:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
                 return False
-            return self.spool.emptied or not self.spool.readable
+            return self.spool.emptied or not self.spool.readable or self._only_suspects_are_left()
+
+    def _only_suspects_are_left(self) -> bool:
+        """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""
+        adopted, now = self.ledger.adopted, self._clock.monotonic()
+        suspects = self._scheduler.suspects
+        at_rest = suspects.at_rest(now, adopted, Term.SPOOLED)
+        return bool(at_rest) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == at_rest
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
@@ -577,15 +617,46 @@ class Engine:
             return self._result(0, delivered=False)
         self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        with self.guard:
-            epochs = self.epochs.close()
-            told = sum(epoch.told for epoch in epochs)
+        epochs, told = self._closed_epochs()
         try:
             self._begin_to_close(timeout)
             self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self.finish(deadline)
         return self._result(self._lost_of(epochs) - told)
+
+    async def ashutdown(self, timeout: float) -> FlushResult:
+        """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
+        from . import loops  # who does not use it does not pay for it
+
+        self._be_of_this_process()
+        self.guard.run_deferred()
+        deadline = self._clock.monotonic() + timeout
+        epochs, told = self._closed_epochs()
+        try:
+            self._begin_to_close(timeout)
+            if self.waiting.allowed:
+                await loops.until(self.waiting.for_all(self._nothing_more_to_do, deadline))
+        finally:
+            first = self._finishes_first()
+            finishing = loops.on_a_thread(lambda: self.finish(deadline)) if first else None
+        if finishing is not None:
+            await finishing
+        else:
+            await loops.until(self.waiting.for_all(lambda: self._ended, deadline))
+        return self._result(self._lost_of(epochs) - told)
+
+    def _finishes_first(self) -> bool:
+        """Whether no other call has begun with the end: only the first one needs a thread for it."""
+        with self.guard:
+            first, self._finishing = not self._finishing and self._finisher is None, True
+        return first and not self._ended
+
+    def _closed_epochs(self) -> tuple[list[Epoch], int]:
+        """Those that a shutdown reports losses of, and how many losses of them are reported already."""
+        with self.guard:
+            epochs = self.epochs.close()
+            return epochs, sum(epoch.told for epoch in epochs)
 
     def abandon(self) -> None:
         """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
@@ -669,9 +740,14 @@ class Engine:
             sent = not self.waiting.on_disk(self._owed)
             return sent or self._scheduler.gave_up or not self._can_read_back()
         own = self.ledger.own
-        if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
-        return not own[Term.SPOOLED] or self._scheduler.gave_up or not self._can_read_back()
+        done = own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED)
+        return done or self._scheduler.gave_up or not self._can_read_back()
+
+    def _at_rest(self, term: Term) -> int:
+        """Own records that fail on their own, and are not to be tried for a while."""
+        return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
 
     @lets_go
     def await_responses(self, deadline: float) -> None:
@@ -823,6 +899,13 @@ class Engine:
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 
+    def call_from_now_on(self, settings: Settings) -> None:
+        """Take over the callbacks of settings that are the same but for them."""
+        self._be_of_this_process()
+        self.settings = settings
+        self._preparer.call_from_now_on(settings.before_send)
+        self.notices.call_from_now_on(settings.on_error, settings.on_drop)
+
     @lets_go
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.
@@ -926,6 +1009,7 @@ class Engine:
 
     def _made_anew(self) -> Engine:
         anew = copy.copy(self)
+        anew._make_transport = never_raising(anew._make_transport)
         if anew.closing:
             anew.stopped = anew._ended = True
         anew._assemble()

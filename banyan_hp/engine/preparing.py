@@ -57,6 +57,10 @@ class Preparer:
         self._shortens = shortens
         self._stopping = False
 
+    def call_from_now_on(self, before_send: BeforeSend | None) -> None:
+        """Another object for the same function."""
+        self._before_send = before_send
+
     def stop(self) -> None:
         """End a `prepare` that another thread is in behind its present slice."""
         self._stopping = True

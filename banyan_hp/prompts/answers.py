@@ -20,12 +20,13 @@ from weakref import WeakSet
 
 from ..engine.chance import between
 from ..engine.connecting import proxy_secrets
-from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from ..engine.stepwise import Steps, UntilSet, run
+from ..engine.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
 from ..logs import warn
 from ..text import TextFilter
 from . import replies
 from .data import Source
-from .entry import FOR_EVER, NEVER, Entry
+from .entry import NEVER, Entry
 from .flights import MAX_FETCHERS, Fetchers, Flight
 from .memory import Memory
 from .questions import Asking, Audience, Question, Value
@@ -60,6 +61,7 @@ class Answers:
         store: where answers outlive the process.
         ttl: seconds that an answer is fresh, less up to a fifth, by chance, so that not all are asked for
             again at the same time.
+        pinned_ttl: the same for a version asked for by name.
         timeout: seconds that a caller waits at the most.
         size: how many answers are kept, of `memory.MAX_BYTES` together; those least recently used go first.
         threaded: False: no threads, callers fetch themselves, also what is stale.
@@ -74,6 +76,7 @@ class Answers:
         store: Store,
         *,
         ttl: float,
+        pinned_ttl: float,
         timeout: float,
         size: int,
         threaded: bool,
@@ -81,19 +84,20 @@ class Answers:
         forked: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
+        connect: Callable[[str, float, int], Transport] = HTTPTransport,
     ) -> None:
         self._asking = asking
         self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
         self._store = store
         self._ttl = ttl
+        self._pinned_ttl = pinned_ttl
         self._timeout = timeout
-        self._threaded = threaded
+        self.threaded = threaded
         self._heard = heard
         self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
-        self._connect = connect
+        self._connect = never_raising(connect)
         self._memory = Memory(size, monotonic)
         self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
         self._troubles = Troubles(size, monotonic)
@@ -105,8 +109,8 @@ class Answers:
         """What a forked child must not share with its parent."""
         self._lock = threading.RLock()  # guards everything above, the counters and the flights
         self._flights: dict[Question[Any], Flight[Any]] = {}
-        self._fetchers = Fetchers(self._fly, threaded=self._threaded)
-        self._transport: HTTPTransport | None = None
+        self._fetchers = Fetchers(self._fly, threaded=self.threaded)
+        self._transport: Transport | None = None
         self.counters = AnswerCounters()
         self._pid = os.getpid()
 
@@ -136,7 +140,7 @@ class Answers:
             with self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
-        if entry.must_ask or entry.value is None or not self._threaded:
+        if entry.must_ask or entry.value is None or not self.threaded:
             return None
         if self._troubles.is_due(question, now):
             self._board(question, anew=False)
@@ -158,16 +162,22 @@ class Answers:
         found = self.at_hand(question) if use_cache else None
         if found is not None:
             return found
+        return run(self.asking(question, use_cache=use_cache, patient=patient))
+
+    def asking(
+        self, question: Question[Value], *, use_cache: bool, patient: bool
+    ) -> Steps[Found[Value] | None]:
+        """`ask` for what is not at hand, one wait after the other."""
         self.mind_forks()
         with self._lock:
             self.counters.cache_misses += 1
-        found = self._fetched(question, anew=not use_cache, patient=patient)
+        found = yield from self._fetched(question, anew=not use_cache, patient=patient)
         if found is not None:
             return found
         entry = self._memory.known(question)
         return None if entry is None else self._given(entry)
 
-    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Found[Value] | None:
+    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Steps[Found[Value] | None]:
         """Wait for a flight, one's own or another's; None if none lands in time with an answer."""
         began = self._monotonic()
         if not anew and not self._troubles.is_due(question, began):
@@ -176,7 +186,8 @@ class Answers:
         while True:
             flight = self._board(question, anew=anew)
             deadline = began if impatient else min(began + self._timeout, flight.overdue_at)
-            if not flight.landed.wait(max(0.0, deadline - self._monotonic())) or flight.entry is None:
+            yield UntilSet(flight.landed, max(0.0, deadline - self._monotonic()))
+            if not flight.landed.is_set() or flight.entry is None:
                 return None
             if flight.entry.key in (question, question.shared):
                 return flight.entry, "backend" if flight.entry.origin == "backend" else "disk"
@@ -255,7 +266,7 @@ class Answers:
                     return flying
             elif flying is not None:
                 self._outdate(flying)
-            flight = self._flights[key] = Flight(question, key, overdue_at, insists=anew)
+            flight = self._flights[key] = Flight(question, key, overdue_at)
         self._fetchers.start(flight)
         return flight
 
@@ -267,28 +278,23 @@ class Answers:
     def _fly(self, flight: Flight[Any]) -> None:
         try:
             overdue = self._monotonic() >= flight.overdue_at  # it had to wait, and nobody waits for it
-            if not overdue and not self._read_from_disk(flight):
+            if not overdue:
+                self._read_from_disk(flight)
                 self._read_answer(flight, self._send(self._request(flight)))
         finally:
             with self._lock:
                 if self._flights.get(flight.key) is flight:
                     del self._flights[flight.key]
 
-    def _read_from_disk(self, flight: Flight[Any]) -> bool:
-        """Have the next best answers ready; True if one of them never changes and so is the answer."""
+    def _read_from_disk(self, flight: Flight[Any]) -> None:
+        """Have the next best answers ready. None is given as it is: any may have been corrected meanwhile."""
         question = flight.question
         for key in dict.fromkeys((question.shared, question, question.default)):
             entry = self._from_disk(key) if key not in self._memory else None
             if entry is None:
                 continue
             entry.must_ask = entry.fetched_at <= self._invalidated_at
-            final = not flight.insists and not entry.must_ask and key.unchanging(entry.value)
-            entry.fresh_until = FOR_EVER if final else NEVER
-            if flight.outdated:
-                return False
             self._have_ready(entry, flight)
-            flight.entry = entry if final else None
-        return flight.entry is not None
 
     def _from_disk(self, key: Question[Any]) -> Entry[Any] | None:
         kept = self._store.load(key)
@@ -380,15 +386,18 @@ class Answers:
         """
         flight.entry = entry
         now = self._monotonic()
-        ttl = self._ttl if entry.value is not None else min(self._ttl, NEGATIVE_SECONDS)
-        forever = entry.value is not None and entry.key.unchanging(entry.value)
-        entry.fresh_until = FOR_EVER if forever else now + ttl * between(0.8, 1.0) - age
+        entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
         with self._lock:
             if flight.outdated:
                 return False
             self._troubles.over(flight.question)
             self._memory.take_in(flight.question, entry)
         return True
+
+    def _lifetime(self, entry: Entry[Any]) -> float:
+        if entry.value is None:
+            return min(self._ttl, NEGATIVE_SECONDS)
+        return self._pinned_ttl if entry.key.pinned(entry.value) else self._ttl
 
     def _have_ready(self, entry: Entry[Any], flight: Flight[Any]) -> None:
         """A next best answer."""

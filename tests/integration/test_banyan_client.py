@@ -236,7 +236,7 @@ def test_a_record_refused_by_the_backend_at_once_was_accepted(
     make_logger: MakeLogger, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer is about acceptance, also when the record has been dropped before the call returns."""
-    server.handler = lambda request: Reply(422, {"error": "no"}) if request.method == "POST" else Reply(200)
+    server.handler = lambda request: Reply(409, {"error": "no"}) if request.method == "POST" else Reply(200)
     logger = make_logger(server.url, spool=False, batching="never")
     submit = logger._engine.submit
 
@@ -670,6 +670,62 @@ def test_configure_again_loses_nothing(server: ScriptedServer) -> None:
         thread.join(10)
     assert banyan.flush(10)
     assert sorted(body["metadata"]["number"] for body in bodies(server)) == sorted(accepted)
+
+
+def run_cell(url: str, secret: str, batch_size: int = 7) -> banyan.PromptStackLogger:
+    """What a notebook's cell does each time: the function is made anew."""
+
+    def scrub(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "output": secret}
+
+    return banyan.configure("psk_1", url, batch_size=batch_size, before_send=scrub, prompt_timeout=3.0)
+
+
+def test_configure_with_the_same_settings_keeps_the_logger(server: ScriptedServer) -> None:
+    """No second engine, no shutdown; the newest callbacks are called."""
+    server.handler = batching(gzip=False)
+    first = run_cell(server.url, "old")
+    assert banyan.log_prompt("q", "a", blocking=True)
+    assert run_cell(server.url, "new") is first
+    assert banyan.log_prompt("q", "a", blocking=True)
+    assert [body["output"] for body in bodies(server)] == ["old", "new"]
+    assert not first.closed
+
+
+@pytest.mark.parametrize("other", ["key", "project", "setting", "callback", "prompts", "ended"])
+def test_configure_with_another_setting_replaces_the_logger(other: str, server: ScriptedServer) -> None:
+    """Whichever it is, and a logger that has ended."""
+    first = run_cell(server.url, "s")
+    if other == "ended":
+        banyan.shutdown(1)
+        assert run_cell(server.url, "s") is not first
+        return
+    options: dict[str, Any] = {"batch_size": 7, "before_send": None, "prompt_timeout": 3.0}
+    second = banyan.configure("psk_1", server.url, **options)
+    assert second is not first
+    changes: dict[str, dict[str, Any]] = {
+        "key": {"api_key": "psk_2"},
+        "project": {"project_id": "p"},
+        "setting": {"batch_size": 8},
+        "callback": {"before_send": lambda record: record},
+        "prompts": {"prompt_timeout": 4.0},
+    }
+    again = banyan.configure(**{"api_key": "psk_1", "base_url": server.url, **options, **changes[other]})
+    assert again is not second
+    assert second.closed
+
+
+def test_a_logger_says_once_that_it_is_used_after_its_shutdown(
+    make_logger: MakeLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning for each logger, and False."""
+    loggers = [make_logger(NOWHERE) for _ in range(2)]
+    for logger in loggers:
+        logger.shutdown(1)
+        assert not any(logger.log_prompt("q", "a") for _ in range(3))
+    said = [record.getMessage() for record in caplog.records if "used after its shutdown()" in record.message]
+    assert len(said) == 2
+    assert all(NOWHERE in line for line in said)
 
 
 @pytest.mark.parametrize("timeout", [-1, "5", None, True, float("nan")])
