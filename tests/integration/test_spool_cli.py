@@ -188,6 +188,7 @@ def test_ls_counts_what_is_there(spools: Spools, outage: Callable[..., None], po
         "segment": segment.name,
         "state": "free",
         "unsent": 3,
+        "raw": 0,
         "records": 3,
         "damaged": 0,
         "bytes": segment.stat().st_size,
