@@ -12,6 +12,7 @@ from uuid import UUID
 from .client import Client
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
+from .engine.deferred import Deferred
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
@@ -272,7 +273,13 @@ class PromptStackLogger(BanyanTracking, Client):
                 warn("bad input", "a record was not accepted: %s", problem)
                 return False
         asked = input if type(input) is str else _as_text(input)
-        answered = output if type(output) is str else _as_text(output)
+        deferred = None
+        if type(output) is str:
+            answered = output
+        elif type(output) is Deferred:  # of our own tracking
+            answered, deferred = "", output
+        else:
+            answered = _as_text(output)
         body = usage_body(asked, answered, with_ambient(metadata))
         names = (prompt_id, prompt_name, version, branch_name)
         if prompt_data is not None or names != _NO_NAMES:
@@ -282,7 +289,7 @@ class PromptStackLogger(BanyanTracking, Client):
         if not plain:
             add_fields(body, {"duration_ms": duration_ms})
             add_fields(body, _experiment_fields(prompt_data, experiment_context))
-        record = self._engine.submit(body, max_text=settings.max_record_bytes)
+        record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
         if record is None:
             return False
         if blocking:

@@ -19,6 +19,7 @@ from .destinations.huggingplace import (
     problem_with_step,
     step_body,
 )
+from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.records import encode
 from .engine.transport import NoAnswer
@@ -114,7 +115,12 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             "org_id": self._config["org_id"],
             "mode": self._config["mode"],
         }
-        record = self._engine.submit(body)
+        deferred = body.get("response")
+        if isinstance(deferred, Deferred):  # of our own tracking
+            body["response"] = ""
+            record = self._engine.submit(body, deferred=deferred)
+        else:
+            record = self._engine.submit(body)
         if record is None:
             error = ValidationError("shutdown() was called: no more records are accepted")
             return Receipt(self._waits, error=error)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .callbacks import Callbacks, Raised
+from .deferred import Deferred
 from .guard import Guard
 from .ledger import Counters
 from .quarantine import UNSCRUBBED
@@ -42,8 +43,11 @@ class Preparer:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined."""
         ready = []
         for record in records:
-            value = record.value  # before looking at body: at shutdown another thread may be encoding it, too
+            # Both before looking at body: at shutdown another thread may be encoding it, too.
+            value, deferred = record.value, record.deferred
             if record.body is None:
+                if deferred is not None:
+                    value = self._completed(value, deferred)
                 if self._before_send is not None:
                     value = self._run_before_send(record, value, self._before_send)
                     if value is None:
@@ -54,9 +58,14 @@ class Preparer:
                     if not body:
                         continue
                 record.body = body
-                record.value = None
+                record.value = record.deferred = None
             ready.append(record)
         return ready
+
+    def _completed(self, value: JSONValue, deferred: Deferred) -> JSONValue:
+        """The value with what was left for our threads; as it is where that fails."""
+        completed = self._callbacks.call("a record's completion", deferred.complete, value)
+        return value if isinstance(completed, Raised) else freeze(completed).value
 
     def _brought_within_limit(self, record: Record, value: JSONValue, body: bytes) -> bytes:
         """The bytes of a record that is too large, with its texts shortened; none: it is quarantined."""

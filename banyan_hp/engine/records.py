@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from .ledger import Term
 
 if TYPE_CHECKING:
+    from .deferred import Deferred
     from .flushing import Epoch
     from .ledger import Book
     from .retry import Verdict
@@ -69,6 +70,7 @@ class Record:
     attempts = 0
     claimed = False
     cut = 0  # values that were left out of it
+    deferred: Deferred | None = None  # what is to be added to `value` before it is encoded
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
     waiter: Waiter | None = None  # who is told when it is settled

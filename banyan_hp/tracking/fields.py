@@ -11,6 +11,14 @@ from enum import Enum
 from typing import Any
 
 MOST_ITEMS = 10_000
+_MOST_COPIED = 2_000
+_VALUE_SIZE = 64
+_DEEPEST = 30
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+# What can be large and is not read: probabilities, and what applications make of the text.
+_LEFT_OUT = frozenset(
+    {"logprobs", "top_logprobs", "parsed", "parsed_output", "parsed_arguments", "embedding"}
+)
 
 
 def field(value: object, name: str) -> Any:
@@ -64,3 +72,42 @@ def as_text(value: object) -> str:
         return str.__str__(str(value))
     except Exception:  # noqa: BLE001 - somebody else's __str__, cycles, keys that are no JSON
         return f"<{type(value).__qualname__}>"
+
+
+def copied(value: Any, depth: int = _DEEPEST) -> tuple[Any, int]:
+    """A copy of dicts, lists and pydantic models (as dicts), with texts shared; and about what it holds."""
+    kind = type(value)
+    if depth <= 0:
+        return value, _VALUE_SIZE
+    if kind is list:
+        return _copied_list(value, depth)
+    fields = value.copy() if kind is dict else _fields_of(value)
+    if fields is None:
+        return value, _VALUE_SIZE
+    size = _VALUE_SIZE * len(fields)
+    for name, item in fields.items():
+        if type(item) is str:
+            size += len(item)
+        elif type(item) not in _PLAIN:
+            if name in _LEFT_OUT:
+                fields[name] = None
+                continue
+            fields[name], within = copied(item, depth - 1)
+            size += within
+    return fields, size
+
+
+def _copied_list(value: list[Any], depth: int) -> tuple[Any, int]:
+    if len(value) > _MOST_COPIED:
+        return value, _VALUE_SIZE * len(value)
+    pairs = [copied(item, depth - 1) for item in value]
+    return [item for item, _ in pairs], sum(size for _, size in pairs)
+
+
+def _fields_of(value: Any) -> dict[str, Any] | None:
+    """A new dict of a pydantic model's fields as they came, unknown ones included; None for anything else."""
+    if not hasattr(type(value), "model_fields"):
+        return None
+    came, extra = value.model_fields_set, value.model_extra
+    known = {name: item for name, item in value.__dict__.items() if name in came}
+    return {**known, **extra} if extra else known

@@ -143,7 +143,12 @@ class Interaction(Span, Generic[R]):
                     return Reading(step.answer.text, step.model)
         return super()._read()
 
-    def details(self) -> dict[str, Any]:
+    def hold(self) -> None:
+        """As of every span; and the id of the one around is made now, which is to tell it, too."""
+        super().hold()
+        self._parent_id()
+
+    def told(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
         told = {
             "input_tokens": self.usage.input_tokens,
@@ -152,7 +157,7 @@ class Interaction(Span, Generic[R]):
             "parent_interaction_id": self._parent_id(),
             "step_details": [more for step in self.steps if (more := step.more())] or None,
         }
-        return {**without_none(told), **super().details()}
+        return {**without_none(told), **super().told()}
 
     def _parent_id(self) -> str | None:
         around = enclosing(self.parent)

@@ -13,9 +13,11 @@ from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..engine.records import freeze
 from .fields import as_text
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
+from .received import Received
 from .responses import read_response
 from .scopes import Scope, current, inside, pinned
 from .timing import Clock, Stopwatch
@@ -42,10 +44,12 @@ class Span:
         "_tokens",
         "_usage",
         "asked_model",
+        "ended",
         "error",
         "llm_model",
         "metadata",
         "parent",
+        "read_seconds",
         "response",
         "sink",
         "watch",
@@ -66,6 +70,8 @@ class Span:
         self.metadata: dict[str, Any] = _as_dict(metadata)
         self.response: Any = None
         self.error: BaseException | None = None
+        self.ended: str | None = None  # how, where that was before its natural end
+        self.read_seconds: float | None = None  # what the application took to read what came bit by bit
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
@@ -106,9 +112,7 @@ class Span:
         if not self._claim():
             return
         with Contained(self.sink, "a finished call could not be logged"):
-            self.error = error
-            if ended is not None:
-                self.metadata.setdefault("ended", ended)
+            self.error, self.ended = error, ended
             with pinned(self._metadata_around):  # the garbage collector may run us anywhere
                 self._log()
 
@@ -134,7 +138,17 @@ class Span:
         return answer
 
     def _read(self) -> Reading:
-        return read_response(self.response)
+        return self.response.read() if isinstance(self.response, Received) else read_response(self.response)
+
+    def unread(self) -> int:
+        """How many bytes of what it received have not been read yet: for our threads to do."""
+        return self.response.size if self._answer is None and isinstance(self.response, Received) else 0
+
+    def hold(self) -> None:
+        """Keep all that the application could change, while the rest is read later."""
+        if not self.unread():
+            _ = self.answer
+        self.metadata = freeze(self.metadata).value if self.metadata else {}
 
     @property
     def model(self) -> str | None:
@@ -157,6 +171,10 @@ class Span:
 
     def details(self) -> dict[str, Any]:
         """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
+        return {**self.told(), **self.metadata}
+
+    def told(self) -> dict[str, Any]:
+        """Of `details` what the call told."""
         usage, told = self.usage, {}
         if usage != NO_USAGE:
             told = {
@@ -166,9 +184,22 @@ class Span:
         told["finish_reason"] = self.answer.finish_reason
         if self.watch.first is not None:
             told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
+        if self.read_seconds is not None:
+            told["read_ms"] = round(self.read_seconds * 1000, 3)
+        told["error_type"], told["error"] = self.failure()
+        told["ended"] = self._ending()
+        return without_none(told)
+
+    def failure(self) -> tuple[str | None, str | None]:
+        """Type and text of the error that was raised, or else of the one that the answer tells."""
         if self.error is not None:
-            told.update(error_type=type(self.error).__qualname__, error=error_text(self.error))
-        return {**without_none(told), **self.metadata}
+            return type(self.error).__qualname__, error_text(self.error)
+        return self.answer.error_type, self.answer.error
+
+    def _ending(self) -> str | None:
+        if self.error is not None or not isinstance(self.response, Received):
+            return self.ended
+        return self.response.ending(self.ended)
 
     # -- being the current one --------------------------------------------------------------------------
 
