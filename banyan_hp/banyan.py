@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,9 +17,10 @@ from .engine.deferred import Deferred
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
-from .engine.records import describe, encode, freeze
+from .engine.records import encode, freeze
 from .engine.transport import connecting_as
-from .errors import ConfigurationError, MissingKeyError
+from .errors import BanyanHPError, ConfigurationError, MissingKeyError
+from .foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, trouble, type_name
 from .logs import warn
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
@@ -157,12 +159,17 @@ class PromptStackLogger(BanyanTracking, Client):
         Raises:
             ConfigurationError: an argument is not as described; the message names it.
         """
-        question = _question(name, version, branch, project_id, sticky_context)
-        if fallback is not UNSET:
-            _check_fallback(fallback)
-        if not self._settings.enabled:
-            return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
-        return self._prompts.get(question, fallback, use_cache=use_cache)
+        try:
+            question = _question(name, version, branch, project_id, sticky_context)
+            if fallback is not UNSET:
+                _check_fallback(fallback)
+            if not self._settings.enabled:
+                return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
+            return self._prompts.get(question, fallback, use_cache=bool(use_cache))
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._prompts.failed(error, name, fallback)
 
     def experiment(
         self,
@@ -187,16 +194,20 @@ class PromptStackLogger(BanyanTracking, Client):
         Raises:
             ConfigurationError: an argument is not as described; the message names it.
         """
-        _check_name("experiment_id", experiment_id)
-        if input_text is not None and not isinstance(input_text, str):
-            raise ConfigurationError(f"input_text must be a string or None, was {type(input_text).__name__}")
-        values = dict(_sticky_texts(sticky_context))
-        if not self._settings.enabled:
-            return None
-        return self._prompts.experiment(experiment_id, values, input_text)
+        try:
+            name = _checked_name("experiment_id", experiment_id)
+            text = None if input_text is None else _checked_text("input_text", input_text)
+            values = dict(_sticky_texts(sticky_context))
+            return self._prompts.experiment(name, values, text) if self._settings.enabled else None
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._prompts.failed(error, "")
 
     def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
         """Fetch prompts at the same time, at start-up say, so that no request has to wait for them.
+
+        Of more names than the cache holds (`prompt_cache_size`) the first ones are fetched.
 
         Returns:
             How many of them are there, be it from an earlier process's disk copy. Waits at most
@@ -205,17 +216,27 @@ class PromptStackLogger(BanyanTracking, Client):
         Raises:
             ConfigurationError: a name is empty or not a string, or `names` is one string.
         """
-        if isinstance(names, str):
-            raise ConfigurationError(f"names must be a list of prompts' names, was the string {names!r}")
-        questions = [_question(name, None, branch, project_id, None) for name in names]
-        return self._prompts.prefetch(questions) if self._settings.enabled else 0
+        try:
+            if isinstance(names, str):
+                raise ConfigurationError(f"names must be a list of names, was the string {shown(names)}")
+            wanted = islice(iter(names), self._prompts.size)
+            questions = [_question(name, None, branch, project_id, None) for name in wanted]
+            return self._prompts.prefetch(questions) if self._settings.enabled else 0
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            self._prompts.failed(error, "")
+            return 0
 
     def invalidate(self, name: str | None = None) -> None:
         """Have the next `get_prompt` of `name` (default: of all prompts) wait for the backend.
 
         What is known stays the next best answer, should the backend not answer.
+
+        Raises:
+            ConfigurationError: `name` is not a string.
         """
-        self._prompts.answers.invalidate(name)
+        self._prompts.answers.invalidate(None if name is None else _checked_text("name", name))
 
     def clear_cache(self) -> None:
         """Forget all prompts and experiments, those on disk, too."""
@@ -263,33 +284,40 @@ class PromptStackLogger(BanyanTracking, Client):
             is safe on disk and will be sent; don't log it again.
         """
         settings = self._settings
-        if not settings.enabled or (prompt_data is not None and _is_switched_off(prompt_data)):
+        if not settings.enabled:
             return True
-        plain = prompt_data is None and experiment_context is None and duration_ms is None
-        if not plain or (metadata is not None and type(metadata) is not dict):
-            problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
-            if problem is not None:
-                self._engine.reject()
-                warn("bad input", "a record was not accepted: %s", problem)
-                return False
-        asked = input if type(input) is str else _as_text(input)
-        deferred = None
-        if type(output) is str:
-            answered = output
-        elif type(output) is Deferred:  # of our own tracking
-            answered, deferred = "", output
-        else:
-            answered = _as_text(output)
-        body = usage_body(asked, answered, with_ambient(metadata))
-        names = (prompt_id, prompt_name, version, branch_name)
-        if prompt_data is not None or names != _NO_NAMES:
-            add_fields(body, _prompt_fields(prompt_data, *names))
-        if model is not None:
-            body["model"] = _as_text(model)
-        if not plain:
-            add_fields(body, {"duration_ms": duration_ms})
-            add_fields(body, _experiment_fields(prompt_data, experiment_context))
-        record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
+        try:  # around all that touches the caller's objects; costs nothing where nothing is raised
+            if prompt_data is not None and _is_switched_off(prompt_data):
+                return True
+            plain = prompt_data is None and experiment_context is None and duration_ms is None
+            if not plain or (metadata is not None and type(metadata) is not dict):
+                problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
+                if problem is not None:
+                    self._engine.reject()
+                    warn("bad input", "a record was not accepted: %s", problem)
+                    return False
+            asked = input if type(input) is str else _as_text(input)
+            deferred = None
+            if type(output) is str:
+                answered = output
+            elif type(output) is Deferred:  # of our own tracking
+                answered, deferred = "", output
+            else:
+                answered = _as_text(output)
+            body = usage_body(asked, answered, with_ambient(metadata))
+            names = (prompt_id, prompt_name, version, branch_name)
+            if prompt_data is not None or names != _NO_NAMES:
+                add_fields(body, _prompt_fields(prompt_data, *names))
+            if model is not None:
+                body["model"] = _as_text(model)
+            if not plain:
+                add_fields(body, {"duration_ms": duration_ms})
+                add_fields(body, _experiment_fields(prompt_data, experiment_context))
+            blocking = blocking is not False and bool(blocking)  # asked before the record is taken
+            record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            self._not_logged("log_prompt()", error)
+            return False
         if record is None:
             return False
         if blocking:
@@ -322,13 +350,18 @@ class PromptStackLogger(BanyanTracking, Client):
         fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
         """`get_prompt` without blocking the event loop: what is in the cache is given on the spot."""
-        if use_cache and self._settings.enabled:
-            question = _question(name, version, branch, project_id, sticky_context)
-            if fallback is not UNSET:
-                _check_fallback(fallback)
-            found = self._prompts.answers.at_hand(question)
-            if found is not None and not callable(fallback):
-                return self._prompts.prompt(found, question, fallback)
+        try:
+            if use_cache and self._settings.enabled:
+                question = _question(name, version, branch, project_id, sticky_context)
+                if fallback is not UNSET:
+                    _check_fallback(fallback)
+                found = self._prompts.answers.at_hand(question)
+                if found is not None and not callable(fallback):
+                    return self._prompts.prompt(found, question, fallback)
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._prompts.failed(error, name, fallback)
         wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
         import asyncio  # who does not use it does not pay for it
 
@@ -375,14 +408,14 @@ def _problem(
 ) -> str | None:
     """What is wrong with the arguments, in a sentence that names the thing; None if nothing is."""
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
-        return f"prompt_data must be a PromptData (from get_prompt) or None, was {describe(prompt_data)}"
+        return f"prompt_data must be a PromptData (from get_prompt) or None, was {kind_of(prompt_data)}"
     if metadata is not None and not isinstance(metadata, Mapping):
-        return f"metadata must be a dict or None, was {describe(metadata)}"
+        return f"metadata must be a dict or None, was {kind_of(metadata)}"
     problem = _context_problem(experiment_context)
     if problem is not None or duration_ms is None:
         return problem
     if not isinstance(duration_ms, (int, float)) or isinstance(duration_ms, bool) or not duration_ms >= 0:
-        return f"duration_ms must be a number of milliseconds, 0 or more, was {describe(duration_ms)}"
+        return f"duration_ms must be a number of milliseconds, 0 or more, was {kind_of(duration_ms)}"
     if duration_ms == float("inf"):
         return "duration_ms must be finite, was infinite"
     return None
@@ -392,11 +425,13 @@ def _context_problem(context: object) -> str | None:
     if context is None:
         return None
     if not isinstance(context, Mapping):
-        return f"experiment_context must be a dict or None, was {describe(context)}"
-    unknown = [key for key in context if key not in _EXPERIMENT_FIELDS]
+        return f"experiment_context must be a dict or None, was {kind_of(context)}"
+    unknown = [key for key in islice(context, MOST_PAIRS) if key not in _EXPERIMENT_FIELDS]
     if unknown:
         allowed = ", ".join(_EXPERIMENT_FIELDS)
-        return f"experiment_context has {describe(unknown[0])}; allowed are {allowed}"
+        return (
+            f"experiment_context has a key that is not allowed ({kind_of(unknown[0])}); allowed are {allowed}"
+        )
     return None
 
 
@@ -441,34 +476,37 @@ def _experiment_fields(
 def _question(
     name: str, version: str | None, branch: str, project_id: str | None, sticky: StickyContext | None
 ) -> PromptQuestion:
-    _check_name("name", name)
-    if not isinstance(branch, str):
-        raise ConfigurationError(f"branch must be a string, was {type(branch).__name__}")
+    name = _checked_name("name", name)
+    branch = _checked_text("branch", branch)
     if project_id is not None:
-        _check_project(project_id)
+        project_id = header_text("project_id", _checked_text("project_id", project_id))
     values = () if sticky is None else _sticky_texts(sticky)
     if version is None:
         return PromptQuestion(name, None, branch, project_id, values)
-    if str(version) == "":
+    version = str.__str__(str(version))
+    if version == "":
         raise ConfigurationError("version must not be empty; None asks for the current one")
-    return PromptQuestion(name, str(version), branch, project_id, ())
+    return PromptQuestion(name, version, branch, project_id, ())
 
 
-def _check_project(project_id: object) -> None:
-    if not isinstance(project_id, str):
-        raise ConfigurationError(f"project_id must be a string or None, was {type(project_id).__name__}")
-    header_text("project_id", project_id)
+def _checked_name(argument: str, name: object) -> str:
+    text = _checked_text(argument, name)
+    if text in ("", ".", ".."):
+        raise ConfigurationError(f"{argument} must not be empty, '.' or '..'; was {text!r}")
+    return text
 
 
-def _check_name(argument: str, name: object) -> None:
-    if not isinstance(name, str) or name in ("", ".", ".."):
-        raise ConfigurationError(f"{argument} must be a string, not empty, '.' or '..'; was {name!r}")
+def _checked_text(argument: str, text: object) -> str:
+    with checking(argument):
+        if isinstance(text, str):
+            return str.__str__(text)
+    raise ConfigurationError(f"{argument} must be a string, was {type_name(text)}")
 
 
 def _check_fallback(fallback: object) -> None:
     if fallback is not None and not isinstance(fallback, (str, PromptData)) and not callable(fallback):
         raise ConfigurationError(
-            f"fallback must be a string, a PromptData, a function or None, was {type(fallback).__name__}"
+            f"fallback must be a string, a PromptData, a function or None, was {type_name(fallback)}"
         )
 
 
@@ -476,25 +514,25 @@ def _sticky_texts(context: StickyContext | None) -> Sticky:
     if context is None:
         return ()
     if not isinstance(context, Mapping):
-        raise ConfigurationError(f"sticky_context must be a dict, was {type(context).__name__}")
-    texts = [(_sticky_key(key), _sticky_value(key, value)) for key, value in context.items()]
+        raise ConfigurationError(f"sticky_context must be a dict, was {type_name(context)}")
+    texts = [(_sticky_key(key), _sticky_value(key, value)) for key, value in as_dict(context).items()]
     return tuple([pair for pair in texts if pair[1]])  # nobody's id: they would all be one user
 
 
 def _sticky_key(key: object) -> str:
     if not isinstance(key, str) or not key:
-        raise ConfigurationError(f"a key of sticky_context must be a string, was {key!r}")
-    return key
+        raise ConfigurationError(f"a key of sticky_context must be a string, was {shown(key)}")
+    return str.__str__(key)
 
 
 def _sticky_value(key: str, value: object) -> str:
     if isinstance(value, str):
-        return value
+        return str.__str__(value)
     if not isinstance(value, (int, UUID)) or isinstance(value, bool):
         raise ConfigurationError(
-            f"sticky_context[{key!r}] must be a string, an int or a UUID, was {type(value).__name__}"
+            f"sticky_context[{key!r}] must be a string, an int or a UUID, was {type_name(value)}"
         )
-    return str(value)
+    return str.__str__(str(value))
 
 
 # -- the default logger --------------------------------------------------------------------------------------
@@ -686,8 +724,13 @@ class _DefaultLogger:
     log_prompt = staticmethod(log_prompt)
 
 
-def _not_configured(doing: str) -> None:
-    warn(doing, "%s; the application is not affected", doing, exc_info=True)
+def _not_configured(doing: str, error: BaseException) -> None:
+    warn(doing, "%s (%s); the application is not affected", doing, _said(error))
+
+
+def _said(error: BaseException) -> str:
+    """Our own words where the logger could not be made, which say what to do."""
+    return str(error) if isinstance(error, ConfigurationError) else trouble(error)
 
 
 _tracking = _DefaultTracking()

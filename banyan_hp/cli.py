@@ -157,7 +157,7 @@ def _routing(text: str) -> RoutingMode:
 
 def _key(text: str) -> str:
     if text.strip() != text or not text:
-        raise argparse.ArgumentTypeError(f"must be a key without spaces around it, was {text!r}")
+        raise argparse.ArgumentTypeError("must be a key without spaces around it")
     return text
 
 

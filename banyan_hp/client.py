@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
+from .engine.succession import Succession
+from .foreign import is_deliberate, trouble
 from .logs import warn
 from .settings import checked_seconds
 from .tracking.scopes import unknown
@@ -17,32 +19,38 @@ Self = TypeVar("Self", bound="Client")
 class Client:
     """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
 
-    _engine: Engine
+    _engine: Engine  # takes the records
+
+    def _engines(self) -> Engine | Succession:
+        """All that hold records of this client: what is flushed, ended and asked."""
+        return self._engine
 
     def flush(self, timeout: float = 30) -> FlushResult:
         """Wait until everything logged before this call is delivered, at most `timeout` seconds.
 
-        Does not wait for what an earlier process left on disk. While the backend is known to be down, one
-        attempt is made at once, and the call ends with it; the records are then on disk.
+        A process's first flush then sends what earlier processes left on disk, as far as `timeout` allows,
+        also if nothing was logged; later ones don't wait for that. While the backend is known to be down,
+        one attempt is made at once, and the call ends with it; the records are then on disk.
 
         Returns:
-            A `FlushResult`, true only if all of it was delivered.
+            A `FlushResult`, true only if all that was logged before the call is delivered.
 
         Raises:
             ConfigurationError: `timeout` is not a number of seconds.
         """
-        return self._engine.flush(checked_seconds("timeout", timeout))
+        return self._engines().flush(checked_seconds("timeout", timeout))
 
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """Stop accepting, deliver what there is within `timeout` seconds, leave the rest on disk.
 
+        No request with an earlier process's records begins; the responses to those under way are awaited.
         Later records are refused and counted. Can be called again; runs by itself at exit, with
         `exit_timeout`.
 
         Raises:
             ConfigurationError: `timeout` is not a number of seconds.
         """
-        return self._engine.shutdown(checked_seconds("timeout", timeout))
+        return self._engines().shutdown(checked_seconds("timeout", timeout))
 
     async def aflush(self, timeout: float = 30) -> FlushResult:
         """`flush` without blocking the event loop."""
@@ -62,20 +70,33 @@ class Client:
         The README's table "What get_stats() tells" is their documentation. Of one read this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
-        return {**self._engine.stats(), "contexts_unknown": unknown()}
+        return {**self._engines().stats(), "contexts_unknown": unknown()}
 
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.
 
         Show it on a status page; an application should not fail its own readiness over its logger.
         """
-        return self._engine.health()
+        return self._engines().health()
 
-    def _tracking_failed(self, doing: str) -> None:
-        """Count and log a fault of `tracking`; called while its exception is being handled."""
+    def _not_logged(self, call: str, error: Exception) -> str:
+        """Count and log a record that could not be taken, because the caller's own objects raised.
+
+        Returns what happened, in a sentence without any of their values. What somebody raises to stop the
+        calling thread passes. For the guard of a public call; see `engine.foreign`.
+        """
+        if is_deliberate(error):
+            raise error
+        self._engine.reject()
+        problem = f"{call} could not read what it was given: {trouble(error)}"
+        warn(f"bad input of {call}", "a record was not accepted: %s", problem)
+        return problem
+
+    def _tracking_failed(self, doing: str, error: BaseException) -> None:
+        """Count and log what went wrong while a call was followed; the call itself goes on."""
         with self._engine.guard:
             self._engine.ledger.counters.tracking_errors += 1
-        warn(doing, "%s; the application is not affected", doing, exc_info=True)
+        warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
 
     def __enter__(self: Self) -> Self:
         return self

@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .client import Client
 from .destinations.huggingplace import (
@@ -22,17 +22,30 @@ from .destinations.huggingplace import (
 from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.records import encode
+from .engine.succession import Succession
 from .engine.transport import NoAnswer
 from .errors import MissingKeyError, ValidationError
+from .foreign import as_dict, checking, shown
 from .receipts import Receipt, Waits
 from .settings import Settings, checked_url, first_text, header_text
 from .tracking.context import options_with_ambient
+from .tracking.guarding import Contained
 from .tracking.methods import HuggingPlaceTracking
 from .tracking.sinks import HuggingPlaceSink
 
 Self = TypeVar("Self", bound="HuggingPlace")
 
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
+_IDENTITY = ("api_key", "org_id", "base_url")
+
+
+class _Line(NamedTuple):
+    """What a log call needs, read in one step: `update_config` may replace it at any moment."""
+
+    engine: Engine
+    waits: Waits
+    org_id: str
+    mode: str
 
 
 class HuggingPlace(HuggingPlaceTracking, Client):
@@ -61,20 +74,23 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         timeout: float | None = None,
         **options: Any,
     ) -> None:
-        config = dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
         given = {"org_id": org_id, "mode": mode, "base_url": base_url, "timeout": timeout, **options}
-        config.update((name, value) for name, value in given.items() if value is not None)
-        self._options = {name: value for name, value in config.items() if name not in _OWN}
+        with checking("the configuration", ValidationError):
+            config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
+            config.update((name, value) for name, value in given.items() if value is not None)
+            self._options = {name: value for name, value in config.items() if name not in _OWN}
         self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
-        self._engine = Engine(self._destination(), self._settings())
-        self._waits = Waits(self._engine)
+        settings = _settings(self._config, self._options)
+        self._succession = Succession(_destination(self._config), settings)
+        self._use(self._succession.current)
 
-    def _settings(self) -> Settings:
-        return Settings.from_options({**self._options, "timeout": self._config["timeout"] / 1000})
+    def _use(self, engine: Engine) -> None:
+        """Log there from now on."""
+        self._engine = engine
+        self._line = _Line(engine, Waits(engine), self._config["org_id"], self._config["mode"])
 
-    def _destination(self) -> HuggingPlaceDestination:
-        config = self._config
-        return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
+    def _engines(self) -> Succession:
+        return self._succession
 
     # -- logging ----------------------------------------------------------------------------------------
 
@@ -91,7 +107,11 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             they raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError.
             Or leave it: the record is delivered in the background.
         """
-        return self._submit(problem_with_log(options), options)
+        try:
+            own = _own(options)
+            return self._submit(problem_with_log(own), own)
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("log()", error)
 
     def log_step(self, step: Mapping[str, Any]) -> Receipt:
         """Log one processing step by itself.
@@ -100,38 +120,46 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             step: `type`, `user_question`, `prompt_response` are required and not empty, `token` and
                 `response_time` (seconds) numbers of 0 or more. Everything else passes as it is.
         """
-        problem = problem_with_step(step)
-        return self._submit(problem, step_body(step) if problem is None else {})
+        try:
+            own = _own(step)
+            problem = problem_with_step(own)
+            return self._submit(problem, step_body(own) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("log_step()", error)
 
-    def _submit(self, problem: str | None, options: Mapping[str, Any]) -> Receipt:
-        if not self._engine.settings.enabled:
-            return Receipt(self._waits)
-        problem = problem or self._too_long(options)
+    def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
+        """Take a record over, with the dict that it is in."""
+        engine, waits, org_id, mode = line = self._line
+        if not engine.settings.enabled:
+            return Receipt(waits)
+        problem = problem or self._too_long(body)
         if problem is not None:
-            self._engine.reject()
-            return Receipt(self._waits, error=ValidationError(problem))
-        body = {
-            **options_with_ambient(options),
-            "org_id": self._config["org_id"],
-            "mode": self._config["mode"],
-        }
+            engine.reject()
+            return Receipt(waits, error=ValidationError(problem))
+        body = options_with_ambient(body)
+        body["org_id"] = org_id
+        body["mode"] = mode
         deferred = body.get("response")
-        if isinstance(deferred, Deferred):  # of our own tracking
+        if type(deferred) is Deferred:  # of our own tracking
             body["response"] = ""
-            record = self._engine.submit(body, deferred=deferred)
+            record = engine.submit(body, deferred=deferred)
         else:
-            record = self._engine.submit(body)
-        if record is None:
-            error = ValidationError("shutdown() was called: no more records are accepted")
-            return Receipt(self._waits, error=error)
-        return Receipt(self._waits, record)
+            record = engine.submit(body)
+        if record is not None:
+            return Receipt(waits, record)
+        if line is not self._line:  # update_config() came in between, and this engine has ended
+            return self._submit(None, {**body, "response": deferred})
+        return Receipt(waits, error=ValidationError("shutdown() was called: no more records are accepted"))
+
+    def _refused(self, call: str, error: Exception) -> Receipt:
+        return Receipt(self._line.waits, error=ValidationError(self._not_logged(call, error)))
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self, self._tracking_failed)
 
     def _too_long(self, options: Mapping[str, Any]) -> str | None:
         limit = self._engine.settings.max_record_bytes
-        for name, value in list(options.items()):  # in one step: another thread may be changing it
+        for name, value in options.items():
             if isinstance(value, str) and len(value) > limit:
                 return f"{name} has {len(value)} characters, max_record_bytes allows {limit} bytes in all"
         return None
@@ -152,21 +180,39 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return {name: value for name, value in self._config.items() if name != "api_key"}
 
     def update_config(self, **changes: Any) -> None:
-        """Change `api_key`, `org_id`, `mode`, `base_url` or `timeout`.
+        """Change `api_key`, `org_id`, `mode`, `base_url`, `timeout` or `previous_keys` for later records.
 
-        A new key, URL or timeout takes effect for what waits, too; organisation and mode for what is
-        logged from now on.
+        What was accepted before leaves under the key, and for the URL and organisation, it was logged with.
+        It leaves under the new key only if the old one is named here: `update_config(api_key=new,
+        previous_keys=[old])`. A change of key, URL or organisation without `previous_keys` forgets those
+        that were named before. A new timeout counts for what waits, too.
 
         Raises:
             ValidationError: as at construction, or a name that is not one of these.
+            ConfigurationError: `previous_keys` is no list of keys.
         """
-        unknown = sorted(set(changes) - set(_OWN))
+        allowed = (*_OWN, "previous_keys")
+        unknown = sorted(set(changes) - set(allowed))
         if unknown:
             raise ValidationError(
-                f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(_OWN)}"
+                f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
             )
-        self._config = _resolved({**self._config, **changes}, needed=True)
-        self._engine.turn_to(self._destination(), self._settings())
+        with self._succession.changing:
+            self._change(changes)
+
+    def _change(self, changes: dict[str, Any]) -> None:
+        options = dict(self._options)
+        named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
+        config = _resolved({**self._config, **changes}, needed=True)
+        if named or any(config[name] != self._config[name] for name in _IDENTITY):
+            options["previous_keys"] = named[0] if named else ()
+        settings = _settings(config, options)
+
+        def publish(engine: Engine) -> None:
+            self._config, self._options = config, options
+            self._use(engine)
+
+        self._succession.change(_destination(config), settings, publish)
 
     async def test_connection(self) -> bool:
         """Whether the backend is there and takes the key.
@@ -177,7 +223,8 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return await asyncio.to_thread(self._test_connection)
 
     def _test_connection(self) -> bool:
-        destination, settings = self._destination(), self._settings()
+        config = self._config
+        destination, settings = _destination(config), _settings(config, self._options)
         transport = http_transport(destination, settings)
         try:
             if destination.may_batch:
@@ -185,7 +232,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
                 if not isinstance(answer, NoAnswer) and destination.takes_batches(answer)[0]:
                     return True
             test = {"user_prompt": "connection test", "response": "connection test"}
-            body = {**test, "org_id": self._config["org_id"], "mode": self._config["mode"]}
+            body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
             answer = transport.send(destination.post(encode(body)), settings.timeout)
             return not isinstance(answer, NoAnswer) and 200 <= answer.status < 300
         finally:
@@ -214,20 +261,31 @@ class Session(HuggingPlaceTracking):
         metadata: Mapping[str, Any] | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self.session_id = str(session_id) if session_id is not None else str(uuid.uuid4())
+        self.session_id = str(uuid.uuid4())
         self._client = client
         self._lock = threading.Lock()
-        self._defaults = {"metadata": dict(metadata or {}), "user_metadata": dict(user_metadata or {})}
+        self._defaults: dict[str, dict[Any, Any]] = {"metadata": {}, "user_metadata": {}}
+        with Contained(self._sink(), "a session's id could not be read"):
+            self.session_id = str.__str__(str(session_id)) if session_id is not None else self.session_id
+        self.update_defaults(metadata, user_metadata)
 
     def log(self, options: Mapping[str, Any]) -> Receipt:
         """`HuggingPlace.log` with the session's id and defaults; the call's own values win."""
-        problem = problem_with_log(options)
-        return self._client._submit(problem, self._completed(options) if problem is None else {})
+        try:
+            own = _own(options)
+            problem = problem_with_log(own)
+            return self._client._submit(problem, self._completed(own) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._client._refused("log()", error)
 
     def log_step(self, step: Mapping[str, Any]) -> Receipt:
         """`HuggingPlace.log_step` with the session's id and defaults."""
-        problem = problem_with_step(step)
-        return self._client._submit(problem, self._completed(step_body(step)) if problem is None else {})
+        try:
+            own = _own(step)
+            problem = problem_with_step(own)
+            return self._client._submit(problem, self._completed(step_body(own)) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._client._refused("log_step()", error)
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self._client, self._client._tracking_failed)
@@ -239,18 +297,20 @@ class Session(HuggingPlaceTracking):
         for name, values in defaults.items():
             own = options.get(name)
             if values and (own is None or isinstance(own, Mapping)):
-                body[name] = {**values, **(own or {})}
+                body[name] = values if own is None else {**values, **as_dict(own)}
         return body
 
     def update_defaults(
         self, metadata: Mapping[str, Any] | None = None, user_metadata: Mapping[str, Any] | None = None
     ) -> None:
         """Add to the defaults, for logs from now on; given values replace those of the same name."""
-        with self._lock:
-            self._defaults = {
-                "metadata": {**self._defaults["metadata"], **(metadata or {})},
-                "user_metadata": {**self._defaults["user_metadata"], **(user_metadata or {})},
-            }
+        for name, given in {"metadata": metadata, "user_metadata": user_metadata}.items():
+            if given is None:
+                continue
+            with Contained(self._sink(), f"a session's {name} could not be read"):
+                added = as_dict(given)
+                with self._lock:
+                    self._defaults = {**self._defaults, name: {**self._defaults[name], **added}}
 
     def get_session_info(self) -> dict[str, Any]:
         """`{"session_id", "metadata", "user_metadata"}`."""
@@ -270,12 +330,26 @@ class Session(HuggingPlaceTracking):
         return f"<Session {self.session_id}>"
 
 
+def _settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Settings:
+    return Settings.from_options({**options, "timeout": config["timeout"] / 1000})
+
+
+def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
+    return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
+
+
+def _own(options: Any) -> Any:
+    """A copy of a dict, in one step: another thread may be changing it. Anything else as it is."""
+    return as_dict(options) if isinstance(options, Mapping) else options
+
+
 def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
     """Arguments and environment together, checked; `needed` is False where logging is switched off."""
-    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY")
-    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID")
-    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE") or "prod"
-    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL") or DEFAULT_BASE_URL
+    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
+    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
+    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
+    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
+    url = url or DEFAULT_BASE_URL
     timeout = config.get("timeout")
     timeout = 10_000 if timeout is None else timeout
     if key is None and needed:
@@ -289,8 +363,9 @@ def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
         )
     if mode not in MODES:
         raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
-    if not _positive(timeout):
-        raise ValidationError(f"timeout must be a number of milliseconds above 0, was {timeout!r}")
+    with checking("timeout", ValidationError):
+        if not _positive(timeout):
+            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
     return {
         "api_key": header_text("api_key", key or ""),
         "org_id": org or "",
@@ -301,4 +376,4 @@ def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf

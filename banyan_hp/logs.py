@@ -11,10 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .foreign import is_deliberate
+from .text import clean
+
 logger = logging.getLogger("banyan_hp")
 logger.addHandler(logging.NullHandler())
 
 EVERY_SECONDS = 60.0
+_LONGEST_ARGUMENT = 1000
 _last_said: dict[str, float] = {}
 _ending = False
 unheard_threads: set[int] = (
@@ -23,14 +27,23 @@ unheard_threads: set[int] = (
 
 
 def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
-    """Log a warning, at most one of a kind a minute. Call without a lock held: a handler may call us."""
+    """Log a warning, at most one of a kind a minute. Call without a lock held: a handler may call us.
+
+    Arguments may be texts from outside: they are cleaned. The application's handlers may raise; that is not
+    for whoever logged a record to deal with.
+    """
     now = time.monotonic()
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return
     _last_said[kind] = now
+    said = [arg if isinstance(arg, (int, float)) else clean(arg, _LONGEST_ARGUMENT) for arg in args]
     logger.disabled = False  # logging.config disables whatever existed before it
-    with unheard(), _handlers_failing_quietly():
-        logger.warning(message, *args, exc_info=exc_info)
+    try:
+        with unheard(), _handlers_failing_quietly():
+            logger.warning(message, *said, exc_info=exc_info)
+    except Exception as error:
+        if is_deliberate(error):
+            raise
 
 
 def process_is_ending() -> None:

@@ -23,6 +23,7 @@ from .errors import (
     ValidationError,
 )
 from .logs import warn
+from .settings import checked_seconds
 
 
 class Receipt(Coroutine[Any, Any, None]):
@@ -60,9 +61,11 @@ class Receipt(Coroutine[Any, Any, None]):
 
         Raises:
             HuggingPlaceSDKError: it is not; of the kinds and with the attributes of `banyan_hp.errors`.
+            ConfigurationError: `timeout` is not a number of seconds.
         """
+        patience = None if timeout is None else checked_seconds("timeout", timeout)
         if self._record is not None:
-            self._waits.engine.wait_for(self._record, timeout)
+            self._waits.engine.wait_for(self._record, patience)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -75,7 +78,7 @@ class Receipt(Coroutine[Any, Any, None]):
     def __await__(self) -> Generator[Any, Any, None]:
         # One plain generator, no chain of coroutines: thousands of these start in one turn of the loop.
         record = self._record
-        if record is not None and not record.settled:
+        if record is not None and not record.settled and self._waits.engine.knows(record):
             yield from self._waits.here().wait(record)
         self._conclude()
 
@@ -184,7 +187,9 @@ class LoopWaiter:
         return self._engine.waiting.setbacks_seen()
 
     def _end(self, record: Record) -> None:
-        _resolve(self._pending.pop(record)[0])
+        waiting = self._pending.pop(record, None)
+        if waiting is not None:
+            _resolve(waiting[0])
         if not self._pending:
             self._engine.waiting.stop(self)
             if self._timer is not None:
@@ -196,20 +201,30 @@ class LoopWaiter:
         self._wake()
 
     def ring(self) -> None:
-        if self._engine.gate.unwell:
+        if self._engine.gate.unwell or self._is_over():
             self._look_at_all = True
             self._wake()
 
     def _wake(self) -> None:
-        if self._woken:
-            return
-        self._woken = True
         loop = self.loop()
-        try:
-            if loop is not None:
+        if loop is None or loop.is_closed():
+            self._forget_all()
+        elif not self._woken:
+            self._woken = True
+            try:
                 loop.call_soon_threadsafe(self._look)
-        except RuntimeError:
-            self._settled.clear()  # the loop is closed: nobody waits any more
+            except RuntimeError:  # closed in this moment
+                self._forget_all()
+
+    def _forget_all(self) -> None:
+        """The loop is closed: nobody waits any more."""
+        self._engine.waiting.stop(self)
+        self._settled.clear()
+        self._pending.clear()
+
+    def _is_over(self) -> bool:
+        loop = self.loop()
+        return loop is None or loop.is_closed()
 
     def _look(self) -> None:
         self._woken = False  # before looking: what comes from now on wakes again

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from .errors import ConfigurationError, DeliveryError
+from .errors import BanyanHPError, ConfigurationError, DeliveryError
+from .foreign import checking, shown, type_name
 
 MIB = 1024 * 1024
 DAY = 24 * 60 * 60.0
@@ -63,10 +65,13 @@ class Settings:
     on_error: OnError | None = None
     on_drop: OnDrop | None = None
     enabled: bool = True
+    previous_keys: Sequence[str] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
-            check(name, getattr(self, name))
+            with checking(name):
+                check(name, getattr(self, name))
+        object.__setattr__(self, "previous_keys", tuple(key.strip() for key in self.previous_keys))
         if self.max_record_bytes > self.queue_bytes:
             raise ConfigurationError(
                 f"max_record_bytes must be at most queue_bytes ({self.queue_bytes}), "
@@ -82,19 +87,20 @@ class Settings:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))
+        return tuple(each.name for each in fields(cls))
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
         """Settings from keyword options; the environment fills in what they leave out."""
-        unknown = sorted(set(options) - set(cls.names()))
+        unknown = sorted(map(shown, set(options) - set(cls.names())))
         if unknown:
             raise ConfigurationError(
-                f"unknown setting {unknown[0]!r}; allowed are: {', '.join(sorted(cls.names()))}"
+                f"unknown setting {unknown[0]}; allowed are: {', '.join(sorted(cls.names()))}"
             )
         filled = dict(options)
-        if not str(filled.get("spool_dir") or "").strip():
-            filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
+        with checking("spool_dir"):
+            if not str(filled.get("spool_dir") or "").strip():
+                filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
         if truthy_env("BANYAN_HP_DISABLED"):
             filled.setdefault("enabled", False)
         return cls(**filled)
@@ -113,13 +119,14 @@ class PromptSettings:
     prompt_cache_size: int = 1000
 
     def __post_init__(self) -> None:
-        _positive_seconds("prompt_cache_ttl", self.prompt_cache_ttl)
-        _positive_seconds("prompt_timeout", self.prompt_timeout)
-        _integer(1)("prompt_cache_size", self.prompt_cache_size)
+        with checking("a setting of prompts"):
+            _positive_seconds("prompt_cache_ttl", self.prompt_cache_ttl)
+            _positive_seconds("prompt_timeout", self.prompt_timeout)
+            _integer(1)("prompt_cache_size", self.prompt_cache_size)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(cls))
+        return tuple(each.name for each in fields(cls))
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
@@ -136,17 +143,24 @@ def truthy_env(name: str) -> bool:
     return (env(name) or "").lower() in {"1", "true", "yes", "on"}
 
 
-def first_text(name: str, given: object, variable: str) -> str | None:
+def first_text(
+    name: str, given: object, variable: str, wrong: type[BanyanHPError] = ConfigurationError
+) -> str | None:
     """The argument, or else the environment variable; blank means not given.
 
     Raises:
-        ConfigurationError: the argument is not a string.
+        BanyanHPError: of the kind `wrong`; it is not a string, or not one that can be encoded.
     """
-    if given is None:
-        return env(variable)
-    if not isinstance(given, str):
-        raise ConfigurationError(f"{name} must be a string, was {type(given).__name__}")
-    return given.strip() or env(variable)
+    with checking(name, wrong):
+        if given is not None and not isinstance(given, str):
+            raise wrong(f"{name} must be a string, was {type_name(given)}")
+        text = (given.strip() if given is not None else "") or env(variable)
+        if text is not None and _LONE_SURROGATE.search(text):
+            raise wrong(f"{name} has a lone surrogate, which no encoding can carry")
+        return text
+
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def header_text(name: str, value: str) -> str:
@@ -182,9 +196,10 @@ def checked_seconds(name: str, value: Any) -> float:
     Raises:
         ConfigurationError: it is not.
     """
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-        raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, was {value!r}")
-    return float(min(value, _LONGEST_WAIT))
+    with checking(name):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+            raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, was {shown(value)}")
+        return float(min(value, _LONGEST_WAIT))
 
 
 _LONGEST_WAIT = threading.TIMEOUT_MAX / 2  # with room for rounding, where it is added to a clock's time
@@ -192,7 +207,7 @@ Check = Callable[[str, Any], None]
 
 
 def _refuse(name: str, value: object, allowed: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} must be {allowed}, was {value!r}")
+    return ConfigurationError(f"{name} must be {allowed}, was {shown(value)}")
 
 
 def _integer(low: int) -> Check:
@@ -238,6 +253,16 @@ def _one_of(*allowed: str) -> Check:
 def _callable(name: str, value: Any) -> None:
     if value is not None and not callable(value):
         raise _refuse(name, value, "a callable or None")
+
+
+def _keys(name: str, value: Any) -> None:
+    """The values never get into a message."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"{name} must be a list of API keys, was {type(value).__name__}")
+    for number, key in enumerate(value):
+        if not isinstance(key, str) or not key.strip():
+            raise ConfigurationError(f"{name}[{number}] must be an API key, was an empty text or no string")
+        header_text(f"{name}[{number}]", key.strip())
 
 
 def _directory(name: str, value: Any) -> None:
@@ -303,4 +328,5 @@ _CHECKS: dict[str, Check] = {
     "on_error": _callable,
     "on_drop": _callable,
     "enabled": _boolean,
+    "previous_keys": _keys,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,15 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     default, banyan_hp.banyan._default = banyan_hp.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """For tests that reach the recursion limit: finalisers of other tests' garbage would fail down there."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

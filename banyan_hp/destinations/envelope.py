@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..engine.connecting import proxy_secrets
 from ..engine.records import Record
 from ..engine.retry import Outcome, Verdict, classify, event_time, parse_retry_after
 from ..engine.transport import Request, Response
-
-_DETAIL_LENGTH = 300
+from ..text import TextFilter, as_text
 
 
 class EnvelopeDestination:
@@ -34,6 +34,7 @@ class EnvelopeDestination:
     def __init__(self, base_url: str, api_key: str, headers: Mapping[str, str]) -> None:
         self.base_url = base_url
         self.key = api_key
+        self.clean = TextFilter((api_key, *proxy_secrets(base_url)))  # the proxy's own answers look like any
         self.identity: tuple[str, ...] = ()
         self.may_batch = urlsplit(base_url).hostname not in self.hosted
         self._headers = MappingProxyType(dict(headers))
@@ -47,16 +48,14 @@ class EnvelopeDestination:
         return Request("POST", url, self._headers, batch_body(records), compress)
 
     def verdict(self, response: Response, now: float) -> Verdict:
-        return self._without_key(verdict(response, now))
+        return self._cleaned(verdict(response, now))
 
     def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
-        return [self._without_key(each) for each in verdicts(records, response, now)]
+        return [self._cleaned(each) for each in verdicts(records, response, now)]
 
-    def _without_key(self, verdict: Verdict) -> Verdict:
+    def _cleaned(self, verdict: Verdict) -> Verdict:
         """Some backends repeat the key that they refuse; their words end up in logs and on disk."""
-        if not self.key or self.key not in verdict.detail:
-            return verdict
-        return verdict._replace(detail=verdict.detail.replace(self.key, "[the key]"))
+        return verdict._replace(detail=self.clean(verdict.detail)) if verdict.detail else verdict
 
     def takes_batches(self, response: Response) -> tuple[bool, bool]:
         return takes_batches(response)
@@ -120,8 +119,8 @@ def _result_verdict(result: dict[str, Any] | None, retry_after: float | None) ->
         words = "the answer to the batch does not mention this record"
         return Verdict(Outcome.RETRY, words, reason="bad_answer")
     outcome = classify(status)
-    words = str(result.get("error") or "")[:_DETAIL_LENGTH]
-    return Verdict(outcome, words, status, retry_after, _reason(outcome))
+    words = result.get("error") or ""
+    return Verdict(outcome, as_text(words), status, retry_after, _reason(outcome))
 
 
 def _reason(outcome: Outcome) -> str:
@@ -129,14 +128,14 @@ def _reason(outcome: Outcome) -> str:
 
 
 def error_text(response: Response) -> str:
-    """The backend's own words: `error` or `message` of a JSON body, else the beginning of the text."""
+    """The backend's own words, whole: `error` or `message` of a JSON body, else the text."""
     answer = _json_object(response)
     words = answer.get("error") or answer.get("message")
     if words is not None:
-        return str(words)[:_DETAIL_LENGTH]
+        return as_text(words)
     if 200 <= response.status < 300:
         return ""
-    return " ".join(response.body.decode("utf-8", "replace").split())[:_DETAIL_LENGTH]
+    return response.body.decode("utf-8", "replace")
 
 
 def _json_object(response: Response) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.records import describe
 from ..engine.transport import Request
+from ..foreign import kind_of
 from .banyan import USER_AGENT
 from .envelope import EnvelopeDestination
 
@@ -62,7 +62,7 @@ def step_body(step: Mapping[str, Any]) -> dict[str, Any]:
 def problem_with_log(options: object) -> str | None:
     """What is wrong with a record, in a sentence that names the field; None if nothing is."""
     if not isinstance(options, Mapping):
-        return f"log() takes a dict, got {describe(options)}"
+        return f"log() takes a dict, got {kind_of(options)}"
     return _missing(options, ("user_prompt", "response")) or _negative(
         options, ("token_count", "response_time"), required=False
     )
@@ -71,7 +71,7 @@ def problem_with_log(options: object) -> str | None:
 def problem_with_step(step: object) -> str | None:
     """What is wrong with a step, in a sentence that names the field; None if nothing is."""
     if not isinstance(step, Mapping):
-        return f"log_step() takes a dict, got {describe(step)}"
+        return f"log_step() takes a dict, got {kind_of(step)}"
     return _missing(step, ("type", "user_question", "prompt_response")) or _negative(
         step, ("token", "response_time"), required=True
     )
@@ -83,7 +83,7 @@ def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
             return f"{name} is missing; it is required and must not be empty"
         value = options[name]
         if value is None or (isinstance(value, (str, list, tuple, dict)) and not value):
-            return f"{name} must not be empty, was {describe(value)}"
+            return f"{name} must not be empty, was {kind_of(value)}"
     return None
 
 
@@ -94,5 +94,5 @@ def _negative(options: Mapping[Any, Any], names: Sequence[str], *, required: boo
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < math.inf:  # type: ignore[operator]
-            return f"{name} must be a number, 0 or more, was {describe(value)}"
+            return f"{name} must be a number, 0 or more, was {kind_of(value)}"
     return None

@@ -22,9 +22,13 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..files import open_file, read_file
+
 Ranges = list[tuple[int, int]]
 
-_ENTRY = re.compile(rb"^([0-9a-f]{8}) (@?)(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)$", re.MULTILINE)
+_LONGEST = 64 * 1024 * 1024  # bytes that are read; entries beyond count for nothing
+_RANGE = rb"\d{1,18}(?:-\d{1,18})?"
+_ENTRY = re.compile(rb"^([0-9a-f]{8}) (@?)(%b(?:,%b)*)$" % (_RANGE, _RANGE), re.MULTILINE)
 
 
 class AckLog:
@@ -44,7 +48,7 @@ class AckLog:
         settled: Ranges = []
         damage: Ranges = []
         try:
-            content = self.path.read_bytes()
+            content = read_file(self.path, _LONGEST)
         except FileNotFoundError:
             return [], set()
         for crc, offsets, text in _ENTRY.findall(content):
@@ -73,8 +77,7 @@ class AckLog:
             return
         self.behind = True
         if self._fd is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(self.path, flags, 0o600)
+            self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         line = format_entry(entry)
         if os.write(self._fd, line) != len(line):
             raise OSError("the disk took only a part of the acknowledgement")

@@ -3,10 +3,13 @@
 Owns the directory's name, and the file `destination.v1.json` in it, which tells people and `banyan-hp spool`
 what the name, being hashes, can't:
 
-    {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "89abcdef"}
+    {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "0123456789abcdef"}
 
-The key is in neither, only eight hex digits of a hash of it. Delivery works without the file; it is written
-once, when the directory is made, and believed only if it fits the directory's name.
+The key is in neither, only 64 bits of a hash of it. Delivery works without the file; it is written once, when
+the directory is made, and believed only if it fits the directory's name.
+
+First versions took 32 bits, too few to tell keys apart for certain. Their directories are listed and sent on
+request (`banyan-hp spool replay --from-key`), but no application takes records from them by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,16 +25,30 @@ from pathlib import Path
 
 import platformdirs
 
-from .own_files import read_file, replace_file
+from ..files import read_file, replace_file
+from ..settings import checked_url
 
 ADDRESS_NAME = "destination.v1.json"
 KEYS = ("client", "base_url", "project", "key_fingerprint")
 _LONGEST = 65536
+_FINGERPRINT = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{8})?")
+_SHORT = 8
 
 
 def key_fingerprint(key: str) -> str:
-    """Eight hex digits that tell keys apart and from which none can be had back."""
-    return hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:8]
+    """16 hex digits that tell keys apart and from which none can be had back."""
+    return hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:16]
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether this has the form of a fingerprint, be it a short one of the first versions."""
+    return _FINGERPRINT.fullmatch(text) is not None
+
+
+def short_directory(directory: Path) -> Path:
+    """Where the first versions kept the records of the same destination and key."""
+    where, _, fingerprint = directory.name.rpartition("-")
+    return directory.with_name(f"{where}-{fingerprint[:_SHORT]}")
 
 
 def directory_name(identity: Sequence[str], fingerprint: str) -> str:
@@ -87,8 +105,9 @@ class Address:
         try:
             said = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
             address = cls(*(said[key] for key in KEYS))
+            checked_url("base_url", address.base_url)
             return address if address.directory_name == directory.name else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, directory: Path) -> None:

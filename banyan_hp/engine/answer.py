@@ -1,8 +1,10 @@
 """An answer, read from a socket before a deadline.
 
 The usual one is read here: HTTP/1.1, a plain head that arrives in one piece, a body of a stated length. Any
-other is the standard library's to parse and urllib3's to decode, from the same bytes: strictness here costs
-time at most.
+other is the standard library's to parse, from the same bytes: strictness here costs time at most.
+
+Requests ask for no encoding. A body that is compressed nevertheless is unpacked here, up to
+`MAX_ANSWER_BYTES`: some versions of urllib3 unpack all of it, and 300 KB can become 600 MiB.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import io
 import re
 import socket
 import time
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _AT_ONCE = 65536
@@ -30,6 +33,11 @@ _USUAL_HEAD = re.compile(
 _ERRORS_FROM = 300
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"transfer-encoding", "content-encoding"})
+_WINDOWS = {  # what zlib is told, in the order to try; not all servers mean the same by deflate
+    "gzip": (16 + zlib.MAX_WBITS,),
+    "x-gzip": (16 + zlib.MAX_WBITS,),
+    "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),
+}
 _FOLD = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 
 
@@ -44,6 +52,10 @@ class Answer(NamedTuple):
     body: bytes
     ended_clean: bool
     """The connection stays open, and nothing came after the answer."""
+
+    def __repr__(self) -> str:
+        """Without headers and body, which may repeat a key."""
+        return f"<Answer {self.status}, {len(self.body)} bytes>"
 
 
 def read_answer(sock: socket.socket, received: bytes, method: str, deadline: float) -> Answer:
@@ -135,8 +147,9 @@ def _any_answer(reader: AnswerReader, method: str) -> Answer:
     )
     body, more = b"", True
     try:
-        body = answer.read(MAX_ANSWER_BYTES)
-        more = answer.length_remaining != 0 and bool(answer.read(1))
+        packed = answer.read(MAX_ANSWER_BYTES, decode_content=False)
+        more = answer.length_remaining != 0 and bool(answer.read(1, decode_content=False))
+        body = _unpacked(packed, answer.headers.get("content-encoding", ""))
     except ReadTimeoutError as error:
         if parsed.status < _ERRORS_FROM:
             raise TimeoutError("timed out") from error
@@ -148,6 +161,34 @@ def _any_answer(reader: AnswerReader, method: str) -> Answer:
     answer.close()
     headers = {name.lower(): _FOLD.sub(" ", value) for name, value in answer.headers.items()}
     return Answer(parsed.status, headers, body, ended_clean)
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """The beginning of the content; nothing of it in an encoding that we don't know: the status still counts.
+
+    Raises:
+        DecodeError: it is damaged.
+    """
+    encoding = encoding.strip().lower()
+    if not body or encoding in ("", "identity"):
+        return body
+    windows = _WINDOWS.get(encoding, ())
+    for window in windows:
+        try:
+            return _inflated(body, window)
+        except zlib.error as error:
+            problem = error
+    if windows:
+        raise DecodeError(f"the response is not {encoding}, as it says: {problem}")
+    return b""
+
+
+def _inflated(body: bytes, window: int) -> bytes:
+    stream = zlib.decompressobj(window)
+    content = stream.decompress(body, MAX_ANSWER_BYTES)
+    if not stream.eof and len(content) < MAX_ANSWER_BYTES:
+        raise zlib.error("it breaks off")
+    return content
 
 
 def _final(reader: AnswerReader, method: str) -> http.client.HTTPResponse:

@@ -13,7 +13,7 @@ from .condition import Condition
 from .directory import Directory
 from .news import News
 from .quarantine import Entry, Quarantine
-from .records import JSONValue, Record, encode, freeze
+from .records import JSONValue, Record, encode_somehow, freeze
 from .segment import Segment
 
 
@@ -45,7 +45,7 @@ class Aside:
         """Keep a refused record; False if it could not be written."""
         entry = Entry(
             reason,
-            record.body if record.body is not None else encode(_value(record)),
+            record.body if record.body is not None else encode_somehow(_value(record)),
             status=status,
             detail=detail,
             segment=record.place.segment.path.name if record.place is not None else None,

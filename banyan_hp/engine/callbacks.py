@@ -6,10 +6,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..foreign import is_deliberate, type_name
 from ..logs import unheard, warn
 from .clock import Clock
 from .guard import Guard
 from .ledger import Counters
+
+
+class OwnThread(threading.Thread):
+    """A thread of ours: nobody else stops it by an exception, so whatever comes there is the callback's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,9 @@ class Callbacks:
     def call(self, name: str, callback: Callable[..., object], *args: object) -> object:
         """What the callback returns, or `Raised`.
 
+        On one of our own threads that is true whatever it raises. Elsewhere what somebody raises on purpose,
+        to stop the application's thread, passes.
+
         What it logs is about delivery, and does not become a record: one that logs for each record would
         never let us come to an end.
         """
@@ -40,11 +48,11 @@ class Callbacks:
         try:
             with unheard():
                 return callback(*args)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - it may raise anything, CancelledError too
+        except BaseException as error:
+            if is_deliberate(error) and not isinstance(threading.current_thread(), OwnThread):
+                raise
             self.count_error()
-            warn(name, "the callback %s raised %s", name, type(error).__name__)
+            warn(name, "the callback %s raised %s", name, type_name(error))
             return Raised(error)
         finally:
             if before is None:

@@ -98,7 +98,7 @@ class Caps:
         if active is not None and active.size and not self._older_than(by_age(active)):
             self._holdings.finish_active()
         oldest = next(iter(self._holdings.idle()), None)
-        while path := self._adoption.next_before(None if oldest is None else by_age(oldest)):
+        while path := self._adoption.oldest_before(None if oldest is None else by_age(oldest)):
             self._adoption.adopt(path)
             self.reckon_anew()
             oldest = next(iter(self._holdings.idle()), None)

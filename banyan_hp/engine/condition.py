@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..text import clean
 from .clock import Clock
 from .news import News
 
@@ -64,7 +65,7 @@ class Condition:
             self._news.warn("in %s: %s", self.where, error)
 
     def failed(self, error: OSError) -> None:
-        self.problem = f"{type(error).__name__}: {error}"
+        self.problem = clean(f"{type(error).__name__}: {error}")
         self._write_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
         self._news.disk_failed()
         self._news.warn("the spool in %s can't be used, records stay in memory: %s", self.where, error)

@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
 
 import requests.utils
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
@@ -38,6 +39,23 @@ def proxy_from_environment(url: str) -> str | None:
     """The proxy by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, read as requests reads them."""
     found: str | None = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     return found
+
+
+def proxy_secrets(url: str) -> tuple[str, ...]:
+    """What no text may repeat of the proxy that leads to a URL: its credentials, as they travel, too."""
+    try:
+        return secrets_of(proxy_from_environment(url))
+    except ValueError:  # the URL leads nowhere
+        return ()
+
+
+def secrets_of(proxy: str | None) -> tuple[str, ...]:
+    """The user and password of a proxy's URL, together and apart, quoted, unquoted and in base64."""
+    given = (proxy or "").rpartition("@")[0].rpartition("//")[2]
+    user, _, password = map(unquote, given.partition(":"))
+    basic = b64encode(f"{user}:{password}".encode("utf-8", "surrogatepass")).decode("ascii")
+    secret = given.partition(":")[2]
+    return (given, basic, secret or given, password or user) if given else ()
 
 
 class _Place(NamedTuple):
@@ -128,6 +146,7 @@ class Connector:
         self._proxy = _proxy(found) if found and self._socks is None else None
         self._tunnels = self._proxy is not None and self._host.scheme == "https"
         self._peer = self._host if self._proxy is None else _Place.of(self._proxy)
+        self.secrets = secrets_of(found)
         self._trust = trust
         self._contexts: dict[str, ssl.SSLContext] = {}  # made once: loading a trust store takes milliseconds
 

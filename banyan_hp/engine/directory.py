@@ -1,16 +1,13 @@
 """The directory of one destination: whether it may be used, what lies in it, and what is left over.
 
-    <base>/spool/<16 digits for URL and project>-<8 for the key>/
+    <base>/spool/<16 digits for URL and project>-<16 for the key>/
         <created ms>-<process>-<number>.v1.jsonl    a segment, see `segment`
         <the same>.ack                              what of it is settled, see `acks`
         .<the same>.tmp                             a segment in the making
         destination.v1.json                         which destination this is, for people, see `address`
-        key.v1                                      what the destination last said of the key
         quarantine.v1.jsonl                         refused records
 
-`key.v1` says `accepted` or `refused`. While it says `refused`, the segments beside it may be adopted by
-whoever has another key for the same URL and project that has been accepted: the key was rotated. See
-`standing` for when it is written. A key itself is never written, nor anything that it could be had from.
+A key itself is never written, nor anything that it could be had from.
 """
 
 from __future__ import annotations
@@ -20,16 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import check_own_directory, make_own_directory
 from .address import ADDRESS_NAME, Address
-from .own_files import check_directory, is_own_directory, make_directory, read_file, replace_file
 from .segment import Segment, is_segment, lockable
 
-KEY_NAME = "key.v1"
-ACCEPTED, REFUSED = "accepted", "refused"
 OLD_SECONDS = 3600.0  # what is left over for so long has no process that still works on it
 
 _TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
-_HALF_WRITTEN = re.compile(rf"\.({re.escape(KEY_NAME)}|{re.escape(ADDRESS_NAME)})\.[0-9a-f]{{16}}\.tmp")
+_HALF_WRITTEN = re.compile(rf"\.{re.escape(ADDRESS_NAME)}\.[0-9a-f]{{16}}\.tmp")
 _OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
 
 
@@ -68,9 +63,7 @@ class Directory:
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         if not self.path.is_absolute():
             raise OSError("no directory for it is known, set spool_dir")
-        make_directory(self.path, durable=self._durable)
-        check_directory(self.path.parent)
-        check_directory(self.path)
+        make_own_directory(self.path, durable=self._durable)
         return self.path
 
     def listing(self) -> Listing:
@@ -94,34 +87,18 @@ class Directory:
         if half_made is not None:
             half_made.remove()
 
-    # -- the key ----------------------------------------------------------------------------------------
 
-    def key_standing(self) -> str | None:
-        """What the destination last said of this directory's key, if that is known."""
-        return _standing(self.path)
+def segments_in(directory: Path) -> list[Path]:
+    """The segments of another directory, if it is there; it is not made.
 
-    def note_key(self, standing: str) -> None:
-        """Note what the destination says of the key."""
-        if self.key_standing() != standing:
-            replace_file(self.check() / KEY_NAME, standing.encode() + b"\n")
-
-    def with_refused_keys(self) -> list[Directory]:
-        """Directories of the same URL and project whose key is refused."""
-        where = self.path.name.rpartition("-")[0]
-        siblings = sorted(self.path.parent.glob(f"{where}-*")) if where else []
-        return [Directory(path) for path in siblings if path != self.path and is_refused(path)]
-
-
-def is_refused(directory: Path) -> bool:
-    """Whether what lies in a directory of ours waits for a key that is refused."""
-    return is_own_directory(directory) and _standing(directory) == REFUSED
-
-
-def _standing(directory: Path) -> str | None:
+    Raises:
+        OSError: it can't be listed, or is not ours.
+    """
     try:
-        return read_file(directory / KEY_NAME, 64).decode("ascii", "replace").strip()
+        check_own_directory(directory)
+        return sorted(path for path in directory.iterdir() if is_segment(path.name))
     except FileNotFoundError:
-        return None
+        return []
 
 
 def _is_orphan(path: Path) -> bool:

@@ -11,6 +11,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_RETIRED = "retired"  # in place of somebody who waits
 
 _NOT_SEEN_BY_BEFORE_SEND = Verdict(
     Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
@@ -85,7 +87,7 @@ class Engine:
         spool_directory: Path | None = None,
     ) -> None:
         self.settings = settings
-        self._destination = destination
+        self.destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
         self._spool_directory = spool_directory
@@ -94,6 +96,7 @@ class Engine:
         self._leaving = False  # closed by the end of the process, not by the application
         self._finishing = False
         self._ended = False
+        self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
@@ -105,13 +108,14 @@ class Engine:
         self.process = os.urandom(8).hex()
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
+        self._has_flushed = False
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
         self.gate = Gate(settings.max_retries, settings.retry_delay)
         self._batching = Batching(
-            settings.batching, may_batch=self._destination.may_batch, may_compress=self._may_compress()
+            settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
         )
         self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
@@ -128,9 +132,9 @@ class Engine:
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
-            shortens=self._destination.shortens,
+            shortens=self.destination.shortens,
         )
-        self._transport = self._make_transport(self._destination, settings)
+        self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
             self.guard,
             self._clock,
@@ -138,7 +142,7 @@ class Engine:
             self.gate,
             self._batching,
             pace,
-            self._destination,
+            self.destination,
             self._transport,
             self._settlement,
             self._preparer,
@@ -173,7 +177,7 @@ class Engine:
     def _may_compress(self) -> bool:
         """On this machine the bytes are free, and compressing them is not."""
         wanted = self.settings.compression
-        return wanted == "always" or (wanted == "auto" and not is_loopback(self._destination.base_url))
+        return wanted == "always" or (wanted == "auto" and not is_loopback(self.destination.base_url))
 
     def _state_directory(self) -> Path | None:
         """Where records are kept; None: no home."""
@@ -184,9 +188,13 @@ class Engine:
         warn("spool", "records stay in memory: %s", self.no_spool_because)
         return None
 
-    def _holds_records_of_another_key(self) -> bool:
-        name = Address.of(self._destination.identity, self._destination.key).directory_name
-        return self._spool_directory is not None and self._spool_directory.name != name
+    def _previous_directories(self, base: Path) -> tuple[Path, ...]:
+        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        if self._spool_directory is not None:
+            return ()
+        destination, keys = self.destination, self.settings.previous_keys
+        others = dict.fromkeys(key for key in keys if key != destination.key)
+        return tuple(destination_directory(base, destination.identity, key) for key in others)
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -197,7 +205,7 @@ class Engine:
             self._base = self._state_directory()
             if self._base is None:
                 return None
-        identity, key = self._destination.identity, self._destination.key
+        identity, key = self.destination.identity, self.destination.key
         return Spool(
             SpoolSettings(
                 directory=self._spool_directory or destination_directory(self._base, identity, key),
@@ -206,7 +214,7 @@ class Engine:
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
-                any_key=self._holds_records_of_another_key(),
+                previous=self._previous_directories(self._base),
             ),
             self.process if not self._ended else os.urandom(8).hex(),
             self._clock,
@@ -266,6 +274,8 @@ class Engine:
 
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
+        if self.superseded:
+            return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
             return None
@@ -406,8 +416,7 @@ class Engine:
         By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
         request handler.
         """
-        self._be_of_this_process()
-        if not self._knows(record):
+        if not self.knows(record):
             return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
         setbacks = self.waiting.setbacks_seen()
@@ -415,17 +424,31 @@ class Engine:
         self.waiting.for_record(record, lambda: self.waiting.given_up(record, setbacks), deadline)
         return record.term is Term.DELIVERED
 
-    def _knows(self, record: Record) -> bool:
+    def knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
+        self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
     def flush(self, timeout: float) -> FlushResult:
-        """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
+        """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
+
+        A process's first flush then drains what others have left on disk.
+        """
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
-        waiting = self.waiting
-        if self.stopped or not waiting.allowed:
+        if self.stopped or not self.waiting.allowed:
             return self._result(0)
+        if self._has_flushed:
+            return self._result(*self._flush_own(deadline))
+        self._has_flushed = True
+        with self.waiting.for_our_own():
+            lost, delivered = self._flush_own(deadline)
+        self._drain_backlog(deadline)
+        return self._result(lost, delivered)
+
+    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+        """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
+        waiting = self.waiting
         self.guard.run_deferred()
         with self.guard:
             epochs = self.epochs.close()
@@ -444,9 +467,17 @@ class Engine:
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
-            return self._result(lost)
+            return lost, None
         in_memory = sum(epoch.in_memory for epoch in epochs)
-        return self._result(lost, delivered=not in_memory and not waiting.on_disk(mark))
+        return lost, not in_memory and not waiting.on_disk(mark)
+
+    def _drain_backlog(self, deadline: float) -> None:
+        """Send what others have left on disk, with our threads, as far as there is time."""
+        if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
+            return
+        lifecycle.register(self)
+        setbacks = self.waiting.setbacks_seen()
+        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -458,14 +489,18 @@ class Engine:
     def _lost(self) -> int:
         return self.ledger.own[Term.QUARANTINED] + self.ledger.own[Term.DROPPED]
 
-    def _result(self, lost: int, *, delivered: bool | None = None) -> FlushResult:
-        ledger = self._ledger_now()
+    def _result(self, lost: int, delivered: bool | None = None) -> FlushResult:
+        ledger = self.ledger_now()
         pending = ledger["queued"] + ledger["in_flight"]
         if delivered is None:
             delivered = not pending and not ledger["spooled"]
-        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger)
+        adopted = self.ledger.adopted
+        backlog = adopted[Term.SPOOLED] + adopted[Term.IN_FLIGHT]
+        unread = self.spool.backlog_bytes if self.spool is not None else 0
+        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger, backlog, unread)
 
-    def _ledger_now(self) -> dict[str, int]:
+    def ledger_now(self) -> dict[str, int]:
+        """Where this process's own records are."""
         own = self.ledger.own
         if sys.is_finalizing():  # a destructor at the very end; nothing changes any more
             return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
@@ -490,8 +525,8 @@ class Engine:
             self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
             tell()
 
-    def _replayed(self) -> bool:
-        if self.spool is None or self.waiting.destination_gave_up(0):
+    def _replayed(self, setbacks: int = 0) -> bool:
+        if self.spool is None or self.waiting.destination_gave_up(setbacks):
             return True
         with self.guard:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
@@ -532,6 +567,8 @@ class Engine:
                 self.gate.break_now(now)
 
     def _nothing_more_to_do(self) -> bool:
+        if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
+            return False
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
             return self._scheduler.gave_up and not self.waiting.spool_usable
@@ -559,7 +596,6 @@ class Engine:
         self._leave_to_disk(left, float("-inf") if stuck else patience)
         self._settlement.ring()
         self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
-        self.worker.note_key_standing()
         if self.spool is not None:
             self.spool.close()
             lifecycle.spool_closed(self.spool.directory)
@@ -574,12 +610,14 @@ class Engine:
         """The last chance of what was not delivered: the spool, or a counted loss.
 
         `before_send` is called until `patience` ends, on the monotonic clock; what it has not seen by then
-        must not leave: it is quarantined.
+        must not leave: it is quarantined. Raises nothing: what stops this thread (Ctrl-C) in `before_send`
+        costs one record, which is quarantined, and the others are written.
         """
         ready: list[Record] = []
         for record in (record for record in records if not record.claimed):
             if record.body is not None or self.settings.before_send is None or self._has_time(patience):
-                ready += self._preparer.prepare([record])
+                with suppress(BaseException):
+                    ready += self._preparer.prepare([record])
             else:
                 self._settlement.quarantined(record, _NOT_SEEN_BY_BEFORE_SEND)
         failed = self._settlement.spooled(ready)
@@ -610,20 +648,80 @@ class Engine:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
 
+    # -- another configuration ----------------------------------------------------------------------------
+
+    def may_turn_to(self, destination: Destination, settings: Settings) -> bool:
+        """Whether what was logged here may go there: to the same place under the same key, or under a key
+        whose owner has named ours as a previous one.
+        """
+        ours = self.destination
+        same_place = destination.identity == ours.identity
+        return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
+
     def turn_to(self, destination: Destination, settings: Settings) -> None:
-        """Send elsewhere, or under another key, from now on: also what waits, on disk too."""
+        """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
+
+        Raises:
+            ValueError: what was logged here must not go there, see `may_turn_to`.
+        """
         self._be_of_this_process()
-        self._destination, self.settings = destination, settings
+        if not self.may_turn_to(destination, settings):
+            raise ValueError("records leave only for where, and under the key, they were logged with")
+        self.destination, self.settings = destination, settings
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
         if self.spool is not None and self._base is not None:
             identity, key = destination.identity, destination.key
-            self.spool.turn_to(destination_directory(self._base, identity, key), Address.of(identity, key))
+            self.spool.turn_to(
+                destination_directory(self._base, identity, key),
+                Address.of(identity, key),
+                self._previous_directories(self._base),
+            )
         with self.guard:
-            self.worker.forget_key()
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
+
+    def retire(self, when_drained: Callable[[Engine], object]) -> None:
+        """A successor takes records from now on: deliver what there is, then call `when_drained`.
+
+        It is called on a worker thread, maybe several times. Where there is none (no thread could be
+        started, `background_thread=False`), ask `drained`.
+        """
+        self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
+        with self.guard:
+            self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
+            self._scheduler.wake_all()
+
+    def resume(self) -> None:
+        """Take records again, after `retire`."""
+        self.worker.between_tasks = None
+        with self.guard:
+            self._scheduler.hurried.discard(_RETIRED)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
+        with self.guard:
+            own, adopted = self.ledger.own, self.ledger.adopted
+            waiting = own[Term.QUEUED] + own[Term.IN_FLIGHT] + own[Term.SPOOLED]
+            waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
+            return not waiting
+
+    def supersede(self, *, only_if_drained: bool) -> bool:
+        """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
+
+        Whoever is refused a record from now on hands it to the successor, so it does not count as rejected.
+
+        Returns:
+            False if records wait, and `only_if_drained`.
+        """
+        with self.guard:
+            if only_if_drained and not self.drained:
+                return False
+            self.superseded = True
+            self._begin_to_close(0.0)
+        return True
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""
@@ -649,7 +747,8 @@ class Engine:
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
     def hasten(self) -> None:
-        """Nothing lingers any more. Takes no lock: adding to a set is atomic under the GIL."""
+        """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
+        self._scheduler.own_first.add(self)
         self._scheduler.hurried.add(self)
         self._scheduler.disturb()
 

@@ -24,6 +24,10 @@ class Message(NamedTuple):
     head: bytes
     body: bytes
 
+    def __repr__(self) -> str:
+        """Without the head, which holds the key, and without the body."""
+        return f"<Message {self.method}, {len(self.head) + len(self.body)} bytes>"
+
 
 def exchange(sock: socket.socket, message: Message, timeout: float, *, is_tls: bool) -> Answer:
     """Send a request, read the answer, all within so many seconds, however slowly bytes move.

@@ -5,9 +5,12 @@ Guarded by the spool's lock; `segments` may be copied without.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .condition import Condition
 from .news import News
-from .segment import Segment
+from .segment import Known, Segment
 
 
 class Holdings:
@@ -16,12 +19,15 @@ class Holdings:
     Attributes:
         segments: all of them, in no order.
         active: the one that is being written to, if there is one.
+        taking: those whose lease is just being taken, and which are not in `segments` yet. Added to and
+            discarded from without a lock, which is atomic.
         closed: nothing more is taken in.
     """
 
     def __init__(self, condition: Condition, news: News) -> None:
         self.segments: list[Segment] = []
         self.active: Segment | None = None
+        self.taking: set[Segment] = set()
         self.closed = False
         self._condition = condition
         self._news = news
@@ -30,6 +36,20 @@ class Holdings:
     def size(self) -> int:
         """Bytes on disk."""
         return sum(segment.size for segment in self.segments)
+
+    @contextmanager
+    def leasing(self) -> Iterator[Known]:
+        """Around taking a lease: what is handed to `known` is closed in a child that is forked meanwhile."""
+        known: list[Segment] = []
+
+        def know(segment: Segment) -> None:
+            known.append(segment)
+            self.taking.add(segment)
+
+        try:
+            yield know
+        finally:
+            self.taking.difference_update(known)
 
     def waiting(self) -> list[Segment]:
         """Those with records that are on disk only, the oldest first."""
@@ -92,11 +112,16 @@ class Holdings:
         self.active = None
         for segment in list(self.segments):
             if not self.is_removed(segment):
-                self._let_go(segment, sync=sync)
+                self._leave(segment, sync=sync)
         self.closed = True
         self.segments.clear()
 
-    def _let_go(self, segment: Segment, *, sync: bool) -> None:
+    def let_go(self, segment: Segment) -> None:
+        """Let go of one: another process may send what is left."""
+        self._leave(segment, sync=False)
+        self._drop(segment)
+
+    def _leave(self, segment: Segment, *, sync: bool) -> None:
         if sync and segment.dirty:
             self._condition.attempt(segment.sync)
         if not self.retire_if_settled(segment):
@@ -106,7 +131,7 @@ class Holdings:
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""
         self.closed = True
-        for segment in self.segments:
+        for segment in {*self.segments, *self.taking}:
             segment.close()
 
 

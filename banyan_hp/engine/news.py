@@ -21,6 +21,9 @@ class Observer(Protocol):
     def adopted(self, count: int, damaged: int) -> None:
         """A dead process's segment is ours now: so many records, and so many that are damaged."""
 
+    def let_go(self, count: int) -> None:
+        """So many adopted records were left to whoever adopts them next."""
+
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         """So many records that were on disk only are gone."""
 
@@ -42,6 +45,9 @@ class News:
 
     def adopted(self, count: int, damaged: int) -> None:
         self._news.append(lambda: self._observer.adopted(count, damaged))
+
+    def let_go(self, count: int) -> None:
+        self._news.append(lambda: self._observer.let_go(count))
 
     def lost(self, segment: Segment, count: int, reason: str) -> None:
         self._news.append(lambda: self._observer.lost_on_disk(count, reason, own=segment.own))

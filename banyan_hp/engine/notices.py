@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 from collections.abc import Callable
 
 from ..errors import DeliveryError
-from .callbacks import Callbacks
+from .callbacks import Callbacks, OwnThread
 from .guard import Guard
 
 KEPT_ERRORS = 100
@@ -62,7 +61,7 @@ class Notices:
         """`tell` on a thread of its own, waiting at most `patience` seconds: a callback may block at exit."""
         if not self.pending:
             return
-        teller = threading.Thread(target=self.tell, name="banyan_hp-last-words", daemon=True)
+        teller = OwnThread(target=self.tell, name="banyan_hp-last-words", daemon=True)
         try:
             teller.start()
         except RuntimeError:  # no threads any more: the interpreter is shutting down

@@ -19,7 +19,7 @@ class Page:
         self._late: list[Line] = []
         for raw in content[:-1].split(b"\n"):
             line = parse_line(raw)
-            if line is not None:
+            if line is not None and start not in segment.rejected:
                 self._lines.append((start, line))
             start += len(raw) + 1
 

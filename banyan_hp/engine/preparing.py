@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..foreign import is_deliberate, type_name
 from .callbacks import Callbacks, Raised
 from .deferred import Deferred
 from .guard import Guard
@@ -14,6 +15,7 @@ from .records import JSONValue, Record, encode, encode_within, freeze
 from .retry import Outcome, Verdict
 from .settlement import Settlement
 
+UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 BeforeSend = Callable[[dict[str, Any]], object]  # what it returns is checked
 
 
@@ -40,25 +42,35 @@ class Preparer:
         self._shortens = shortens
 
     def prepare(self, records: Iterable[Record]) -> list[Record]:
-        """The records that have a body now; the others are settled: dropped by the user, or quarantined."""
+        """The records that have a body now; the others are settled: dropped by the user, or quarantined.
+
+        One that raises is quarantined alone, whatever it raises. Only what stops the application's own
+        thread passes; then the others stay as they are.
+        """
         ready = []
         for record in records:
             # Both before looking at body: at shutdown another thread may be encoding it, too.
             value, deferred = record.value, record.deferred
-            if record.body is None:
-                if deferred is not None:
-                    value = self._completed(value, deferred)
-                if self._before_send is not None:
-                    value = self._run_before_send(record, value, self._before_send)
-                    if value is None:
-                        continue
-                body = encode(value)
-                if len(body) > self._limit:
-                    body = self._brought_within_limit(record, value, body)
-                    if not body:
-                        continue
-                record.body = body
-                record.value = record.deferred = None
+            try:
+                if record.body is None:
+                    if deferred is not None:
+                        value = self._completed(value, deferred)
+                    if self._before_send is not None:
+                        value = self._run_before_send(record, value, self._before_send)
+                        if value is None:
+                            continue
+                    body = encode(value)
+                    if len(body) > self._limit:
+                        body = self._brought_within_limit(record, value, body)
+                        if not body:
+                            continue
+                    record.body = body
+                    record.value = record.deferred = None
+            except BaseException as error:
+                self._quarantine(record, f"preparing it raised {type_name(error)}")
+                if is_deliberate(error):
+                    raise
+                continue
             ready.append(record)
         return ready
 
@@ -84,16 +96,17 @@ class Preparer:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
         changed = self._callbacks.call("before_send", before_send, value)
         if isinstance(changed, Raised):
-            self._quarantine(record, f"before_send raised {type(changed.error).__name__}")
+            self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None
         if changed is None:
             self._settlement.dropped([record], "before_send")
             return None
         if not isinstance(changed, dict):
             self._callbacks.count_error()
-            self._quarantine(record, f"before_send returned {type(changed).__name__}, not a dict or None")
+            self._quarantine(record, f"before_send returned {type_name(changed)}, not a dict or None")
             return None
         return freeze(changed).value
 
     def _quarantine(self, record: Record, detail: str) -> None:
-        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason=UNSCRUBBED))
+        reason = UNENCODABLE if self._before_send is None else UNSCRUBBED
+        self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason=reason))

@@ -23,7 +23,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,9 +30,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..files import open_file, write_new_file
+from ..text import clean
 from .bell import Bell
 from .clock import Clock
 from .flock import acquire, release
+from .segment import is_body, is_count, is_record_id, is_time
 
 QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
@@ -73,7 +75,7 @@ class Entry:
     @property
     def sendable(self) -> bool:
         """Whether there is a record in it that could be sent."""
-        return self.origin == RECORD and self.id is not None and _is_json(self.body)
+        return self.origin == RECORD and self.id is not None and is_body(self.body) and b"\n" not in self.body
 
     def readable_body(self) -> tuple[str, str]:
         """Under which name the body stands in a line, and its text: `body`, `text` or `base64`."""
@@ -89,9 +91,9 @@ def format_entry(entry: Entry) -> bytes:
     head = {
         "at": round(entry.at, 6),
         "from": entry.origin,
-        "reason": entry.reason,
+        "reason": clean(entry.reason),
         "status": entry.status,
-        "detail": entry.detail[:DETAIL_LENGTH],
+        "detail": clean(entry.detail, DETAIL_LENGTH),
         "segment": entry.segment,
         "id": entry.id,
         "t": entry.time if entry.time is None else round(entry.time, 6),
@@ -109,21 +111,34 @@ def parse_entry(line: bytes) -> Entry | None:
     try:
         fields = json.loads(b"{" + head + b"}" if is_body else b"{" + rest)
         return _entry(fields, body[:-1] if is_body else _bytes_of(fields))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _entry(fields: dict[str, Any], body: bytes) -> Entry:
-    return Entry(
-        reason=str(fields["reason"]),
+def _entry(fields: dict[str, Any], body: bytes) -> Entry | None:
+    """None if a field is not what it should be."""
+    entry = Entry(
+        reason=fields["reason"],
         body=body,
-        origin=str(fields["from"]),
+        origin=fields["from"],
         status=fields["status"],
-        detail=str(fields["detail"]),
+        detail=fields["detail"],
         segment=fields["segment"],
         id=fields["id"],
-        time=None if fields["t"] is None else float(fields["t"]),
-        at=float(fields["at"]),
+        time=fields["t"],
+        at=fields["at"],
+    )
+    return entry if _makes_sense(entry) else None
+
+
+def _makes_sense(entry: Entry) -> bool:
+    return (
+        all(isinstance(text, str) for text in (entry.reason, entry.origin, entry.detail))
+        and (entry.status is None or is_count(entry.status))
+        and (entry.segment is None or isinstance(entry.segment, str))
+        and (entry.id is None or is_record_id(entry.id))
+        and (entry.time is None or is_time(entry.time))
+        and is_time(entry.at)
     )
 
 
@@ -288,17 +303,12 @@ class Quarantine:
 
     def _replace(self, path: Path, content: bytes) -> None:
         self._temporary.unlink(missing_ok=True)  # of one who died here: only the lock's holder makes it
-        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        write_new_file(self._temporary, content, sync=True)
         try:
-            if os.write(fd, content) != len(content):
-                raise OSError("the disk took only a part of the quarantine")
-            os.fsync(fd)
             self._temporary.replace(path)
         except OSError:
             self._temporary.unlink(missing_ok=True)
             raise
-        finally:
-            os.close(fd)
 
     # -- the lock ---------------------------------------------------------------------------------------
 
@@ -323,11 +333,10 @@ class Quarantine:
 
     def _try_lock(self) -> int | None:
         """The newer file, open, locked and still in its place; None if somebody else was faster."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = os.open(self._newer, flags, 0o600)
+        fd = open_file(self._newer, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             acquire(fd)
-            if self._newer.lstat().st_ino == _checked(fd).st_ino:
+            if self._newer.lstat().st_ino == os.fstat(fd).st_ino:
                 return fd
         except (BlockingIOError, FileNotFoundError):
             pass
@@ -338,20 +347,13 @@ class Quarantine:
         return None
 
 
-def _checked(fd: int) -> os.stat_result:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError("the quarantine is not a file of this user")
-    return status
-
-
 def _read(path: Path) -> bytes:
     return _read_with_inode(path)[0]
 
 
 def _read_with_inode(path: Path) -> tuple[bytes, int]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return b"", 0
     with os.fdopen(fd, "rb") as file:

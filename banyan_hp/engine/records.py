@@ -15,13 +15,15 @@ import math
 import re
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..foreign import MOST_PAIRS, is_deliberate, type_name
 from .ledger import Term
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from .retry import Verdict
     from .segment import Place
 
-MAX_VALUES = 20_000
+MAX_VALUES = MOST_PAIRS
 MAX_DEPTH = 60
 NUMBERS_PER_VALUE = 64
 MAX_REPR = 200
@@ -46,7 +48,7 @@ _SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
 _VALUE_SIZE = 128  # bytes: a key without its text, its slot, and a small value
 _ONLY_TEXT = frozenset({str})
 _PLAIN_SIZE = MAX_VALUES * _VALUE_SIZE  # up to here nested dicts hold no more values than are kept
-_DIGITS_LIMIT_BITS = 8192  # below what Python refuses to print (4,300 digits)
+_DIGITS_LIMIT_BITS = 2048  # 617 digits: the least that Python can be told to print at most is 640
 
 JSONValue = Any
 
@@ -148,7 +150,7 @@ def freeze_any(value: object, max_text: int) -> Frozen:
     try:
         frozen = freezer.freeze(value)
     except RecursionError:  # the caller is near Python's own limit already
-        return Frozen(f"<{type(value).__qualname__}>", _VALUE_SIZE, 1)
+        return Frozen(f"<{type_name(value)}>", _VALUE_SIZE, 1)
     return Frozen(frozen, freezer.size, freezer.cut)
 
 
@@ -264,7 +266,7 @@ class _Freezer:
         copied = value.copy()  # one step under the GIL: another thread may be changing the original
         self.size += sys.getsizeof(copied)
         if len(copied) > self.left or not _ONLY_TEXT.issuperset(map(type, copied)):
-            return self.uneven_mapping(copied)
+            return self.uneven_mapping(copied.items(), len(copied))
         self.left -= len(copied)
         self.size += sum(map(len, copied))
         for key, item in copied.items():
@@ -274,11 +276,12 @@ class _Freezer:
                 copied[key] = self.freeze(item)  # replaces a value: no key is added, the iteration holds
         return copied
 
-    def uneven_mapping(self, value: dict[Any, Any]) -> dict[str, JSONValue]:
+    def uneven_mapping(self, pairs: Iterable[tuple[Any, Any]], total: int | None) -> dict[str, JSONValue]:
+        """Pair by pair, as many as are kept; a `total` of None: it is not known, and there may be no end."""
         frozen: dict[str, JSONValue] = {}
-        for position, (key, item) in enumerate(value.items()):
+        for position, (key, item) in enumerate(pairs):
             if self.left <= 0:
-                frozen["…"] = self.cut_marker(len(value) - position)
+                frozen["…"] = self.cut_marker(total, position)
                 break
             self.left -= 1
             frozen[self.key(key)] = self.freeze(item)  # the key's size is counted by freezing it
@@ -296,10 +299,14 @@ class _Freezer:
         self.size += sys.getsizeof(items)
         if len(items) >= _FLAT_LIST and _all_numbers(items):
             return self.numbers(items)
-        frozen = []
+        return self.one_by_one(items, len(items))
+
+    def one_by_one(self, items: Iterable[Any], total: int | None) -> list[JSONValue]:
+        """As `uneven_mapping`, of items."""
+        frozen: list[JSONValue] = []
         for position, item in enumerate(items):
             if self.left <= 0:
-                frozen.append(self.cut_marker(len(items) - position))
+                frozen.append(self.cut_marker(total, position))
                 break
             self.left -= 1
             frozen.append(self.freeze(item))
@@ -308,14 +315,14 @@ class _Freezer:
     def numbers(self, items: list[JSONValue]) -> list[JSONValue]:
         fitting = self.left * NUMBERS_PER_VALUE
         if len(items) > fitting:
-            items = [*items[:fitting], self.cut_marker(len(items) - fitting)]
+            items = [*items[:fitting], self.cut_marker(len(items), fitting)]
         self.left -= len(items) // NUMBERS_PER_VALUE
         self.size += 24 * len(items)
         return items
 
-    def cut_marker(self, count: int) -> str:
-        self.cut += count
-        return f"… [cut: {count} more values]"
+    def cut_marker(self, total: int | None, kept: int) -> str:
+        self.cut += 1 if total is None else total - kept
+        return "… [cut: more values]" if total is None else f"… [cut: {total - kept} more values]"
 
     def foreign(self, value: Any) -> JSONValue:
         """A value of no JSON type: converted by the first rule that fits, then frozen like any other."""
@@ -326,8 +333,14 @@ class _Freezer:
         try:
             if hasattr(value, "tolist") and hasattr(value, "dtype"):
                 return self.array(value)
+            if isinstance(value, Mapping) and not _is_finite(value):
+                return self.within(value, lambda mapping: self.uneven_mapping(mapping.items(), None))
+            if isinstance(value, (list, tuple, Set)) and not _is_finite(value):
+                return self.within(value, lambda items: self.one_by_one(items, None))
             return self.freeze(self.convert(value))
-        except Exception:  # noqa: BLE001 - conversion runs the caller's code (properties, model_dump, __iter__)
+        except Exception as error:
+            if is_deliberate(error):
+                raise
             return self.text(describe(value))
         finally:
             self.depth -= 1
@@ -349,14 +362,24 @@ class _Freezer:
         if excess <= 0:
             return self.freeze(_plain(value.tolist(), list, int, float, str, bytes, datetime, date))
         frozen = self.freeze(_plain(value.reshape(-1)[:most].tolist(), list))
-        return [*frozen, self.cut_marker(excess)]
+        return [*frozen, self.cut_marker(value.size, value.size - excess)]
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether iterating over it, or its `items()`, runs no code but Python's own."""
+    kind = type(value)
+    return kind.items in _OWN_ITEMS if hasattr(kind, "items") else kind.__iter__ in _OWN_ITERATION
+
+
+_OWN_ITERATION = (list.__iter__, tuple.__iter__, set.__iter__, frozenset.__iter__)
+_OWN_ITEMS = (dict.items, OrderedDict.items)
 
 
 def _plain(value: Any, *kinds: type) -> Any:
     """What a caller's method returned, if it is of the kind it should be (it might return itself)."""
     if isinstance(value, kinds):
         return value
-    raise TypeError(f"a conversion returned {type(value).__name__}")
+    raise TypeError(f"a conversion returned {type_name(value)}")
 
 
 def _all_numbers(items: list[Any]) -> bool:
@@ -376,10 +399,12 @@ def _bytes_text(value: Any) -> str:
 
 def describe(value: object) -> str:
     """The type's name and a bounded `repr`, for a value that has no JSON form."""
-    name = type(value).__qualname__
+    name = type_name(value)
     try:
         shown = str.__str__(repr(value))
-    except Exception:  # noqa: BLE001 - a caller's __repr__ may raise anything
+    except Exception as error:
+        if is_deliberate(error):
+            raise
         return f"<{name}>"
     if len(shown) > MAX_REPR:
         shown = shown[:MAX_REPR] + "…"
@@ -395,9 +420,9 @@ _CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (timedelta, lambda value: value.total_seconds()),
     ((uuid.UUID, Decimal, PathLike), str),
     ((bytes, bytearray, memoryview), _bytes_text),
-    (Mapping, lambda value: dict(value.items())),
-    ((list, tuple, Set), list),
-    (BaseException, lambda value: f"{type(value).__qualname__}: {value}"),
+    (dict, lambda value: dict(value.items())),
+    ((list, tuple, set, frozenset), list),
+    (BaseException, lambda value: f"{type_name(value)}: {value}"),
 )
 
 
@@ -464,6 +489,14 @@ else:
             return b"".join((orjson.dumps(value), b""))
         except TypeError:
             return encode_with_json(value)
+
+
+def encode_somehow(value: JSONValue) -> bytes:
+    """`encode`, where nothing may be raised: in place of what can't be encoded stands its type."""
+    try:
+        return encode(value)
+    except Exception:  # noqa: BLE001 - frozen values are encoded; this one was changed afterwards
+        return encode(f"<{type_name(value)}>")
 
 
 def encode_within(value: JSONValue, limit: int) -> tuple[bytes, bool]:

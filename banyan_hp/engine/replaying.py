@@ -48,26 +48,58 @@ class Replay:
         self._condition = condition
         self._news = news
 
-    def read(self, max_records: int, max_bytes: int) -> list[Replayed]:
-        """The oldest records that are on disk only, now in memory too. Call without the spool's lock."""
+    def read(
+        self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
+    ) -> list[Replayed]:
+        """The oldest records that are on disk only, now in memory too. Call without the spool's lock.
+
+        Args:
+            max_records: so many at the most.
+            max_bytes: about so many bytes.
+            own_only: leave alone what others have left.
+            several: go on with the next segment where one has less than that.
+        """
+        found: list[Replayed] = []
+        try:
+            while len(found) < max_records and max_bytes > 0:
+                segment = self._next_segment(own_only=own_only, anew=not found)
+                taken = (
+                    self._read(segment, max_records - len(found), max_bytes) if segment is not None else []
+                )
+                found += taken
+                max_bytes -= sum(len(each.line.body) for each in taken)
+                if not taken or not several:
+                    break
+        except BaseException:  # nobody has them in memory
+            self._put_back(found)
+            raise
+        return found
+
+    def _put_back(self, found: list[Replayed]) -> None:
+        with self._guard:
+            for each in found:
+                each.place.segment.set_state(each.place.number, FREE)
+                each.place.segment.cursor = 0
+
+    def _next_segment(self, *, own_only: bool, anew: bool) -> Segment | None:
+        """The one to read from; candidates are adopted when their turn comes."""
         while True:
             with self._guard:
-                found = self._next_readable()
+                found = self._next_readable(own_only=own_only, anew=anew)
             if not isinstance(found, Path):
-                break
+                return found
             self._adoption.adopt(found)
             self._caps.reckon_anew()
-        return self._read(found, max_records, max_bytes) if found is not None else []
 
-    def _next_readable(self) -> Segment | Path | None:
+    def _next_readable(self, *, own_only: bool, anew: bool) -> Segment | Path | None:
         """The segment to read from, or a candidate to be adopted first, if there is one."""
         self._caps.expire()
-        waiting = self._holdings.waiting()
+        waiting = [segment for segment in self._holdings.waiting() if segment.own or not own_only]
         unread = [segment for segment in waiting if segment.cursor < segment.size]
-        older = self._adoption.next_before(by_age(unread[0]) if unread else None)
+        older = None if own_only else self._adoption.next_before(by_age(unread[0]) if unread else None)
         if older is not None:
             return older
-        if waiting and not unread:  # what was handed out has come back: from the start again
+        if waiting and not unread and anew:  # what was handed out has come back: from the start again
             for segment in waiting:
                 segment.cursor = 0
             unread = waiting

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ..files import sync_directory
 from .clock import Clock
-from .own_files import sync_directory
 from .quarantine import Entry, Quarantine
 from .segment import Segment, format_line, segment_name
 

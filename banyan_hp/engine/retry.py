@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
+_NO_TIME = "1970-01-01T00:00:00.000Z"
 _SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
 
 
@@ -111,8 +112,14 @@ def _seconds_until(text: str, now: float) -> float | None:
 
 
 def event_time(seconds: float) -> str:
-    """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``."""
-    return _at_millisecond(int(seconds * 1000))
+    """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``.
+
+    Total: records come back from disk, and what is no time of our calendar there becomes the first of 1970.
+    """
+    try:
+        return _at_millisecond(int(seconds * 1000))
+    except (ValueError, OverflowError, OSError):
+        return _NO_TIME
 
 
 @lru_cache(maxsize=1024)

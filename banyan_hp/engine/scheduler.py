@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..settings import Settings
@@ -39,8 +39,11 @@ class OpenSpool:
     """Look what is on disk."""
 
 
-class ReadBack:
-    """Fetch records from the disk, to be sent."""
+class ReadBack(NamedTuple):
+    """Fetch records from the disk, to be sent; see `Replay.read`."""
+
+    own_only: bool
+    several: bool
 
 
 class SyncSpool:
@@ -106,12 +109,13 @@ class Scheduler:
         self._backlogs_turn = False
         self._spilled_last = False
         self.hurried: set[object] = set()  # who waits for records to settle: no lingering meanwhile
+        self.own_first: set[object] = set()  # who waits for this process's own records to settle first
         self.closing = False
         self._last_chance = 0
         self._sync_planned = False
 
     def close(self) -> None:
-        """The end is near: nothing lingers, and the destination gets one more chance."""
+        """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
         self.closing = True
         self._last_chance = self._gate.setbacks
 
@@ -199,7 +203,7 @@ class Scheduler:
         if self._spool is None:
             return self._wait(now, delay, _NOTHING)
         if self.gave_up and self._replay:
-            return Spill(self._take_replay(len(self._replay)))
+            return Spill(self._take_all_replay())
         if not self._spool.usable:
             return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
         if self._gate.unwell and self._retrying:
@@ -255,12 +259,12 @@ class Scheduler:
         return Send(records, probe=self._gate.begin())
 
     def _send_backlog(self, now: float, fresh_due: float) -> Task:
-        if self._replay:
+        if self._may_go(self._replay):
             self._backlogs_turn = False
             return self._send(self._take_replay(self._per_request()))
         if not self._reading_back:
             self._reading_back = True
-            return ReadBack()
+            return ReadBack(own_only=self.own_only, several=not self._gate.unwell)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
         return self._wait(now, min(fresh_due, self._retry_due_in(now)), self._first_or_batch())
@@ -281,11 +285,22 @@ class Scheduler:
         return records
 
     def _take_replay(self, count: int) -> list[Record]:
-        return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
+        if not self.own_only:
+            return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
+        taken = [record for record in self._replay if record.book is self._own][:count]
+        for record in taken:
+            self._replay.remove(record)
+        return taken
+
+    def _take_all_replay(self) -> list[Record]:
+        records = list(self._replay)
+        self._replay.clear()
+        return records
 
     def _due_retry(self, now: float) -> list[Record] | None:
         """The first group whose time has come; of a probe only its first record."""
-        due = next((r for r in self._retrying if r.at <= now or self.closing or self._gate.unwell), None)
+        hasty = self.closing or self._gate.unwell
+        due = next((r for r in self._retrying if (r.at <= now or hasty) and self._may_go(r.records)), None)
         if due is None:
             return None
         self._retrying.remove(due)
@@ -295,7 +310,8 @@ class Scheduler:
         return due.records
 
     def _retry_due_in(self, now: float) -> float:
-        return max(0.0, min((retry.at for retry in self._retrying), default=NEVER) - now)
+        due = (retry.at for retry in self._retrying if self._may_go(retry.records))
+        return max(0.0, min(due, default=NEVER) - now)
 
     def _spill_excess(self) -> Spill:
         excess = max(1, len(self._queue) - int(SPILL_TO * self._queue.max_records))
@@ -320,12 +336,22 @@ class Scheduler:
         return max(0.0, oldest + self._settings.flush_interval - now)
 
     def _backlog(self) -> bool:
-        """Whether there is something on disk to send; at the end only what this process has written."""
-        if self._replay:
+        """Whether there is something on disk to send."""
+        if self._may_go(self._replay):
             return True
         if self._spool is None or not self._spool.readable:
             return False
-        return self._spool.backlog and (not self.closing or self._own[Term.SPOOLED] > 0)
+        return self._spool.backlog and (not self.own_only or self._own[Term.SPOOLED] > 0)
+
+    @property
+    def own_only(self) -> bool:
+        """No request begins with others' records: at the end, and while a flush waits for our own ones."""
+        return self.closing or bool(self.own_first)
+
+    def _may_go(self, records: Iterable[Record]) -> bool:
+        """Whether a request with some of these may begin."""
+        own_only = self.own_only
+        return any(not own_only or record.book is self._own for record in records)
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep so long, or until the queue holds so much."""
@@ -369,10 +395,8 @@ class Scheduler:
     def take_everything(self) -> tuple[list[Record], list[Record]]:
         """At the end: what is in the queue or waits for a retry, and what was read from disk but not sent."""
         mine = [record for group in self._retrying for record in group.records] + self._take_all()
-        replay = list(self._replay)
         self._retrying.clear()
-        self._replay.clear()
-        return mine, replay
+        return mine, self._take_all_replay()
 
     def _take_all(self) -> list[Record]:
         records = self._queue.take(len(self._queue), self._queue.bytes)

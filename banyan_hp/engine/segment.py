@@ -14,7 +14,7 @@ What a crash leaves, by the step that it comes after:
     made as ``.….tmp``, leased        an empty file; deleted when it is old and nobody's
     renamed                           an empty segment; deleted by who adopts it
     a part of a line written          a torn line; the quarantine
-    a line written                    the record; sent by who adopts it
+    a line written                    the record; sent by who adopts it, also if its line end is missing
     sent                              the same: sent again, under the same id
     settled (`.ack` written)          not sent again
     segment deleted                   an `.ack` without a segment; deleted when it is old
@@ -25,13 +25,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import open_file
 from .acks import AckLog, Ranges
+from .flock import forked_since, latest_fork
 
 try:
     import fcntl
@@ -42,10 +45,17 @@ FORMAT = "v1"
 SUFFIX = f".{FORMAT}.jsonl"
 FREE, IN_MEMORY, SETTLED, _MISSING = 0, 1, 2, 3
 _CHUNK = 1024 * 1024
+_FORK_SECONDS = 0.001
+_FORKS_AT_MOST = 100
 _NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
-_HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]*)","t":(\d+\.\d{6}),"body":')
+_HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"body":(?=\{)')
+_ID = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")  # what travels in a header
+_END_OF_TIME = 253_402_300_800.0  # the year 10000: dates end there
+_ANY_JSON = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)  # numbers are not looked at
 _PLAIN = re.compile(r"[\w.-]*", re.ASCII)
 _LOCKABLE = fcntl is not None
+
+Known = Callable[["Segment"], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +102,12 @@ def format_line(number: int, record_id: str, time: float, body: bytes) -> bytes:
 
 
 def parse_line(line: bytes) -> Line | None:
-    """The record in a line without its line end; None if a single bit of it is wrong."""
+    """The record in a line without its line end; None if a single bit of it is wrong, or it makes no sense.
+
+    Of the body only the braces are looked at, see `is_body`.
+    """
     rest = line[18:]
-    if line[:8] != b'{"crc":"' or line[16:18] != b'",' or b"%08x" % zlib.crc32(rest) != line[8:16]:
+    if not _has_right_crc(line) or not rest.endswith(b"}}"):
         return None
     usual = _HEAD.match(rest)
     if usual is not None:
@@ -102,14 +115,47 @@ def parse_line(line: bytes) -> Line | None:
     return _parse_unusual(rest)
 
 
+def _has_right_crc(line: bytes) -> bool:
+    return line[:8] == b'{"crc":"' and line[16:18] == b'",' and b"%08x" % zlib.crc32(line[18:]) == line[8:16]
+
+
 def _parse_unusual(rest: bytes) -> Line | None:
-    """Where the id is not made of letters and digits."""
+    """Where the id is not made of letters and digits, or somebody else has written the line."""
     head, _, body = rest.partition(b',"body":')
     try:
         fields = json.loads(b"{" + head + b"}")
-        return Line(int(fields["n"]), str(fields["id"]), float(fields["t"]), body[:-1])
-    except (ValueError, KeyError, TypeError):
+        number, ident, time = fields["n"], fields["id"], fields["t"]
+    except (ValueError, KeyError, RecursionError):
         return None
+    if not (is_count(number) and is_record_id(ident) and is_time(time) and body[:1] == b"{"):
+        return None
+    return Line(number, ident, float(time), body[:-1])
+
+
+def is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**18
+
+
+def is_record_id(ident: object) -> bool:
+    """Whether it can be a record's id: printable ASCII that an HTTP header carries as it is."""
+    return isinstance(ident, str) and _ID.fullmatch(ident) is not None
+
+
+def is_time(seconds: object) -> bool:
+    """Whether it is a UTC time that can be written as a date."""
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < _END_OF_TIME
+
+
+def is_body(raw: bytes) -> bool:
+    """Whether it is the body of a record: a JSON object in UTF-8."""
+    try:
+        return isinstance(_ANY_JSON.decode(raw.decode("utf-8")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _to_nobody(_segment: Segment) -> None:
+    """Where nobody forks."""
 
 
 class Segment:
@@ -121,6 +167,7 @@ class Segment:
         torn: a write failed half-way: nothing more is to be written to it.
         gone: somebody has deleted it under us; what is not in memory as well is lost.
         stragglers: records that were logged before others that stand before them, as `index` found.
+        rejected: the offsets of lines that `index` found damaged, or senseless; they are not to be sent.
         records_damaged: how many records `index` could not read, that had not been found damaged before.
     """
 
@@ -138,57 +185,79 @@ class Segment:
         self.dirty = False
         self.records_damaged = 0
         self.stragglers: list[Straggler] = []
+        self.rejected: frozenset[int] = frozenset()
         self._fd = fd
+        self._lacks_end = (
+            False  # of the last line only the line end is missing: it is read as if it were there
+        )
         self._acks = AckLog(self.ack_path)
         self._good_until = 0  # the end of the last whole line
         self._damage: tuple[list[int], list[int]] = ([], [])
 
     @classmethod
-    def create(cls, directory: Path, name: str) -> Segment:
+    def create(cls, directory: Path, name: str, known: Known = _to_nobody) -> Segment:
         """A new one, leased before anybody can see it.
+
+        It is handed to `known` before its file is opened, see `flock`.
 
         Raises:
             OSError: the directory does not take it.
         """
         temporary = directory / f".{name}.tmp"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o600)
+        segment = cls(directory / name, -1, own=True, size=0)
+        known(segment)
+        segment._open(temporary, os.O_CREAT | os.O_EXCL)
         try:
-            _lease(fd)
-            path = directory / name
-            temporary.rename(path)
+            _lease(segment._fd)
+            temporary.rename(segment.path)
         except OSError:
-            os.close(fd)
+            segment.close()
             temporary.unlink(missing_ok=True)
             raise
-        return cls(path, fd, own=True, size=0)
+        return segment
 
     @classmethod
-    def adopt(cls, path: Path) -> Segment | None:
+    def adopt(cls, path: Path, known: Known = _to_nobody) -> Segment | None:
         """Lease a segment whose owner is gone; None if it has an owner or is no longer there.
 
+        It is handed to `known` before its file is opened, see `flock`.
+
         Raises:
-            OSError: it can't be opened.
+            OSError: it can't be opened, or is not ours.
         """
+        segment = cls(path, -1, own=False, size=0)
+        known(segment)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
-        try:
-            _lease(fd)
-            status = os.fstat(fd)  # only now: its owner may have written until it let go
-            named = path.lstat()
-            if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
-                raise FileNotFoundError
-            if status.st_uid != os.geteuid():
-                raise BlockingIOError
+            segment._open(path, 0)
+            _lease(segment._fd)
+            segment._make_sure_of_it()
         except (BlockingIOError, FileNotFoundError):
-            os.close(fd)
+            segment.close()
             return None
-        except OSError:
-            os.close(fd)
+        except BaseException:
+            segment.close()
             raise
-        return cls(path, fd, own=False, size=status.st_size)
+        return segment
+
+    def _open(self, path: Path, flags: int) -> None:
+        """Open the file, with a descriptor that no fork has copied before it was known here."""
+        flags |= os.O_RDWR | os.O_APPEND
+        for _ in range(_FORKS_AT_MOST):
+            latest = latest_fork()
+            self._fd = open_file(path, flags)
+            if not forked_since(latest):
+                return
+            self.close()
+            flags &= ~(os.O_CREAT | os.O_EXCL)
+            time.sleep(_FORK_SECONDS)
+        raise OSError("this process forks all the time: a child would share the lease")
+
+    def _make_sure_of_it(self) -> None:
+        """That the file still has its name. Its owner may have written until it let go."""
+        status, named = os.fstat(self._fd), self.path.lstat()
+        if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
+            raise FileNotFoundError
+        self.size = status.st_size
 
     @property
     def created(self) -> float:
@@ -237,7 +306,7 @@ class Segment:
         """
         self.dirty = False
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = open_file(self.path, os.O_RDONLY)
             try:
                 os.fsync(fd)
             finally:
@@ -256,7 +325,7 @@ class Segment:
         """
         found = b""
         while offset + len(found) < self.size:
-            chunk = os.pread(self._fd, min(about, self.size - offset - len(found)), offset + len(found))
+            chunk = self._read_at(offset + len(found), min(about, self.size - offset - len(found)))
             if not chunk:
                 break
             end = chunk.rfind(b"\n") + 1
@@ -270,7 +339,7 @@ class Segment:
         pending = b""
         position = offset
         while position < self.size:
-            chunk = os.pread(self._fd, min(_CHUNK, self.size - position), position)
+            chunk = self._read_at(position, min(_CHUNK, self.size - position))
             if not chunk:
                 return
             position += len(chunk)
@@ -279,6 +348,11 @@ class Segment:
             for line in lines:
                 start += len(line) + 1
                 yield start, line
+
+    def _read_at(self, offset: int, count: int) -> bytes:
+        chunk = os.pread(self._fd, count, offset)
+        at_the_end = self._lacks_end and offset + len(chunk) == self.size - 1
+        return chunk + b"\n" if at_the_end else chunk
 
     def index(self) -> list[bytes]:
         """Read it all once: which records there are, which are settled.
@@ -290,7 +364,9 @@ class Segment:
             OSError: it can't be read.
         """
         settled, put_aside = self._acks.read()
-        damaged = [(offset, raw) for offset, raw in self._read_all() if offset not in put_aside]
+        found = self._read_all()
+        self.rejected = frozenset(offset for offset, _ in found)
+        damaged = [(offset, raw) for offset, raw in found if offset not in put_aside]
         beyond = self._apply(settled)
         missing = [number for number, state in enumerate(self.states) if state == _MISSING]
         for number in missing:
@@ -298,7 +374,8 @@ class Segment:
         self.free = self.unsettled = self.states.count(FREE)
         self._damage = ([offset for offset, _ in damaged], missing)
         at_the_end = sum(offset >= self._good_until for offset, _ in damaged)
-        self.records_damaged = len(missing) + max(0, at_the_end - beyond)
+        senseless = sum(_has_right_crc(raw) for _, raw in damaged)  # a record each, perhaps without a number
+        self.records_damaged = max(len(missing) + max(0, at_the_end - beyond), senseless)
         return [raw for _, raw in damaged]
 
     def _read_all(self) -> list[tuple[int, bytes]]:
@@ -309,24 +386,34 @@ class Segment:
         self.stragglers = []
         highest: dict[str, int] = {}
         for end, raw in self.lines_from(0):
-            line = parse_line(raw)
-            if line is None or line.number > self.size:
+            if not self._know(raw, end, highest):
                 damaged.append((end - len(raw) - 1, raw))
-            else:
-                self._know(line.number)
-                self._good_until = end
-                process, call = line.call
-                if call < highest.get(process, -1):
-                    self.stragglers.append(Straggler(process, call, line.number, end - len(raw) - 1))
-                highest[process] = max(call, highest.get(process, -1))
         if end < self.size:
-            damaged.append((end, os.pread(self._fd, _CHUNK, end)))
+            torn = self._read_at(end, self.size - end)
+            if self._know(torn, self.size + 1, highest):
+                self.size += 1
+                self._lacks_end = True
+            else:
+                damaged.append((end, torn))
         return damaged
 
-    def _know(self, number: int) -> None:
-        if number >= len(self.states):
-            self.states += bytes([_MISSING]) * (number + 1 - len(self.states))
-        self.states[number] = FREE
+    def _know(self, raw: bytes, end: int, highest: dict[str, int]) -> bool:
+        """Take note of the record in a line that ends there; False if there is none that can be sent."""
+        line = parse_line(raw)
+        if line is None or line.number > self.size or self._is_known(line.number) or not is_body(line.body):
+            return False
+        if line.number >= len(self.states):
+            self.states += bytes([_MISSING]) * (line.number + 1 - len(self.states))
+        self.states[line.number] = FREE
+        self._good_until = end
+        process, call = line.call
+        if call < highest.get(process, -1):
+            self.stragglers.append(Straggler(process, call, line.number, end - len(raw) - 1))
+        highest[process] = max(call, highest.get(process, -1))
+        return True
+
+    def _is_known(self, number: int) -> bool:
+        return number < len(self.states) and self.states[number] == FREE
 
     def _apply(self, settled: Ranges) -> int:
         """Mark what is settled; returns how many of the settled ones are beyond the last whole line."""

@@ -150,6 +150,11 @@ class Settlement:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
+    def let_go(self, count: int) -> None:
+        """The spool has left an adopted segment to whoever adopts it next."""
+        with self._guard:
+            self._ledger.adopted.accept(Term.SPOOLED, -count)
+
     def damaged_on_disk(self, count: int, *, own: bool) -> None:
         """Records on disk can't be read; what is left of them is in the quarantine."""
         with self._guard:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .address import Address
-from .adoption import Adoption
+from .adoption import HELD_AT_MOST, Adoption
 from .aside import Aside
 from .caps import RESCAN_SECONDS, Caps
 from .clock import Clock
 from .condition import Condition
-from .directory import ACCEPTED, REFUSED, Directory
+from .directory import Directory
 from .guard import Guard
 from .holdings import Holdings
 from .news import News, Observer
@@ -47,7 +47,7 @@ class SpoolSettings:
     durable: bool
     fsync: str
     address: Address | None = None
-    any_key: bool = False  # the directory is another key's: what is learnt of ours does not concern it
+    previous: tuple[Path, ...] = ()  # directories of keys that the application named as its previous ones
 
 
 class Spool:
@@ -62,7 +62,9 @@ class Spool:
         self._condition = condition = Condition(settings.directory, clock, news)
         self._holdings = holdings = Holdings(condition, news)
         self._aside = aside = Aside(self._directory, condition, news, clock, sync=settings.fsync != "never")
-        self._adoption = Adoption(self._directory, self._guard, clock, holdings, aside, condition, news)
+        self._adoption = Adoption(
+            self._directory, settings.previous, self._guard, clock, holdings, aside, condition, news
+        )
         self._caps = Caps(settings.max_bytes, settings.max_age, clock, holdings, self._adoption, condition)
         self._replay = Replay(self._guard, holdings, self._adoption, self._caps, aside, condition, news)
         self._writer = Writer(
@@ -117,17 +119,28 @@ class Spool:
 
     @property
     def backlog(self) -> bool:
-        """Whether there may be something to replay. Reads a few integers, takes no lock."""
+        """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._holdings.segments)
-        return bool(self._adoption.candidates) or any(segment.free for segment in held)
+        if any(segment.free for segment in held):
+            return True
+        in_hand = sum(not segment.own and segment.unsettled > 0 for segment in held)
+        return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What others may have left and is not read yet. Takes no lock."""
+        return self._adoption.unread
 
     @property
     def emptied(self) -> bool:
-        """Whether a look at the disk found nothing, or all it found is settled. Waits for a write to end."""
+        """Whether all that others have left is settled, as far as the last look found it.
+
+        False before the first look. Waits for a write to end.
+        """
         with self._guard:
             looked = self._adoption.scanned_at > float("-inf")
-            left = self._adoption.candidates or any(s.unsettled for s in self._holdings.segments)
-            return looked and not left
+            left = any(segment.unsettled for segment in self._holdings.segments if not segment.own)
+            return looked and not left and not self._adoption.candidates
 
     @property
     def directory(self) -> Path:
@@ -158,50 +171,17 @@ class Spool:
         self._adoption.look()
         self._condition.in_passing(lambda: self._directory.clean(self._clock.wall()))
 
-    def turn_to(self, path: Path, address: Address | None = None) -> None:
+    def turn_to(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
         with self._guard:
-            if path == self.directory:
-                return
-            self._directory = self._directory_at(path, address)
-            self._condition.where = path
-            self._aside.turn_to(self._directory)
-            self._writer.turn_to(self._directory)
-            self._adoption.turn_to(self._directory)
+            if path != self.directory:
+                self._directory = self._directory_at(path, address)
+                self._condition.where = path
+                self._aside.turn_to(self._directory)
+                self._writer.turn_to(self._directory)
+            self._adoption.turn_to(self._directory, previous)
             self.look_again()
         self._news.tell()
-
-    # -- the key ----------------------------------------------------------------------------------------
-
-    def key_accepted(self) -> None:
-        """The destination takes records under our key: note it, and look for those of refused keys.
-
-        Never raises.
-        """
-        if self._settings.any_key:
-            return
-        with self._guard:
-            self._adoption.key_accepted = True
-            self._condition.attempt(lambda: self._directory.note_key(ACCEPTED))
-        self.look_again()
-        self._news.tell()
-
-    def key_refused(self, *, for_good: bool) -> None:
-        """The destination refuses our key; `for_good` lets a newer key have what lies here. Never raises."""
-        if self._settings.any_key:
-            return
-        with self._guard:
-            self._adoption.key_accepted = False
-            if for_good:
-                self._condition.attempt(lambda: self._directory.note_key(REFUSED))
-        self._news.tell()
-
-    def key_was_accepted(self) -> bool:
-        """Whether an earlier process has found the key good. True if in doubt."""
-        try:
-            return self._directory.key_standing() == ACCEPTED
-        except OSError:
-            return True
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -270,13 +250,15 @@ class Spool:
 
     # -- replay -----------------------------------------------------------------------------------------
 
-    def read_back(self, max_records: int, max_bytes: int) -> list[Replayed]:
+    def read_back(
+        self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
+    ) -> list[Replayed]:
         """The oldest records that are on disk only, now in memory too. Never raises.
 
         One thread at a time, please: two would read the same lines. Segments whose owners are gone are
-        adopted when their turn comes, by age.
+        adopted when their turn comes, by age. For `own_only` and `several` see `Replay.read`.
         """
-        replayed = self._replay.read(max_records, max_bytes)
+        replayed = self._replay.read(max_records, max_bytes, own_only=own_only, several=several)
         self._news.tell()
         return replayed
 
@@ -285,16 +267,20 @@ class Spool:
 
         Args:
             records: records with a place.
-            in_order: read them again before younger ones; else only when the rest has been read.
+            in_order: read them again before younger ones; else only when the rest has been read, and what
+                was adopted need not be held until then.
         """
+        places = _places(records)
         with self._guard:
-            for place in _places(records):
+            for place in places:
                 if place.segment.gone:
                     self._news.lost(place.segment, 1, "removed")
                     continue
                 place.segment.set_state(place.number, FREE)
                 if in_order:
                     place.segment.cursor = 0
+            if not in_order:
+                self._adoption.let_go({place.segment for place in places} & set(self._holdings.segments))
         self._news.tell()
 
     def acknowledge(self, records: Sequence[Record]) -> None:

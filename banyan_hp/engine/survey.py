@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import open_file
 from .flock import is_leased
 from .segment import FORMAT, SETTLED, Line, Segment, parse_line
 
@@ -98,7 +99,7 @@ def look(path: Path) -> Segment:
     Raises:
         OSError: it can't be opened.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = open_file(path, os.O_RDONLY)
     return Segment(path, fd, own=False, size=os.fstat(fd).st_size)
 
 
@@ -118,9 +119,9 @@ def _counted(segment: Segment, *, held: bool) -> Seen:
 
 def _lines(segment: Segment) -> Iterator[Line]:
     """The records that can be read, once the segment is indexed."""
-    for _, raw in segment.lines_from(0):
+    for end, raw in segment.lines_from(0):
         line = parse_line(raw)
-        if line is not None and line.number < len(segment.states):
+        if line is not None and end - len(raw) - 1 not in segment.rejected:
             yield line
 
 

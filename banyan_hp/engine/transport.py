@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -23,8 +23,9 @@ from urllib3.exceptions import TimeoutError as Urllib3Timeout
 from ..errors import ConfigurationError
 from ..logs import logger, unheard
 from ..settings import Settings
+from ..text import TextFilter, clean
 from .answer import Answer
-from .connecting import Connector
+from .connecting import Connector, proxy_secrets
 from .connections import Connection, Connections
 from .exchange import Message, exchange
 from .head import Heads
@@ -34,6 +35,8 @@ _GZIP_LEVEL = 1
 _GZIP_FROM = 1024
 MAX_AGE_SECONDS = 300.0
 _SHORTEST_TIMEOUT = 0.05
+_SENTENCE_LENGTH = 500
+_SECRET_HEADERS = frozenset({"authorization", "x-api-key"})
 _ADDRESS = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
 
 
@@ -58,6 +61,10 @@ class Response(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     sent_bytes: int = 0
+
+    def __repr__(self) -> str:
+        """Without headers and body, which may repeat a key."""
+        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
 class NoAnswer(NamedTuple):
@@ -114,8 +121,11 @@ class HTTPTransport:
         try:
             connector = Connector(url, trust)
         except ValueError as error:
-            raise ConfigurationError(f"{url} can't be reached: {_sentence(error)}") from error
+            raise ConfigurationError(
+                f"{url} can't be reached: {_sentence(error, proxy_secrets(url))}"
+            ) from error
         self._timeout = timeout
+        self._proxy_secrets = connector.secrets
         self._heads = Heads(connector.authority, connector.forwarded_with)
         self._connections = Connections(connector, connections, max_age)
 
@@ -126,17 +136,21 @@ class HTTPTransport:
             head = self._heads.head(request.method, request.url, headers, len(body))
             answer = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
-            return NoAnswer("no_connection", _sentence(error))
+            return self._no_answer("no_connection", error, request)
         except (Urllib3Timeout, TimeoutError) as error:
-            return NoAnswer("timeout", _sentence(error))
+            return self._no_answer("timeout", error, request)
         except (HTTPError, http.client.HTTPException, OSError) as error:
-            return NoAnswer("bad_answer", _sentence(error))
+            return self._no_answer("bad_answer", error, request)
         except ValueError as error:
-            return NoAnswer("no_connection", _sentence(error))
+            return self._no_answer("no_connection", error, request)
         if logger.isEnabledFor(logging.DEBUG):
             with unheard():
-                logger.debug("%s %s: %d", request.method, urlsplit(request.url).path, answer.status)
+                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), answer.status)
         return answer
+
+    def _no_answer(self, reason: str, error: Exception, request: Request) -> NoAnswer:
+        """A peer can only repeat what it was sent."""
+        return NoAnswer(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
 
     def close(self) -> None:
         """Close the connections: those in use when their answer is here."""
@@ -196,8 +210,14 @@ def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
     return body, {**request.headers, "Content-Encoding": "gzip"}
 
 
-def _sentence(error: BaseException) -> str:
-    """What went wrong, in one line, without the addresses of Python objects."""
-    text = _ADDRESS.sub("", str(error)[:1000])
-    printable = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-    return f"{type(error).__name__}: {printable}"[:500]
+def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """The values of the headers that hold credentials, and what follows their scheme (`Bearer`)."""
+    for name, value in headers.items():
+        if name.lower() in _SECRET_HEADERS:
+            yield value
+            yield value.partition(" ")[2]
+
+
+def _sentence(error: BaseException, secrets: Iterable[str]) -> str:
+    """What went wrong, in one line, without secrets and the addresses of Python objects."""
+    return TextFilter(secrets)(_ADDRESS.sub("", f"{type(error).__name__}: {error}"), _SENTENCE_LENGTH)

@@ -7,7 +7,8 @@ is a disk still to be written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from .bell import Bell
@@ -128,6 +129,19 @@ class Waiting:
     def _take_it_easy(self, who: object) -> None:
         with self._guard:
             self._scheduler.hurried.discard(who)
+
+    @contextmanager
+    def for_our_own(self) -> Iterator[None]:
+        """Somebody waits for this process's own records: meanwhile no request begins with others'."""
+        me = object()
+        with self._guard:
+            self._scheduler.own_first.add(me)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._scheduler.own_first.discard(me)
+                self._scheduler.wake_all()
 
     # -- in vain? ---------------------------------------------------------------------------------------
 

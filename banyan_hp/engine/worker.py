@@ -15,6 +15,7 @@ from ..settings import Settings
 from . import lifecycle, uwsgi
 from .batching import Batching
 from .bell import Bell
+from .callbacks import OwnThread
 from .clock import Clock
 from .delivery import Delivery
 from .gate import Gate
@@ -28,7 +29,6 @@ from .replaying import Replayed
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
 from .spool import Spool
-from .standing import Accepted, KeyStanding, Refused
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
@@ -69,10 +69,10 @@ class Worker:
         self._notices = notices
         self._spool = spool
         self.threads: list[threading.Thread] = []
+        self.between_tasks: Callable[[], object] | None = None
         self._in_hand: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
-        self._standing = KeyStanding(gate)
         self._no_thread_until = float("-inf")
         self.failed_at = float("-inf")
         self.last_failure = ""
@@ -103,7 +103,7 @@ class Worker:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
                 return
-            thread = threading.Thread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
+            thread = OwnThread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
             self.threads.append(thread)
         try:
             thread.start()
@@ -149,6 +149,8 @@ class Worker:
         while not self.stopping:
             try:
                 self.step(bell, NO_DEADLINE, one_of_many=True)
+                if self.between_tasks is not None:
+                    self.between_tasks()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
 
@@ -232,7 +234,6 @@ class Worker:
             if isinstance(task, (Send, Spill)):
                 self._hand_back(task.records)
         self._after_recovery()
-        self.note_key_standing()
 
     def _share_work(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each.
@@ -252,11 +253,12 @@ class Worker:
         elif isinstance(task, Spill):
             self._spill(task.records)
         elif isinstance(task, ReadBack):
-            self._read_back()
+            self._read_back(task)
         elif isinstance(task, AskForBatches):
             self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
+            self._settlement.ring()  # who waits for a backlog looks whether there is one
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
 
@@ -281,22 +283,29 @@ class Worker:
             self._in_hand = [group for group in self._in_hand if group is not records]
             self._pace.end(id(records))
             left = [record for record in records if not record.claimed]
-            if not self.stopping:
+            stopping, closing = self.stopping, self._scheduler.closing
+            if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-                return
-        self._settlement.dropped(left, "shutdown")  # whoever stopped us found them being written, in vain
+        if closing:
+            self._settlement.ring()
+        if stopping:
+            self._settlement.dropped(left, "shutdown")  # whoever stopped us found them being written, in vain
 
-    def _read_back(self) -> None:
+    def _read_back(self, task: ReadBack) -> None:
         replayed: list[Replayed] = []
         try:
             if self._spool is not None:
-                replayed = self._spool.read_back(_READ_BACK_RECORDS, _READ_BACK_BYTES)
+                replayed = self._spool.read_back(
+                    _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
+                )
         finally:
             with self._guard:
                 records = [self._record(found) for found in replayed]
                 self._scheduler.read_back(records)
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
+        elif not records:
+            self._settlement.ring()
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
@@ -326,26 +335,17 @@ class Worker:
         if recovered and self._spool is not None:
             self._spool.open()
 
-    def note_key_standing(self) -> None:
-        """Leave a note on disk of what the destination says of the key, if that is new."""
-        with self._guard:
-            news = self._standing.look(self._clock.monotonic())
-        if self._spool is None:
-            return
-        if isinstance(news, Accepted):
-            self._spool.key_accepted()
-        elif isinstance(news, Refused):
-            self._spool.key_refused(for_good=news.for_good(noted_as_accepted=self._spool.key_was_accepted()))
-
-    def forget_key(self) -> None:
-        """Another key is used from now on. Call with the lock held."""
-        self._standing = KeyStanding(self._gate)
-
     # -- what is under way ------------------------------------------------------------------------------
 
     def oldest_at(self) -> float | None:
         """When the oldest record under way was queued. Call with the lock held."""
         return min([group[0].queued_at for group in self._in_hand if group], default=None)
+
+    @property
+    def sends_backlog(self) -> bool:
+        """Whether a request with others' records is under way. Takes no lock: the copy is atomic."""
+        adopted = self._ledger.adopted
+        return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
 
     def take_from_hands(self) -> list[Record]:
         """At the end: records that a thread still tries to send. Call with the lock held."""

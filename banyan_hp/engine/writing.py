@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..files import sync_directory
 from .caps import Caps
 from .clock import Clock
 from .directory import Directory
 from .holdings import Holdings
-from .own_files import sync_directory
 from .records import Record
 from .segment import Place, Segment, format_line, segment_name
 
@@ -103,23 +103,28 @@ class Writer:
             holdings.finish_active()
         if holdings.active is None:
             holdings.active = self._new_segment()
-            holdings.segments.append(holdings.active)
         return holdings.active
 
     def _new_segment(self) -> Segment:
-        """Names sort as segments were made, whatever the wall clock does meanwhile."""
+        """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
         directory = self._directory.prepare()
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
-        segment = Segment.create(directory, segment_name(self._named_at, self._process, self._made))
-        self._made += 1
-        segment.made_at = self._clock.monotonic()
+        name = segment_name(self._named_at, self._process, self._made)
+        with self._holdings.leasing() as known:
+            segment = Segment.create(directory, name, known)
+            self._made += 1
+            segment.made_at = self._clock.monotonic()
+            self._sync_name(segment)
+            self._holdings.segments.append(segment)
+        return segment
+
+    def _sync_name(self, segment: Segment) -> None:
         try:
             if self._fsync != "never":
-                sync_directory(directory)
+                sync_directory(segment.path.parent)
         except OSError:
             segment.remove()
             raise
-        return segment
 
     def _segment_bytes(self) -> int:
         return min(SEGMENT_BYTES, max(16 * 1024, self._max_bytes // 8))

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from ..engine.connecting import proxy_secrets
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
 from ..logs import warn
+from ..text import TextFilter
 from . import replies
 from .data import Source
 from .entry import FOR_EVER, NEVER, Entry
@@ -82,6 +84,7 @@ class Answers:
         connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
     ) -> None:
         self._asking = asking
+        self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
         self._store = store
         self._ttl = ttl
         self._timeout = timeout
@@ -112,6 +115,12 @@ class Answers:
         if os.getpid() != self._pid:
             self._assemble()
             self._forked()
+
+    def count_error(self) -> None:
+        """A call that came to nothing before anything could be asked."""
+        self.mind_forks()
+        with self._lock:
+            self.counters.prompt_errors += 1
 
     # -- asking -----------------------------------------------------------------------------------------
 
@@ -395,7 +404,7 @@ class Answers:
             if not flight.outdated:
                 self._troubles.note(flight.question, slow=slow)
         base_url, subject = self._asking.base_url, flight.question.subject
-        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, detail)
+        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self.clean(detail))
 
 
 def _after_fork_in_child() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from ..engine.transport import HTTPTransport
 from ..experiments import ALGORITHM, Experiment, Version, input_hash
+from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
 from ..settings import PromptSettings
 from .answers import AnswerCounters, Answers, Found
@@ -54,6 +55,7 @@ class PromptClient:
         connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
     ) -> None:
         self._timeout = settings.prompt_timeout
+        self.size = settings.prompt_cache_size
         self._tallies = Tallies()
         self.answers: Answers = Answers(
             asking,
@@ -94,6 +96,20 @@ class PromptClient:
         return PromptData(
             "", question.name, value, branch=question.branch, project=question.project, source="fallback"
         )
+
+    def failed(self, error: Exception, name: object, fallback: Fallback | Unset = UNSET) -> PromptData | None:
+        """What the caller gets whose own objects raised: the fallback. For the guard of a public call.
+
+        Counted and logged; what somebody raises to stop the calling thread passes.
+        """
+        if is_deliberate(error):
+            raise error
+        self.answers.count_error()
+        warn("bad question", "a prompt could not be asked for: %s", trouble(error))
+        if fallback is UNSET:
+            return None
+        asked = name if type(name) is str else ""
+        return self.fall_back(fallback, PromptQuestion(asked, None, "main", None, ()))
 
     def experiment(
         self, experiment_id: str, sticky_values: Mapping[str, str], input_text: str | None
@@ -166,14 +182,16 @@ class PromptClient:
     def _called(self, fallback: Callable[[], FallbackValue], name: str) -> FallbackValue:
         try:
             value: object = fallback()
-        except Exception:  # noqa: BLE001 - the user's code
+        except Exception as error:
+            if is_deliberate(error):
+                raise
             self._tallies.count("fallback_errors")
-            warn("fallback", "the fallback of the prompt %r failed", name, exc_info=True)
+            warn("fallback", "the fallback of the prompt %r failed: %s", name, trouble(error))
             return None
         if value is None or isinstance(value, (str, PromptData)):
             return value
         self._tallies.count("fallback_errors")
-        wrong = type(value).__name__
+        wrong = type_name(value)
         warn("fallback", "the fallback of %r must return a str, a PromptData or None, was %s", name, wrong)
         return None
 
@@ -184,7 +202,7 @@ class PromptClient:
             self._tallies.count("experiments_ignored")
         if problems:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-            warn("experiment", "%s%s", problems[0], more)
+            warn("experiment", "%s%s", self.answers.clean(problems[0]), more)
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

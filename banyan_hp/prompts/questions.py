@@ -36,6 +36,10 @@ class Asking(NamedTuple):
     api_key: str
     headers: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        """Without the key, which the headers hold, too."""
+        return f"<Asking {self.base_url}>"
+
 
 class Audience(Enum):
     """For whom an answer is good."""

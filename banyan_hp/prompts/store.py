@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.own_files import check_directory, make_directory, read_file, replace_file
+from ..files import check_own_directory, make_own_directory, read_file, replace_file
 from ..logs import warn
 
 MAX_FILES = 1000
@@ -56,7 +56,7 @@ class Store:
         if self._directory is None:
             return None
         try:
-            check_directory(self._directory)
+            check_own_directory(self._directory)
             content = read_file(self._path(self._directory, question), MAX_BYTES + 1)
             kept = replace(Kept(**json.loads(content)), size=len(content))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -89,8 +89,7 @@ class Store:
         if len(content) > MAX_BYTES:  # an older one must not stand in for it
             path.unlink(missing_ok=True)
             return
-        make_directory(directory)
-        check_directory(directory)
+        make_own_directory(directory)
         replace_file(path, content)
         if grown:
             _make_room(directory)
@@ -114,7 +113,7 @@ class Store:
             return
         self._written.clear()
         with suppress(OSError):
-            check_directory(self._directory)
+            check_own_directory(self._directory)
             for path in _files(self._directory):
                 path.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -39,7 +39,7 @@ class ServeSettings:
     host: str
     port: int
     database: Path
-    api_keys: Sequence[str]
+    api_keys: Sequence[str] = field(repr=False)
     seed: Path | None = None
     verbose: bool = False
     routing: RoutingMode | None = None

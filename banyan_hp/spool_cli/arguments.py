@@ -108,10 +108,18 @@ def _add_replay(spool: Commands) -> None:
         help="better set BANYAN_API_KEY or HUGGINGPLACE_API_KEY: options show in process lists",
     )
     add(
-        "--any-key",
-        action="store_true",
-        help="send records under the key at hand although they were logged under another one",
+        "--from-key",
+        type=_key_fingerprint,
+        metavar="FINGERPRINT",
+        help="send, under the key at hand, only what was logged under the key of this fingerprint, as ls "
+        "shows it; never say a key: options show in process lists",
     )
+    add(
+        "--base-url",
+        metavar="URL",
+        help="send only what goes to this URL; with --dir it also answers the question where to",
+    )
+    add("--yes", action="store_true", help="with --dir: don't ask whether the URLs in there are right")
 
 
 def _add_purge(spool: Commands) -> None:
@@ -184,6 +192,18 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, was {text!r}")
     return int(text)
+
+
+def _key_fingerprint(text: str) -> str:
+    """What was said never gets into the message: it may be a key."""
+    from ..engine.address import is_fingerprint
+
+    if not is_fingerprint(text):
+        raise argparse.ArgumentTypeError(
+            "must be a fingerprint, as 'banyan-hp spool ls' shows it: 16 hex digits, or 8 of an earlier "
+            "version. Never pass a key here: other users can read it in the process list"
+        )
+    return text
 
 
 def _seconds(text: str) -> float:

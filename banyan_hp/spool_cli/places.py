@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.address import KEYS, Address, spool_base
 from ..engine.survey import destinations
+from ..files import check_own_directory
 from ..settings import env
 from .outcome import BROKEN, DONE, WRONG, CommandError
 from .words import complain
@@ -27,13 +27,19 @@ class Place:
         return self.directory.name
 
     @property
+    def fingerprint(self) -> str:
+        """Of the key under which the records were logged; the directory's name ends with it."""
+        return self.id.rpartition("-")[2]
+
+    @property
     def title(self) -> str:
         """The destination, for people."""
         if self.address is None:
             return f"unknown destination {self.id}"
         scope = "organisation" if self.address.client == "huggingplace" else "project"
         project = f" {scope} {self.address.project}" if self.address.project else ""
-        return f"{self.address.client} {self.address.base_url}{project} ({self.id})"
+        key = f", key {self.address.fingerprint}"
+        return f"{self.address.client} {self.address.base_url}{project}{key} ({self.id})"
 
     def fields(self) -> dict[str, str | None]:
         """The destination, for JSON."""
@@ -79,8 +85,7 @@ def each(arguments: argparse.Namespace, do: Callable[[Place], int]) -> int:
 
 def _complaining(place: Place, do: Callable[[Place], int]) -> int:
     try:
-        if place.directory.stat().st_uid != os.geteuid():
-            raise CommandError("the directory belongs to another user", BROKEN)
+        check_own_directory(place.directory)
         return do(place)
     except CommandError as error:
         complain(f"{place.title}: {error}")

@@ -16,11 +16,11 @@ from ..engine.destination import Destination
 from ..engine.engine import Engine
 from ..engine.survey import State
 from ..errors import ConfigurationError
-from ..settings import Settings, first_text, header_text
+from ..settings import Settings, checked_url, first_text, header_text
 from .outcome import BROKEN, DONE, LEFT, WRONG, CommandError
-from .places import Place, each
+from .places import Place, chosen, each
 from .progress import Progress
-from .words import complain, counted, say
+from .words import complain, confirm, counted, say
 
 _KEYS = {"banyan": "BANYAN_API_KEY", "huggingplace": "HUGGINGPLACE_API_KEY"}
 _LET_GO_SECONDS = 5.0
@@ -49,8 +49,11 @@ class Tally:
 
 def replay(arguments: argparse.Namespace) -> int:
     """Replay each destination in turn; the highest exit code is the command's."""
+    _check(arguments)
     try:
-        return each(arguments, lambda place: _replay(place, arguments))
+        return each(
+            arguments, lambda place: _replay(place, arguments) if _is_meant(place, arguments) else DONE
+        )
     except KeyboardInterrupt:
         complain("interrupted; what was not delivered stays on disk")
         return LEFT
@@ -59,9 +62,12 @@ def replay(arguments: argparse.Namespace) -> int:
 def _replay(place: Place, arguments: argparse.Namespace) -> int:
     before = _waiting(place.directory)
     if not before.free:
-        say(f"{place.title}\n  nothing to send{_held(before)}")
+        say(place.title)
+        say(f"  nothing to send{_held(before)}")
         return DONE
-    destination = _destination(place, arguments.api_key, any_key=arguments.any_key)
+    destination = _destination(place, arguments)
+    if not _may_send(place, arguments, before):
+        return LEFT
     engine = Engine(destination, _SETTINGS, spool_directory=place.directory)
     say(place.title)
     sys.stdout.flush()
@@ -133,21 +139,56 @@ def _held(waiting: Waiting) -> str:
 # -- where to, and under which key ---------------------------------------------------------------------------
 
 
-def _destination(place: Place, given: str | None, *, any_key: bool) -> Destination:
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.from_key is not None and not any(_is_meant(place, arguments) for place in chosen(arguments)):
+        raise CommandError("no destination has a key of the fingerprint that --from-key names; see ls", WRONG)
+    if arguments.base_url is not None:
+        try:
+            arguments.base_url = checked_url("--base-url", arguments.base_url)
+        except ConfigurationError as error:
+            raise CommandError(str(error), WRONG) from error
+
+
+def _is_meant(place: Place, arguments: argparse.Namespace) -> bool:
+    """`--from-key` is about the records of that key only: nothing else leaves, under whatever key."""
+    return arguments.from_key in (None, place.fingerprint)
+
+
+def _destination(place: Place, arguments: argparse.Namespace) -> Destination:
     address = place.address
     make = _CLIENTS.get(address.client) if address is not None else None
     if address is None or make is None:
         raise CommandError(
             "the directory does not say where its records go; they stay where they are", BROKEN
         )
-    key = _key(address, given)
-    if key_fingerprint(key) != address.fingerprint and not any_key:
+    url = _url(address)
+    if arguments.base_url not in (None, url):
+        raise CommandError(f"these records go to {url}, not to the --base-url given", WRONG)
+    key = _key(address, arguments.api_key)
+    if address.fingerprint not in (key_fingerprint(key), arguments.from_key):
         raise CommandError(
-            f"the key given is not the one these records were logged under (fingerprint "
-            f"{key_fingerprint(key)}, theirs is {address.fingerprint}); --any-key sends them nevertheless",
+            f"these records were logged under the key {address.fingerprint}, the one given is "
+            f"{key_fingerprint(key)}; to send them under it: --from-key {address.fingerprint}",
             WRONG,
         )
     return make(address, key)
+
+
+def _url(address: Address) -> str:
+    """Where the records go, if that is a URL: somebody else may have written the file that says so."""
+    try:
+        return checked_url("the URL in the directory", address.base_url)
+    except ConfigurationError as error:
+        raise CommandError(f"{error}; its records stay where they are", BROKEN) from error
+
+
+def _may_send(place: Place, arguments: argparse.Namespace, waiting: Waiting) -> bool:
+    """A directory that was named by hand may be anybody's: its URL gets the key only if a person knows it."""
+    if arguments.dir is None or arguments.yes or arguments.base_url is not None or place.address is None:
+        return True
+    records = counted(waiting.free, "record")
+    question = f"Send {records} and your API key to {place.address.base_url}?"
+    return confirm(question, "--yes, or --base-url with this URL")
 
 
 def _key(address: Address, given: str | None) -> str:

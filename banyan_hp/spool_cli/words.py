@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from ..text import printable, printable_json
 from .outcome import WRONG, CommandError
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -18,13 +19,13 @@ T = TypeVar("T")
 
 
 def say(text: str = "") -> None:
-    """A line on stdout."""
-    sys.stdout.write(text + "\n")
+    """A line on stdout, harmless to a terminal whatever is in it."""
+    sys.stdout.write(printable(text) + "\n")
 
 
 def complain(text: str) -> None:
-    """A line on stderr."""
-    sys.stderr.write(f"banyan-hp: {text}\n")
+    """A line on stderr, harmless to a terminal whatever is in it."""
+    sys.stderr.write(f"banyan-hp: {printable(text)}\n")
     sys.stderr.flush()
 
 
@@ -32,7 +33,7 @@ def say_json(fields: dict[str, Any], body: bytes | None = None) -> None:
     """One JSON object on a line; `body` is JSON already and goes in as it is, last."""
     text = json.dumps(fields)
     if body is not None:
-        text = f'{text[:-1]}, "body": {body.decode("utf-8")}}}'
+        text = f'{text[:-1]}, "body": {printable_json(body.decode("utf-8", "replace"))}}}'
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8") + b"\n")
 
@@ -85,19 +86,18 @@ def age(seconds: float) -> str:
 def one_line(raw: bytes, indent: int = 0) -> str:
     """The beginning of a body: as much as fits beside `indent` characters, harmless to a terminal."""
     width = max(20, shutil.get_terminal_size((_WIDTH, 24)).columns - indent)
-    text = raw[: 4 * width].decode("utf-8", "replace")
-    text = "".join(char if char.isprintable() else "·" for char in text)
+    text = printable(raw[: 4 * width].decode("utf-8", "replace"))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def confirm(question: str) -> bool:
+def confirm(question: str, instead: str = "--yes") -> bool:
     """Ask on the terminal; anything but yes is no.
 
     Raises:
-        CommandError: there is no terminal to ask on.
+        CommandError: there is no terminal to ask on; the message names the options to say `instead`.
     """
     if not sys.stdin.isatty():
-        raise CommandError(f"{question} Say --yes: there is no terminal to ask on", WRONG)
+        raise CommandError(f"{question} Say {instead}: there is no terminal to ask on", WRONG)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

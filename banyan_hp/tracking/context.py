@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from ..errors import ConfigurationError
+from ..foreign import as_dict
 from .scopes import Scope, inside, metadata_here
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -105,14 +106,16 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """`metadata` and beneath it what `context` has set here."""
     around = metadata_here()
-    return {**around, **(metadata or {})} if around else metadata
+    if not around:
+        return metadata
+    return dict(around) if metadata is None else {**around, **as_dict(metadata)}
 
 
-def options_with_ambient(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
     """A HuggingPlace record and beneath it what `context` has set here."""
     around = metadata_here()
     own = options.get("metadata")
     if not around or not (own is None or isinstance(own, Mapping)):
         return options
     top = {name: around[name] for name in ("user_id", "session_id") if name in around}
-    return {**top, **options, "metadata": {**around, **(own or {})}}
+    return {**top, **options, "metadata": with_ambient(own)}

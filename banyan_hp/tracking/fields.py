@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from ..engine.records import freeze
+from ..foreign import is_deliberate, type_name
+
 MOST_ITEMS = 10_000
 _MOST_COPIED = 2_000
 _VALUE_SIZE = 64
-_DEEPEST = 30
+_DEEPEST = 12
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 # What can be large and is not read: probabilities, and what applications make of the text.
 _LEFT_OUT = frozenset(
@@ -25,7 +28,9 @@ def field(value: object, name: str) -> Any:
     """`value[name]` of a mapping, `value.name` of anything else; None where that can't be had."""
     try:
         return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-    except Exception:  # noqa: BLE001 - a property of somebody else's class may raise anything
+    except Exception as error:
+        if is_deliberate(error):
+            raise
         return None
 
 
@@ -64,14 +69,18 @@ def as_text(value: object) -> str:
     """Text of anything: a str as it is, None as "", dicts and lists as JSON, all else by `str`."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        return str.__str__(value)
+    if type(value) is str:
+        return value
     try:
+        if isinstance(value, str):
+            return str.__str__(value)
         if isinstance(value, (dict, list, tuple)):
-            return json.dumps(value, ensure_ascii=False, default=str)
+            return json.dumps(freeze(value).value, ensure_ascii=False)
         return str.__str__(str(value))
-    except Exception:  # noqa: BLE001 - somebody else's __str__, cycles, keys that are no JSON
-        return f"<{type(value).__qualname__}>"
+    except Exception as error:
+        if is_deliberate(error):
+            raise
+        return f"<{type_name(value)}>"
 
 
 def copied(value: Any, depth: int = _DEEPEST) -> tuple[Any, int]:

@@ -1,16 +1,18 @@
-"""Where a fault of ours ends: counted and logged, never the application's."""
+"""Where a fault of ours, or of an object that is recorded, ends: counted, logged, never the application's."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..foreign import is_deliberate
+
 if TYPE_CHECKING:
     from .sinks import Sink
 
 
 class Contained:
-    """A `with` that lets no Exception out: the sink counts and logs it, with what was being done."""
+    """A `with` that lets nothing out but what somebody raises on purpose: the sink counts and logs it."""
 
     __slots__ = ("_doing", "_sink")
 
@@ -24,7 +26,7 @@ class Contained:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):
+        if error is None or is_deliberate(error):
             return False
-        self._sink.failed(self._doing)
+        self._sink.failed(self._doing, error)
         return True

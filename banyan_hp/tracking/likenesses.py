@@ -13,6 +13,7 @@ from functools import partial, wraps
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
+from ..foreign import type_name
 from .context import recorded, restore
 from .fields import path, text
 from .generators import async_generator_of, drive, drive_async, generator_of
@@ -35,7 +36,7 @@ def refusal(client: object, provider: str) -> str:
     """Why it can't be wrapped."""
     return (
         f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
-        f"(with {PLACES[provider][0]}.create), was {type(client).__qualname__}"
+        f"(with {PLACES[provider][0]}.create), was {type_name(client)}"
     )
 
 
@@ -55,7 +56,7 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
             )
     if ORIGINAL not in getattr(path(client, *first.split("."), "create"), "__dict__", {}):
         raise ConfigurationError(
-            f"wrap_{provider}() can't record a {type(client).__qualname__}: its {first} is another object at "
+            f"wrap_{provider}() can't record a {type_name(client)}: its {first} is another object at "
             "each use; use client.interaction() or @client.trace around its calls"
         )
     return client

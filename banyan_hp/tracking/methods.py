@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ..foreign import as_dict
+from .guarding import Contained
 from .interaction import Interaction, open_interaction
 from .sinks import BanyanSink, HuggingPlaceSink, Sink
 from .steps import Step
@@ -207,12 +209,13 @@ class HuggingPlaceTracking(Tracking):
             fn: takes no arguments; of an async one the result is to be awaited, as in published code.
             options: further fields of the record, e.g. `llm_model`, `metadata`; they win.
         """
-        options = dict(options or {})
-        model, metadata = options.pop("llm_model", None), options.pop("metadata", None)
+        own: dict[str, Any] = {}
+        with Contained(self._sink(), "the options of log_with_timing() could not be read"):
+            own = as_dict(options) if options is not None else {}
+        model, metadata = own.pop("llm_model", None), own.pop("metadata", None)
 
         def opened(question: Any) -> Any:
-            sink = self._sink()
-            return Interaction(sink, question, llm_model=model, metadata=metadata, fields=options)
+            return Interaction(self._sink(), question, llm_model=model, metadata=metadata, fields=own)
 
         return traced(lambda: fn(), opened, self._sink, lambda: user_prompt)()
 

@@ -36,7 +36,9 @@ def read_response(response: object) -> Reading:
 
 def tool_call(name: object, arguments: object) -> str:
     """A tool call as a line of text."""
-    return f"[tool call] {as_text(name)}({as_text(copied(arguments)[0])})"
+    if hasattr(type(arguments), "model_fields"):
+        arguments, _ = copied(arguments)
+    return f"[tool call] {as_text(name)}({as_text(arguments)})"
 
 
 def joined(texts: Sequence[str]) -> str:
@@ -157,7 +159,9 @@ def item_call(item: object) -> str | None:
     kind, name = text(field(item, "type")) or "", text(field(item, "name"))
     if name is None and not kind.endswith("_call"):
         return None
-    arguments, _ = copied(first_of(item, *_ARGUMENTS))
+    arguments = first_of(item, *_ARGUMENTS)
+    if hasattr(type(arguments), "model_fields"):
+        arguments, _ = copied(arguments)
     if isinstance(arguments, dict) and all(isinstance(key, str) for key in arguments):
         arguments = dict(sorted(arguments.items()))  # packages put fields into an order of their own
     return tool_call(name or kind.removesuffix("_call"), arguments)

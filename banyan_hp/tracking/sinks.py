@@ -39,7 +39,7 @@ NO_RESPONSE = "[no response]"
 L = TypeVar("L")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-Failed = Callable[[str], None]
+Failed = Callable[[str, BaseException], None]
 
 
 class Sink(Protocol[R_co]):
@@ -55,8 +55,8 @@ class Sink(Protocol[R_co]):
     def log_step(self, step: Step) -> object:
         """Log a step that has no interaction, or outlived it."""
 
-    def failed(self, doing: str) -> None:
-        """Count and log a fault of tracking itself; called while the exception is being handled."""
+    def failed(self, doing: str, error: BaseException) -> None:
+        """Count and log what went wrong while a call was followed, and in doing what."""
 
 
 class HuggingPlaceLogger(Protocol[R_co]):

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..engine.records import freeze
-from .fields import as_text
+from ..foreign import as_dict, is_deliberate, type_name
+from .fields import as_text, count
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
 from .received import Received
@@ -89,10 +90,14 @@ class Span:
         output_tokens: int | None = None,
         total_tokens: int | None = None,
     ) -> None:
-        """Say how many tokens it took, where `response` does not tell; these win over what it tells."""
-        both = input_tokens is not None and output_tokens is not None
-        told = Usage(input_tokens, output_tokens, total_tokens)
-        self._tokens = told._replace(total_tokens=told.total) if both else told
+        """Say how many tokens it took, where `response` does not tell; these win over what it tells.
+
+        What is no number of 0 or more counts as not said.
+        """
+        with Contained(self.sink, "tokens given by hand could not be read"):
+            told = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
+            both = told.input_tokens is not None and told.output_tokens is not None
+            self._tokens = told._replace(total_tokens=told.total) if both else told
 
     @property
     def finished(self) -> bool:
@@ -138,7 +143,10 @@ class Span:
         return answer
 
     def _read(self) -> Reading:
-        return self.response.read() if isinstance(self.response, Received) else read_response(self.response)
+        with Contained(self.sink, "a response could not be read"):
+            response = self.response
+            return response.read() if isinstance(response, Received) else read_response(response)
+        return Reading(f"<{type_name(self.response)}>")
 
     def unread(self) -> int:
         """How many bytes of what it received have not been read yet: for our threads to do."""
@@ -193,7 +201,7 @@ class Span:
     def failure(self) -> tuple[str | None, str | None]:
         """Type and text of the error that was raised, or else of the one that the answer tells."""
         if self.error is not None:
-            return type(self.error).__qualname__, error_text(self.error)
+            return type_name(self.error), error_text(self.error)
         return self.answer.error_type, self.answer.error
 
     def _ending(self) -> str | None:
@@ -253,16 +261,20 @@ def _as_dict(metadata: object) -> dict[str, Any]:
     if metadata is None:
         return {}
     try:
-        return dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
-    except Exception:  # noqa: BLE001 - somebody else's mapping
+        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    except Exception as error:
+        if is_deliberate(error):
+            raise
         return {"metadata": as_text(metadata)}
 
 
 def error_text(error: BaseException) -> str:
     """An exception in one text, bounded; its own `__str__` may raise."""
-    name = type(error).__qualname__
+    name = type_name(error)
     try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - somebody else's __str__
+        said = str.__str__(str(error))
+    except Exception as failure:
+        if is_deliberate(failure):
+            raise
         said = ""
     return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

@@ -85,10 +85,13 @@ class Taken:
             self._read += self.span.watch.clock() - self.last
 
     def end(self, how: str | None = None, error: BaseException | None = None) -> None:
-        """There is no more to come. Only the first time counts."""
+        """There is no more to come. Only the first time counts.
+
+        A forked child must not log its parent's streams again: it drops and closes them at its exit.
+        """
         _open.discard(self)
         span = self.span
-        if span.finished:
+        if span.finished or (how is not None and self._pid != os.getpid()):
             return
         with Contained(span.sink, "a response could not be recorded"):
             self._measure(failed=error is not None, exhausted=how is None)
@@ -106,17 +109,12 @@ class Taken:
             self.read()
         self.span.read_seconds = self._read
 
-    def abandoned(self, how: str) -> None:
-        """Nobody can take any more."""
-        if self._pid == os.getpid():  # a forked child must not log its parent's streams again
-            self.end(how)
-
 
 @atexit.register
 def _at_exit() -> None:
     """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
     for taken in list(_open):
-        taken.abandoned(AT_EXIT)
+        taken.end(AT_EXIT)
 
 
 def tap(response: Any, span: Span, *, streamed: bool) -> bool:
@@ -160,7 +158,7 @@ class _Tap:
     def __del__(self) -> None:
         taken = self.__dict__.get("_taken")
         if taken is not None:
-            taken.abandoned(COLLECTED)
+            taken.end(COLLECTED)
 
 
 class _SyncTap(_Tap):

@@ -14,6 +14,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import ConfigurationError
+from ..foreign import checking, shown
 from .generators import async_driver, drive, drive_async
 from .guarding import Contained
 from .prompts import Find, prompt_finder
@@ -43,11 +44,12 @@ def traced(
     Raises:
         ConfigurationError: it is no function, or has no argument of the name `prompt`.
     """
-    if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(traced(function.__func__, open_span, get_sink, prompt))
-    if not callable(function) or isinstance(function, type):
-        raise ConfigurationError(f"trace() decorates a function or method, was {function!r}")
-    return _wrapped(function, _opener(prompt_finder(function, prompt), open_span, get_sink))
+    with checking("the function to trace"):
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(traced(function.__func__, open_span, get_sink, prompt))
+        if not callable(function) or isinstance(function, type):
+            raise ConfigurationError(f"trace() decorates a function or method, was {shown(function)}")
+        return _wrapped(function, _opener(prompt_finder(function, prompt), open_span, get_sink))
 
 
 def _opener(find: Find, open_span: Open, get_sink: GetSink) -> OpenCall:
@@ -89,6 +91,13 @@ def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
 
 def _settled(span: Span, result: Any) -> Any:
     """A result, which ends the span now; or when it has run, if it is still to do that."""
+    with Contained(span.sink, "the result of a traced call could not be recorded"):
+        return _followed_up(span, result)
+    span.finish()
+    return result
+
+
+def _followed_up(span: Span, result: Any) -> Any:
     if isinstance(result, CoroutineType):
         return _finished(span, result)
     if isinstance(result, GeneratorType):
@@ -111,8 +120,10 @@ def _is_future(result: Any) -> bool:
 def _done(span: Span, future: Future[Any]) -> None:
     import asyncio
 
-    error: BaseException | None = asyncio.CancelledError() if future.cancelled() else future.exception()
-    span.response = None if error is not None else future.result()
+    error: BaseException | None = None
+    with Contained(span.sink, "the result of a traced call could not be recorded"):
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        span.response = None if error is not None else future.result()
     span.finish(error)
 
 

@@ -18,6 +18,7 @@ from functools import partial, wraps
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
+from ..foreign import checking
 from . import background, likenesses
 from .calls import Call, call_of
 from .context import recorded
@@ -46,13 +47,14 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
     Raises:
         ConfigurationError: it is no such client.
     """
-    target = _makes_requests(client, provider)
-    if target is None:
-        return likenesses.wrap(client, provider, get_sink)
-    recording = _recording_async if inspect.iscoroutinefunction(target.request) else _recording
-    _replace(target, "request", partial(recording, provider, get_sink))
-    for name in COPYING:
-        _replace(target, name, partial(_wrapping, provider, get_sink))
+    with checking("the client"):
+        target = _makes_requests(client, provider)
+        if target is None:
+            return likenesses.wrap(client, provider, get_sink)
+        recording = _recording_async if inspect.iscoroutinefunction(target.request) else _recording
+        _replace(target, "request", partial(recording, provider, get_sink))
+        for name in COPYING:
+            _replace(target, name, partial(_wrapping, provider, get_sink))
     return client
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from banyan_hp import HuggingPlace
 from banyan_hp.cli import main
-from banyan_hp.engine.address import ADDRESS_NAME, key_fingerprint
+from banyan_hp.engine.address import ADDRESS_NAME, Address, key_fingerprint, short_directory
 from banyan_hp.engine.clock import Clock
 from banyan_hp.engine.quarantine import LINE, UNSCRUBBED, Entry, Quarantine
 from banyan_hp.engine.segment import Segment, segment_name
@@ -26,7 +26,7 @@ from tests.conftest import MakeLogger
 from tests.support.scripted import Reply, ScriptedServer, batching, one_by_one
 
 KEY = "psk_local"
-DESTINATION = r"[0-9a-f]{16}-[0-9a-f]{8}"
+DESTINATION = r"[0-9a-f]{16}-[0-9a-f]{16}"
 
 
 class Spools:
@@ -196,7 +196,7 @@ def test_ls_counts_what_is_there(spools: Spools, outage: Callable[..., None], po
     code, out, _ = spools.run("ls")
     title, head, row = out.splitlines()
     assert code == 0
-    assert title == f"banyan http://127.0.0.1:{port} ({segment.parent.name})"
+    assert title == f"banyan http://127.0.0.1:{port}, key {key_fingerprint(KEY)} ({segment.parent.name})"
     assert head.split() == ["SEGMENT", "STATE", "UNSENT", "RECORDS", "BYTES", "AGE"]
     assert row.split()[:4] == [segment.name, "free", "2", "3"]
 
@@ -370,7 +370,7 @@ def test_replay_needs_the_right_key(
     up: Callable[[], ScriptedServer],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """None, or another one, is refused, without telling any; `--any-key` is how to mean it."""
+    """None, or another one, is refused, without telling any; `--from-key` is how to mean it."""
     outage(1)
     back = up()
     monkeypatch.delenv("BANYAN_API_KEY")
@@ -383,12 +383,113 @@ def test_replay_needs_the_right_key(
     assert "psk_other" not in err
     assert back.requests == []
     back.handler = lambda _request: Reply(401, {"error": "unknown key"})
-    assert spools.run("replay", "--api-key", "psk_other", "--any-key")[0] == 1
-    assert not (spools.directory() / "key.v1").exists(), "says nothing of the directory's own key"
+    other = ("--api-key", "psk_other", "--from-key", key_fingerprint(KEY))
+    assert spools.run("replay", *other)[0] == 1
     back.handler = batching()
-    assert spools.run("replay", "--api-key", "psk_other", "--any-key")[0] == 0
+    assert spools.run("replay", *other)[0] == 0
     assert back.requests[-1].headers["X-API-Key"] == "psk_other"
     assert spools.segments() == []
+
+
+def test_from_key_sends_what_was_logged_under_that_key_and_nothing_else(
+    spools: Spools, outage: Callable[..., None], up: Callable[[], ScriptedServer]
+) -> None:
+    """Under the key at hand; not even that key's own records leave with them."""
+    outage(2, api_key="psk_old")
+    outage(1)
+    back = up()
+    assert spools.run("replay", "--from-key", key_fingerprint("psk_old"))[0] == 0
+    assert {request.headers["X-API-Key"] for request in back.requests} == {KEY}
+    assert sorted(numbers(back)) == [0, 1]
+    assert [seen["key_fingerprint"] for seen in spools.json("ls")] == [key_fingerprint(KEY)]
+
+
+@pytest.mark.parametrize("said", ["psk_secret_key", "0123456789ABCDEF", "0123456", ""])
+def test_from_key_takes_no_key(spools: Spools, said: str) -> None:
+    """Options show in process lists; the message does not repeat what may be a key."""
+    code, out, err = spools.run("replay", "--from-key", said)
+    assert (code, out) == (2, "")
+    assert "must be a fingerprint, as 'banyan-hp spool ls' shows it" in err
+    assert not said or said not in err
+
+
+def test_from_key_names_a_key_that_is_there(spools: Spools, outage: Callable[..., None]) -> None:
+    """Else nothing would be sent, without a word."""
+    outage(1)
+    code, _, err = spools.run("replay", "--from-key", "0123456789abcdef")
+    assert (code, "no destination has a key of the fingerprint" in err) == (2, True)
+
+
+def test_directories_with_short_fingerprints_are_listed_and_sent_on_request(
+    spools: Spools, outage: Callable[..., None], up: Callable[[], ScriptedServer]
+) -> None:
+    """An earlier version made them; even the right key sends them only with `--from-key`."""
+    outage(2)
+    back = up()
+    directory = spools.directory()
+    directory.rename(short_directory(directory))
+    said = spools.directory() / ADDRESS_NAME
+    short = key_fingerprint(KEY)[:8]
+    said.write_text(said.read_text().replace(key_fingerprint(KEY), short))
+    assert [(seen["key_fingerprint"], seen["unsent"]) for seen in spools.json("ls")] == [(short, 2)]
+    assert f", key {short} (" in spools.run("ls")[1]
+    code, _, err = spools.run("replay")
+    assert (code, f"--from-key {short}" in err, back.requests) == (2, True, [])
+    assert spools.run("replay", "--from-key", short)[0] == 0
+    assert sorted(numbers(back)) == [0, 1]
+
+
+def test_replay_of_a_directory_named_by_hand_asks_where_to(
+    spools: Spools,
+    outage: Callable[..., None],
+    up: Callable[[], ScriptedServer],
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be anybody's, and its URL would get the key: nothing is sent before somebody has agreed."""
+    outage(2)
+    back = up()
+    url = f"http://127.0.0.1:{port}"
+    there = ("replay", "--dir", str(spools.base))
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    code, _, err = spools.run(*there)
+    assert code == 2
+    assert f"Send 2 records and your API key to {url}? Say --yes, or --base-url with this URL" in err
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    code, _, err = spools.run(*there)
+    assert (code, f"Send 2 records and your API key to {url}? [y/N]" in err) == (1, True)
+    code, _, err = spools.run(*there, "--base-url", "http://127.0.0.1:9/")
+    assert (code, f"these records go to {url}, not to the --base-url given" in err) == (2, True)
+    assert back.requests == []
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert spools.run(*there)[0] == 0
+    assert sorted(numbers(back)) == [0, 1]
+
+
+@pytest.mark.parametrize("agreed", [["--yes"], ["--base-url", "URL"]])
+def test_a_script_agrees_beforehand_where_a_directory_s_records_go(
+    spools: Spools,
+    outage: Callable[..., None],
+    up: Callable[[], ScriptedServer],
+    port: int,
+    agreed: list[str],
+) -> None:
+    """By `--yes`, or by the URL, which is compared."""
+    outage(1)
+    back = up()
+    words = [word.replace("URL", f"http://127.0.0.1:{port}/") for word in agreed]
+    assert spools.run("replay", "--dir", str(spools.base), *words)[0] == 0
+    assert numbers(back) == [0]
+
+
+def test_replay_sends_no_key_to_what_is_no_url(spools: Spools, outage: Callable[..., None]) -> None:
+    """A file that fits the directory's name, and names something else than a backend."""
+    outage(1)
+    forged = Address("banyan", "file:///etc", "", key_fingerprint(KEY))
+    directory = spools.directory().rename(spools.base / "spool" / forged.directory_name)
+    (directory / ADDRESS_NAME).write_text(json.dumps(forged.said()))
+    code, _, err = spools.run("replay")
+    assert (code, "must be an http:// or https:// URL" in err) == (3, True)
 
 
 def test_replay_of_huggingplace_goes_to_huggingplace(
@@ -403,7 +504,7 @@ def test_replay_of_huggingplace_goes_to_huggingplace(
     with ScriptedServer(one_by_one(status=200), port=port) as server:
         code, out, _ = spools.run("replay")
         assert code == 0
-        assert out.startswith(f"huggingplace {url} organisation org (")
+        assert out.startswith(f"huggingplace {url} organisation org, key {key_fingerprint('hp_key')} (")
         sent = [request for request in server.requests if b"user_prompt" in request.body]
     assert [request.headers["Authorization"] for request in sent] == ["Bearer hp_key"]
 
@@ -774,7 +875,7 @@ def test_one_bad_directory_does_not_keep_the_others_from_it(
     monkeypatch.setattr(Path, "stat", stat)
     for words in (["ls"], ["show"], ["quarantine", "ls"], ["replay"], ["purge", "--yes"]):
         code, out, err = spools.run(*words)
-        assert (code, "the directory belongs to another user" in err) == (3, True)
+        assert (code, "belongs to another user" in err) == (3, True)
         assert bad.name in err
         assert bad.name not in out
     monkeypatch.undo()

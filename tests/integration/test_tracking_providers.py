@@ -286,7 +286,7 @@ def test_the_packages_own_helpers(
     with claude.messages.stream(model="m", max_tokens=9, messages=ask_claude("left, wait")) as message:
         next(iter(message))
     with gpt.chat.completions.stream(model="m", messages=ask("left, too, wait")) as chat:
-        next(chat), next(chat)
+        next(chat), next(chat), next(chat)
     with (
         pytest.raises(openai.BadRequestError),
         gpt.chat.completions.stream(model="m", messages=ask("refuse")),

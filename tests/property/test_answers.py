@@ -7,17 +7,21 @@ import gzip
 import http.client
 import io
 import socket
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import urllib3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
-from banyan_hp.engine.answer import Answer
+from banyan_hp.engine.answer import MAX_ANSWER_BYTES, Answer
 from banyan_hp.engine.exchange import Message, exchange
 
 QUICK = settings(max_examples=300, deadline=None)
@@ -98,6 +102,11 @@ def by_us(segments: list[bytes], method: str = "POST", *, closes: bool = True) -
 def cut(content: bytes, at: list[int]) -> list[bytes]:
     places = sorted({place % (len(content) + 1) for place in at})
     return [content[a:b] for a, b in zip([0, *places], [*places, len(content)], strict=True)]
+
+
+def raw_deflate(content: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush()
 
 
 def chunked(body: bytes, at: list[int]) -> bytes:
@@ -259,14 +268,60 @@ def test_nobody_can_accept_half_a_request() -> None:
 def test_packed_answers_are_unpacked(coding: str, framing: str) -> None:
     """Nobody asked for it, yet some do."""
     body = gzip.compress(b"hello" * 100)
+    raw = packed(coding, body, framing)
+    assert by_us([raw[:40], raw[40:]], closes=framing == "end").body == b"hello" * 100
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
+    framing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory stays within a small multiple of the largest response; urllib3 has no part in it."""
+    body = gzip.compress(bytes(8 * MAX_ANSWER_BYTES))
+    no_decoder = SimpleNamespace(has_unconsumed_tail=False)
+    monkeypatch.setattr(urllib3.response, "_get_decoder", lambda _: no_decoder)
+    tracemalloc.start()
+    try:
+        answer = by_us([packed("gzip", body, framing)], closes=framing == "end")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.body == bytes(MAX_ANSWER_BYTES)
+    assert peak < 4 * MAX_ANSWER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "content"),
+    [
+        ("deflate", zlib.compress(b"hello"), b"hello"),
+        ("deflate", raw_deflate(b"hello"), b"hello"),
+        ("x-gzip", gzip.compress(b"hello"), b"hello"),
+        ("identity", b"hello", b"hello"),
+        ("br", b"\x0b\x02\x80hello\x03", b""),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"hello")), b""),
+    ],
+)
+def test_encodings_that_we_know_are_unpacked_and_no_others(coding: str, body: bytes, content: bytes) -> None:
+    """Of any other the status counts, and nothing of the body."""
+    answer = by_us([packed(coding, body, "length")])
+    assert (answer.status, answer.body) == (200, content)
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"hello" * 100)[:-9]])
+def test_a_damaged_encoding_is_no_answer(body: bytes) -> None:
+    """Neither rubbish nor a stream that breaks off."""
+    with pytest.raises(DecodeError, match="not gzip, as it says"):
+        by_us([packed("gzip", body, "length")])
+
+
+def packed(coding: str, body: bytes, framing: str) -> bytes:
     lines = {
         "length": f"Content-Length: {len(body)}\r\n",
         "chunks": "Transfer-Encoding: chunked\r\n",
         "end": "",
     }
     raw = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n{lines[framing]}\r\n".encode()
-    raw += chunked(body, [3, 50]) if framing == "chunks" else body
-    assert by_us([raw[:40], raw[40:]], closes=framing == "end").body == b"hello" * 100
+    return raw + (chunked(body, [3, 50]) if framing == "chunks" else body)
 
 
 def assert_no_more_lenient(raw: bytes, method: str, places: list[int]) -> None:

@@ -24,7 +24,7 @@ class Tracker(BanyanTracking):
     """Opens interactions that log nowhere."""
 
     def _sink(self) -> BanyanSink:
-        return BanyanSink(self, self, lambda _: None)
+        return BanyanSink(self, self, lambda _, __: None)
 
     def log_prompt(self, *_: object, **__: object) -> bool:
         return True

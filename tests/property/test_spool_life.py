@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from banyan_hp.engine import writing as module
-from banyan_hp.engine.directory import KEY_NAME, REFUSED
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.transport import Request
 from tests.support.clock import FakeClock
@@ -59,7 +58,10 @@ class Lives(RuleBasedStateMachine):
         return answer
 
     def new_engine(self) -> SteppedEngine:
-        return SteppedEngine(self.backend, self.clock, self.folder, key=self.key, **self.options)
+        previous = [f"psk_{number}" for number in range(self.issued)]
+        return SteppedEngine(
+            self.backend, self.clock, self.folder, key=self.key, previous_keys=previous, **self.options
+        )
 
     @rule(who=PROCESSES, count=st.integers(1, 8), kind=st.sampled_from(["good", "good", "bad"]))
     def submit(self, who: int, count: int, kind: str) -> None:
@@ -116,7 +118,10 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def rotate_the_key(self) -> None:
-        """A new key is issued and the old one revoked; processes have the new one from their next start."""
+        """A new key is issued and the old one revoked.
+
+        From their next start processes have the new one, and the old ones as `previous_keys`.
+        """
         self.issued += 1
         self.key = f"psk_{self.issued}"
         self.good = {self.key}
@@ -157,8 +162,6 @@ class Lives(RuleBasedStateMachine):
         for engine in self.engines:
             engine.shutdown(5)
             self.close_books(engine)
-        for directory in self.folder.glob("spool/*"):  # whatever is left is for the last one to send
-            (directory / KEY_NAME).write_text(f"{REFUSED}\n")
         last = self.new_engine()
         for _ in range(300):
             last.log("good")

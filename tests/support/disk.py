@@ -28,6 +28,9 @@ class Ledger:
     def adopted(self, count: int, damaged: int) -> None:
         self.news.append(("adopted", count, damaged))
 
+    def let_go(self, count: int) -> None:
+        self.news.append(("let go", count))
+
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         self.news.append(("lost", count, reason, own))
 
@@ -54,9 +57,10 @@ class Disk:
         durable: bool = False,
         fsync: str = "never",
         observer: Ledger | None = None,
+        previous: tuple[Path, ...] = (),
     ) -> Spool:
         """Another process."""
-        settings = SpoolSettings(self.directory, max_bytes, max_age, durable, fsync)
+        settings = SpoolSettings(self.directory, max_bytes, max_age, durable, fsync, previous=previous)
         spool = Spool(settings, f"{len(self.spools) + 1:x}", self.clock, observer or Ledger())
         self.spools.append(spool)
         spool.open()

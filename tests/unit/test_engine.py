@@ -78,6 +78,7 @@ def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
 ) -> None:
     """What is on disk, when all in memory is delivered, may be younger than the flush."""
     engine = SteppedEngine(backend, clock, tmp_path, batching="never", durability="disk")
+    engine.step()  # the first look at the disk
     engine.log()
     mark = engine.waiting.mark()
     engine.log()

@@ -240,7 +240,8 @@ def test_an_error_of_null_is_no_error_text() -> None:
 def test_a_long_error_text_of_a_record_is_bounded() -> None:
     """A backend may send our record back to us as its error."""
     results = [{"id": "a", "status": 422, "error": "e" * 10_000}]
-    assert len(envelope.verdicts([record("a")], answer({"results": results}), NOW)[0].detail) == 300
+    (verdict,) = destination().verdicts([record("a")], answer({"results": results}), NOW)
+    assert len(verdict.detail) == 300
 
 
 # -- single records ------------------------------------------------------------------------------------------
@@ -291,12 +292,13 @@ def test_retry_after_is_read() -> None:
         (Response(500, {}, b"\xff\xfe"), "\ufffd\ufffd"),
         (Response(500, {}, b"x" * 5000), "x" * 300),
         (answer({"error": "e" * 5000}, 500), "e" * 300),
+        (answer({"error": "a\u001b]0;b\nc\ud800\u202e"}, 500), "a\\x1b]0;b c\\ud800\\u202e"),
         (Response(200, {}, b"fine"), ""),
     ],
 )
 def test_the_error_text_is_the_backend_s_own(response: Response, text: str) -> None:
     """`error` or `message` of the JSON, else the beginning of the text; bounded, on one line."""
-    assert envelope.error_text(response) == text
+    assert destination().verdict(response, NOW).detail == text
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -409,9 +411,9 @@ def test_a_backend_that_repeats_the_key_does_not_bring_it_into_logs_or_files() -
         *subject.verdicts([record("a", b"{}")], mixed, 0.0),
     ]
     assert [verdict.detail for verdict in told] == [
-        "key [the key] is unknown",
-        "key [the key] is unknown",
-        "not with [the key]",
+        "key [secret] is unknown",
+        "key [secret] is unknown",
+        "not with [secret]",
     ]
 
 

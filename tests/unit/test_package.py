@@ -76,22 +76,27 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-BELOW_CLIENTS = {"logs", "engine", "destinations", "errors", "settings", "client", "receipts", "tracking"}
+BELOW_CLIENTS = {
+    "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"
+}  # fmt: skip
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
-    "logs.py": set(),
+    "logs.py": {"foreign", "text"},
     "experiments.py": set(),
-    "settings.py": {"errors"},
-    "engine": {"logs", "engine", "errors", "settings"},
-    "destinations": {"logs", "destinations", "engine", "_version"},
-    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "settings"},
-    "receipts.py": {"logs", "engine", "errors"},
-    "tracking": {"logs", "tracking", "errors", "prompts", "receipts"},
-    "client.py": {"logs", "engine", "settings", "tracking"},
+    "files.py": set(),
+    "foreign.py": {"errors"},
+    "text.py": set(),
+    "settings.py": {"errors", "foreign"},
+    "engine": {"logs", "engine", "errors", "files", "foreign", "settings", "text"},
+    "destinations": {"logs", "destinations", "engine", "foreign", "text", "_version"},
+    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "files", "foreign", "settings", "text"},
+    "receipts.py": {"logs", "engine", "errors", "settings"},
+    "tracking": {"logs", "tracking", "engine", "errors", "foreign", "prompts", "receipts"},
+    "client.py": {"logs", "engine", "foreign", "settings", "tracking"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
-    "spool_cli": {"logs", "spool_cli", "engine", "destinations", "settings", "errors"},
+    "spool_cli": {"logs", "spool_cli", "engine", "destinations", "files", "settings", "errors", "text"},
     "server": {"server", "experiments", "_version"},
     "cli.py": {"server", "spool_cli", "_version"},
 }

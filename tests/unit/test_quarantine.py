@@ -54,11 +54,14 @@ def failing(number: int) -> Callable[..., int]:
 # -- entries -------------------------------------------------------------------------------------------------
 
 
+PRINTABLE = some.characters(min_codepoint=33, max_codepoint=126)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     some.builds(
         Entry,
-        reason=some.text(),
+        reason=some.text(PRINTABLE),
         body=some.one_of(
             some.binary(),
             some.text().map(str.encode),
@@ -68,9 +71,9 @@ def failing(number: int) -> Callable[..., int]:
         ),
         origin=some.sampled_from(["record", "line"]),
         status=some.none() | some.integers(100, 599),
-        detail=some.text(),
+        detail=some.text(PRINTABLE),
         segment=some.none() | some.text(),
-        id=some.none() | some.text(),
+        id=some.none() | some.text(PRINTABLE, min_size=1, max_size=256),
         time=some.none() | some.integers(0, 2**32).map(float),
     )
 )
@@ -220,7 +223,7 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
 def test_a_pipe_in_the_way_blocks_nobody(tmp_path: Path) -> None:
     """It is refused as what it is."""
     os.mkfifo(tmp_path / QUARANTINE_NAME)
-    with pytest.raises(PermissionError, match="not a file"):
+    with pytest.raises(PermissionError, match="not a regular file"):
         quarantine(tmp_path).add(entry(1))
 
 

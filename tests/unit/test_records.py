@@ -340,11 +340,11 @@ def test_a_repr_that_returns_a_hostile_string_does_not_raise() -> None:
 
 
 def test_huge_integers_are_named_and_counted() -> None:
-    """An integer that Python itself refuses to print becomes a word, and is counted as cut."""
-    result = freeze([10**2000, 10**5000])
-    assert result.value == [10**2000, f"<integer of {(10**5000).bit_length()} bits>"]
+    """An integer that Python may be told not to print becomes a word, and is counted as cut."""
+    result = freeze([10**600, 10**5000])
+    assert result.value == [10**600, f"<integer of {(10**5000).bit_length()} bits>"]
     assert result.cut == 1
-    assert json.loads(encode(result.value))[0] == 10**2000
+    assert json.loads(encode(result.value))[0] == 10**600
 
 
 # -- cycles, depth, the caller's later changes ---------------------------------------------------------------

@@ -76,11 +76,11 @@ def test_it_is_not_over_while_a_thread_reads(
     over: list[bool] = []
     real = Spool.read_back
 
-    def read_back(spool: Spool, *limits: int) -> Any:
+    def read_back(spool: Spool, *limits: int, **how: bool) -> Any:
         with monkeypatch.context() as patched:
             patched.setattr(Spool, "emptied", True)
             over.append(engine._replayed())
-        return real(spool, *limits)
+        return real(spool, *limits, **how)
 
     monkeypatch.setattr(Spool, "read_back", read_back)
     engine = SteppedEngine(left, FakeClock(), tmp_path)

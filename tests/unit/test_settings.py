@@ -80,7 +80,33 @@ def test_a_refusal_names_the_setting_its_value_and_what_is_allowed(
 
 def test_every_setting_is_checked() -> None:
     """There is no setting that takes just anything."""
-    assert {name for name, _, _ in REFUSED} == set(Settings.names())
+    assert {*(name for name, _, _ in REFUSED), "previous_keys"} == set(Settings.names())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("psk_secret", "previous_keys must be a list of API keys, was str"),
+        (b"psk_secret", r"previous_keys\[0\] must be an API key"),
+        ({"psk_secret"}, "previous_keys must be a list of API keys, was set"),
+        (None, "previous_keys must be a list of API keys, was NoneType"),
+        (["psk_secret", " "], r"previous_keys\[1\] must be an API key"),
+        (["psk_secret", b"psk_secret"], r"previous_keys\[1\] must be an API key"),
+        (["psk_secret\nX-Evil: 1"], r"previous_keys\[0\] has characters that an HTTP header can't carry"),
+    ],
+)
+def test_previous_keys_are_a_list_of_keys_and_never_shown(value: Any, message: str) -> None:
+    """A refusal names the setting and the place in the list, no key."""
+    with pytest.raises(ConfigurationError, match=message) as refusal:
+        Settings(previous_keys=value)
+    assert "secret" not in str(refusal.value)
+
+
+def test_previous_keys_are_taken_as_a_key_is() -> None:
+    """Without blanks around them, as any sequence, and not shown by `repr`."""
+    settings = Settings(previous_keys=["psk_secret ", "psk_older"])
+    assert settings.previous_keys == ("psk_secret", "psk_older")
+    assert "psk" not in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -455,7 +455,7 @@ def test_records_in_hand_are_not_given_up(disk: Disk) -> None:
 
 def test_a_dead_process_s_records_go_first(disk: Disk) -> None:
     """They are older; their loss is told as of adopted ones."""
-    big = format_line(0, "id-90", NOW, b'"%s"' % (b"x" * 40_000))
+    big = format_line(0, "id-90", NOW, b'{"x":"%s"}' % (b"x" * 40_000))
     abandoned(disk, big)
     ledger = Ledger()
     spool = disk.spool(max_bytes=80_000, observer=ledger)
@@ -620,7 +620,7 @@ def test_a_torn_segment_is_not_written_again(disk: Disk, monkeypatch: pytest.Mon
     spool.close()
     ledger = Ledger()
     other = disk.spool(observer=ledger)
-    assert [ids(read(other)), ids(read(other))] == [[1], [2]]
+    assert ids(read(other)) == [1, 2]
     assert ("adopted", 1, 1) in ledger.news
 
 

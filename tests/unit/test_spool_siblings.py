@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 
 from banyan_hp import logs
 from banyan_hp.engine import writing as module
+from banyan_hp.engine.acks import format_entry
 from banyan_hp.engine.address import ADDRESS_NAME
 from banyan_hp.engine.caps import RESCAN_SECONDS
-from banyan_hp.engine.directory import ACCEPTED, KEY_NAME, OLD_SECONDS, REFUSED, Directory
+from banyan_hp.engine.directory import OLD_SECONDS, Directory
 from banyan_hp.engine.segment import format_line, segment_name
 from banyan_hp.engine.spool import LOOK_SECONDS, Spool
 from tests.support.disk import (
@@ -149,8 +151,8 @@ def test_half_made_and_half_deleted_files_of_the_dead_are_cleared_away(disk: Dis
     """When they are old and nobody's; young ones may be in use."""
     disk.directory.mkdir(parents=True)
     names = [f".{segment_name(NOW, 'dead', 0)}.tmp", segment_name(NOW, "dead", 1) + ".ack"]
-    names += [f".{name}.0123456789abcdef.tmp" for name in (KEY_NAME, ADDRESS_NAME)]
-    others = ["note.tmp", "x.ack", KEY_NAME, "quarantine.v1.jsonl"]
+    names.append(f".{ADDRESS_NAME}.0123456789abcdef.tmp")
+    others = ["note.tmp", "x.ack", "quarantine.v1.jsonl"]
     for name in names + others:
         (disk.directory / name).touch()
         os.utime(disk.directory / name, (NOW, NOW))
@@ -212,9 +214,10 @@ def test_cut_at_every_byte(disk: Disk) -> None:
     """The records before the cut arrive, the torn one is in the quarantine, and the ledger says so."""
     content = lines(1, 2, 3)
     ends = [n for n in range(len(content) + 1) if n == 0 or content[n - 1 : n] == b"\n"]
+    ends += [end - 1 for end in ends[1:]]  # only the line end is missing: nothing of the record is
     for size in range(len(content) + 1):
         found, ledger = adopt_damaged(disk, content[:size])
-        whole = sum(end <= size for end in ends) - 1
+        whole = len([end for end in ends[1:4] if end - 1 <= size])
         assert found == [1, 2, 3][:whole]
         assert ledger.news == [("adopted", whole, int(size not in ends))], size
         if size not in ends:
@@ -388,86 +391,62 @@ def test_acknowledgements_that_did_not_fit_are_caught_up_with(
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def test_two_good_keys_never_adopt_from_each_other(disk: Disk) -> None:
-    """One tenant's records must not leave under another's key, whatever is accepted."""
+def test_another_key_s_records_are_not_adopted(disk: Disk) -> None:
+    """One tenant's records must not leave under another's key."""
     other = with_another_key(disk)
     tenant = other.spool()
     spooled(tenant, 1, 2)
-    tenant.key_accepted()
     tenant.close()
-    spool = disk.spool()
-    spool.key_accepted()
-    spool.open()
-    assert read(spool) == []
+    assert read(disk.spool()) == []
     assert len(other.segments()) == 1
 
 
-def test_a_refused_key_s_records_are_adopted_once_ours_is_accepted(disk: Disk) -> None:
-    """The key was rotated: what waits under the old one leaves under the new one, and not before."""
-    other = with_another_key(disk)
+def test_a_previous_key_s_records_are_adopted_when_their_owner_is_gone(disk: Disk) -> None:
+    """The application named it; a directory that is not there is no trouble, and is not made."""
+    other, nobody = with_another_key(disk), with_another_key(disk, 3)
     old = other.spool()
     spooled(old, 1, 2)
-    old.key_refused(for_good=True)
-    spool = disk.spool()
-    assert read(spool) == []  # our own key has not been accepted
-    spool.key_accepted()
-    spool.open()
+    ledger = Ledger()
+    spool = disk.spool(previous=(nobody.directory, other.directory), observer=ledger)
     assert read(spool) == []  # its owner lives
     old.close()
     spool.open()
     found = read(spool)
     assert ids(found) == [1, 2]
+    assert ledger.news == [("adopted", 2, 0)]
     spool.acknowledge(in_hand(found))
     assert other.segments() == []
+    assert not nobody.directory.exists()
 
 
-def test_a_key_that_is_good_again_keeps_its_records(disk: Disk) -> None:
-    """Even where another process has already listed them."""
+def test_the_oldest_segment_of_all_keys_comes_first(disk: Disk) -> None:
+    """Records leave in the order in which they were logged."""
     other = with_another_key(disk)
-    old = other.spool()
-    spooled(old, 1)
-    old.key_refused(for_good=True)
-    old.close()
-    spool = disk.spool()
-    spool.key_accepted()
-    spool.open()
+    for each, number in ((disk, 2), (other, 1), (disk, 4), (other, 3)):
+        abandoned(each, lines(number), number)
+    spool = disk.spool(previous=(other.directory,))
+    assert ids(read(spool)) == [1, 2, 3, 4]
+
+
+def test_a_linked_directory_of_a_previous_key_is_left_alone(disk: Disk, tmp_path: Path) -> None:
+    """Somebody else may have put the link there."""
+    other, real = with_another_key(disk), Disk(tmp_path / "real")
+    abandoned(real, lines(1))
+    disk.directory.parent.mkdir()
+    other.directory.symlink_to(real.directory)
+    assert read(disk.spool(previous=(other.directory,))) == []
+
+
+def test_a_key_that_is_no_longer_named_keeps_its_records(disk: Disk) -> None:
+    """Also what was found but not taken over yet."""
+    other, third = with_another_key(disk), with_another_key(disk, 3)
+    abandoned(other, lines(1))
+    spool = disk.spool(previous=(other.directory,))
     assert spool.backlog
-    other.spool().key_accepted()
-    assert read(spool) == []
-
-
-def test_a_key_refused_for_a_moment_gives_nothing_away(disk: Disk) -> None:
-    """Only what is refused for good is noted; and a refused key adopts nothing from others."""
-    other = with_another_key(disk)
-    old = other.spool()
-    spooled(old, 1)
-    old.key_accepted()
-    old.key_refused(for_good=False)
-    old.close()
-    assert (other.directory / KEY_NAME).read_text() == f"{ACCEPTED}\n"
-    spool = disk.spool()
-    spool.key_accepted()
+    spool.turn_to(third.directory)
     spool.open()
     assert read(spool) == []
-    other.spool().key_refused(for_good=True)
-    assert (other.directory / KEY_NAME).read_text() == f"{REFUSED}\n"
-    spool.key_refused(for_good=False)
-    spool.open()
-    assert read(spool) == []
-
-
-def test_other_projects_are_none_of_our_business(disk: Disk) -> None:
-    """A refused key of another URL or project: its records stay."""
-    stranger = Disk(disk.directory.with_name("fedcba9876543210-00000002"))
-    stranger.clock, stranger.spools = disk.clock, disk.spools
-    old = stranger.spool()
-    spooled(old, 1)
-    old.key_refused(for_good=True)
-    old.close()
-    spool = disk.spool()
-    spool.key_accepted()
-    spool.open()
-    assert read(spool) == []
+    assert len(other.segments()) == 1
 
 
 def test_a_new_key_in_a_running_process_writes_to_a_new_place(disk: Disk) -> None:
@@ -506,13 +485,90 @@ def test_trouble_beside_our_own_records_is_told_and_no_more(
         raise PermissionError(13, "Permission denied")
 
     ledger = Ledger()
-    spool = disk.spool(observer=ledger)
-    spool.key_accepted()
+    spool = disk.spool(observer=ledger, previous=(with_another_key(disk).directory,))
     monkeypatch.setattr(Directory, "clean", denied)
-    monkeypatch.setattr(Directory, "with_refused_keys", denied)
+    monkeypatch.setattr("banyan_hp.engine.adoption.segments_in", denied)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         spool.open()
     assert ledger.failures == 2
     assert len(caplog.records) == 1
     assert spool.problem is None
     assert spool.append(records(1))
+
+
+# -- lines that make no sense --------------------------------------------------------------------------------
+
+
+def sealed(rest: bytes) -> bytes:
+    """A line with the right CRC, whatever is in it."""
+    return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
+
+
+SENSELESS = [
+    b'"n":-1,"id":"a","t":1.5,"body":{}}',
+    b'"n":true,"id":"a","t":1.5,"body":{}}',
+    b'"n":1.0,"id":"a","t":1.5,"body":{}}',
+    b'"n":"1","id":"a","t":1.5,"body":{}}',
+    b'"n":%s,"id":"a","t":1.5,"body":{}}' % (b"9" * 5000),
+    b'"n":1,"id":%s,"t":1.5,"body":{}}' % (b"[" * 100_000),
+    b'"n":1,"id":"","t":1.500000,"body":{}}',
+    b'"n":1,"id":["a"],"t":1.500000,"body":{}}',
+    b'"n":1,"id":"a\\nX-Evil: 1","t":1.500000,"body":{}}',
+    b'"n":1,"id":"\\u20ac","t":1.500000,"body":{}}',
+    b'"n":1,"id":"\\ud800","t":1.500000,"body":{}}',
+    b'"n":1,"id":"%s","t":1.500000,"body":{}}' % (b"a" * 257),
+    b'"n":1,"id":"a","t":NaN,"body":{}}',
+    b'"n":1,"id":"a","t":1e20,"body":{}}',
+    b'"n":1,"id":"a","t":99999999999999999999.000000,"body":{}}',
+    b'"n":1,"id":"a","t":-1,"body":{}}',
+    b'"n":1,"id":"a","t":true,"body":{}}',
+    b'"n":1,"id":"a","t":1.500000,"body":}',
+    b'"n":1,"id":"a","t":1.500000,"body":null}',
+    b'"n":1,"id":"a","t":1.500000,"body":[{}]}',
+    b'"n":1,"id":"a","t":1.500000,"body":{no json}}',
+    b'"n":1,"id":"a","t":1.500000,"body":{"a":"\xff"}}',
+    b'"n":1,"id":"a","t":1.500000,"body":%s}' % (b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+    b'"n":1}',
+    b"null}",
+    b'"n":0,"id":"a","t":1.500000,"body":{"the":"same number again"}}',
+]
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("next_number", [1, 2])
+@pytest.mark.parametrize("senseless", SENSELESS, ids=[str(rest[:60]) for rest in SENSELESS])
+def test_a_line_that_makes_no_sense_is_quarantined_whatever_its_crc_says(
+    disk: Disk, senseless: bytes, next_number: int
+) -> None:
+    """The records around it are sent, the ledger counts it once, and nobody finds it again."""
+    path = abandoned(disk, line_of(0, "id-1") + sealed(senseless) + line_of(next_number, "id-2"))
+    ledger = Ledger()
+    spool = disk.spool(observer=ledger)
+    replayed = read(spool)
+    assert ids(replayed) == [1, 2]
+    assert ledger.news == [("adopted", 2, 1)]
+    assert [(entry.reason, entry.body) for entry in disk.quarantined()] == [
+        ("corrupt", sealed(senseless).rstrip(b"\n"))
+    ]
+    spool.release(in_hand(replayed))
+    spool.close()
+    again = Ledger()
+    assert ids(read(disk.spool(observer=again))) == [1, 2]
+    assert again.news == [("adopted", 2, 0)]
+    assert path.exists()
+
+
+def test_numbers_beyond_all_bounds_in_acknowledgements_settle_nothing(disk: Disk) -> None:
+    """A right CRC over nonsense: the entry counts for nothing, and the records are sent."""
+    path = abandoned(disk, lines(1, 2))
+    path.with_name(path.name + ".ack").write_bytes(format_entry(b"9" * 5000))
+    assert ids(read(disk.spool())) == [1, 2]
+
+
+def test_a_record_that_lacks_only_its_line_end_is_sent(disk: Disk) -> None:
+    """Its CRC is right: it is a record like the others, in whatever pieces it is read."""
+    abandoned(disk, lines(1, 2)[:-1])
+    ledger = Ledger()
+    spool = disk.spool(observer=ledger)
+    assert [ids(read(spool, count=1)) for _ in range(3)] == [[1], [2], []]
+    assert (ledger.news, disk.quarantined()) == ([("adopted", 2, 0)], [])

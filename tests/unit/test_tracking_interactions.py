@@ -39,6 +39,9 @@ class Logged:
         self.failing = False
         self.faults: list[str] = []
 
+    def failed(self, doing: str, _error: BaseException) -> None:
+        self.faults.append(doing)
+
     def log_prompt(self, input: Any, output: Any, **fields: Any) -> bool:  # noqa: A002
         if self.failing:
             raise RuntimeError("the logger is broken")
@@ -52,7 +55,7 @@ class Tracker(BanyanTracking):
         self.logged = Logged()
 
     def _sink(self) -> BanyanSink:
-        return BanyanSink(self.logged, self, self.logged.faults.append)
+        return BanyanSink(self.logged, self, self.logged.failed)
 
 
 @pytest.fixture

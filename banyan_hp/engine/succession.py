@@ -1,0 +1,289 @@
+"""A client's engines: the one that takes its records, and those that deliver what was logged before a change.
+
+A record leaves under the key, and for the URL and organisation, that it was logged with. So a change of one
+of these makes another engine. The one before *drains*: it delivers what it has, in memory and on disk, under
+its own identity, and ends. An engine goes over to another key, with all it has, only if the application
+named the old key as a previous one (`Engine.may_turn_to`).
+
+    current ──change──► draining ──drained, or too many drain──► ending ──► summed up
+       ▲                   │
+       └───changed back────┘
+
+Who stands where is one immutable value, replaced under a lock that is held for a few instructions. No
+engine's lock is taken while it is held, and what only asks takes none: a destructor may ask in the middle of
+anything. Changes happen one at a time. Each engine's ledger balances by itself, and so does the sum. A forked
+child has no engine that drains: what was logged before is its parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..settings import Settings
+from .destination import Destination
+from .engine import Engine
+from .flushing import FlushResult
+
+MOST_DRAINING = (
+    4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
+)
+
+Make = Callable[[Destination, Settings], Engine]
+
+
+class _Line(NamedTuple):
+    """Who stands where.
+
+    Attributes:
+        current: takes records.
+        draining: engines of earlier configurations, the oldest first.
+        ending: those that are shutting down, which takes time.
+        past: the counters of those that have ended.
+        ledger: likewise.
+    """
+
+    current: Engine
+    draining: tuple[Engine, ...] = ()
+    ending: tuple[Engine, ...] = ()
+    past: Mapping[str, Any] = {}
+    ledger: Mapping[str, int] = {}
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return (self.current, *self.draining, *self.ending)
+
+
+class _Life:
+    """What belongs to one process."""
+
+    def __init__(self, current: Engine) -> None:
+        self.changing = threading.RLock()  # held while one thread changes the configuration
+        self.lock = threading.RLock()  # guards the replacement of `line`
+        self.line = _Line(current)
+        self.quiet = threading.Event()  # set while none is ending
+        self.quiet.set()
+        self.untold: deque[int] = deque()  # losses of engines that have ended, not reported by a flush yet
+
+
+class Succession:
+    """All engines of one client. Thread-safe."""
+
+    def __init__(self, destination: Destination, settings: Settings, make: Make = Engine) -> None:
+        self._make = make
+        self._lives: dict[int, _Life] = {}  # by process
+        self._latest = make(destination, settings)
+        self._closed = False
+
+    @property
+    def _life(self) -> _Life:
+        process = os.getpid()
+        return self._lives.get(process) or self._lives.setdefault(process, _Life(self._latest))
+
+    @property
+    def current(self) -> Engine:
+        """The engine that takes records."""
+        return self._life.line.current
+
+    # -- change -----------------------------------------------------------------------------------------
+
+    @property
+    def changing(self) -> threading.RLock:
+        """Held while one thread changes the configuration; re-entrant."""
+        return self._life.changing
+
+    def change(
+        self, destination: Destination, settings: Settings, publish: Callable[[Engine], object]
+    ) -> None:
+        """Have records that are logged from now on go there. Nothing changes after `shutdown`.
+
+        Args:
+            destination: where to, and under which key.
+            settings: with the previous keys whose records may follow.
+            publish: called with the engine that takes them, before the one before ends. A thread that was
+                about to hand a record to that one gets None, and finds the new one here.
+        """
+        life = self._life
+        with life.changing:
+            if self._closed:
+                return
+            current = life.line.current
+            if current.may_turn_to(destination, settings):
+                current.turn_to(destination, settings)  # first: what is logged from now on leaves under it
+                publish(current)
+            else:
+                self._succeed(life, self._make(destination, settings), publish)
+            for engine in life.line.draining:
+                if engine.may_turn_to(destination, settings):
+                    engine.turn_to(destination, settings)
+        self._tidy(life)
+
+    def _succeed(self, life: _Life, fresh: Engine, publish: Callable[[Engine], object]) -> None:
+        """One that still drains for the same destination takes records again; else a fresh one does."""
+        with life.lock:
+            line = life.line
+            same = [each for each in line.draining if _goes_where(each, fresh)]
+            successor = same[0] if same else fresh
+            draining = (*_without(line.draining, successor), line.current)
+            life.line = line._replace(current=successor, draining=draining)
+            self._latest = successor
+            publish(successor)
+        if successor is not fresh:
+            successor.resume()
+            successor.turn_to(fresh.destination, fresh.settings)
+        line.current.retire(self._end_if_drained)
+        if self._closed:  # meanwhile: the shutdown knows nothing of this one
+            successor.shutdown(0.0)
+
+    # -- the end of one ---------------------------------------------------------------------------------
+
+    def _tidy(self, life: _Life) -> None:
+        for engine in life.line.draining:
+            self._end_if_drained(engine)
+        for engine in life.line.draining[:-MOST_DRAINING]:
+            self._end(engine, only_if_drained=False)
+
+    def _end_if_drained(self, engine: Engine) -> None:
+        if engine.drained:
+            self._end(engine, only_if_drained=True)
+
+    def _end(self, engine: Engine, *, only_if_drained: bool) -> None:
+        life = self._life
+        with life.lock:
+            line = life.line
+            if engine not in line.draining:  # it takes records again, or another thread ends it
+                return
+            draining, ending = _without(line.draining, engine), (*line.ending, engine)
+            life.line = line._replace(draining=draining, ending=ending)
+            life.quiet.clear()
+        lost = 0
+        try:
+            if engine.supersede(only_if_drained=only_if_drained):
+                lost = engine.shutdown(0.0).lost
+        finally:  # Ctrl-C, too
+            if engine.superseded:
+                self._sum_up(life, engine, lost)
+            else:  # a late record
+                self._drain_on(life, engine)
+
+    def _drain_on(self, life: _Life, engine: Engine) -> None:
+        with life.lock:
+            line = life.line
+            draining, ending = (engine, *line.draining), _without(line.ending, engine)
+            life.line = line._replace(draining=draining, ending=ending)
+        self._note_quiet(life)
+
+    def _sum_up(self, life: _Life, engine: Engine, lost: int) -> None:
+        stats, ledger = engine.stats(), engine.ledger_now()
+        if lost:
+            life.untold.append(lost)
+        with life.lock:
+            line = life.line
+            past, in_all = dict(line.past), dict(line.ledger)
+            add_counters(past, stats)
+            add_counters(in_all, ledger)
+            ending = _without(line.ending, engine)
+            life.line = line._replace(ending=ending, past=past, ledger=in_all)
+        self._note_quiet(life)
+
+    def _note_quiet(self, life: _Life) -> None:
+        with life.lock:
+            if not life.line.ending:
+                life.quiet.set()
+
+    # -- what is asked of all of them -------------------------------------------------------------------
+
+    def flush(self, timeout: float) -> FlushResult:
+        """`Engine.flush` of all, within one timeout."""
+        life = self._life
+        result = self._of_all(life, Engine.flush, timeout)
+        self._tidy(life)
+        return result
+
+    def shutdown(self, timeout: float) -> FlushResult:
+        """`Engine.shutdown` of all, within one timeout."""
+        life = self._life
+        self._closed = True
+        return self._of_all(life, Engine.shutdown, timeout)
+
+    def _of_all(self, life: _Life, do: Callable[[Engine, float], FlushResult], timeout: float) -> FlushResult:
+        deadline = time.monotonic() + timeout
+        line = life.line
+        results = [do(engine, max(0.0, deadline - time.monotonic())) for engine in line.engines]
+        if all(engine.waiting.allowed for engine in life.line.ending):  # they say what they lost at their end
+            life.quiet.wait(max(0.0, deadline - time.monotonic()))
+        return summed(results, line.ledger, _taken_from(life.untold))
+
+    def stats(self) -> dict[str, Any]:
+        """`Engine.stats`: the counters of all; state and ages of success and error are the current one's."""
+        line = self._life.line
+        total, *others = [engine.stats() for engine in line.engines]
+        ages = [each["oldest_record_age_s"] for each in (total, *others)]
+        alive = [each["worker_alive"] for each in (total, *others)]
+        for more in (*others, line.past):
+            add_counters(total, more)
+        total["oldest_record_age_s"] = max((age for age in ages if age is not None), default=None)
+        total["worker_alive"] = any(alive)
+        return total
+
+    def health(self) -> dict[str, Any]:
+        """`Engine.health` of the current one, and what is not well with those that drain."""
+        life = self._life
+        health = life.line.current.health()
+        reasons = [reason for engine in life.line.draining for reason in engine.health()["reasons"]]
+        if reasons and not self._closed:
+            health["reasons"] += [f"logged under an earlier configuration: {reason}" for reason in reasons]
+            health["status"] = "degraded" if health["status"] == "ok" else health["status"]
+        return health
+
+
+def _goes_where(engine: Engine, other: Engine) -> bool:
+    """Whether both deliver to the same place, under the same key."""
+    ours, theirs = engine.destination, other.destination
+    return (ours.identity, ours.key) == (theirs.identity, theirs.key)
+
+
+def _without(engines: Iterable[Engine], one: Engine) -> tuple[Engine, ...]:
+    return tuple(engine for engine in engines if engine is not one)
+
+
+def _taken_from(losses: deque[int]) -> int:
+    """All of them; each is taken once, also by threads at the same time."""
+    total = 0
+    while losses:
+        try:
+            total += losses.popleft()
+        except IndexError:
+            break
+    return total
+
+
+def add_counters(total: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add what can be added, in place: integers, and dicts of them."""
+    for name, value in more.items():
+        if isinstance(value, dict):
+            total[name] = dict(total.get(name, {}))
+            add_counters(total[name], value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            total[name] = total.get(name, 0) + value
+
+
+def summed(results: list[FlushResult], past: Mapping[str, int], lost: int) -> FlushResult:
+    """One result for several engines; `past` and `lost` are of those that have ended before."""
+    ledger = dict(past)
+    for result in results:
+        add_counters(ledger, result.ledger)
+    left = past.get("spooled", 0)
+    return FlushResult(
+        delivered=all(result.delivered for result in results) and not lost and not left,
+        pending=sum(result.pending for result in results),
+        spooled=sum(result.spooled for result in results) + left,
+        lost=sum(result.lost for result in results) + lost,
+        ledger=ledger,
+        backlog=sum(result.backlog for result in results),
+        backlog_bytes=sum(result.backlog_bytes for result in results),
+    )

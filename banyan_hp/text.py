@@ -1,0 +1,119 @@
+"""The one filter that every text from outside passes before people, logs or files see it.
+
+From outside come what a backend, a proxy or a socket says, what an exception repeats of that, and what stands
+in files. A backend may repeat the key that it refuses, and anybody may send what forges a log line or moves a
+terminal's cursor. The order matters: secrets first, while they are whole, then control characters, the length
+last.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
+
+LENGTH = 300
+STRUCK_OUT = "[secret]"
+_LOOKED_AT = 64 * 1024  # characters of a text; a page of megabytes must not keep a sender busy
+_SHORTEST_PART = 8  # characters of a secret that is cut short where it came from
+_CONTROL = re.compile(r"[^ -~]")  # what is plain ASCII needs no second look
+
+
+class TextFilter:
+    """Cleans texts. Immutable.
+
+    Args:
+        secrets: what no text may repeat: keys, passwords. Empty ones are left out.
+    """
+
+    __slots__ = ("_begins", "_longest", "_secrets")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if secret for form in _forms(secret)}
+        self._secrets = sorted(forms, key=len, reverse=True)
+        self._longest = max(map(len, self._secrets), default=0)
+        self._begins = re.compile("|".join(map(_pattern, self._secrets)) or "(?!)")
+
+    def __call__(self, text: object, length: int = LENGTH) -> str:
+        """The text in one line of at most this many characters, without secrets and control characters."""
+        whole = as_text(text)
+        known = self._struck_out(whole[:_LOOKED_AT])
+        if len(whole) > _LOOKED_AT and self._longest:
+            known = known[: -self._longest]  # the beginning of a secret may stand there
+        return printable(" ".join(known.split())[:length])[:length]
+
+    def _struck_out(self, text: str) -> str:
+        """Without the secrets, and without what begins like one and was cut short where it came from."""
+        pieces = []
+        at = 0
+        while (found := self._begins.search(text, at)) is not None:
+            pieces += [text[at : found.start()], STRUCK_OUT]
+            at = found.start() + max(_common(text, found.start(), secret) for secret in self._secrets)
+        return "".join([*pieces, text[at:]])
+
+
+def _pattern(secret: str) -> str:
+    """What is taken for a secret: its beginning; a short one only where it is not a part of a word."""
+    if len(secret) < _SHORTEST_PART:
+        return rf"(?<!\w){re.escape(secret)}(?!\w)"
+    return re.escape(secret[: max(_SHORTEST_PART, len(secret) // 2)])
+
+
+def _common(text: str, start: int, secret: str) -> int:
+    """How many characters of a secret the text has there."""
+    if text.startswith(secret, start):
+        return len(secret)
+    pairs = zip(text[start : start + len(secret)], secret, strict=False)
+    return next((count for count, (one, other) in enumerate(pairs) if one != other), len(text) - start)
+
+
+def printable(text: str) -> str:
+    """The text in one line: white space as blanks, what can't be printed as the escapes of Python's `repr`.
+
+    Among these are control characters (C0, C1, DEL), line separators, marks of the writing direction and
+    lone surrogates.
+    """
+    return _CONTROL.sub(_shown, text)
+
+
+def printable_json(text: str) -> str:
+    """The same JSON, harmless to a terminal."""
+    return _CONTROL.sub(_escaped, text)
+
+
+def _shown(match: re.Match[str]) -> str:
+    char = match[0]
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else repr(char)[1:-1]
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
+    if char.isprintable():
+        return char
+    return " " if char in "\t\r\n" else json.dumps(char)[1:-1]  # these only stand between JSON's values
+
+
+def as_text(text: object) -> str:
+    """What `str` makes of it, or its type where that fails."""
+    try:
+        return str(text)
+    except (RecursionError, ValueError):  # nested too deep, or a number with too many digits
+        return f"<{type(text).__name__}>"
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """As it is, and as messages quote it."""
+    yield secret
+    yield repr(secret)[1:-1]
+    yield repr(repr(secret)[1:-1])[1:-1]  # an error within an error
+    yield json.dumps(secret)[1:-1]
+    yield quote(secret, safe="", errors="replace")
+    yield html.escape(secret)
+
+
+clean = TextFilter()
+"""For texts that were near no secret: what stands on disk, and what is struck out already."""
