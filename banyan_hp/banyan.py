@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from .client import Client
+from .client import Client, Lifeline
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
 from .engine.deferred import Deferred
@@ -106,6 +106,7 @@ class PromptStackLogger(BanyanTracking, Client):
         self._base_url = url
         destination = BanyanDestination(url, key or "", project)
         self._engine = Engine(destination, settings)
+        self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
             Asking(url, key or "", headers_for(key or "", project)),
             prompt_settings,

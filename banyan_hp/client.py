@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -16,10 +17,25 @@ from .tracking.scopes import unknown
 Self = TypeVar("Self", bound="Client")
 
 
+class Lifeline:
+    """Held by a client and by all that needs its engines: with the last of them they end by themselves."""
+
+    __slots__ = ("_engines",)
+    _is_finalizing = staticmethod(sys.is_finalizing)  # kept here: modules may be gone by then
+
+    def __init__(self, engines: Engine | Succession) -> None:
+        self._engines = engines
+
+    def __del__(self) -> None:
+        if not self._is_finalizing():
+            self._engines.abandon()
+
+
 class Client:
     """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
 
     _engine: Engine  # takes the records
+    _lifeline: Lifeline
 
     def _engines(self) -> Engine | Succession:
         """All that hold records of this client: what is flushed, ended and asked."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
-from .client import Client
+from .client import Client, Lifeline
 from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
@@ -82,12 +82,15 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
         settings = _settings(self._config, self._options)
         self._succession = Succession(_destination(self._config), settings)
+        self._lifeline = Lifeline(self._succession)
         self._use(self._succession.current)
 
     def _use(self, engine: Engine) -> None:
         """Log there from now on."""
         self._engine = engine
-        self._line = _Line(engine, Waits(engine), self._config["org_id"], self._config["mode"])
+        self._line = _Line(
+            engine, Waits(engine, self._lifeline), self._config["org_id"], self._config["mode"]
+        )
 
     def _engines(self) -> Succession:
         return self._succession

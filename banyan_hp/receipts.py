@@ -106,10 +106,15 @@ class Receipt(Coroutine[Any, Any, None]):
 
 
 class Waits:
-    """All waits for the records of one engine, by event loop."""
+    """All waits for the records of one engine, by event loop.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        lifeline: keeps the engine from ending by itself as long as somebody has a receipt.
+    """
+
+    def __init__(self, engine: Engine, lifeline: object) -> None:
         self.engine = engine
+        self._lifeline = lifeline
         self._begin()
 
     def _begin(self) -> None:

@@ -80,5 +80,9 @@ class Condition:
         self._read_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
         self.segment_failed(path, error)
 
+    def try_again(self) -> None:
+        """Forget the pause after a failed write: at the end every write is tried."""
+        self._write_again_at = float("-inf")
+
     def pause_writing(self, seconds: float) -> None:
         self._write_again_at = max(self._write_again_at, self._clock.monotonic() + seconds)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from random import SystemRandom
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from .chance import chance
 from .connecting import Connector
 
 _TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it, often without a word
-_CHANCE = SystemRandom().random  # of the kernel: copies of a memory snapshot share the state of `random`
 
 
 class Connection:
@@ -81,7 +80,7 @@ class Connections:
 
     def connect(self, timeout: float) -> Connection:
         """A new one. See `Connector.connect`."""
-        lifetime = self._max_age * (1.0 - 0.2 * _CHANCE())
+        lifetime = self._max_age * (1.0 - 0.2 * chance())
         return Connection(self._connector.connect(timeout), lifetime)
 
     def keep(self, connection: Connection) -> None:

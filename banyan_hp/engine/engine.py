@@ -10,8 +10,8 @@ import copy
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,13 @@ from .destination import Destination
 from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
 from .guard import Guard
+from .last_writes import Job, LastWrites
 from .ledger import Ledger, Term
 from .notices import Notices
 from .pace import Pace
 from .preparing import Preparer
-from .quarantine import UNSCRUBBED
 from .queue import Queue
 from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
-from .retry import Outcome, Verdict
 from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Spool, SpoolSettings
@@ -51,9 +50,11 @@ _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
 _RETIRED = "retired"  # in place of somebody who waits
 
-_NOT_SEEN_BY_BEFORE_SEND = Verdict(
-    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
-)
+
+def _on_disk_and_oldest_first(record: Record) -> tuple[bool, float]:
+    """The final write's order: what is on disk can be given up for what is not."""
+    return record.place is None, record.queued_at
+
 
 _QUEUED, _IN_FLIGHT = Term.QUEUED, Term.IN_FLIGHT  # looked up at each call, an enum's members cost
 TransportFactory = Callable[[Destination, Settings], Transport]
@@ -94,7 +95,7 @@ class Engine:
         self.closing = False
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
-        self._finishing = False
+        self._finisher: int | None = None  # the thread that ends it
         self._ended = False
         self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
@@ -106,6 +107,7 @@ class Engine:
         settings = self.settings
         self._heirs: dict[int, Engine] = {}  # by process: what a forked child goes on with
         self.process = os.urandom(8).hex()
+        self._id_prefix = f"{self.process}-"
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
         self._has_flushed = False
@@ -148,6 +150,12 @@ class Engine:
             self._preparer,
             settings.max_batch_bytes,
         )
+        self._last_writes = LastWrites(
+            self._clock,
+            self._settlement,
+            self._preparer,
+            scrubs=settings.before_send is not None,
+        )
         self.worker = Worker(
             self.guard,
             self._clock,
@@ -162,6 +170,7 @@ class Engine:
             self._settlement,
             self.notices,
             self.spool,
+            self._last_writes.leaving,
         )
         self.waiting = Waiting(
             self.guard,
@@ -216,7 +225,7 @@ class Engine:
                 address=Address.of(identity, key) if self._spool_directory is None else None,
                 previous=self._previous_directories(self._base),
             ),
-            self.process if not self._ended else os.urandom(8).hex(),
+            self.process,
             self._clock,
             self._settlement,
         )
@@ -281,16 +290,20 @@ class Engine:
             return None
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
-        self._leave_to_disk([record], float("inf"))
+        self._last_writes.leave([record])
+        record.turned_away = record.term is Term.DROPPED
+        self.guard.run_deferred()
         return record
 
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
-        ident = f"{self.process}-{next(self._numbers):x}"
+        now = clock.wall()
+        # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
+        ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         size = freeze_plain(value, max_text)
         frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
         size += RECORD_OVERHEAD
-        record = Record(ident, clock.wall(), frozen, size, clock.monotonic(), self.ledger.own)
+        record = Record(ident, now, frozen, size, clock.monotonic(), self.ledger.own)
         if cut:
             record.cut = cut
         return record
@@ -323,11 +336,11 @@ class Engine:
 
     def _submit_later(self, record: Record) -> None:
         with self.guard:
-            if self.closing:
-                self.ledger.counters.rejected += 1
-                return
-            queued = self._accept(record)
-        if not queued:
+            closing = self.closing
+            queued = not closing and self._accept(record)
+        if closing:
+            self._submit_out_of_turn(record)
+        elif not queued:
             self._submit_slowly(record)
 
     def _let_go(self, record: Record) -> None:
@@ -359,15 +372,22 @@ class Engine:
         with self.guard:
             if self.stopped or not self.queue.fits(record.size):
                 return False
-            self.ledger.own.move((record,), Term.QUEUED)
-            self.queue.append(record)
-            self._scheduler.wake_for_record()
+            self._put_in_queue(record)
         return True
 
+    def _put_in_queue(self, record: Record) -> None:
+        """Call with the lock held."""
+        if self._keeps_first and record.place is None:
+            self.ledger.counters.logs_not_durable += 1
+        self.ledger.own.move((record,), Term.QUEUED)
+        self.queue.append(record)
+        self._scheduler.wake_for_record()
+
     def _overflow(self, record: Record) -> None:
-        if record.place is not None or self.settings.overflow == "spill":
+        if record.place is not None or self.settings.overflow == "spill" or self.stopped:
             prepared = self._preparer.prepare([record])
             if not self._settlement.spooled(prepared):
+                record.turned_away = bool(prepared) and record.term is Term.DROPPED
                 return
         if self.stopped:
             self._turn_away(record, "shutdown")
@@ -386,9 +406,7 @@ class Engine:
             evicted = [] if stopped else self.queue.make_room(record.size)
             if not stopped:
                 self.ledger.own.move(evicted, Term.IN_FLIGHT)
-                self.ledger.own.move((record,), Term.QUEUED)
-                self.queue.append(record)
-                self._scheduler.wake_for_record()
+                self._put_in_queue(record)
         if stopped:
             self._turn_away(record, "shutdown")
         self._settlement.spooled([old for old in evicted if old.place is not None])
@@ -399,9 +417,11 @@ class Engine:
         lifecycle.register(self)
         if lifecycle.leaving():  # the first record of all, and the end has begun
             self.shutdown(0.0)
+            record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
         if not self.worker.background:
+            lifecycle.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
     def _callers_patience(self) -> float | None:
@@ -549,22 +569,86 @@ class Engine:
             told = sum(epoch.told for epoch in epochs)
         try:
             self._begin_to_close(timeout)
-            self.waiting.hurry_until(self._nothing_more_to_do, deadline)
+            self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
-            self._finish(deadline)
+            self.finish(deadline)
         return self._result(self._lost_of(epochs) - told)
+
+    def abandon(self) -> None:
+        """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
+
+        For a finaliser, which may run anywhere: takes no lock, does no I/O.
+        """
+        if self.closing or os.getpid() != self._pid:
+            return
+        if self.worker.threads:
+            self._defer(self._end_abandoned)
+        else:
+            lifecycle.abandoned(self)
+
+    def _end_abandoned(self) -> None:
+        timeout = self.settings.exit_timeout
+        if not self.worker.is_own_thread():  # the exit, which ends all of them
+            return
+        deadline = self._clock.monotonic() + timeout
+        self._begin_to_close(timeout)
+        self.worker.drive(self._nothing_more_to_do, deadline, Bell())
+        self.finish(deadline)
 
     def _begin_to_close(self, timeout: float) -> None:
         with self.guard:
             if self.closing:
                 return
-            self.closing = True
-            self._leaving = lifecycle.leaving()
             now = self._clock.monotonic()
             self._scheduler.close()
             self.gate.hurry(now)
             if self.gate.delay(now) > timeout:  # told to wait longer than we can
                 self.gate.break_now(now)
+            self._leaving = lifecycle.leaving()
+            self.closing = True
+
+    # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
+    # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
+
+    def begin_to_leave(self, timeout: float, scrub_until: float) -> None:
+        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent.
+
+        `scrub_until` is as in `last_writes`.
+        """
+        self._be_of_this_process()
+        self.guard.run_deferred()
+        self._begin_to_close(timeout)
+        self._secure(scrub_until)
+
+    def _secure(self, scrub_until: float) -> None:
+        keeping = self._last_writes.keeping
+        with self.guard:
+            if self.spool is None or self.stopped:
+                return
+            under_way = [*self.worker.in_hand(), *self._scheduler.retrying()]
+            keeping.take([record for record in under_way if record.body is not None])
+            keeping.take(self.queue.records)
+            self._scheduler.securing = not keeping.done
+            self._last_writes.scrub_until = scrub_until
+        try:
+            if self._hand_over(keeping) and self.settings.before_send is not None:
+                keeping.wait(scrub_until)
+            else:
+                self._keep_here()
+        finally:
+            with self.guard:
+                self.queue.drop_settled()
+                self._scheduler.securing = False
+                self._scheduler.wake_all()
+
+    def _keep_here(self) -> None:
+        if self.settings.before_send is not None:  # which may never return: none of it on this thread
+            self._last_writes.scrub_until = float("-inf")
+        self._last_writes.keeping.complete()
+
+    def wait_until_sent(self, deadline: float) -> None:
+        """Or until it would be in vain to wait on."""
+        self.waiting.hurry_until(self._nothing_more_to_do, deadline)
 
     def _nothing_more_to_do(self) -> bool:
         if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
@@ -572,59 +656,88 @@ class Engine:
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
             return self._scheduler.gave_up and not self.waiting.spool_usable
-        return not own[Term.SPOOLED] or self.gate.unwell
+        return not own[Term.SPOOLED] or self._scheduler.gave_up or not self._can_read_back()
 
-    def _finish(self, deadline: float) -> None:
+    def _can_read_back(self) -> bool:
+        return self.spool is not None and self.spool.readable
+
+    def stop_sending(self, scrub_until: float) -> None:
+        """From here on what was not delivered is the final write's; `scrub_until` is as there."""
         with self.guard:
-            first = not self._finishing
-            self._finishing = True
-        if first:
-            self._end()
-            self.notices.tell_in_passing(max(_JOIN_SECONDS, deadline - self._clock.monotonic()))
-        elif self.waiting.allowed:
+            in_hand = self.worker.stop()
+            if not self.stopped:
+                self._last_writes.scrub_until = float("-inf") if self._is_stuck(in_hand) else scrub_until
+                left = [*in_hand, *self._scheduler.waiting()]
+                self._last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
+                self.stopped = True
+            self.worker.forget()
+            self._scheduler.forget()
+
+    def _is_stuck(self, in_hand: list[Record]) -> bool:
+        """Whether a thread may be in a `before_send` that never returns. Call with the lock held."""
+        scrubbing = not self._last_writes.keeping.done or any(record.body is None for record in in_hand)
+        return scrubbing and self.settings.before_send is not None
+
+    def finish(self, deadline: float, join_until: float | None = None) -> None:
+        """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
+
+        Args:
+            deadline: until when another thread that does this is waited for, and callbacks at the least.
+            join_until: until when threads are waited for; by default for a moment.
+        """
+        interrupted: BaseException | None = None
+        while not self._ended:
+            try:
+                if not self._is_finisher():
+                    self._wait_for_finisher(deadline)
+                    break
+                self._end(deadline, join_until)
+            except Exception:
+                raise
+            except BaseException as error:  # noqa: BLE001 - kept, and raised below
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
+    def _is_finisher(self) -> bool:
+        with self.guard:
+            self._finisher = self._finisher or threading.get_ident()
+            return self._finisher == threading.get_ident()
+
+    def _wait_for_finisher(self, deadline: float) -> None:
+        if self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
-    def _end(self) -> None:
-        patience = self._clock.monotonic() + _GRACE_SECONDS
-        self.worker.stop()
-        with self.guard:
-            in_hand = self.worker.take_from_hands()
-            mine, replay = self._scheduler.take_everything()
-            self.stopped = True
-        stuck = self.settings.before_send is not None and any(r.body is None for r in in_hand)
-        left = sorted([*in_hand, *mine, *replay], key=lambda record: record.queued_at)
-        self._leave_to_disk(left, float("-inf") if stuck else patience)
+    def _end(self, deadline: float, join_until: float | None) -> None:
+        self.stop_sending(self._clock.monotonic() + _GRACE_SECONDS)
+        self._see_to(self._last_writes.leaving)
         self._settlement.ring()
-        self.worker.join(self._clock.monotonic() + _JOIN_SECONDS)
-        if self.spool is not None:
-            self.spool.close()
-            lifecycle.spool_closed(self.spool.directory)
+        until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
+        self.worker.join(until)
+        self._close()
+        self._ended = True
+        self._settlement.ring()
+        self.notices.tell_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
+
+    def _see_to(self, job: Job) -> None:
+        """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""
+        self._hand_over(job)
+        job.complete()
+
+    def _hand_over(self, job: Job) -> bool:
+        if job.done or not self._scheduler.idle or not self.worker.alive:
+            return False
+        self.guard.defer(job.run)
+        self._scheduler.disturb()
+        return job.is_taken_up()
+
+    def _close(self) -> None:
+        if self.spool is not None and self._last_writes.leaving.done:
+            self.spool.close(takes_late=self._leaving)
+            if not self._leaving:
+                lifecycle.spool_closed(self.spool.directory)
         self._transport.close()
         lifecycle.unregister(self)
-        self._ended = True
-        if self._leaving:  # for what is logged from now on: the old one is closed
-            self.spool = self._settlement.spool = self._make_spool()
-        self._settlement.ring()
-
-    def _leave_to_disk(self, records: list[Record], patience: float) -> None:
-        """The last chance of what was not delivered: the spool, or a counted loss.
-
-        `before_send` is called until `patience` ends, on the monotonic clock; what it has not seen by then
-        must not leave: it is quarantined. Raises nothing: what stops this thread (Ctrl-C) in `before_send`
-        costs one record, which is quarantined, and the others are written.
-        """
-        ready: list[Record] = []
-        for record in (record for record in records if not record.claimed):
-            if record.body is not None or self.settings.before_send is None or self._has_time(patience):
-                with suppress(BaseException):
-                    ready += self._preparer.prepare([record])
-            else:
-                self._settlement.quarantined(record, _NOT_SEEN_BY_BEFORE_SEND)
-        failed = self._settlement.spooled(ready)
-        self._settlement.dropped(failed, "shutdown")
-
-    def _has_time(self, patience: float) -> bool:
-        return self._clock.monotonic() < patience
 
     # -- what applications ask --------------------------------------------------------------------------
 
@@ -781,7 +894,7 @@ class Engine:
     def _made_anew(self) -> Engine:
         anew = copy.copy(self)
         if anew.closing:
-            anew.stopped = anew._finishing = anew._ended = True
+            anew.stopped = anew._ended = True
         anew._assemble()
         return anew
 

@@ -9,9 +9,9 @@ One for all threads that send to a destination. Guarded by the engine's lock; it
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
+from .chance import chance
 from .retry import Outcome, Verdict, backoff, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
@@ -26,9 +26,7 @@ class Gate:
     the probe.
     """
 
-    def __init__(
-        self, max_retries: int, retry_delay: float, *, chance: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, max_retries: int, retry_delay: float, *, chance: Callable[[], float] = chance) -> None:
         self._max_retries = max_retries
         self._retry_delay = retry_delay
         self._chance = chance

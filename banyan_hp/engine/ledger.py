@@ -80,6 +80,7 @@ class Counters:
     """What happened besides: numbers that only grow."""
 
     rejected: int = 0
+    logs_not_durable: int = 0
     requests_sent: int = 0
     bytes_sent: int = 0
     attempts_failed: int = 0

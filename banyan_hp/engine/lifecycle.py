@@ -15,7 +15,9 @@ parent was closing. It closes the leases' descriptors and unlocks nothing. A for
 the same thread (a destructor or signal handler that forks) lets the section end first. What a destructor
 logs among the child's fork hooks is taken in at once; a thread is started for it behind them.
 
-An exit drains every engine that has seen a record. Threads that are still there then may go on logging.
+An exit ends every engine that has seen a record, step by step and all together; `last_writes` says who owns
+the records in each step. Threads that are still there then may go on logging. Only engines are held here,
+never loggers: an engine whose logger is garbage-collected ends itself.
 When the interpreter itself is gone (`sys.is_finalizing`) its threads stand still, perhaps with a lock of
 ours, so no lock is taken any more.
 """
@@ -27,6 +29,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +41,11 @@ from . import celery, uwsgi
 if TYPE_CHECKING:
     from .engine import Engine
 
+_SCRUB_SECONDS = 1.0
+_JOIN_SECONDS = 0.2
+
 _engines: set[Engine] = set()
+_abandoned: deque[Engine] = deque()
 _prepared: set[int] = set()  # processes
 _leaving: set[int] = set()  # processes
 
@@ -56,6 +63,22 @@ def register(engine: Engine) -> None:
 def remember(engine: Engine) -> None:
     """The part of `register` that a destructor may do."""
     _engines.add(engine)
+
+
+def abandoned(engine: Engine) -> None:
+    """Nobody can use it any more, and it has no thread to end it. For a finaliser: takes no lock."""
+    if engine in _engines:
+        _abandoned.append(engine)
+
+
+def end_abandoned() -> None:
+    """End them, on the thread of a caller who expects us to take its time."""
+    while _abandoned:
+        try:
+            engine = _abandoned.popleft()
+        except IndexError:
+            return  # another thread took it
+        engine.shutdown(0.0)
 
 
 def unregister(engine: Engine) -> None:
@@ -95,18 +118,41 @@ def leaving() -> bool:
     return os.getpid() in _leaving
 
 
-@atexit.register
 def at_exit() -> None:
-    """Drain every engine within its `exit_timeout`; what is left by then is on disk."""
-    _leaving.add(os.getpid())
-    logs.process_is_ending()
-    patient, began = True, time.monotonic()
-    for engine in list(_engines):
-        left = engine.settings.exit_timeout - (time.monotonic() - began)
+    """End every engine: what waits is on disk first; then all send until one deadline, the largest
+    `exit_timeout`. No thread is started: from 3.12 on Python refuses it now.
+    """
+    patient = True
+    while True:
         try:
-            engine.shutdown(max(0.0, left) if patient else 0.0)
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records are on disk, and no time is left
+            _leaving.add(os.getpid())
+            logs.process_is_ending()
+            _end_all(list(_engines), patient=patient)
+            return
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
             patient = False
+
+
+for _ in range(2):  # Ctrl-C at the very beginning of one leaves it to the other
+    atexit.register(at_exit)
+
+
+def _end_all(engines: list[Engine], *, patient: bool) -> None:
+    timeout = max([engine.settings.exit_timeout for engine in engines], default=0.0) if patient else 0.0
+    began = time.monotonic()
+    _each(engines, lambda engine: engine.begin_to_leave(timeout, began + _SCRUB_SECONDS))
+    deadline = time.monotonic() + timeout
+    if patient:
+        _each(engines, lambda engine: engine.wait_until_sent(deadline))
+    now = time.monotonic()
+    _each(engines, lambda engine: engine.stop_sending(now + _SCRUB_SECONDS))
+    _each(engines, lambda engine: engine.finish(deadline, now + _JOIN_SECONDS))
+
+
+def _each(engines: list[Engine], step: Callable[[Engine], None]) -> None:
+    for engine in engines:
+        try:
+            step(engine)
         except Exception:  # noqa: BLE001 - the outermost of all: the other engines have their turn
             logs.warn("exit", "a logger could not be shut down in good order", exc_info=True)
 

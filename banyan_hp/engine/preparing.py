@@ -67,9 +67,9 @@ class Preparer:
                     record.body = body
                     record.value = record.deferred = None
             except BaseException as error:
-                self._quarantine(record, f"preparing it raised {type_name(error)}")
-                if is_deliberate(error):
+                if is_deliberate(error):  # nothing is wrong with the record: it stays as it is
                     raise
+                self._quarantine(record, f"preparing it raised {type_name(error)}")
                 continue
             ready.append(record)
         return ready
@@ -94,7 +94,11 @@ class Preparer:
 
     def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
-        changed = self._callbacks.call("before_send", before_send, value)
+        try:
+            changed = self._callbacks.call("before_send", before_send, value)
+        except BaseException as error:
+            self._quarantine(record, f"before_send was interrupted by {type_name(error)}")
+            raise
         if isinstance(changed, Raised):
             self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None

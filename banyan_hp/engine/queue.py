@@ -51,6 +51,15 @@ class Queue:
             evicted.append(record)
         return evicted
 
+    def drop_settled(self) -> None:
+        """Take out what was settled while it was in here."""
+        left = deque([record for record in self.records if not record.settled])
+        size = sum([record.size for record in left])
+        self.records, self.bytes = left, size
+
+    def clear(self) -> None:
+        self.records, self.bytes = deque(), 0
+
     def oldest_at(self) -> float | None:
         """The monotonic time at which the oldest record came."""
         return self.records[0].queued_at if self.records else None

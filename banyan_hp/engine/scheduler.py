@@ -5,7 +5,6 @@ Guarded by the engine's lock; decides, and leaves all I/O to whoever asked.
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from ..settings import Settings
 from .batching import Batching
 from .bell import Bell
+from .chance import chance
 from .gate import Gate
 from .ledger import Book, Term
 from .pace import LOOK_AGAIN_SECONDS, Pace
@@ -113,6 +113,7 @@ class Scheduler:
         self.closing = False
         self._last_chance = 0
         self._sync_planned = False
+        self.securing = False  # at exit: what waits is being written to disk, and nobody takes it meanwhile
 
     def close(self) -> None:
         """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
@@ -182,6 +183,8 @@ class Scheduler:
             now: by the monotonic clock.
             one_of_many: who asks may be told that others do enough.
         """
+        if self.securing:
+            return Wait(NEVER)
         if self._spool is not None and self._look_due_in(now) <= 0:
             return OpenSpool()
         if self._spool is not None and self._spool.sync_due_in(now) <= 0:
@@ -383,7 +386,7 @@ class Scheduler:
         """These are tried again, after a back-off of their own: they may fail while others are accepted."""
         if records:
             failures = max(record.attempts for record in records)
-            wait = backoff(failures, self._settings.retry_delay, random.random()) if failures else 0.0
+            wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
             self._retrying.append(Retry(now + wait, list(records)))
 
     def read_back(self, records: Sequence[Record]) -> None:
@@ -392,13 +395,17 @@ class Scheduler:
         self._replay.extend(records)
         self.wake_all()
 
-    def take_everything(self) -> tuple[list[Record], list[Record]]:
-        """At the end: what is in the queue or waits for a retry, and what was read from disk but not sent."""
-        mine = [record for group in self._retrying for record in group.records] + self._take_all()
-        self._retrying.clear()
-        return mine, self._take_all_replay()
+    def retrying(self) -> list[Record]:
+        """What waits for a retry. It stays here."""
+        return [record for group in self._retrying for record in group.records]
 
-    def _take_all(self) -> list[Record]:
-        records = self._queue.take(len(self._queue), self._queue.bytes)
-        self._own.hand_over(records)
-        return records
+    def waiting(self) -> list[Record]:
+        """All that waits: in the queue, for a retry, or read from disk to be sent. It stays here."""
+        return [*self.retrying(), *self._queue.records, *self._replay]
+
+    def forget(self) -> None:
+        """All that waits has another owner now. Ctrl-C in the middle: once more does no harm."""
+        self._own.move([r for r in self._queue.records if r.term is Term.QUEUED], Term.IN_FLIGHT)
+        self._queue.clear()
+        self._retrying.clear()
+        self._replay.clear()

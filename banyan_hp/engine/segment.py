@@ -70,8 +70,8 @@ class Line:
     @property
     def call(self) -> tuple[str, int]:
         """Which process logged it, and at which of its calls; from ids that are not ours, nothing."""
-        process, _, number = self.id.rpartition("-")
         try:
+            process, number, *_time = self.id.split("-")
             return process, int(number, 16)
         except ValueError:
             return self.id, 0
@@ -515,4 +515,4 @@ def created_at(name: str) -> float:
 
 
 def segment_name(created: float, process: str, number: int) -> str:
-    return f"{int(created * 1000):013d}-{process}-{number:04d}{SUFFIX}"
+    return f"{round(created * 1000):013d}-{process}-{number:04d}{SUFFIX}"

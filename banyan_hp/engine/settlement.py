@@ -93,27 +93,42 @@ class Settlement:
     # -- disk -------------------------------------------------------------------------------------------
 
     def spooled(self, records: Sequence[Record], *, in_order: bool = True) -> list[Record]:
-        """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again."""
-        mine = self._claim(records)
-        failed = self._write(mine)
-        lost = set(map(id, failed))
-        kept = [record for record in mine if id(record) not in lost]
-        with self._guard:
-            self._account(kept, Term.SPOOLED)
-            for record in failed:
-                record.claimed = False
-        if self.spool is not None and kept:
-            self.spool.release(kept, in_order=in_order)
-        self._tell(kept)
+        """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again.
+
+        Chunk by chunk: where the disk's cap is reached, what is written first can make room for the rest. A
+        record that is longer than the cap is dropped: no room could be made for it.
+        """
+        failed: list[Record] = []
+        spool = self.spool
+        if spool is None:
+            failed += [record for record in records if not record.claimed]
+        else:
+            too_long = [r for r in records if r.place is None and spool.never_takes(r)]
+            if too_long:
+                self.dropped(too_long, "spool_full")
+            for chunk in spool.chunks(records):
+                failed += self._spooled(spool, chunk, in_order=in_order)
         self.ring()
         return failed
 
-    def _write(self, records: list[Record]) -> list[Record]:
-        """Write what is not on disk yet; returns what could not be written."""
-        if self.spool is None:
-            return records
-        new = self.spool.not_there(records)
-        return new[self.spool.append(new) :]
+    def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
+        """One chunk. Interrupted (Ctrl-C), it leaves unclaimed what is not accounted for: try it again."""
+        mine = [record for record in records if not record.claimed]
+        try:
+            mine = self._claim(mine)
+            new = spool.not_there(mine)
+            failed = new[spool.append(new) :]
+            lost = set(map(id, failed))
+            kept = [record for record in mine if id(record) not in lost]
+            with self._guard:
+                self._account(kept, Term.SPOOLED)
+        finally:
+            with self._guard:
+                for record in mine:
+                    record.claimed = record.settled
+        spool.release(kept, in_order=in_order)
+        self._tell(kept)
+        return failed
 
     # -- the ledger -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ the first time. It is never taken the other way round: nothing here takes the en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class Spool:
             fsync=settings.fsync,
             max_bytes=settings.max_bytes,
         )
+        self._takes_late = False
         self._opened = False
         self._look_at = float("-inf")
         self._synced_at = float("-inf")
@@ -92,7 +93,15 @@ class Spool:
 
     @property
     def usable(self) -> bool:
-        return not self._holdings.closed and self.usable_in() <= 0
+        return not self._shut and self.usable_in() <= 0
+
+    @property
+    def _shut(self) -> bool:
+        return self._holdings.closed and not self._takes_late
+
+    def try_again(self) -> None:
+        """Have the next write tried, even if one has just failed: there is no later."""
+        self._condition.try_again()
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure."""
@@ -185,6 +194,14 @@ class Spool:
 
     # -- writing ----------------------------------------------------------------------------------------
 
+    def chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+        """The same records, as many at a time as `append` writes by one write."""
+        return self._writer.chunks(records)
+
+    def never_takes(self, record: Record) -> bool:
+        """Whether this record alone is longer than `spool_max_bytes`."""
+        return length_of((record,)) > self._settings.max_bytes
+
     def append(self, records: Sequence[Record]) -> int:
         """Write records, by few writes, and give each its place. They count as in memory until released.
 
@@ -203,15 +220,23 @@ class Spool:
         if not self.usable or self._guard.is_mine():
             return False
         with self._guard:
-            if self._holdings.closed:
+            if self._shut:
                 return False
-            length = length_of(records)
-            written = self._caps.make_room(length) and self._condition.attempt_to_write(
-                lambda: self._writer.write(records, length)
-            )
-            if not written:
-                self._condition.pause_writing(RESCAN_SECONDS)
+            written = self._write([record for record in records if not _is_on_disk(record)])
         self._news.tell()
+        return written
+
+    def _write(self, records: Sequence[Record]) -> bool:
+        if not records:
+            return True
+        length = length_of(records)
+        if length > self._settings.max_bytes:
+            return False
+        written = self._caps.make_room(length) and self._condition.attempt_to_write(
+            lambda: self._writer.write(records, length)
+        )
+        if not written:
+            self._condition.pause_writing(RESCAN_SECONDS)
         return written
 
     def not_there(self, records: Sequence[Record]) -> list[Record]:
@@ -220,7 +245,7 @@ class Spool:
             for segment in {place.segment for place in _places(records)} & set(self._holdings.segments):
                 self._holdings.is_removed(segment)
         self._news.tell()
-        return [record for record in records if record.place is None or record.place.segment.gone]
+        return [record for record in records if not _is_on_disk(record)]
 
     # -- fsync ------------------------------------------------------------------------------------------
 
@@ -332,9 +357,14 @@ class Spool:
 
     # -- the end ----------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Let go of all segments: another process may send what is left. Never raises."""
+    def close(self, *, takes_late: bool = False) -> None:
+        """Let go of all segments: another process may send what is left. Never raises.
+
+        Args:
+            takes_late: records can still be appended, to segments that are held until the process is gone.
+        """
         with self._guard:
+            self._takes_late = takes_late
             self._holdings.close(sync=self._settings.fsync == "interval")
             self._adoption.candidates.clear()
         self._news.tell()
@@ -342,6 +372,10 @@ class Spool:
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""
         self._holdings.abandon()
+
+
+def _is_on_disk(record: Record) -> bool:
+    return record.place is not None and not record.place.segment.gone
 
 
 def _places(records: Sequence[Record]) -> list[Place]:

@@ -28,7 +28,7 @@ def stats_of(engine: Engine, now: float) -> dict[str, Any]:
         "logs_spooled": own_counts[Term.SPOOLED],
         "logs_quarantined": own_counts[Term.QUARANTINED],
         "quarantine_evicted": engine.spool.quarantine_evicted if engine.spool is not None else 0,
-        "queue_size": len(engine.queue),
+        "queue_size": own_counts[Term.QUEUED],
         "queue_bytes": engine.queue.bytes,
         "in_flight": own_counts[Term.IN_FLIGHT],
         "state": "stopped" if engine.stopped else gate.state,

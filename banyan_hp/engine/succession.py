@@ -195,6 +195,11 @@ class Succession:
             if not life.line.ending:
                 life.quiet.set()
 
+    def abandon(self) -> None:
+        """`Engine.abandon` of all. Takes no lock."""
+        for engine in self._life.line.engines:
+            engine.abandon()
+
     # -- what is asked of all of them -------------------------------------------------------------------
 
     def flush(self, timeout: float) -> FlushResult:

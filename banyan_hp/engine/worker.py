@@ -20,6 +20,7 @@ from .clock import Clock
 from .delivery import Delivery
 from .gate import Gate
 from .guard import Guard
+from .last_writes import Job
 from .ledger import Book, Ledger, Term
 from .notices import Notices
 from .pace import Pace
@@ -54,6 +55,7 @@ class Worker:
         settlement: Settlement,
         notices: Notices,
         spool: Spool | None,
+        final_write: Job,
     ) -> None:
         self._guard = guard
         self._clock = clock
@@ -68,6 +70,7 @@ class Worker:
         self._settlement = settlement
         self._notices = notices
         self._spool = spool
+        self._final_write = final_write
         self.threads: list[threading.Thread] = []
         self.between_tasks: Callable[[], object] | None = None
         self._in_hand: list[list[Record]] = []  # one group for each task under way
@@ -117,13 +120,17 @@ class Worker:
 
     def _may_start(self) -> bool:
         possible = self.background and not self.stopping and not sys.is_finalizing()
+        possible = possible and not lifecycle.leaving()  # from 3.12 on Python refuses it then
         return possible and not lifecycle.newborn() and self._clock.monotonic() >= self._no_thread_until
 
-    def stop(self) -> None:
-        """Tell all threads to end after what they are doing."""
-        with self._guard:
-            self.stopping = True
-            self._scheduler.wake_all()
+    def stop(self) -> list[Record]:
+        """Tell all threads to end after what they are doing; what they do it with is the caller's now.
+
+        Call with the lock held. Again, after Ctrl-C in the middle, it returns the same.
+        """
+        self.stopping = True
+        self._scheduler.wake_all()
+        return self.in_hand()
 
     def join(self, deadline: float) -> None:
         """Wait for the threads to end, until `deadline` on the monotonic clock."""
@@ -153,6 +160,7 @@ class Worker:
                     self.between_tasks()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
+        self._guard.run_deferred()  # the final write, perhaps
 
     def _failed(self, error: BaseException) -> None:
         with self._guard:
@@ -289,7 +297,8 @@ class Worker:
         if closing:
             self._settlement.ring()
         if stopping:
-            self._settlement.dropped(left, "shutdown")  # whoever stopped us found them being written, in vain
+            self._final_write.take(left)  # whoever stopped us found them being written, in vain
+            self._final_write.run()
 
     def _read_back(self, task: ReadBack) -> None:
         replayed: list[Replayed] = []
@@ -347,10 +356,13 @@ class Worker:
         adopted = self._ledger.adopted
         return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
 
-    def take_from_hands(self) -> list[Record]:
-        """At the end: records that a thread still tries to send. Call with the lock held."""
-        groups, self._in_hand = self._in_hand, []
-        return [record for group in groups for record in group]
+    def forget(self) -> None:
+        """What is in hand has another owner now. Call with the lock held."""
+        self._in_hand = []
+
+    def in_hand(self) -> list[Record]:
+        """Records that a thread tries to send, or writes. Call with the lock held."""
+        return [record for group in self._in_hand for record in group]
 
 
 NO_DEADLINE = float("inf")

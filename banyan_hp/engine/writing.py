@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from ..files import sync_directory
@@ -13,6 +14,7 @@ from .records import Record
 from .segment import Place, Segment, format_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
+_CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most
 _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 
@@ -52,14 +54,14 @@ class Writer:
         self._holdings.finish_active()
 
     def chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-        """As many records as a segment takes by one write."""
+        """As many records as a segment takes by one write, and not too many."""
         if len(records) == 1:
             yield records
             return
         chunk: list[Record] = []
         room = self._segment_bytes()
         for record in records:
-            if chunk and _line_length(record) > room:
+            if chunk and (_line_length(record) > room or len(chunk) == _CHUNK_RECORDS):
                 yield chunk
                 chunk, room = [], self._segment_bytes()
             chunk.append(record)
@@ -109,7 +111,8 @@ class Writer:
         """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
         directory = self._directory.prepare()
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
-        name = segment_name(self._named_at, self._process, self._made)
+        process = self._process + os.urandom(4).hex()  # copies of a snapshot share what was drawn before
+        name = segment_name(self._named_at, process, self._made)
         with self._holdings.leasing() as known:
             segment = Segment.create(directory, name, known)
             self._made += 1

@@ -11,7 +11,6 @@ logged, and keeps further fetches of that prompt away for a while, see `troubles
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from ..engine.chance import between
 from ..engine.connecting import proxy_secrets
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
 from ..logs import warn
@@ -382,7 +382,7 @@ class Answers:
         now = self._monotonic()
         ttl = self._ttl if entry.value is not None else min(self._ttl, NEGATIVE_SECONDS)
         forever = entry.value is not None and entry.key.unchanging(entry.value)
-        entry.fresh_until = FOR_EVER if forever else now + ttl * random.uniform(0.8, 1.0) - age
+        entry.fresh_until = FOR_EVER if forever else now + ttl * between(0.8, 1.0) - age
         with self._lock:
             if flight.outdated:
                 return False

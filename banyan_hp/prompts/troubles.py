@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine.chance import between
 from .questions import Question
 
 FIRST_PAUSE = 1.0
@@ -49,7 +49,7 @@ class Troubles:
         if earlier is not None and now < earlier.retry_at:
             return  # several were under way at the same time
         failures = earlier.failures + 1 if earlier else 1
-        pause = _pause(failures, slow=slow) * random.uniform(0.5, 1.0)
+        pause = _pause(failures, slow=slow) * between(0.5, 1.0)
         self._troubles[key] = _Trouble(failures, now + pause)
         if len(self._troubles) > self._size:
             del self._troubles[next(iter(self._troubles))]

@@ -160,13 +160,16 @@ def test_after_shutdown_records_are_refused_and_counted_also_at_exit(tmp_path: P
     assert spooled_lines(tmp_path) == 0
 
 
+@pytest.mark.parametrize("durability", ["memory", "disk"])
 @pytest.mark.parametrize("daemon", [True, False])
-def test_threads_that_still_log_at_exit_lose_nothing_silently(daemon: bool, tmp_path: Path) -> None:
+def test_threads_that_still_log_at_exit_lose_nothing_silently(
+    daemon: bool, durability: str, tmp_path: Path
+) -> None:
     """What was accepted is delivered or on disk, until the interpreter stops the thread."""
     with ScriptedServer(batching()) as server:
         finished = run_python(
             f"""
-            logger = make(durability="memory")
+            logger = make(durability={durability!r})
             accepted = os.open({str(tmp_path / "accepted")!r}, os.O_CREAT | os.O_WRONLY)
             def keep_logging():
                 for number in range(3000):
@@ -219,3 +222,20 @@ def test_os_exit_in_a_child_corrupts_nothing(tmp_path: Path) -> None:
         assert [number for number in ids(server) if number < 1000] == list(range(100))
         assert len({*server.ids(), *spooled_ids(tmp_path)}) == 105  # the last batch may be in both places
     assert not list((tmp_path / "state").rglob("quarantine*"))
+
+
+@pytest.mark.parametrize("flush_interval", [0.0, 60.0])
+def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float, tmp_path: Path) -> None:
+    """It never returns, at work already or at the exit only: what it has not seen is in the quarantine."""
+    finished = run_python(
+        f"""
+        never = lambda _record: threading.Event().wait(60)
+        logger = make(exit_timeout=0.5, flush_interval={flush_interval}, before_send=never)
+        for _ in range(5):
+            logger.log_prompt("q", "a")
+        """,
+        url=unreachable(),
+    )
+    assert_quiet(finished)
+    assert finished.seconds < 0.5 + 2.5 + START_SECONDS
+    assert spooled_lines(tmp_path) == 5  # of the quarantine's file

@@ -15,6 +15,7 @@ import functools
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -28,8 +29,16 @@ Environ = dict[str, Any]
 PAUSE_SECONDS = 0.002  # stands in for the model, and gives the other workers their turn
 
 
-@functools.cache
+_making = threading.Lock()
+
+
 def logger() -> PromptStackLogger:
+    with _making:  # `cache` lets threads that come together make one each
+        return _logger()
+
+
+@functools.cache
+def _logger() -> PromptStackLogger:
     return PromptStackLogger(**json.loads(os.environ.get("APP_OPTIONS", "{}")))
 
 

@@ -1,0 +1,20 @@
+"""Chance, for jitter: of the kernel, since copies of a memory snapshot share the state of `random`.
+
+It costs a system call, so it is for retries and expiry, not for each record.
+"""
+
+from __future__ import annotations
+
+from random import SystemRandom
+
+_system = SystemRandom()
+
+
+def chance() -> float:
+    """A number in [0, 1)."""
+    return _system.random()
+
+
+def between(low: float, high: float) -> float:
+    """A number from `low` to `high`."""
+    return _system.uniform(low, high)
