@@ -7,7 +7,6 @@ connections, and stored answers that are fetched again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -44,12 +43,11 @@ def call_of(provider: str, options: Any) -> Call | None:
         provider: "openai" or "anthropic".
         options: the request as the SDKs have it, with `method`, `url` and `qualifiers`.
     """
-    call = _call(provider, str(field(options, "method")).lower(), str(field(options, "url")))
+    call = _call(provider, options.method, options.url)
     if call is None or provider != "anthropic":
         return call
     qualifiers = field(options, "qualifiers")
-    beta = isinstance(qualifiers, Mapping) and qualifiers.get("beta") == "true"
-    return _beta(call) if beta else call
+    return _beta(call) if qualifiers and field(qualifiers, "beta") == "true" else call
 
 
 @lru_cache(maxsize=64)
@@ -59,6 +57,7 @@ def _beta(call: Call) -> Call:
 
 @lru_cache(maxsize=512)
 def _call(provider: str, method: str, url: str) -> Call | None:
+    method = method.lower()
     place, _, query = url.partition("?")
     parts = tuple(part for part in place.split("/") if part)
     name = _name(provider, method, parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from ..engine.records import freeze
@@ -90,14 +91,18 @@ def copied(value: Any, depth: int = _DEEPEST) -> tuple[Any, int]:
         return value, _VALUE_SIZE
     if kind is list:
         return _copied_list(value, depth)
-    fields = value.copy() if kind is dict else _fields_of(value)
-    if fields is None:
+    if kind is dict:
+        fields = value.copy()
+    elif is_model(value):
+        fields = _fields_of(value)
+    else:
         return value, _VALUE_SIZE
     size = _VALUE_SIZE * len(fields)
     for name, item in fields.items():
-        if type(item) is str:
+        kind = type(item)
+        if kind is str:
             size += len(item)
-        elif type(item) not in _PLAIN:
+        elif kind not in _PLAIN:
             if name in _LEFT_OUT:
                 fields[name] = None
                 continue
@@ -109,14 +114,31 @@ def copied(value: Any, depth: int = _DEEPEST) -> tuple[Any, int]:
 def _copied_list(value: list[Any], depth: int) -> tuple[Any, int]:
     if len(value) > _MOST_COPIED:
         return value, _VALUE_SIZE * len(value)
-    pairs = [copied(item, depth - 1) for item in value]
-    return [item for item, _ in pairs], sum(size for _, size in pairs)
+    copies, size = [], 0
+    for item in value:
+        copy, within = copied(item, depth - 1)
+        copies.append(copy)
+        size += within
+    return copies, size
 
 
-def _fields_of(value: Any) -> dict[str, Any] | None:
-    """A new dict of a pydantic model's fields as they came, unknown ones included; None for anything else."""
-    if not hasattr(type(value), "model_fields"):
-        return None
+@lru_cache(maxsize=1024)
+def _is_model(kind: Any) -> bool:
+    return hasattr(kind, "model_fields") and hasattr(kind, "model_fields_set")
+
+
+def is_model(value: object) -> bool:
+    """Whether it is an instance of a pydantic model."""
+    kind: Any = type(value)
+    return _is_model(kind)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    """A new dict of a pydantic model's fields as they came, unknown ones included."""
+    fields: dict[str, Any] = value.__dict__.copy()
     came, extra = value.model_fields_set, value.model_extra
-    known = {name: item for name, item in value.__dict__.items() if name in came}
-    return {**known, **extra} if extra else known
+    if len(came) < len(fields):
+        fields = {name: item for name, item in fields.items() if name in came}
+    if extra:
+        fields.update(extra)
+    return fields

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..engine.records import freeze
 from .reading import Reading
 from .scopes import current
 from .span import Span, without_none
@@ -68,6 +69,11 @@ class Interaction(Span, Generic[R]):
         """The steps that have ended, in the order of their opening."""
         with self._lock:
             return sorted(self._steps, key=lambda step: step.number)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether any step has ended in it."""
+        return bool(self._steps)
 
     def step(
         self,
@@ -146,7 +152,10 @@ class Interaction(Span, Generic[R]):
     def hold(self) -> None:
         """As of every span; and the id of the one around is made now, which is to tell it, too."""
         super().hold()
-        self._parent_id()
+        if not isinstance(self.question, str) and not self.asked_size:
+            self.question = freeze(self.question).value
+        if self.parent is not None:
+            self._parent_id()
 
     def told(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""

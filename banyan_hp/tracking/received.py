@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..foreign import is_deliberate
 from .chunks import DONE, Chunks
-from .fields import copied
+from .fields import copied, is_model
 from .reading import NOTHING, Reading
 from .responses import read_response
 
@@ -49,8 +50,19 @@ class Received(ABC):
         return how
 
 
-class Snapshot(Received):
-    """An object of a provider's package, as it was when it came: models as dicts, texts shared."""
+def snapshot(value: Any) -> Received:
+    """An object of a provider's package as it is now: models as JSON, by pydantic's own encoder."""
+    if is_model(value):
+        try:
+            return Body([value.model_dump_json(exclude_unset=True, warnings=False).encode()])
+        except Exception as error:
+            if is_deliberate(error):
+                raise
+    return Copy(value)
+
+
+class Copy(Received):
+    """A copy of a value, with texts shared."""
 
     __slots__ = ("_value",)
 

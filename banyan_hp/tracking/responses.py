@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .fields import as_text, copied, field, first_of, items, path, text
+from .fields import as_text, copied, field, first_of, is_model, items, path, text
 from .reading import NOTHING, Reading
 from .usage import read_usage
 
@@ -36,7 +36,7 @@ def read_response(response: object) -> Reading:
 
 def tool_call(name: object, arguments: object) -> str:
     """A tool call as a line of text."""
-    if hasattr(type(arguments), "model_fields"):
+    if is_model(arguments):
         arguments, _ = copied(arguments)
     return f"[tool call] {as_text(name)}({as_text(arguments)})"
 
@@ -160,7 +160,7 @@ def item_call(item: object) -> str | None:
     if name is None and not kind.endswith("_call"):
         return None
     arguments = first_of(item, *_ARGUMENTS)
-    if hasattr(type(arguments), "model_fields"):
+    if is_model(arguments):
         arguments, _ = copied(arguments)
     if isinstance(arguments, dict) and all(isinstance(key, str) for key in arguments):
         arguments = dict(sorted(arguments.items()))  # packages put fields into an order of their own

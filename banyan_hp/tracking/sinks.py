@@ -92,29 +92,41 @@ class _SpanSink(ABC, Generic[L, R]):
         self.failed = failed
 
     def log_interaction(self, interaction: Interaction[Any]) -> R:
-        return self._log(interaction, interaction.question, interaction.steps, interaction.fields)
+        return self._log(interaction, interaction.steps if interaction.has_steps else [], interaction.fields)
 
     def log_step(self, step: Step) -> R:
-        return self._log(step, step.question, [step], {})
+        return self._log(step, [step], {})
 
-    def _log(
-        self, span: Interaction[Any] | Step, question: Any, steps: list[Step], fields: Mapping[str, Any]
-    ) -> R:
+    def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Hand over what is known; what was received and not read yet is left to our threads."""
-        known = {**self._known(span, question), **fields}
-        unread = span.unread() + sum(step.unread() for step in steps)
+        unread = span.unread() + sum([step.unread() for step in steps]) if steps else span.unread()
         if not unread or self.answer in fields:
+            known = {
+                self.question: self._asked(span),
+                **self._taken(span),
+                "metadata": span.metadata,
+                **fields,
+            }
             return self._send(self._completed(known, self._told(span, steps), span, fields))
-        for each in (span, *steps):
-            each.hold()
+        span.hold()
+        for step in steps:
+            step.hold()
+        later = Deferred(self._completing(span, steps, fields), unread)
+        return self._send({self.question: NO_PROMPT, self.answer: later, "metadata": span.metadata, **fields})
+
+    def _completing(
+        self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]
+    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        taken = self._taken(span)
 
         def complete(body: dict[str, Any]) -> dict[str, Any]:
             with Contained(self, "an answer could not be read"):
-                completed = self._completed(body, self._told(span, steps), span, fields)
-                return {**completed, self.answer: self._sent_as(completed[self.answer])}
-            return {**body, self.answer: NO_RESPONSE}
+                told = {**self._told(span, steps), **taken, self.question: self._asked(span)}
+                body = self._completed(body, told, span, fields)
+                return {**body, **{name: self._sent_as(body[name]) for name in (self.question, self.answer)}}
+            return {**taken, **body, self.answer: NO_RESPONSE}
 
-        return self._send({**known, self.answer: Deferred(complete, unread)})
+        return complete
 
     def _completed(
         self,
@@ -131,12 +143,21 @@ class _SpanSink(ABC, Generic[L, R]):
 
     @property
     @abstractmethod
+    def question(self) -> str:
+        """The field that holds what was asked."""
+
+    @property
+    @abstractmethod
     def answer(self) -> str:
         """The field that holds what was answered."""
 
     @abstractmethod
-    def _known(self, span: Span, question: Any) -> dict[str, Any]:
-        """The fields that need no answer to be read."""
+    def _asked(self, span: Interaction[Any] | Step) -> Any:
+        """What was asked, as the record has it."""
+
+    @abstractmethod
+    def _taken(self, span: Span) -> dict[str, Any]:
+        """The field that holds the time it took."""
 
     @abstractmethod
     def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
@@ -154,11 +175,14 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
     """Logs to a HuggingPlace client, or to a session of one."""
 
     __slots__ = ()
+    question = "user_prompt"
     answer = "response"
 
-    def _known(self, span: Span, question: Any) -> dict[str, Any]:
-        asked = question_text(question) or NO_PROMPT
-        return {"user_prompt": asked, "response_time": seconds(span), "metadata": span.metadata or None}
+    def _asked(self, span: Interaction[Any] | Step) -> Any:
+        return question_text(span.question) or NO_PROMPT
+
+    def _taken(self, span: Span) -> dict[str, Any]:
+        return {"response_time": seconds(span)}
 
     def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         told = {
@@ -170,6 +194,7 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
         return {**without_none(told), "metadata": span.told()}
 
     def _send(self, record: dict[str, Any]) -> R:
+        record["metadata"] = record["metadata"] or None
         return self._logger.log(without_none(record))
 
 
@@ -177,11 +202,14 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
     """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
 
     __slots__ = ()
+    question = "input"
     answer = "output"
 
-    def _known(self, span: Span, question: Any) -> dict[str, Any]:
-        taken = round(span.watch.elapsed * 1000, 3)
-        return {"input": question, "metadata": span.metadata, "duration_ms": taken}
+    def _asked(self, span: Interaction[Any] | Step) -> Any:
+        return span.question
+
+    def _taken(self, span: Span) -> dict[str, Any]:
+        return {"duration_ms": round(span.watch.elapsed * 1000, 3)}
 
     def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         tokens = {"token_count": span.usage.total, "step_data": [step_data(step) for step in steps] or None}
@@ -190,8 +218,9 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
         return {"output": span.answer.text, **model, "metadata": details}
 
     def _send(self, record: dict[str, Any]) -> bool:
-        more: dict[str, Any] = {"model": None, **record, "metadata": record["metadata"] or {}}
-        return self._logger.log_prompt(more.pop("input"), more.pop("output"), **more)
+        record.setdefault("model", None)
+        record["metadata"] = record["metadata"] or {}
+        return self._logger.log_prompt(record.pop("input"), record.pop("output"), **record)
 
     def _sent_as(self, answered: Any) -> str:
         frozen = answered if isinstance(answered, str) else freeze(answered).value

@@ -20,7 +20,7 @@ from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
 from .received import Received
 from .responses import read_response
-from .scopes import Scope, current, inside, pinned
+from .scopes import Scope, current, inside, metadata_here, pinned
 from .timing import Clock, Stopwatch
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Span:
         "_tokens",
         "_usage",
         "asked_model",
+        "asked_size",
         "ended",
         "error",
         "llm_model",
@@ -68,6 +69,7 @@ class Span:
         self.parent = parent
         self.llm_model = llm_model
         self.asked_model: str | None = None
+        self.asked_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
         self.metadata: dict[str, Any] = _as_dict(metadata)
         self.response: Any = None
         self.error: BaseException | None = None
@@ -118,8 +120,11 @@ class Span:
             return
         with Contained(self.sink, "a finished call could not be logged"):
             self.error, self.ended = error, ended
-            with pinned(self._metadata_around):  # the garbage collector may run us anywhere
+            if metadata_here() is self._metadata_around:
                 self._log()
+            else:
+                with pinned(self._metadata_around):  # the garbage collector may run us anywhere
+                    self._log()
 
     def _claim(self) -> bool:
         with self._lock:
@@ -150,10 +155,14 @@ class Span:
 
     def unread(self) -> int:
         """How many bytes of what it received have not been read yet: for our threads to do."""
-        return self.response.size if self._answer is None and isinstance(self.response, Received) else 0
+        if self._answer is not None or not isinstance(self.response, Received):
+            return 0
+        return self.response.size + self.asked_size
 
     def hold(self) -> None:
         """Keep all that the application could change, while the rest is read later."""
+        if self.asked_size:  # made by a wrapped client: nothing of it is the application's
+            return
         if not self.unread():
             _ = self.answer
         self.metadata = freeze(self.metadata).value if self.metadata else {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..engine.records import freeze
 from .span import Span
 from .timing import Clock
 
@@ -52,6 +53,13 @@ class Step(Span):
         if self._question is None and self.interaction is not None:
             return self.interaction.question
         return self._question
+
+    def hold(self) -> None:
+        """As of every span, and its fields and question."""
+        super().hold()
+        if not self.asked_size:
+            self.fields = freeze(dict(self.fields)).value
+            self._question = freeze(self._question).value
 
     def more(self) -> dict[str, Any]:
         """Its details, with its number and that of the step it was made in; empty if there are none."""

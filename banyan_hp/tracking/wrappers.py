@@ -22,11 +22,11 @@ from ..foreign import checking
 from . import background, likenesses
 from .calls import Call, call_of
 from .context import recorded
-from .fields import field, text
+from .fields import field, is_model, text
 from .guarding import Contained
 from .interaction import Interaction, open_interaction
-from .messages import question_in
-from .received import Body, Snapshot
+from .messages import sized_question
+from .received import Body, snapshot
 from .sinks import Sink
 from .span import Span
 from .taps import tap
@@ -105,15 +105,15 @@ def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> 
 def _recording(provider: str, get_sink: GetSink, request: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(request)
     def recorded_request(cast_to: Any, options: Any, *arguments: Any, **more: Any) -> Any:
-        span = _opened(provider, get_sink, options)
-        if span is None:
+        call, span = _opened(provider, get_sink, options)
+        if call is None or span is None:
             return request(cast_to, options, *arguments, **more)
         try:
             result = request(cast_to, options, *arguments, **more)
         except BaseException as error:
-            _failed(span, options, error)
+            _failed(span, call, error)
             raise
-        _came(span, options, result)
+        _came(span, call, options, result)
         return result
 
     return recorded_request
@@ -122,80 +122,84 @@ def _recording(provider: str, get_sink: GetSink, request: Callable[..., Any]) ->
 def _recording_async(provider: str, get_sink: GetSink, request: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(request)
     async def recorded_request(cast_to: Any, options: Any, *arguments: Any, **more: Any) -> Any:
-        span = _opened(provider, get_sink, options)
-        if span is None:
+        call, span = _opened(provider, get_sink, options)
+        if call is None or span is None:
             return await request(cast_to, options, *arguments, **more)
         try:
             result = await request(cast_to, options, *arguments, **more)
         except BaseException as error:
-            _failed(span, options, error)
+            _failed(span, call, error)
             raise
-        _came(span, options, result)
+        _came(span, call, options, result)
         return result
 
     return recorded_request
 
 
-def _opened(provider: str, get_sink: GetSink, options: Any) -> Span | None:
+def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None, Span | None]:
     """A step of the interaction that is open here, or an interaction of its own; None: it is not recorded."""
-    call = call_of(provider, options)
-    if call is None or recorded.get():
-        return None
-    if call.background is not None:
-        return background.waiting(call.background)
     sink = get_sink()
     with Contained(sink, "a call could not be recorded"):
-        return _span(sink, call, field(options, "json_data"))
-    return None
+        call = call_of(provider, options)
+        if call is None or recorded.get():
+            return None, None
+        if call.background is not None:
+            return call, background.waiting(call.background)
+        return call, _span(sink, call, options.json_data)
+    return None, None
 
 
 def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
-    question, around = question_in(asked), open_interaction(sink.client)
+    if not isinstance(asked, dict):
+        asked = {}
+    (question, size), around = sized_question(asked), open_interaction(sink.client)
     metadata = {"api": call.api}
     span: Span = (
         Interaction(sink, question, metadata=metadata)
         if around is None
         else around.step("completion", question, metadata=metadata)
     )
-    span.asked_model = text(field(asked, "model"))
+    span.asked_model = text(asked.get("model"))
+    span.asked_size = size + 1
     return span
 
 
-def _failed(span: Span, options: Any, error: BaseException) -> None:
+def _failed(span: Span, call: Call, error: BaseException) -> None:
     """With the answer that was paid for, where the error carries it (it was cut, and can't be parsed)."""
-    if _is_fetch(options):
-        return
+    if call.background is not None:
+        return  # only the fetching failed
     with Contained(span.sink, "an answer could not be recorded"):
         cut = field(error, "completion")
         if cut is not None:
-            span.response = Snapshot(cut)
+            span.response = snapshot(cut)
     span.finish(error)
 
 
-def _came(span: Span, options: Any, result: Any) -> None:
+def _came(span: Span, call: Call, options: Any, result: Any) -> None:
     """End the span by the result, now or, where it is still to be read, later."""
     with Contained(span.sink, "an answer could not be recorded"):
-        response = _http_response(result)
-        if response is not None and not response.is_stream_consumed:
-            if tap(response, span, streamed=_is_streamed(options, response)):
-                return
-        elif response is not None:
-            span.response = Body([response.content])
+        asked = options.json_data
+        if is_model(result):
+            span.response, response = snapshot(result), None
         else:
-            span.response = Snapshot(result)
-        if _may_go_on(options) and _goes_on(span, result if response is None else _json(response.content)):
-            return
+            response = _http_response(result)
+            if response is None:
+                span.response = snapshot(result)
+            elif response.is_stream_consumed:
+                span.response = Body([response.content])
+            elif tap(response, span, streamed=_is_streamed(call, asked, response)):
+                return
+        if call.background is not None or (type(asked) is dict and asked.get("background") is True):
+            if _goes_on(span, result if response is None else _json(response.content)):
+                return
     span.finish()
 
 
-def _is_streamed(options: Any, response: Any) -> bool:
+def _is_streamed(call: Call, asked: Any, response: Any) -> bool:
     """Whether events come, of which the last is the end; a body may be one JSON value all the same."""
-    asked = field(field(options, "json_data"), "stream") is True or _is_fetch(options)
-    return asked and "json" not in str(field(field(response, "headers"), "content-type")).lower()
-
-
-def _may_go_on(options: Any) -> bool:
-    return field(field(options, "json_data"), "background") is True or _is_fetch(options)
+    if field(asked, "stream") is not True and call.background is None:
+        return False
+    return "json" not in str(field(field(response, "headers"), "content-type")).lower()
 
 
 def _json(content: bytes) -> Any:
@@ -203,10 +207,6 @@ def _json(content: bytes) -> Any:
         return json.loads(content)
     except ValueError:
         return None
-
-
-def _is_fetch(options: Any) -> bool:
-    return str(field(options, "method")).lower() == "get" or str(field(options, "url")).endswith("/cancel")
 
 
 def _goes_on(span: Span, response: Any) -> bool:
