@@ -189,9 +189,9 @@ def _came(span: Span, call: Call, options: Any, result: Any) -> None:
                 span.response = Body([response.content])
             elif tap(response, span, streamed=_is_streamed(call, asked, response)):
                 return
-        if call.background is not None or (type(asked) is dict and asked.get("background") is True):
-            if _goes_on(span, result if response is None else _json(response.content)):
-                return
+        may_go_on = call.background is not None or field(asked, "background") is True
+        if may_go_on and _goes_on(span, result if response is None else _json(response.content)):
+            return
     span.finish()
 
 
