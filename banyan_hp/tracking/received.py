@@ -102,10 +102,11 @@ class Body(Received):
         self._complete = not streamed
 
     def ending(self, how: str | None) -> str | None:
-        reading = self.read()
-        if self._complete:
+        if not self._streamed:
+            return how
+        if self.read().error is not None or self._complete:
             return None
-        return BROKEN_OFF if how is None and reading.error is None else how
+        return BROKEN_OFF if how is None else how
 
     def _read(self) -> Reading:
         head, tail = self._contents()

@@ -337,8 +337,13 @@ def _mistral(tools: bool) -> Json:
 
 
 def _mistral_events(tools: bool) -> list[Json]:
-    *events, last = _chat_events(tools)
-    events[-1]["usage"] = last["usage"]
+    """Its tool calls come whole, all in one chunk, and its usage with the last one."""
+    events = [event for event in _chat_events(tools=False) if event["choices"]]
+    if tools:
+        calls = [{**call, "index": index} for index, call in enumerate(_chat_calls())]
+        events.insert(-1, _chunk({"content": "", "tool_calls": calls}))
+        events[-1]["choices"][0]["finish_reason"] = "tool_calls"
+    events[-1]["usage"] = _CHAT_USAGE
     return [{**event, "model": "mistral-4"} for event in events]
 
 

@@ -98,4 +98,4 @@ def _fetched(request: Request, statuses: list[str]) -> Answer:
     if status == "failed":
         return Reply(200, response(background=True, **failed()))
     more: Any = {} if status == "completed" else {"output": [], "usage": None}
-    return Reply(200, response(background=True, status=status, **more))
+    return Reply(200, response(tools=True, background=True, status=status, **more))

@@ -1,4 +1,4 @@
-"""The ways of calling a provider, through its own package and through what stands on it: a row of the matrix each.
+"""The ways of calling a provider, through its package and through what stands on it: the rows of the matrix.
 
 A way makes one call and reads what comes to its end. Where its package is not installed it is left out.
 """
@@ -6,9 +6,10 @@ A way makes one call and reads what comes to its end. Where its package is not i
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from banyan_hp import PromptStackLogger
@@ -39,7 +40,7 @@ Call = Callable[[Setting], object]
 
 @dataclass(frozen=True)
 class Way:
-    """A row: which API is called in which way.
+    """A row: which API is called in which way, and with which package.
 
     Attributes:
         streamed: whether the answer comes bit by bit.
@@ -55,7 +56,8 @@ class Way:
 
     @property
     def installed(self) -> bool:
-        return importlib.util.find_spec(self.needs) is not None
+        top, _, _ = self.needs.partition(".")
+        return find_spec(top) is not None and find_spec(self.needs) is not None
 
 
 WAYS: list[Way] = []
@@ -74,6 +76,11 @@ def asynchronous(call: Callable[[Setting], Awaitable[object]]) -> Call:
         await asyncio.wait_for(call(setting), 20)
 
     return lambda setting: asyncio.run(bounded(setting))
+
+
+def package(name: str) -> Any:
+    """Not all of them are in every environment, nor their types."""
+    return import_module(name)
 
 
 # -- openai --------------------------------------------------------------------------------------------------
@@ -291,15 +298,13 @@ async def _(setting: Setting) -> None:
 
 @way("openai chat", "litellm.completion(client=…)", "litellm")
 def _(setting: Setting) -> None:
-    import litellm
-
+    litellm = package("litellm")
     litellm.completion(client=gpt(setting), num_retries=0, **{**chat(setting), "model": "openai/gpt"})
 
 
 @way("openai chat", "litellm.completion(client=…, stream=True)", "litellm", streamed=True)
 def _(setting: Setting) -> None:
-    import litellm
-
+    litellm = package("litellm")
     list(
         litellm.completion(
             client=gpt(setting), num_retries=0, **{**chat_stream(setting), "model": "openai/gpt"}
@@ -308,9 +313,9 @@ def _(setting: Setting) -> None:
 
 
 def chat_openai(setting: Setting, **more: Any) -> Any:
-    from langchain_openai import ChatOpenAI
-
-    model = ChatOpenAI(model="gpt", base_url=f"{setting.url}/v1", api_key="sk", max_retries=0, **more)
+    model = package("langchain_openai").ChatOpenAI(
+        model="gpt", base_url=f"{setting.url}/v1", api_key="sk", max_retries=0, **more
+    )
     setting.logger.wrap_openai(model.root_client)
     setting.logger.wrap_openai(model.root_async_client)
     return model.bind_tools(CHAT_TOOLS)
@@ -333,8 +338,7 @@ async def _(setting: Setting) -> None:
 
 
 def agent(setting: Setting, kind: str) -> Any:
-    import agents
-
+    agents = package("agents")
     agents.set_tracing_disabled(True)
     model: Any = getattr(agents, kind)(model="gpt", openai_client=async_gpt(setting))
     settings = agents.ModelSettings(include_usage=True)
@@ -344,16 +348,14 @@ def agent(setting: Setting, kind: str) -> Any:
 @way("openai chat", "openai-agents run", "agents", tools=False)
 @asynchronous
 async def _(setting: Setting) -> None:
-    import agents
-
+    agents = package("agents")
     await agents.Runner.run(agent(setting, "OpenAIChatCompletionsModel"), setting.question)
 
 
 @way("openai chat", "openai-agents run_streamed", "agents", tools=False, streamed=True)
 @asynchronous
 async def _(setting: Setting) -> None:
-    import agents
-
+    agents = package("agents")
     run = agents.Runner.run_streamed(agent(setting, "OpenAIChatCompletionsModel"), setting.question)
     async for _ in run.stream_events():
         pass
@@ -362,16 +364,14 @@ async def _(setting: Setting) -> None:
 @way("openai responses", "openai-agents run", "agents", tools=False)
 @asynchronous
 async def _(setting: Setting) -> None:
-    import agents
-
+    agents = package("agents")
     await agents.Runner.run(agent(setting, "OpenAIResponsesModel"), setting.question)
 
 
 @way("openai responses", "openai-agents run_streamed", "agents", tools=False, streamed=True)
 @asynchronous
 async def _(setting: Setting) -> None:
-    import agents
-
+    agents = package("agents")
     run = agents.Runner.run_streamed(agent(setting, "OpenAIResponsesModel"), setting.question)
     async for _ in run.stream_events():
         pass
@@ -480,22 +480,18 @@ def _(setting: Setting) -> None:
 
 
 def chat_anthropic(setting: Setting) -> Any:
-    from langchain_anthropic import ChatAnthropic
-
-    model: Any = ChatAnthropic(
+    model = package("langchain_anthropic").ChatAnthropic(
         model="claude", base_url=setting.url, api_key="sk", max_retries=0, max_tokens=99
     )
     setting.logger.wrap_anthropic(model._client)
     return model.bind_tools(CLAUDE_TOOLS)
 
 
-# -- google and mistral: what they return is given to an interaction, or yielded by a traced generator --------
+# -- google and mistral: what they return is given to an interaction, or yielded by a traced generator -------
 
 
 def gemini(setting: Setting) -> Any:
-    from google import genai
-
-    return genai.Client(api_key="sk", http_options={"base_url": setting.url})
+    return package("google.genai").Client(api_key="sk", http_options={"base_url": setting.url})
 
 
 def gemini_request(setting: Setting) -> dict[str, Any]:
@@ -506,15 +502,18 @@ def gemini_request(setting: Setting) -> dict[str, Any]:
 
 @way("google generateContent", "generate_content", "google.genai")
 def _(setting: Setting) -> None:
+    client = gemini(setting)  # one that nobody holds closes itself in the middle of its request
     with setting.logger.interaction(setting.question) as it:
-        it.response = gemini(setting).models.generate_content(**gemini_request(setting))
+        it.response = client.models.generate_content(**gemini_request(setting))
 
 
 @way("google generateContent", "generate_content_stream, traced", "google.genai", streamed=True)
 def _(setting: Setting) -> None:
+    client = gemini(setting)
+
     @setting.logger.trace
     def ask(question: str) -> Any:
-        yield from gemini(setting).models.generate_content_stream(**gemini_request(setting))
+        yield from client.models.generate_content_stream(**gemini_request(setting))
 
     list(ask(setting.question))
 
@@ -526,23 +525,24 @@ def interaction(setting: Setting, **more: Any) -> dict[str, Any]:
 
 @way("google interactions", "interactions.create", "google.genai")
 def _(setting: Setting) -> None:
+    client = gemini(setting)
     with setting.logger.interaction(setting.question) as it:
-        it.response = gemini(setting).interactions.create(**interaction(setting))
+        it.response = client.interactions.create(**interaction(setting))
 
 
 @way("google interactions", "interactions.create(stream=True), traced", "google.genai", streamed=True)
 def _(setting: Setting) -> None:
+    client = gemini(setting)
+
     @setting.logger.trace
     def ask(question: str) -> Any:
-        yield from gemini(setting).interactions.create(**interaction(setting, stream=True))
+        yield from client.interactions.create(**interaction(setting, stream=True))
 
     list(ask(setting.question))
 
 
 def mistral(setting: Setting) -> Any:
-    from mistralai.client import Mistral
-
-    return Mistral(api_key="sk", server_url=f"{setting.url}/mistral")
+    return package("mistralai.client").Mistral(api_key="sk", server_url=f"{setting.url}/mistral")
 
 
 def mistral_request(setting: Setting) -> dict[str, Any]:
