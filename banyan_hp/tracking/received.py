@@ -8,9 +8,10 @@ JSON or the events, putting pieces together) is done once, when the record is pr
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..foreign import is_deliberate
@@ -178,10 +179,29 @@ def decoded(content: bytes, encoding: str) -> bytes:
     for each in reversed([name.strip().lower() for name in encoding.split(",")]):
         if each in ("", "identity"):
             continue
-        if each not in ("gzip", "x-gzip", "deflate"):
-            return b""
-        content = _inflated(content)
+        unpack = _UNPACKING.get(each)
+        content = b"" if unpack is None else unpack(content)
     return content
+
+
+def _unbrotlied(content: bytes) -> bytes:
+    """By the package that the application's HTTP client has loaded to do the same; none, if it has not."""
+    for name in ("brotli", "brotlicffi"):
+        if (package := sys.modules.get(name)) is not None:
+            decompressor = package.Decompressor()
+            more = getattr(decompressor, "process", None) or decompressor.decompress
+            return bytes(more(content))
+    return b""
+
+
+def _unzstandard(content: bytes) -> bytes:
+    """Likewise."""
+    if (package := sys.modules.get("zstandard")) is not None:
+        return bytes(package.ZstdDecompressor().decompressobj().decompress(content))
+    for name in ("compression.zstd", "backports.zstd"):
+        if (package := sys.modules.get(name)) is not None:
+            return bytes(package.ZstdDecompressor().decompress(content))
+    return b""
 
 
 def _inflated(content: bytes) -> bytes:
@@ -192,3 +212,12 @@ def _inflated(content: bytes) -> bytes:
         except zlib.error:
             continue
     return b""
+
+
+_UNPACKING: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": _inflated,
+    "x-gzip": _inflated,
+    "deflate": _inflated,
+    "br": _unbrotlied,
+    "zstd": _unzstandard,
+}
