@@ -141,6 +141,15 @@ class Interaction(Span, Generic[R]):
                 self._id = uuid.uuid4().hex
             return self._id
 
+    @property
+    def model(self) -> str | None:
+        """As of every span; else the one that its steps agree on."""
+        told = super().model
+        if told is not None:
+            return told
+        models = {model for step in self.steps if (model := step.model) is not None}
+        return models.pop() if len(models) == 1 else None
+
     def _read(self) -> Reading:
         """What `response` says; where it was not set, what the last step to end says."""
         if self.response is None and self.error is None:
