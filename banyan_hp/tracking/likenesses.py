@@ -76,15 +76,18 @@ def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]
 def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def called(*arguments: Any, **options: Any) -> Any:
-        span = None if recorded.get() else _opened(api, get_sink(), options)
+        sink = get_sink()
+        span = None if recorded.get() else _opened(api, sink, options)
         if span is None:
             return method(*arguments, **options)
         with _within(span):
             result = method(*arguments, **options)
-        streamed = bool(options.get("stream"))
-        if inspect.isawaitable(result):
-            return _awaited(span, result, streamed)
-        return _settled(span, result, streamed)
+        with Contained(sink, "a response could not be recorded"):
+            if inspect.isawaitable(result):
+                return _awaited(span, result, _is_streamed(options))
+            return _settled(span, result, _is_streamed(options))
+        span.finish()
+        return result
 
     @wraps(method)
     async def called_async(*arguments: Any, **options: Any) -> Any:
@@ -117,6 +120,10 @@ def _within(span: Span) -> Iterator[None]:
         raise
     finally:
         restore(recorded, token)
+
+
+def _is_streamed(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("stream"))
 
 
 async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
