@@ -43,7 +43,7 @@ def call_of(provider: str, options: Any) -> Call | None:
         provider: "openai" or "anthropic".
         options: the request as the SDKs have it, with `method`, `url` and `qualifiers`.
     """
-    call = _call(provider, options.method, options.url)
+    call = _call(provider, options.method, str(options.url))
     if call is None or provider != "anthropic":
         return call
     qualifiers = field(options, "qualifiers")

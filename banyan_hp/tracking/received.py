@@ -55,11 +55,25 @@ def snapshot(value: Any) -> Received:
     """An object of a provider's package as it is now: models as JSON, by pydantic's own encoder."""
     if is_model(value):
         try:
-            return Body([value.model_dump_json(exclude_unset=True, warnings=False).encode()])
+            return Encoded(value.model_dump_json(exclude_unset=True, warnings=False))
         except Exception as error:
             if is_deliberate(error):
                 raise
     return Copy(value)
+
+
+class Encoded(Received):
+    """A value as JSON text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._reading = None
+        self._text = text
+        self.size = len(text)
+
+    def _read(self) -> Reading:
+        return read_response(json.loads(self._text))
 
 
 class Copy(Received):

@@ -19,7 +19,9 @@ import pydantic
 import pytest
 
 from banyan_hp import ConfigurationError, PromptStackLogger
-from tests.sdks.answers import INPUT, OUTPUT, TEXT
+from banyan_hp.tracking import background
+from banyan_hp.tracking.pieces import CUT
+from tests.sdks.answers import INPUT, OUTPUT, TEXT, response
 from tests.sdks.scripted import providers
 from tests.sdks.ways import SCHEMA, Setting, async_claude, async_gpt, chat, claude, gpt, message, respond
 from tests.support.process import run_python
@@ -294,6 +296,29 @@ def test_a_background_response_that_is_never_fetched_is_recorded_at_exit(server:
     assert (record["input"], metadata["finish_reason"], metadata["ended"]) == ("Hi", "queued", "not fetched")
 
 
+def test_too_many_background_responses_give_up_the_oldest(
+    logger: PromptStackLogger, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is recorded as it began; memory is bounded."""
+    monkeypatch.setattr("banyan_hp.tracking.background.MOST", 2)
+    logs = server.handler
+    numbers = iter(range(3))
+
+    def handle(request: Request) -> Any:
+        if request.route != "/v1/responses":
+            return logs(request)
+        return Reply(200, response(id=f"resp_{next(numbers)}", background=True, status="queued", output=[]))
+
+    server.handler = handle
+    client = logger.wrap_openai(openai.OpenAI(api_key="sk", base_url=f"{server.url}/v1"))
+    for question in ("first", "second", "third"):
+        client.responses.create(model="gpt", input=question, background=True)
+    record = only(logger, server)
+    assert (record["input"], record["metadata"]["ended"]) == ("first", "not fetched")
+    for number in (1, 2):
+        background.forget(f"resp_{number}")
+
+
 def test_an_answer_that_was_cut_is_kept(logger: PromptStackLogger, server: ScriptedServer) -> None:
     """`parse` raises on it, but it was paid for: text, model, tokens and reason are on the record."""
     logs = server.handler
@@ -364,6 +389,21 @@ def test_a_stream_that_is_dropped_late_ends_with_its_last_chunk(
     stream.close()
     record = only(logger, server)
     assert (record["duration_ms"], record["metadata"]["read_ms"]) == (2_000.0, 498_000.0)
+
+
+def test_of_a_stream_that_is_too_long_the_beginning_and_the_end_are_kept(
+    logger: PromptStackLogger, server: ScriptedServer, asking: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded; the text says that something is left out, and the tokens are there."""
+    monkeypatch.setattr("banyan_hp.tracking.taps.MOST_BYTES", 500)
+    monkeypatch.setattr("banyan_hp.tracking.taps.MOST_TAIL_BYTES", 100)
+    stream = gpt(asking).chat.completions.create(
+        **chat(asking, stream=True, stream_options={"include_usage": True})
+    )
+    list(stream)
+    record = only(logger, server)
+    assert CUT in record["output"]
+    assert record["metadata"]["output_tokens"] == OUTPUT
 
 
 # -- side by side --------------------------------------------------------------------------------------------
