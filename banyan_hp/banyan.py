@@ -129,7 +129,8 @@ class PromptStackLogger(BanyanTracking, Client):
     ) -> PromptData | None:
         """A prompt by name, from the first of these that has it:
 
-        1. the cache, if the backend confirmed it within `prompt_cache_ttl`;
+        1. the cache, if the backend confirmed it within `prompt_cache_ttl`, or a `version` within
+           `prompt_pinned_ttl`;
         2. the cache, at once, while a thread in the background asks again;
         3. the backend, waiting at most `prompt_timeout`; threads that ask for the same wait for one request;
         4. the disk, where an earlier process left the last good answer;
@@ -138,8 +139,9 @@ class PromptStackLogger(BanyanTracking, Client):
 
         Args:
             name: any text; it is URL-quoted.
-            version: a certain version, which never changes and so is fetched once; no experiment applies.
-                One that the backend answers with another version ("latest", say) is not taken for fixed.
+            version: a certain version; no experiment applies. As it is corrected or deleted seldom, the
+                backend is asked seldom whether it still holds: at start and every `prompt_pinned_ttl`. One
+                that the backend answers with another version ("latest", say) is asked for like any prompt.
                 Default: the branch's current one.
             branch: default "main".
             use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.

@@ -25,11 +25,12 @@ class ConfigurationError(BanyanHPError, ValueError):
 
 
 class RenderError(BanyanHPError, ValueError):
-    """A prompt was rendered without all of its variables.
+    """A prompt was rendered, and not all of its `{{…}}` could be filled.
 
     Attributes:
         prompt_name: the prompt.
-        missing: the names of its placeholders that have no variable, in the order of the text.
+        missing: in the order of the text, each once: the names without a variable, and whatever else stands
+            in double braces, as it is written (`{{#section}}`).
     """
 
     def __init__(self, prompt_name: str, missing: tuple[str, ...]) -> None:
@@ -38,7 +39,12 @@ class RenderError(BanyanHPError, ValueError):
         self.missing = missing
 
     def __str__(self) -> str:
-        return f"the prompt {self.prompt_name!r} needs a value for {', '.join(map(repr, self.missing))}"
+        names = [repr(each) for each in self.missing if not each.startswith("{{")]
+        others = [each for each in self.missing if each.startswith("{{")]
+        wanting = [f"needs a value for {', '.join(names)}"] if names else []
+        if others:
+            wanting.append(f"has {', '.join(others)}, where only names like {{{{name}}}} can be filled")
+        return f"the prompt {self.prompt_name!r} {' and '.join(wanting)}"
 
 
 class DeliveryError(BanyanHPError):

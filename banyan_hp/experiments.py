@@ -1,14 +1,29 @@
 """Which version of a prompt a user gets: pure functions, no I/O, no randomness, no state.
 
-The formula, version "1" of it, so that anybody can compute the same in any language:
+An experiment says by its `allocation` which of two rules holds. Either is stated here to the byte, so that
+anybody can compute the same in any language; the test vectors are in `tests/vectors/allocation.json`. Both
+begin with a digest of the sticky value:
 
-    digest = SHA-256( "banyan_hp/experiment/1:" + L + ":" + salt + value )
+    digest = SHA-256( "banyan_hp/experiment/" + A + ":" + L + ":" + salt + value )
+
+All texts are UTF-8. `A` is the allocation, "1" or "2". `salt` is the experiment's, by default its id; `L` is
+the length of `salt` in bytes, in decimal digits, so that no two pairs of salt and value give the same input.
+`value` is the text of the sticky value: the int 1 and the string "1" are the same user. Who gets no version
+of the experiment gets the prompt's default version.
+
+Allocation 2, of new experiments: a value has one of a million slots, for ever, and the experiment says which
+version has which slots (`slots`: by version, a list of ranges `[start, end]`, the end not included):
+
+    slot = the first 8 bytes of the digest, as an unsigned big-endian integer, * 1,000,000 // 2**64
+
+A slot that no version has is not part of the experiment. Choosing is a look-up; who has which slots is for
+the backend to decide, which takes slots only from versions that shrink, and gives them only to versions that
+grow. So a version that grows gets new users only, and one that stays keeps its own.
+
+Allocation 1, of experiments that began before there were slots (`allocation` is 1, or not there):
+
     enter  = the first 8 bytes of the digest, as an unsigned big-endian integer
     pick   = the next 8 bytes, likewise
-
-All texts are UTF-8. `salt` is the experiment's, by default its id; `L` is the length of `salt` in bytes, in
-decimal digits, so that no two pairs of salt and value give the same input. `value` is the text of the sticky
-value: the int 1 and the string "1" are the same user.
 
 Let T be the sum of the versions' percentages; within a hundredth of 100 it counts as 100.
 
@@ -16,10 +31,9 @@ Let T be the sum of the versions' percentages; within a hundredth of 100 it coun
     and then gets the first version, in their order, for which
                                   pick / 2**64 < (the percentages up to it, itself included) / T
 
-Who does not take part gets the prompt's default version. Percentages are taken as the decimal numbers they
-are written as, with at most `MAX_DECIMALS` decimal places, and compared without rounding. Because taking part
-and picking go by different bits of the digest, raising the traffic while the versions keep their proportions
-moves nobody who is already in.
+Percentages are taken as the decimal numbers they are written as, with at most `MAX_DECIMALS` decimal places,
+and compared without rounding. Because taking part and picking go by different bits of the digest, raising the
+traffic while the versions keep their proportions moves nobody who is already in; any other change does.
 """
 
 from __future__ import annotations
@@ -31,9 +45,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
-ALGORITHM = "1"
+Range = tuple[int, int]  # slots from the first number on, up to but not including the second
+
+SLOTS = 1_000_000  # of an experiment with allocation 2
 RUNNING = "running"
 MAX_DECIMALS = 30  # of a percentage: more than any float between 1e-13 and 100 has
 MAX_VERSIONS = 1000  # of an experiment
@@ -48,7 +64,7 @@ _TOLERANCE = _PERCENT // 100
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """An experiment's traffic, made ready for choosing.
+    """Traffic by allocation 1, made ready for choosing.
 
     Args:
         salt: a text; experiments of different salts split independently of each other.
@@ -58,6 +74,7 @@ class Split:
         ValueError: one is not a number from 0 to 100, or they add up to more than 100.01.
     """
 
+    allocation: ClassVar[int] = 1
     salt: str
     percentages: Sequence[float | str | Decimal]
     _salted: bytes = field(init=False, repr=False, compare=False)
@@ -71,7 +88,7 @@ class Split:
             raise ValueError(f"the percentages must add up to at most 100, was {total / _PERCENT:g}")
         taking_part = _ALL if _ALL - total <= _TOLERANCE else total
         picked_below = tuple(_ceiling(each, total) for each in accumulate(shares)) if total else ()
-        object.__setattr__(self, "_salted", _salted(self.salt))
+        object.__setattr__(self, "_salted", _salted(self.salt, self.allocation))
         object.__setattr__(self, "_entered_below", _ceiling(taking_part, _ALL))
         object.__setattr__(self, "_picked_below", picked_below)
 
@@ -84,14 +101,62 @@ class Split:
         return index if index < len(self._picked_below) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Traffic by allocation 2, made ready for choosing.
+
+    Args:
+        salt: a text; experiments of different salts split independently of each other.
+        ranges: of each version, in order: the slots that it has.
+
+    Raises:
+        ValueError: a range is none, or two versions have the same slot.
+    """
+
+    allocation: ClassVar[int] = 2
+    salt: str
+    ranges: Sequence[Sequence[Range]]
+    _salted: bytes = field(init=False, repr=False, compare=False)
+    _starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _ends: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _owners: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        owned = sorted((start, end, index) for index, each in enumerate(self.ranges) for start, end in each)
+        last = 0
+        for start, end, _ in owned:
+            if not last <= start < end <= SLOTS:
+                was = f"[{_shown(start)}, {_shown(end)}]"
+                raise ValueError(f"slots must be ranges from 0 to {SLOTS} that don't overlap, was {was}")
+            last = end
+        object.__setattr__(self, "_salted", _salted(self.salt, self.allocation))
+        for position, name in enumerate(("_starts", "_ends", "_owners")):
+            object.__setattr__(self, name, tuple(each[position] for each in owned))
+
+    def choose(self, value: str) -> int | None:
+        """The index of the version that the value gets; None: it does not take part."""
+        number = _slot(self._salted, value)
+        found = bisect_right(self._starts, number) - 1
+        return self._owners[found] if found >= 0 and number < self._ends[found] else None
+
+
 def position(salt: str, value: str) -> tuple[int, int]:
-    """Where a value stands, twice over 2**64: for taking part, and for picking a version."""
-    return _position(_salted(salt), value)
+    """Where a value stands by allocation 1, twice over 2**64: for taking part, and for picking a version."""
+    return _position(_salted(salt, Split.allocation), value)
 
 
-def _salted(salt: str) -> bytes:
+def slot(salt: str, value: str) -> int:
+    """The slot that a value has by allocation 2."""
+    return _slot(_salted(salt, Slots.allocation), value)
+
+
+def _salted(salt: str, allocation: int) -> bytes:
     content = salt.encode("utf-8", "surrogatepass")
-    return b"banyan_hp/experiment/%b:%d:%b" % (ALGORITHM.encode(), len(content), content)
+    return b"banyan_hp/experiment/%d:%d:%b" % (allocation, len(content), content)
+
+
+def _slot(salted: bytes, value: str) -> int:
+    return _position(salted, value)[0] * SLOTS // _SPAN
 
 
 def _position(salted: bytes, value: str) -> tuple[int, int]:
@@ -125,7 +190,7 @@ class Experiment:
     status: str
     sticky_type: str
     versions: tuple[Version, ...]
-    split: Split
+    split: Split | Slots
 
     @property
     def running(self) -> bool:
@@ -157,10 +222,34 @@ def experiment_from_config(config: Mapping[str, Any]) -> Experiment:
             status=_text(config, "status"),
             sticky_type=_text(config, "sticky_type"),
             versions=tuple(_version(each) for each in versions),
-            split=Split(salt, [each.get("traffic_percentage") for each in versions]),
+            split=_split(config, salt, versions),
         )
     except ValueError as error:
         raise ValueError(f"experiment {_shown(experiment_id)} is ignored: {error}") from error
+
+
+def _split(config: Mapping[str, Any], salt: str, versions: list[dict[str, Any]]) -> Split | Slots:
+    allocation = config.get("allocation")
+    if allocation is None or (allocation == Split.allocation and allocation is not True):
+        percentages: list[Any] = [each.get("traffic_percentage") for each in versions]
+        return Split(salt, percentages)
+    if allocation != Slots.allocation:
+        raise ValueError(f"allocation must be 1 or 2, was {_shown(allocation)}")
+    ids = [_text(each, "experiment_version_id") for each in versions]
+    return Slots(salt, _ranges(config.get("slots"), ids))
+
+
+def _ranges(slots: object, ids: Sequence[str]) -> list[list[Range]]:
+    """The slots of each version, in their order."""
+    if not isinstance(slots, dict) or not set(slots) <= set(ids) or len(set(ids)) < len(ids):
+        raise ValueError("slots must be an object of ranges by the ids of different versions")
+    if not all(isinstance(each, list) and all(map(_is_range, each)) for each in slots.values()):
+        raise ValueError("slots must be lists of ranges [start, end] of integers")
+    return [[(start, end) for start, end in slots.get(each, ())] for each in ids]
+
+
+def _is_range(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
 
 
 def _version(config: Mapping[str, Any]) -> Version:

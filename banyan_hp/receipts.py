@@ -260,14 +260,15 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 def error_for(record: Record, engine: Engine) -> HuggingPlaceSDKError:
     """What to raise for a record that is not delivered."""
-    spooled = record.term is Term.SPOOLED or (record.place is not None and record.term is not Term.DROPPED)
-    verdict = record.verdict or Verdict(
-        Outcome.RETRY, engine.notices.last_error or "", reason="no_connection"
-    )
-    kind = _kind(verdict, engine.gate.state if record.verdict is None else "")
+    refused = record.verdict is not None and record.verdict.outcome in (Outcome.REFUSED, Outcome.TOO_LARGE)
+    on_disk = record.term is Term.SPOOLED or (record.place is not None and record.term is not Term.DROPPED)
+    spooled = on_disk and not refused
+    verdict = record.verdict or Verdict(Outcome.RETRY, _why_not_tried(engine), reason="no_connection")
+    state = engine.gate.state if record.verdict is None and not engine.gate.refusing else ""
+    kind = _kind(verdict, state)
     words = verdict.detail or f"HTTP status {verdict.status}"
     return kind(
-        f"record {record.id} {_whereabouts(record, spooled=spooled)}: {words}",
+        f"record {record.id} {_whereabouts(record, spooled=spooled, refused=refused)}: {words}",
         spooled=spooled,
         status=verdict.status,
         retry_after=verdict.retry_after,
@@ -275,7 +276,16 @@ def error_for(record: Record, engine: Engine) -> HuggingPlaceSDKError:
     )
 
 
-def _whereabouts(record: Record, *, spooled: bool) -> str:
+def _why_not_tried(engine: Engine) -> str:
+    """What a record says that was not sent yet; never what was said of another record."""
+    if engine.gate.refusing:
+        return "the backend refused the records that were sent last; this one was not sent yet"
+    return engine.notices.last_failure or "it was not sent yet"
+
+
+def _whereabouts(record: Record, *, spooled: bool, refused: bool) -> str:
+    if refused and record.term not in (Term.QUARANTINED, Term.DROPPED):
+        return "is refused; it is kept until the backend accepts another one, and is then put aside"
     if spooled:
         return "is not delivered yet; it is safe on disk and will be sent"
     if not record.settled:

@@ -115,12 +115,14 @@ class PromptSettings:
     """
 
     prompt_cache_ttl: float = 60.0
+    prompt_pinned_ttl: float = 600.0
     prompt_timeout: float = 5.0
     prompt_cache_size: int = 1000
 
     def __post_init__(self) -> None:
         with checking("a setting of prompts"):
             _positive_seconds("prompt_cache_ttl", self.prompt_cache_ttl)
+            _positive_seconds("prompt_pinned_ttl", self.prompt_pinned_ttl)
             _positive_seconds("prompt_timeout", self.prompt_timeout)
             _integer(1)("prompt_cache_size", self.prompt_cache_size)
 

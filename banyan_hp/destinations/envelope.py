@@ -20,6 +20,9 @@ from ..engine.retry import Outcome, Verdict, classify, event_time, parse_retry_a
 from ..engine.transport import Request, Response
 from ..text import TextFilter, as_text
 
+_ID_CONFLICT = "id_conflict"  # the backend has another record under this id
+_RECORDS_OWN = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.CONFLICT)
+
 
 class EnvelopeDestination:
     """What the two destinations share: single records with id and time in headers, batches in the envelope.
@@ -85,12 +88,20 @@ def takes_batches(response: Response) -> tuple[bool, bool]:
 def verdict(response: Response, now: float) -> Verdict:
     """What an answer means for the one record, or the whole batch, that was sent."""
     outcome = classify(response.status)
-    if outcome is Outcome.DELIVERED and _is_html(response):
+    if outcome in (Outcome.DELIVERED, Outcome.CONFLICT) and _is_html(response):
         detail = "an HTML page instead of the API's answer: a proxy or a login page is in the way"
         return Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")
     retry_after = parse_retry_after(response.headers.get("retry-after"), now)
     words = "" if outcome is Outcome.DELIVERED else error_text(response)
-    return Verdict(outcome, words, response.status, retry_after, _reason(outcome))
+    verdict = Verdict(outcome, words, response.status, retry_after, _reason(outcome))
+    return _unless_id_conflict(verdict, says_so=_ID_CONFLICT.encode() in response.body)
+
+
+def _unless_id_conflict(verdict: Verdict, *, says_so: bool) -> Verdict:
+    """A conflict about the id is a refusal, whatever became of earlier attempts."""
+    if verdict.outcome is not Outcome.CONFLICT or not says_so:
+        return verdict
+    return verdict._replace(outcome=Outcome.REFUSED, reason=_ID_CONFLICT)
 
 
 def verdicts(records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
@@ -119,12 +130,13 @@ def _result_verdict(result: dict[str, Any] | None, retry_after: float | None) ->
         words = "the answer to the batch does not mention this record"
         return Verdict(Outcome.RETRY, words, reason="bad_answer")
     outcome = classify(status)
-    words = result.get("error") or ""
-    return Verdict(outcome, as_text(words), status, retry_after, _reason(outcome))
+    words = as_text(result.get("error") or "")
+    verdict = Verdict(outcome, words, status, retry_after, _reason(outcome))
+    return _unless_id_conflict(verdict, says_so=_ID_CONFLICT in f"{result.get('code')} {words}")
 
 
 def _reason(outcome: Outcome) -> str:
-    return outcome.value if outcome in (Outcome.REFUSED, Outcome.TOO_LARGE) else "status"
+    return outcome.value if outcome in _RECORDS_OWN else "status"
 
 
 def error_text(response: Response) -> str:

@@ -12,7 +12,8 @@ class Batching:
     """How records travel: in batches or one by one.
 
     `auto` asks with one empty batch. Only its proper answer means batches; any other means one by one. An
-    answer that may be a passing one (an outage, a refused key) is asked for again after a while.
+    answer that may be a passing one (an outage, a refused key) is asked for again after a while. `always`
+    asks only whether batches may be compressed.
     """
 
     def __init__(self, setting: str, *, may_batch: bool, may_compress: bool = True) -> None:
@@ -20,15 +21,27 @@ class Batching:
         self.batches = setting == "always"
         self.compress = False
         self._may_compress = may_compress
-        self._known = not self._auto
+        self._asks = self._auto or (self.batches and may_batch and may_compress)
+        self._known = not self._asks
         self._ask_again_at = float("inf")
+        self.limit = float("inf")  # records in a batch
+
+    def failed(self, records: int) -> None:
+        """A batch of this many failed as a whole, perhaps for one record: the next ones are smaller."""
+        self.limit = max(1, min(self.limit, records) // 2)
+
+    def worked(self, records: int) -> None:
+        """A batch of this many was taken."""
+        if records >= self.limit:
+            self.limit = 2 * records
 
     def must_ask(self, now: float) -> bool:
-        return self._auto and (not self._known or now >= self._ask_again_at)
+        return self._asks and (not self._known or now >= self._ask_again_at)
 
     def learn(self, response: Response, *, batches: bool, compress: bool, now: float) -> None:
         self._known = True
-        self.batches = batches
+        if self._auto:
+            self.batches = batches
         self.compress = batches and compress and self._may_compress
         final = batches or response.status in _FINAL or 200 <= response.status < 300
         self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS

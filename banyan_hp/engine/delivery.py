@@ -1,7 +1,7 @@
 """One batch, tried once: who is delivered, who is refused, and who is to be tried again.
 
-Bisects a batch that is refused as a whole, and tells a refused record from a backend that refuses
-everything.
+Bisects a batch that is refused as a whole. Whether a record that fails on its own is at fault, `Suspects`
+decides.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from .clock import Clock
 from .destination import Destination
 from .gate import Gate
 from .guard import Guard
-from .ledger import Counters
+from .ledger import Counters, Term
 from .pace import Pace
 from .records import Record
-from .retry import Outcome, Verdict
+from .retry import Outcome, Verdict, may_be_the_record
 from .settlement import Settlement
+from .suspects import POISON, Suspects
 from .transport import NoAnswer, Request, Response, Transport
 
 if TYPE_CHECKING:
     from .preparing import Preparer
 
-REFUSALS_IN_A_ROW = 5  # so many without an acceptance between them: it is the backend, not the records
 _KEY_GOOD_SECONDS = 60.0
 _ENVELOPE_BYTES = 128  # around each body of a batch, at the most
 
 _HOLDS = frozenset({Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG})
 _REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
+_BISECTED = frozenset({*_REFUSALS, Outcome.CONFLICT})
+_CONFLICT = 409
 
 Group = list[Record]
 
@@ -56,6 +58,7 @@ class Delivery:
         gate: Gate,
         batching: Batching,
         pace: Pace,
+        suspects: Suspects,
         destination: Destination,
         transport: Transport,
         settlement: Settlement,
@@ -68,12 +71,12 @@ class Delivery:
         self._gate = gate
         self._batching = batching
         self._pace = pace
+        self._suspects = suspects
         self._destination = destination
         self._transport = transport
         self._settlement = settlement
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
-        self._refusals = 0
         self._key_good_until = float("-inf")
 
     @property
@@ -89,7 +92,7 @@ class Delivery:
         return old
 
     def deliver(self, records: Sequence[Record], *, probe: bool, deadline: float) -> Group:
-        """Try the records once, splitting as needed. Returns those that are neither settled nor refused.
+        """Try the records once, splitting as needed. Returns those that are not settled.
 
         `probe` is what the gate said when this attempt began; `deadline` is on the monotonic clock.
         """
@@ -109,13 +112,17 @@ class Delivery:
             how = How(self._batching.batches, self._batching.compress, deadline)
         groups = deque(self._split(self._preparer.prepare(records), how))
         left: Group = []
+        newest = False
         while groups:
-            group = [record for record in groups.popleft() if not record.claimed]
+            group = groups.pop() if newest else groups.popleft()
+            group = [record for record in group if not record.claimed]
             if not group:
                 continue
             verdicts = self._attempt(group, how)
-            left += self._act(group, verdicts, groups)
-            if left:
+            failed = self._act(group, verdicts, groups)
+            left += failed
+            newest = bool(failed) and not newest  # bad ones at one end, good ones at the other
+            if self._gate.refusing or any(not _is_refused(record) for record in failed):
                 left.extend(record for waiting in groups for record in waiting)
                 break
         return left
@@ -174,10 +181,9 @@ class Delivery:
             verdicts = self._destination.verdicts(group, answer, self._clock.wall())
         else:
             verdicts = [self._destination.verdict(answer, self._clock.wall())]
-        verdicts = self._reconsidered(verdicts, how.deadline)
-        if not _all_delivered(verdicts):
-            for record, verdict in zip(group, _for_each(verdicts, group), strict=True):
-                record.verdict = verdict
+        verdicts = self._reconsidered(self._without_conflicts(group, verdicts), how.deadline)
+        if not _all_delivered(verdicts) and not _to_be_bisected(group, verdicts):
+            _note(group, _for_each(verdicts, group))
         if not self._batches_are_gone(verdicts, how):
             self._tell_gate(verdicts, began, request, group)
         return verdicts
@@ -209,6 +215,15 @@ class Delivery:
                 self._pace.took(self._clock.monotonic() - began)
         return answer
 
+    def _without_conflicts(self, group: Group, verdicts: list[Verdict]) -> list[Verdict]:
+        """A conflict says that the record is there already, if an earlier attempt may have stored it."""
+        if _to_be_bisected(group, verdicts) or all(v.outcome is not Outcome.CONFLICT for v in verdicts):
+            return verdicts
+        return [
+            _conflict_of(record, verdict) if verdict.outcome is Outcome.CONFLICT else verdict
+            for record, verdict in zip(group, verdicts, strict=True)
+        ]
+
     def _reconsidered(self, verdicts: list[Verdict], deadline: float) -> list[Verdict]:
         """What looks like a wrong key or address is a refusal of that record, where others are accepted.
 
@@ -233,7 +248,7 @@ class Delivery:
             return True
         check = self._destination.key_check()
         if check is None:
-            return self._refusals == 0 and self._gate.state == "online"
+            return self._suspects.refusals == 0 and self._gate.state == "online"
         answer = self._send(check, deadline)
         good = isinstance(answer, Response) and answer.status == 200
         if good:
@@ -246,25 +261,49 @@ class Delivery:
         """Any acceptance means that the destination is well; else the worst verdict counts."""
         outcomes = {verdict.outcome for verdict in verdicts}
         if Outcome.DELIVERED in outcomes:
-            with self._guard:
-                self._refusals = 0
-                is_back = self._gate.succeed(self._clock.monotonic())
-            if is_back:
-                self._settlement.ring()
+            self._accepted(group)
         if Outcome.RETRY in outcomes:
             worst = next(verdict for verdict in verdicts if verdict.outcome is Outcome.RETRY)
-            self._destination_failed(worst, began, request, group)
+            self._destination_failed(worst, began, request, group, whole=len(verdicts) == 1)
         for hold in outcomes & _HOLDS:
             worst = next(verdict for verdict in verdicts if verdict.outcome is hold)
             self._destination_misused(worst, request, group)
 
+    def _accepted(self, group: Group) -> None:
+        """The destination is well, and that says something of those that it did not accept."""
+        with self._guard:
+            now = self._clock.monotonic()
+            was_unwell = self._gate.unwell
+            is_back = self._gate.succeed(now)
+            self._batching.worked(len(group))
+            poison = self._suspects.accepted(now, group, is_back=was_unwell)
+        if is_back:
+            self._settlement.ring()
+        for record in poison:
+            verdict = record.verdict or Verdict(Outcome.RETRY)
+            if self._put_aside(record, verdict._replace(reason=POISON)):
+                self._tell_of_refusal(record, verdict)
+            elif record.term is Term.SPOOLED:  # else it is in a thread's hands
+                with self._guard:
+                    self._suspects.rest(record, now)
+
     def _destination_failed(
-        self, verdict: Verdict, began: float, request: Request, group: Sequence[Record]
+        self, verdict: Verdict, began: float, request: Request, group: Group, *, whole: bool
     ) -> None:
         with self._guard:
             self._counters.attempts_failed += 1
-            self._gate.fail(verdict, began, self._clock.monotonic())
+            now = self._clock.monotonic()
+            if not (whole and self._fails_on_its_own(verdict, group, now)):
+                self._gate.fail(verdict, began, now)
         self._report(verdict, request, group)
+
+    def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
+        """Whether it is the record that fails, not the destination. Call with the lock held."""
+        if not may_be_the_record(verdict):
+            return False
+        if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
+            self._batching.failed(len(group))
+        return self._suspects.failed(group, now)
 
     def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         with self._guard:
@@ -275,15 +314,15 @@ class Delivery:
     def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
-        self._tell_on_error(message, verdict, request.url, group)
+        self._settlement.failed(self._error(message, verdict, request.url, group))
         self._settlement.ring()
         warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
 
     def _act(self, group: Group, verdicts: list[Verdict], groups: deque[Group]) -> Group:
         """Settle what is decided, queue up halves of what was refused as a whole; returns what is not."""
-        if len(verdicts) == 1 and len(group) > 1 and verdicts[0].outcome in _REFUSALS:
+        if _to_be_bisected(group, verdicts):
             middle = len(group) // 2
-            groups.extend((group[:middle], group[middle:]))
+            groups.extendleft((group[middle:], group[:middle]))  # down to one record first
             return []
         if _all_delivered(verdicts):
             self._settlement.delivered(group)
@@ -300,27 +339,44 @@ class Delivery:
         return left
 
     def _refused(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
-        """Quarantine a record that is itself refused; False if it is to be kept and tried again."""
+        """Quarantine a record that is at fault itself; False if it is to be kept and tried again."""
         if verdict.outcome not in _REFUSALS:
             return False
-        if not accepts_others and self._refuses_everything(verdict):
-            return False
-        self._settlement.quarantined(record, verdict)
-        message = f"record {record.id} refused: {verdict.detail}"
-        self._tell_on_error(message, verdict, self._destination.base_url, [record])
-        return True
+        known = _is_refused(record)
+        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, verdict, accepts_others)
+        if not known:
+            self._tell_of_refusal(record, verdict)
+        return at_fault and self._put_aside(record, verdict)
 
-    def _refuses_everything(self, verdict: Verdict) -> bool:
+    def _put_aside(self, record: Record, verdict: Verdict) -> bool:
+        """False if the disk can't take it now: then it stays there, and rests until its next attempt."""
+        if self._settlement.quarantined(record, verdict):
+            return True
         with self._guard:
-            self._refusals += 1
-            if self._refusals < REFUSALS_IN_A_ROW:
-                return False
-            self._gate.hold(Outcome.HOLD_CONFIG, self._clock.monotonic())
-        warn("refuses everything", "%d records refused in a row: %s", self._refusals, verdict.detail)
-        return True
+            self._suspects.not_put_aside(record)
+        return False
 
-    def _tell_on_error(self, message: str, verdict: Verdict, url: str, group: Sequence[Record]) -> None:
-        error = DeliveryError(
+    def _is_at_fault(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
+        """Whether it is clear that the record is refused, and not everything that is sent."""
+        with self._guard:
+            if self._suspects.refused(record, beside_others=accepts_others):
+                return True
+            refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
+            if everything or self._gate.unwell:  # a probe that is refused: the next one comes in seconds, too
+                self._gate.refuse(self._clock.monotonic())
+        if everything:
+            self._settlement.ring()
+            warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
+        return False
+
+    def _tell_of_refusal(self, record: Record, verdict: Verdict) -> None:
+        message = f"record {record.id} refused: {verdict.detail}"
+        error = self._error(message, verdict, self._destination.base_url, [record])
+        self._settlement.failed(error, of_one_record=True)
+
+    @staticmethod
+    def _error(message: str, verdict: Verdict, url: str, group: Sequence[Record]) -> DeliveryError:
+        return DeliveryError(
             message,
             reason=verdict.reason,
             status=verdict.status,
@@ -328,7 +384,6 @@ class Delivery:
             retry_after=verdict.retry_after,
             record_ids=tuple(record.id for record in group[:100]),
         )
-        self._settlement.failed(error)
 
 
 def _all_delivered(verdicts: list[Verdict]) -> bool:
@@ -338,3 +393,25 @@ def _all_delivered(verdicts: list[Verdict]) -> bool:
 def _for_each(verdicts: list[Verdict], group: Group) -> list[Verdict]:
     """One verdict for a whole batch is that of each of its records."""
     return verdicts * len(group) if len(verdicts) == 1 else verdicts
+
+
+def _to_be_bisected(group: Group, verdicts: list[Verdict]) -> bool:
+    """Whether one record of several is refused, nobody knows which."""
+    return len(verdicts) == 1 and len(group) > 1 and verdicts[0].outcome in _BISECTED
+
+
+def _conflict_of(record: Record, verdict: Verdict) -> Verdict:
+    outcome = Outcome.DELIVERED if record.maybe_stored else Outcome.REFUSED
+    return verdict._replace(outcome=outcome)
+
+
+def _is_refused(record: Record) -> bool:
+    return record.trial is not None and record.trial.refused
+
+
+def _note(group: Group, verdicts: list[Verdict]) -> None:
+    """Keep what an attempt said of each record; one that was not refused may have been stored."""
+    for record, verdict in zip(group, verdicts, strict=True):
+        record.verdict = verdict
+        if verdict.outcome not in _REFUSALS:
+            record.maybe_stored = True

@@ -40,6 +40,7 @@ from .scheduler import Scheduler
 from .settlement import Settlement
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
+from .suspects import Suspects
 from .transport import Transport, connecting_as, is_loopback
 from .waiting import Waiting
 from .worker import Worker
@@ -121,11 +122,12 @@ class Engine:
         )
         self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
         self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
-        self._settlement = Settlement(self.guard, self.ledger, self.notices)
+        suspects = Suspects(settings.max_retries, settings.retry_delay)
+        self._settlement = Settlement(self.guard, self.ledger, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
         pace = Pace()
         self._scheduler = Scheduler(
-            settings, self.queue, self.gate, self._batching, pace, self.spool, self.ledger.own
+            settings, self.queue, self.gate, self._batching, pace, suspects, self.spool, self.ledger.own
         )
         self._preparer = Preparer(
             self.guard,
@@ -144,6 +146,7 @@ class Engine:
             self.gate,
             self._batching,
             pace,
+            suspects,
             self.destination,
             self._transport,
             self._settlement,
@@ -483,7 +486,7 @@ class Engine:
         lost_on_disk = self._lost()
         mark = waiting.mark()
         waiting.hurry_until(
-            lambda: not waiting.on_disk(mark) or waiting.destination_gave_up(setbacks), deadline
+            lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(setbacks), deadline
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
@@ -551,7 +554,14 @@ class Engine:
         with self.guard:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
                 return False
-            return self.spool.emptied or not self.spool.readable
+            return self.spool.emptied or not self.spool.readable or self._only_suspects_are_left()
+
+    def _only_suspects_are_left(self) -> bool:
+        """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""
+        adopted, now = self.ledger.adopted, self._clock.monotonic()
+        suspects = self._scheduler.suspects
+        at_rest = suspects.at_rest(now, adopted, Term.SPOOLED)
+        return bool(at_rest) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == at_rest
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
@@ -654,9 +664,14 @@ class Engine:
         if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
             return False
         own = self.ledger.own
-        if own[Term.QUEUED] or own[Term.IN_FLIGHT]:
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
-        return not own[Term.SPOOLED] or self._scheduler.gave_up or not self._can_read_back()
+        done = own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED)
+        return done or self._scheduler.gave_up or not self._can_read_back()
+
+    def _at_rest(self, term: Term) -> int:
+        """Own records that fail on their own, and are not to be tried for a while."""
+        return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
 
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable

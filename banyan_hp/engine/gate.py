@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .chance import chance
-from .retry import Outcome, Verdict, backoff, probe_delay
+from .retry import Outcome, Verdict, backoff, may_be_the_record, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
+REFUSED_PROBE_SECONDS = 2.0  # what is refused costs the backend little, and good records wait meanwhile
+REFUSED_PROBE_JITTER = 3.0
 HURRIED_PROBE_GAP = 0.25  # seconds; callers that flush in a loop must not become a load of their own
 
 
@@ -38,6 +40,8 @@ class Gate:
         self._probing = False
         self.failures = 0
         self.broken = False
+        self.refusing = False  # every record seems to be refused: held, but probed every few seconds
+        self.doubtful = False  # what failed last got there: it may be the record, and another one is accepted
         self.setbacks = 0  # how often an attempt left it unwell
         self.recoveries = 0
         self.last_success: float | None = None
@@ -78,7 +82,7 @@ class Gate:
         is_back = self.failures > 0 or self.unwell
         self.recoveries += is_back
         self._held = None
-        self.broken = False
+        self.broken = self.refusing = False
         self.failures = 0
         self._not_before = 0.0
         self.last_success = now
@@ -88,12 +92,14 @@ class Gate:
         """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""
         if began >= self._failed_at:
             self._count_failure(now)
+            self.doubtful = may_be_the_record(verdict)
         if verdict.retry_after is not None:
             self._obey(verdict.retry_after, now)
 
     def _count_failure(self, now: float) -> None:
         self._failed_at = now
         self._held = None
+        self.refusing = False
         self.failures += 1
         if self.failures > self._max_retries:
             self.broken = True
@@ -109,10 +115,18 @@ class Gate:
 
     def hold(self, outcome: Outcome, now: float) -> None:
         """The credentials or the address are wrong: nothing is to be expected of trying again soon."""
+        self._hold(outcome, now, HOLD_PROBE_SECONDS * (0.75 + 0.5 * self._chance()))
+
+    def refuse(self, now: float) -> None:
+        """Several records in a row were refused, with no acceptance between them."""
+        self._hold(Outcome.HOLD_CONFIG, now, REFUSED_PROBE_SECONDS + REFUSED_PROBE_JITTER * self._chance())
+        self.refusing = True
+
+    def _hold(self, outcome: Outcome, now: float, seconds: float) -> None:
         self._held = outcome
-        self.broken = False
+        self.broken = self.refusing = False
         self._set_back(now)
-        self._not_before = now + HOLD_PROBE_SECONDS * (0.75 + 0.5 * self._chance())
+        self._not_before = now + seconds
 
     def _set_back(self, now: float) -> None:
         self.setbacks += 1

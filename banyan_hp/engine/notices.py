@@ -29,6 +29,7 @@ class Notices:
         self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
         self._drops: Counter[str] = Counter()
         self.last_error: str | None = None
+        self.last_failure: str | None = None  # the last error that is about the destination, not one record
 
     @property
     def pending(self) -> bool:
@@ -39,9 +40,11 @@ class Notices:
         if self._on_drop is not None:
             self._drops[reason] += count
 
-    def failed(self, error: DeliveryError) -> None:
+    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
         """Call with the lock held."""
         self.last_error = str(error)
+        if not of_one_record:
+            self.last_failure = self.last_error
         if self._on_error is not None:
             self._errors.append(error)
 

@@ -42,6 +42,12 @@ class Queue:
         self.bytes -= size
         return taken
 
+    def take_newest(self) -> list[Record]:
+        """The newest record; the queue must not be empty."""
+        record = self.records.pop()
+        self.bytes -= record.size
+        return [record]
+
     def make_room(self, size: int) -> list[Record]:
         """Take out the oldest records until one of `size` bytes fits."""
         evicted = []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .ledger import Book
     from .retry import Verdict
     from .segment import Place
+    from .suspects import Trial
 
 MAX_VALUES = MOST_PAIRS
 MAX_DEPTH = 60
@@ -73,8 +74,11 @@ class Record:
     claimed = False
     cut = 0  # values that were left out of it
     deferred: Deferred | None = None  # what is to be added to `value` before it is encoded
+    failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
+    maybe_stored = False  # an attempt may have delivered it, or it came from the disk
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
+    trial: Trial | None = None  # what is known of it, if it failed on its own
     waiter: Waiter | None = None  # who is told when it is settled
 
     def __init__(

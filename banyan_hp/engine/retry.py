@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
+_PASSING = frozenset({408, 425, 429})
 _NO_TIME = "1970-01-01T00:00:00.000Z"
 _SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
 
@@ -23,6 +24,7 @@ class Outcome(enum.Enum):
     HOLD_AUTH = "auth_error"  # the credentials are wrong
     HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
     REFUSED = "refused"  # this record, or one in this batch
+    CONFLICT = "conflict"  # delivered, if an earlier attempt may have stored it; else refused
     TOO_LARGE = "too_large"
 
 
@@ -36,11 +38,20 @@ class Verdict(NamedTuple):
     reason: str = "status"
 
 
+def may_be_the_record(verdict: Verdict) -> bool:
+    """Whether a failure may be due to what was sent: the request got there, and then failed."""
+    if verdict.outcome is not Outcome.RETRY or verdict.status in _PASSING:
+        return False
+    return verdict.status is not None or verdict.reason != "no_connection"
+
+
 def classify(status: int) -> Outcome:
     """Design decision 7, as a function of the status alone."""
-    if 200 <= status < 300 or status == 409:
+    if 200 <= status < 300:
         return Outcome.DELIVERED
-    if status in (408, 425, 429) or status >= 500:
+    if status == 409:
+        return Outcome.CONFLICT
+    if status in _PASSING or status >= 500:
         return Outcome.RETRY
     if status in (401, 403):
         return Outcome.HOLD_AUTH

@@ -18,8 +18,9 @@ from .ledger import Book, Term
 from .pace import LOOK_AGAIN_SECONDS, Pace
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 from .records import Record
-from .retry import backoff
+from .retry import backoff, may_be_the_record
 from .spool import Spool
+from .suspects import Suspects
 
 
 class Send(NamedTuple):
@@ -90,6 +91,7 @@ class Scheduler:
         gate: Gate,
         batching: Batching,
         pace: Pace,
+        suspects: Suspects,
         spool: Spool | None,
         own: Book,
     ) -> None:
@@ -98,6 +100,7 @@ class Scheduler:
         self._gate = gate
         self._batching = batching
         self._pace = pace
+        self.suspects = suspects
         self._spool = spool
         self._own = own
         self._retrying: list[Retry] = []
@@ -108,6 +111,8 @@ class Scheduler:
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
+        self._suspected_last = False
+        self._probed_newest = False
         self.hurried: set[object] = set()  # who waits for records to settle: no lingering meanwhile
         self.own_first: set[object] = set()  # who waits for this process's own records to settle first
         self.closing = False
@@ -211,16 +216,31 @@ class Scheduler:
             return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
         if self._gate.unwell and self._retrying:
             return Spill(self._take_oldest_retry())
-        if self._gate.unwell and self._lingered_in(now) <= 0:
-            return Spill(self._take(self._settings.batch_size))
+        may_spill = len(self._queue) - self._kept_for_the_probe()
+        if self._gate.unwell and self._lingered_in(now) <= 0 < may_spill:
+            return Spill(self._take(min(self._settings.batch_size, may_spill)))
         if self._queue.above(SPILL_ABOVE):
             return self._spill_excess()
+        if self._gate.unwell and may_spill <= 0:
+            return self._wait(now, delay, _ANYTHING)
         if self._gate.unwell:
             return self._wait(now, min(delay, self._lingered_in(now)), self._first_or_batch())
         return self._wait(now, delay, self._queue.load_at(SPILL_ABOVE))
 
+    def _kept_for_the_probe(self) -> int:
+        """While everything seems refused, the newest record waits in memory: it is tried within seconds."""
+        return int(self._gate.refusing and not self.closing)
+
     def _while_open(self, now: float) -> Task:
         self._wake_at = _ANYTHING  # whatever the sleepers wanted while it was closed
+        over = self.suspects.take_one_too_many()
+        if over is not None:
+            return Spill([over])
+        if self._gate.refusing or (self._gate.broken and self._gate.doubtful):
+            return self._probe(now)
+        self._probed_newest = False
+        if self._is_a_suspect_s_turn(now):
+            return self._send_suspect()
         fresh_due = self._fresh_due_in(now)
         if not self._better_try_another(fresh_due):
             retry = self._due_retry(now)
@@ -236,7 +256,49 @@ class Scheduler:
             if fresh_due <= 0:
                 self._backlogs_turn = True
                 return self._send(self._take(self._per_request()))
-        return self._wait(now, min(fresh_due, self._retry_due_in(now)), self._first_or_batch())
+        return self._wait_for_any(now, fresh_due)
+
+    def _wait_for_any(self, now: float, fresh_due: float) -> Wait:
+        due = min(fresh_due, self._retry_due_in(now), self._suspect_due_in(now))
+        return self._wait(now, due, self._first_or_batch())
+
+    def _probe(self, now: float) -> Task:
+        """While every record seems to fail: the newest and the oldest one in turn, suspects last.
+
+        Good records come in behind the bad ones, and bad ones behind good ones.
+        """
+        if len(self._queue) and not self._probed_newest:
+            self._probed_newest = True
+            return self._send(self._hand_over(self._queue.take_newest()))
+        may_replay = self._may_go(self._replay)
+        if self._backlog() and not may_replay and not self._reading_back:
+            self._reading_back = True
+            return ReadBack(own_only=self.own_only, several=False)
+        self._probed_newest = False
+        if may_replay:
+            return self._send(self._take_replay(1))
+        retry = self._due_retry(now)
+        if retry is not None:
+            return self._send(retry)
+        if len(self._queue):
+            return self._send(self._take(1))
+        return (
+            self._send_suspect() if self._suspect_due_in(now) < NEVER else self._wait(now, NEVER, _ANYTHING)
+        )
+
+    def _is_a_suspect_s_turn(self, now: float) -> bool:
+        """Suspects that are due and the other records take turns."""
+        self._suspected_last = not self._suspected_last and self._suspect_due_in(now) <= 0
+        return self._suspected_last
+
+    def _suspect_due_in(self, now: float) -> float:
+        return self.suspects.due_in(now, self._own if self.own_only else None)
+
+    def _send_suspect(self) -> Send:
+        """Alone: only then it is known who fails."""
+        record = self.suspects.take_due(self._own if self.own_only else None)
+        record.book.move((record,), Term.IN_FLIGHT)
+        return self._send([record])
 
     def _first_or_batch(self) -> Load:
         """The first record starts the time that it may linger; then a full batch is of interest."""
@@ -244,8 +306,8 @@ class Scheduler:
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
-        alone = len(self._retrying) == 1 and not self.closing
-        return alone and self._gate.failures > 0 and not self._gate.unwell and fresh_due <= 0
+        worth_it = (len(self._retrying) == 1 or self._gate.doubtful) and not self.closing
+        return worth_it and self._gate.failures > 0 and not self._gate.unwell and fresh_due <= 0
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
@@ -270,11 +332,13 @@ class Scheduler:
             return ReadBack(own_only=self.own_only, several=not self._gate.unwell)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
-        return self._wait(now, min(fresh_due, self._retry_due_in(now)), self._first_or_batch())
+        return self._wait_for_any(now, fresh_due)
 
     def _per_request(self) -> int:
         """A probe is one record; else as many as a request takes."""
-        return self._settings.batch_size if self._batching.batches and not self._gate.unwell else 1
+        if not self._batching.batches or self._gate.unwell:
+            return 1
+        return int(min(self._settings.batch_size, self._batching.limit))
 
     def _take_oldest_retry(self) -> list[Record]:
         """Records go to disk in the order in which they were logged."""
@@ -283,7 +347,9 @@ class Scheduler:
         return oldest.records
 
     def _take(self, count: int) -> list[Record]:
-        records = self._queue.take(count, self._settings.max_batch_bytes)
+        return self._hand_over(self._queue.take(count, self._settings.max_batch_bytes))
+
+    def _hand_over(self, records: list[Record]) -> list[Record]:
         self._own.hand_over(records)
         return records
 
@@ -344,7 +410,11 @@ class Scheduler:
             return True
         if self._spool is None or not self._spool.readable:
             return False
-        return self._spool.backlog and (not self.own_only or self._own[Term.SPOOLED] > 0)
+        return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
+
+    def _own_on_disk_only(self) -> int:
+        """Suspects at rest are on disk, and in memory, too."""
+        return self._own[Term.SPOOLED] - self.suspects.at_rest(-NEVER, self._own, Term.SPOOLED)
 
     @property
     def own_only(self) -> bool:
@@ -384,15 +454,39 @@ class Scheduler:
 
     def retry(self, records: Sequence[Record], now: float) -> None:
         """These are tried again, after a back-off of their own: they may fail while others are accepted."""
-        if records:
-            failures = max(record.attempts for record in records)
-            wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
-            self._retrying.append(Retry(now + wait, list(records)))
+        others = []
+        for record in records:
+            if record.trial is not None and record.trial.resting:
+                self.suspects.rest(record, now)
+            else:
+                others.append(record)
+        to_blame = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
+        if len(to_blame) > 1:
+            self._retry_in_halves(others, to_blame, now)
+        elif others:
+            failures = max(record.attempts for record in others)
+            self._retry_after(failures, others, now)
 
-    def read_back(self, records: Sequence[Record]) -> None:
+    def _retry_after(self, failures: int, records: list[Record], now: float) -> None:
+        wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
+        self._retrying.append(Retry(now + wait, records))
+
+    def _retry_in_halves(self, records: list[Record], to_blame: list[Record], now: float) -> None:
+        """One of several may be the cause: halves find out which. The destination's back-off is enough."""
+        blamed = set(to_blame)
+        rest = [record for record in records if record not in blamed]
+        middle = len(to_blame) // 2
+        parts = (to_blame[:middle], to_blame[middle:], rest)
+        self._retrying += [Retry(now, part) for part in parts if part]
+
+    def read_back(self, records: Sequence[Record], now: float) -> None:
         """These came from the disk."""
         self._reading_back = False
-        self._replay.extend(records)
+        for record in records:
+            if self.suspects.recall(record):
+                self.suspects.rest(record, now, at_once=True)
+            else:
+                self._replay.append(record)
         self.wake_all()
 
     def retrying(self) -> list[Record]:
@@ -401,7 +495,7 @@ class Scheduler:
 
     def waiting(self) -> list[Record]:
         """All that waits: in the queue, for a retry, or read from disk to be sent. It stays here."""
-        return [*self.retrying(), *self._queue.records, *self._replay]
+        return [*self.retrying(), *self._queue.records, *self._replay, *self.suspects.all()]
 
     def forget(self) -> None:
         """All that waits has another owner now. Ctrl-C in the middle: once more does no harm."""
@@ -409,3 +503,4 @@ class Scheduler:
         self._queue.clear()
         self._retrying.clear()
         self._replay.clear()
+        self.suspects.forget()

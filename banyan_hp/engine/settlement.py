@@ -16,6 +16,7 @@ from .notices import Notices
 from .records import Record, Waiter
 from .retry import Verdict
 from .spool import Spool
+from .suspects import Suspects
 
 
 class Rings(Protocol):
@@ -49,10 +50,11 @@ class _Several:
 class Settlement:
     """Moves records to where they end, on disk first and in the ledger then."""
 
-    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices) -> None:
+    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices, suspects: Suspects) -> None:
         self._guard = guard
         self._ledger = ledger
         self._notices = notices
+        self.suspects = suspects
         self._waiting: set[Rings] = set()
         self.spool: Spool | None = None
 
@@ -68,16 +70,25 @@ class Settlement:
         self._end(mine, Term.DROPPED, reason)
         self.ring()
 
-    def quarantined(self, record: Record, verdict: Verdict) -> None:
-        """Keep a refused record aside; where there is no disk to keep it on, it is dropped."""
+    def quarantined(self, record: Record, verdict: Verdict) -> bool:
+        """Keep a refused record aside; where there is no disk to keep it on, it is dropped.
+
+        Returns:
+            False if it is on disk already and can't be put aside now: it stays where it is.
+        """
         mine = self._claim([record])
         if not mine:
-            return
+            return True
         kept = self.spool is not None and self.spool.quarantine(
             record, verdict.reason, verdict.status, verdict.detail
         )
+        if not kept and record.place is not None and not record.place.segment.gone:
+            with self._guard:
+                record.claimed = False
+            return False
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self.ring()
+        return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
         """Returns whether that may be what a flush waits for; who waits for a single record is told."""
@@ -122,6 +133,9 @@ class Settlement:
             kept = [record for record in mine if id(record) not in lost]
             with self._guard:
                 self._account(kept, Term.SPOOLED)
+                for record in kept:
+                    if record.trial is not None:
+                        self.suspects.remember(record)
         finally:
             with self._guard:
                 for record in mine:
@@ -129,6 +143,46 @@ class Settlement:
         spool.release(kept, in_order=in_order)
         self._tell(kept)
         return failed
+
+    def put_to_rest(self, records: Sequence[Record]) -> None:
+        """Suspects wait for their next attempt in memory and, where there is one, on disk."""
+        mine = self._claim(records)
+        try:
+            failed = set(map(id, self._not_written(mine)))
+        except BaseException:  # Ctrl-C: they are in the hands of the caller still
+            for record in mine:
+                record.claimed = False
+            raise
+        with self._guard:
+            for record in mine:
+                self._rest(record, on_disk=id(record) not in failed)
+        self._tell(mine)
+        self.ring()
+
+    def _rest(self, record: Record, *, on_disk: bool) -> None:
+        """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
+        epoch, trial = record.epoch, record.trial
+        if trial is not None:
+            trial.resting = True
+            if on_disk:
+                trial.epoch = epoch or trial.epoch
+        if on_disk:
+            self._account((record,), Term.SPOOLED)
+        elif epoch is not None:
+            record.epoch = None
+            epoch.in_memory -= 1
+            epoch.lost += 1
+        record.claimed = False
+
+    def _not_written(self, records: list[Record]) -> list[Record]:
+        """Write what is not on disk yet; returns what could not be written."""
+        spool = self.spool
+        if spool is None:
+            return records
+        new = spool.not_there(records)
+        writable = [record for record in new if not spool.never_takes(record)]
+        written = set(map(id, writable[: spool.append(writable)]))
+        return [record for record in new if id(record) not in written]
 
     # -- the ledger -------------------------------------------------------------------------------------
 
@@ -149,12 +203,15 @@ class Settlement:
             counts[term] += 1
             record.term = term
             if term is Term.DROPPED:
-                record.book.drops[reason] += 1
-                self._notices.dropped(reason, 1)
+                why = _refusal_of(record) or reason
+                record.book.drops[why] += 1
+                self._notices.dropped(why, 1)
             epoch, record.epoch = record.epoch, None
             if epoch is not None:
                 epoch.in_memory -= 1
                 epoch.lost += lost
+            elif lost and record.trial is not None and record.trial.epoch is not None:
+                record.trial.epoch.lost += 1
             # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
@@ -191,10 +248,10 @@ class Settlement:
                 self._notices.dropped(reason, count)
         self.ring()
 
-    def failed(self, error: DeliveryError) -> None:
-        """An attempt failed, whatever becomes of its records."""
+    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused."""
         with self._guard:
-            self._notices.failed(error)
+            self._notices.failed(error, of_one_record=of_one_record)
 
     # -- who waits for records to settle -----------------------------------------------------------------
 
@@ -236,3 +293,9 @@ class Settlement:
         """Wake those who wait for all records, or for the destination's state to change."""
         for bell in tuple(self._waiting):
             bell.ring()
+
+
+def _refusal_of(record: Record) -> str:
+    """Why a record is lost that was refused, and only kept until that would be certain."""
+    refused = record.trial is not None and record.trial.refused and record.verdict is not None
+    return record.verdict.reason if refused and record.verdict is not None else ""

@@ -93,7 +93,7 @@ class Spool:
 
     @property
     def usable(self) -> bool:
-        return not self._shut and self.usable_in() <= 0
+        return self.usable_in() <= 0
 
     @property
     def _shut(self) -> bool:
@@ -104,8 +104,8 @@ class Spool:
         self._condition.try_again()
 
     def usable_in(self) -> float:
-        """Seconds until writing is tried again after a failure."""
-        return self._condition.writable_in()
+        """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
+        return float("inf") if self._shut else self._condition.writable_in()
 
     @property
     def readable(self) -> bool:

@@ -155,7 +155,8 @@ class Waiting:
 
     def given_up(self, record: Record, setbacks: int) -> bool:
         """Whether a record is settled, or must stay in memory: no destination and no disk."""
-        return self.left_memory(not record.settled, setbacks)
+        at_rest = record.trial is not None and record.trial.resting
+        return self.left_memory(not record.settled and not at_rest, setbacks)
 
     def left_memory(self, in_memory: bool, setbacks: int) -> bool:
         """The same for all that are waited for."""
@@ -181,3 +182,8 @@ class Waiting:
         """How many of the records before `mark` are not settled."""
         spool = self._settlement.spool
         return spool.unsettled(mark) if spool is not None else 0
+
+    def to_wait_for(self, mark: Mark) -> int:
+        """The same, without those that fail on their own and are not to be tried for a while."""
+        left = self.on_disk(mark)
+        return left - self._scheduler.suspects.at_rest_before(self._clock.monotonic(), mark) if left else 0

@@ -27,9 +27,11 @@ from .pace import Pace
 from .preparing import Preparer
 from .records import Record
 from .replaying import Replayed
+from .retry import may_be_the_record
 from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
 from .settlement import Settlement
 from .spool import Spool
+from .suspects import POISON
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
@@ -272,18 +274,36 @@ class Worker:
 
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
-        if left and self._hopeless(left):
-            self._settlement.spooled(left, in_order=not task.probe)
+        if left:
+            others = self._without_suspects(left)
+            if others and self._hopeless(others):
+                self._settlement.spooled(others, in_order=not task.probe)
+
+    def _without_suspects(self, records: list[Record]) -> list[Record]:
+        """Those that do not fail on their own; the others are put to rest."""
+        with self._guard:
+            unwell = self._gate.unwell
+            suspects = [r for r in records if self._scheduler.suspects.must_rest(r, unwell=unwell)]
+        if not suspects:
+            return records
+        self._settlement.put_to_rest(suspects)
+        return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:
-        self._settlement.spooled(self._preparer.prepare(records))
+        failed = self._settlement.spooled(self._preparer.prepare(records))
+        self._settlement.dropped([r for r in failed if r.trial is not None and r.trial.evicted], POISON)
 
     def _hopeless(self, records: list[Record]) -> bool:
         """Whether trying again soon makes no sense: the disk is the better place then."""
         with self._guard:
             if self._scheduler.closing and self._gate.failures:
                 self._gate.break_now(self._clock.monotonic())
-            return self._gate.unwell or any(r.attempts > self._settings.max_retries for r in records)
+            return self._gate.unwell or any(self._is_worn_out(record) for record in records)
+
+    def _is_worn_out(self, record: Record) -> bool:
+        """Tried often enough in vain; of those that may fail on their own it is to be found out."""
+        on_its_own = record.verdict is not None and may_be_the_record(record.verdict)
+        return record.attempts > self._settings.max_retries and not on_its_own
 
     def _hand_back(self, records: list[Record]) -> None:
         """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
@@ -294,8 +314,8 @@ class Worker:
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-        if closing:
-            self._settlement.ring()
+        if closing or any(record.trial is not None for record in left):
+            self._settlement.ring()  # a flush does not wait for those at rest
         if stopping:
             self._final_write.take(left)  # whoever stopped us found them being written, in vain
             self._final_write.run()
@@ -310,7 +330,7 @@ class Worker:
         finally:
             with self._guard:
                 records = [self._record(found) for found in replayed]
-                self._scheduler.read_back(records)
+                self._scheduler.read_back(records, self._clock.monotonic())
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
         elif not records:
@@ -330,6 +350,7 @@ class Worker:
             term=Term.SPOOLED,
             place=found.place,
         )
+        record.maybe_stored = True
         book.move((record,), Term.IN_FLIGHT)
         return record
 

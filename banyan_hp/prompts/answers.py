@@ -25,7 +25,7 @@ from ..logs import warn
 from ..text import TextFilter
 from . import replies
 from .data import Source
-from .entry import FOR_EVER, NEVER, Entry
+from .entry import NEVER, Entry
 from .flights import MAX_FETCHERS, Fetchers, Flight
 from .memory import Memory
 from .questions import Asking, Audience, Question, Value
@@ -60,6 +60,7 @@ class Answers:
         store: where answers outlive the process.
         ttl: seconds that an answer is fresh, less up to a fifth, by chance, so that not all are asked for
             again at the same time.
+        pinned_ttl: the same for a version asked for by name.
         timeout: seconds that a caller waits at the most.
         size: how many answers are kept, of `memory.MAX_BYTES` together; those least recently used go first.
         threaded: False: no threads, callers fetch themselves, also what is stale.
@@ -74,6 +75,7 @@ class Answers:
         store: Store,
         *,
         ttl: float,
+        pinned_ttl: float,
         timeout: float,
         size: int,
         threaded: bool,
@@ -87,6 +89,7 @@ class Answers:
         self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
         self._store = store
         self._ttl = ttl
+        self._pinned_ttl = pinned_ttl
         self._timeout = timeout
         self._threaded = threaded
         self._heard = heard
@@ -255,7 +258,7 @@ class Answers:
                     return flying
             elif flying is not None:
                 self._outdate(flying)
-            flight = self._flights[key] = Flight(question, key, overdue_at, insists=anew)
+            flight = self._flights[key] = Flight(question, key, overdue_at)
         self._fetchers.start(flight)
         return flight
 
@@ -267,28 +270,23 @@ class Answers:
     def _fly(self, flight: Flight[Any]) -> None:
         try:
             overdue = self._monotonic() >= flight.overdue_at  # it had to wait, and nobody waits for it
-            if not overdue and not self._read_from_disk(flight):
+            if not overdue:
+                self._read_from_disk(flight)
                 self._read_answer(flight, self._send(self._request(flight)))
         finally:
             with self._lock:
                 if self._flights.get(flight.key) is flight:
                     del self._flights[flight.key]
 
-    def _read_from_disk(self, flight: Flight[Any]) -> bool:
-        """Have the next best answers ready; True if one of them never changes and so is the answer."""
+    def _read_from_disk(self, flight: Flight[Any]) -> None:
+        """Have the next best answers ready. None is given as it is: any may have been corrected meanwhile."""
         question = flight.question
         for key in dict.fromkeys((question.shared, question, question.default)):
             entry = self._from_disk(key) if key not in self._memory else None
             if entry is None:
                 continue
             entry.must_ask = entry.fetched_at <= self._invalidated_at
-            final = not flight.insists and not entry.must_ask and key.unchanging(entry.value)
-            entry.fresh_until = FOR_EVER if final else NEVER
-            if flight.outdated:
-                return False
             self._have_ready(entry, flight)
-            flight.entry = entry if final else None
-        return flight.entry is not None
 
     def _from_disk(self, key: Question[Any]) -> Entry[Any] | None:
         kept = self._store.load(key)
@@ -380,15 +378,18 @@ class Answers:
         """
         flight.entry = entry
         now = self._monotonic()
-        ttl = self._ttl if entry.value is not None else min(self._ttl, NEGATIVE_SECONDS)
-        forever = entry.value is not None and entry.key.unchanging(entry.value)
-        entry.fresh_until = FOR_EVER if forever else now + ttl * between(0.8, 1.0) - age
+        entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
         with self._lock:
             if flight.outdated:
                 return False
             self._troubles.over(flight.question)
             self._memory.take_in(flight.question, entry)
         return True
+
+    def _lifetime(self, entry: Entry[Any]) -> float:
+        if entry.value is None:
+            return min(self._ttl, NEGATIVE_SECONDS)
+        return self._pinned_ttl if entry.key.pinned(entry.value) else self._ttl
 
     def _have_ready(self, entry: Entry[Any], flight: Flight[Any]) -> None:
         """A next best answer."""

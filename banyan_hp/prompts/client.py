@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..engine.transport import HTTPTransport
-from ..experiments import ALGORITHM, Experiment, Version, input_hash
+from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
 from ..settings import PromptSettings
@@ -21,7 +21,7 @@ from .store import Store
 from .tallies import Tallies
 
 INPUT_HASH = "input_hash"
-ROUTED_HERE = f"local/{ALGORITHM}"
+ROUTED_HERE = {1: "local/1", 2: "local/2"}  # by allocation
 
 
 class _Unset(Enum):
@@ -61,6 +61,7 @@ class PromptClient:
             asking,
             Store(directory),
             ttl=settings.prompt_cache_ttl,
+            pinned_ttl=settings.prompt_pinned_ttl,
             timeout=settings.prompt_timeout,
             size=settings.prompt_cache_size,
             threaded=threaded,
@@ -220,7 +221,7 @@ def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str
         version.experiment_version_id,
         experiment.sticky_type,
         value,
-        ROUTED_HERE,
+        ROUTED_HERE[experiment.split.allocation],
         prompt.source,
         prompt.fetched_at,
     )

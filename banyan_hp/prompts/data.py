@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..engine.records import freeze
 from ..errors import RenderError
 
 Source = Literal["backend", "cache", "stale", "disk", "fallback", "given"]
-_PLACEHOLDER = re.compile(r"\{\{\s*([^\W\d][\w.\-]*)\s*\}\}")
+_MAX_SHOWN = 60  # characters of a tag in an error
+# A tag is `{{…}}` without another one in it, or Mustache's forms with more braces. Looking from the first
+# brace of a run only keeps the time linear, whatever the text.
+_BODY = r"(?:(?!\{\{|\}\}).)*"
+_TAG = re.compile(rf"(?<!\{{)(?:\{{\{{(?!\{{)({_BODY})\}}\}}|\{{{{3,}}{_BODY}\}}\}}+)", re.DOTALL)
+_NAME = re.compile(r"[^\W\d][\w.\-]*")
 
 
 class ReadOnlyDict(dict[str, Any]):
@@ -48,9 +55,10 @@ class PromptData:
         metadata: the prompt's own, a dict that can't be changed.
         experiment_id, experiment_version_id, sticky_key, sticky_value: set when an experiment chose this
             version; they go along with `log_prompt(prompt_data=…)`.
-        routed_by: who chose: "server", or "local/1", the version of the formula in
-            `banyan_hp.experiments`; None when no experiment did.
-        source: "backend" (just fetched), "cache" (fetched within `prompt_cache_ttl`), "stale" (older, and
+        routed_by: who chose: "server", or "local/1" and "local/2", the library by that allocation (see
+            `banyan_hp.experiments`); None when no experiment did.
+        source: "backend" (just fetched), "cache" (confirmed within `prompt_cache_ttl`, a version asked
+            for by name within `prompt_pinned_ttl`), "stale" (older, and
             being fetched again), "disk" (an earlier process's, the backend has not answered yet),
             "fallback" (the caller's), "given" (made by the application).
         fetched_at: when the backend last confirmed it: UTC, seconds since 1970; None if it never did.
@@ -94,22 +102,48 @@ class PromptData:
     def render(
         self, values: Mapping[str, object] | None = None, /, *, strict: bool = True, **variables: object
     ) -> str:
-        """The content with each `{{name}}` replaced by the text of a variable of exactly that name.
+        """The content with each `{{name}}` replaced by the variable of exactly that name.
 
-        Nothing is evaluated: no attributes, no expressions, and what is put in is not looked at again.
+        A text goes in as it is, any other value as the JSON it has in a record (a date or a UUID without
+        quotes). A name is letters, digits, `_`, `.` and `-`, beginning with a letter or `_`. Nothing is
+        evaluated: no attributes, no expressions, no sections, and what is put in is not looked at again.
 
         Args:
             values: variables as a dict, for names that are not Python's; keywords win over it.
-            strict: False leaves placeholders without a variable as they are.
+            strict: False leaves each `{{…}}` that can't be filled as it is.
             variables: the same, by keyword.
 
         Raises:
-            RenderError: variables are missing; it names them all.
+            RenderError: a `{{…}}` can't be filled, since its variable is missing or it is no name; it names
+                them all.
         """
         given = {**(values or {}), **variables}
-        missing = dict.fromkeys(name for name in _PLACEHOLDER.findall(self.content) if name not in given)
-        if missing and strict:
-            raise RenderError(self.name, tuple(missing))
-        return _PLACEHOLDER.sub(
-            lambda match: str(given[match[1]]) if match[1] in given else match[0], self.content
-        )
+        if strict and (unfilled := _unfilled(self.content, given)):
+            raise RenderError(self.name, unfilled)
+        return _TAG.sub(lambda tag: _filled(tag, given), self.content)
+
+
+def _unfilled(content: str, given: Mapping[str, object]) -> tuple[str, ...]:
+    """Each once: the name of a missing variable, and a tag that is no name as it is written."""
+    named = ((_name(tag), tag[0]) for tag in _TAG.finditer(content))
+    return tuple(dict.fromkeys(name or _shown(tag) for name, tag in named if not name or name not in given))
+
+
+def _filled(tag: re.Match[str], given: Mapping[str, object]) -> str:
+    name = _name(tag)
+    return _text(given[name]) if name and name in given else tag[0]
+
+
+def _name(tag: re.Match[str]) -> str:
+    """Empty: it is no name, and nothing fills it."""
+    inside = (tag[1] or "").strip()
+    return inside if _NAME.fullmatch(inside) else ""
+
+
+def _shown(tag: str) -> str:
+    return tag if len(tag) <= _MAX_SHOWN else tag[: _MAX_SHOWN - 3] + "…}}"
+
+
+def _text(value: object) -> str:
+    frozen = value if type(value) is str else freeze(value).value
+    return frozen if isinstance(frozen, str) else json.dumps(frozen, ensure_ascii=False)

@@ -8,7 +8,6 @@ from .data import Source
 from .questions import Question, Value
 
 NEVER = float("-inf")
-FOR_EVER = float("inf")
 
 
 class Entry(Generic[Value]):

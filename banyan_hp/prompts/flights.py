@@ -19,9 +19,8 @@ class Flight(Generic[Value]):
     """A question on its way. Once `landed`, `entry` is what came back, or None if nothing did.
 
     `outdated` means that its answer must not be kept: it was invalidated, or asked again, meanwhile;
-    `cleared`, that everything was to be forgotten, also on disk. One that `insists` asks the backend,
-    whatever is on disk. From `overdue_at` on nobody waits for it. `known` is the answer that the backend may
-    confirm.
+    `cleared`, that everything was to be forgotten, also on disk. From `overdue_at` on nobody waits for it.
+    `known` is the answer that the backend may confirm.
     """
 
     def __init__(
@@ -30,13 +29,11 @@ class Flight(Generic[Value]):
         key: Question[Value],
         overdue_at: float,
         *,
-        insists: bool = False,
         entry: Entry[Value] | None = None,
     ) -> None:
         self.question = question
         self.key = key
         self.overdue_at = overdue_at
-        self.insists = insists
         self.outdated = False
         self.cleared = False
         self.known: Entry[Value] | None = None

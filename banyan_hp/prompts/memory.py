@@ -53,6 +53,7 @@ class Memory:
         """The backend's answer to a question; without a value: there is none for any user."""
         if entry.value is None:
             self._drop_all_of(question)
+            self._doubt_versions_of(question)
         self._note_whose(question, entry)
         self._put(entry)
 
@@ -78,6 +79,12 @@ class Memory:
         about, default = question.subject, question.default
         for key in [key for key in self.entries if key.subject == about and key.default == default]:
             self._drop(key)
+
+    def _doubt_versions_of(self, question: Question[Any]) -> None:
+        """Where there is no prompt there may be no version of it either: the backend must be asked."""
+        for key, entry in self.entries.items():
+            if key.whole == question.default:
+                entry.must_ask, entry.fresh_until = True, NEVER
 
     def _note_whose(self, question: Question[Any], entry: Entry[Any]) -> None:
         if entry.key == question.shared:

@@ -63,8 +63,8 @@ class Question(Protocol[Value_co]):
     def subject(self) -> str:
         """The name of the prompt or experiment in question."""
 
-    def unchanging(self, value: Any, /) -> bool:
-        """Whether an answer of this meaning holds for ever."""
+    def pinned(self, value: Any, /) -> bool:
+        """Whether an answer of this meaning is what was named, and so seldom changes."""
 
     @property
     def shared(self) -> Question[Value_co]:
@@ -73,6 +73,10 @@ class Question(Protocol[Value_co]):
     @property
     def default(self) -> Question[Value_co]:
         """The question whose answer will do where there is none for this one."""
+
+    @property
+    def whole(self) -> Question[Value_co]:
+        """The question about the prompt itself, without which there is no version of it either."""
 
     def __hash__(self) -> int: ...
 
@@ -115,8 +119,8 @@ class PromptQuestion(NamedTuple):
     def subject(self) -> str:
         return self.name
 
-    def unchanging(self, value: PromptAnswer, /) -> bool:
-        """A version stays as it is; a name like "latest", that the backend answers with another, does not."""
+    def pinned(self, value: PromptAnswer, /) -> bool:
+        """A version is, unlike a name like "latest", which the backend answers with another."""
         return self.version is not None and value.prompt.version in (None, self.version)
 
     @property
@@ -128,6 +132,10 @@ class PromptQuestion(NamedTuple):
     @property
     def default(self) -> PromptQuestion:
         return self._replace(sticky=())
+
+    @property
+    def whole(self) -> PromptQuestion:
+        return self._replace(version=None, sticky=())
 
     def request(self, asking: Asking) -> Request:
         query = [("branch", self.branch)] + ([("version", self.version)] if self.version is not None else [])
@@ -179,7 +187,7 @@ class ExperimentQuestion(NamedTuple):
     def subject(self) -> str:
         return self.experiment_id
 
-    def unchanging(self, _value: object, /) -> bool:
+    def pinned(self, _value: object, /) -> bool:
         return False
 
     @property
@@ -188,6 +196,10 @@ class ExperimentQuestion(NamedTuple):
 
     @property
     def default(self) -> ExperimentQuestion:
+        return self
+
+    @property
+    def whole(self) -> ExperimentQuestion:
         return self
 
     def request(self, asking: Asking) -> Request:
@@ -221,7 +233,7 @@ class RouteQuestion(NamedTuple):
     def subject(self) -> str:
         return self.experiment_id
 
-    def unchanging(self, _value: object, /) -> bool:
+    def pinned(self, _value: object, /) -> bool:
         return False
 
     @property
@@ -230,6 +242,10 @@ class RouteQuestion(NamedTuple):
 
     @property
     def default(self) -> RouteQuestion:
+        return self
+
+    @property
+    def whole(self) -> RouteQuestion:
         return self
 
     def request(self, asking: Asking) -> Request:

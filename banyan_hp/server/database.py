@@ -115,6 +115,11 @@ FROM experiment_versions;
 DROP TABLE experiment_versions;
 ALTER TABLE variants RENAME TO experiment_versions;
 """,
+    """
+-- Experiments that run keep their rule, and so their users.
+ALTER TABLE experiments ADD COLUMN allocation INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE experiment_versions ADD COLUMN slots TEXT NOT NULL DEFAULT '[]';  -- ranges, with allocation 2
+""",
 )
 SCHEMA_VERSION = len(STEPS)
 

@@ -12,9 +12,17 @@ from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from banyan_hp.experiments import MAX_DECIMALS, MAX_VERSIONS
-from banyan_hp.server.experiments import RUNNING, STATUSES, Experiment, Variant
+from banyan_hp.server.experiments import (
+    ALLOCATIONS,
+    NEWEST_ALLOCATION,
+    RUNNING,
+    STATUSES,
+    Experiment,
+    Variant,
+)
 from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts
 from banyan_hp.server.validation import (
+    BOOLEAN,
     NAME,
     PERCENTAGE,
     STRING,
@@ -30,6 +38,9 @@ MOST_PERCENT = Decimal("100.01")  # thirds, written as 33.33, 33.34 and 33.34
 _USAGE = "/usage"  # what ends so is the path of an experiment's usage
 
 STATUS = one_of(*STATUSES)
+_ALLOCATION = Field(
+    " or ".join(map(str, ALLOCATIONS)), lambda value: type(value) is int and value in ALLOCATIONS
+)
 _VERSIONS = Field(
     f"a list of 1 to {MAX_VERSIONS} versions",
     lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_VERSIONS,
@@ -45,16 +56,19 @@ _VARIANT: Mapping[str, Field] = {
     "traffic_percentage": required(PERCENTAGE),
 }
 
-EXPERIMENT_CHANGE: Mapping[str, Field] = {
+DRY_RUN = "dry_run"
+_CHANGEABLE: Mapping[str, Field] = {
     "status": STATUS,
     "sticky_type": NAME,
     "salt": NAME,
     "versions": _VERSIONS,
 }
+EXPERIMENT_CHANGE: Mapping[str, Field] = {**_CHANGEABLE, DRY_RUN: BOOLEAN}
 _NEW: Mapping[str, Field] = {
     "prompt_name": required(NAME),
     "branch": NAME,
-    **EXPERIMENT_CHANGE,
+    **_CHANGEABLE,
+    "allocation": _ALLOCATION,
     "sticky_type": required(NAME),
     "versions": required(_VERSIONS),
 }
@@ -98,9 +112,15 @@ def _total_refusal(versions: Sequence[Mapping[str, Any]], at: str) -> str | None
 
 
 def new_experiment(
-    body: Mapping[str, Any], project: str | None, prompts: Prompts, at: str = ""
+    body: Mapping[str, Any],
+    project: str | None,
+    prompts: Prompts,
+    at: str = "",
+    before: Experiment | None = None,
 ) -> Experiment:
     """The experiment that a good body makes on the prompt that `project` sees.
+
+    In the place of one that was there `before` it keeps that one's users, as far as the body lets it.
 
     Raises:
         UnfitError: there is no such prompt, or it lacks a version that is to be taken from it.
@@ -111,14 +131,17 @@ def new_experiment(
         name = shown(body["prompt_name"])
         raise UnfitError(f"{at}prompt_name must be a prompt on branch {branch!r}, was {name}")
     experiment_id = body.get("experiment_id") or str(uuid.uuid4())
-    return Experiment(
+    usual = before.allocation if before is not None else NEWEST_ALLOCATION
+    experiment = Experiment(
         experiment_id,
         prompt.prompt_id,
         status=body.get("status", RUNNING),
         sticky_type=body["sticky_type"],
         salt=body.get("salt", experiment_id),
         variants=_variants(body["versions"], prompt, prompts, at),
+        allocation=body.get("allocation", usual),
     )
+    return experiment.allocated(before)
 
 
 def changed_experiment(
@@ -129,10 +152,10 @@ def changed_experiment(
     Raises:
         UnfitError: the prompt lacks a version that is to be taken from it.
     """
-    changes = dict(body)
+    changes = {name: value for name, value in body.items() if name != DRY_RUN}
     if "versions" in changes:
         changes["variants"] = _variants(changes.pop("versions"), prompt, prompts, at="")
-    return replace(experiment, **changes)
+    return replace(experiment, **changes).allocated(experiment)
 
 
 def _variants(

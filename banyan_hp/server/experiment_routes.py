@@ -15,6 +15,7 @@ from banyan_hp.server.auth import ApiKeys
 from banyan_hp.server.bodies import read_json
 from banyan_hp.server.etags import tagged
 from banyan_hp.server.experiment_bodies import (
+    DRY_RUN,
     EXPERIMENT_CHANGE,
     NEW_EXPERIMENT,
     STATUS,
@@ -24,6 +25,7 @@ from banyan_hp.server.experiment_bodies import (
 )
 from banyan_hp.server.experiments import Experiment, Experiments
 from banyan_hp.server.headers import project
+from banyan_hp.server.moves import moves
 from banyan_hp.server.prompts import Prompt, Prompts
 from banyan_hp.server.records import Records
 from banyan_hp.server.validation import ROUTE, given, object_refusal, shown
@@ -82,7 +84,11 @@ class _Managing:
         body = given(await read_json(request), EXPERIMENT_CHANGE)
         refuse(experiment_refusal(body, EXPERIMENT_CHANGE))
         experiment, prompt = _requested(self.experiments, request)
-        self.experiments.put(changed_experiment(experiment, prompt, body, self.prompts))
+        changed = changed_experiment(experiment, prompt, body, self.prompts)
+        if body.get(DRY_RUN):
+            told = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
+            return Json({**told, "experiment": changed.as_json(prompt)})
+        self.experiments.put(changed)
         return self._stored(experiment.experiment_id, 200)
 
     async def remove(self, request: Request) -> Response:

@@ -5,17 +5,21 @@ The arithmetic of the choice is in `routing.py`, how people write an experiment 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from banyan_hp.experiments import MAX_DECIMALS
+from banyan_hp.experiments import MAX_DECIMALS, Slots, Split
+from banyan_hp.server.allocation import Ranges, allocated
 from banyan_hp.server.database import Database
 from banyan_hp.server.prompts import Prompt, Prompts, TakenError
-from banyan_hp.server.routing import choose
+from banyan_hp.server.routing import choose, choose_by_slot
 
 RUNNING = "running"
 STATUSES = ("draft", "scheduled", RUNNING, "paused", "finished")
+ALLOCATIONS = (Split.allocation, Slots.allocation)
+NEWEST_ALLOCATION = Slots.allocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Variant:
     traffic_percentage: float
     follows_prompt: bool = False
     """Whether the content is that of the prompt's stored version, and changes with it."""
+    slots: Ranges = ()
+    """With allocation 2: those that the version has."""
 
     def as_json(self) -> dict[str, object]:
         """What clients read."""
@@ -49,15 +55,37 @@ class Experiment:
     sticky_type: str
     salt: str
     variants: tuple[Variant, ...]
+    allocation: int = NEWEST_ALLOCATION
 
     @property
     def running(self) -> bool:
         """Whether it routes anybody now."""
         return self.status == RUNNING
 
+    @property
+    def has_slots(self) -> bool:
+        """Whether it routes by slots, not by the percentages themselves."""
+        return self.allocation == Slots.allocation
+
+    def allocated(self, before: Experiment | None) -> Experiment:
+        """The same with slots for its percentages, as near as can be to those that it had before."""
+        if not self.has_slots:
+            return self
+        slots = allocated(
+            {each.experiment_version_id: each.traffic_percentage for each in self.variants},
+            {each.experiment_version_id: each.slots for each in before.variants}
+            if before is not None
+            else {},
+        )
+        variants = [replace(each, slots=slots[each.experiment_version_id]) for each in self.variants]
+        return replace(self, variants=tuple(variants))
+
     def variant_for(self, sticky_value: str) -> Variant | None:
         """What the value gets, always the same; None: the prompt's default version."""
-        index = choose(self.salt, sticky_value, [each.traffic_percentage for each in self.variants])
+        if self.has_slots:
+            index = choose_by_slot(self.salt, sticky_value, [each.slots for each in self.variants])
+        else:
+            index = choose(self.salt, sticky_value, [each.traffic_percentage for each in self.variants])
         return None if index is None else self.variants[index]
 
     def as_configuration(self) -> dict[str, object]:
@@ -67,8 +95,15 @@ class Experiment:
             "status": self.status,
             "sticky_type": self.sticky_type,
             "salt": self.salt,
+            "allocation": self.allocation,
             "versions": [each.as_json() for each in self.variants],
+            **self._slots_as_json(),
         }
+
+    def _slots_as_json(self) -> dict[str, object]:
+        if not self.has_slots:
+            return {}
+        return {"slots": {each.experiment_version_id: each.slots for each in self.variants}}
 
     def as_json(self, prompt: Prompt) -> dict[str, object]:
         """What the experiment's own page answers."""
@@ -77,19 +112,20 @@ class Experiment:
 
 
 _PUT = """
-INSERT INTO experiments (experiment_id, prompt_id, status, sticky_type, salt) VALUES (?, ?, ?, ?, ?)
+INSERT INTO experiments (experiment_id, prompt_id, status, sticky_type, salt, allocation)
+VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (experiment_id) DO UPDATE
 SET prompt_id = excluded.prompt_id, status = excluded.status,
-    sticky_type = excluded.sticky_type, salt = excluded.salt
+    sticky_type = excluded.sticky_type, salt = excluded.salt, allocation = excluded.allocation
 """
 _PUT_VARIANT = """
 INSERT INTO experiment_versions
-(experiment_id, position, experiment_version_id, version, content, traffic_percentage)
-VALUES (?, ?, ?, ?, ?, ?)
+(experiment_id, position, experiment_version_id, version, content, traffic_percentage, slots)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _VARIANTS = """
 SELECT experiment_version_id, variants.version, coalesce(variants.content, stored.content) AS content,
-       traffic_percentage, variants.content IS NULL AS follows_prompt
+       traffic_percentage, slots, variants.content IS NULL AS follows_prompt
 FROM experiment_versions AS variants
 LEFT JOIN prompt_versions AS stored ON stored.prompt_id = ? AND stored.version = variants.version
 WHERE experiment_id = ? ORDER BY position
@@ -161,6 +197,7 @@ class Experiments:
                     experiment.status,
                     experiment.sticky_type,
                     experiment.salt,
+                    experiment.allocation,
                 ),
             )
             self._database.execute(
@@ -186,13 +223,16 @@ class Experiments:
             row["sticky_type"],
             row["salt"],
             tuple(_variant(each) for each in variants),
+            row["allocation"],
         )
 
 
 def _variant(row: sqlite3.Row) -> Variant:
     # Databases of earlier programs may hold percentages too fine for the formula.
     percentage = round(row["traffic_percentage"], MAX_DECIMALS)
-    changes = {"traffic_percentage": percentage, "follows_prompt": bool(row["follows_prompt"])}
+    slots = tuple((start, end) for start, end in json.loads(row["slots"]))
+    follows_prompt = bool(row["follows_prompt"])
+    changes = {"traffic_percentage": percentage, "follows_prompt": follows_prompt, "slots": slots}
     return Variant(**{**dict(row), **changes})
 
 
@@ -205,6 +245,7 @@ def _variant_rows(experiment: Experiment) -> list[tuple[object, ...]]:
             each.version,
             None if each.follows_prompt else each.content,
             each.traffic_percentage,
+            json.dumps(each.slots),
         )
         for position, each in enumerate(experiment.variants)
     ]

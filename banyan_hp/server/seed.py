@@ -122,7 +122,9 @@ class _Loader:
         if not self._is_due(["experiment", entry["experiment_id"]], entry, place):
             return
         try:
-            experiment = new_experiment(entry, entry.get("project"), self._prompts, at=f"{place}.")
+            stored = self._experiments.get(entry["experiment_id"])
+            before = stored[0] if stored is not None else None
+            experiment = new_experiment(entry, entry.get("project"), self._prompts, f"{place}.", before)
         except UnfitError as flaw:
             raise _SeedError(str(flaw)) from flaw
         self._experiments.put(experiment)

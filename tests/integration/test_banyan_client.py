@@ -236,7 +236,7 @@ def test_a_record_refused_by_the_backend_at_once_was_accepted(
     make_logger: MakeLogger, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer is about acceptance, also when the record has been dropped before the call returns."""
-    server.handler = lambda request: Reply(422, {"error": "no"}) if request.method == "POST" else Reply(200)
+    server.handler = lambda request: Reply(409, {"error": "no"}) if request.method == "POST" else Reply(200)
     logger = make_logger(server.url, spool=False, batching="never")
     submit = logger._engine.submit
 

@@ -147,6 +147,19 @@ def test_the_batch_endpoint_is_found_by_one_empty_batch(
     assert sorted(numbers(server)) == list(range(300))
 
 
+def test_compression_is_found_out_where_batches_are_settled(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """`batching="always"` asks with one empty batch, too, whether batches may be compressed."""
+    server.handler = batching(gzip=True)
+    logger = make_logger(server.url, flush_interval=5.0, compression="always", batching="always")
+    log_many(logger, 300)
+    assert logger.flush(5)
+    assert [is_discovery(request) for request in server.requests[:2]] == [True, False]
+    assert {request.headers.get("Content-Encoding") for request in usage_requests(server)} == {"gzip"}
+    assert sorted(numbers(server)) == list(range(300))
+
+
 @pytest.mark.parametrize("compression", ["auto", "never"])
 def test_batches_to_this_machine_are_not_compressed(
     make_logger: MakeLogger, server: ScriptedServer, compression: str

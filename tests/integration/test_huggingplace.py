@@ -384,6 +384,34 @@ def test_errors_by_status(
         receipt.result(1)
 
 
+@pytest.mark.parametrize("batching_mode", ["never", "always"])
+def test_a_valid_record_is_not_told_of_the_refusal_of_others(
+    make: Make, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, batching_mode: str
+) -> None:
+    """Each error names its own record's refusal, from the first time on; a valid record is just delivered."""
+    monkeypatch.setattr("banyan_hp.engine.gate.REFUSED_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("banyan_hp.engine.gate.REFUSED_PROBE_JITTER", 0.1)
+
+    def refuse_the_bad(request: Request) -> Any:
+        whole = batching() if batching_mode == "always" else one_by_one()
+        return Reply(422, {"error": "bad field"}) if b"bad" in request.body else whole(request)
+
+    server.handler = refuse_the_bad
+    client = make(server.url, batching=batching_mode)
+    receipts = [client.log({**LOG, "response": f"bad {number}"}) for number in range(5)]
+    for receipt in receipts:
+        with pytest.raises(
+            ValidationError, match=r"is refused; it is kept.*bad field|is put aside"
+        ) as caught:
+            receipt.result(10)
+        assert caught.value.record_id == receipt.id
+        assert not caught.value.spooled
+    for _ in range(5):
+        asyncio.run(asyncio.wait_for(client.log(LOG), 10))
+    assert client.flush(10).ledger["delivered"] == 5
+    assert client.get_stats()["logs_quarantined"] == 5
+
+
 def test_offline_is_a_network_error_and_the_record_arrives_later(make: Make) -> None:
     """Within the retry budget, spooled; delivered when the backend is there."""
     with ScriptedServer() as reserved:

@@ -561,7 +561,9 @@ class TestRouting:
             "branch": "main",
             "project_id": None,
             "salt": "half",
+            "allocation": 2,
             "versions": SEED["experiments"][0]["versions"],
+            "slots": {"half-a": [[0, 250_000]], "half-b": [[250_000, 500_000]]},
         }
         assert call(backend, "GET", "/api/experiments/none").status_code == 404
 

@@ -94,6 +94,21 @@ class TestSeed:
             assert found["kept"]["status"] == "paused"
             assert (found["edited"]["status"], found["edited"]["salt"]) == ("running", "new")
 
+    def test_an_edited_experiment_keeps_its_users(self, tmp_path: Path) -> None:
+        """An entry with other percentages is a change of traffic like any other, by the rule it has."""
+        old = experiment("old", version("a", 10), version("b", 10), allocation=1)
+        new = experiment("new", version("a", 10), version("b", 10))
+        seed = seed_file(tmp_path / "seed.json", old, new)
+        with Backend(seed=seed) as backend:
+            backend.stop()
+            seed_file(
+                seed, *(experiment(name, version("b", 20), version("a", 10)) for name in ("old", "new"))
+            )
+            backend.start()
+            assert backend.get(f"{EXPERIMENTS}/old")["allocation"] == 1
+            slots = {"a": [[0, 100_000]], "b": [[100_000, 300_000]]}
+            assert backend.get(f"{EXPERIMENTS}/new")["slots"] == slots
+
     @pytest.mark.parametrize(
         ("entry", "flaw"),
         [
@@ -127,6 +142,7 @@ class TestUpgrade:
                 "project_id": None,
                 "status": "running",
                 "salt": "tone",
+                "allocation": 1,
             }
             assert backend.get(f"{EXPERIMENTS}/ended")["status"] == "finished"
             assert backend.get(f"{EXPERIMENTS}/tone/usage")["versions"] == {"a": 1, "b": 0}

@@ -428,6 +428,17 @@ def test_users_are_routed_here_by_one_configuration(make_logger: MakeLogger, ser
     assert (one.routed_by, one.sticky_key, one.sticky_value) == ("local/1", "user_id", "7")
 
 
+def test_slots_of_the_configuration_are_looked_up(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """Who has a slot of a version gets it, whatever the percentages say; the rule is on the prompt."""
+    sliced = experiment_json("exp-1", 50, 50, allocation=2)
+    sliced["slots"] = {"exp-1-v0": [[461_440, 461_441]], "exp-1-v1": [[0, 461_440]]}
+    server.handler = always(Reply(200, prompt_json(experiments=[sliced])))
+    logger = make_logger(server.url)
+    found = [logger.get_prompt("p", sticky_context={"user_id": user}) for user in ("user_123", "1", "user_1")]
+    told = [prompt and (prompt.experiment_version_id, prompt.routed_by) for prompt in found]
+    assert told == [("exp-1-v0", "local/2"), ("exp-1-v1", "local/2"), (None, None)]
+
+
 def test_without_the_experiments_key_the_default_is_given_and_counted(
     make_logger: MakeLogger, server: ScriptedServer
 ) -> None:

@@ -94,7 +94,7 @@ def test_merely_installed_or_imported_they_change_nothing(library: str) -> None:
             """
 logger = make(flush_interval=0.01)
 assert logger.log_prompt("q", "a", metadata={"number": 0})
-assert any(type(t) is threading.Thread and t.name == "banyan_hp-0" for t in threading.enumerate())
+assert any(isinstance(t, threading.Thread) and t.name == "banyan_hp-0" for t in threading.enumerate())
 end = time.monotonic() + 5
 while logger.get_stats()["logs_sent"] < 1 and time.monotonic() < end: pass
 assert logger.get_stats()["logs_sent"] == 1

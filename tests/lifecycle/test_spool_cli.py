@@ -169,9 +169,11 @@ def test_a_running_application_sends_what_is_requeued(
 ) -> None:
     """At its next look at the disk, once."""
     switch, server = backend
-    refusing = batching(verdicts=lambda _record: (422, "no"))
-    server.handler = refusing
-    assert run_python(LEFT_BY_ANOTHER.replace("110", "102"), url=server.url).status == 0
+    server.handler = batching(
+        verdicts=lambda record: (422, "no") if record["body"]["metadata"]["number"] >= 100 else (201, None)
+    )
+    left = LEFT_BY_ANOTHER.replace("range(100, 110)", "range(99, 102)")
+    assert run_python(left, url=server.url).status == 0
     server.handler = switch
     with Application(server.url) as application:
         application.tell("0")

@@ -99,7 +99,12 @@ class SteppedEngine(Engine):
         self.backend = backend
         self.clock = clock
         self._bell = Bell()
-        options = {"spool_dir": spool_dir, "spool": spool_dir is not None, **options}
+        options = {
+            "spool_dir": spool_dir,
+            "spool": spool_dir is not None,
+            "compression": "never",
+            **options,
+        }
         super().__init__(
             BanyanDestination(URL, key, None),
             Settings(background_thread=False, **options),

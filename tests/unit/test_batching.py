@@ -28,17 +28,36 @@ def test_auto_asks_before_it_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "may_batch", "batches"),
-    [("always", True, True), ("always", False, True), ("never", True, False), ("auto", False, False)],
+    ("setting", "may_batch", "may_compress", "batches"),
+    [
+        ("always", True, False, True),
+        ("always", False, True, True),
+        ("never", True, True, False),
+        ("auto", False, True, False),
+    ],
 )
-def test_where_it_is_settled_nobody_asks(setting: str, may_batch: bool, batches: bool) -> None:
+def test_where_it_is_settled_nobody_asks(
+    setting: str, *, may_batch: bool, may_compress: bool, batches: bool
+) -> None:
     """The setting decides, or the host that is known to take none."""
-    subject = Batching(setting, may_batch=may_batch)
+    subject = Batching(setting, may_batch=may_batch, may_compress=may_compress)
     assert subject.batches is batches
     assert not subject.must_ask(1e9)
     subject.ask_soon()
     assert not subject.must_ask(1e9)
     assert not subject.unlearn(404)
+
+
+def test_always_asks_only_whether_batches_may_be_compressed() -> None:
+    """Whatever the answer, batches are sent; a passing answer is asked for again."""
+    subject = Batching("always", may_batch=True)
+    assert subject.must_ask(0.0)
+    learn(subject, 503)
+    assert (subject.batches, subject.compress) == (True, False)
+    assert subject.must_ask(ASK_AGAIN_SECONDS)
+    learn(subject, 200, batches=True, compress=True)
+    assert (subject.batches, subject.compress) == (True, True)
+    assert not subject.must_ask(1e9)
 
 
 def test_a_proper_answer_means_batches_for_good() -> None:

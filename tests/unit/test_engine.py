@@ -372,14 +372,14 @@ def test_a_late_answer_is_ignored_after_shutdown_took_the_record(
 def test_refusals_in_a_row_hold_and_a_good_record_ends_the_hold(
     backend: FakeBackend, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """Six bad records in a row look like a broken backend; a good one behind them proves otherwise."""
+    """Six bad records look like a broken backend, and none is put aside before a good one is accepted."""
     backend.batches = False
     backend.refuses = lambda body: body["input"] == "bad"
     engine = SteppedEngine(backend, clock, tmp_path, batching="never")
     for _ in range(6):
         engine.log("bad")
     engine.flush(10)
-    assert (engine.gate.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 4)
+    assert (engine.gate.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
     engine.log("good")
     for _ in range(300):
         engine.step(longest_wait=100.0)

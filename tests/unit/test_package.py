@@ -129,7 +129,7 @@ def test_the_top_level_shows_what_it_should() -> None:
     visible = {name.split("/")[0] for name in listed if not name.startswith(".")}
     assert visible == {
         "CHANGELOG.md", "LICENSE", "Makefile", "README.md",
-        "banyan_hp", "examples", "setup.cfg", "setup.py", "tests",
+        "banyan_hp", "examples", "findings", "setup.cfg", "setup.py", "tests",
     }  # fmt: skip
 
 

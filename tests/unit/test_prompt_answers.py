@@ -24,6 +24,7 @@ from tests.support.scripted import Hang, Reply, Request, ScriptedServer
 P = PromptQuestion("p", None, "main", None, ())
 PINNED = PromptQuestion("p", "1", "main", None, ())
 TTL = 60.0
+PINNED_TTL = 600.0
 NONE = Reply(404, {"error": "no such prompt"})
 HELLO = Reply(200, prompt_json())
 
@@ -53,7 +54,8 @@ def make(server: ScriptedServer, clock: FakeClock, tmp_path: Path) -> Iterator[M
 
     def make(**options: Any) -> Answers:
         asking = Asking(server.url, "psk_secret", {"X-API-Key": "psk_secret"})
-        settings: dict[str, Any] = {"ttl": TTL, "timeout": 5.0, "size": 100, "threaded": True, **options}
+        settings: dict[str, Any] = {"ttl": TTL, "pinned_ttl": PINNED_TTL, "timeout": 5.0, "size": 100}
+        settings |= {"threaded": True, **options}
         settings |= {"monotonic": clock.monotonic, "wall": clock.wall}
         made.append(Answers(asking, Store(tmp_path / "prompts"), **settings))
         return made[-1]
@@ -218,20 +220,81 @@ def test_the_disk_has_the_last_known_good_in_trouble(
     assert answers.counters.prompts_from_disk == 1
 
 
-def test_a_pinned_version_is_asked_for_once_in_its_life(
+def test_a_pinned_version_is_validated_slowly_and_at_start(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
-    """Not after the TTL, nor after a restart; only if the caller insists."""
+    """By its tag, within `pinned_ttl`: what was corrected in place is given from then on."""
+    contents = ["Hello"]
+
+    def tagged(request: Request) -> Reply:
+        tag = f'"{contents[-1]}"'
+        if request.headers.get("If-None-Match") == tag:
+            return Reply(304, headers={"ETag": tag})
+        return Reply(200, prompt_json(contents[-1]), {"ETag": tag})
+
+    server.handler = tagged
     answers = make()
     assert told(answers.ask(PINNED)) == ("Hello", "backend")
-    clock.advance(1e9)
+    clock.advance(PINNED_TTL * 0.8 - 0.1)
     assert told(answers.ask(PINNED)) == ("Hello", "cache")
-    restarted = make()
-    assert told(restarted.ask(PINNED)) == ("Hello", "disk")
-    assert told(restarted.ask(PINNED)) == ("Hello", "cache")
     assert len(server.requests) == 1
-    assert told(restarted.ask(PINNED, use_cache=False)) == ("Hello", "backend")
-    assert len(server.requests) == 2
+    clock.advance(PINNED_TTL * 0.2 + 0.1)
+    assert told(answers.ask(PINNED)) == ("Hello", "stale")
+    landed(answers)
+    assert told(answers.ask(PINNED)) == ("Hello", "cache")
+    assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"Hello"']
+
+    contents.append("corrected")
+    clock.advance(PINNED_TTL)
+    answers.ask(PINNED)
+    landed(answers)
+    assert told(answers.ask(PINNED)) == ("corrected", "cache")
+
+    contents.append("corrected again")
+    restarted = make()
+    assert told(restarted.ask(PINNED)) == ("corrected again", "backend")
+    assert server.requests[-1].headers["If-None-Match"] == '"corrected"'
+
+
+def test_a_pinned_version_is_there_when_the_backend_is_not(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """From memory and, after a restart, from disk; never as if it had just been confirmed."""
+    answers = make()
+    answers.ask(PINNED)
+    server.handler = always(Reply(503))
+    clock.advance(PINNED_TTL)
+    assert told(answers.ask(PINNED)) == ("Hello", "stale")
+    assert told(make().ask(PINNED)) == ("Hello", "disk")
+
+
+def test_a_deleted_version_is_given_to_nobody(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """Neither from memory nor after a restart, once the backend has said so."""
+    answers = make()
+    answers.ask(PINNED)
+    server.handler = always(NONE)
+    clock.advance(PINNED_TTL)
+    answers.ask(PINNED)
+    landed(answers)
+    assert told(answers.ask(PINNED)) == ("none", "cache")
+    server.handler = always(Reply(503))
+    assert told(make().ask(PINNED)) is None
+
+
+def test_the_versions_of_a_prompt_that_is_gone_are_asked_for(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """A caller waits for the backend rather than get the id of a deleted prompt; other prompts stay."""
+    answers = make()
+    other = PINNED._replace(name="q")
+    for question in (P, PINNED, other):
+        answers.ask(question)
+    server.handler = always(NONE)
+    clock.advance(TTL)
+    answers.ask(P)
+    landed(answers)
+    assert told(answers.ask(PINNED)) == ("none", "backend")
+    assert told(answers.ask(other)) == ("Hello", "cache")
 
 
 def test_what_the_disk_brings_does_not_replace_what_is_fresh(make: Make, server: ScriptedServer) -> None:

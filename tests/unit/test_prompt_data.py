@@ -10,13 +10,21 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from datetime import date
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from banyan_hp import PromptData
 from banyan_hp.errors import RenderError
 from banyan_hp.prompts.data import ReadOnlyDict, read_only
+
+
+class Tone(str, Enum):
+    WARM = "warm"
 
 
 def prompt(content: str = "", **more: Any) -> PromptData:
@@ -27,8 +35,31 @@ def prompt(content: str = "", **more: Any) -> PromptData:
 
 
 def test_each_placeholder_gets_the_text_of_its_variable() -> None:
-    """Blanks inside the braces do not matter, and anything is taken as its text."""
-    assert prompt("{{a}} {{ b }} {{a}}").render(a=1, b=None) == "1 None 1"
+    """Blanks inside the braces do not matter."""
+    assert prompt("{{a}} {{ b }} {{a}}").render(a="x", b="y") == "x y x"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ('as "it" is\n', 'as "it" is\n'),
+        (1, "1"),
+        (0.5, "0.5"),
+        (True, "true"),
+        (None, "null"),
+        ([1, "zwölf", {"a": None}], '[1, "zwölf", {"a": null}]'),
+        (("x", {"y"}), '["x", ["y"]]'),
+        ({1: Decimal("0.10")}, '{"1": "0.10"}'),
+        (date(2026, 11, 28), "2026-11-28"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Tone.WARM, "warm"),
+        (b"bytes", "bytes"),
+        (float("nan"), "null"),
+    ],
+)
+def test_what_is_no_text_goes_in_as_json(value: object, text: str) -> None:
+    """As it would stand in a record; what is a text there has no quotes."""
+    assert prompt("<{{a}}>").render(a=value) == f"<{text}>"
 
 
 def test_missing_variables_are_all_named() -> None:
@@ -64,9 +95,68 @@ def test_names_that_are_not_pythons_come_in_a_dict() -> None:
 
 
 def test_json_in_a_prompt_stays_json() -> None:
-    """Braces around anything but a name are text, in strict rendering, too."""
-    content = '{"a": {"b": 1}} {{"x": 1}} {{1}} {{ two words }}'
+    """Single braces are text, and so are closing ones that nothing has opened."""
+    content = '{"a": {"b": {"c": {}}}} {{ open, {x} } }'
     assert prompt(content).render() == content
+    assert prompt('{"a": {{a}}}').render(a=[1]) == '{"a": [1]}'
+
+
+NOT_OURS = [
+    "{{user name}}",
+    "{{0}}",
+    "{{name|upper}}",
+    "{{name | upper}}",
+    "{{name!r}}",
+    "{{items[0]}}",
+    "{{f()}}",
+    '{{"x": 1}}',
+    "{{#items}}",
+    "{{^items}}",
+    "{{/items}}",
+    "{{>part}}",
+    "{{&name}}",
+    "{{! a note }}",
+    "{{=<% %>=}}",
+    "{{{name}}}",
+    "{{{{name}}}}",
+    "{{}}",
+    "{{ }}",
+    "{{two\nlines}}",
+]
+
+
+@pytest.mark.parametrize("tag", NOT_OURS)
+def test_double_braces_around_anything_but_a_name_are_named(tag: str) -> None:
+    """No model gets them, whatever is given; without strictness they stay as they are written."""
+    values = {tag.strip("{}"): "x", "name": "x", "items": ["x"], "": "x"}
+    with pytest.raises(RenderError, match=r"only names like \{\{name\}\} can be filled") as caught:
+        prompt(f"{{{{name}}}} a {tag} b {tag}").render(values)
+    assert caught.value.missing == (tag,)
+    assert prompt(f"a {tag} b").render(values, strict=False) == f"a {tag} b"
+
+
+def test_all_that_can_not_be_filled_is_named_in_one_error() -> None:
+    """Names without a variable, and what is no name, in the order of the text; long ones are cut."""
+    with pytest.raises(RenderError) as caught:
+        prompt("{{#a}} {{b}} {{/a}} {{c}} {{" + "x y" * 100 + "}}").render()
+    assert caught.value.missing[:4] == ("{{#a}}", "b", "{{/a}}", "c")
+    assert len(caught.value.missing[4]) == 60
+    assert str(caught.value).startswith(
+        "the prompt 'greeting' needs a value for 'b', 'c' and has {{#a}}, {{/a}}, {{x"
+    )
+
+
+def test_a_tag_within_a_tag_is_the_inner_one() -> None:
+    """What was opened and not closed is text."""
+    assert prompt("{{ a {{b}} }}").render(b="x") == "{{ a x }}"
+
+
+@pytest.mark.parametrize("text", ["{" * 50_000, "{{" + "a" * 50_000, "{{a " * 20_000, "{{}" * 20_000])
+def test_the_time_of_rendering_follows_the_length(text: str) -> None:
+    """Whatever braces a text has."""
+    began = time.perf_counter()
+    assert prompt(text).render() == text
+    assert time.perf_counter() - began < 1.0
 
 
 # -- immutability --------------------------------------------------------------------------------------------

@@ -161,11 +161,11 @@ def test_what_may_be_missing_or_odd_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize(("answered", "final"), [("2", True), (2, True), (None, True), ("7", False)])
-def test_only_a_version_that_is_what_was_asked_for_holds_for_ever(answered: Any, final: bool) -> None:
+def test_only_a_version_that_is_what_was_asked_for_is_pinned(answered: Any, final: bool) -> None:
     """A backend may take "latest" for a version: that is no fixed one."""
     question = PromptQuestion("p", "2", "main", None, ())
-    assert question.unchanging(question.read(prompt_json(version=answered))) is final
-    assert not ASKED.unchanging(ASKED.read(prompt_json()))
+    assert question.pinned(question.read(prompt_json(version=answered))) is final
+    assert not ASKED.pinned(ASKED.read(prompt_json()))
 
 
 def test_users_share_a_question_and_fall_back_to_the_default() -> None:

@@ -16,6 +16,8 @@ PATH = "/api/experiments"
 PROMPTS = "/api/logs/cli/prompts"
 PERCENTAGE = "a number from 0 to 100 of at most 30 decimals"
 STATUSES = ("draft", "scheduled", "running", "paused", "finished")
+HALVES = {"a": [[0, 500_000]], "b": [[500_000, 1_000_000]]}
+OTHERS = [[0, 500_000], [600_000, 1_000_000]]
 ASSIGNMENT = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value", "experiments")
 
 
@@ -74,7 +76,9 @@ class TestManaging:
             "branch": "main",
             "project_id": None,
             "salt": "s",
+            "allocation": 2,
             "versions": [variant("a"), variant("b")],
+            "slots": HALVES,
         }
         assert app.get(f"{PATH}/{quote('tone/é', safe='')}") == made
 
@@ -95,7 +99,8 @@ class TestManaging:
             {},
         ]
         for change in changes:
-            current |= change
+            slots = {"slots": {"b": [[500_000, 600_000]], "c": OTHERS}} if "versions" in change else {}
+            current |= change | slots
             changed = app.call("PUT", f"{PATH}/tone", change)
             assert (changed.status_code, changed.json()) == (200, current)
         assert app.get(f"{PATH}/tone") == current
@@ -408,7 +413,9 @@ class TestRoutingByTheClient:
                 "status": status,
                 "sticky_type": "user_id",
                 "salt": "s",
+                "allocation": 2,
                 "versions": [variant("a"), variant("b")],
+                "slots": HALVES,
             }
             for status in STATUSES
         ]

@@ -199,7 +199,7 @@ def test_keys_appear_nowhere(town: Town, caplog: pytest.LogCaptureFixture) -> No
     said += [str(path) for path in paths]
     said += [path.read_bytes().decode("latin-1") for path in paths if path.is_file()]
     said.append(caplog.text)
-    assert len(paths) > 10
+    assert any(path.name == "quarantine.v1.jsonl" for path in paths)
     secrets = [*KEYS, *(key.removeprefix("psk_") for key in KEYS)]
     assert [secret for secret in secrets for text in said if secret in text] == []
 
