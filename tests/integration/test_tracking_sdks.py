@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,20 @@ from tests.support.process import run_python
 from tests.support.scripted import Reply, Request, ScriptedServer
 
 Record = dict[str, Any]
+
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dropped_clients() -> Iterator[None]:
+    """The sockets of clients that a test drops are collected in here, where that is no fault."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def others_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+        gc.collect()  # so that the sockets of clients that nobody closed are collected in here
 
 
 @cache
