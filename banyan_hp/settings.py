@@ -11,8 +11,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -85,6 +86,16 @@ class Settings:
         """Seconds that a caller waits for one record, at the most: the time of all its attempts."""
         return self.timeout * (self.max_retries + 1)
 
+    def same_but_for_callbacks(self, other: Settings) -> bool:
+        """Whether the other ones mean the same: a cell or script that runs again makes its functions anew."""
+        callbacks = {name: getattr(other, name) for name in _CALLBACKS}
+        same = all(_same_function(getattr(self, name), each) for name, each in callbacks.items())
+        return same and replace(self, **callbacks) == other
+
+    def chosen(self) -> dict[str, Any]:
+        """The options that make the same settings elsewhere."""
+        return _chosen(self)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(each.name for each in fields(cls))
@@ -126,6 +137,10 @@ class PromptSettings:
             _positive_seconds("prompt_timeout", self.prompt_timeout)
             _integer(1)("prompt_cache_size", self.prompt_cache_size)
 
+    def chosen(self) -> dict[str, Any]:
+        """The options that make the same settings elsewhere."""
+        return _chosen(self)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(each.name for each in fields(cls))
@@ -134,6 +149,21 @@ class PromptSettings:
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
         """Settings from keyword options, which are taken out of them."""
         return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+
+
+_CALLBACKS = ("before_send", "on_error", "on_drop")
+
+
+def _same_function(one: object, other: object) -> bool:
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        return one.__code__ == other.__code__
+    return one == other
+
+
+def _chosen(settings: Any) -> dict[str, Any]:
+    """Those of its fields that are not the default."""
+    values = {each.name: (getattr(settings, each.name), each.default) for each in fields(settings)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def env(name: str) -> str | None:

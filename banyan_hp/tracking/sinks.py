@@ -25,8 +25,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..engine.deferred import Deferred
-from ..engine.records import encode, freeze
-from .fields import as_text
+from ..engine.records import as_text
+from .fields import as_text_later
 from .guarding import Contained
 from .interaction import Interaction
 from .messages import question_text
@@ -222,11 +222,8 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
         record["metadata"] = record["metadata"] or {}
         return self._logger.log_prompt(record.pop("input"), record.pop("output"), **record)
 
-    def _sent_as(self, answered: Any) -> str:
-        frozen = answered if isinstance(answered, str) else freeze(answered).value
-        if frozen is None:
-            return ""
-        return frozen if isinstance(frozen, str) else encode(frozen).decode("utf-8")
+    def _sent_as(self, answered: Any) -> Any:
+        return as_text(answered)
 
 
 def step_data(step: Step) -> dict[str, Any]:
@@ -236,7 +233,7 @@ def step_data(step: Step) -> dict[str, Any]:
         "id": step.number,
         "type": step.type,
         "user_question": question_text(step.question) or NO_PROMPT,
-        "prompt_response": as_text(_response(step)),
+        "prompt_response": as_text_later(_response(step)),
         "token": usage.total or 0,
         "response_time": seconds(step),
         "input_tokens": usage.input_tokens,

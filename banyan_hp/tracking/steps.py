@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..engine.records import freeze
+from .fields import as_text_later
 from .span import Span
 from .timing import Clock
 
@@ -44,7 +45,7 @@ class Step(Span):
         self.fields = fields or {}
         self.interaction = interaction
         self.number = 1 if interaction is None else interaction.number_step()
-        self._question = question
+        self._question = as_text_later(question)
         self._children: list[Step] = []
 
     @property
@@ -55,11 +56,10 @@ class Step(Span):
         return self._question
 
     def hold(self) -> None:
-        """As of every span, and its fields and question."""
+        """As of every span, and its fields."""
         super().hold()
-        if not self.asked_size:
+        if self.fields:
             self.fields = freeze(dict(self.fields)).value
-            self._question = freeze(self._question).value
 
     def more(self) -> dict[str, Any]:
         """Its details, with its number and that of the step it was made in; empty if there are none."""

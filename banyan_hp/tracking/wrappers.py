@@ -17,15 +17,16 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, TypeVar
 
+from ..engine.records import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
 from . import background, likenesses
 from .calls import Call, call_of
 from .context import recorded
-from .fields import field, is_model, text
+from .fields import as_text_later, field, is_model, text
 from .guarding import Contained
 from .interaction import Interaction, open_interaction
-from .messages import sized_question
+from .messages import question_in
 from .received import Body, snapshot
 from .sinks import Sink
 from .span import Span
@@ -152,7 +153,7 @@ def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None
 def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
     if not isinstance(asked, dict):
         asked = {}
-    (question, size), around = sized_question(asked), open_interaction(sink.client)
+    question, around = as_text_later(question_in(asked)), open_interaction(sink.client)
     metadata = {"api": call.api}
     span: Span = (
         Interaction(sink, question, metadata=metadata)
@@ -160,7 +161,7 @@ def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
         else around.step("completion", question, metadata=metadata)
     )
     span.asked_model = text(asked.get("model"))
-    span.asked_size = size + 1
+    span.asked_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
     return span
 
 

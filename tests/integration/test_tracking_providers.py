@@ -490,7 +490,7 @@ def test_a_logger_that_fails_costs_no_completion(gpt: openai.OpenAI, monkeypatch
     broken.wrap_openai(gpt)
     assert gpt.chat.completions.create(model="m", messages=ask()).id == "chatcmpl-1"
     assert len(list(gpt.chat.completions.create(model="m", messages=ask(), stream=True))) == 5
-    monkeypatch.setattr("banyan_hp.tracking.wrappers.sized_question", fail)
+    monkeypatch.setattr("banyan_hp.tracking.wrappers.question_in", fail)
     assert gpt.chat.completions.create(model="m", messages=ask()).id == "chatcmpl-1"
     assert broken.get_stats()["tracking_errors"] == 1 + (1 + 1) + 1
     broken.shutdown(0)

@@ -2,8 +2,7 @@
 
 - Every record that was accepted ends delivered, on disk, in quarantine, or counted as dropped by a process
   that ended in good order. Excused are records in memory of a process that was killed, those that
-  `logs_not_durable` counts in one, refused ones that it dropped because the quarantine could not be written,
-  and those in files that the disk was robbed of.
+  `logs_not_durable` counts in one, and those in files that the disk was robbed of.
 - What is counted as dropped had to be: the call returned False, the disk was full, files were deleted, the
   logger was told to drop.
 - What was not accepted is not delivered.
@@ -219,16 +218,7 @@ class _Judge:
         in_memory = not self._is_durable(call.logger)
         if self._was_killed(call.logger[0]) and in_memory:
             return True
-        return call.text in self._evidence.deleted or self._was_dropped_by_the_dead(call)
-
-    def _was_dropped_by_the_dead(self, call: _Call) -> bool:
-        """A refused record is dropped where the quarantine can't be written; who counted it was killed."""
-        return any(
-            arrival.fate == REFUSED
-            and self._was_killed(self._sender(arrival))
-            and self._disk_was_full(0.0, arrival.at + _PROMPT_SECONDS)
-            for arrival in self._arrivals[call.text]
-        )
+        return call.text in self._evidence.deleted
 
     def _was_killed(self, pid: int) -> bool:
         process = self._processes.get(pid)
