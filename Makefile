@@ -10,8 +10,12 @@ UWSGI  := uwsgi==2.0.31
 BENCH_VENV  := .venv-bench
 BENCH       := $(BENCH_VENV)/bin/python -m tests.benchmarks
 BENCH_STAMP := $(BENCH_VENV)/.installed
+# The providers' packages at the versions that the table was made with; NEWEST=1: at those of today.
+SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
+SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
+SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
-.PHONY: test demo serve lint types check soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check test-sdks soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -31,6 +35,13 @@ types: $(STAMP)
 check: $(STAMP)
 	$(BIN)/pytest
 
+test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
+	$(PYTHON) -m venv $(SDKS_VENV)
+	$(SDKS_VENV)/bin/python -m pip install --quiet --editable . hypothesis pytest pytest-timeout
+	$(SDKS_PACKAGES) | $(SDKS_VENV)/bin/python -m pip install --quiet --upgrade --requirement /dev/stdin
+	rm -rf *.egg-info build
+	$(SDKS_VENV)/bin/pytest tests/sdks tests/integration/test_tracking_sdks.py --table $(SDKS_TABLE)
+
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
@@ -49,7 +60,7 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) .venv-sdks .venv-sdks-newest bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py

@@ -14,6 +14,7 @@ from .client import Client, Lifeline
 from .copies import pickled
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
+from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
@@ -304,7 +305,11 @@ class PromptStackLogger(BanyanTracking, Client):
                     warn("bad input", "a record was not accepted: %s", problem)
                     return False
             asked = input if type(input) is str else as_text(input)
-            answered = output if type(output) is str else as_text(output)
+            deferred, answered = None, output
+            if type(output) is Deferred:  # of our own tracking
+                deferred, answered = output, ""
+            elif type(output) is not str:
+                answered = as_text(output)
             body = usage_body(asked, answered, with_ambient(metadata))
             names = (prompt_id, prompt_name, version, branch_name)
             if prompt_data is not None or names != _NO_NAMES:
@@ -315,7 +320,7 @@ class PromptStackLogger(BanyanTracking, Client):
                 self._add_duration(body, duration_ms)
                 add_fields(body, _experiment_fields(prompt_data, experiment_context))
             blocking = blocking is not False and bool(blocking)  # asked before the record is taken
-            record = self._engine.submit(body, max_text=settings.max_record_bytes)
+            record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._not_logged("log_prompt()", error)
             return False

@@ -20,6 +20,7 @@ from .destinations.huggingplace import (
     problem_with_step,
     step_body,
 )
+from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.loops import on_few_threads
 from .engine.records import encode
@@ -147,11 +148,16 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         body = options_with_ambient(body)
         body["org_id"] = org_id
         body["mode"] = mode
-        record = engine.submit(body, max_text=engine.settings.max_record_bytes)
+        deferred = body.get("response")
+        if type(deferred) is Deferred:  # of our own tracking
+            body["response"] = ""
+        else:
+            deferred = None
+        record = engine.submit(body, max_text=engine.settings.max_record_bytes, deferred=deferred)
         if record is not None:
             return Receipt(waits, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
-            return self._submit(None, body)
+            return self._submit(None, body if deferred is None else {**body, "response": deferred})
         return Receipt(waits, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _refused(self, call: str, error: Exception) -> Receipt:

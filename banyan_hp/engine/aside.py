@@ -6,13 +6,14 @@ Needs no lock: the quarantine has its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from .clock import Clock
 from .condition import Condition
 from .directory import Directory
 from .news import News
 from .quarantine import Entry, Quarantine
-from .records import Record, encode_somehow
+from .records import JSONValue, Record, encode_somehow, freeze
 from .segment import Segment
 
 
@@ -44,7 +45,7 @@ class Aside:
         """Keep a refused record; False if it could not be written."""
         entry = Entry(
             reason,
-            record.body or record.raw or encode_somehow(record.value),
+            record.body or record.raw or encode_somehow(_value(record)),
             status=status,
             detail=detail,
             segment=record.place.segment.path.name if record.place is not None else None,
@@ -75,3 +76,12 @@ class Aside:
 
         self._condition.attempt_to_write(action)
         return kept
+
+
+def _value(record: Record) -> JSONValue:
+    """What it comes to; as far as it was worked out, where completing it fails."""
+    value, deferred = record.value, record.deferred
+    if deferred is not None:
+        with suppress(Exception):  # its failure is counted where the record is prepared
+            return freeze(deferred.complete(value)).value
+    return value

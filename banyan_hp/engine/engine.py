@@ -23,6 +23,7 @@ from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
 from .clock import Clock
+from .deferred import Deferred
 from .delivery import Delivery
 from .destination import Destination
 from .flushing import Epoch, Epochs, FlushResult
@@ -257,12 +258,15 @@ class Engine:
 
     # -- submit -----------------------------------------------------------------------------------------
 
-    def submit(self, value: dict[str, Any], *, max_text: int = sys.maxsize) -> Record | None:
+    def submit(
+        self, value: dict[str, Any], *, max_text: int = sys.maxsize, deferred: Deferred | None = None
+    ) -> Record | None:
         """Take a record over. Does no I/O but for overflow, `durability="disk"` and at exit.
 
         Args:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
             max_text: of a value of more than a quarter of `queue_bytes`, longer texts are cut at the call.
+            deferred: completes the body on our threads; with `durability="disk"` here, at once.
 
         Returns:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
@@ -271,6 +275,9 @@ class Engine:
         if os.getpid() != self._pid:
             self.after_fork()
         record = self._new_record(value, max_text)
+        if deferred is not None:
+            record.deferred = deferred
+            record.size += deferred.size
         if self.stopped or (unheard_threads and is_unheard()):
             return self._submit_out_of_turn(record)
         guard = self.guard

@@ -18,6 +18,7 @@ from typing import Any
 from ..foreign import is_deliberate, type_name
 from .callbacks import Callbacks, Raised
 from .clock import Clock
+from .deferred import Deferred
 from .guard import Guard
 from .ledger import Counters
 from .quarantine import UNSCRUBBED
@@ -142,6 +143,11 @@ class Preparer:
             self._counters.records_unscrubbed += 1
         verdict = Verdict(Outcome.REFUSED, _NOBODY_TO_SEE_IT, reason=UNSCRUBBED)
         self._settlement.quarantined(record, verdict)
+
+    def _completed(self, value: JSONValue, deferred: Deferred) -> JSONValue:
+        """The value with what was left for our threads; as it is where that fails."""
+        completed = self._callbacks.call("a record's completion", deferred.complete, value)
+        return value if isinstance(completed, Raised) else freeze(completed).value
 
     def _brought_within_limit(self, record: Record, value: JSONValue, body: bytes) -> bytes:
         """The bytes of a record that is too large, shortened; none: it is quarantined."""

@@ -22,6 +22,7 @@ from .conversions import CONTAINERS, bytes_text, is_array, is_finite, plain, rul
 from .ledger import Term
 
 if TYPE_CHECKING:
+    from .deferred import Deferred
     from .flushing import Epoch
     from .ledger import Book
     from .retry import Verdict
@@ -71,6 +72,7 @@ class Record:
     claimed = False
     with_caller = False  # accepted, and nobody but the thread that logged it knows of it yet
     cut = 0  # values that were left out of it
+    deferred: Deferred | None = None  # what is to be added to `value` before it is encoded
     shortened = False  # to `max_record_bytes`
     failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk

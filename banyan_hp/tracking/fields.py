@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from ..engine.conversions import has_json_form
@@ -16,6 +17,14 @@ from ..engine.records import as_text as frozen_text
 from ..foreign import is_deliberate, type_name
 
 MOST_ITEMS = 10_000
+_MOST_COPIED = 2_000
+_VALUE_SIZE = 64
+_DEEPEST = 12
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+# What can be large and is not read: probabilities, and what applications make of the text.
+_LEFT_OUT = frozenset(
+    {"logprobs", "top_logprobs", "parsed", "parsed_output", "parsed_arguments", "embedding"}
+)
 
 
 def field(value: object, name: str) -> Any:
@@ -78,6 +87,66 @@ def as_text(value: object) -> str:
         if is_deliberate(error):
             raise
         return f"<{type_name(value)}>"
+
+
+def copied(value: Any, depth: int = _DEEPEST) -> tuple[Any, int]:
+    """A copy of dicts, lists and pydantic models (as dicts), with texts shared; and about what it holds."""
+    kind = type(value)
+    if depth <= 0:
+        return value, _VALUE_SIZE
+    if kind is list:
+        return _copied_list(value, depth)
+    if kind is dict:
+        fields = value.copy()
+    elif is_model(value):
+        fields = _fields_of(value)
+    else:
+        return value, _VALUE_SIZE
+    size = _VALUE_SIZE * len(fields)
+    for name, item in fields.items():
+        kind = type(item)
+        if kind is str:
+            size += len(item)
+        elif kind not in _PLAIN:
+            if name in _LEFT_OUT:
+                fields[name] = None
+                continue
+            fields[name], within = copied(item, depth - 1)
+            size += within
+    return fields, size
+
+
+def _copied_list(value: list[Any], depth: int) -> tuple[Any, int]:
+    if len(value) > _MOST_COPIED:
+        return value, _VALUE_SIZE * len(value)
+    copies, size = [], 0
+    for item in value:
+        copy, within = copied(item, depth - 1)
+        copies.append(copy)
+        size += within
+    return copies, size
+
+
+@lru_cache(maxsize=1024)
+def _is_model(kind: Any) -> bool:
+    return hasattr(kind, "model_fields") and hasattr(kind, "model_fields_set")
+
+
+def is_model(value: object) -> bool:
+    """Whether it is an instance of a pydantic model."""
+    kind: Any = type(value)
+    return _is_model(kind)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    """A new dict of a pydantic model's fields as they came, unknown ones included."""
+    fields: dict[str, Any] = value.__dict__.copy()
+    came, extra = value.model_fields_set, value.model_extra
+    if len(came) < len(fields):
+        fields = {name: item for name, item in fields.items() if name in came}
+    if extra:
+        fields.update(extra)
+    return fields
 
 
 _UNCHANGING = (str, AsText, int, float, bool)

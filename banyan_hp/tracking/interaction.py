@@ -70,6 +70,11 @@ class Interaction(Span, Generic[R]):
         with self._lock:
             return sorted(self._steps, key=lambda step: step.number)
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether any step has ended in it."""
+        return bool(self._steps)
+
     def step(
         self,
         type: str,  # noqa: A002 - the wire's name
@@ -136,6 +141,15 @@ class Interaction(Span, Generic[R]):
                 self._id = uuid.uuid4().hex
             return self._id
 
+    @property
+    def model(self) -> str | None:
+        """As of every span; else the one that its steps agree on."""
+        told = super().model
+        if told is not None:
+            return told
+        models = {model for step in self.steps if (model := step.model) is not None}
+        return models.pop() if len(models) == 1 else None
+
     def _read(self) -> Reading:
         """What `response` says; where it was not set, what the last step to end says."""
         if self.response is None and self.error is None:
@@ -144,7 +158,13 @@ class Interaction(Span, Generic[R]):
                     return Reading(step.answer.text, step.model)
         return super()._read()
 
-    def details(self) -> dict[str, Any]:
+    def hold(self) -> None:
+        """As of every span; and the id of the one around is made now, which is to tell it, too."""
+        super().hold()
+        if self.parent is not None:
+            self._parent_id()
+
+    def told(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
         told = {
             "input_tokens": self.usage.input_tokens,
@@ -153,7 +173,7 @@ class Interaction(Span, Generic[R]):
             "parent_interaction_id": self._parent_id(),
             "step_details": [more for step in self.steps if (more := step.more())] or None,
         }
-        return {**without_none(told), **super().details()}
+        return {**without_none(told), **super().told()}
 
     def _parent_id(self) -> str | None:
         around = enclosing(self.parent)

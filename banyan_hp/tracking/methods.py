@@ -73,30 +73,38 @@ class Tracking:
     def wrap_openai(self, client: C) -> C:
         """Log every completion of an OpenAI client, sync or async, and of the clients made from it.
 
-        Recorded are `create`, `parse` and `stream` of `chat.completions`, `responses` and `completions`, and
-        what `with_raw_response` makes of them; `with_streaming_response` passes unrecorded. Inside of an
-        open interaction of this client a completion is a step of it, elsewhere a record of its own: with
-        the messages as input (HuggingPlace: the last one of a user), the answer's text with the tool calls
-        as lines, model, tokens, time, and the error where there was one, which is raised as it came.
+        Recorded are chat completions, completions and responses, in whatever way they are asked for: by
+        `create`, `parse` and `stream`, `with_raw_response` and `with_streaming_response`, `beta`, the
+        client's own `post`, frameworks that use the client. A response in the background is one record, made
+        when its end is fetched by `retrieve`. Not recorded: embeddings, batches, files, images, audio,
+        moderations, assistants, realtime and WebSocket connections.
 
-        Streams pass chunk by chunk; their record is written when they are exhausted, closed, raise, or are
+        Inside of an open interaction of this client a completion is a step of it, elsewhere a record of its
+        own: with the messages as input (HuggingPlace: the last one of a user), the answer's text with the
+        tool calls as lines, model, tokens, time, and the error where there was one, which is raised as it
+        came. What the answer says is read on the logger's threads.
+
+        Streams pass as they come; their record is written when they are exhausted, closed, raise, or are
         garbage-collected, with the time to the first chunk, and with tokens where the provider sends them
         (OpenAI: with your `stream_options={"include_usage": True}`; it is not added for you).
 
         Args:
-            client: `OpenAI`, `AsyncOpenAI`, `AzureOpenAI`, or one with the same methods. It is changed in
-                place. Wrapping it again changes nothing; by another logger it turns the records to that.
+            client: `OpenAI`, `AsyncOpenAI`, `AzureOpenAI`, or one that holds such a client as `client`.
+                Its `request`, `copy` and `with_options` are replaced; it stays the object that it was, of
+                its class. Of an object that only looks like one (a fake in a test) `create` and `parse` of
+                `chat.completions`, `responses` and `completions` are replaced. Wrapping it again changes
+                nothing; by another logger it turns the records to that.
 
         Returns:
             The same client.
 
         Raises:
-            ConfigurationError: it has none of these methods.
+            ConfigurationError: it is no such client.
         """
         return wrap(client, "openai", self._sink)
 
     def wrap_anthropic(self, client: C) -> C:
-        """As `wrap_openai`, for `create`, `parse` and `stream` of `messages` and `beta.messages`."""
+        """As `wrap_openai`, for Anthropic's messages, `beta` included; not for `count_tokens` and batches."""
         return wrap(client, "anthropic", self._sink)
 
 

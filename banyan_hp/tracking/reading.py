@@ -47,12 +47,20 @@ NO_USAGE = Usage()
 
 
 class Reading(NamedTuple):
-    """An answer: `text` is a str, or as it was a dict or list that is no provider's, or None for none."""
+    """An answer: `text` is a str, or as it was a dict or list that is no provider's, or None for none.
+
+    `error` and `error_type` are the provider's own words for why it failed, in an answer that says so.
+    """
 
     text: Any = None
     model: str | None = None
     usage: Usage = NO_USAGE
     finish_reason: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+
+
+NOTHING = Reading()
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -1,8 +1,11 @@
 """Reading providers' responses by their shape, objects and dicts alike. Pure; imports no provider.
 
 Known are OpenAI's chat completions (those of Mistral and many others look the same), completions and
-responses, Anthropic's messages, Google's GenAI. Of anything else: dicts and lists are taken as they are, of
-other objects `str`; no tokens. Nothing here raises, whatever a response is like.
+responses, Anthropic's messages, Google's GenAI, interactions included. Of anything else: dicts and lists are
+taken as they are, of other objects `str`; no tokens. Nothing here raises, whatever a response is like.
+
+The text is what was said, with tool calls as lines after it; what a model thought is not part of it. An
+answer without text (refused by a filter, cut while the model still thought) is an empty text.
 
 Sources: the published API references and the recorded bodies in `tests/support/recorded.py`.
 """
@@ -10,12 +13,10 @@ Sources: the published API references and the recorded bodies in `tests/support/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from .fields import as_text, count, field, first_of, items, path, text
-from .reading import NO_USAGE, Reading, Usage
-
-NOTHING = Reading()
+from .fields import as_text, copied, field, first_of, is_model, items, path, text
+from .reading import NOTHING, Reading
+from .usage import read_usage
 
 
 def read_response(response: object) -> Reading:
@@ -33,16 +34,10 @@ def read_response(response: object) -> Reading:
     return Reading(response if isinstance(response, (dict, list, tuple)) else as_text(response))
 
 
-def read_usage(response: object) -> Usage:
-    """The tokens that a response, or the chunk of a stream, tells of."""
-    usage = first_of(response, "usage", "usage_metadata", "usageMetadata")
-    if usage is None:
-        return NO_USAGE
-    return _google_usage(usage) if _is_google_s(usage) else _usage(usage)
-
-
 def tool_call(name: object, arguments: object) -> str:
     """A tool call as a line of text."""
+    if is_model(arguments):
+        arguments, _ = copied(arguments)
     return f"[tool call] {as_text(name)}({as_text(arguments)})"
 
 
@@ -57,30 +52,40 @@ def content_text(content: object) -> str:
     """The text of a message's content: a str, or parts, of which tool calls come after the text."""
     if (whole := text(content)) is not None:
         return whole
-    said, tools = [], []
+    said: list[str] = []
+    tools: list[str] = []
     for part in items(content):
-        if (plain := _part_text(part)) is not None:
+        if (plain := part_text(part)) is not None:
             said.append(plain)
-        elif (call := _part_tool(part)) is not None:
+        elif (call := part_tool(part)) is not None:
             tools.append(call)
-    return _lines("".join(said), tools)
+    return lines("".join(said), tools)
 
 
-def _part_text(part: object) -> str | None:
-    if field(part, "thought") is True or text(field(part, "type")) in ("thinking", "reasoning"):
+def part_text(part: object) -> str | None:
+    """What a part of a content says; None for anything but text, and for thoughts."""
+    if field(part, "thought") is True or text(field(part, "type")) in _THOUGHT:
         return None
     return text(part) if isinstance(part, str) else text(first_of(part, "text", "refusal"))
 
 
-def _part_tool(part: object) -> str | None:
-    if text(field(part, "type")) in ("tool_use", "server_tool_use", "mcp_tool_use"):
+def part_tool(part: object) -> str | None:
+    """The tool call that a part of a content is."""
+    if text(field(part, "type")) in TOOL_BLOCKS:
         return tool_call(field(part, "name"), field(part, "input"))
     call = first_of(part, "function_call", "functionCall")
     return None if call is None else tool_call(field(call, "name"), field(call, "args"))
 
 
-def _lines(said: str, tools: Iterable[str]) -> str:
+def lines(said: str, tools: Iterable[str]) -> str:
+    """Text, and tool calls after it."""
     return "\n".join([*([said] if said else []), *tools])
+
+
+_THOUGHT = ("thinking", "redacted_thinking", "reasoning")
+TOOL_BLOCKS = ("tool_use", "server_tool_use", "mcp_tool_use")
+# What tools are called with, by the names that it has in calls of different tools.
+_ARGUMENTS = ("arguments", "input", "action", "actions", "operation", "code", "queries")
 
 
 # -- shapes: each returns None for a response that is not of it ----------------------------------------------
@@ -88,52 +93,96 @@ def _lines(said: str, tools: Iterable[str]) -> str:
 
 def _choices(response: object) -> Reading | None:
     choices = items(field(response, "choices"))
-    texts = [each for choice in choices if (each := _choice_text(choice)) is not None]
-    if not texts:
+    named = text(field(response, "object")) in ("chat.completion", "text_completion")
+    if not named and not any(map(_is_choice, choices)):
         return None
+    first = choices[0] if choices else None
+    kind, said = failure_of(response) or failure_of(first) or (None, None)
     return Reading(
-        joined(texts),
+        joined([_choice_text(choice) for choice in choices] or [""]),
         text(field(response, "model")),
         read_usage(response),
-        text(field(choices[0], "finish_reason")),
+        text(field(first, "finish_reason")),
+        said,
+        kind,
     )
 
 
-def _choice_text(choice: object) -> str | None:
+def _is_choice(choice: object) -> bool:
+    message = field(choice, "message")
+    said = message is not None and not isinstance(message, (str, bytes))
+    return said or any(text(field(choice, name)) is not None for name in ("text", "finish_reason"))
+
+
+def _choice_text(choice: object) -> str:
     message = field(choice, "message")
     if message is None:
-        return text(field(choice, "text"))
-    said = first_of(message, "content", "refusal")
-    if said is None:
-        said = path(message, "audio", "transcript")
+        return text(field(choice, "text")) or ""
+    said = content_text(field(message, "content"))
+    said = said or text(field(message, "refusal")) or text(path(message, "audio", "transcript")) or ""
     calls = items(field(message, "tool_calls")) or items([field(message, "function_call")])
     functions = [function for call in calls if (function := first_of(call, "function", "custom") or call)]
-    lines = [
-        tool_call(name, first_of(function, "arguments", "input"))
-        for function in functions
-        if (name := text(field(function, "name"))) is not None
-    ]
-    return _lines(content_text(said), lines)
+    return lines(
+        said,
+        [
+            tool_call(name, first_of(function, "arguments", "input"))
+            for function in functions
+            if (name := text(field(function, "name"))) is not None
+        ],
+    )
 
 
 def _output(response: object) -> Reading | None:
     output = field(response, "output")
     if text(field(response, "object")) != "response" or not isinstance(output, (list, tuple)):
         return None
-    said, tools = [], []
-    for item in items(output):
-        if text(field(item, "type")) == "message":
-            said.append(content_text(field(item, "content")))
-        elif text(name := field(item, "name")) is not None:
-            tools.append(tool_call(name, first_of(item, "arguments", "input")))
+    said = [
+        content_text(field(item, "content"))
+        for item in items(output)
+        if text(field(item, "type")) == "message"
+    ]
+    tools = [call for item in items(output) if (call := item_call(item)) is not None]
     ended = path(response, "incomplete_details", "reason") or field(response, "status")
-    lines = _lines("\n".join(said), tools)
-    return Reading(lines, text(field(response, "model")), read_usage(response), text(ended))
+    kind, why = failure_of(response) or (None, None)
+    return Reading(
+        lines("\n".join(said), tools),
+        text(field(response, "model")),
+        read_usage(response),
+        text(ended),
+        why,
+        kind,
+    )
+
+
+def item_call(item: object) -> str | None:
+    """The tool call that an item of a response's output, or a step of Google's interactions, is; or None."""
+    kind, name = text(field(item, "type")) or "", text(field(item, "name"))
+    if name is None and not kind.endswith("_call"):
+        return None
+    arguments = first_of(item, *_ARGUMENTS)
+    if is_model(arguments):
+        arguments, _ = copied(arguments)
+    if isinstance(arguments, dict) and all(isinstance(key, str) for key in arguments):
+        arguments = dict(sorted(arguments.items()))  # packages put fields into an order of their own
+    return tool_call(name or kind.removesuffix("_call"), arguments)
+
+
+def failure_of(response: object) -> tuple[str, str] | None:
+    """Type and message of the error that an answer tells, with the status 200 as well."""
+    error = field(response, "error")
+    message = text(error) or text(field(error, "message"))
+    if not message:
+        return None
+    told = (text(field(error, "type")), text(field(error, "code")), as_text(field(error, "code")))
+    kind = next((each for each in told if each and each != "error"), "error")
+    return kind, f"{kind}: {message}"
 
 
 def _message(response: object) -> Reading | None:
     content = field(response, "content")
     if text(field(response, "type")) != "message" or not isinstance(content, (list, tuple)):
+        return None
+    if content and not any(text(field(block, "type")) for block in items(content)):
         return None
     return Reading(
         content_text(content),
@@ -145,62 +194,54 @@ def _message(response: object) -> Reading | None:
 
 def _candidates(response: object) -> Reading | None:
     candidates = items(field(response, "candidates"))
-    parts = [field(candidate, "content") for candidate in candidates]
-    if not any(content is not None for content in parts):
+    blocked = block_reason(response)
+    if blocked is None and not any(map(_is_candidate, candidates)):
         return None
-    return Reading(
-        joined([content_text(field(content, "parts")) for content in parts]),
-        text(first_of(response, "model_version", "modelVersion")),
-        read_usage(response),
-        text(first_of(candidates[0], "finish_reason", "finishReason")),
-    )
+    texts = [content_text(path(candidate, "content", "parts")) for candidate in candidates]
+    ended = text(first_of(candidates[0] if candidates else None, "finish_reason", "finishReason"))
+    model = text(first_of(response, "model_version", "modelVersion"))
+    return Reading(joined(texts or [""]), model, read_usage(response), ended or blocked)
 
 
-_SHAPES: tuple[Callable[[object], Reading | None], ...] = (_choices, _message, _output, _candidates)
+def block_reason(response: object) -> str | None:
+    """Why Google did not let a prompt through."""
+    feedback = first_of(response, "prompt_feedback", "promptFeedback")
+    return text(first_of(feedback, "block_reason", "blockReason"))
 
 
-# -- tokens --------------------------------------------------------------------------------------------------
+def _is_candidate(candidate: object) -> bool:
+    ended = text(first_of(candidate, "finish_reason", "finishReason"))
+    content = field(candidate, "content")
+    return ended is not None or items(field(content, "parts")) != ()
 
 
-def _usage(usage: Any) -> Usage:
-    """OpenAI's two forms and Anthropic's, whose `input_tokens` leave out what was cached."""
-    read, written = (
-        count(field(usage, name)) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")
-    )
-    fresh = count(first_of(usage, "prompt_tokens", "input_tokens"))
-    going_in = first_of(usage, "prompt_tokens_details", "input_tokens_details")
-    coming_out = first_of(usage, "completion_tokens_details", "output_tokens_details")
-    return Usage(
-        input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
-        output_tokens=count(first_of(usage, "completion_tokens", "output_tokens")),
-        total_tokens=count(field(usage, "total_tokens")),
-        cached_tokens=read if read is not None else count(field(going_in, "cached_tokens")),
-        cache_write_tokens=written if written is not None else count(field(going_in, "cache_write_tokens")),
-        reasoning_tokens=count(first_of(coming_out, "reasoning_tokens", "thinking_tokens")),
-    )
+def _interaction(response: object) -> Reading | None:
+    """Google's interactions, whose `steps` are the output."""
+    steps = field(response, "steps")
+    told = first_of(field(response, "usage"), "total_input_tokens")
+    if not isinstance(steps, (list, tuple)) or (told is None and _is_no_interaction(steps)):
+        return None
+    said = [
+        content_text(field(step, "content"))
+        for step in items(steps)
+        if text(field(step, "type")) == "model_output"
+    ]
+    tools = [call for step in items(steps) if (call := item_call(step)) is not None]
+    faults = items(field(response, "errors"))
+    kind, why = (failure_of({"error": faults[0]}) if faults else None) or (None, None)
+    model = text(first_of(response, "model", "agent"))
+    whole = lines("".join(said), tools)
+    return Reading(whole, model, read_usage(response), text(field(response, "status")), why, kind)
 
 
-def _is_google_s(usage: object) -> bool:
-    return count(first_of(usage, "prompt_token_count", "promptTokenCount")) is not None
+def _is_no_interaction(steps: Sequence[object]) -> bool:
+    return not any(text(field(step, "type")) == "model_output" for step in items(steps))
 
 
-def _google_usage(usage: Any) -> Usage:
-    """Google's, whose `candidates_token_count` leaves out the thoughts; over REST in camelCase."""
-    prompt, tools, answer, thoughts, cached, total = (
-        count(first_of(usage, *names))
-        for names in (
-            ("prompt_token_count", "promptTokenCount"),
-            ("tool_use_prompt_token_count", "toolUsePromptTokenCount"),
-            ("candidates_token_count", "candidatesTokenCount"),
-            ("thoughts_token_count", "thoughtsTokenCount"),
-            ("cached_content_token_count", "cachedContentTokenCount"),
-            ("total_token_count", "totalTokenCount"),
-        )
-    )
-    return Usage(
-        input_tokens=None if prompt is None else prompt + (tools or 0),
-        output_tokens=None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0),
-        total_tokens=total,
-        cached_tokens=cached,
-        reasoning_tokens=thoughts,
-    )
+_SHAPES: tuple[Callable[[object], Reading | None], ...] = (
+    _choices,
+    _message,
+    _output,
+    _candidates,
+    _interaction,
+)

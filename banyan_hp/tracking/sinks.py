@@ -12,9 +12,10 @@ seconds) go into the metadata.
 
 Whatever has no field of its own is in the metadata: `input_tokens`, `output_tokens`, `cached_tokens`,
 `cache_write_tokens`, `reasoning_tokens`, `finish_reason`, `time_to_first_chunk_ms`, `error`, `error_type`,
-`ended` ("closed early", "garbage-collected", "process ended"), `api` (of wrapped clients), `interaction_id`
-and `parent_interaction_id` of nested interactions, and `step_details`, a list with the same of each step that
-has any, and its `parent`'s id.
+`ended` ("closed early", "garbage-collected", "process ended", "broken off", "not fetched"), `read_ms` of
+streams (what the application took to read them, told apart from the time), `api` (of wrapped clients),
+`interaction_id` and `parent_interaction_id` of nested interactions, and `step_details`, a list with the same
+of each step that has any, and its `parent`'s id.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..engine.deferred import Deferred
+from ..engine.records import as_text
 from .fields import as_text_later
+from .guarding import Contained
 from .interaction import Interaction
 from .messages import question_text
-from .span import Span, error_text, without_none
+from .span import Span, without_none
 from .steps import Step
 
 NO_PROMPT = "[no prompt]"
@@ -88,72 +92,138 @@ class _SpanSink(ABC, Generic[L, R]):
         self.failed = failed
 
     def log_interaction(self, interaction: Interaction[Any]) -> R:
-        steps = [step_data(step) for step in interaction.steps]
-        return self._log(interaction, interaction.question, steps, interaction.details(), interaction.fields)
+        return self._log(interaction, interaction.steps if interaction.has_steps else [], interaction.fields)
 
     def log_step(self, step: Step) -> R:
-        return self._log(step, step.question, [step_data(step)], step.details(), {})
+        return self._log(step, [step], {})
+
+    def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
+        """Hand over what is known; what was received and not read yet is left to our threads."""
+        unread = span.unread() + sum([step.unread() for step in steps]) if steps else span.unread()
+        if not unread or self.answer in fields:
+            known = {
+                self.question: self._asked(span),
+                **self._taken(span),
+                "metadata": span.metadata,
+                **fields,
+            }
+            return self._send(self._completed(known, self._told(span, steps), span, fields))
+        span.hold()
+        for step in steps:
+            step.hold()
+        later = Deferred(self._completing(span, steps, fields), unread)
+        return self._send({self.question: NO_PROMPT, self.answer: later, "metadata": span.metadata, **fields})
+
+    def _completing(
+        self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]
+    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        taken = self._taken(span)
+
+        def complete(body: dict[str, Any]) -> dict[str, Any]:
+            with Contained(self, "an answer could not be read"):
+                told = {**self._told(span, steps), **taken, self.question: self._asked(span)}
+                body = self._completed(body, told, span, fields)
+                return {**body, **{name: self._sent_as(body[name]) for name in (self.question, self.answer)}}
+            return {**taken, **body, self.answer: NO_RESPONSE}
+
+        return complete
+
+    def _completed(
+        self,
+        body: Mapping[str, Any],
+        told: Mapping[str, Any],
+        span: Span,
+        fields: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """`body` and what was told; what the caller gave wins."""
+        own = body.get("metadata") or {}
+        details = {name: value for name, value in told["metadata"].items() if name not in span.metadata}
+        news = {**told, "metadata": {**own, **details} or None}
+        return {**body, **{name: news[name] for name in news if name not in fields}}
+
+    @property
+    @abstractmethod
+    def question(self) -> str:
+        """The field that holds what was asked."""
+
+    @property
+    @abstractmethod
+    def answer(self) -> str:
+        """The field that holds what was answered."""
 
     @abstractmethod
-    def _log(
-        self,
-        span: Interaction[Any] | Step,
-        question: Any,
-        steps: list[dict[str, Any]],
-        metadata: dict[str, Any],
-        fields: Mapping[str, Any],
-    ) -> R: ...
+    def _asked(self, span: Interaction[Any] | Step) -> Any:
+        """What was asked, as the record has it."""
+
+    @abstractmethod
+    def _taken(self, span: Span) -> dict[str, Any]:
+        """The field that holds the time it took."""
+
+    @abstractmethod
+    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+        """The others; `metadata` without the caller's own."""
+
+    @abstractmethod
+    def _send(self, record: dict[str, Any]) -> R: ...
+
+    def _sent_as(self, answered: Any) -> Any:
+        """What was answered as the client's log call would have it in the record."""
+        return answered
 
 
 class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
     """Logs to a HuggingPlace client, or to a session of one."""
 
     __slots__ = ()
+    question = "user_prompt"
+    answer = "response"
 
-    def _log(
-        self,
-        span: Interaction[Any] | Step,
-        question: Any,
-        steps: list[dict[str, Any]],
-        metadata: dict[str, Any],
-        fields: Mapping[str, Any],
-    ) -> R:
-        options = {
-            "user_prompt": question_text(question) or NO_PROMPT,
+    def _asked(self, span: Interaction[Any] | Step) -> Any:
+        return question_text(span.question) or NO_PROMPT
+
+    def _taken(self, span: Span) -> dict[str, Any]:
+        return {"response_time": seconds(span)}
+
+    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+        told = {
             "response": _response(span),
             "llm_model": span.model,
             "token_count": span.usage.total,
-            "response_time": seconds(span),
-            "metadata": metadata or None,
-            "step_data": steps or None,
-            **fields,
+            "step_data": [step_data(step) for step in steps] or None,
         }
-        return self._logger.log(without_none(options))
+        return {**without_none(told), "metadata": span.told()}
+
+    def _send(self, record: dict[str, Any]) -> R:
+        record["metadata"] = record["metadata"] or None
+        return self._logger.log(without_none(record))
 
 
 class BanyanSink(_SpanSink[BanyanLogger, bool]):
     """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
 
     __slots__ = ()
+    question = "input"
+    answer = "output"
 
-    def _log(
-        self,
-        span: Interaction[Any] | Step,
-        question: Any,
-        steps: list[dict[str, Any]],
-        metadata: dict[str, Any],
-        fields: Mapping[str, Any],
-    ) -> bool:
-        total = span.usage.total
-        tokens = {} if total is None else {"token_count": total}
-        inside = {"step_data": steps} if steps else {}
-        record = {
-            "model": span.model,
-            "metadata": {**tokens, **inside, **metadata},
-            "duration_ms": round(span.watch.elapsed * 1000, 3),
-            **fields,
-        }
-        return self._logger.log_prompt(question, span.answer.text, **record)
+    def _asked(self, span: Interaction[Any] | Step) -> Any:
+        return span.question
+
+    def _taken(self, span: Span) -> dict[str, Any]:
+        return {"duration_ms": round(span.watch.elapsed * 1000, 3)}
+
+    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+        tokens = {"token_count": span.usage.total, "step_data": [step_data(step) for step in steps] or None}
+        model = {} if span.model is None else {"model": span.model}
+        details = {**without_none(tokens), **span.told()}
+        return {"output": span.answer.text, **model, "metadata": details}
+
+    def _send(self, record: dict[str, Any]) -> bool:
+        record.setdefault("model", None)
+        record["metadata"] = record["metadata"] or {}
+        return self._logger.log_prompt(record.pop("input"), record.pop("output"), **record)
+
+    def _sent_as(self, answered: Any) -> Any:
+        return as_text(answered)
 
 
 def step_data(step: Step) -> dict[str, Any]:
@@ -184,4 +254,5 @@ def _response(span: Span) -> Any:
     said = span.answer.text
     if said is not None and said != "" and said != [] and said != {} and said != ():
         return said
-    return NO_RESPONSE if span.error is None else "Error: " + error_text(span.error)
+    _, error = span.failure()
+    return NO_RESPONSE if error is None else "Error: " + error

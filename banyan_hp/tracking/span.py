@@ -20,8 +20,9 @@ from ..foreign import as_dict, is_deliberate, type_name
 from .fields import as_text, count
 from .guarding import Contained
 from .reading import NO_USAGE, Reading, Usage
+from .received import Received
 from .responses import read_response
-from .scopes import Scope, current, inside, pinned
+from .scopes import Scope, current, inside, metadata_here, pinned
 from .timing import Clock, Stopwatch
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ class Span(OneObject):
         "_tokens",
         "_usage",
         "asked_model",
+        "asked_size",
+        "ended",
         "error",
         "llm_model",
         "metadata",
         "parent",
+        "read_seconds",
         "sink",
         "watch",
     )
@@ -67,9 +71,12 @@ class Span(OneObject):
         self.parent = parent
         self.llm_model = llm_model
         self.asked_model: str | None = None
+        self.asked_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
         self.metadata: dict[str, Any] = _as_dict(metadata)
         self._response: Any = None
         self.error: BaseException | None = None
+        self.ended: str | None = None  # how, where that was before its natural end
+        self.read_seconds: float | None = None  # what the application took to read what came bit by bit
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
@@ -138,11 +145,12 @@ class Span(OneObject):
         if not self._claim():
             return
         with Contained(self.sink, "a finished call could not be logged"):
-            self.error = error
-            if ended is not None:
-                self.metadata.setdefault("ended", ended)
-            with pinned(self._metadata_around):  # the garbage collector may run us anywhere
+            self.error, self.ended = error, ended
+            if metadata_here() is self._metadata_around:
                 self._log()
+            else:
+                with pinned(self._metadata_around):  # the garbage collector may run us anywhere
+                    self._log()
 
     def _claim(self) -> bool:
         with self._lock:
@@ -167,8 +175,23 @@ class Span(OneObject):
 
     def _read(self) -> Reading:
         with Contained(self.sink, "a response could not be read"):
-            return read_response(self.response)
+            response = self.response
+            return response.read() if isinstance(response, Received) else read_response(response)
         return Reading(f"<{type_name(self.response)}>")
+
+    def unread(self) -> int:
+        """How many bytes of what it received have not been read yet: for our threads to do."""
+        if self._answer is not None or not isinstance(self.response, Received):
+            return 0
+        return self.response.size + self.asked_size
+
+    def hold(self) -> None:
+        """Keep all that the application could change, while the rest is read later."""
+        if self.asked_size:  # made by a wrapped client: nothing of it is the application's
+            return
+        if not self.unread():
+            _ = self.answer
+        self.metadata = freeze(self.metadata).value if self.metadata else {}
 
     @property
     def model(self) -> str | None:
@@ -191,6 +214,10 @@ class Span(OneObject):
 
     def details(self) -> dict[str, Any]:
         """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
+        return {**self.told(), **self.metadata}
+
+    def told(self) -> dict[str, Any]:
+        """Of `details` what the call told."""
         usage, told = self.usage, {}
         if usage != NO_USAGE:
             told = {
@@ -200,9 +227,22 @@ class Span(OneObject):
         told["finish_reason"] = self.answer.finish_reason
         if self.watch.first is not None:
             told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
+        if self.read_seconds is not None:
+            told["read_ms"] = round(self.read_seconds * 1000, 3)
+        told["error_type"], told["error"] = self.failure()
+        told["ended"] = self._ending()
+        return without_none(told)
+
+    def failure(self) -> tuple[str | None, str | None]:
+        """Type and text of the error that was raised, or else of the one that the answer tells."""
         if self.error is not None:
-            told.update(error_type=type_name(self.error), error=error_text(self.error))
-        return {**without_none(told), **self.metadata}
+            return type_name(self.error), error_text(self.error)
+        return self.answer.error_type, self.answer.error
+
+    def _ending(self) -> str | None:
+        if self.error is not None or not isinstance(self.response, Received):
+            return self.ended
+        return self.response.ending(self.ended)
 
     # -- being the current one --------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..engine.records import freeze
 from .fields import as_text_later
 from .span import Span
 from .timing import Clock
@@ -53,6 +54,12 @@ class Step(Span):
         if self._question is None and self.interaction is not None:
             return self.interaction.question
         return self._question
+
+    def hold(self) -> None:
+        """As of every span, and its fields."""
+        super().hold()
+        if self.fields:
+            self.fields = freeze(dict(self.fields)).value
 
     def more(self) -> dict[str, Any]:
         """Its details, with its number and that of the step it was made in; empty if there are none."""

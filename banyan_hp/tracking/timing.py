@@ -28,10 +28,10 @@ class Stopwatch:
         if self._lap is None:
             self._lap = self.clock()
 
-    def stop(self) -> None:
-        """Note the end, if that was not done before."""
+    def stop(self, at: float | None = None) -> None:
+        """Note the end, if that was not done before: now, or `at` a time of the clock that has passed."""
         if self._stopped is None:
-            self._stopped = self.clock()
+            self._stopped = self.clock() if at is None else at
 
     def __reduce__(self) -> tuple[Callable[..., Stopwatch], tuple[float, float | None]]:
         """Stopped: the clock means nothing in another process."""

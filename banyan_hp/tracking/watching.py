@@ -24,18 +24,20 @@ _followed: set[Watch] = set()
 class Watch:
     """Takes down the chunks of one stream for its span. Holds no reference to the stream."""
 
-    __slots__ = ("_chunks", "_pid", "span")
+    __slots__ = ("_chunks", "_last", "_pid", "span")
 
     def __init__(self, span: Span) -> None:
         self.span = span
         self._pid = os.getpid()
         self._chunks = Chunks()
+        self._last: float | None = None  # when the last one came
 
     def chunk(self, chunk: Any) -> None:
         """One more has come."""
         if self.span.finished:
             return
         self.span.watch.lap()
+        self._last = self.span.watch.clock()
         with Contained(self.span.sink, "a chunk of a stream could not be read"):
             self._chunks.add(chunk)
 
@@ -49,7 +51,7 @@ class Watch:
 
     def closed(self) -> None:
         """Nobody wants more."""
-        self._end(None, CLOSED_EARLY)
+        self._end(None, CLOSED_EARLY, self._last)
 
     def follow(self, stream: object) -> None:
         """See to it that the span ends with `stream`, at the latest."""
@@ -59,11 +61,12 @@ class Watch:
     def abandoned(self, how: str) -> None:
         """Nobody can take any more."""
         if self._pid == os.getpid():  # a forked child must not log its parent's streams again
-            self._end(None, how)
+            self._end(None, how, self._last)
 
-    def _end(self, error: BaseException | None, ended: str | None) -> None:
+    def _end(self, error: BaseException | None, ended: str | None, at: float | None = None) -> None:
+        """`at`: when it had come to what it came to, where nobody waited for more."""
         span = self.span
-        span.watch.stop()
+        span.watch.stop(at)
         _followed.discard(self)
         if span.finished:
             return

@@ -1,106 +1,91 @@
-"""Wrapping the clients of the `openai` and `anthropic` packages, and of those made like them.
+"""Recording the clients of the `openai` and `anthropic` packages, and of those made by the same generator.
 
-The client stays the object that it was: a few methods of it are replaced by ones that do the same and record
-it. Arguments and results are not touched; errors are raised as they come. Nothing of a package is imported.
+All requests of such a client, whatever they are made by (`create`, `parse`, `stream`, raw and streaming
+responses, `beta`, the client's own `post`), pass one method of it, `request`. That is replaced on the
+instance, and `copy` and `with_options`, so that copies are recorded, too. The class of the client, its
+resources, its arguments, results and errors stay what they are. Nothing of a package is imported.
 
-Recorded are `create`, `parse` and `stream` of `chat.completions`, `responses`, `completions` and `messages`
-(those of `beta`, too), sync and async, and what `with_raw_response` makes of them. What is read off the wire
-by hand (`with_streaming_response`) passes unrecorded.
+What came back is kept and read later, by our threads (see `received.py`); of what is read bit by bit the body
+is followed (see `taps.py`). Other objects that look like such a client are `likenesses.py`'s business.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property, lru_cache, partial, wraps
-from typing import Any, TypeVar, cast
+import json
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar
 
+from ..engine.records import AsText
 from ..errors import ConfigurationError
-from ..foreign import checking, type_name
-from .context import recorded, restore
-from .fields import field, path, text
+from ..foreign import checking
+from . import background, likenesses
+from .calls import Call, call_of
+from .context import recorded
+from .fields import as_text_later, field, is_model, text
 from .guarding import Contained
 from .interaction import Interaction, open_interaction
 from .messages import question_in
+from .received import Body, snapshot
 from .sinks import Sink
 from .span import Span
-from .streams import given_class, is_stream, subclass, watched
+from .taps import tap
 
 C = TypeVar("C")
 GetSink = Callable[[], Sink[Any]]
 
 ORIGINAL = "_banyan_hp_original"
-SPAN = "_banyan_hp_span"
-BETA = "_banyan_hp_beta"
-RAW_HEADER = "x-stainless-raw-response"
-
-PLACES = {"openai": ("chat.completions", "responses", "completions"), "anthropic": ("messages",)}
-BETA_PLACES = {"openai": ("chat.completions",), "anthropic": ("messages",)}
-METHODS = ("create", "parse", "stream")
+RESOURCE = {"openai": "chat", "anthropic": "messages"}
 COPYING = ("with_options", "copy")
 
 
 def wrap(client: C, provider: str, get_sink: GetSink) -> C:
-    """Record every completion of `client`, and of the clients made from it, and return it.
+    """Record every answer that `client`, and the clients made from it, get of a model; return it.
 
     Wrapping again changes nothing; with another logger it turns the records to that one.
 
     Raises:
-        ConfigurationError: it has none of the methods that such a client has.
+        ConfigurationError: it is no such client.
     """
-    places = PLACES[provider]
     with checking("the client"):
-        _check(client, provider, places)
-        _record_below(provider, places, get_sink, client)
-        _record_beta(client, partial(_record_below, f"{provider}.beta", BETA_PLACES[provider], get_sink))
+        target = _makes_requests(client, provider)
+        if target is None:
+            return likenesses.wrap(client, provider, get_sink)
+        recording = _recording_async if inspect.iscoroutinefunction(target.request) else _recording
+        _replace(target, "request", partial(recording, provider, get_sink))
         for name in COPYING:
-            _replace(client, name, partial(_wrapping, provider, get_sink))
+            _replace(target, name, partial(_wrapping, provider, get_sink))
     return client
 
 
-def _check(client: object, provider: str, places: Sequence[str]) -> None:
-    if not any(callable(path(client, *place.split("."), "create")) for place in places):
-        raise ConfigurationError(
-            f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
-            f"(with {places[0]}.create), was {type_name(client)}"
-        )
+def _makes_requests(client: Any, provider: str) -> Any:
+    """The client, or the one that it holds (those of `instructor` do), whose `request` all requests pass."""
+    for each in (client, field(client, "client")):
+        if _is_generated(type(each)):
+            if not _has(each, RESOURCE[provider]):
+                raise ConfigurationError(likenesses.refusal(client, provider))
+            return each
+    return None
 
 
-def _record_below(api: str, places: Sequence[str], get_sink: GetSink, owner: C) -> C:
-    for place in places:
-        resource = path(owner, *place.split("."))
-        for name in METHODS:
-            _replace(resource, name, partial(_recording, f"{api}.{place}", name, get_sink))
-    return owner
+def _is_generated(cls: type) -> bool:
+    """By the class: a mock has every attribute."""
+    try:
+        return {"cast_to", "options"} <= set(inspect.signature(getattr(cls, "request", None)).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
 
 
-def _record_beta(client: object, record: Callable[[Any], Any]) -> None:
-    """Now if it is there already, else when it is first asked for: it is made then, of many modules."""
-    cls = type(client)
-    made_when_asked = isinstance(getattr(cls, "beta", None), cached_property)
-    if not made_when_asked or "beta" in vars(client) or not given_class(client, _waiting, {BETA: record}):
-        record(field(client, "beta"))
-
-
-@lru_cache(maxsize=64)
-def _waiting(cls: Any) -> type:
-    """A subclass of `cls` whose `beta` is recorded from its first use on."""
-    if getattr(cls, BETA, False):
-        return cast(type, cls)
-    inherited: cached_property[Any] = cls.beta
-
-    def beta(self: Any) -> Any:
-        return vars(self)[BETA](inherited.func(self))
-
-    return subclass(cls, {"beta": cached_property(beta), BETA: True})
+def _has(client: object, name: str) -> bool:
+    """Without asking for it: a resource is made, of many modules, when it is first asked for."""
+    return name in vars(client) or hasattr(type(client), name)
 
 
 def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
     method = getattr(owner, name, None)
     if not callable(method):
         return
-    # Not by getattr: a mock would have it.
     original = getattr(method, "__dict__", {}).get(ORIGINAL, method)
     replacement = make(original)
     setattr(replacement, ORIGINAL, original)
@@ -115,143 +100,134 @@ def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> 
     return copied
 
 
-# -- one call ------------------------------------------------------------------------------------------------
+# -- one request ---------------------------------------------------------------------------------------------
 
 
-def _recording(api: str, name: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def called(*arguments: Any, **options: Any) -> Any:
-        sink = get_sink()
-        span = None if recorded.get() else _opened(api, sink, options)
-        if span is None:
-            return method(*arguments, **options)
-        with _within(span):
-            result = method(*arguments, **options)
-        with Contained(sink, "a response could not be recorded"):
-            if name == "stream" and _is_manager(result):
-                return _managed(result, span)
-            if inspect.isawaitable(result):
-                return _awaited(span, result, _is_streamed(options))
-            return _settled(span, result, _is_streamed(options))
-        span.finish()
+def _recording(provider: str, get_sink: GetSink, request: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(request)
+    def recorded_request(cast_to: Any, options: Any, *arguments: Any, **more: Any) -> Any:
+        call, span = _opened(provider, get_sink, options)
+        if call is None or span is None:
+            return request(cast_to, options, *arguments, **more)
+        try:
+            result = request(cast_to, options, *arguments, **more)
+        except BaseException as error:
+            _failed(span, call, error)
+            raise
+        _came(span, call, options, result)
         return result
 
-    @wraps(method)
-    async def called_async(*arguments: Any, **options: Any) -> Any:
-        return await called(*arguments, **options)
-
-    return called_async if inspect.iscoroutinefunction(method) else called
+    return recorded_request
 
 
-def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
-    """A step of the interaction that is open here, or an interaction of its own; None: not recorded."""
+def _recording_async(provider: str, get_sink: GetSink, request: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(request)
+    async def recorded_request(cast_to: Any, options: Any, *arguments: Any, **more: Any) -> Any:
+        call, span = _opened(provider, get_sink, options)
+        if call is None or span is None:
+            return await request(cast_to, options, *arguments, **more)
+        try:
+            result = await request(cast_to, options, *arguments, **more)
+        except BaseException as error:
+            _failed(span, call, error)
+            raise
+        _came(span, call, options, result)
+        return result
+
+    return recorded_request
+
+
+def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None, Span | None]:
+    """A step of the interaction that is open here, or an interaction of its own; None: it is not recorded."""
+    sink = get_sink()
     with Contained(sink, "a call could not be recorded"):
-        if _by_hand(options):
-            return None
-        question, around = question_in(options), open_interaction(sink.client)
-        span: Span = (
-            Interaction(sink, question, metadata={"api": api})
-            if around is None
-            else around.step("completion", question, metadata={"api": api})
-        )
-        span.asked_model = text(options.get("model"))
-        return span
-    return None
+        call = call_of(provider, options)
+        if call is None or recorded.get():
+            return None, None
+        if call.background is not None:
+            return call, background.waiting(call.background)
+        return call, _span(sink, call, options.json_data)
+    return None, None
 
 
-@contextmanager
-def _within(span: Span) -> Iterator[None]:
-    """While the provider's code runs: its errors end the span, its calls to itself are not recorded."""
-    token = recorded.set(True)
-    try:
-        yield
-    except BaseException as error:
-        span.finish(error)
-        raise
-    finally:
-        restore(recorded, token)
+def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
+    if not isinstance(asked, dict):
+        asked = {}
+    question, around = as_text_later(question_in(asked)), open_interaction(sink.client)
+    metadata = {"api": call.api}
+    span: Span = (
+        Interaction(sink, question, metadata=metadata)
+        if around is None
+        else around.step("completion", question, metadata=metadata)
+    )
+    span.asked_model = text(asked.get("model"))
+    span.asked_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
+    return span
 
 
-async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
-    if recorded.get():
-        return await result
-    span.watch.restart()
-    with _within(span):
-        outcome = await result
-    return _settled(span, outcome, streamed)
+def _failed(span: Span, call: Call, error: BaseException) -> None:
+    """With the answer that was paid for, where the error carries it (it was cut, and can't be parsed)."""
+    if call.background is not None:
+        return  # only the fetching failed
+    with Contained(span.sink, "an answer could not be recorded"):
+        cut = field(error, "completion")
+        if cut is not None:
+            span.response = snapshot(cut)
+    span.finish(error)
 
 
-def _is_streamed(options: Mapping[str, Any]) -> bool:
-    return bool(options.get("stream"))
-
-
-def _by_hand(options: Mapping[str, Any]) -> bool:
-    headers = options.get("extra_headers")
-    if not isinstance(headers, Mapping):
-        return False
-    return any(str(name).lower() == RAW_HEADER and value == "stream" for name, value in headers.items())
-
-
-def _settled(span: Span, result: Any, streamed: bool) -> Any:
-    """`result`, which ends `span` now or, being a stream, later."""
-    with Contained(span.sink, "a response could not be recorded"):
-        if streamed and is_stream(result):
-            return watched(result, span)
-        outcome = result.parse() if _is_raw(result) else result
-        if streamed and is_stream(outcome):
-            watched(outcome, span)  # the raw response keeps it and hands it out
-            return result
-        span.response = outcome
+def _came(span: Span, call: Call, options: Any, result: Any) -> None:
+    """End the span by the result, now or, where it is still to be read, later."""
+    with Contained(span.sink, "an answer could not be recorded"):
+        asked = options.json_data
+        if is_model(result):
+            span.response, response = snapshot(result), None
+        else:
+            response = _http_response(result)
+            if response is None:
+                span.response = snapshot(result)
+            elif response.is_stream_consumed:
+                span.response = Body([response.content])
+            elif tap(response, span, streamed=_is_streamed(call, asked, response)):
+                return
+        may_go_on = call.background is not None or field(asked, "background") is True
+        if may_go_on and _goes_on(span, result if response is None else _json(response.content)):
+            return
     span.finish()
-    return result
 
 
-def _is_raw(result: object) -> bool:
-    return hasattr(type(result), "parse") and hasattr(result, "http_response")
+def _is_streamed(call: Call, asked: Any, response: Any) -> bool:
+    """Whether events come, of which the last is the end; a body may be one JSON value all the same."""
+    if field(asked, "stream") is not True and call.background is None:
+        return False
+    return "json" not in str(field(field(response, "headers"), "content-type")).lower()
 
 
-def _is_manager(result: object) -> bool:
-    return hasattr(type(result), "__enter__") or hasattr(type(result), "__aenter__")
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
 
 
-# -- what `stream()` returns: a manager, which makes the request when it is entered --------------------------
+def _goes_on(span: Span, response: Any) -> bool:
+    """Whether this is a response in the background whose end is still to be fetched."""
+    status, response_id = text(field(response, "status")), text(field(response, "id"))
+    if field(response, "background") is not True or response_id is None:
+        return False
+    if status in background.ENDINGS:
+        background.forget(response_id)
+        return False
+    background.wait_for(response_id, span)
+    return True
 
 
-def _managed(manager: Any, span: Span) -> Any:
-    if not given_class(manager, _entering, {SPAN: span}):
-        span.finish()  # nothing would tell what comes of it
-    return manager
+def _http_response(result: Any) -> Any:
+    """The response of `httpx` that a result is, or is read from; None for one that was read and parsed.
 
-
-@lru_cache(maxsize=64)
-def _entering(cls: type) -> type:
-    """A subclass of `cls` whose streams end the span that its instance holds."""
-    makers: dict[str, Callable[[Any], Any]] = {"__enter__": _enter, "__aenter__": _aenter}
-    entering = {name: make(getattr(cls, name)) for name, make in makers.items() if hasattr(cls, name)}
-    return subclass(cls, entering)
-
-
-def _enter(inherited: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def entered(self: Any) -> Any:
-        span = vars(self).pop(SPAN, None)
-        if span is None:
-            return inherited(self)
-        span.watch.restart()
-        with _within(span):
-            stream = inherited(self)
-        return _settled(span, stream, streamed=True)
-
-    return entered
-
-
-def _aenter(inherited: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    async def entered(self: Any) -> Any:
-        span = vars(self).pop(SPAN, None)
-        if span is None:
-            return await inherited(self)
-        span.watch.restart()
-        with _within(span):
-            stream = await inherited(self)
-        return _settled(span, stream, streamed=True)
-
-    return entered
+    Streams hold it as `response`, raw and streaming responses as `http_response`.
+    """
+    for each in (result, field(result, "response"), field(result, "http_response")):
+        if hasattr(type(each), "is_stream_consumed") or "is_stream_consumed" in getattr(each, "__dict__", ()):
+            return each
+    return None

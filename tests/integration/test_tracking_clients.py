@@ -287,7 +287,7 @@ def test_faults_of_tracking_are_counted(make: Make, server: ScriptedServer) -> N
     """In the client's stats."""
     client = make(server.url)
     with client.interaction("q") as it:
-        it.metadata = None  # type: ignore[assignment]
+        it.metadata = 3  # type: ignore[assignment]
     assert client.get_stats()["tracking_errors"] == 1
     assert it.receipt is None
 

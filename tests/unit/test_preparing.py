@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine import preparing
+from banyan_hp.engine.deferred import Deferred
 from banyan_hp.engine.ledger import Term
 from banyan_hp.engine.quarantine import Quarantine
 from banyan_hp.engine.records import encode
@@ -120,3 +121,54 @@ def test_leaving_to_disk_raises_nothing(tmp_path: Path, error: type[BaseExceptio
 def test_any_time_can_be_sent(time: float) -> None:
     """A line of the spool may hold a time of no calendar; it must not stop its batch."""
     assert event_time(time) == "1970-01-01T00:00:00.000Z"
+
+
+# -- what is left for our threads ----------------------------------------------------------------------------
+
+
+def test_a_deferred_part_is_completed_before_before_send_sees_the_record(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """And once it is encoded, nothing of it is held."""
+    seen: list[Any] = []
+
+    def look(record: dict[str, Any]) -> dict[str, Any]:
+        seen.append(dict(record))
+        return record
+
+    logger = make_logger(server.url, before_send=look)
+    deferred = Deferred(lambda body: {**body, "output": "answer"}, size=5_000)
+    record = logger._engine.submit({"input": "q", "output": ""}, deferred=deferred)
+    assert record is not None
+    assert record.size > 5_000
+    assert logger.flush(5)
+    assert seen == [{"input": "q", "output": "answer"}]
+    assert [body for _, body in server.records()] == seen
+    assert record.deferred is None
+
+
+def test_a_part_that_can_not_be_completed_costs_that_part_only(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """The record goes as it is, and the failure is counted."""
+
+    def fail(body: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("unreadable")
+
+    logger = make_logger(server.url)
+    logger._engine.submit({"input": "q", "output": ""}, deferred=Deferred(fail))
+    assert logger.flush(5)
+    assert [body for _, body in server.records()] == [{"input": "q", "output": ""}]
+    assert logger.get_stats()["callback_errors"] == 1
+
+
+def test_what_is_put_aside_is_complete(tmp_path: Path, make_logger: MakeLogger) -> None:
+    """A record that `before_send` could not be run on is kept with all of it."""
+
+    def fail(record: Any) -> Any:
+        raise ValueError
+
+    logger = make_logger("http://127.0.0.1:9", spool=True, spool_dir=str(tmp_path), before_send=fail)
+    logger._engine.submit({"input": "q"}, deferred=Deferred(lambda body: {**body, "output": "late"}))
+    logger.flush(5)
+    assert any(b'"late"' in path.read_bytes() for path in tmp_path.rglob("quarantine*"))

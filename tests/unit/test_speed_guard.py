@@ -21,12 +21,15 @@ from tests.benchmarks.adapters import Adapter, BanyanAdapter
 from tests.benchmarks.floor import Floor
 from tests.benchmarks.sink import Mode, Sink
 from tests.benchmarks.workload import Record, make_records
+from tests.benchmarks.wrapping import CASES
 
 RECORDS = make_records(1_500)
 ATTEMPTS = 5
 CALL_OPCODES = 4_500
 CALL_TO_DUMPS = 8.0
 DELIVERY_TO_FLOOR = 20.0
+WRAPPED_OPCODES = 3_000
+CHUNK_OPCODES = 120
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +131,18 @@ def test_delivery_costs_a_small_multiple_of_the_floor(sink: Sink) -> None:
             return delivery_seconds(ours) / delivery_seconds(floor)
 
     assert best_of(ratio, DELIVERY_TO_FLOOR) <= DELIVERY_TO_FLOOR
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_wrapped_call_takes_few_instructions_more_than_a_plain_one(sink: Sink, name: str) -> None:
+    """What the answer says is read by the logger's threads; a chunk of a stream costs a few steps."""
+    case = CASES[name]
+    with closing(BanyanAdapter(sink.url)) as adapter:
+        plain, client = case.make(), case.make()
+        wrap = adapter.logger.wrap_anthropic if name.startswith("messages") else adapter.logger.wrap_openai
+        wrap(client)
+        counts = [min(opcodes(partial(case.call, each)) for _ in range(3)) for each in (plain, client)]
+    assert 0 < counts[1] - counts[0] <= WRAPPED_OPCODES + CHUNK_OPCODES * case.chunks
 
 
 def test_the_length_of_a_text_in_a_message_costs_the_caller_nothing(sink: Sink) -> None:

@@ -844,6 +844,19 @@ def test_they_show_what_they_are(tracker: Tracker) -> None:
     assert isinstance(step, Step)
 
 
+def test_an_interaction_has_the_model_that_its_steps_agree_on(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """Whatever `response` was set to; where they differ, none."""
+    for models in (("m1", "m1", None), ("m1", "m2")):
+        with tracker.interaction("q") as it:
+            for model in models:
+                with it.step("s", llm_model=model):
+                    pass
+            it.response = "an answer of its own"
+    assert [record.get("model") for record in records] == ["m1", None]
+
+
 # -- what was asked, and what was answered -------------------------------------------------------------------
 
 

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banyan_hp import tracking
-from banyan_hp.tracking.chunks import CUT, MOST_CHARACTERS, Chunks
+from banyan_hp.tracking.chunks import Chunks
 from banyan_hp.tracking.fields import as_text
 from banyan_hp.tracking.messages import question_in, question_text
+from banyan_hp.tracking.pieces import CUT, MOST_CHARACTERS
 from banyan_hp.tracking.reading import NO_USAGE, Reading, Usage
 from banyan_hp.tracking.responses import read_response
 from tests.support import recorded

@@ -1,0 +1,89 @@
+"""Which of a provider's requests are recorded, and as what.
+
+Recorded are the requests by which a model answers. Others pass unrecorded, as they are: embeddings, counts of
+tokens, batches, files, images, audio, moderations, assistants and their threads, realtime and WebSocket
+connections, and stored answers that are fetched again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from .fields import field
+
+_ANSWERED = {
+    "openai": {
+        "chat/completions": "chat.completions",
+        "completions": "completions",
+        "responses": "responses",
+    },
+    "anthropic": {"messages": "messages"},
+}
+_ELSEWHERE = ("threads", "evals", "conversations")  # their messages and runs are another thing
+_CHAT = ("chat", "completions")
+
+
+class Call(NamedTuple):
+    """A request that is recorded.
+
+    Attributes:
+        api: its name in the records.
+        background: the id of the response that is asked for, which was begun in the background.
+    """
+
+    api: str
+    background: str | None = None
+
+
+def call_of(provider: str, options: Any) -> Call | None:
+    """What a request is recorded as; None: it is not.
+
+    Args:
+        provider: "openai" or "anthropic".
+        options: the request as the SDKs have it, with `method`, `url` and `qualifiers`.
+    """
+    call = _call(provider, options.method, str(options.url))
+    if call is None or provider != "anthropic":
+        return call
+    qualifiers = field(options, "qualifiers")
+    return _beta(call) if qualifiers and field(qualifiers, "beta") == "true" else call
+
+
+@lru_cache(maxsize=64)
+def _beta(call: Call) -> Call:
+    return call._replace(api=call.api.replace(".", ".beta.", 1))
+
+
+@lru_cache(maxsize=512)
+def _call(provider: str, method: str, url: str) -> Call | None:
+    method = method.lower()
+    place, _, query = url.partition("?")
+    parts = tuple(part for part in place.split("/") if part)
+    name = _name(provider, method, parts)
+    if name is None or any(part in _ELSEWHERE for part in parts):
+        return None
+    beta = "beta." if "beta=true" in query.split("&") else ""
+    if name == "responses" and parts[-1] != "responses":
+        return Call(f"{provider}.{beta}{name}", _response_id(parts))
+    return Call(f"{provider}.{beta}{name}")
+
+
+def _name(provider: str, method: str, parts: tuple[str, ...]) -> str | None:
+    if provider == "openai" and _response_id(parts) is not None and _may_end(method, parts):
+        return "responses"
+    if method != "post" or not parts:
+        return None
+    answered = _ANSWERED[provider]
+    return answered.get("/".join(parts[-2:]) if parts[-2:] == _CHAT else parts[-1])
+
+
+def _response_id(parts: tuple[str, ...]) -> str | None:
+    """Of `/responses/{id}` and `/responses/{id}/cancel`."""
+    if parts[-1:] == ("cancel",):
+        parts = parts[:-1]
+    return parts[-1] if parts[-2:-1] == ("responses",) else None
+
+
+def _may_end(method: str, parts: tuple[str, ...]) -> bool:
+    return method == ("post" if parts[-1] == "cancel" else "get")

@@ -1,0 +1,158 @@
+"""Recording objects that look like a client of `openai` or `anthropic` and are none: fakes, mocks, others'.
+
+Their methods `create` and `parse` are replaced on the objects that hold them. What they return is read at
+once; an iterator that a call with `stream=True` returns is passed through a generator.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import Any, TypeVar
+
+from ..errors import ConfigurationError
+from ..foreign import type_name
+from .context import recorded, restore
+from .fields import path, text
+from .generators import async_generator_of, drive, drive_async, generator_of
+from .guarding import Contained
+from .interaction import Interaction, open_interaction
+from .messages import question_in
+from .sinks import Sink
+from .span import Span
+from .watching import Watch
+
+C = TypeVar("C")
+GetSink = Callable[[], Sink[Any]]
+
+ORIGINAL = "_banyan_hp_original"
+PLACES = {"openai": ("chat.completions", "responses", "completions"), "anthropic": ("messages",)}
+METHODS = ("create", "parse")
+
+
+def refusal(client: object, provider: str) -> str:
+    """Why it can't be wrapped."""
+    return (
+        f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
+        f"(with {PLACES[provider][0]}.create), was {type_name(client)}"
+    )
+
+
+def wrap(client: C, provider: str, get_sink: GetSink) -> C:
+    """Record what the methods of `client` return.
+
+    Raises:
+        ConfigurationError: it lacks them, or makes the objects that hold them anew at each use.
+    """
+    first, *others = PLACES[provider]
+    if not callable(path(client, *first.split("."), "create")):
+        raise ConfigurationError(refusal(client, provider))
+    for place in (first, *others):
+        for name in METHODS:
+            _replace(
+                path(client, *place.split(".")), name, partial(_recording, f"{provider}.{place}", get_sink)
+            )
+    if ORIGINAL not in getattr(path(client, *first.split("."), "create"), "__dict__", {}):
+        raise ConfigurationError(
+            f"wrap_{provider}() can't record a {type_name(client)}: its {first} is another object at "
+            "each use; use client.interaction() or @client.trace around its calls"
+        )
+    return client
+
+
+def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
+    method = getattr(owner, name, None)
+    if not callable(method):
+        return
+    # Not by getattr: a mock would have it.
+    original = getattr(method, "__dict__", {}).get(ORIGINAL, method)
+    replacement = make(original)
+    setattr(replacement, ORIGINAL, original)
+    setattr(owner, name, replacement)
+
+
+def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def called(*arguments: Any, **options: Any) -> Any:
+        sink = get_sink()
+        span = None if recorded.get() else _opened(api, sink, options)
+        if span is None:
+            return method(*arguments, **options)
+        with _within(span):
+            result = method(*arguments, **options)
+        with Contained(sink, "a response could not be recorded"):
+            if inspect.isawaitable(result):
+                return _awaited(span, result, _is_streamed(options))
+            return _settled(span, result, _is_streamed(options))
+        span.finish()
+        return result
+
+    @wraps(method)
+    async def called_async(*arguments: Any, **options: Any) -> Any:
+        return await called(*arguments, **options)
+
+    return called_async if inspect.iscoroutinefunction(method) else called
+
+
+def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
+    with Contained(sink, "a call could not be recorded"):
+        question, around = question_in(options), open_interaction(sink.client)
+        span: Span = (
+            Interaction(sink, question, metadata={"api": api})
+            if around is None
+            else around.step("completion", question, metadata={"api": api})
+        )
+        span.asked_model = text(options.get("model"))
+        return span
+    return None
+
+
+@contextmanager
+def _within(span: Span) -> Iterator[None]:
+    """While the other's code runs: its errors end the span, its calls to itself are not recorded."""
+    token = recorded.set(True)
+    try:
+        yield
+    except BaseException as error:
+        span.finish(error)
+        raise
+    finally:
+        restore(recorded, token)
+
+
+def _is_streamed(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("stream"))
+
+
+async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
+    span.watch.restart()
+    with _within(span):
+        outcome = await result
+    return _settled(span, outcome, streamed)
+
+
+def _settled(span: Span, result: Any, streamed: bool) -> Any:
+    """`result`, which ends `span` now or, being a stream, later."""
+    with Contained(span.sink, "a response could not be recorded"):
+        if streamed and _is_stream(result):
+            return _passed_through(result, Watch(span))
+        span.response = result
+    span.finish()
+    return result
+
+
+def _is_stream(value: object) -> bool:
+    """Whether it is to be iterated over, once."""
+    return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
+
+
+def _passed_through(stream: Any, watch: Watch) -> Any:
+    followed: Any = (
+        drive_async(async_generator_of(stream), watch)
+        if isinstance(stream, AsyncIterator)
+        else drive(generator_of(stream), watch)
+    )
+    watch.follow(followed)
+    return followed

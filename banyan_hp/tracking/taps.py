@@ -1,0 +1,222 @@
+"""Following the body of a response while the application reads it.
+
+The body of an `httpx` response is its public attribute `stream`. A tap takes its place: it passes each piece
+on as it comes and keeps a reference to it, nothing more. Whatever reads the response (a `Stream`, its
+helpers, `iter_lines`, `parse`) stays what it is. The tap's class is made of the class that `httpx` (or
+`httpx2`, or whatever is made like them) requires of bodies, which is found on the body itself: nothing is
+imported.
+
+The end of a body is its span's end: when it is exhausted, fails, is closed, is dropped, or when the process
+ends. The span's time ends with the last piece received; what the application took to read is told apart.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
+from typing import Any
+
+from .fields import as_text, field
+from .guarding import Contained
+from .received import Body
+from .span import CLOSED_EARLY, Span
+from .watching import AT_EXIT, COLLECTED
+
+MOST_BYTES = 8 * 2**20
+MOST_TAIL_BYTES = 2**20
+BASES = {False: "SyncByteStream", True: "AsyncByteStream"}
+
+_open: set[Taken] = set()
+
+
+class Taken:
+    """What has come of one body, for its span."""
+
+    __slots__ = (
+        "_encoding",
+        "_head",
+        "_left",
+        "_pid",
+        "_read",
+        "_tail",
+        "_tail_size",
+        "last",
+        "span",
+        "streamed",
+    )
+
+    def __init__(self, span: Span, encoding: str, *, streamed: bool) -> None:
+        self.span = span
+        self.streamed = streamed
+        self.last: float | None = None  # when the last piece came
+        self._encoding = encoding
+        self._pid = os.getpid()
+        self._read = 0.0
+        self._head: list[bytes] = []
+        self._left = MOST_BYTES
+        self._tail: deque[bytes] | None = None
+        self._tail_size = 0
+
+    def piece(self, piece: bytes) -> None:
+        """One more has come."""
+        self.last = self.span.watch.clock()
+        self._left -= len(piece)
+        if self._left >= 0:
+            self._head.append(piece)
+        else:
+            self._keep_the_end(piece)
+
+    def _keep_the_end(self, piece: bytes) -> None:
+        tail = self._tail
+        if tail is None:
+            tail = self._tail = deque()
+        tail.append(piece)
+        self._tail_size += len(piece)
+        while self._tail_size > MOST_TAIL_BYTES and len(tail) > 1:
+            self._tail_size -= len(tail.popleft())
+
+    def read(self) -> None:
+        """The application wants the next one."""
+        if self.last is not None:
+            self._read += self.span.watch.clock() - self.last
+
+    def end(self, how: str | None = None, error: BaseException | None = None) -> None:
+        """There is no more to come. Only the first time counts.
+
+        A forked child must not log its parent's streams again: it drops and closes them at its exit.
+        """
+        _open.discard(self)
+        span = self.span
+        if span.finished or (how is not None and self._pid != os.getpid()):
+            return
+        with Contained(span.sink, "a response could not be recorded"):
+            self._measure(failed=error is not None, exhausted=how is None)
+            pieces = [*self._head, *(self._tail or ())]
+            gap = None if self._tail is None else len(self._head)
+            span.response = Body(pieces, self._encoding, gap=gap, streamed=self.streamed)
+        span.finish(error, how)
+
+    def _measure(self, *, failed: bool, exhausted: bool) -> None:
+        watch, last = self.span.watch, self.last
+        watch.stop(None if failed else last)
+        if not self.streamed or last is None:
+            return
+        if not exhausted:
+            self.read()
+        self.span.read_seconds = self._read
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
+    for taken in list(_open):
+        taken.end(AT_EXIT)
+
+
+def tap(response: Any, span: Span, *, streamed: bool) -> bool:
+    """Have `span` end with the body of `response`; False where it can't be followed."""
+    body = field(response, "stream")
+    kind: Any = type(body)
+    make = _tap_of(kind)
+    if make is None:
+        return False
+    encoding = as_text(field(field(response, "headers"), "content-encoding"))
+    taken = Taken(span, encoding, streamed=streamed)
+    response.stream = make(body, taken)
+    _open.add(taken)
+    return True
+
+
+@lru_cache(maxsize=64)
+def _tap_of(body: type) -> Any:
+    """The class of taps for such bodies; None if they are none."""
+    sync, is_async = (
+        next((base for base in body.__mro__ if base.__name__ == name), None) for name in BASES.values()
+    )
+    if sync is None and is_async is None:
+        return None
+    bases = [mixin for base, mixin in ((sync, _SyncTap), (is_async, _AsyncTap)) if base is not None]
+    required = [base for base in (sync, is_async) if base is not None]
+    return type(body.__name__, (*bases, *required), {"__module__": __name__})
+
+
+class _Tap:
+    def __init__(self, body: Any, taken: Taken) -> None:
+        self._body = body
+        self._taken = taken
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else there is to a body, `elapsed` for one."""
+        if name in ("_body", "_taken"):
+            raise AttributeError(name)
+        return getattr(self._body, name)
+
+    def __del__(self) -> None:
+        taken = self.__dict__.get("_taken")
+        if taken is not None:
+            taken.end(COLLECTED)
+
+
+class _SyncTap(_Tap):
+    def __iter__(self) -> Iterator[bytes]:
+        taken = self._taken
+        piece = taken.piece
+        watch = taken.span.watch
+        try:
+            for each in self._body:
+                if taken.last is None and taken.streamed:
+                    watch.lap()
+                piece(each)
+                yield each
+                taken.read()
+        except GeneratorExit:  # nobody wants more: whoever closes the body says how
+            raise
+        except BaseException as error:
+            taken.end(error=error)
+            raise
+        taken.end()
+
+    def close(self) -> None:
+        try:
+            self._body.close()
+        finally:
+            self._taken.end(_how_closed())
+
+
+class _AsyncTap(_Tap):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        taken = self._taken
+        piece = taken.piece
+        watch = taken.span.watch
+        pieces = self._body.__aiter__()
+        try:
+            async for each in pieces:
+                if taken.last is None and taken.streamed:
+                    watch.lap()
+                piece(each)
+                yield each
+                taken.read()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            taken.end(error=error)
+            raise
+        finally:
+            if hasattr(pieces, "aclose"):  # in the task that read it, not in one that the loop makes later
+                await pieces.aclose()
+        taken.end()
+
+    async def aclose(self) -> None:
+        try:
+            await self._body.aclose()
+        finally:
+            self._taken.end(_how_closed())
+
+
+def _how_closed() -> str:
+    """By the application, or by the end of a generator that nobody reads any more."""
+    return COLLECTED if sys.exc_info()[0] is GeneratorExit else CLOSED_EARLY

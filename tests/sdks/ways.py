@@ -1,0 +1,569 @@
+"""The ways of calling a provider, through its package and through what stands on it: the rows of the matrix.
+
+A way makes one call and reads what comes to its end. Where its package is not installed it is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from banyan_hp import PromptStackLogger
+
+SCHEMA: Any = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+NAMES = ("get_weather", "get_time")
+CHAT_TOOLS: Any = [
+    {"type": "function", "function": {"name": name, "parameters": SCHEMA, "strict": True}} for name in NAMES
+]
+RESPONSE_TOOLS: Any = [
+    {"type": "function", "name": name, "parameters": SCHEMA, "strict": True} for name in NAMES
+]
+CLAUDE_TOOLS: Any = [{"name": name, "input_schema": SCHEMA} for name in NAMES]
+USAGE: Any = {"include_usage": True}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a way needs."""
+
+    url: str
+    logger: PromptStackLogger
+    question: str
+
+
+Call = Callable[[Setting], object]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A row: which API is called in which way, and with which package.
+
+    Attributes:
+        streamed: whether the answer comes bit by bit.
+        tools: whether the request offers tools.
+    """
+
+    api: str
+    name: str
+    call: Call
+    needs: str
+    streamed: bool = False
+    tools: bool = True
+
+    @property
+    def installed(self) -> bool:
+        top, _, _ = self.needs.partition(".")
+        return find_spec(top) is not None and find_spec(self.needs) is not None
+
+
+WAYS: list[Way] = []
+
+
+def way(api: str, name: str, needs: str, **more: Any) -> Callable[[Call], Call]:
+    def add(call: Call) -> Call:
+        WAYS.append(Way(api, name, call, needs, **more))
+        return call
+
+    return add
+
+
+def asynchronous(call: Callable[[Setting], Awaitable[object]]) -> Call:
+    async def bounded(setting: Setting) -> None:
+        await asyncio.wait_for(call(setting), 20)
+
+    return lambda setting: asyncio.run(bounded(setting))
+
+
+def package(name: str) -> Any:
+    """Not all of them are in every environment, nor their types."""
+    return import_module(name)
+
+
+# -- openai --------------------------------------------------------------------------------------------------
+
+
+def gpt(setting: Setting) -> Any:
+    import openai
+
+    client = openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    return setting.logger.wrap_openai(client)
+
+
+def async_gpt(setting: Setting) -> Any:
+    import openai
+
+    client = openai.AsyncOpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    return setting.logger.wrap_openai(client)
+
+
+def chat(setting: Setting, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": setting.question}]
+    return {"model": "gpt", "messages": messages, "tools": CHAT_TOOLS, **more}
+
+
+def chat_stream(setting: Setting) -> dict[str, Any]:
+    return chat(setting, stream=True, stream_options=USAGE)
+
+
+@way("openai chat", "create", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).chat.completions.create(**chat(setting))
+
+
+@way("openai chat", "create(stream=True)", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    list(gpt(setting).chat.completions.create(**chat_stream(setting)))
+
+
+@way("openai chat", "parse", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).chat.completions.parse(**chat(setting))
+
+
+@way("openai chat", "stream()", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    with gpt(setting).chat.completions.stream(**chat(setting, stream_options=USAGE)) as stream:
+        stream.get_final_completion()
+
+
+@way("openai chat", "with_raw_response", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).chat.completions.with_raw_response.create(**chat(setting)).parse()
+
+
+@way("openai chat", "with_raw_response, made before wrapping", "openai")
+def _(setting: Setting) -> None:
+    import openai
+
+    client = openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    raw = client.chat.completions.with_raw_response
+    setting.logger.wrap_openai(client)
+    raw.create(**chat(setting)).parse()
+
+
+@way("openai chat", "with_raw_response(stream=True)", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    list(gpt(setting).chat.completions.with_raw_response.create(**chat_stream(setting)).parse())
+
+
+@way("openai chat", "with_streaming_response", "openai")
+def _(setting: Setting) -> None:
+    with gpt(setting).chat.completions.with_streaming_response.create(**chat(setting)) as response:
+        response.parse()
+
+
+@way("openai chat", "with_streaming_response(stream=True)", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    with gpt(setting).chat.completions.with_streaming_response.create(**chat_stream(setting)) as response:
+        list(response.iter_lines())
+
+
+@way("openai chat", "with_options().create", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).with_options(timeout=9).chat.completions.create(**chat(setting))
+
+
+@way("openai chat", "client.post", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).post("/chat/completions", body=chat(setting), cast_to=dict[str, Any])
+
+
+@way("openai chat", "async create", "openai")
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_gpt(setting) as client:
+        await client.chat.completions.create(**chat(setting))
+
+
+@way("openai chat", "async create(stream=True)", "openai", streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_gpt(setting) as client:
+        async for _ in await client.chat.completions.create(**chat_stream(setting)):
+            pass
+
+
+@way("openai chat", "async stream()", "openai", streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with (
+        async_gpt(setting) as client,
+        client.chat.completions.stream(**chat(setting, stream_options=USAGE)) as stream,
+    ):
+        await stream.get_final_completion()
+
+
+@way("openai chat", "async with_raw_response", "openai")
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_gpt(setting) as client:
+        (await client.chat.completions.with_raw_response.create(**chat(setting))).parse()
+
+
+@way("openai chat", "async with_streaming_response(stream=True)", "openai", streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with (
+        async_gpt(setting) as client,
+        client.chat.completions.with_streaming_response.create(**chat_stream(setting)) as response,
+    ):
+        async for _ in response.iter_lines():
+            pass
+
+
+@way("openai completions", "create", "openai", tools=False)
+def _(setting: Setting) -> None:
+    gpt(setting).completions.create(model="gpt", prompt=setting.question)
+
+
+@way("openai completions", "create(stream=True)", "openai", tools=False, streamed=True)
+def _(setting: Setting) -> None:
+    list(gpt(setting).completions.create(model="gpt", prompt=setting.question, stream=True))
+
+
+def respond(setting: Setting, **more: Any) -> dict[str, Any]:
+    return {
+        "model": "gpt",
+        "input": setting.question,
+        "instructions": "Be brief.",
+        "tools": RESPONSE_TOOLS,
+        **more,
+    }
+
+
+@way("openai responses", "create", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).responses.create(**respond(setting))
+
+
+@way("openai responses", "create(stream=True)", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    list(gpt(setting).responses.create(**respond(setting, stream=True)))
+
+
+@way("openai responses", "parse", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).responses.parse(**respond(setting))
+
+
+@way("openai responses", "stream()", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    with gpt(setting).responses.stream(**respond(setting)) as stream:
+        stream.get_final_response()
+
+
+@way("openai responses", "with_raw_response", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).responses.with_raw_response.create(**respond(setting)).parse()
+
+
+@way("openai responses", "with_streaming_response(stream=True)", "openai", streamed=True)
+def _(setting: Setting) -> None:
+    with gpt(setting).responses.with_streaming_response.create(**respond(setting, stream=True)) as response:
+        list(response.parse())
+
+
+@way("openai responses", "beta.responses.create", "openai")
+def _(setting: Setting) -> None:
+    gpt(setting).beta.responses.create(**respond(setting))
+
+
+@way("openai responses", "background=True, retrieve", "openai")
+def _(setting: Setting) -> None:
+    client = gpt(setting)
+    begun = client.responses.create(**respond(setting, background=True))
+    while client.responses.retrieve(begun.id).status in ("queued", "in_progress"):
+        pass
+    client.responses.retrieve(begun.id)
+
+
+@way("openai responses", "async create", "openai")
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_gpt(setting) as client:
+        await client.responses.create(**respond(setting))
+
+
+@way("openai responses", "async create(stream=True)", "openai", streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_gpt(setting) as client:
+        async for _ in await client.responses.create(**respond(setting, stream=True)):
+            pass
+
+
+@way("openai chat", "litellm.completion(client=…)", "litellm")
+def _(setting: Setting) -> None:
+    litellm = package("litellm")
+    litellm.completion(client=gpt(setting), num_retries=0, **{**chat(setting), "model": "openai/gpt"})
+
+
+@way("openai chat", "litellm.completion(client=…, stream=True)", "litellm", streamed=True)
+def _(setting: Setting) -> None:
+    litellm = package("litellm")
+    list(
+        litellm.completion(
+            client=gpt(setting), num_retries=0, **{**chat_stream(setting), "model": "openai/gpt"}
+        )
+    )
+
+
+def chat_openai(setting: Setting, **more: Any) -> Any:
+    model = package("langchain_openai").ChatOpenAI(
+        model="gpt", base_url=f"{setting.url}/v1", api_key="sk", max_retries=0, **more
+    )
+    setting.logger.wrap_openai(model.root_client)
+    setting.logger.wrap_openai(model.root_async_client)
+    return model.bind_tools(CHAT_TOOLS)
+
+
+@way("openai chat", "langchain invoke", "langchain_openai")
+def _(setting: Setting) -> None:
+    chat_openai(setting).invoke(setting.question)
+
+
+@way("openai chat", "langchain stream", "langchain_openai", streamed=True)
+def _(setting: Setting) -> None:
+    list(chat_openai(setting, stream_usage=True).stream(setting.question))
+
+
+@way("openai chat", "langchain ainvoke", "langchain_openai")
+@asynchronous
+async def _(setting: Setting) -> None:
+    await chat_openai(setting).ainvoke(setting.question)
+
+
+def agent(setting: Setting, kind: str) -> Any:
+    agents = package("agents")
+    agents.set_tracing_disabled(True)
+    model: Any = getattr(agents, kind)(model="gpt", openai_client=async_gpt(setting))
+    settings = agents.ModelSettings(include_usage=True)
+    return agents.Agent(name="Brief", instructions="Be brief.", model=model, model_settings=settings)
+
+
+@way("openai chat", "openai-agents run", "agents", tools=False)
+@asynchronous
+async def _(setting: Setting) -> None:
+    agents = package("agents")
+    await agents.Runner.run(agent(setting, "OpenAIChatCompletionsModel"), setting.question)
+
+
+@way("openai chat", "openai-agents run_streamed", "agents", tools=False, streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    agents = package("agents")
+    run = agents.Runner.run_streamed(agent(setting, "OpenAIChatCompletionsModel"), setting.question)
+    async for _ in run.stream_events():
+        pass
+
+
+@way("openai responses", "openai-agents run", "agents", tools=False)
+@asynchronous
+async def _(setting: Setting) -> None:
+    agents = package("agents")
+    await agents.Runner.run(agent(setting, "OpenAIResponsesModel"), setting.question)
+
+
+@way("openai responses", "openai-agents run_streamed", "agents", tools=False, streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    agents = package("agents")
+    run = agents.Runner.run_streamed(agent(setting, "OpenAIResponsesModel"), setting.question)
+    async for _ in run.stream_events():
+        pass
+
+
+# -- anthropic -----------------------------------------------------------------------------------------------
+
+
+def claude(setting: Setting) -> Any:
+    import anthropic
+
+    client = anthropic.Anthropic(api_key="sk", base_url=setting.url, max_retries=0)
+    return setting.logger.wrap_anthropic(client)
+
+
+def async_claude(setting: Setting) -> Any:
+    import anthropic
+
+    client = anthropic.AsyncAnthropic(api_key="sk", base_url=setting.url, max_retries=0)
+    return setting.logger.wrap_anthropic(client)
+
+
+def message(setting: Setting, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": setting.question}]
+    return {"model": "claude", "max_tokens": 99, "messages": messages, "tools": CLAUDE_TOOLS, **more}
+
+
+@way("anthropic messages", "create", "anthropic")
+def _(setting: Setting) -> None:
+    claude(setting).messages.create(**message(setting))
+
+
+@way("anthropic messages", "create(stream=True)", "anthropic", streamed=True)
+def _(setting: Setting) -> None:
+    list(claude(setting).messages.create(**message(setting, stream=True)))
+
+
+@way("anthropic messages", "stream()", "anthropic", streamed=True)
+def _(setting: Setting) -> None:
+    with claude(setting).messages.stream(**message(setting)) as stream:
+        stream.get_final_message()
+
+
+@way("anthropic messages", "stream().text_stream", "anthropic", streamed=True)
+def _(setting: Setting) -> None:
+    with claude(setting).messages.stream(**message(setting)) as stream:
+        list(stream.text_stream)
+
+
+@way("anthropic messages", "with_raw_response", "anthropic")
+def _(setting: Setting) -> None:
+    claude(setting).messages.with_raw_response.create(**message(setting)).parse()
+
+
+@way("anthropic messages", "with_streaming_response(stream=True)", "anthropic", streamed=True)
+def _(setting: Setting) -> None:
+    with claude(setting).messages.with_streaming_response.create(**message(setting, stream=True)) as response:
+        list(response.iter_lines())
+
+
+@way("anthropic messages", "beta.messages.create", "anthropic")
+def _(setting: Setting) -> None:
+    claude(setting).beta.messages.create(**message(setting))
+
+
+@way("anthropic messages", "beta.messages.stream()", "anthropic", streamed=True)
+def _(setting: Setting) -> None:
+    with claude(setting).beta.messages.stream(**message(setting)) as stream:
+        stream.get_final_message()
+
+
+@way("anthropic messages", "with_options().create", "anthropic")
+def _(setting: Setting) -> None:
+    claude(setting).with_options(timeout=9).messages.create(**message(setting))
+
+
+@way("anthropic messages", "async create", "anthropic")
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_claude(setting) as client:
+        await client.messages.create(**message(setting))
+
+
+@way("anthropic messages", "async stream()", "anthropic", streamed=True)
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_claude(setting) as client, client.messages.stream(**message(setting)) as stream:
+        await stream.get_final_message()
+
+
+@way("anthropic messages", "async with_raw_response", "anthropic")
+@asynchronous
+async def _(setting: Setting) -> None:
+    async with async_claude(setting) as client:
+        await (await client.messages.with_raw_response.create(**message(setting))).parse()
+
+
+@way("anthropic messages", "langchain invoke", "langchain_anthropic")
+def _(setting: Setting) -> None:
+    chat_anthropic(setting).invoke(setting.question)
+
+
+@way("anthropic messages", "langchain stream", "langchain_anthropic", streamed=True)
+def _(setting: Setting) -> None:
+    list(chat_anthropic(setting).stream(setting.question))
+
+
+def chat_anthropic(setting: Setting) -> Any:
+    model = package("langchain_anthropic").ChatAnthropic(
+        model="claude", base_url=setting.url, api_key="sk", max_retries=0, max_tokens=99
+    )
+    setting.logger.wrap_anthropic(model._client)
+    return model.bind_tools(CLAUDE_TOOLS)
+
+
+# -- google and mistral: what they return is given to an interaction, or yielded by a traced generator -------
+
+
+def gemini(setting: Setting) -> Any:
+    return package("google.genai").Client(api_key="sk", http_options={"base_url": setting.url})
+
+
+def gemini_request(setting: Setting) -> dict[str, Any]:
+    declarations = [{"name": name, "description": name} for name in NAMES]
+    config = {"tools": [{"function_declarations": declarations}]}
+    return {"model": "gemini", "contents": setting.question, "config": config}
+
+
+@way("google generateContent", "generate_content", "google.genai")
+def _(setting: Setting) -> None:
+    client = gemini(setting)  # one that nobody holds closes itself in the middle of its request
+    with setting.logger.interaction(setting.question) as it:
+        it.response = client.models.generate_content(**gemini_request(setting))
+
+
+@way("google generateContent", "generate_content_stream, traced", "google.genai", streamed=True)
+def _(setting: Setting) -> None:
+    client = gemini(setting)
+
+    @setting.logger.trace
+    def ask(question: str) -> Any:
+        yield from client.models.generate_content_stream(**gemini_request(setting))
+
+    list(ask(setting.question))
+
+
+def interaction(setting: Setting, **more: Any) -> dict[str, Any]:
+    tools = [{"type": "function", "name": name, "description": name, "parameters": SCHEMA} for name in NAMES]
+    return {"model": "gemini", "input": setting.question, "tools": tools, **more}
+
+
+@way("google interactions", "interactions.create", "google.genai")
+def _(setting: Setting) -> None:
+    client = gemini(setting)
+    with setting.logger.interaction(setting.question) as it:
+        it.response = client.interactions.create(**interaction(setting))
+
+
+@way("google interactions", "interactions.create(stream=True), traced", "google.genai", streamed=True)
+def _(setting: Setting) -> None:
+    client = gemini(setting)
+
+    @setting.logger.trace
+    def ask(question: str) -> Any:
+        yield from client.interactions.create(**interaction(setting, stream=True))
+
+    list(ask(setting.question))
+
+
+def mistral(setting: Setting) -> Any:
+    return package("mistralai.client").Mistral(api_key="sk", server_url=f"{setting.url}/mistral")
+
+
+def mistral_request(setting: Setting) -> dict[str, Any]:
+    return {
+        "model": "mistral",
+        "messages": [{"role": "user", "content": setting.question}],
+        "tools": CHAT_TOOLS,
+    }
+
+
+@way("mistral chat", "chat.complete", "mistralai")
+def _(setting: Setting) -> None:
+    with setting.logger.interaction(setting.question) as it:
+        it.response = mistral(setting).chat.complete(**mistral_request(setting))
+
+
+@way("mistral chat", "chat.stream, traced", "mistralai", streamed=True)
+def _(setting: Setting) -> None:
+    @setting.logger.trace
+    def ask(question: str) -> Any:
+        with mistral(setting).chat.stream(**mistral_request(setting)) as events:
+            yield from events
+
+    list(ask(setting.question))
