@@ -18,7 +18,7 @@ from typing import Any
 from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
-from .address import Address, destination_directory, spool_base
+from .address import Address, destination_directory, earlier_base, spool_base
 from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
@@ -37,10 +37,12 @@ from .queue import Queue
 from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
 from .scheduler import Scheduler
 from .settlement import Settlement
+from .silence import Silence
 from .spool import Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
+from .stepwise import Steps, run
 from .suspects import Suspects
-from .transport import Transport, connecting_as, is_loopback
+from .transport import Transport, connecting_as, is_loopback, never_raising
 from .waiting import Waiting
 from .worker import Worker
 
@@ -48,6 +50,7 @@ _JOIN_SECONDS = 0.2
 _GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_BRIEFLY_SECONDS = 0.05
 _RETIRED = "retired"  # in place of somebody who waits
 
 
@@ -96,11 +99,17 @@ class Engine:
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
         self._finisher: int | None = None  # the thread that ends it
+        self._writing_last: int | None = None  # the same, while it does
+        self._waited_in_vain = False  # at exit, for the backend
+        self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
+        self._has_said_so = False
         self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
+        if settings.enabled and settings.on_sigterm == "auto":
+            lifecycle.handle_signals()
 
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
@@ -110,6 +119,7 @@ class Engine:
         self._id_prefix = f"{self.process}-"
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
+        self._room = settings.queue_bytes // 4  # for texts of a record that are shortened when it is encoded
         self._has_flushed = False
         self.guard = Guard()
         self.ledger = Ledger()
@@ -135,7 +145,6 @@ class Engine:
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
-            shortens=self.destination.shortens,
         )
         self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
@@ -200,12 +209,17 @@ class Engine:
         return None
 
     def _previous_directories(self, base: Path) -> tuple[Path, ...]:
-        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        """Where else records of this destination lie that may leave under our key.
+
+        Those of its previous keys, and all of them in the place where an earlier platformdirs had the spools.
+        """
         if self._spool_directory is not None:
             return ()
-        destination, keys = self.destination, self.settings.previous_keys
-        others = dict.fromkeys(key for key in keys if key != destination.key)
-        return tuple(destination_directory(base, destination.identity, key) for key in others)
+        destination = self.destination
+        keys = dict.fromkeys((destination.key, *self.settings.previous_keys))
+        bases = [each for each in (base, earlier_base(self.settings.spool_dir)) if each is not None]
+        found = [destination_directory(each, destination.identity, key) for each in bases for key in keys]
+        return tuple(dict.fromkeys(found[1:]))  # the first one is our own
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -239,7 +253,7 @@ class Engine:
 
         Args:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
-            max_text: longer texts in it are cut to this many characters.
+            max_text: of a value of more than a quarter of `queue_bytes`, longer texts are cut at the call.
 
         Returns:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
@@ -283,6 +297,7 @@ class Engine:
             return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
+            self._say_that_it_ended()
             return None
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
@@ -291,13 +306,24 @@ class Engine:
         self.guard.run_deferred()
         return record
 
+    def _say_that_it_ended(self) -> None:
+        """Once: a logger that is used after its `shutdown()` is a mistake of the application's."""
+        if self._ended and not (self._has_said_so or self._leaving or is_unheard() or sys.is_finalizing()):
+            self._has_said_so = True
+            warn(
+                f"ended {self.process}",
+                "a logger for %s is used after its shutdown(): its records are not accepted, only counted "
+                "as logs_rejected",
+                self.destination.base_url,
+            )
+
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
         now = clock.wall()
         # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
         ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         size = freeze_plain(value, max_text)
-        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
+        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text, self._room)
         size += RECORD_OVERHEAD
         record = Record(ident, now, frozen, size, clock.monotonic(), self.ledger.own)
         if cut:
@@ -450,19 +476,29 @@ class Engine:
 
         A process's first flush then drains what others have left on disk.
         """
+        return run(self.flushing(timeout))
+
+    def flushing(self, timeout: float) -> Steps[FlushResult]:
+        """`flush`, one wait after the other."""
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
         if self.stopped or not self.waiting.allowed:
             return self._result(0)
         if self._has_flushed:
-            return self._result(*self._flush_own(deadline))
+            return self._result(*(yield from self._flush_own(deadline)))
         self._has_flushed = True
         with self.waiting.for_our_own():
-            lost, delivered = self._flush_own(deadline)
-        self._drain_backlog(deadline)
+            lost, delivered = yield from self._flush_own(deadline)
+        yield from self._drain_backlog(deadline)
         return self._result(lost, delivered)
 
-    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+    async def aflush(self, timeout: float) -> FlushResult:
+        """`flush` on the running event loop."""
+        from . import loops  # who does not use it does not pay for it
+
+        return await loops.drive(self.flushing(timeout))
+
+    def _flush_own(self, deadline: float) -> Steps[tuple[int, bool | None]]:
         """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
         waiting = self.waiting
         self.guard.run_deferred()
@@ -472,13 +508,13 @@ class Engine:
             setbacks = self.gate.setbacks
             if self.gate.unwell:
                 self.gate.hurry(self._clock.monotonic())
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
         )
         lost = self._lost_of(epochs) - told
         lost_on_disk = self._lost()
         mark = waiting.mark()
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(setbacks), deadline
         )
         lost += self._lost() - lost_on_disk if mark else 0
@@ -487,13 +523,13 @@ class Engine:
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return lost, not in_memory and not waiting.on_disk(mark)
 
-    def _drain_backlog(self, deadline: float) -> None:
+    def _drain_backlog(self, deadline: float) -> Steps[None]:
         """Send what others have left on disk, with our threads, as far as there is time."""
         if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
             return
         lifecycle.register(self)
         setbacks = self.waiting.setbacks_seen()
-        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
+        yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -567,15 +603,46 @@ class Engine:
             return self._result(0, delivered=False)
         self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        with self.guard:
-            epochs = self.epochs.close()
-            told = sum(epoch.told for epoch in epochs)
+        epochs, told = self._closed_epochs()
         try:
             self._begin_to_close(timeout)
             self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self.finish(deadline)
         return self._result(self._lost_of(epochs) - told)
+
+    async def ashutdown(self, timeout: float) -> FlushResult:
+        """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
+        from . import loops  # who does not use it does not pay for it
+
+        self._be_of_this_process()
+        self.guard.run_deferred()
+        deadline = self._clock.monotonic() + timeout
+        epochs, told = self._closed_epochs()
+        try:
+            self._begin_to_close(timeout)
+            if self.waiting.allowed:
+                await loops.until(self.waiting.for_all(self._nothing_more_to_do, deadline))
+        finally:
+            first = self._finishes_first()
+            finishing = loops.on_a_thread(lambda: self.finish(deadline)) if first else None
+        if finishing is not None:
+            await finishing
+        else:
+            await loops.until(self.waiting.for_all(lambda: self._ended, deadline))
+        return self._result(self._lost_of(epochs) - told)
+
+    def _finishes_first(self) -> bool:
+        """Whether no other call has begun with the end: only the first one needs a thread for it."""
+        with self.guard:
+            first, self._finishing = not self._finishing and self._finisher is None, True
+        return first and not self._ended
+
+    def _closed_epochs(self) -> tuple[list[Epoch], int]:
+        """Those that a shutdown reports losses of, and how many losses of them are reported already."""
+        with self.guard:
+            epochs = self.epochs.close()
+            return epochs, sum(epoch.told for epoch in epochs)
 
     def abandon(self) -> None:
         """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
@@ -621,9 +688,10 @@ class Engine:
         self._be_of_this_process()
         self.guard.run_deferred()
         self._begin_to_close(timeout)
-        self._secure(scrub_until)
+        self.secure(scrub_until)
 
-    def _secure(self, scrub_until: float) -> None:
+    def secure(self, scrub_until: float) -> None:
+        """Have on disk what waits to be sent, unless it stays in memory for `before_send` to return."""
         keeping = self._last_writes.keeping
         with self.guard:
             if self.spool is None or self.stopped:
@@ -648,6 +716,41 @@ class Engine:
         if self.settings.before_send is not None:  # which may never return: none of it on this thread
             self._last_writes.scrub_until = float("-inf")
         self._last_writes.keeping.complete()
+
+    def wait_at_exit(self, deadline: float) -> None:
+        """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
+        silence, began = self._silence(), self._clock.monotonic()
+        was_silent = not self._heard_again(silence)
+        if self._nothing_more_to_do():
+            return
+        self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
+        if was_silent and self._heard_again(silence):
+            self.wait_until_sent(deadline)
+        answered = self.gate.last_success is not None and self.gate.last_success >= began
+        self._waited_in_vain = not answered and not self._nothing_more_to_do()
+        if self._waited_in_vain and not was_silent:
+            silence.began()
+
+    def _heard_again(self, silence: Silence) -> bool:
+        """Whether it is not silent, or no longer."""
+        answered = self._answered_at()
+        if silence.lasts(answered):
+            return False
+        if answered is not None:
+            silence.is_over()
+        return True
+
+    def answers(self) -> bool:
+        """Whether the backend can be expected to answer soon."""
+        return not self._silence().lasts(self._answered_at())
+
+    def _silence(self) -> Silence:
+        return Silence(self.spool.directory if self.spool is not None else None, self._clock.wall)
+
+    def _answered_at(self) -> float | None:
+        """When the backend last took a record of this process, on the wall clock."""
+        success = self.gate.last_success
+        return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
 
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
@@ -699,11 +802,14 @@ class Engine:
                 if not self._is_finisher():
                     self._wait_for_finisher(deadline)
                     break
+                self._writing_last = threading.get_ident()
                 self._end(deadline, join_until)
             except Exception:
                 raise
             except BaseException as error:  # noqa: BLE001 - kept, and raised below
                 interrupted = error
+            finally:
+                self._writing_last = None
         if interrupted is not None:
             raise interrupted
 
@@ -721,6 +827,8 @@ class Engine:
         self._see_to(self._last_writes.leaving)
         self._settlement.ring()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
+        if self._waited_in_vain:  # threads that wait for a response don't end sooner
+            until = self._clock.monotonic()
         self.worker.join(until)
         self._close()
         self._ended = True
@@ -803,6 +911,13 @@ class Engine:
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 
+    def call_from_now_on(self, settings: Settings) -> None:
+        """Take over the callbacks of settings that are the same but for them."""
+        self._be_of_this_process()
+        self.settings = settings
+        self._preparer.call_from_now_on(settings.before_send)
+        self.notices.call_from_now_on(settings.on_error, settings.on_drop)
+
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.
 
@@ -846,12 +961,20 @@ class Engine:
 
     def reject(self) -> None:
         """Count a record that could not be accepted."""
+        self._count("rejected")
+
+    def set_aside(self) -> None:
+        """Count a value that its field can't have and that went into the metadata."""
+        self._count("values_set_aside")
+
+    def _count(self, name: str) -> None:
         self._be_of_this_process()
+        counters = self.ledger.counters
         if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
-            self.ledger.counters.rejected += 1
+            setattr(counters, name, getattr(counters, name) + 1)
             return
         with self.guard:
-            self.ledger.counters.rejected += 1
+            setattr(counters, name, getattr(counters, name) + 1)
 
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
@@ -864,8 +987,17 @@ class Engine:
 
     @property
     def in_a_section(self) -> bool:
-        """Whether the calling thread is in the middle of changing something. Takes no lock."""
+        """Whether the calling thread is in the middle of changing something, or writes for the last time.
+
+        Takes no lock.
+        """
+        if self._writing_last == threading.get_ident():
+            return True
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
+
+    def keep_first(self) -> None:
+        """From now on each record is on disk before it is sent. Takes no lock."""
+        self._keeps_first = self.spool is not None
 
     def hasten(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
@@ -901,6 +1033,7 @@ class Engine:
 
     def _made_anew(self) -> Engine:
         anew = copy.copy(self)
+        anew._make_transport = never_raising(anew._make_transport)
         if anew.closing:
             anew.stopped = anew._ended = True
         anew._assemble()

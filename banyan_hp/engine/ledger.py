@@ -86,6 +86,7 @@ class Counters:
     attempts_failed: int = 0
     retries_attempted: int = 0
     values_cut: int = 0
+    values_set_aside: int = 0
     records_shortened: int = 0
     spool_errors: int = 0
     callback_errors: int = 0

@@ -10,9 +10,10 @@ from .callbacks import Callbacks, Raised
 from .guard import Guard
 from .ledger import Counters
 from .quarantine import UNSCRUBBED
-from .records import JSONValue, Record, encode, encode_within, freeze
+from .records import JSONValue, Record, encode, freeze
 from .retry import Outcome, Verdict
 from .settlement import Settlement
+from .shortening import fitted, with_texts
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 BeforeSend = Callable[[dict[str, Any]], object]  # what it returns is checked
@@ -29,8 +30,6 @@ class Preparer:
         settlement: Settlement,
         before_send: BeforeSend | None,
         max_record_bytes: int,
-        *,
-        shortens: bool,
     ) -> None:
         self._guard = guard
         self._counters = counters
@@ -38,7 +37,10 @@ class Preparer:
         self._settlement = settlement
         self._before_send = before_send
         self._limit = max_record_bytes
-        self._shortens = shortens
+
+    def call_from_now_on(self, before_send: BeforeSend | None) -> None:
+        """Another object for the same function."""
+        self._before_send = before_send
 
     def prepare(self, records: Iterable[Record]) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined.
@@ -52,7 +54,7 @@ class Preparer:
             try:
                 if record.body is None:
                     if self._before_send is not None:
-                        value = self._run_before_send(record, value, self._before_send)
+                        value = self._run_before_send(record, self._for_people(record), self._before_send)
                         if value is None:
                             continue
                     body = encode(value)
@@ -71,17 +73,29 @@ class Preparer:
         return ready
 
     def _brought_within_limit(self, record: Record, value: JSONValue, body: bytes) -> bytes:
-        """The bytes of a record that is too large, with its texts shortened; none: it is quarantined."""
-        if self._shortens:
-            body, shortened = encode_within(value, self._limit)
-            if shortened:
-                with self._guard:
-                    self._counters.records_shortened += 1
-                return body
+        """The bytes of a record that is too large, shortened; none: it is quarantined."""
+        _, shorter, shortened = fitted(value, self._limit)
+        if shortened:
+            self._count_shortened(record)
+            return shorter
         detail = f"the record has {len(body)} bytes, max_record_bytes allows {self._limit}"
         record.verdict = Verdict(Outcome.TOO_LARGE, detail, reason="too_large")
         self._settlement.quarantined(record, record.verdict)
         return b""
+
+    def _for_people(self, record: Record) -> JSONValue:
+        """The record with its texts as they travel. What is too large is shortened while it has structure."""
+        value = record.value
+        if record.size > self._limit // 2:  # in memory, which is not the same as in bytes
+            value, _, shortened = fitted(value, self._limit)
+            if shortened:
+                self._count_shortened(record)
+        return with_texts(value)
+
+    def _count_shortened(self, record: Record) -> None:
+        with self._guard:
+            self._counters.records_shortened += not record.shortened
+            record.shortened = True
 
     def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""

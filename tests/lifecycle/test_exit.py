@@ -8,7 +8,7 @@ import pytest
 
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
-from tests.support.scripted import Drip, ScriptedServer, batching
+from tests.support.scripted import Drip, Hang, ScriptedServer, batching
 
 START_SECONDS = 1.5  # of an interpreter with the library, on a busy machine
 
@@ -43,6 +43,30 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
     )
     assert_quiet(finished)
     assert spooled_lines(tmp_path) == 100
+
+
+def test_only_the_first_exit_waits_for_a_backend_that_hangs(tmp_path: Path) -> None:
+    """The next process need not find out again; one whose records are taken says that it is over."""
+    program = """
+    import atexit
+    from banyan_hp.engine import lifecycle
+    logger = make(exit_timeout=0.8, timeout=60, batching="always", flush_interval=30)
+    logger.log_prompt("q", "a")
+    if os.environ.get("FLUSH"): assert logger.flush(20)
+    def timed():
+        began = time.monotonic()
+        lifecycle.at_exit()
+        print(time.monotonic() - began > 0.75)
+    atexit.register(timed)
+    """
+    with ScriptedServer(lambda _request: Hang()) as server:
+        ends = [run_python(program, url=server.url) for _ in range(3)]
+        assert [end.stdout for end in ends] == ["True\n", "False\n", "False\n"]
+        assert spooled_lines(tmp_path) == 3
+        server.handler = batching()
+        run_python(program, url=server.url, FLUSH="1")
+        server.handler = lambda _request: Hang()
+        assert run_python(program, url=server.url).stdout == "True\n"
 
 
 def test_a_socket_that_drips_does_not_hold_the_exit(tmp_path: Path) -> None:

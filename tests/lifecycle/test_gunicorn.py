@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.scripted import Handler, Hang, ScriptedServer, batching
 from tests.support.servers import (
     Arrivals,
     Load,
@@ -130,3 +132,28 @@ def test_an_unreachable_backend_does_not_hold_up_the_workers_end(
         assert server.stop() < EXIT_SECONDS
         assert_quiet(server)
     assert spooled_numbers(tmp_path / "state") == list(asked)
+
+
+@pytest.mark.soak
+def test_a_backend_that_hangs_costs_recycled_workers_less_than_half_of_their_requests(tmp_path: Path) -> None:
+    """Each worker ends after 20 requests; only the first ones wait for an answer at their ends."""
+
+    def answered(name: str, handler: Handler) -> int:
+        directory = tmp_path / name
+        directory.mkdir()
+        with ScriptedServer(handler) as backend:
+            environment = {
+                "BANYAN_BASE_URL": backend.url,
+                "BANYAN_API_KEY": "psk_local",
+                "BANYAN_HP_SPOOL_DIR": str(directory / "state"),
+            }
+            with (
+                gunicorn(directory, "--max-requests", "20", "--preload", **environment) as server,
+                Load(server, "run") as load,
+            ):
+                load.wait_for(1)
+                time.sleep(6)
+                return len(load.answered)
+
+    healthy, hanging = answered("healthy", batching()), answered("hanging", lambda _request: Hang())
+    assert hanging > healthy / 2
