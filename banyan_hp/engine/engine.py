@@ -27,7 +27,7 @@ from .delivery import Delivery
 from .destination import Destination
 from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
-from .guard import Guard
+from .guard import Guard, lets_go
 from .last_writes import Job, LastWrites
 from .ledger import Ledger, Term
 from .notices import Notices
@@ -38,7 +38,7 @@ from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
 from .scheduler import Scheduler
 from .settlement import Settlement
 from .silence import Silence
-from .spool import Spool, SpoolSettings
+from .spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .stepwise import Steps, run
 from .suspects import Suspects
@@ -47,7 +47,6 @@ from .waiting import Waiting
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
-_GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
 _BRIEFLY_SECONDS = 0.05
@@ -77,6 +76,7 @@ class Engine:
         transport: makes what requests are sent through; tests hand in another one.
         spool_directory: the directory to spool to and replay from, where it is not to be the destination's
             own below the settings' `spool_dir`.
+        leaves_raw: leave alone on disk what `before_send` has not seen.
 
     Construction does no I/O and starts no thread.
     """
@@ -89,12 +89,14 @@ class Engine:
         clock: Clock | None = None,
         transport: TransportFactory = http_transport,
         spool_directory: Path | None = None,
+        leaves_raw: bool = False,
     ) -> None:
         self.settings = settings
         self.destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
         self._spool_directory = spool_directory
+        self._leaves_raw = leaves_raw
         self.closing = False
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
@@ -121,6 +123,7 @@ class Engine:
         self._keeps_first = settings.durability == "disk"
         self._room = settings.queue_bytes // 4  # for texts of a record that are shortened when it is encoded
         self._has_flushed = False
+        self._owed: Mark | None = None
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
@@ -140,6 +143,7 @@ class Engine:
         )
         self._preparer = Preparer(
             self.guard,
+            self._clock,
             self.ledger.counters,
             self.callbacks,
             self._settlement,
@@ -165,7 +169,6 @@ class Engine:
             self._clock,
             self._settlement,
             self._preparer,
-            scrubs=settings.before_send is not None,
         )
         self.worker = Worker(
             self.guard,
@@ -240,11 +243,17 @@ class Engine:
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
                 previous=self._previous_directories(self._base),
+                leaves_raw=self._leaves_raw,
             ),
             self.process,
             self._clock,
             self._settlement,
         )
+
+    @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return (self.guard, *self.spool.locks) if self.spool is not None else (self.guard,)
 
     # -- submit -----------------------------------------------------------------------------------------
 
@@ -277,6 +286,7 @@ class Engine:
             if not queued:
                 self._submit_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
+            guard.let_go()
             self._let_go(record)
             raise
         if not self.worker.threads:
@@ -291,6 +301,7 @@ class Engine:
         lifecycle.remember(self)
         self._scheduler.disturb()
 
+    @lets_go
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
         if self.superseded:
@@ -340,6 +351,7 @@ class Engine:
         if record.cut:
             self.ledger.counters.values_cut += record.cut
         if self._keeps_first or not queue.fits(size):
+            record.with_caller = True
             record.epoch = epoch
             epoch.in_memory += 1
             own.accepted += 1
@@ -356,6 +368,7 @@ class Engine:
             self._scheduler.wake_for_record()
         return True
 
+    @lets_go
     def _submit_later(self, record: Record) -> None:
         with self.guard:
             closing = self.closing
@@ -365,12 +378,14 @@ class Engine:
         elif not queued:
             self._submit_slowly(record)
 
+    @lets_go
     def _let_go(self, record: Record) -> None:
-        """It was in the caller's hands, if it was accepted at all: nobody else knows of it."""
-        if record.epoch is not None and record.term is Term.IN_FLIGHT:
+        """Give it up, unless others know of it: it may be under way in a worker's hands already."""
+        if record.with_caller and record.epoch is not None and record.term is Term.IN_FLIGHT:
             record.claimed = False
             self._settlement.dropped([record], "interrupted")
 
+    @lets_go
     def _submit_slowly(self, record: Record) -> None:
         """Not simply into the queue. What is lost on that way is told on our threads, which may be asleep."""
         self._bring_in(record)
@@ -401,6 +416,7 @@ class Engine:
         """Call with the lock held."""
         if self._keeps_first and record.place is None:
             self.ledger.counters.logs_not_durable += 1
+        record.with_caller = False
         self.ledger.own.move((record,), Term.QUEUED)
         self.queue.append(record)
         self._scheduler.wake_for_record()
@@ -434,6 +450,7 @@ class Engine:
         self._settlement.spooled([old for old in evicted if old.place is not None])
         self._settlement.dropped(evicted, "queue_full")
 
+    @lets_go
     def _ensure_worker(self, record: Record) -> None:
         """Start the workers; where there can be none, deliver here."""
         lifecycle.register(self)
@@ -442,7 +459,7 @@ class Engine:
             record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
-        if not self.worker.background:
+        if not self.worker.background or self.worker.lacks_thread:
             lifecycle.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
@@ -452,6 +469,7 @@ class Engine:
 
     # -- waiting ----------------------------------------------------------------------------------------
 
+    @lets_go
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.
 
@@ -471,6 +489,7 @@ class Engine:
         self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
+    @lets_go
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
 
@@ -594,6 +613,7 @@ class Engine:
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
+    @lets_go
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
         self._be_of_this_process()
@@ -665,6 +685,7 @@ class Engine:
         self.worker.drive(self._nothing_more_to_do, deadline, Bell())
         self.finish(deadline)
 
+    @lets_go
     def _begin_to_close(self, timeout: float) -> None:
         with self.guard:
             if self.closing:
@@ -680,42 +701,39 @@ class Engine:
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
     # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
 
-    def begin_to_leave(self, timeout: float, scrub_until: float) -> None:
-        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent.
-
-        `scrub_until` is as in `last_writes`.
-        """
+    @lets_go
+    def begin_to_leave(self, timeout: float) -> None:
+        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent."""
         self._be_of_this_process()
         self.guard.run_deferred()
         self._begin_to_close(timeout)
-        self.secure(scrub_until)
+        self.secure()
+        self._owed = self._all_on_disk()
 
-    def secure(self, scrub_until: float) -> None:
-        """Have on disk what waits to be sent, unless it stays in memory for `before_send` to return."""
+    @lets_go
+    def secure(self) -> None:
+        """Have on disk what waits to be sent."""
         keeping = self._last_writes.keeping
         with self.guard:
             if self.spool is None or self.stopped:
                 return
-            under_way = [*self.worker.in_hand(), *self._scheduler.retrying()]
-            keeping.take([record for record in under_way if record.body is not None])
-            keeping.take(self.queue.records)
+            keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
             self._scheduler.securing = not keeping.done
-            self._last_writes.scrub_until = scrub_until
         try:
-            if self._hand_over(keeping) and self.settings.before_send is not None:
-                keeping.wait(scrub_until)
-            else:
-                self._keep_here()
+            self._see_to(keeping)
         finally:
             with self.guard:
                 self.queue.drop_settled()
                 self._scheduler.securing = False
                 self._scheduler.wake_all()
 
-    def _keep_here(self) -> None:
-        if self.settings.before_send is not None:  # which may never return: none of it on this thread
-            self._last_writes.scrub_until = float("-inf")
-        self._last_writes.keeping.complete()
+    def _all_on_disk(self) -> Mark | None:
+        """The end of what the exit owes: later records don't hold it. None if some are in memory only."""
+        with self.guard:
+            waiting = [*self.worker.in_hand(), *self._scheduler.waiting()]
+            if any(record.place is None and not record.settled for record in waiting):
+                return None
+        return self.waiting.mark()
 
     def wait_at_exit(self, deadline: float) -> None:
         """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
@@ -752,6 +770,7 @@ class Engine:
         success = self.gate.last_success
         return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
 
+    @lets_go
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
         self.waiting.hurry_until(self._nothing_more_to_do, deadline)
@@ -759,6 +778,9 @@ class Engine:
     def _nothing_more_to_do(self) -> bool:
         if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
             return False
+        if self._owed is not None:
+            sent = not self.waiting.on_disk(self._owed)
+            return sent or self._scheduler.gave_up or not self._can_read_back()
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
@@ -769,25 +791,28 @@ class Engine:
         """Own records that fail on their own, and are not to be tried for a while."""
         return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
 
+    @lets_go
+    def await_responses(self, deadline: float) -> None:
+        """Begin no more requests, so that none is repeated because its response came too late."""
+        with self.guard:
+            self._scheduler.ending = True
+        if not self._waited_in_vain:
+            self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
+
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable
 
-    def stop_sending(self, scrub_until: float) -> None:
-        """From here on what was not delivered is the final write's; `scrub_until` is as there."""
+    @lets_go
+    def stop_sending(self) -> None:
+        """From here on what was not delivered is the final write's."""
         with self.guard:
             in_hand = self.worker.stop()
             if not self.stopped:
-                self._last_writes.scrub_until = float("-inf") if self._is_stuck(in_hand) else scrub_until
                 left = [*in_hand, *self._scheduler.waiting()]
                 self._last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
                 self.stopped = True
             self.worker.forget()
             self._scheduler.forget()
-
-    def _is_stuck(self, in_hand: list[Record]) -> bool:
-        """Whether a thread may be in a `before_send` that never returns. Call with the lock held."""
-        scrubbing = not self._last_writes.keeping.done or any(record.body is None for record in in_hand)
-        return scrubbing and self.settings.before_send is not None
 
     def finish(self, deadline: float, join_until: float | None = None) -> None:
         """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
@@ -813,17 +838,20 @@ class Engine:
         if interrupted is not None:
             raise interrupted
 
+    @lets_go
     def _is_finisher(self) -> bool:
         with self.guard:
             self._finisher = self._finisher or threading.get_ident()
             return self._finisher == threading.get_ident()
 
+    @lets_go
     def _wait_for_finisher(self, deadline: float) -> None:
         if self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
+    @lets_go
     def _end(self, deadline: float, join_until: float | None) -> None:
-        self.stop_sending(self._clock.monotonic() + _GRACE_SECONDS)
+        self.stop_sending()
         self._see_to(self._last_writes.leaving)
         self._settlement.ring()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
@@ -857,11 +885,17 @@ class Engine:
 
     # -- what applications ask --------------------------------------------------------------------------
 
+    @lets_go
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
-        self._be_of_this_process()
+        self._look_around()
         with self.guard:
             return stats_of(self, self._clock.monotonic())
+
+    def _look_around(self) -> None:
+        self._be_of_this_process()
+        if self.worker.lacks_thread:
+            self.worker.start()
 
     def oldest_at(self) -> float | None:
         """When the oldest record in memory was logged, on the monotonic clock. Call with the lock held."""
@@ -870,9 +904,10 @@ class Engine:
             return under_way if waiting is None else waiting
         return min(waiting, under_way)
 
+    @lets_go
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        self._be_of_this_process()
+        self._look_around()
         with self.guard:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
@@ -887,6 +922,7 @@ class Engine:
         same_place = destination.identity == ours.identity
         return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
 
+    @lets_go
     def turn_to(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
 
@@ -918,6 +954,7 @@ class Engine:
         self._preparer.call_from_now_on(settings.before_send)
         self.notices.call_from_now_on(settings.on_error, settings.on_drop)
 
+    @lets_go
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.
 
@@ -929,6 +966,7 @@ class Engine:
             self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
             self._scheduler.wake_all()
 
+    @lets_go
     def resume(self) -> None:
         """Take records again, after `retire`."""
         self.worker.between_tasks = None
@@ -944,6 +982,7 @@ class Engine:
             waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
             return not waiting
 
+    @lets_go
     def supersede(self, *, only_if_drained: bool) -> bool:
         """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
 
@@ -959,6 +998,7 @@ class Engine:
             self._begin_to_close(0.0)
         return True
 
+    @lets_go
     def reject(self) -> None:
         """Count a record that could not be accepted."""
         self._count("rejected")
@@ -976,6 +1016,7 @@ class Engine:
         with self.guard:
             setattr(counters, name, getattr(counters, name) + 1)
 
+    @lets_go
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
@@ -1039,6 +1080,7 @@ class Engine:
         anew._assemble()
         return anew
 
+    @lets_go
     def start_if_needed(self) -> None:
         """Begin with what was logged while no thread could be started."""
         if len(self.queue):

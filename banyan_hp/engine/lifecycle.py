@@ -44,8 +44,8 @@ from . import celery, rq, termination, uvicorn, uwsgi
 if TYPE_CHECKING:
     from .engine import Engine
 
-_SCRUB_SECONDS = 1.0
 _JOIN_SECONDS = 0.2
+_FOR_RESPONSES = 0.1  # of the time: no request begins in it
 
 _engines: set[Engine] = set()
 _abandoned: deque[Engine] = deque()
@@ -171,13 +171,13 @@ _register_at_exit()
 
 
 def _end_all(engines: list[Engine], timeout: float) -> None:
-    began = time.monotonic()
-    _each(engines, lambda engine: engine.begin_to_leave(timeout, began + _SCRUB_SECONDS))
+    _each(engines, lambda engine: engine.begin_to_leave(timeout))
     deadline = time.monotonic() + timeout
     if timeout:
-        _each(engines, lambda engine: engine.wait_at_exit(deadline))
+        _each(engines, lambda engine: engine.wait_at_exit(deadline - timeout * _FOR_RESPONSES))
+        _each(engines, lambda engine: engine.await_responses(deadline))
     now = time.monotonic()
-    _each(engines, lambda engine: engine.stop_sending(now + _SCRUB_SECONDS))
+    _each(engines, lambda engine: engine.stop_sending())
     _each(engines, lambda engine: engine.finish(deadline, now + _JOIN_SECONDS))
 
 
@@ -194,8 +194,7 @@ def _each(engines: Iterable[Engine], step: Callable[[Engine], object]) -> None:
 
 def secure(engines: Iterable[Engine]) -> None:
     """Have on disk what waits to be sent; it stays in memory as well, and is sent from there."""
-    until = time.monotonic() + _SCRUB_SECONDS
-    _each(engines, lambda engine: engine.secure(until))
+    _each(engines, lambda engine: engine.secure())
 
 
 def flush_all(timeout: float) -> bool:

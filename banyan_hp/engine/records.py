@@ -64,10 +64,12 @@ class Record:
     """
 
     body: bytes | None = None
+    raw: bytes | None = None  # encoded, but `before_send` has not seen it: for the disk, never for the wire
     epoch: Epoch | None = None
     place: Place | None = None
     attempts = 0
     claimed = False
+    with_caller = False  # accepted, and nobody but the thread that logged it knows of it yet
     cut = 0  # values that were left out of it
     shortened = False  # to `max_record_bytes`
     failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
@@ -100,6 +102,11 @@ class Record:
             self.body = body
         if place is not None:
             self.place = place
+
+    @property
+    def writable(self) -> bool:
+        """Whether it can go to disk as it is."""
+        return self.body is not None or self.raw is not None
 
     @property
     def settled(self) -> bool:

@@ -99,6 +99,11 @@ def health_of(stats: dict[str, Any], more: list[str]) -> dict[str, Any]:
     if stats["logs_quarantined"]:
         count, last = stats["logs_quarantined"], stats["last_error"]
         degraded.append(f"{count} records quarantined; the last error: {last}")
+    if stats["records_unscrubbed"]:
+        degraded.append(
+            f"{stats['records_unscrubbed']} records quarantined: they were logged with a before_send "
+            "that has not seen them, and this process has none"
+        )
     degraded += more
     status = "failing" if failing else "degraded" if degraded else "ok"
     return {"status": status, "reasons": failing + degraded, "state": state}

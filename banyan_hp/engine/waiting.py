@@ -14,7 +14,7 @@ from typing import Protocol
 from .bell import Bell
 from .clock import Clock
 from .gate import Gate
-from .guard import Guard
+from .guard import Guard, lets_go
 from .records import Record, Waiter
 from .scheduler import Scheduler
 from .settlement import Herald, Rings, Settlement
@@ -52,12 +52,18 @@ class Waiting:
         self._ended = ended
 
     @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return (self._guard,)
+
+    @property
     def allowed(self) -> bool:
         """Whether the calling thread may wait at all."""
         return not self._guard.is_mine() and not self._worker.is_own_thread()
 
     # -- with a thread ----------------------------------------------------------------------------------
 
+    @lets_go
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
         """`hurry_until`, and `done` is asked when this record has settled, too."""
         bell = Bell()
@@ -68,6 +74,7 @@ class Waiting:
         finally:
             self._settlement.no_longer_tell(record, herald)
 
+    @lets_go
     def hurry_until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
         """Wait without letting anything linger, until `deadline` on the monotonic clock.
 
@@ -125,15 +132,18 @@ class Waiting:
         self.stop(waiter)
         return False
 
+    @lets_go
     def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
         """Have a further waiter told of this record; look after this call whether it is settled already."""
         self._settlement.also_tell(record, waiter)
 
+    @lets_go
     def begin(self, waiter: Rings) -> None:
         """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop`."""
         self._settlement.watch(waiter)
         self._hurry(waiter)
 
+    @lets_go
     def stop(self, waiter: Rings) -> None:
         self._take_it_easy(waiter)
         self._settlement.unwatch(waiter)
@@ -163,6 +173,7 @@ class Waiting:
 
     # -- in vain? ---------------------------------------------------------------------------------------
 
+    @lets_go
     def setbacks_seen(self) -> int:
         """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
         if not self._gate.unwell:

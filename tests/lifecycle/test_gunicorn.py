@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from banyan_hp.engine.segment import is_segment
+from banyan_hp.engine.survey import unsettled_lines
 from tests.support.scripted import Handler, Hang, ScriptedServer, batching
 from tests.support.servers import (
     Arrivals,
@@ -157,3 +159,24 @@ def test_a_backend_that_hangs_costs_recycled_workers_less_than_half_of_their_req
 
     healthy, hanging = answered("healthy", batching()), answered("hanging", lambda _request: Hang())
     assert hanging > healthy / 2
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT])
+def test_a_gevent_worker_that_quits_under_load_repeats_nothing(
+    signum: signal.Signals, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """It serves on while it ends: the exit waits for no new record, but for each response it is owed."""
+    with ScriptedServer(batching(latency=0.05)) as destination:
+        options = json.dumps({"base_url": destination.url})
+        with (
+            gunicorn(tmp_path, *WORKERS["gevent"], APP_OPTIONS=options) as server,
+            Load(server, arrivals.run) as load,
+        ):
+            load.wait_for(200)
+            assert server.stop(signum) < 2.0
+            assert_quiet(server)
+        delivered = destination.ids()
+        paths = [path for path in tmp_path.rglob("*.v1.jsonl") if is_segment(path.name)]
+        on_disk = [line.id for path in paths for line in unsettled_lines(path)]
+        assert len(delivered) == len(set(delivered))
+        assert not set(on_disk) & set(delivered)
