@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _KEY_GOOD_SECONDS = 60.0
 _ENVELOPE_BYTES = 128  # around each body of a batch, at the most
 
-_HOLDS = frozenset({Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG})
+_HOLDS = (Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)
+_FAILURES = (Outcome.RETRY, *_HOLDS)  # the worst last
 _REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
 _BISECTED = frozenset({*_REFUSALS, Outcome.CONFLICT})
 _CONFLICT = 409
@@ -262,12 +263,10 @@ class Delivery:
         outcomes = {verdict.outcome for verdict in verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(group)
-        if Outcome.RETRY in outcomes:
-            worst = next(verdict for verdict in verdicts if verdict.outcome is Outcome.RETRY)
-            self._destination_failed(worst, began, request, group, whole=len(verdicts) == 1)
-        for hold in outcomes & _HOLDS:
-            worst = next(verdict for verdict in verdicts if verdict.outcome is hold)
-            self._destination_misused(worst, request, group)
+        for failure in _FAILURES:
+            if failure in outcomes:
+                worst = next(verdict for verdict in verdicts if verdict.outcome is failure)
+                self._destination_failed(worst, began, request, group, whole=len(verdicts) == 1)
 
     def _accepted(self, group: Group) -> None:
         """The destination is well, and that says something of those that it did not accept."""
@@ -304,12 +303,6 @@ class Delivery:
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batching.failed(len(group))
         return self._suspects.failed(group, now)
-
-    def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
-        with self._guard:
-            self._counters.attempts_failed += 1
-            self._gate.hold(verdict.outcome, self._clock.monotonic())
-        self._report(verdict, request, group)
 
     def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         status = f"{verdict.status} " if verdict.status is not None else ""
