@@ -55,8 +55,8 @@ class Gate:
     def state(self) -> str:
         if self._held is not None:
             return self._held.value
-        if self.failures and self._complaint is not Outcome.RETRY:
-            return self._complaint.value
+        if self.failures and self._complaint is Outcome.HOLD_CONFIG:
+            return Outcome.HOLD_CONFIG.value
         if self.broken:
             return "offline"
         if self.failures:
