@@ -118,7 +118,6 @@ def test_backend_down_behind_nginx(arrivals: Arrivals, make_logger: MakeLogger, 
     assert logger.get_stats()["logs_quarantined"] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the page counts as the API's own refusal: records are put aside")
 @pytest.mark.parametrize(
     ("scheme", "settings", "words"),
     [("http", "", "plain HTTP request"), ("https", WANTS_CERTIFICATE, "SSL certificate")],
@@ -145,7 +144,6 @@ def test_pages_of_nginx(
     assert words in str(stats["last_error"])
 
 
-@pytest.mark.xfail(strict=True, reason="a compressed body that is refused is not sent uncompressed")
 @pytest.mark.parametrize("status", [400, 403, 415])
 def test_compressed_bodies_refused(
     backend: Backend, arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path, status: int
