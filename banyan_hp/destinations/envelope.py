@@ -87,9 +87,8 @@ def takes_batches(response: Response) -> tuple[bool, bool]:
 def verdict(response: Response, now: float) -> Verdict:
     """What an answer means for the one record, or the whole batch, that was sent."""
     outcome = classify(response.status)
-    if outcome in (Outcome.DELIVERED, Outcome.CONFLICT) and _is_html(response):
-        detail = "an HTML page instead of the API's answer: a proxy or a login page is in the way"
-        return Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")
+    if _is_from_between(response, outcome):
+        return Verdict(Outcome.HOLD_CONFIG, _what_came(response), response.status, reason="bad_answer")
     retry_after = parse_retry_after(response.headers.get("retry-after"), now)
     words = "" if outcome is Outcome.DELIVERED else error_text(response)
     verdict = Verdict(outcome, words, response.status, retry_after, _reason(outcome))
@@ -150,12 +149,48 @@ def error_text(response: Response) -> str:
 
 
 def _json_object(response: Response) -> dict[str, Any]:
-    try:
-        answer = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return {}
+    answer = _json(response)
     return answer if isinstance(answer, dict) else {}
 
 
+def _json(response: Response) -> Any:
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_from_between(response: Response, outcome: Outcome) -> bool:
+    """Whether something on the way to the API responded in its stead: a proxy, a firewall, a login page.
+
+    A delivery and a refusal are decisions about a record, which only the API can make. A refusal without a
+    body is taken for the API's: frameworks send those, and nothing in it says otherwise. It alone costs no
+    record, as long as no other one is accepted.
+    """
+    if outcome is Outcome.DELIVERED:
+        return _is_html(response)
+    return outcome in (Outcome.REFUSED, Outcome.CONFLICT) and not _may_be_the_apis(response)
+
+
+def _may_be_the_apis(response: Response) -> bool:
+    """Whether a refusal is empty or JSON. What its type says is JSON may have broken off on the way."""
+    if not response.body.strip():
+        return True
+    if "json" in _content_type(response):
+        return not _is_html(response)
+    return isinstance(_json(response), (dict, list, str))
+
+
 def _is_html(response: Response) -> bool:
-    return "html" in response.headers.get("content-type", "").lower() or response.body[:1] == b"<"
+    return "html" in _content_type(response) or response.body.lstrip()[:1] == b"<"
+
+
+def _content_type(response: Response) -> str:
+    return response.headers.get("content-type", "").lower()
+
+
+def _what_came(response: Response) -> str:
+    """The status is told beside it. The filter of texts cleans it and cuts it."""
+    kind = "an HTML page" if _is_html(response) else _content_type(response) or "a text without a type"
+    words = f": {error_text(response)}" if response.status >= 300 else ""
+    return f"{kind} instead of the API's answer: a proxy or a login page is in the way{words}"

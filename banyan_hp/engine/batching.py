@@ -20,6 +20,7 @@ class Batching:
         self._auto = setting == "auto" and may_batch
         self.batches = setting == "always"
         self.compress = False
+        self.compress_proven = False  # whoever refuses a batch refuses it for what it holds
         self._may_compress = may_compress
         self._asks = self._auto or (self.batches and may_batch and may_compress)
         self._known = not self._asks
@@ -34,6 +35,15 @@ class Batching:
         """A batch of this many was taken."""
         if records >= self.limit:
             self.limit = 2 * records
+
+    def compressed_worked(self) -> None:
+        """A compressed batch was accepted."""
+        self.compress_proven = True
+
+    def compression_is_refused(self) -> bool:
+        """A compressed batch was refused, and accepted in plain text. True if that is news."""
+        news, self.compress, self._may_compress = self.compress, False, False
+        return news
 
     def must_ask(self, now: float) -> bool:
         return self._asks and (not self._known or now >= self._ask_again_at)

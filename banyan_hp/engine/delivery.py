@@ -23,7 +23,7 @@ from .records import Record
 from .retry import Outcome, Verdict, may_be_the_record
 from .settlement import Settlement
 from .suspects import POISON, Suspects
-from .transport import NoAnswer, Request, Response, Transport
+from .transport import NoAnswer, Request, Response, Transport, goes_compressed
 
 if TYPE_CHECKING:
     from .preparing import Preparer
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 _KEY_GOOD_SECONDS = 60.0
 _ENVELOPE_BYTES = 128  # around each body of a batch, at the most
 
-_HOLDS = frozenset({Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG})
+_HOLDS = (Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)
+_FAILURES = (Outcome.RETRY, *_HOLDS)  # the worst last
 _REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
 _BISECTED = frozenset({*_REFUSALS, Outcome.CONFLICT})
 _CONFLICT = 409
+_REFUSE_COMPRESSION = (400, 403, 415)
 
 Group = list[Record]
 
@@ -179,19 +181,57 @@ class Delivery:
         )
         self._count_attempt(group)
         began = self._clock.monotonic()
-        answer = self._send(request, how.deadline)
-        if isinstance(answer, NoAnswer):
-            verdicts = [Verdict(Outcome.RETRY, answer.detail, reason=answer.reason)]
-        elif how.batches:
-            verdicts = self._destination.verdicts(group, answer, self._clock.wall())
-        else:
-            verdicts = [self._destination.verdict(answer, self._clock.wall())]
+        verdicts = self._verdicts(request, group, how)
+        if goes_compressed(request):
+            verdicts = self._plain_if_refused(request, verdicts, group, how)
         verdicts = self._reconsidered(self._without_conflicts(group, verdicts), how.deadline)
         if not _all_delivered(verdicts) and not _to_be_bisected(group, verdicts):
             _note(group, _for_each(verdicts, group))
         if not self._batches_are_gone(verdicts, how):
             self._tell_gate(verdicts, began, request, group)
         return verdicts
+
+    def _verdicts(self, request: Request, group: Group, how: How) -> list[Verdict]:
+        answer = self._send(request, how.deadline)
+        if isinstance(answer, NoAnswer):
+            return [Verdict(Outcome.RETRY, answer.detail, reason=answer.reason)]
+        if how.batches:
+            return self._destination.verdicts(group, answer, self._clock.wall())
+        return [self._destination.verdict(answer, self._clock.wall())]
+
+    def _plain_if_refused(
+        self, request: Request, verdicts: list[Verdict], group: Group, how: How
+    ) -> list[Verdict]:
+        """The same once more, not compressed, if something on the way may have refused the compression."""
+        if _accepts_some(verdicts):
+            with self._guard:
+                self._batching.compressed_worked()
+            return verdicts
+        if not self._may_be_the_compression(verdicts):
+            return verdicts
+        again = self._verdicts(request._replace(compress=False), group, how)
+        if _accepts_some(again):
+            self._compress_no_more(verdicts[0])
+        return again
+
+    def _may_be_the_compression(self, verdicts: list[Verdict]) -> bool:
+        """The API's own refusal of a batch is one of its content, if it has unpacked others."""
+        if len(verdicts) > 1 or verdicts[0].status not in _REFUSE_COMPRESSION:
+            return False
+        return verdicts[0].outcome is not Outcome.REFUSED or not self._batching.compress_proven
+
+    def _compress_no_more(self, verdict: Verdict) -> None:
+        with self._guard:
+            is_news = self._batching.compression_is_refused()
+        if is_news:
+            where = self._destination.base_url
+            warn(
+                "compression",
+                "%s refuses compressed requests (%d): from now on they are not compressed. It said: %s",
+                where,
+                verdict.status or 0,
+                verdict.detail,
+            )
 
     def _batches_are_gone(self, verdicts: list[Verdict], how: How) -> bool:
         """The batch endpoint itself is no longer there: that is no failure, the records go another way."""
@@ -267,12 +307,10 @@ class Delivery:
         outcomes = {verdict.outcome for verdict in verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(group)
-        if Outcome.RETRY in outcomes:
-            worst = next(verdict for verdict in verdicts if verdict.outcome is Outcome.RETRY)
-            self._destination_failed(worst, began, request, group, whole=len(verdicts) == 1)
-        for hold in outcomes & _HOLDS:
-            worst = next(verdict for verdict in verdicts if verdict.outcome is hold)
-            self._destination_misused(worst, request, group)
+        for failure in _FAILURES:
+            if failure in outcomes:
+                worst = next(verdict for verdict in verdicts if verdict.outcome is failure)
+                self._destination_failed(worst, began, request, group, whole=len(verdicts) == 1)
 
     def _accepted(self, group: Group) -> None:
         """The destination is well, and that says something of those that it did not accept."""
@@ -309,12 +347,6 @@ class Delivery:
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batching.failed(len(group))
         return self._suspects.failed(group, now)
-
-    def _destination_misused(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
-        with self._guard:
-            self._counters.attempts_failed += 1
-            self._gate.hold(verdict.outcome, self._clock.monotonic())
-        self._report(verdict, request, group)
 
     def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         status = f"{verdict.status} " if verdict.status is not None else ""
@@ -393,6 +425,10 @@ class Delivery:
 
 def _all_delivered(verdicts: list[Verdict]) -> bool:
     return len(verdicts) == 1 and verdicts[0].outcome is Outcome.DELIVERED
+
+
+def _accepts_some(verdicts: list[Verdict]) -> bool:
+    return any(verdict.outcome is Outcome.DELIVERED for verdict in verdicts)
 
 
 def _for_each(verdicts: list[Verdict], group: Group) -> list[Verdict]:

@@ -37,6 +37,7 @@ class Gate:
         self._failed_at = float("-inf")
         self._setback_at = float("-inf")
         self._held: Outcome | None = None
+        self._complaint = Outcome.RETRY  # of the last failure that was counted
         self._probing = False
         self.failures = 0
         self.broken = False
@@ -54,6 +55,8 @@ class Gate:
     def state(self) -> str:
         if self._held is not None:
             return self._held.value
+        if self.failures and self._complaint is Outcome.HOLD_CONFIG:
+            return Outcome.HOLD_CONFIG.value
         if self.broken:
             return "offline"
         if self.failures:
@@ -90,9 +93,12 @@ class Gate:
 
     def fail(self, verdict: Verdict, began: float, now: float) -> None:
         """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""
-        if began >= self._failed_at:
+        if verdict.outcome is not Outcome.RETRY and not may_be_the_record(verdict):
+            self.hold(verdict.outcome, now)
+        elif began >= self._failed_at:
             self._count_failure(now)
             self.doubtful = may_be_the_record(verdict)
+            self._complaint = verdict.outcome
         if verdict.retry_after is not None:
             self._obey(verdict.retry_after, now)
 

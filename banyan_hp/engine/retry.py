@@ -28,6 +28,9 @@ class Outcome(enum.Enum):
     TOO_LARGE = "too_large"
 
 
+_REFUSALS = (Outcome.REFUSED, Outcome.CONFLICT)
+
+
 class Verdict(NamedTuple):
     """An outcome with what the backend said."""
 
@@ -39,7 +42,12 @@ class Verdict(NamedTuple):
 
 
 def may_be_the_record(verdict: Verdict) -> bool:
-    """Whether a failure may be due to what was sent: the request got there, and then failed."""
+    """Whether a failure may be due to what was sent: the request got there, and then failed.
+
+    Or something on the way to the API refused it, which may be a firewall that dislikes the content.
+    """
+    if verdict.outcome is Outcome.HOLD_CONFIG:
+        return verdict.status is not None and classify(verdict.status) in _REFUSALS
     if verdict.outcome is not Outcome.RETRY or verdict.status in _PASSING:
         return False
     return verdict.status is not None or verdict.reason != "no_connection"

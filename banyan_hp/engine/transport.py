@@ -232,8 +232,13 @@ def _is_unwell(answer: Answer) -> bool:
     return answer.status >= 500 or answer.status == 408
 
 
+def goes_compressed(request: Request) -> bool:
+    """Whether it is worth it: a short body is sent as it is."""
+    return request.compress and len(request.body) >= _GZIP_FROM
+
+
 def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
-    if not request.compress or len(request.body) < _GZIP_FROM:
+    if not goes_compressed(request):
         return request.body, request.headers
     body = gzip.compress(request.body, _GZIP_LEVEL, mtime=0)
     return body, {**request.headers, "Content-Encoding": "gzip"}

@@ -104,6 +104,10 @@ class Server:
         """All that it has said, on stdout and stderr."""
         return self._output.read_text("utf-8", "replace")
 
+    def has_ended(self) -> bool:
+        """Whether its first process is gone."""
+        return self._running().poll() is not None
+
     def send(self, signum: signal.Signals) -> None:
         """To the server's first process alone, as an operator does it."""
         self._running().send_signal(signum)
@@ -175,7 +179,7 @@ class Server:
 
     def _await_ready(self) -> None:
         def ready() -> bool:
-            assert self._running().poll() is None, f"it ended at once; it said: {self.output}"
+            assert not self.has_ended(), f"it ended at once; it said: {self.output}"
             with suppress(OSError, http.client.HTTPException):
                 return bool(self.get(self._ready, timeout=START_SECONDS))
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -542,6 +543,71 @@ def test_a_delivery_goes_on_as_it_began_when_the_mode_changes_meanwhile(
     assert engine.flush(30)
     assert ids <= set(backend.taken)
     assert engine.ledger.own[Term.DELIVERED] == len(backend.taken)
+
+
+def refusing_gzip(
+    backend: FakeBackend, status: int, *, html: bool
+) -> Callable[[Request], Response | NoAnswer]:
+    """A proxy or firewall that dislikes compressed bodies."""
+
+    def behave(request: Request) -> Response | NoAnswer:
+        if request.compress and request.body:
+            headers, body = (
+                ({"content-type": "text/html"}, b"<h1>no</h1>") if html else ({}, b'{"error":"no"}')
+            )
+            return Response(status, headers, body)
+        return backend.well(request)
+
+    return behave
+
+
+@pytest.mark.parametrize("status", [400, 403, 415])
+@pytest.mark.parametrize("html", [True, False])
+def test_compression_that_is_refused_on_the_way_is_turned_off_and_said_once(
+    backend: FakeBackend, clock: FakeClock, caplog: pytest.LogCaptureFixture, status: int, *, html: bool
+) -> None:
+    """The batch is accepted in plain text, at once; the next ones are not compressed any more."""
+    engine = SteppedEngine(backend, clock, batching="always")
+    engine._batching.compress = True
+    backend.behaviour = refusing_gzip(backend, status, html=html)
+    engine.log("x" * 2000)
+    assert engine.flush(5)
+    engine.log("x" * 2000)
+    assert engine.flush(5)
+    assert [request.compress for request in backend.usage()] == [True, False, False]
+    assert max(backend.taken.values()) == 1
+    assert engine.ledger.own[Term.DELIVERED] == 2
+    lines = [line.getMessage() for line in caplog.records if "compressed" in line.getMessage()]
+    assert len(lines) == 1
+    assert str(status) in lines[0]
+
+
+def test_what_is_refused_in_plain_text_too_leaves_compression_as_it_was(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """The verdict is that of the plain request, and the records are kept."""
+    engine = SteppedEngine(backend, clock, batching="always")
+    engine._batching.compress = True
+    backend.behaviour = failing(415)
+    engine.log("x" * 2000)
+    assert not engine.flush(5)
+    assert [request.compress for request in backend.usage()[:2]] == [True, False]
+    assert engine._batching.compress
+    assert (engine.gate.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
+
+
+def test_a_backend_that_unpacks_batches_is_not_asked_twice_about_a_refused_one(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """Its own refusal is one of the content: each half goes once."""
+    engine = SteppedEngine(backend, clock, batching="always")
+    engine._batching.compress = True
+    engine.log("x" * 2000)
+    assert engine.flush(5)
+    backend.behaviour = failing(400)
+    engine.log("x" * 2000)
+    assert not engine.flush(5)
+    assert all(request.compress for request in backend.usage())
 
 
 @pytest.mark.parametrize("state", ["broken", "held", "backing off"])

@@ -265,6 +265,50 @@ def test_a_page_is_not_an_answer(status: int) -> None:
     assert "HTML" in verdict.detail
 
 
+@pytest.mark.parametrize("status", [400, 422, 409])
+@pytest.mark.parametrize(
+    ("headers", "body", "named"),
+    [
+        (HTML, b"<html>The plain HTTP request was sent to HTTPS port</html>", "an HTML page"),
+        ({}, b"\n<!DOCTYPE html>", "an HTML page"),
+        (JSON, b"<html>", "an HTML page"),
+        ({"content-type": "text/plain"}, b"Bad Request", "text/plain"),
+        ({}, b"Client sent an HTTP request to an HTTPS server.", "a text without a type"),
+        ({}, b"400", "a text without a type"),
+        ({"content-type": "text/plain"}, b"\xff\xfe", "text/plain"),
+    ],
+)
+def test_a_refusal_that_is_not_the_api_s_json_came_from_something_in_between(
+    status: int, headers: dict[str, str], body: bytes, named: str
+) -> None:
+    """A proxy, a firewall or a TLS port responded: that says nothing about the record."""
+    (verdict,) = envelope.verdicts(THREE, Response(status, headers, body), NOW)
+    assert verdict == envelope.verdict(Response(status, headers, body), NOW)
+    assert (verdict.outcome, verdict.reason, verdict.status) == (Outcome.HOLD_CONFIG, "bad_answer", status)
+    assert verdict.detail.startswith(named)
+    assert body.decode("utf-8", "replace").strip() in verdict.detail
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer({"error": "no"}, 400),
+        answer({"detail": [{"loc": ["body", "x"]}]}, 422),
+        answer({"results": []}, 400),
+        answer(["x is missing"], 400),
+        answer("x is missing", 400),
+        Response(422, {"content-type": "text/plain"}, b'{"message": "no"}'),
+        Response(400, {"content-type": "application/problem+json"}, b'{"title": "x is mis'),
+        Response(400),
+        Response(422, HTML, b" \n"),
+    ],
+    ids=lambda response: repr(response.body[:30]),
+)
+def test_a_refusal_that_is_json_or_empty_is_the_api_s(response: Response) -> None:
+    """Even without the right type, or with one that a framework gives to every empty response."""
+    assert envelope.verdict(response, NOW).outcome is Outcome.REFUSED
+
+
 def test_a_page_with_an_error_status_means_its_status() -> None:
     """A gateway's 503 is a page as well, and an outage all the same."""
     assert envelope.verdict(Response(503, HTML, b"<html>"), NOW).outcome is Outcome.RETRY

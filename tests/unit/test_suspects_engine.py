@@ -17,6 +17,7 @@ from banyan_hp.engine.transport import NoAnswer, Request, Response
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, failing, json_answer
 
+PAGE = Response(400, {"content-type": "text/html"}, b"<h1>400 No required SSL certificate was sent</h1>")
 MODES = pytest.mark.parametrize("mode", ["never", "always", "always, whole"])
 
 
@@ -33,13 +34,16 @@ class Model(FakeBackend):
         self.whole = mode.endswith("whole")
         self.statuses = {"bad": 422, "poison": 503}
         self.everything: int | None = None
+        self.as_page = False  # what fails, fails on the way to the API
         self.behaviour = self.judge
 
     def judge(self, request: Request) -> Response | NoAnswer:
         if self.everything is not None:
-            return json_answer(self.everything, {"error": "everything"})
+            return PAGE if self.as_page else json_answer(self.everything, {"error": "everything"})
         statuses = {self.status_of(body) for body in bodies(request)} - {201}
         single = "Idempotency-Key" in request.headers
+        if statuses and self.as_page:
+            return PAGE
         if statuses and (self.whole or single or 503 in statuses):
             return json_answer(max(statuses), {"error": "one of these"})
         self.refuses = lambda body: self.status_of(body) != 201
@@ -232,6 +236,61 @@ def test_a_conflict_about_the_id_is_always_a_refusal(clock: FakeClock, tmp_path:
     backend.behaviour = lambda _request: json_answer(409, {"error": "taken", "code": "id_conflict"})
     assert not engine.flush(10)
     assert engine.ledger.own[Term.QUARANTINED] == 1
+
+
+# -- refused on the way to the API ---------------------------------------------------------------------------
+
+
+@MODES
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_a_page_of_a_proxy_quarantines_nothing_even_if_it_comes_and_goes(
+    clock: FakeClock, tmp_path: Path, mode: str, *, on_disk: bool
+) -> None:
+    """One node of several answers 400 with HTML: all records stay, and arrive."""
+    model = Model(mode)
+    model.as_page = True
+    engine = engine_for(model, clock, tmp_path if on_disk else None)
+    logs = logged(engine, "good", 1)
+    assert engine.flush(10)
+    for _ in range(10):
+        model.everything = 400
+        logs += logged(engine, "good", 3)
+        run_for(engine, 20.0)
+        assert engine.gate.state == "misconfigured"
+        assert engine.notices.last_error is not None
+        assert "400 an HTML page" in engine.notices.last_error
+        assert "No required SSL certificate" in engine.notices.last_error
+        model.everything = None
+        run_for(engine, 20.0)
+    run_for(engine, 60.0)
+    assert arrived(engine, logs)
+    assert engine.ledger.own[Term.DELIVERED] == len(logs)
+    assert engine.balanced()
+
+
+@MODES
+def test_a_record_that_a_firewall_refuses_holds_up_no_other_one_and_is_kept(
+    clock: FakeClock, tmp_path: Path, mode: str
+) -> None:
+    """The firewall may be told to let it pass: it rests like a record that always fails, and then arrives."""
+    model = Model(mode)
+    model.as_page = True
+    engine = engine_for(model, clock, tmp_path)
+    good = logged(engine, "good", 5)
+    bad = logged(engine, "bad", 1)
+    good += logged(engine, "good", 5)
+    for _ in range(120):
+        good += logged(engine, "good", 5)
+        run_for(engine, 1.0)
+    assert sum(record.id not in model.taken for record in good) <= 10
+    run_for(engine, 3600.0)
+    assert arrived(engine, good)
+    assert engine.ledger.own[Term.QUARANTINED] == 0
+    model.statuses = {}
+    run_for(engine, 1000.0)
+    assert engine.gate.state == "online"
+    assert arrived(engine, bad)
+    assert engine.balanced()
 
 
 # -- poison --------------------------------------------------------------------------------------------------
