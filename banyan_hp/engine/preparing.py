@@ -89,7 +89,7 @@ class Preparer:
 
     def _prepared(self, record: Record) -> bool:
         """Whether it has a body now; else it is settled."""
-        raw, value = record.raw, record.value
+        raw, value, deferred = record.raw, record.value, record.deferred
         if record.body is not None:  # looked at last: at shutdown another thread may be preparing it, too
             return True
         try:
@@ -98,6 +98,8 @@ class Preparer:
                     self._never_seen(record)
                     return False
                 value = json.loads(raw)
+            elif deferred is not None:
+                value = self._completed(value, deferred)
             if self._before_send is not None:
                 value = self._run_before_send(record, self._for_people(record, value), self._before_send)
                 if value is None:
@@ -108,7 +110,7 @@ class Preparer:
                 if not body:
                     return False
             record.body = body
-            record.value = record.raw = None
+            record.value = record.raw = record.deferred = None
             return True
         except BaseException as error:
             if is_deliberate(error):  # nothing is wrong with the record: it stays as it is
@@ -127,11 +129,11 @@ class Preparer:
     def _is_raw(self, record: Record) -> bool:
         """Whether it could be encoded as it is; else it is settled."""
         for again in range(_TRIES_TO_ENCODE):
-            value = record.value  # before looking at body: another thread may be preparing it
+            value, deferred = record.value, record.deferred  # before looking at body: it may be prepared now
             if record.body is not None:
                 return True
             try:
-                record.raw = encode(value)
+                record.raw = encode(value if deferred is None else self._completed(value, deferred))
                 return True
             except Exception as error:  # noqa: BLE001 - `before_send` may be changing it this moment
                 if again == _TRIES_TO_ENCODE - 1:
