@@ -104,6 +104,7 @@ class Engine:
         self._finisher: int | None = None  # the thread that ends it
         self._writing_last: int | None = None  # the same, while it does
         self._waited_in_vain = False  # at exit, for the backend
+        self._is_silent = False  # an earlier exit has waited for it in vain
         self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
         self._has_said_so = False
@@ -745,11 +746,12 @@ class Engine:
     def wait_at_exit(self, deadline: float) -> None:
         """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
         silence, began = self._silence(), self._clock.monotonic()
-        was_silent = not self._heard_again(silence)
+        self._is_silent = was_silent = not self._heard_again(silence)
         if self._nothing_more_to_do():
             return
         self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
         if was_silent and self._heard_again(silence):
+            self._is_silent = False
             self.wait_until_sent(deadline)
         answered = self.gate.last_success is not None and self.gate.last_success >= began
         self._waited_in_vain = not answered and not self._nothing_more_to_do()
@@ -803,7 +805,7 @@ class Engine:
         """Begin no more requests, so that none is repeated because its response came too late."""
         with self.guard:
             self._scheduler.ending = True
-        if not self._waited_in_vain:
+        if not self._is_silent:
             self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
 
     def _can_read_back(self) -> bool:

@@ -71,7 +71,7 @@ threading.Thread(target=hold, daemon=True).start()
 held.wait(5)
 def work():
     banyan.log_prompt("q", "a", metadata={{"number": 1}})
-    assert not logger.log_prompt("q", "a", duration_ms=-1)  # which is warned of
+    assert not logger.log_prompt("q", "a", metadata="text")  # which is warned of
     logger.get_prompt("nothing")
     stats = logger.get_stats()
     assert (stats["logs_queued"], stats["logs_rejected"], logger.health()["status"]) == (1, 1, "ok"), stats

@@ -142,7 +142,7 @@ def test_our_own_warnings_do_not_become_records() -> None:
                 capture()
                 logger.log_prompt("q", "a")
                 logger.flush(5)
-                logger.log_prompt("q", "a", duration_ms=-1)
+                logger.log_prompt("q", "a", metadata="text")
                 stats = logger.get_stats()
                 assert (stats["logs_queued"], stats["logs_rejected"]) == (1, len(captured) + 1), stats
                 assert len(captured) >= 2 and not any(captured), captured
