@@ -36,6 +36,7 @@ if _typing.TYPE_CHECKING:
         wrap_openai,
     )
     from .engine.flushing import FlushResult
+    from .engine.lifecycle import drain
     from .engine.signals import install_signal_handlers
     from .errors import (
         AuthenticationError,
@@ -65,6 +66,7 @@ _NAMES_OF = {
         "trace wrap_anthropic wrap_openai"
     ),
     ".engine.flushing": "FlushResult",
+    ".engine.lifecycle": "drain",
     ".engine.signals": "install_signal_handlers",
     ".errors": (
         "AuthenticationError BanyanHPError ConfigurationError DeliveryError HuggingPlaceSDKError "
@@ -119,6 +121,7 @@ __all__ = [
     "clear_cache",
     "configure",
     "context",
+    "drain",
     "experiment",
     "flush",
     "get_prompt",

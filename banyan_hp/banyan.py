@@ -11,15 +11,16 @@ from typing import Any
 from uuid import UUID
 
 from .client import Client, Lifeline
+from .copies import pickled
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
 from .engine.address import Address, spool_base
-from .engine.engine import Engine
+from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
 from .engine.ledger import Term
-from .engine.records import encode, freeze
-from .engine.transport import connecting_as
+from .engine.records import as_text
+from .engine.transport import connecting_as, never_raising
 from .errors import BanyanHPError, ConfigurationError, MissingKeyError
-from .foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, trouble, type_name
+from .foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, trouble, type_name
 from .logs import warn
 from .prompts.client import UNSET, Fallback, PromptClient, Unset
 from .prompts.data import PromptData
@@ -69,6 +70,8 @@ class PromptStackLogger(BanyanTracking, Client):
         ConfigurationError: a setting is wrong; the message names it, its value and what is allowed.
     """
 
+    _transport = staticmethod(http_transport)
+
     def __init__(
         self,
         api_key: str | None = None,
@@ -102,9 +105,10 @@ class PromptStackLogger(BanyanTracking, Client):
         elif settings.enabled:
             raise MissingKeyError(NO_KEY)
         self._settings = settings
+        self._prompt_settings = prompt_settings
         self._base_url = url
         destination = BanyanDestination(url, key or "", project)
-        self._engine = Engine(destination, settings)
+        self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
             Asking(url, key or "", headers_for(key or "", project)),
@@ -274,7 +278,8 @@ class PromptStackLogger(BanyanTracking, Client):
             branch_name: likewise.
             model: the model's name.
             metadata: a dict; anything in it that is not JSON is converted.
-            duration_ms: milliseconds, 0 or more.
+            duration_ms: milliseconds, 0 or more; any kind of number, or a timedelta. What can't be that is
+                kept in the metadata under this name, logged and counted (`values_set_aside`).
             blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
             experiment_context: what `PromptData.get_experiment_context()` returned, where the prompt itself
                 is not at hand (in another process, say); wins over the prompt's own.
@@ -293,21 +298,21 @@ class PromptStackLogger(BanyanTracking, Client):
                 return True
             plain = prompt_data is None and experiment_context is None and duration_ms is None
             if not plain or (metadata is not None and type(metadata) is not dict):
-                problem = _problem(prompt_data, metadata, duration_ms, experiment_context)
+                problem = _problem(prompt_data, metadata, experiment_context)
                 if problem is not None:
                     self._engine.reject()
                     warn("bad input", "a record was not accepted: %s", problem)
                     return False
-            asked = input if type(input) is str else _as_text(input)
-            answered = output if type(output) is str else _as_text(output)
+            asked = input if type(input) is str else as_text(input)
+            answered = output if type(output) is str else as_text(output)
             body = usage_body(asked, answered, with_ambient(metadata))
             names = (prompt_id, prompt_name, version, branch_name)
             if prompt_data is not None or names != _NO_NAMES:
                 add_fields(body, _prompt_fields(prompt_data, *names))
             if model is not None:
-                body["model"] = _as_text(model)
+                body["model"] = as_text(model)
             if not plain:
-                add_fields(body, {"duration_ms": duration_ms})
+                self._add_duration(body, duration_ms)
                 add_fields(body, _experiment_fields(prompt_data, experiment_context))
             blocking = blocking is not False and bool(blocking)  # asked before the record is taken
             record = self._engine.submit(body, max_text=settings.max_record_bytes)
@@ -324,6 +329,17 @@ class PromptStackLogger(BanyanTracking, Client):
 
     log = log_prompt
 
+    def _add_duration(self, body: dict[str, Any], given: Any) -> None:
+        """Milliseconds; what can't be that goes into the metadata: it must not cost the record."""
+        kept = given if given is None else number(given, per_second=1000.0)
+        if kept is not None:
+            body["duration_ms"] = kept
+        elif given is not None:
+            body["metadata"] = put_aside(body["metadata"], "duration_ms", given, 1000.0)
+            wrong = "duration_ms must be a number of milliseconds, 0 or more, was %s; it is in the metadata"
+            warn("value set aside", wrong, kind_of(given))
+            self._engine.set_aside()
+
     def _sink(self) -> BanyanSink:
         return BanyanSink(self, self, self._tracking_failed)
 
@@ -335,6 +351,12 @@ class PromptStackLogger(BanyanTracking, Client):
         self._prompts.answers.close()
         return super().shutdown(seconds)
 
+    async def ashutdown(self, timeout: float = 30) -> FlushResult:
+        """As `Client.ashutdown`; the connections for prompts are closed, too."""
+        seconds = checked_seconds("timeout", timeout)
+        self._prompts.answers.close()
+        return await super().ashutdown(seconds)
+
     async def aget_prompt(
         self,
         name: str,
@@ -345,29 +367,38 @@ class PromptStackLogger(BanyanTracking, Client):
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot."""
+        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot.
+
+        A `fallback` that is a function is called on a thread.
+        """
         try:
-            if use_cache and self._settings.enabled:
-                question = _question(name, version, branch, project_id, sticky_context)
-                if fallback is not UNSET:
-                    _check_fallback(fallback)
-                found = self._prompts.answers.at_hand(question)
-                if found is not None and not callable(fallback):
-                    return self._prompts.prompt(found, question, fallback)
+            question = _question(name, version, branch, project_id, sticky_context)
+            if fallback is not UNSET:
+                _check_fallback(fallback)
+            if not self._settings.enabled:
+                return None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
+            return await self._prompts.aget(question, fallback, use_cache=bool(use_cache))
         except BanyanHPError:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._prompts.failed(error, name, fallback)
-        wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
-        import asyncio  # who does not use it does not pay for it
-
-        return await asyncio.to_thread(self.get_prompt, *wanted)
 
     def get_stats(self) -> dict[str, Any]:
         """As `Client.get_stats`, and the counters of prompts and experiments."""
         stats = super().get_stats()
         stats.update(self._prompts.stats())
         return stats
+
+    def _goes_on_as(self, other: PromptStackLogger) -> bool:
+        """Take the place of a logger with the same settings; False if it has others, or if this one ended."""
+        ours, theirs = self._engine.destination, other._engine.destination
+        same_place = (ours.identity, ours.key) == (theirs.identity, theirs.key)
+        same = same_place and self._prompt_settings == other._prompt_settings
+        if self.closed or not (same and self._settings.same_but_for_callbacks(other._settings)):
+            return False
+        self._settings = other._settings
+        self._engine.call_from_now_on(other._settings)
+        return True
 
     @property
     def closed(self) -> bool:
@@ -378,6 +409,16 @@ class PromptStackLogger(BanyanTracking, Client):
     def exit_timeout(self) -> float:
         """Seconds that draining may take at exit."""
         return self._settings.exit_timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        destination = self._engine.destination
+        options = {**self._settings.chosen(), **self._prompt_settings.chosen(), "base_url": self._base_url}
+        project = destination.identity[2]
+        if project:
+            options["project_id"] = project
+        key = destination.key if self._settings.enabled else ""
+        return pickled(type(self), options, key, "BANYAN_API_KEY")
 
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._settings.enabled else "disabled"
@@ -399,22 +440,13 @@ def _prompt_directory(settings: Settings, destination: BanyanDestination) -> Pat
     return base / "prompts" / Address.of(destination.identity, destination.key).directory_name
 
 
-def _problem(
-    prompt_data: object, metadata: object, duration_ms: object, experiment_context: object
-) -> str | None:
+def _problem(prompt_data: object, metadata: object, experiment_context: object) -> str | None:
     """What is wrong with the arguments, in a sentence that names the thing; None if nothing is."""
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
         return f"prompt_data must be a PromptData (from get_prompt) or None, was {kind_of(prompt_data)}"
     if metadata is not None and not isinstance(metadata, Mapping):
         return f"metadata must be a dict or None, was {kind_of(metadata)}"
-    problem = _context_problem(experiment_context)
-    if problem is not None or duration_ms is None:
-        return problem
-    if not isinstance(duration_ms, (int, float)) or isinstance(duration_ms, bool) or not duration_ms >= 0:
-        return f"duration_ms must be a number of milliseconds, 0 or more, was {kind_of(duration_ms)}"
-    if duration_ms == float("inf"):
-        return "duration_ms must be finite, was infinite"
-    return None
+    return _context_problem(experiment_context)
 
 
 def _context_problem(context: object) -> str | None:
@@ -431,18 +463,8 @@ def _context_problem(context: object) -> str | None:
     return None
 
 
-def _as_text(value: Any) -> str:
-    """Texts as they are; messages, given as lists or dicts, as JSON text; None as the empty text."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    frozen = freeze(value).value
-    return frozen if isinstance(frozen, str) else encode(frozen).decode("utf-8")
-
-
-def _optional_text(value: Any) -> str | None:
-    return None if value is None else _as_text(value)
+def _optional_text(value: Any) -> Any:
+    return None if value is None else as_text(value)
 
 
 def _prompt_fields(
@@ -451,7 +473,7 @@ def _prompt_fields(
     prompt_name: str | None,
     version: str | None,
     branch_name: str | None,
-) -> dict[str, str | None]:
+) -> dict[str, Any]:
     """What names the prompt: the arguments, and for those not given the prompt's own."""
     return {
         "prompt_id": _optional_text(prompt_id) or (prompt.prompt_id if prompt else None),
@@ -461,9 +483,7 @@ def _prompt_fields(
     }
 
 
-def _experiment_fields(
-    prompt: PromptData | None, context: Mapping[str, str | None] | None
-) -> dict[str, str | None]:
+def _experiment_fields(prompt: PromptData | None, context: Mapping[str, str | None] | None) -> dict[str, Any]:
     if context is None:
         context = (prompt.get_experiment_context() if prompt is not None else None) or {}
     return {key: _optional_text(value) for key, value in context.items()}
@@ -553,12 +573,15 @@ def configure(
 ) -> PromptStackLogger:
     """Make the logger that the module functions use, and return it.
 
-    Arguments and errors are those of `PromptStackLogger`. Called again, it replaces the logger and shuts
-    the old one down in order: what that one can't deliver within its `exit_timeout` is on disk.
+    Arguments and errors are those of `PromptStackLogger`. Called again with the same settings, it keeps the
+    logger, as in a notebook's cell that runs again. With others it replaces the logger and shuts the old one
+    down in order: what that one can't deliver within its `exit_timeout` is on disk.
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
     with _default_lock:
+        if _default is not None and _default._goes_on_as(logger):
+            return _default
         old, _default = _default, logger
     if old is not None:
         old.shutdown(old.exit_timeout)
@@ -581,8 +604,14 @@ def _configured() -> PromptStackLogger:
         )
     with _default_lock:
         if _default is None:
-            _default = PromptStackLogger()
+            _default = _MadeByACall()
         return _default
+
+
+class _MadeByACall(PromptStackLogger):
+    """Made without `configure()`, at the first call, which must not raise for a proxy that can't be used."""
+
+    _transport = staticmethod(never_raising(http_transport))
 
 
 def get_prompt(
@@ -712,6 +741,9 @@ class _DefaultTracking(BanyanTracking):
         if logger is None:
             return BanyanSink(_DefaultLogger(), self, _not_configured)
         return BanyanSink(_DefaultLogger(), logger, logger._tracking_failed)
+
+    def __reduce__(self) -> str:
+        return "_tracking"
 
 
 class _DefaultLogger:

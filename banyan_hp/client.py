@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any, TypeVar
 
+from .copies import OneObject
 from .engine.engine import Engine
 from .engine.flushing import FlushResult
 from .engine.succession import Succession
@@ -31,7 +32,7 @@ class Lifeline:
             self._engines.abandon()
 
 
-class Client:
+class Client(OneObject):
     """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
 
     _engine: Engine  # takes the records
@@ -69,16 +70,15 @@ class Client:
         return self._engines().shutdown(checked_seconds("timeout", timeout))
 
     async def aflush(self, timeout: float = 30) -> FlushResult:
-        """`flush` without blocking the event loop."""
-        import asyncio  # who does not use it does not pay for it
-
-        return await asyncio.to_thread(self.flush, timeout)
+        """`flush` without blocking the event loop. Cancelled, it leaves nothing behind that waits."""
+        return await self._engines().aflush(checked_seconds("timeout", timeout))
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
-        """`shutdown` without blocking the event loop."""
-        import asyncio
+        """`shutdown` without blocking the event loop.
 
-        return await asyncio.to_thread(self.shutdown, timeout)
+        Cancelled, it waits no longer for the backend: what is not delivered goes to disk.
+        """
+        return await self._engines().ashutdown(checked_seconds("timeout", timeout))
 
     def get_stats(self) -> dict[str, Any]:
         """Counters, as a plain dict. No I/O, microseconds; for health checks.

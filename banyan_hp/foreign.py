@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import islice
-from math import isinf
+from math import inf, isinf
 from pathlib import PurePath
 from types import CodeType, TracebackType
 from typing import Any
@@ -117,6 +118,12 @@ def type_name(value: object) -> str:
     return _text(_qualname(type(value)))
 
 
+def class_names(value: object) -> Iterator[str]:
+    """The top-level package and the name of its class and of each that it inherits from; total."""
+    for kind in _mro(type(value)):
+        yield f"{_text(_module(kind)).partition('.')[0]}.{_text(_qualname(kind))}"
+
+
 def kind_of(value: object) -> str:
     """What a log line may say of a value that is wrong: its type and why it is wrong, never the value."""
     name = type_name(value)
@@ -148,6 +155,58 @@ def shown(value: object) -> str:
 def _text(name: object) -> str:
     """A class's name may be of a subclass of str, and `__module__` anything."""
     return str.__str__(name) if isinstance(name, str) else "?"
+
+
+def number(value: object, *, per_second: float | None = None) -> int | float | None:
+    """Numbers of any kind, 0 or more and finite; None for anything else.
+
+    A number is what has `__index__` or `__float__`: those of numpy, `Decimal`, `Fraction`; but no bool.
+
+    Args:
+        value: what somebody gave for a number.
+        per_second: where it may be a time: how many of the field's units a second has.
+    """
+    found = _number(value, per_second)
+    return found if found is not None and 0 <= found < inf else None
+
+
+def _number(value: Any, per_second: float | None) -> int | float | None:
+    kind = type(value)
+    if kind is float or kind is int:
+        return value  # type: ignore[no-any-return]
+    try:
+        seconds = _seconds(value)
+        if seconds is not None:
+            return None if per_second is None else seconds * per_second
+        if isinstance(value, (bool, str)) or getattr(getattr(value, "dtype", None), "kind", "") in ("b", "M"):
+            return None
+        if hasattr(kind, "__index__"):
+            return int.__int__(kind.__index__(value))
+        return float.__float__(kind.__float__(value)) if hasattr(kind, "__float__") else None
+    except Exception as error:
+        if is_deliberate(error):
+            raise
+        return None
+
+
+def _seconds(value: Any) -> float | None:
+    """Of a `timedelta`, numpy's included."""
+    if isinstance(value, timedelta):
+        return timedelta.total_seconds(value)
+    if getattr(getattr(value, "dtype", None), "kind", "") == "m":
+        return float(value.astype("timedelta64[ns]").astype("int64")) / 1e9
+    return None
+
+
+def put_aside(metadata: object, name: str, value: object, per_second: float | None = None) -> dict[Any, Any]:
+    """Metadata with a value that a field can't have, under the field's name unless that is taken."""
+    own = as_dict(metadata) if isinstance(metadata, Mapping) else {}
+    if metadata is not None and not isinstance(metadata, Mapping):
+        own["metadata"] = metadata
+    found = _number(value, per_second)
+    kept = value if found is None else found
+    own.setdefault(name, str(kept) if isinstance(kept, float) and not -inf < kept < inf else kept)
+    return own
 
 
 def as_dict(mapping: Mapping[Any, Any]) -> dict[Any, Any]:

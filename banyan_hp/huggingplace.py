@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import uuid
@@ -11,20 +10,24 @@ from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from .client import Client, Lifeline
+from .copies import OneObject, pickled
 from .destinations.huggingplace import (
     DEFAULT_BASE_URL,
     MODES,
     HuggingPlaceDestination,
+    keep_numbers,
     problem_with_log,
     problem_with_step,
     step_body,
 )
 from .engine.engine import Engine, http_transport
+from .engine.loops import on_few_threads
 from .engine.records import encode
 from .engine.succession import Succession
-from .engine.transport import NoAnswer
+from .engine.transport import NoAnswer, never_raising
 from .errors import MissingKeyError, ValidationError
 from .foreign import as_dict, checking, shown
+from .logs import warn
 from .receipts import Receipt, Waits
 from .settings import Settings, checked_url, first_text, header_text
 from .tracking.context import options_with_ambient
@@ -101,8 +104,9 @@ class HuggingPlace(HuggingPlaceTracking, Client):
 
         Args:
             options: `user_prompt` and `response` are required and not empty; `token_count` and
-                `response_time` (seconds), if given, numbers of 0 or more. Everything else passes as it is.
-                The dict is not changed, and what you do with it afterwards changes nothing.
+                `response_time` (seconds, or a timedelta), if given, numbers of 0 or more. What can't be that
+                goes into `metadata` under its name, logged and counted (`values_set_aside`). Everything else
+                passes as it is. The dict is not changed, and what you do with it afterwards changes nothing.
 
         Returns:
             A `Receipt`. `await` it, or call `.result(timeout=…)`, to wait until the record is delivered;
@@ -134,14 +138,16 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         engine, waits, org_id, mode = line = self._line
         if not engine.settings.enabled:
             return Receipt(waits)
-        problem = problem or self._too_long(body)
         if problem is not None:
             engine.reject()
             return Receipt(waits, error=ValidationError(problem))
+        for wrong in keep_numbers(body):
+            warn("value set aside", "%s; it is in the metadata", wrong)
+            engine.set_aside()
         body = options_with_ambient(body)
         body["org_id"] = org_id
         body["mode"] = mode
-        record = engine.submit(body)
+        record = engine.submit(body, max_text=engine.settings.max_record_bytes)
         if record is not None:
             return Receipt(waits, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
@@ -153,13 +159,6 @@ class HuggingPlace(HuggingPlaceTracking, Client):
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self, self._tracking_failed)
-
-    def _too_long(self, options: Mapping[str, Any]) -> str | None:
-        limit = self._engine.settings.max_record_bytes
-        for name, value in options.items():
-            if isinstance(value, str) and len(value) > limit:
-                return f"{name} has {len(value)} characters, max_record_bytes allows {limit} bytes in all"
-        return None
 
     def start_session(
         self,
@@ -217,12 +216,12 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         A backend that takes batches is sent an empty one. Others, the hosted one among them, have no call
         that writes nothing: there one minimal record is logged, marked as a connection test.
         """
-        return await asyncio.to_thread(self._test_connection)
+        return await on_few_threads(self._test_connection)
 
     def _test_connection(self) -> bool:
         config = self._config
         destination, settings = _destination(config), _settings(config, self._options)
-        transport = http_transport(destination, settings)
+        transport = never_raising(http_transport)(destination, settings)
         try:
             if destination.may_batch:
                 answer = transport.send(destination.batch((), compress=False), settings.timeout)
@@ -243,12 +242,17 @@ class HuggingPlace(HuggingPlaceTracking, Client):
     ) -> None:
         await self.ashutdown()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        key = self._config["api_key"] if self._engine.settings.enabled else ""
+        return pickled(type(self), {**self._options, **self._config}, key, "HUGGINGPLACE_API_KEY")
+
     def __repr__(self) -> str:
         state = self._engine.stats()["state"] if self._engine.settings.enabled else "disabled"
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session(HuggingPlaceTracking):
+class Session(HuggingPlaceTracking, OneObject):
     """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
 
     def __init__(
@@ -322,6 +326,11 @@ class Session(HuggingPlaceTracking):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing ends with a session: its records are delivered like all others."""
+
+    def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
+        """With its client's settings, see `copies`."""
+        told = self.get_session_info()
+        return type(self), (self._client, self.session_id, told["metadata"], told["user_metadata"])
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from .copies import OneObject
 from .engine.engine import Engine
 from .engine.ledger import Term
 from .engine.records import Record
@@ -26,7 +27,7 @@ from .logs import warn
 from .settings import checked_seconds
 
 
-class Receipt(Coroutine[Any, Any, None]):
+class Receipt(Coroutine[Any, Any, None], OneObject):
     """A record's receipt: shaped like a coroutine, but nothing happens if nobody awaits it.
 
     `await`, `asyncio.create_task`, `TaskGroup`, `gather`, `wait_for` and `asyncio.run` take it. Cancelling
@@ -100,9 +101,51 @@ class Receipt(Coroutine[Any, Any, None]):
         if self._error is not None and not self._seen:
             warn("unseen receipt", "a record was not accepted and nobody looked: %s", self._error)
 
+    def __reduce__(self) -> tuple[type[UnpickledReceipt], tuple[Any, ...]]:
+        """Its id, and whether it is delivered: only the process that has the record hears more of it."""
+        delivered = self._record is None or self._record.term is Term.DELIVERED
+        return UnpickledReceipt, (self.id, delivered and self._error is None, self._error)
+
     def __repr__(self) -> str:
         state = "refused" if self._record is None else self._record.term.name.lower()
         return f"<Receipt {self.id} {state}>"
+
+
+class UnpickledReceipt(Receipt):
+    """A receipt of another process, or of another object's record: what it said when it was pickled.
+
+    Nothing can be waited for here. `result` and `await` raise unless the record was delivered by then.
+    """
+
+    __slots__ = ("_delivered", "_id")
+
+    def __init__(self, ident: str | None, delivered: bool, error: HuggingPlaceSDKError | None) -> None:
+        self._record = None
+        self._error = error
+        self._seen = True  # or not: that is for the original to say
+        self._generator = None
+        self._id = ident
+        self._delivered = delivered
+
+    @property
+    def id(self) -> str | None:
+        return self._id
+
+    def _conclude(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if not self._delivered:
+            raise HuggingPlaceSDKError(
+                f"this receipt was pickled: what became of record {self._id} is known where it was logged",
+                record_id=self._id,
+            )
+
+    def __reduce__(self) -> tuple[type[UnpickledReceipt], tuple[Any, ...]]:
+        return UnpickledReceipt, (self._id, self._delivered, self._error)
+
+    def __repr__(self) -> str:
+        state = "refused" if self._error else "delivered" if self._delivered else "unknown"
+        return f"<Receipt {self._id} {state}>"
 
 
 class Waits:

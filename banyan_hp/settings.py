@@ -11,8 +11,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -61,6 +62,7 @@ class Settings:
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
     exit_timeout: float = 2.0
+    on_sigterm: Literal["auto", "off"] = "auto"
     before_send: BeforeSend | None = None
     on_error: OnError | None = None
     on_drop: OnDrop | None = None
@@ -84,6 +86,16 @@ class Settings:
     def patience(self) -> float:
         """Seconds that a caller waits for one record, at the most: the time of all its attempts."""
         return self.timeout * (self.max_retries + 1)
+
+    def same_but_for_callbacks(self, other: Settings) -> bool:
+        """Whether the other ones mean the same: a cell or script that runs again makes its functions anew."""
+        callbacks = {name: getattr(other, name) for name in _CALLBACKS}
+        same = all(_same_function(getattr(self, name), each) for name, each in callbacks.items())
+        return same and replace(self, **callbacks) == other
+
+    def chosen(self) -> dict[str, Any]:
+        """The options that make the same settings elsewhere."""
+        return _chosen(self)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -126,6 +138,10 @@ class PromptSettings:
             _positive_seconds("prompt_timeout", self.prompt_timeout)
             _integer(1)("prompt_cache_size", self.prompt_cache_size)
 
+    def chosen(self) -> dict[str, Any]:
+        """The options that make the same settings elsewhere."""
+        return _chosen(self)
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         return tuple(each.name for each in fields(cls))
@@ -134,6 +150,21 @@ class PromptSettings:
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
         """Settings from keyword options, which are taken out of them."""
         return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+
+
+_CALLBACKS = ("before_send", "on_error", "on_drop")
+
+
+def _same_function(one: object, other: object) -> bool:
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        return one.__code__ == other.__code__
+    return one == other
+
+
+def _chosen(settings: Any) -> dict[str, Any]:
+    """Those of its fields that are not the default."""
+    values = {each.name: (getattr(settings, each.name), each.default) for each in fields(settings)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def env(name: str) -> str | None:
@@ -326,6 +357,7 @@ _CHECKS: dict[str, Check] = {
     "fsync": _one_of("never", "interval", "always"),
     "max_record_bytes": _integer(1024),
     "exit_timeout": _seconds,
+    "on_sigterm": _one_of("auto", "off"),
     "before_send": _callable,
     "on_error": _callable,
     "on_drop": _callable,

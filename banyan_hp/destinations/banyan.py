@@ -47,7 +47,6 @@ def add_fields(body: dict[str, Any], optional: Mapping[str, Any]) -> None:
 class BanyanDestination(EnvelopeDestination):
     """One Banyan backend, project and key."""
 
-    shortens = True
     hosted = HOSTED
     single_path = USAGE_PATH
 

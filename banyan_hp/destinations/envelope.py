@@ -30,7 +30,6 @@ class EnvelopeDestination:
     The batch endpoint is the single one's path and ``/batch``.
     """
 
-    shortens: bool
     hosted: frozenset[str | None]
     single_path: str
 

@@ -5,13 +5,12 @@ Bodies are the caller's dict as it is, plus `org_id` and `mode`. Source: the pub
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..engine.transport import Request
-from ..foreign import kind_of
+from ..foreign import kind_of, number, put_aside
 from .banyan import USER_AGENT
 from .envelope import EnvelopeDestination
 
@@ -24,7 +23,6 @@ MODES = ("prod", "dev")
 class HuggingPlaceDestination(EnvelopeDestination):
     """One HuggingPlace backend, organisation and key."""
 
-    shortens = False
     hosted = HOSTED
     single_path = LOG_PATH
 
@@ -56,25 +54,27 @@ def step_body(step: Mapping[str, Any]) -> dict[str, Any]:
         "response_time": "response_time",
     }
     body = {name: step[source] for name, source in names.items() if source in step}
-    return {**body, "step_data": [step]}
+    numbers = {
+        "token": number(step["token"]),
+        "response_time": number(step["response_time"], per_second=1.0),
+    }
+    own = {name: value for name, value in step.items() if name not in numbers}
+    own.update((name, value) for name, value in numbers.items() if value is not None)
+    return {**body, "step_data": [own]}
 
 
 def problem_with_log(options: object) -> str | None:
     """What is wrong with a record, in a sentence that names the field; None if nothing is."""
     if not isinstance(options, Mapping):
         return f"log() takes a dict, got {kind_of(options)}"
-    return _missing(options, ("user_prompt", "response")) or _negative(
-        options, ("token_count", "response_time"), required=False
-    )
+    return _missing(options, ("user_prompt", "response"))
 
 
 def problem_with_step(step: object) -> str | None:
     """What is wrong with a step, in a sentence that names the field; None if nothing is."""
     if not isinstance(step, Mapping):
         return f"log_step() takes a dict, got {kind_of(step)}"
-    return _missing(step, ("type", "user_question", "prompt_response")) or _negative(
-        step, ("token", "response_time"), required=True
-    )
+    return _missing(step, ("type", "user_question", "prompt_response", "token", "response_time"))
 
 
 def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
@@ -87,12 +87,23 @@ def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
     return None
 
 
-def _negative(options: Mapping[Any, Any], names: Sequence[str], *, required: bool) -> str | None:
-    for name in names:
-        value = options.get(name)
-        if value is None and not required:
+def keep_numbers(body: MutableMapping[str, Any]) -> list[str]:
+    """Make numbers of the fields of numbers; what is none of 0 or more goes into the body's `metadata`.
+
+    Returns:
+        The names of those that went there, with what was wrong with them.
+    """
+    wrong = []
+    for name, per_second in _NUMBERS.items():
+        value = body.get(name)
+        if value is None or (type(value) is int and value >= 0):
             continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf:  # type: ignore[operator]
-            return f"{name} must be a number, 0 or more, was {kind_of(value)}"
-    return None
+        body[name] = number(value, per_second=per_second)
+        if body[name] is None:
+            del body[name]
+            body["metadata"] = put_aside(body.get("metadata"), name, value, per_second)
+            wrong.append(f"{name} must be a number, 0 or more, was {kind_of(value)}")
+    return wrong
+
+
+_NUMBERS = {"token_count": None, "response_time": 1.0}  # per second, where it is a time

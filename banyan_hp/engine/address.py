@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ KEYS = ("client", "base_url", "project", "key_fingerprint")
 _LONGEST = 65536
 _FINGERPRINT = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{8})?")
 _SHORT = 8
+_ON_MACOS = sys.platform == "darwin"
 
 
 def key_fingerprint(key: str) -> str:
@@ -72,6 +74,19 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
     if not given and not base.is_absolute():  # without a home it begins with a tilde
         raise RuntimeError("this user has no home directory")
     return base.absolute()
+
+
+def earlier_base(given: str | os.PathLike[str] | None) -> Path | None:
+    """Where the spools are if they were made before an upgrade of platformdirs; None: at `spool_base`, too.
+
+    On macOS platformdirs looks at XDG_STATE_HOME from version 4.6 on.
+    """
+    if given or not _ON_MACOS or not os.environ.get("XDG_STATE_HOME", "").strip():
+        return None
+    try:
+        return Path.home() / "Library" / "Application Support" / "banyan_hp"
+    except (RuntimeError, KeyError):  # there is no home directory
+        return None
 
 
 @dataclass(frozen=True, slots=True)

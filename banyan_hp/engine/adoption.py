@@ -47,8 +47,11 @@ class Adoption:
         aside: Aside,
         condition: Condition,
         news: News,
+        *,
+        leaves_raw: bool,
     ) -> None:
         self._directory = directory
+        self._leaves_raw = leaves_raw
         self._previous = tuple(previous)
         self._guard = guard
         self._clock = clock
@@ -172,9 +175,12 @@ class Adoption:
             segment.made_at = self._clock.monotonic() - max(0.0, self._clock.wall() - segment.created)
             if segment.path.parent == self._directory.path:
                 self.size = max(0, self.size - segment.size)
+            if self._leaves_raw:
+                segment.leave_raw()
             self._holdings.segments.append(segment)
             self._tell(segment, kept=self._aside.damage(segment, damaged))
-            self._holdings.retire_if_settled(segment)
+            if not self._holdings.retire_if_settled(segment) and segment.left == segment.unsettled > 0:
+                self._holdings.let_go(segment)
 
     # -- letting go -------------------------------------------------------------------------------------
 
@@ -193,10 +199,10 @@ class Adoption:
         Until their turn comes again any process may take them over.
         """
         for segment in segments:
-            if segment.own or segment.free != segment.unsettled or self._holdings.is_removed(segment):
+            if segment.own or segment.in_hand or self._holdings.is_removed(segment):
                 continue
             self._holdings.let_go(segment)
-            if segment.unsettled:
+            if segment.free:
                 self._back_among_the_candidates(segment)
 
     def _back_among_the_candidates(self, segment: Segment) -> None:

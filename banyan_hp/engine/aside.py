@@ -44,7 +44,7 @@ class Aside:
         """Keep a refused record; False if it could not be written."""
         entry = Entry(
             reason,
-            record.body if record.body is not None else encode_somehow(record.value),
+            record.body or record.raw or encode_somehow(record.value),
             status=status,
             detail=detail,
             segment=record.place.segment.path.name if record.place is not None else None,

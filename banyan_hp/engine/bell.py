@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-_LONGEST_WAIT = 3600.0
+LONGEST_WAIT = 3600.0
 
 
 class Bell:
@@ -30,4 +30,4 @@ class Bell:
     def wait(self, seconds: float) -> bool:
         if seconds <= 0:
             return self._lock.acquire(blocking=False)
-        return self._lock.acquire(timeout=min(seconds, _LONGEST_WAIT))
+        return self._lock.acquire(timeout=min(seconds, LONGEST_WAIT))

@@ -114,8 +114,13 @@ class Delivery:
         with self._guard:  # one mode for all of it: another thread may find out meanwhile that it has changed
             most_bytes = min(self._max_batch_bytes, self._batching.byte_limit)
             how = How(self._batching.batches, self._batching.compress, most_bytes, deadline)
-        groups = deque(self._split(self._preparer.prepare(records), how))
-        left: Group = []
+        ready = self._preparer.prepare(records, deadline)
+        if len(ready) < len(records):
+            left: Group = [record for record in records if not record.claimed]
+            if len(left) > len(ready):  # the end has come in the middle
+                return left
+        groups = deque(self._split(ready, how))
+        left = []
         newest = False
         while groups:
             group = groups.pop() if newest else groups.popleft()

@@ -18,14 +18,12 @@ class Destination(Protocol):
         identity: what makes it another destination but for the key: URL, project or organisation.
         key: the credential; it names the spool's directory by a fingerprint and is never written.
         may_batch: whether asking for a batch endpoint makes sense; False for hosts known to have none.
-        shortens: whether texts of a record that is too large are shortened; else it is refused.
     """
 
     base_url: str
     identity: tuple[str, ...]
     key: str
     may_batch: bool
-    shortens: bool
 
     def single(self, record: Record) -> Request:
         """The request that delivers one encoded record."""

@@ -5,6 +5,7 @@
         <the same>.ack                              what of it is settled, see `acks`
         .<the same>.tmp                             a segment in the making
         destination.v1.json                         which destination this is, for people, see `address`
+        health.v1.json                              whether the backend answers, see `silence`
         quarantine.v1.jsonl                         refused records
 
 A key itself is never written, nor anything that it could be had from.
@@ -20,11 +21,13 @@ from pathlib import Path
 from ..files import check_own_directory, make_own_directory
 from .address import ADDRESS_NAME, Address
 from .segment import Segment, is_segment, lockable
+from .silence import HEALTH_NAME
 
 OLD_SECONDS = 3600.0  # what is left over for so long has no process that still works on it
 
 _TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
-_HALF_WRITTEN = re.compile(rf"\.{re.escape(ADDRESS_NAME)}\.[0-9a-f]{{16}}\.tmp")
+_REPLACED = "|".join(map(re.escape, (ADDRESS_NAME, HEALTH_NAME)))
+_HALF_WRITTEN = re.compile(rf"\.(?:{_REPLACED})\.[0-9a-f]{{16}}\.tmp")
 _OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
-from .address import Address, destination_directory, spool_base
+from .address import Address, destination_directory, earlier_base, spool_base
 from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
@@ -27,7 +27,7 @@ from .delivery import Delivery
 from .destination import Destination
 from .flushing import Epoch, Epochs, FlushResult
 from .gate import Gate
-from .guard import Guard
+from .guard import Guard, lets_go
 from .last_writes import Job, LastWrites
 from .ledger import Ledger, Term
 from .notices import Notices
@@ -37,17 +37,19 @@ from .queue import Queue
 from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
 from .scheduler import Scheduler
 from .settlement import Settlement
-from .spool import Spool, SpoolSettings
+from .silence import Silence
+from .spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
+from .stepwise import Steps, run
 from .suspects import Suspects
-from .transport import Transport, connecting_as, is_loopback
+from .transport import Transport, connecting_as, is_loopback, never_raising
 from .waiting import Waiting
 from .worker import Worker
 
 _JOIN_SECONDS = 0.2
-_GRACE_SECONDS = 1.0
 _UNASKED_SECONDS = 1.0
 _TELL_SECONDS = 0.25
+_BRIEFLY_SECONDS = 0.05
 _RETIRED = "retired"  # in place of somebody who waits
 
 
@@ -74,6 +76,7 @@ class Engine:
         transport: makes what requests are sent through; tests hand in another one.
         spool_directory: the directory to spool to and replay from, where it is not to be the destination's
             own below the settings' `spool_dir`.
+        leaves_raw: leave alone on disk what `before_send` has not seen.
 
     Construction does no I/O and starts no thread.
     """
@@ -86,21 +89,29 @@ class Engine:
         clock: Clock | None = None,
         transport: TransportFactory = http_transport,
         spool_directory: Path | None = None,
+        leaves_raw: bool = False,
     ) -> None:
         self.settings = settings
         self.destination = destination
         self._clock = clock or Clock()
         self._make_transport = transport
         self._spool_directory = spool_directory
+        self._leaves_raw = leaves_raw
         self.closing = False
         self.stopped = False
         self._leaving = False  # closed by the end of the process, not by the application
         self._finisher: int | None = None  # the thread that ends it
+        self._writing_last: int | None = None  # the same, while it does
+        self._waited_in_vain = False  # at exit, for the backend
+        self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
+        self._has_said_so = False
         self.superseded = False  # a successor takes the client's records
         self._base: Path | None = None
         self.no_spool_because: str | None = None
         self._assemble()
+        if settings.enabled and settings.on_sigterm == "auto":
+            lifecycle.handle_signals()
 
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
@@ -110,7 +121,9 @@ class Engine:
         self._id_prefix = f"{self.process}-"
         self._numbers = itertools.count()
         self._keeps_first = settings.durability == "disk"
+        self._room = settings.queue_bytes // 4  # for texts of a record that are shortened when it is encoded
         self._has_flushed = False
+        self._owed: Mark | None = None
         self.guard = Guard()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
@@ -130,12 +143,12 @@ class Engine:
         )
         self._preparer = Preparer(
             self.guard,
+            self._clock,
             self.ledger.counters,
             self.callbacks,
             self._settlement,
             settings.before_send,
             settings.max_record_bytes,
-            shortens=self.destination.shortens,
         )
         self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
@@ -156,7 +169,6 @@ class Engine:
             self._clock,
             self._settlement,
             self._preparer,
-            scrubs=settings.before_send is not None,
         )
         self.worker = Worker(
             self.guard,
@@ -200,12 +212,17 @@ class Engine:
         return None
 
     def _previous_directories(self, base: Path) -> tuple[Path, ...]:
-        """Where records logged under a previous key of this destination lie: they may leave under ours."""
+        """Where else records of this destination lie that may leave under our key.
+
+        Those of its previous keys, and all of them in the place where an earlier platformdirs had the spools.
+        """
         if self._spool_directory is not None:
             return ()
-        destination, keys = self.destination, self.settings.previous_keys
-        others = dict.fromkeys(key for key in keys if key != destination.key)
-        return tuple(destination_directory(base, destination.identity, key) for key in others)
+        destination = self.destination
+        keys = dict.fromkeys((destination.key, *self.settings.previous_keys))
+        bases = [each for each in (base, earlier_base(self.settings.spool_dir)) if each is not None]
+        found = [destination_directory(each, destination.identity, key) for each in bases for key in keys]
+        return tuple(dict.fromkeys(found[1:]))  # the first one is our own
 
     def _make_spool(self) -> Spool | None:
         settings = self.settings
@@ -226,11 +243,17 @@ class Engine:
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
                 previous=self._previous_directories(self._base),
+                leaves_raw=self._leaves_raw,
             ),
             self.process,
             self._clock,
             self._settlement,
         )
+
+    @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return (self.guard, *self.spool.locks) if self.spool is not None else (self.guard,)
 
     # -- submit -----------------------------------------------------------------------------------------
 
@@ -239,7 +262,7 @@ class Engine:
 
         Args:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
-            max_text: longer texts in it are cut to this many characters.
+            max_text: of a value of more than a quarter of `queue_bytes`, longer texts are cut at the call.
 
         Returns:
             The record, wherever it is now (see `Record.term`); None if it was not accepted because the
@@ -263,6 +286,7 @@ class Engine:
             if not queued:
                 self._submit_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
+            guard.let_go()
             self._let_go(record)
             raise
         if not self.worker.threads:
@@ -277,12 +301,14 @@ class Engine:
         lifecycle.remember(self)
         self._scheduler.disturb()
 
+    @lets_go
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
         if self.superseded:
             return None
         if not self._leaving or sys.is_finalizing() or is_unheard():
             self.reject()
+            self._say_that_it_ended()
             return None
         with self.guard:
             self.ledger.own.accept(Term.IN_FLIGHT)
@@ -291,13 +317,24 @@ class Engine:
         self.guard.run_deferred()
         return record
 
+    def _say_that_it_ended(self) -> None:
+        """Once: a logger that is used after its `shutdown()` is a mistake of the application's."""
+        if self._ended and not (self._has_said_so or self._leaving or is_unheard() or sys.is_finalizing()):
+            self._has_said_so = True
+            warn(
+                f"ended {self.process}",
+                "a logger for %s is used after its shutdown(): its records are not accepted, only counted "
+                "as logs_rejected",
+                self.destination.base_url,
+            )
+
     def _new_record(self, value: dict[str, Any], max_text: int) -> Record:
         clock = self._clock
         now = clock.wall()
         # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
         ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         size = freeze_plain(value, max_text)
-        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text)
+        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text, self._room)
         size += RECORD_OVERHEAD
         record = Record(ident, now, frozen, size, clock.monotonic(), self.ledger.own)
         if cut:
@@ -314,6 +351,7 @@ class Engine:
         if record.cut:
             self.ledger.counters.values_cut += record.cut
         if self._keeps_first or not queue.fits(size):
+            record.with_caller = True
             record.epoch = epoch
             epoch.in_memory += 1
             own.accepted += 1
@@ -330,6 +368,7 @@ class Engine:
             self._scheduler.wake_for_record()
         return True
 
+    @lets_go
     def _submit_later(self, record: Record) -> None:
         with self.guard:
             closing = self.closing
@@ -339,12 +378,14 @@ class Engine:
         elif not queued:
             self._submit_slowly(record)
 
+    @lets_go
     def _let_go(self, record: Record) -> None:
-        """It was in the caller's hands, if it was accepted at all: nobody else knows of it."""
-        if record.epoch is not None and record.term is Term.IN_FLIGHT:
+        """Give it up, unless others know of it: it may be under way in a worker's hands already."""
+        if record.with_caller and record.epoch is not None and record.term is Term.IN_FLIGHT:
             record.claimed = False
             self._settlement.dropped([record], "interrupted")
 
+    @lets_go
     def _submit_slowly(self, record: Record) -> None:
         """Not simply into the queue. What is lost on that way is told on our threads, which may be asleep."""
         self._bring_in(record)
@@ -375,6 +416,7 @@ class Engine:
         """Call with the lock held."""
         if self._keeps_first and record.place is None:
             self.ledger.counters.logs_not_durable += 1
+        record.with_caller = False
         self.ledger.own.move((record,), Term.QUEUED)
         self.queue.append(record)
         self._scheduler.wake_for_record()
@@ -408,6 +450,7 @@ class Engine:
         self._settlement.spooled([old for old in evicted if old.place is not None])
         self._settlement.dropped(evicted, "queue_full")
 
+    @lets_go
     def _ensure_worker(self, record: Record) -> None:
         """Start the workers; where there can be none, deliver here."""
         lifecycle.register(self)
@@ -416,7 +459,7 @@ class Engine:
             record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
-        if not self.worker.background:
+        if not self.worker.background or self.worker.lacks_thread:
             lifecycle.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
@@ -426,6 +469,7 @@ class Engine:
 
     # -- waiting ----------------------------------------------------------------------------------------
 
+    @lets_go
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.
 
@@ -445,24 +489,35 @@ class Engine:
         self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
+    @lets_go
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
 
         A process's first flush then drains what others have left on disk.
         """
+        return run(self.flushing(timeout))
+
+    def flushing(self, timeout: float) -> Steps[FlushResult]:
+        """`flush`, one wait after the other."""
         self._be_of_this_process()
         deadline = self._clock.monotonic() + timeout
         if self.stopped or not self.waiting.allowed:
             return self._result(0)
         if self._has_flushed:
-            return self._result(*self._flush_own(deadline))
+            return self._result(*(yield from self._flush_own(deadline)))
         self._has_flushed = True
         with self.waiting.for_our_own():
-            lost, delivered = self._flush_own(deadline)
-        self._drain_backlog(deadline)
+            lost, delivered = yield from self._flush_own(deadline)
+        yield from self._drain_backlog(deadline)
         return self._result(lost, delivered)
 
-    def _flush_own(self, deadline: float) -> tuple[int, bool | None]:
+    async def aflush(self, timeout: float) -> FlushResult:
+        """`flush` on the running event loop."""
+        from . import loops  # who does not use it does not pay for it
+
+        return await loops.drive(self.flushing(timeout))
+
+    def _flush_own(self, deadline: float) -> Steps[tuple[int, bool | None]]:
         """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
         waiting = self.waiting
         self.guard.run_deferred()
@@ -472,13 +527,13 @@ class Engine:
             setbacks = self.gate.setbacks
             if self.gate.unwell:
                 self.gate.hurry(self._clock.monotonic())
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
         )
         lost = self._lost_of(epochs) - told
         lost_on_disk = self._lost()
         mark = waiting.mark()
-        waiting.hurry_until(
+        yield waiting.for_all(
             lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(setbacks), deadline
         )
         lost += self._lost() - lost_on_disk if mark else 0
@@ -487,13 +542,13 @@ class Engine:
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return lost, not in_memory and not waiting.on_disk(mark)
 
-    def _drain_backlog(self, deadline: float) -> None:
+    def _drain_backlog(self, deadline: float) -> Steps[None]:
         """Send what others have left on disk, with our threads, as far as there is time."""
         if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
             return
         lifecycle.register(self)
         setbacks = self.waiting.setbacks_seen()
-        self.waiting.hurry_until(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
+        yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
@@ -558,6 +613,7 @@ class Engine:
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
+    @lets_go
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
         self._be_of_this_process()
@@ -567,15 +623,46 @@ class Engine:
             return self._result(0, delivered=False)
         self.guard.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        with self.guard:
-            epochs = self.epochs.close()
-            told = sum(epoch.told for epoch in epochs)
+        epochs, told = self._closed_epochs()
         try:
             self._begin_to_close(timeout)
             self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self.finish(deadline)
         return self._result(self._lost_of(epochs) - told)
+
+    async def ashutdown(self, timeout: float) -> FlushResult:
+        """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
+        from . import loops  # who does not use it does not pay for it
+
+        self._be_of_this_process()
+        self.guard.run_deferred()
+        deadline = self._clock.monotonic() + timeout
+        epochs, told = self._closed_epochs()
+        try:
+            self._begin_to_close(timeout)
+            if self.waiting.allowed:
+                await loops.until(self.waiting.for_all(self._nothing_more_to_do, deadline))
+        finally:
+            first = self._finishes_first()
+            finishing = loops.on_a_thread(lambda: self.finish(deadline)) if first else None
+        if finishing is not None:
+            await finishing
+        else:
+            await loops.until(self.waiting.for_all(lambda: self._ended, deadline))
+        return self._result(self._lost_of(epochs) - told)
+
+    def _finishes_first(self) -> bool:
+        """Whether no other call has begun with the end: only the first one needs a thread for it."""
+        with self.guard:
+            first, self._finishing = not self._finishing and self._finisher is None, True
+        return first and not self._ended
+
+    def _closed_epochs(self) -> tuple[list[Epoch], int]:
+        """Those that a shutdown reports losses of, and how many losses of them are reported already."""
+        with self.guard:
+            epochs = self.epochs.close()
+            return epochs, sum(epoch.told for epoch in epochs)
 
     def abandon(self) -> None:
         """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
@@ -598,6 +685,7 @@ class Engine:
         self.worker.drive(self._nothing_more_to_do, deadline, Bell())
         self.finish(deadline)
 
+    @lets_go
     def _begin_to_close(self, timeout: float) -> None:
         with self.guard:
             if self.closing:
@@ -613,42 +701,76 @@ class Engine:
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
     # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
 
-    def begin_to_leave(self, timeout: float, scrub_until: float) -> None:
-        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent.
-
-        `scrub_until` is as in `last_writes`.
-        """
+    @lets_go
+    def begin_to_leave(self, timeout: float) -> None:
+        """The process ends in so many seconds: accept no more, and have on disk what waits to be sent."""
         self._be_of_this_process()
         self.guard.run_deferred()
         self._begin_to_close(timeout)
-        self._secure(scrub_until)
+        self.secure()
+        self._owed = self._all_on_disk()
 
-    def _secure(self, scrub_until: float) -> None:
+    @lets_go
+    def secure(self) -> None:
+        """Have on disk what waits to be sent."""
         keeping = self._last_writes.keeping
         with self.guard:
             if self.spool is None or self.stopped:
                 return
-            under_way = [*self.worker.in_hand(), *self._scheduler.retrying()]
-            keeping.take([record for record in under_way if record.body is not None])
-            keeping.take(self.queue.records)
+            keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
             self._scheduler.securing = not keeping.done
-            self._last_writes.scrub_until = scrub_until
         try:
-            if self._hand_over(keeping) and self.settings.before_send is not None:
-                keeping.wait(scrub_until)
-            else:
-                self._keep_here()
+            self._see_to(keeping)
         finally:
             with self.guard:
                 self.queue.drop_settled()
                 self._scheduler.securing = False
                 self._scheduler.wake_all()
 
-    def _keep_here(self) -> None:
-        if self.settings.before_send is not None:  # which may never return: none of it on this thread
-            self._last_writes.scrub_until = float("-inf")
-        self._last_writes.keeping.complete()
+    def _all_on_disk(self) -> Mark | None:
+        """The end of what the exit owes: later records don't hold it. None if some are in memory only."""
+        with self.guard:
+            waiting = [*self.worker.in_hand(), *self._scheduler.waiting()]
+            if any(record.place is None and not record.settled for record in waiting):
+                return None
+        return self.waiting.mark()
 
+    def wait_at_exit(self, deadline: float) -> None:
+        """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
+        silence, began = self._silence(), self._clock.monotonic()
+        was_silent = not self._heard_again(silence)
+        if self._nothing_more_to_do():
+            return
+        self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
+        if was_silent and self._heard_again(silence):
+            self.wait_until_sent(deadline)
+        answered = self.gate.last_success is not None and self.gate.last_success >= began
+        self._waited_in_vain = not answered and not self._nothing_more_to_do()
+        if self._waited_in_vain and not was_silent:
+            silence.began()
+
+    def _heard_again(self, silence: Silence) -> bool:
+        """Whether it is not silent, or no longer."""
+        answered = self._answered_at()
+        if silence.lasts(answered):
+            return False
+        if answered is not None:
+            silence.is_over()
+        return True
+
+    def answers(self) -> bool:
+        """Whether the backend can be expected to answer soon."""
+        return not self._silence().lasts(self._answered_at())
+
+    def _silence(self) -> Silence:
+        return Silence(self.spool.directory if self.spool is not None else None, self._clock.wall)
+
+    def _answered_at(self) -> float | None:
+        """When the backend last took a record of this process, on the wall clock."""
+        success = self.gate.last_success
+        return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
+
+    @lets_go
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
         self.waiting.hurry_until(self._nothing_more_to_do, deadline)
@@ -656,6 +778,9 @@ class Engine:
     def _nothing_more_to_do(self) -> bool:
         if self.worker.sends_backlog:  # unless its response is awaited, the next process repeats it
             return False
+        if self._owed is not None:
+            sent = not self.waiting.on_disk(self._owed)
+            return sent or self._scheduler.gave_up or not self._can_read_back()
         own = self.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
@@ -666,25 +791,28 @@ class Engine:
         """Own records that fail on their own, and are not to be tried for a while."""
         return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
 
+    @lets_go
+    def await_responses(self, deadline: float) -> None:
+        """Begin no more requests, so that none is repeated because its response came too late."""
+        with self.guard:
+            self._scheduler.ending = True
+        if not self._waited_in_vain:
+            self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
+
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable
 
-    def stop_sending(self, scrub_until: float) -> None:
-        """From here on what was not delivered is the final write's; `scrub_until` is as there."""
+    @lets_go
+    def stop_sending(self) -> None:
+        """From here on what was not delivered is the final write's."""
         with self.guard:
             in_hand = self.worker.stop()
             if not self.stopped:
-                self._last_writes.scrub_until = float("-inf") if self._is_stuck(in_hand) else scrub_until
                 left = [*in_hand, *self._scheduler.waiting()]
                 self._last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
                 self.stopped = True
             self.worker.forget()
             self._scheduler.forget()
-
-    def _is_stuck(self, in_hand: list[Record]) -> bool:
-        """Whether a thread may be in a `before_send` that never returns. Call with the lock held."""
-        scrubbing = not self._last_writes.keeping.done or any(record.body is None for record in in_hand)
-        return scrubbing and self.settings.before_send is not None
 
     def finish(self, deadline: float, join_until: float | None = None) -> None:
         """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
@@ -699,28 +827,36 @@ class Engine:
                 if not self._is_finisher():
                     self._wait_for_finisher(deadline)
                     break
+                self._writing_last = threading.get_ident()
                 self._end(deadline, join_until)
             except Exception:
                 raise
             except BaseException as error:  # noqa: BLE001 - kept, and raised below
                 interrupted = error
+            finally:
+                self._writing_last = None
         if interrupted is not None:
             raise interrupted
 
+    @lets_go
     def _is_finisher(self) -> bool:
         with self.guard:
             self._finisher = self._finisher or threading.get_ident()
             return self._finisher == threading.get_ident()
 
+    @lets_go
     def _wait_for_finisher(self, deadline: float) -> None:
         if self.waiting.allowed:
             self.waiting.listen_until(lambda: self._ended, deadline, Bell())
 
+    @lets_go
     def _end(self, deadline: float, join_until: float | None) -> None:
-        self.stop_sending(self._clock.monotonic() + _GRACE_SECONDS)
+        self.stop_sending()
         self._see_to(self._last_writes.leaving)
         self._settlement.ring()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
+        if self._waited_in_vain:  # threads that wait for a response don't end sooner
+            until = self._clock.monotonic()
         self.worker.join(until)
         self._close()
         self._ended = True
@@ -749,11 +885,17 @@ class Engine:
 
     # -- what applications ask --------------------------------------------------------------------------
 
+    @lets_go
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
-        self._be_of_this_process()
+        self._look_around()
         with self.guard:
             return stats_of(self, self._clock.monotonic())
+
+    def _look_around(self) -> None:
+        self._be_of_this_process()
+        if self.worker.lacks_thread:
+            self.worker.start()
 
     def oldest_at(self) -> float | None:
         """When the oldest record in memory was logged, on the monotonic clock. Call with the lock held."""
@@ -762,9 +904,10 @@ class Engine:
             return under_way if waiting is None else waiting
         return min(waiting, under_way)
 
+    @lets_go
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        self._be_of_this_process()
+        self._look_around()
         with self.guard:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
@@ -779,6 +922,7 @@ class Engine:
         same_place = destination.identity == ours.identity
         return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
 
+    @lets_go
     def turn_to(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
 
@@ -803,6 +947,14 @@ class Engine:
             self.gate.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 
+    def call_from_now_on(self, settings: Settings) -> None:
+        """Take over the callbacks of settings that are the same but for them."""
+        self._be_of_this_process()
+        self.settings = settings
+        self._preparer.call_from_now_on(settings.before_send)
+        self.notices.call_from_now_on(settings.on_error, settings.on_drop)
+
+    @lets_go
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.
 
@@ -814,6 +966,7 @@ class Engine:
             self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
             self._scheduler.wake_all()
 
+    @lets_go
     def resume(self) -> None:
         """Take records again, after `retire`."""
         self.worker.between_tasks = None
@@ -829,6 +982,7 @@ class Engine:
             waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
             return not waiting
 
+    @lets_go
     def supersede(self, *, only_if_drained: bool) -> bool:
         """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
 
@@ -844,15 +998,25 @@ class Engine:
             self._begin_to_close(0.0)
         return True
 
+    @lets_go
     def reject(self) -> None:
         """Count a record that could not be accepted."""
+        self._count("rejected")
+
+    def set_aside(self) -> None:
+        """Count a value that its field can't have and that went into the metadata."""
+        self._count("values_set_aside")
+
+    def _count(self, name: str) -> None:
         self._be_of_this_process()
+        counters = self.ledger.counters
         if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
-            self.ledger.counters.rejected += 1
+            setattr(counters, name, getattr(counters, name) + 1)
             return
         with self.guard:
-            self.ledger.counters.rejected += 1
+            setattr(counters, name, getattr(counters, name) + 1)
 
+    @lets_go
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
@@ -864,8 +1028,17 @@ class Engine:
 
     @property
     def in_a_section(self) -> bool:
-        """Whether the calling thread is in the middle of changing something. Takes no lock."""
+        """Whether the calling thread is in the middle of changing something, or writes for the last time.
+
+        Takes no lock.
+        """
+        if self._writing_last == threading.get_ident():
+            return True
         return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
+
+    def keep_first(self) -> None:
+        """From now on each record is on disk before it is sent. Takes no lock."""
+        self._keeps_first = self.spool is not None
 
     def hasten(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
@@ -901,11 +1074,13 @@ class Engine:
 
     def _made_anew(self) -> Engine:
         anew = copy.copy(self)
+        anew._make_transport = never_raising(anew._make_transport)
         if anew.closing:
             anew.stopped = anew._ended = True
         anew._assemble()
         return anew
 
+    @lets_go
     def start_if_needed(self) -> None:
         """Begin with what was logged while no thread could be started."""
         if len(self.queue):

@@ -5,9 +5,10 @@ Never held across I/O, a wait or a user's callback. The spool has one of its own
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         def __enter__(self) -> bool: ...
         def __exit__(self, *_: object) -> None: ...
         def _is_owned(self) -> bool: ...
+        def release(self) -> None: ...
 
 else:
     from _thread import RLock  # the interpreter's own, which gevent and eventlet leave alone
@@ -28,9 +30,10 @@ class Guard(RLock):
     That happens when the garbage collector, running inside a guarded section, calls a destructor that
     logs. State is half-updated then, so such work is deferred: whoever leaves a section, or wakes, does it.
 
-    `with guard` enters and leaves in C. Were these Python functions, the exception of a signal handler
-    (Ctrl-C) could arrive inside them and leave the lock held for ever: the interpreter looks for signals
-    at the beginning of functions, behind calls and at the end of loops, and nowhere else.
+    `with guard` enters and leaves in C, which is fast. It may leave the lock held all the same when a signal
+    handler raises (Ctrl-C): CPython 3.14 looks for signals between entering and the section. So whatever an
+    exception can leave lets go of the lock by itself, see `LetsGo`; where the interpreter looks does not
+    matter then, and what raises nothing pays nothing.
 
     Under gevent and eventlet all greenlets of a thread count as one: none is switched inside a section.
     """
@@ -44,6 +47,11 @@ class Guard(RLock):
     is_mine = RLock._is_owned
     """Whether the calling thread is inside. Ask before entering. In C: every log call asks."""
 
+    def let_go(self) -> None:
+        """Release it, however often this thread has entered."""
+        while self.is_mine():
+            self.release()
+
     def defer(self, work: Callable[[], object]) -> None:
         """Leave work to whoever calls `run_deferred` next. Takes no lock."""
         self.deferred.append(work)
@@ -56,3 +64,46 @@ class Guard(RLock):
             except IndexError:
                 return  # another thread took it
             work()
+
+
+class LetsGo:
+    """Around sections: an exception that leaves finds the locks as they were before."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, locks: Iterable[Guard]) -> None:
+        self._free = [lock for lock in locks if not lock.is_mine()]
+
+    def __enter__(self) -> None:
+        """Takes nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for lock in self._free:
+                lock.let_go()
+
+
+class HasLocks(Protocol):
+    """Whose methods `lets_go` can wrap."""
+
+    @property
+    def locks(self) -> tuple[Guard, ...]:
+        """All that its methods may take."""
+
+
+Owner = TypeVar("Owner", bound=HasLocks)
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def lets_go(
+    method: Callable[Concatenate[Owner, Parameters], Result],
+) -> Callable[Concatenate[Owner, Parameters], Result]:
+    """An exception that leaves the method leaves no lock held that was free before."""
+
+    @functools.wraps(method)
+    def call(owner: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with LetsGo(owner.locks):
+            return method(owner, *args, **kwargs)
+
+    return call

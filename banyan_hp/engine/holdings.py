@@ -57,7 +57,7 @@ class Holdings:
 
     def idle(self) -> list[Segment]:
         """Finished segments of which no record is in hand, the oldest first."""
-        idle = [s for s in self.segments if s is not self.active and s.free == s.unsettled]
+        idle = [s for s in self.segments if s is not self.active and not s.in_hand]
         return sorted(idle, key=by_age)
 
     def finish_active(self) -> None:

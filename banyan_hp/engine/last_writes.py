@@ -15,6 +15,9 @@ engine's lock: threads stop, and all records move to the final write before anyb
 there on a record that a thread hands back goes to the final write as well. A response that arrives late
 still counts if it comes before its record is claimed.
 
+No write waits for `before_send`: what that has not seen is on disk marked so, and the next process's
+`before_send` sees it before it leaves.
+
 An exception at any point (Ctrl-C raises one in the main thread, anywhere) leaves each record with its owner:
 a chunk leaves the list of what is pending only when all of it is settled, and a chunk that was
 interrupted is written again, to a new segment. Whoever is interrupted goes back to the work that is left.
@@ -31,17 +34,12 @@ from .bell import Bell
 from .clock import Clock
 from .ledger import Term
 from .preparing import Preparer
-from .quarantine import UNSCRUBBED
 from .records import Record
-from .retry import Outcome, Verdict
 from .settlement import Settlement
 
 _CHUNK_RECORDS = 500
 _BEGIN_SECONDS = 0.1
 _DISK_SECONDS = 30.0  # a disk that hangs for longer is not waited for
-_NOT_SEEN_BY_BEFORE_SEND = Verdict(
-    Outcome.REFUSED, "before_send did not return before the end of shutdown", reason=UNSCRUBBED
-)
 
 
 class Job:
@@ -85,11 +83,6 @@ class Job:
         self._clock.wait(self._bell, _BEGIN_SECONDS)
         return self._taken_up
 
-    def wait(self, until: float) -> None:
-        """Leave it to the thread that has taken it up."""
-        while self._pending and self._clock.monotonic() < until:
-            self._clock.wait(self._bell, until - self._clock.monotonic())
-
     def complete(self) -> None:
         """Run it, or wait for the thread that does."""
         give_up_at = self._clock.monotonic() + _DISK_SECONDS
@@ -105,16 +98,11 @@ class LastWrites:
     Attributes:
         keeping: writes records that stay in memory, to be sent.
         leaving: the final write, after which a record is on disk only, or a counted loss.
-        scrub_until: until when, on the monotonic clock, `before_send` is called for what it has not seen.
-            What it has not seen by then must not leave: `leaving` quarantines it.
     """
 
-    def __init__(self, clock: Clock, settlement: Settlement, preparer: Preparer, *, scrubs: bool) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, settlement: Settlement, preparer: Preparer) -> None:
         self._settlement = settlement
         self._preparer = preparer
-        self._scrubs = scrubs
-        self.scrub_until = float("inf")
         self.keeping = Job(clock, self._keep)
         self.leaving = Job(clock, self._leave)
 
@@ -124,10 +112,7 @@ class LastWrites:
         spool = self._settlement.spool
         if spool is None:
             return
-        ready: list[Record] = []
-        for record in _unclaimed(records):
-            if self._may_prepare(record):
-                ready += self._preparer.prepare([record])
+        ready = self._preparer.for_disk(_unclaimed(records))
         spool.try_again()
         spool.append(ready)
         self._acknowledge_settled(ready)
@@ -148,13 +133,7 @@ class LastWrites:
 
     def _leave(self, records: list[Record]) -> None:
         self._try_again()
-        ready: list[Record] = []
-        for record in _unclaimed(records):
-            if self._may_prepare(record):
-                ready += self._preparer.prepare([record])
-            else:
-                self._settlement.quarantined(record, _NOT_SEEN_BY_BEFORE_SEND)
-        self._write_or_drop(ready)
+        self._write_or_drop(self._preparer.for_disk(_unclaimed(records)))
 
     def _write_or_drop(self, ready: list[Record]) -> None:
         on_disk = [record for record in ready if record.place is not None]  # the oldest: they make room
@@ -175,9 +154,6 @@ class LastWrites:
         """Whatever has failed before: there is no later."""
         if self._settlement.spool is not None:
             self._settlement.spool.try_again()
-
-    def _may_prepare(self, record: Record) -> bool:
-        return record.body is not None or not self._scrubs or self._clock.monotonic() < self.scrub_until
 
 
 def _unclaimed(records: list[Record]) -> list[Record]:

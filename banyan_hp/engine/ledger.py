@@ -86,7 +86,9 @@ class Counters:
     attempts_failed: int = 0
     retries_attempted: int = 0
     values_cut: int = 0
+    values_set_aside: int = 0
     records_shortened: int = 0
+    records_unscrubbed: int = 0
     spool_errors: int = 0
     callback_errors: int = 0
     tracking_errors: int = 0

@@ -24,25 +24,28 @@ ours, so no lock is taken any more.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from .. import logs
-from . import celery, uwsgi
+from ..settings import checked_seconds
+from . import celery, rq, termination, uvicorn, uwsgi
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-_SCRUB_SECONDS = 1.0
 _JOIN_SECONDS = 0.2
+_FOR_RESPONSES = 0.1  # of the time: no request begins in it
 
 _engines: set[Engine] = set()
 _abandoned: deque[Engine] = deque()
@@ -57,6 +60,8 @@ def register(engine: Engine) -> None:
         _prepared.add(os.getpid())
         uwsgi.at_exit(at_exit)
         celery.at_exit(at_exit)
+        rq.at_exit(at_exit_of_a_short_life)
+        _register_at_exit()
         _drain_at_the_end_of_children()
 
 
@@ -118,38 +123,65 @@ def leaving() -> bool:
     return os.getpid() in _leaving
 
 
-def at_exit() -> None:
-    """End every engine: what waits is on disk first; then all send until one deadline, the largest
-    `exit_timeout`. No thread is started: from 3.12 on Python refuses it now.
+def at_exit(timeout: float | None = None) -> None:
+    """End every engine: what waits is on disk first; then all send until one deadline. No thread is started:
+    from 3.12 on Python refuses it now.
+
+    Args:
+        timeout: seconds to wait for the backend; by default the largest `exit_timeout`.
     """
-    patient = True
     while True:
         try:
-            _leaving.add(os.getpid())
-            logs.process_is_ending()
-            _end_all(list(_engines), patient=patient)
+            with termination.exiting(_drain_first if _handles_signals() else None):
+                _leaving.add(os.getpid())
+                logs.process_is_ending()
+                _end_all(list(_engines), exit_timeout() if timeout is None else timeout)
             return
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
-            patient = False
+            timeout = 0.0
 
 
-for _ in range(2):  # Ctrl-C at the very beginning of one leaves it to the other
-    atexit.register(at_exit)
+def exit_timeout() -> float:
+    """Seconds that the exit may wait for the backend: the largest of all engines."""
+    return max([engine.settings.exit_timeout for engine in tuple(_engines)], default=0.0)
 
 
-def _end_all(engines: list[Engine], *, patient: bool) -> None:
-    timeout = max([engine.settings.exit_timeout for engine in engines], default=0.0) if patient else 0.0
-    began = time.monotonic()
-    _each(engines, lambda engine: engine.begin_to_leave(timeout, began + _SCRUB_SECONDS))
+class _Finder:
+    """Compares itself with all that is registered: `atexit` has no other way to ask."""
+
+    found = False
+
+    def __eq__(self, other: object) -> bool:
+        self.found = self.found or other is at_exit
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _register_at_exit() -> None:
+    """Again in each process where it is gone: some children clear `atexit` of what the parent registered."""
+    finder = _Finder()
+    atexit.unregister(finder)  # type: ignore[arg-type]
+    if not finder.found:
+        for _ in range(2):  # Ctrl-C at the very beginning of one leaves it to the other
+            atexit.register(at_exit)
+
+
+_register_at_exit()
+
+
+def _end_all(engines: list[Engine], timeout: float) -> None:
+    _each(engines, lambda engine: engine.begin_to_leave(timeout))
     deadline = time.monotonic() + timeout
-    if patient:
-        _each(engines, lambda engine: engine.wait_until_sent(deadline))
+    if timeout:
+        _each(engines, lambda engine: engine.wait_at_exit(deadline - timeout * _FOR_RESPONSES))
+        _each(engines, lambda engine: engine.await_responses(deadline))
     now = time.monotonic()
-    _each(engines, lambda engine: engine.stop_sending(now + _SCRUB_SECONDS))
+    _each(engines, lambda engine: engine.stop_sending())
     _each(engines, lambda engine: engine.finish(deadline, now + _JOIN_SECONDS))
 
 
-def _each(engines: list[Engine], step: Callable[[Engine], None]) -> None:
+def _each(engines: Iterable[Engine], step: Callable[[Engine], object]) -> None:
     for engine in engines:
         try:
             step(engine)
@@ -157,7 +189,71 @@ def _each(engines: list[Engine], step: Callable[[Engine], None]) -> None:
             logs.warn("exit", "a logger could not be shut down in good order", exc_info=True)
 
 
+# -- before an end that calls no hook ------------------------------------------------------------------------
+
+
+def secure(engines: Iterable[Engine]) -> None:
+    """Have on disk what waits to be sent; it stays in memory as well, and is sent from there."""
+    _each(engines, lambda engine: engine.secure())
+
+
+def flush_all(timeout: float) -> bool:
+    """Deliver what was logged, then what others have left, within one deadline; whether all is delivered."""
+    deadline = time.monotonic() + timeout
+    results = [engine.flush(max(0.0, deadline - time.monotonic())) for engine in list(_engines)]
+    return all(results)
+
+
+def drain(timeout: float | None = None) -> bool:
+    """Have all on disk, then delivered. For the end of a process past `atexit`: before `os._exit` or
+    `os.exec*`, or in a framework's own hook after a task.
+
+    First all that was logged, with every logger of this process, is on disk; then it is sent, and after it
+    what earlier processes have left there, for as long as there is time. What remains is sent by the next
+    process that logs. The process may go on logging, and call it again.
+
+    Args:
+        timeout: seconds to wait for the backend; by default the loggers' `exit_timeout`.
+
+    Returns:
+        Whether all that this process has logged is delivered.
+    """
+    engines = list(_engines)
+    secure(engines)
+    return flush_all(exit_timeout() if timeout is None else checked_seconds("timeout", timeout))
+
+
+def at_exit_of_a_short_life() -> None:
+    """`at_exit` where a process lives for one task: what others have left is sent, too. None lives longer."""
+    engines = list(_engines)
+    deadline = time.monotonic() + exit_timeout()
+    secure(engines)
+    if all(engine.answers() for engine in engines):
+        _each(engines, lambda engine: engine.flush(max(0.0, deadline - time.monotonic())))
+    at_exit(max(0.0, deadline - time.monotonic()))
+
+
 # -- signals -------------------------------------------------------------------------------------------------
+
+
+def handle_signals() -> None:
+    """Where a signal's default action would end the process, drain first; see `termination`."""
+    termination.install(_drain_first)
+    uvicorn.listen(hear)
+
+
+def _handles_signals() -> bool:
+    return any(engine.settings.on_sigterm == "auto" for engine in tuple(_engines))
+
+
+def hear() -> None:
+    """The process may end at any moment: have all on disk soon, later records at once. Takes no lock."""
+    hasten()
+    engines = tuple(_engines)
+    for engine in engines:
+        engine.keep_first()
+    with suppress(RuntimeError):  # no thread to be had: what is logged from now on is on disk at least
+        _thread.start_new_thread(secure, (engines,))
 
 
 def in_a_section() -> bool:
@@ -169,6 +265,9 @@ def hasten() -> None:
     """The end is near: nothing lingers any more. Takes no lock."""
     for engine in tuple(_engines):
         engine.hasten()
+
+
+_drain_first = termination.DrainFirst(at_exit, hear, exit_timeout, in_a_section)
 
 
 # -- fork ----------------------------------------------------------------------------------------------------
@@ -186,11 +285,13 @@ def newborn() -> bool:
 
 
 def _before_fork() -> None:
+    termination.hold_for_fork()
     _forking[threading.get_ident()] = os.getpid()
 
 
 def _after_fork_in_parent() -> None:
     _forking.pop(threading.get_ident(), None)
+    termination.let_go_after_fork()
 
 
 def _after_fork_in_child() -> None:
@@ -200,6 +301,7 @@ def _after_fork_in_child() -> None:
             engine.after_fork()
     finally:
         _forking.clear()
+        termination.let_go_after_fork()  # before threads are started: they would inherit what is blocked
     for engine in list(_engines):
         engine.start_if_needed()
 

@@ -39,7 +39,7 @@ class News:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._telling = Guard()  # never taken while holding the spool's
+        self.lock = Guard()  # never taken while holding the spool's
         self._news: deque[Callable[[], None]] = deque()
         self._words: deque[Callable[[], None]] = deque()
 
@@ -65,7 +65,7 @@ class News:
     def tell(self) -> None:
         """Call without the spool's lock."""
         if self._news:
-            with self._telling:
+            with self.lock:
                 _run_all(self._news)
         if self._words:
             _run_all(self._words)

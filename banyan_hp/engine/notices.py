@@ -31,6 +31,12 @@ class Notices:
         self.last_error: str | None = None
         self.last_failure: str | None = None  # the last error that is about the destination, not one record
 
+    def call_from_now_on(
+        self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
+    ) -> None:
+        """Other objects for the same functions."""
+        self._on_error, self._on_drop = on_error, on_drop
+
     @property
     def pending(self) -> bool:
         return bool(self._errors or self._drops)

@@ -2,28 +2,23 @@
 
 `freeze` copies containers and shares strings, so that it costs by the number of values and not by their
 length, and so that what the caller changes afterwards changes nothing here. It is total: whatever it is
-given, it returns a JSON value. `encode` makes the bytes that go on the wire and into the spool.
+given, it returns a frozen value, which is a JSON value with two more kinds of leaves, whose text takes time
+in proportion to their length and is made by `encode`: long `bytes`, and `AsText`. `encode` makes the bytes
+that go on the wire and into the spool. What does not fit into a record is `shortening`'s business.
 """
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import enum
 import json
 import math
 import re
 import sys
-import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
-from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..foreign import MOST_PAIRS, is_deliberate, type_name
+from .conversions import CONTAINERS, bytes_text, is_array, is_finite, plain, rule_for
 from .ledger import Term
 
 if TYPE_CHECKING:
@@ -37,7 +32,9 @@ MAX_VALUES = MOST_PAIRS
 MAX_DEPTH = 60
 NUMBERS_PER_VALUE = 64
 MAX_REPR = 200
-_FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
+FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
+LONGEST_TEXT = 1024 * 1024  # what is cut at the call is cut to this many characters,
+ROOM = 16 * LONGEST_TEXT  # and only in a value of more bytes than these
 RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _INT64 = 2**63
@@ -67,11 +64,14 @@ class Record:
     """
 
     body: bytes | None = None
+    raw: bytes | None = None  # encoded, but `before_send` has not seen it: for the disk, never for the wire
     epoch: Epoch | None = None
     place: Place | None = None
     attempts = 0
     claimed = False
+    with_caller = False  # accepted, and nobody but the thread that logged it knows of it yet
     cut = 0  # values that were left out of it
+    shortened = False  # to `max_record_bytes`
     failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk
     turned_away = False  # dropped on the spot: there was no room, or no time left
@@ -104,6 +104,11 @@ class Record:
             self.place = place
 
     @property
+    def writable(self) -> bool:
+        """Whether it can go to disk as it is."""
+        return self.body is not None or self.raw is not None
+
+    @property
     def settled(self) -> bool:
         """Whether it has left memory: delivered, on disk, put aside or dropped."""
         return self.term not in _IN_MEMORY
@@ -125,14 +130,43 @@ class Frozen(NamedTuple):
     cut: int
 
 
-def freeze(value: object, *, max_text: int | None = None) -> Frozen:
+class AsText:
+    """A frozen value that is a field's text: it becomes JSON text in the worker, not in the caller."""
+
+    __slots__ = ("cut", "size", "value")
+
+    def __init__(self, frozen: Frozen) -> None:
+        self.value, self.size, self.cut = frozen
+
+    def __repr__(self) -> str:
+        return f"<AsText, {self.size} bytes>"
+
+
+def as_text(value: object) -> str | bytes | AsText:
+    """What a field of text has of any value, frozen: the text, or what becomes text when it is encoded.
+
+    Texts as they are; lists, dicts and the like as JSON text; None as the empty text. Never raises.
+    """
+    kind = type(value)
+    if kind is str or kind is AsText:
+        return value  # type: ignore[return-value]
+    if value is None:
+        return ""
+    frozen = freeze(value, max_text=LONGEST_TEXT, room=ROOM)
+    if isinstance(frozen.value, (str, bytes)):
+        return frozen.value
+    return AsText(frozen) if isinstance(frozen.value, (dict, list)) else encode(frozen.value).decode("utf-8")
+
+
+def freeze(value: object, *, max_text: int | None = None, room: int = 0) -> Frozen:
     """The JSON value of anything. Never raises.
 
     Args:
-        value: what the caller handed over. Strings are shared, containers copied. dates, UUIDs, Decimals,
-            enums, sets, bytes, dataclasses, pydantic models and numpy values become their JSON form; NaN and
-            infinities become null; anything else its type's name and a bounded `repr`.
-        max_text: longer texts are cut to this many characters, with a marker that names their length.
+        value: what the caller handed over. Strings are shared, containers copied. What `conversions` knows
+            becomes its JSON form; NaN and infinities become null; anything else its type's name and a
+            bounded `repr`.
+        max_text: longer texts are cut to this many characters, with a marker that names their length,
+        room: unless the value is within this many bytes so far: it is shortened when it is encoded.
 
     Beyond `MAX_VALUES` values (a flat list of numbers counts as one for each 64) and `MAX_DEPTH` levels
     the rest is cut, with a marker, and counted in `Frozen.cut`.
@@ -143,12 +177,12 @@ def freeze(value: object, *, max_text: int | None = None) -> Frozen:
         size = freeze_plain(own, longest)
         if size:
             return Frozen(own, size, 0)
-    return freeze_any(value, longest)
+    return freeze_any(value, longest, room)
 
 
-def freeze_any(value: object, max_text: int) -> Frozen:
+def freeze_any(value: object, max_text: int, room: int = 0) -> Frozen:
     """`freeze` without looking for the usual first."""
-    freezer = _Freezer(max_text)
+    freezer = _Freezer(max_text, room)
     try:
         frozen = freezer.freeze(value)
     except RecursionError:  # the caller is near Python's own limit already
@@ -207,10 +241,11 @@ def cut_text(text: str, keep: int) -> str:
 
 
 class _Freezer:
-    __slots__ = ("cut", "depth", "left", "max_text", "path", "size")
+    __slots__ = ("cut", "depth", "left", "max_text", "path", "room", "size")
 
-    def __init__(self, max_text: int) -> None:
+    def __init__(self, max_text: int, room: int) -> None:
         self.max_text = max_text
+        self.room = room
         self.left = MAX_VALUES
         self.size = _VALUE_SIZE
         self.cut = 0
@@ -235,10 +270,26 @@ class _Freezer:
         return self.foreign(value)
 
     def text(self, value: str) -> str:
-        if len(value) > self.max_text:
+        if len(value) > self.max_text and self.size + len(value) > self.room:
             value = cut_text(value, self.max_text)
             self.cut += 1
         self.size += sys.getsizeof(value)
+        return value
+
+    def raw(self, value: bytes) -> str | bytes:
+        """Long bytes, which become text when they are encoded."""
+        if len(value) > self.max_text and self.size + len(value) > self.room:
+            self.cut += 1
+            return f"<{len(value)} bytes>"
+        self.size += sys.getsizeof(value)
+        return value
+
+    def as_text(self, value: AsText) -> JSONValue:
+        """It is frozen already, and shared."""
+        if self.size + value.size > max(self.room, self.max_text):
+            return AsText(Frozen(self.freeze(value.value), value.size, value.cut))
+        self.size += value.size
+        self.cut += value.cut
         return value
 
     def integer(self, value: int) -> JSONValue:
@@ -299,7 +350,7 @@ class _Freezer:
     def sequence(self, value: Sequence[Any]) -> list[JSONValue]:
         items = list(value)
         self.size += sys.getsizeof(items)
-        if len(items) >= _FLAT_LIST and _all_numbers(items):
+        if len(items) >= FLAT_LIST and all_numbers(items):
             return self.numbers(items)
         return self.one_by_one(items, len(items))
 
@@ -328,18 +379,14 @@ class _Freezer:
 
     def foreign(self, value: Any) -> JSONValue:
         """A value of no JSON type: converted by the first rule that fits, then frozen like any other."""
+        if type(value) is AsText:
+            return self.as_text(value)
         if self.depth >= MAX_DEPTH:
             self.cut += 1
             return "<too deep>"
         self.depth += 1
         try:
-            if hasattr(value, "tolist") and hasattr(value, "dtype"):
-                return self.array(value)
-            if isinstance(value, Mapping) and not _is_finite(value):
-                return self.within(value, lambda mapping: self.uneven_mapping(mapping.items(), None))
-            if isinstance(value, (list, tuple, Set)) and not _is_finite(value):
-                return self.within(value, lambda items: self.one_by_one(items, None))
-            return self.freeze(self.convert(value))
+            return self.converted(value)
         except Exception as error:
             if is_deliberate(error):
                 raise
@@ -347,56 +394,45 @@ class _Freezer:
         finally:
             self.depth -= 1
 
-    def convert(self, value: Any) -> Any:
-        for kinds, conversion in _CONVERSIONS:
-            if isinstance(value, kinds):
-                return conversion(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        if hasattr(value, "model_dump") and not isinstance(value, type):
-            return _plain(value.model_dump(), dict)
-        return describe(value)
+    def converted(self, value: Any) -> JSONValue:
+        rule = rule_for(value)
+        if rule is not None:
+            simpler = rule(value)
+            return self.raw(simpler) if type(simpler) is bytes else self.freeze(simpler)
+        if is_array(value):
+            return self.array(value)
+        if isinstance(value, Mapping):
+            if is_finite(value):
+                return self.freeze(dict(value.items()))
+            return self.within(value, lambda mapping: self.uneven_mapping(mapping.items(), None))
+        if isinstance(value, CONTAINERS):
+            if is_finite(value):
+                return self.freeze(list(value))  # type: ignore[call-overload]
+            return self.within(value, lambda items: self.one_by_one(items, None))
+        return self.text(describe(value))
 
     def array(self, value: Any) -> JSONValue:
         """A numpy scalar or array, by its interface; an array larger than what is kept is cut first."""
         most = MAX_VALUES * NUMBERS_PER_VALUE
-        excess = value.size - most if getattr(value, "ndim", 0) else 0
+        kind = getattr(value.dtype, "kind", "")
+        if not getattr(value, "ndim", 0):
+            simpler = float(value) if kind == "f" else value.tolist()
+            return self.freeze(plain(simpler, list, int, float, str, bytes, tuple))
+        if kind in ("m", "M"):
+            return self.freeze(list(value[:MAX_VALUES]))  # numpy itself makes integers of nanoseconds
+        excess = value.size - most
         if excess <= 0:
-            return self.freeze(_plain(value.tolist(), list, int, float, str, bytes, datetime, date))
-        frozen = self.freeze(_plain(value.reshape(-1)[:most].tolist(), list))
-        return [*frozen, self.cut_marker(value.size, value.size - excess)]
+            return self.freeze(plain(value.tolist(), list))
+        frozen = self.freeze(plain(value.reshape(-1)[:most].tolist(), list))
+        return [*frozen, self.cut_marker(value.size, most)]
 
 
-def _is_finite(value: Any) -> bool:
-    """Whether iterating over it, or its `items()`, runs no code but Python's own."""
-    kind = type(value)
-    return kind.items in _OWN_ITEMS if hasattr(kind, "items") else kind.__iter__ in _OWN_ITERATION
-
-
-_OWN_ITERATION = (list.__iter__, tuple.__iter__, set.__iter__, frozenset.__iter__)
-_OWN_ITEMS = (dict.items, OrderedDict.items)
-
-
-def _plain(value: Any, *kinds: type) -> Any:
-    """What a caller's method returned, if it is of the kind it should be (it might return itself)."""
-    if isinstance(value, kinds):
-        return value
-    raise TypeError(f"a conversion returned {type_name(value)}")
-
-
-def _all_numbers(items: list[Any]) -> bool:
+def all_numbers(items: list[Any]) -> bool:
+    """Whether JSON has all of them, and they are of one kind."""
     kinds = set(map(type, items))
     if kinds == {float}:
         return math.isfinite(sum(items))
     return kinds == {int} and min(items) >= -_INT64 and max(items) < _INT64
-
-
-def _bytes_text(value: Any) -> str:
-    raw = bytes(value)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "base64:" + base64.b64encode(raw).decode("ascii")
 
 
 def describe(value: object) -> str:
@@ -413,22 +449,25 @@ def describe(value: object) -> str:
     return f"<{name}: {shown}>"
 
 
-_CONVERSIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (enum.Enum, lambda value: value.value),
-    (str, lambda value: str.__str__(value)),
-    (int, lambda value: int.__int__(value)),
-    (float, lambda value: float.__float__(value)),
-    ((datetime, date, time), lambda value: value.isoformat()),
-    (timedelta, lambda value: value.total_seconds()),
-    ((uuid.UUID, Decimal, PathLike), str),
-    ((bytes, bytearray, memoryview), _bytes_text),
-    (dict, lambda value: dict(value.items())),
-    ((list, tuple, set, frozenset), list),
-    (BaseException, lambda value: f"{type_name(value)}: {value}"),
-)
+def text_of(leaf: object) -> str:
+    """The text of a frozen leaf that is not text yet. Encoders ask for it.
+
+    Raises:
+        TypeError: it is no such leaf.
+    """
+    if type(leaf) is AsText:
+        return encode(leaf.value).decode("utf-8")
+    if type(leaf) is bytes:
+        return bytes_text(leaf)
+    raise TypeError(f"{type_name(leaf)} is not frozen")
 
 
-_OPTIONS: dict[str, Any] = {"check_circular": False, "allow_nan": False, "separators": (",", ":")}
+_OPTIONS: dict[str, Any] = {
+    "default": text_of,
+    "check_circular": False,
+    "allow_nan": False,
+    "separators": (",", ":"),
+}
 _escaping = json.JSONEncoder(**_OPTIONS)
 _as_it_is = json.JSONEncoder(ensure_ascii=False, **_OPTIONS)
 
@@ -462,7 +501,7 @@ def _made_once() -> Callable[[JSONValue], str]:
     if make is None:  # not CPython
         return _escaping.encode
     no = False  # sort_keys, skipkeys, allow_nan
-    encoder = make(None, _escaping.default, encode_basestring_ascii, None, ":", ",", no, no, no)
+    encoder = make(None, text_of, encode_basestring_ascii, None, ":", ",", no, no, no)
     return lambda value: "".join(encoder(value, 0))
 
 
@@ -488,7 +527,7 @@ else:
         an encoded record may wait in memory for long.
         """
         try:
-            return b"".join((orjson.dumps(value), b""))
+            return b"".join((orjson.dumps(value, text_of), b""))
         except TypeError:
             return encode_with_json(value)
 
@@ -499,59 +538,3 @@ def encode_somehow(value: JSONValue) -> bytes:
         return encode(value)
     except Exception:  # noqa: BLE001 - frozen values are encoded; this one was changed afterwards
         return encode(f"<{type_name(value)}>")
-
-
-def encode_within(value: JSONValue, limit: int) -> tuple[bytes, bool]:
-    """The bytes of `value`, with texts shortened until they number at most `limit`; and whether any were.
-
-    The longest text gives way first, by what is too much; where that is not enough, all long texts are
-    halved together until it fits. What no shortening can bring below the limit is returned as it is.
-    """
-    body = encode(value)
-    if len(body) <= limit:
-        return body, False
-    longest = _longest_text(value)
-    shortest_kept = len(longest) - (len(body) - limit) - _MARKER_ROOM
-    for keep in (shortest_kept, *_halvings(len(longest))):
-        if keep < _WORTH_KEEPING:
-            continue
-        shortened = encode(_with_texts_cut(value, keep))
-        if len(shortened) <= limit:
-            return shortened, True
-    return body, False
-
-
-_CUT_MARKER = re.compile(r"… \[cut: \d+ characters\]$")
-_MARKER_ROOM = 64
-_WORTH_KEEPING = 32
-
-
-def _halvings(length: int) -> list[int]:
-    return [length >> shift for shift in range(1, length.bit_length())]
-
-
-def _longest_text(value: JSONValue) -> str:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, (dict, list)):
-        return ""
-    items = value.values() if isinstance(value, dict) else value
-    return max(map(_longest_text, items), key=len, default="")
-
-
-def _with_texts_cut(value: JSONValue, keep: int) -> JSONValue:
-    if isinstance(value, str):
-        return _cut_again(value, keep) if len(value) > keep + _MARKER_ROOM else value
-    if isinstance(value, dict):
-        return {key: _with_texts_cut(item, keep) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_texts_cut(item, keep) for item in value]
-    return value
-
-
-def _cut_again(text: str, keep: int) -> str:
-    """Cut a text that may carry our marker already: the marker keeps telling the first length."""
-    marked = _CUT_MARKER.search(text)
-    if marked is not None:
-        return text[: min(keep, marked.start())] + marked[0]
-    return cut_text(text, keep)

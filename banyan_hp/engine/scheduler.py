@@ -118,6 +118,7 @@ class Scheduler:
         self.closing = False
         self._last_chance = 0
         self._sync_planned = False
+        self.ending = False  # at exit: nothing is begun any more, only responses are awaited
         self.securing = False  # at exit: what waits is being written to disk, and nobody takes it meanwhile
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ class Scheduler:
             now: by the monotonic clock.
             one_of_many: who asks may be told that others do enough.
         """
-        if self.securing:
+        if self.securing or self.ending:
             return Wait(NEVER)
         if self._spool is not None and self._look_due_in(now) <= 0:
             return OpenSpool()

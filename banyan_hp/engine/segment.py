@@ -5,8 +5,10 @@ A segment ``<created ms>-<process>-<number>.v1.jsonl`` holds one JSON object a l
     {"crc":"89abcdef","n":0,"id":"…","t":1767225600.123456,"body":{…}}
 
 `crc` is the CRC-32 of all that follows its comma, to the closing brace; `n` counts from 0; `t` is the UTC
-time of the call in seconds; `body` holds the very bytes for the wire. Beside it ``….ack`` lists the numbers
-of settled records, see `acks`. Who holds the `flock` on a segment owns it; the kernel frees it when its
+time of the call in seconds; `body` holds the very bytes for the wire. Where a line has `raw` in place of
+`body`, `before_send` has not seen the record: it must before the record leaves. (Versions that don't know
+`raw` take the line for damaged, and send nothing of it.) Beside it ``….ack`` lists the numbers of settled
+records, see `acks`. Who holds the `flock` on a segment owns it; the kernel frees it when its
 owner dies. Only the process that made a segment appends to it.
 
 What a crash leaves, by the step that it comes after:
@@ -48,7 +50,8 @@ _CHUNK = 1024 * 1024
 _FORK_SECONDS = 0.001
 _FORKS_AT_MOST = 100
 _NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
-_HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"body":(?=\{)')
+_HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"(body|raw)":(?=\{)')
+_CONTENT = re.compile(rb',"(body|raw)":(?=\{)')  # no JSON string before it can hold these bytes
 _ID = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")  # what travels in a header
 _END_OF_TIME = 253_402_300_800.0  # the year 10000: dates end there
 _ANY_JSON = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)  # numbers are not looked at
@@ -66,6 +69,7 @@ class Line:
     id: str
     time: float
     body: bytes
+    raw: bool = False  # `before_send` has not seen it
 
     @property
     def call(self) -> tuple[str, int]:
@@ -95,9 +99,10 @@ class Place:
     number: int
 
 
-def format_line(number: int, record_id: str, time: float, body: bytes) -> bytes:
+def format_line(number: int, record_id: str, time: float, body: bytes, *, raw: bool = False) -> bytes:
     quoted = f'"{record_id}"' if _PLAIN.fullmatch(record_id) else json.dumps(record_id)
-    rest = b'"n":%d,"id":%s,"t":%.6f,"body":%s}' % (number, quoted.encode(), time, body)
+    name = b"raw" if raw else b"body"
+    rest = b'"n":%d,"id":%s,"t":%.6f,"%s":%s}' % (number, quoted.encode(), time, name, body)
     return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
 
 
@@ -111,7 +116,8 @@ def parse_line(line: bytes) -> Line | None:
         return None
     usual = _HEAD.match(rest)
     if usual is not None:
-        return Line(int(usual[1]), usual[2].decode(), float(usual[3]), rest[usual.end() : -1])
+        body, raw = rest[usual.end() : -1], usual[4] == b"raw"
+        return Line(int(usual[1]), usual[2].decode(), float(usual[3]), body, raw)
     return _parse_unusual(rest)
 
 
@@ -121,15 +127,17 @@ def _has_right_crc(line: bytes) -> bool:
 
 def _parse_unusual(rest: bytes) -> Line | None:
     """Where the id is not made of letters and digits, or somebody else has written the line."""
-    head, _, body = rest.partition(b',"body":')
+    content = _CONTENT.search(rest)
+    if content is None:
+        return None
     try:
-        fields = json.loads(b"{" + head + b"}")
+        fields = json.loads(b"{" + rest[: content.start()] + b"}")
         number, ident, time = fields["n"], fields["id"], fields["t"]
     except (ValueError, KeyError, RecursionError):
         return None
-    if not (is_count(number) and is_record_id(ident) and is_time(time) and body[:1] == b"{"):
+    if not (is_count(number) and is_record_id(ident) and is_time(time)):
         return None
-    return Line(number, ident, float(time), body[:-1])
+    return Line(number, ident, float(time), rest[content.end() : -1], content[1] == b"raw")
 
 
 def is_count(number: object) -> bool:
@@ -166,6 +174,7 @@ class Segment:
         made_at: when it was made, on this process's monotonic clock; what its age is reckoned from.
         torn: a write failed half-way: nothing more is to be written to it.
         gone: somebody has deleted it under us; what is not in memory as well is lost.
+        left: how many records are not to be sent by us, see `leave_raw`.
         stragglers: records that were logged before others that stand before them, as `index` found.
         rejected: the offsets of lines that `index` found damaged, or senseless; they are not to be sent.
         records_damaged: how many records `index` could not read, that had not been found damaged before.
@@ -184,6 +193,8 @@ class Segment:
         self.gone = False
         self.dirty = False
         self.records_damaged = 0
+        self.left = 0
+        self._raw: list[int] = []
         self.stragglers: list[Straggler] = []
         self.rejected: frozenset[int] = frozenset()
         self._fd = fd
@@ -384,6 +395,7 @@ class Segment:
         end = self._good_until = 0
         self.states = bytearray()
         self.stragglers = []
+        self._raw = []
         highest: dict[str, int] = {}
         for end, raw in self.lines_from(0):
             if not self._know(raw, end, highest):
@@ -405,6 +417,8 @@ class Segment:
         if line.number >= len(self.states):
             self.states += bytes([_MISSING]) * (line.number + 1 - len(self.states))
         self.states[line.number] = FREE
+        if line.raw:
+            self._raw.append(line.number)
         self._good_until = end
         process, call = line.call
         if call < highest.get(process, -1):
@@ -436,16 +450,28 @@ class Segment:
         self._acks.put_aside(offsets)
         self._acks.settled(missing)
 
+    def leave_raw(self) -> None:
+        """Don't read back what `before_send` has not seen: it stays on disk, for somebody who has one."""
+        waiting = [number for number in self._raw if self.states[number] == FREE]
+        for number in waiting:
+            self.set_state(number, IN_MEMORY)
+        self.left = len(waiting)
+
     def set_state(self, number: int, state: int) -> None:
         before = self.states[number]
         self.states[number] = state
         self.free += (state == FREE) - (before == FREE)
         self.unsettled += (state != SETTLED) - (before != SETTLED)
 
+    @property
+    def in_hand(self) -> int:
+        """How many unsettled records are in memory, too."""
+        return self.unsettled - self.free - self.left
+
     def forget(self) -> None:
         """Nothing in here is of interest any more: it counts as settled."""
         self.states = bytearray([SETTLED]) * len(self.states)
-        self.free = self.unsettled = 0
+        self.free = self.unsettled = self.left = 0
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
         """Note on disk that these are settled. A failure costs a repetition after a crash, no more.

@@ -86,6 +86,8 @@ class Settlement:
             with self._guard:
                 record.claimed = False
             return False
+        with self._guard:
+            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self.ring()
         return True

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import _thread
 import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import FrameType
 
 from ..errors import ConfigurationError
 from ..logs import warn
 from . import lifecycle
+from .termination import Again, DrainFirst
 
 _EXIT_STATUS = 128 + signal.SIGTERM
-_SECTION_SECONDS = 0.001
-_UNHEARD_SECONDS = 0.05
 _AGAIN_SECONDS = 1.0
 _Previous = Callable[[int, FrameType | None], object] | int | None
 
@@ -44,6 +41,8 @@ def install_signal_handlers() -> None:
     previous: _Previous = signal.getsignal(signal.SIGTERM)
     if isinstance(previous, _Terminate) or previous == signal.SIG_IGN:
         return
+    if isinstance(previous, DrainFirst):
+        previous = signal.SIG_DFL
     if previous is None:
         warn("signals", "SIGTERM has a handler that Python did not install; it stays")
         return
@@ -55,34 +54,21 @@ class _Terminate:
 
     def __init__(self, previous: _Previous) -> None:
         self._previous = previous
-        self._postponed = False
+        self._again = Again()
         self._raised_at = float("-inf")
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if lifecycle.in_a_section():
-            self._postpone(number)
+        self._again.heard()
+        if lifecycle.in_a_section() and not self._again.in_vain:
+            self._again.later(number)
             return
-        self._postponed = False
-        lifecycle.hasten()
         if callable(self._previous):
+            lifecycle.hear()
             self._previous(number, frame)
-        elif not lifecycle.leaving() and time.monotonic() > self._raised_at + _AGAIN_SECONDS:
+            return
+        lifecycle.hasten()
+        if not lifecycle.leaving() and time.monotonic() > self._raised_at + _AGAIN_SECONDS:
             self._raised_at = (
                 time.monotonic()
             )  # a second one at once must not break into the exit's beginning
             raise SystemExit(_EXIT_STATUS)
-
-    def _postpone(self, number: int) -> None:
-        """Have the main thread interrupted anew when its section is over; they take microseconds."""
-        if not self._postponed:
-            self._postponed = True
-            with suppress(RuntimeError):  # no threads any more: the process is at its end already
-                _thread.start_new_thread(self._send_again, (number,))
-
-    def _send_again(self, number: int) -> None:
-        """Until it is heard: a signal that comes just before a system call is not heard before its end."""
-        main = threading.main_thread().ident
-        time.sleep(_SECTION_SECONDS)
-        while self._postponed and main is not None:
-            signal.pthread_kill(main, number)
-            time.sleep(_UNHEARD_SECONDS)

@@ -48,6 +48,7 @@ class SpoolSettings:
     fsync: str
     address: Address | None = None
     previous: tuple[Path, ...] = ()  # directories of keys that the application named as its previous ones
+    leaves_raw: bool = False  # what `before_send` has not seen is somebody else's business
 
 
 class Spool:
@@ -63,7 +64,15 @@ class Spool:
         self._holdings = holdings = Holdings(condition, news)
         self._aside = aside = Aside(self._directory, condition, news, clock, sync=settings.fsync != "never")
         self._adoption = Adoption(
-            self._directory, settings.previous, self._guard, clock, holdings, aside, condition, news
+            self._directory,
+            settings.previous,
+            self._guard,
+            clock,
+            holdings,
+            aside,
+            condition,
+            news,
+            leaves_raw=settings.leaves_raw,
         )
         self._caps = Caps(settings.max_bytes, settings.max_age, clock, holdings, self._adoption, condition)
         self._replay = Replay(self._guard, holdings, self._adoption, self._caps, aside, condition, news)
@@ -83,6 +92,11 @@ class Spool:
 
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
         return Directory(path, durable=self._settings.fsync != "never", address=address)
+
+    @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return self._guard, self._news.lock
 
     # -- is it there? -----------------------------------------------------------------------------------
 
@@ -132,7 +146,7 @@ class Spool:
         held = tuple(self._holdings.segments)
         if any(segment.free for segment in held):
             return True
-        in_hand = sum(not segment.own and segment.unsettled > 0 for segment in held)
+        in_hand = sum(not segment.own and segment.unsettled > segment.left for segment in held)
         return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
 
     @property
@@ -148,7 +162,8 @@ class Spool:
         """
         with self._guard:
             looked = self._adoption.scanned_at > float("-inf")
-            left = any(segment.unsettled for segment in self._holdings.segments if not segment.own)
+            held = [segment for segment in self._holdings.segments if not segment.own]
+            left = any(segment.unsettled > segment.left for segment in held)
             return looked and not left and not self._adoption.candidates
 
     @property

@@ -96,6 +96,14 @@ def health_of(stats: dict[str, Any], more: list[str]) -> dict[str, Any]:
         degraded.append(f"the oldest record has been in memory for {stats['oldest_record_age_s']:.0f} s")
     if stats["logs_dropped"]:
         degraded.append(f"{stats['logs_dropped']} records dropped: {stats['drops']}")
+    if stats["logs_quarantined"]:
+        count, last = stats["logs_quarantined"], stats["last_error"]
+        degraded.append(f"{count} records quarantined; the last error: {last}")
+    if stats["records_unscrubbed"]:
+        degraded.append(
+            f"{stats['records_unscrubbed']} records quarantined: they were logged with a before_send "
+            "that has not seen them, and this process has none"
+        )
     degraded += more
     status = "failing" if failing else "degraded" if degraded else "ok"
     return {"status": status, "reasons": failing + degraded, "state": state}

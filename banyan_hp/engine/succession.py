@@ -21,13 +21,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..settings import Settings
 from .destination import Destination
 from .engine import Engine
 from .flushing import FlushResult
+from .stepwise import Event, UntilSet
 
 MOST_DRAINING = (
     4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
@@ -65,7 +66,7 @@ class _Life:
         self.changing = threading.RLock()  # held while one thread changes the configuration
         self.lock = threading.RLock()  # guards the replacement of `line`
         self.line = _Line(current)
-        self.quiet = threading.Event()  # set while none is ending
+        self.quiet = Event()  # set while none is ending
         self.quiet.set()
         self.untold: deque[int] = deque()  # losses of engines that have ended, not reported by a flush yet
 
@@ -218,9 +219,38 @@ class Succession:
     def _of_all(self, life: _Life, do: Callable[[Engine, float], FlushResult], timeout: float) -> FlushResult:
         deadline = time.monotonic() + timeout
         line = life.line
-        results = [do(engine, max(0.0, deadline - time.monotonic())) for engine in line.engines]
-        if all(engine.waiting.allowed for engine in life.line.ending):  # they say what they lost at their end
-            life.quiet.wait(max(0.0, deadline - time.monotonic()))
+        results = [do(engine, _left(deadline)) for engine in line.engines]
+        _until_quiet(life, deadline).block()
+        return summed(results, line.ledger, _taken_from(life.untold))
+
+    async def aflush(self, timeout: float) -> FlushResult:
+        """`flush` on the running event loop."""
+        from . import loops  # who does not use it does not pay for it
+
+        life = self._life
+        result = await self._of_all_on_the_loop(life, Engine.aflush, timeout)
+        if life.line.draining:  # one that is drained now ends, which takes time
+            await loops.on_a_thread(lambda: self._tidy(life))
+        return result
+
+    async def ashutdown(self, timeout: float) -> FlushResult:
+        """`shutdown` on the running event loop. Cancelled, it ends all of them nevertheless."""
+        life = self._life
+        self._closed = True
+        return await self._of_all_on_the_loop(life, Engine.ashutdown, timeout)
+
+    async def _of_all_on_the_loop(
+        self, life: _Life, do: Callable[[Engine, float], Awaitable[FlushResult]], timeout: float
+    ) -> FlushResult:
+        """All at the same time, so that one that is cancelled is cancelled for all."""
+        import asyncio
+
+        from . import loops
+
+        deadline = time.monotonic() + timeout
+        line = life.line
+        results = await asyncio.gather(*(do(engine, timeout) for engine in line.engines))
+        await loops.until(_until_quiet(life, deadline))
         return summed(results, line.ledger, _taken_from(life.untold))
 
     def stats(self) -> dict[str, Any]:
@@ -244,6 +274,16 @@ class Succession:
             health["reasons"] += [f"logged under an earlier configuration: {reason}" for reason in reasons]
             health["status"] = "degraded" if health["status"] == "ok" else health["status"]
         return health
+
+
+def _until_quiet(life: _Life, deadline: float) -> UntilSet:
+    """Those that are ending say at their end what they lost; on one of their own threads nobody waits."""
+    may_wait = all(engine.waiting.allowed for engine in life.line.ending)
+    return UntilSet(life.quiet, _left(deadline) if may_wait else 0.0)
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _goes_where(engine: Engine, other: Engine) -> bool:

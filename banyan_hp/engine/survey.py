@@ -38,6 +38,7 @@ class Seen:
         unsettled: records that are neither delivered nor given up.
         total: records that were written to it, as far as they can be read.
         damaged: lines that can't be read.
+        raw: unsettled records that `before_send` has not seen.
         size: bytes, acknowledgements not counted.
         created: the wall clock when it was begun, in seconds.
         newest: the time of the newest unsettled record; `created` if there is none.
@@ -51,6 +52,7 @@ class Seen:
     size: int
     created: float
     newest: float
+    raw: int = 0
 
 
 def destinations(base: Path) -> list[Path]:
@@ -106,15 +108,16 @@ def look(path: Path) -> Segment:
 def _counted(segment: Segment, *, held: bool) -> Seen:
     torn = segment.index()
     damaged = 0 if held else len(torn)  # a live process may be in the middle of a line
-    unsettled = total = 0
+    unsettled = total = unseen = 0
     newest = segment.created
     for line in _lines(segment):
         total += 1
         if segment.states[line.number] != SETTLED:
             unsettled += 1
+            unseen += line.raw
             newest = max(newest, line.time)
     state = State.HELD if held else State.DAMAGED if damaged else State.FREE
-    return Seen(segment.path, state, unsettled, total, damaged, segment.size, segment.created, newest)
+    return Seen(segment.path, state, unsettled, total, damaged, segment.size, segment.created, newest, unseen)
 
 
 def _lines(segment: Segment) -> Iterator[Line]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, ParamSpec, Protocol
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -31,6 +31,7 @@ from .exchange import Message, exchange
 from .head import Heads
 from .trust import Trust
 
+P = ParamSpec("P")
 _GZIP_LEVEL = 1
 _GZIP_FROM = 1024
 MAX_AGE_SECONDS = 300.0
@@ -188,6 +189,34 @@ class HTTPTransport:
             else:
                 connection.close()
         return Response(answer.status, answer.headers, answer.body, len(message.body), answer.took_all)
+
+
+class Unreachable:
+    """In place of a transport that can't be made now: what it is given is not sent, and nothing is raised."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def send(self, _request: Request, _within: float) -> NoAnswer:
+        return NoAnswer("no_connection", self._why)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def never_raising(make: Callable[P, Transport]) -> Callable[P, Transport]:
+    """For transports that are made within a call, where the environment may be another one by now.
+
+    At a client's construction a proxy that can't be used is an error; a call must not raise for it.
+    """
+
+    def made(*args: P.args, **kwargs: P.kwargs) -> Transport:
+        try:
+            return make(*args, **kwargs)
+        except ConfigurationError as error:
+            return Unreachable(str(error))
+
+    return made
 
 
 def connecting_as(settings: Settings) -> Callable[[str, float, int], HTTPTransport]:

@@ -14,7 +14,7 @@ from typing import Protocol
 from .bell import Bell
 from .clock import Clock
 from .gate import Gate
-from .guard import Guard
+from .guard import Guard, lets_go
 from .records import Record, Waiter
 from .scheduler import Scheduler
 from .settlement import Herald, Rings, Settlement
@@ -52,12 +52,18 @@ class Waiting:
         self._ended = ended
 
     @property
+    def locks(self) -> tuple[Guard, ...]:
+        """What the methods here may take, see `lets_go`."""
+        return (self._guard,)
+
+    @property
     def allowed(self) -> bool:
         """Whether the calling thread may wait at all."""
         return not self._guard.is_mine() and not self._worker.is_own_thread()
 
     # -- with a thread ----------------------------------------------------------------------------------
 
+    @lets_go
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
         """`hurry_until`, and `done` is asked when this record has settled, too."""
         bell = Bell()
@@ -68,6 +74,7 @@ class Waiting:
         finally:
             self._settlement.no_longer_tell(record, herald)
 
+    @lets_go
     def hurry_until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
         """Wait without letting anything linger, until `deadline` on the monotonic clock.
 
@@ -86,12 +93,15 @@ class Waiting:
     def until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
         """Wait while the worker works; where there can be none, do its work."""
         bell = bell or Bell()
+        if self._has_worker():
+            self.listen_until(done, deadline, bell)
+        else:
+            self._worker.drive(done, deadline, bell)
+
+    def _has_worker(self) -> bool:
         if not self._worker.alive:
             self._worker.start()
-        if not self._worker.alive:
-            self._worker.drive(done, deadline, bell)
-        else:
-            self.listen_until(done, deadline, bell)
+        return self._worker.alive
 
     def listen_until(self, done: Callable[[], bool], deadline: float, bell: Bell) -> None:
         """Wait for others to be done."""
@@ -107,16 +117,34 @@ class Waiting:
 
     # -- without a thread -------------------------------------------------------------------------------
 
+    def for_all(self, done: Callable[[], bool], deadline: float) -> Until:
+        """`hurry_until` as a wait that a thread or an event loop can drive."""
+        return Until(self, self._clock, done, deadline)
+
+    def is_over(self, done: Callable[[], bool]) -> bool:
+        return done() or self._ended()
+
+    def begin_with_a_worker(self, waiter: Rings) -> bool:
+        """`begin`, if there is a thread that works; without one, False."""
+        self.begin(waiter)
+        if self._has_worker():
+            return True
+        self.stop(waiter)
+        return False
+
+    @lets_go
     def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
         """Have a further waiter told of this record; look after this call whether it is settled already."""
         self._settlement.also_tell(record, waiter)
 
-    def begin(self, waiter: AsyncWaiter) -> None:
+    @lets_go
+    def begin(self, waiter: Rings) -> None:
         """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop`."""
         self._settlement.watch(waiter)
         self._hurry(waiter)
 
-    def stop(self, waiter: AsyncWaiter) -> None:
+    @lets_go
+    def stop(self, waiter: Rings) -> None:
         self._take_it_easy(waiter)
         self._settlement.unwatch(waiter)
 
@@ -145,6 +173,7 @@ class Waiting:
 
     # -- in vain? ---------------------------------------------------------------------------------------
 
+    @lets_go
     def setbacks_seen(self) -> int:
         """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
         if not self._gate.unwell:
@@ -187,3 +216,30 @@ class Waiting:
         """The same, without those that fail on their own and are not to be tried for a while."""
         left = self.on_disk(mark)
         return left - self._scheduler.suspects.at_rest_before(self._clock.monotonic(), mark) if left else 0
+
+
+class Until:
+    """A wait for all records, see `Waiting.hurry_until`; a `stepwise.Wait`."""
+
+    def __init__(self, waiting: Waiting, clock: Clock, done: Callable[[], bool], deadline: float) -> None:
+        self._waiting = waiting
+        self._clock = clock
+        self._done = done
+        self._deadline = deadline
+        self._bell = Bell()
+        self._stopped = False
+        self.begin = waiting.begin_with_a_worker
+        self.end = waiting.stop
+
+    def over(self) -> bool:
+        return self._stopped or self._waiting.is_over(self._done)
+
+    def seconds_left(self) -> float:
+        return self._deadline - self._clock.monotonic()
+
+    def block(self) -> None:
+        self._waiting.hurry_until(self.over, self._deadline, self._bell)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._bell.ring()

@@ -6,6 +6,7 @@ to be had (`background_thread=False`, interpreter shutdown).
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -37,6 +38,9 @@ _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
 _READ_BACK_RECORDS = 200
 _READ_BACK_BYTES = 2 * 1024 * 1024
+
+# Those that were refused their only thread, and in which process; others' threads ask again for them, too.
+_without_thread: dict[Worker, int] = {}
 
 
 class Worker:
@@ -103,7 +107,11 @@ class Worker:
         return threading.get_ident() in self._own_threads
 
     def start(self, wanted: int = 1) -> None:
-        """Have at least so many threads. Where that is refused, callers do the work themselves."""
+        """Have at least so many threads. Where that is refused, callers do the work themselves.
+
+        It is asked for again, at most once a second: at the next record, stats poll, or task of any
+        worker of this process.
+        """
         with self._guard:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
@@ -112,13 +120,27 @@ class Worker:
             self.threads.append(thread)
         try:
             thread.start()
-        except RuntimeError as error:  # the interpreter is shutting down, or the system has no threads left
-            self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
-            if not lifecycle.leaving():  # at the end that is normal, and callers do the work
-                warn("no thread", "no background thread can be started: %s", error)
+            _without_thread.pop(self, None)
+        except RuntimeError as error:
+            self._refused(error)
         finally:  # an interrupted start (Ctrl-C) may have been none, too
             if thread.ident is None:
                 self._forget(thread)
+
+    def _refused(self, error: RuntimeError) -> None:
+        """The system has no threads left, or the interpreter is shutting down: then all is as it should be.
+
+        From 3.12 on Python says so before our end has begun: while it still waits for others' threads.
+        """
+        self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
+        if not lifecycle.leaving() and "shutdown" not in str(error):
+            _without_thread[self] = os.getpid()
+            warn("no thread", "no background thread can be started: %s", error)
+
+    @property
+    def lacks_thread(self) -> bool:
+        """Whether the only thread was refused."""
+        return self in _without_thread and not self.threads
 
     def _may_start(self) -> bool:
         possible = self.background and not self.stopping and not sys.is_finalizing()
@@ -131,6 +153,8 @@ class Worker:
         Call with the lock held. Again, after Ctrl-C in the middle, it returns the same.
         """
         self.stopping = True
+        _without_thread.pop(self, None)
+        self._preparer.stop()
         self._scheduler.wake_all()
         return self.in_hand()
 
@@ -160,6 +184,8 @@ class Worker:
                 self.step(bell, NO_DEADLINE, one_of_many=True)
                 if self.between_tasks is not None:
                     self.between_tasks()
+                if _without_thread:
+                    start_refused()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
         self._guard.run_deferred()  # the final write, perhaps
@@ -275,7 +301,7 @@ class Worker:
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
         if left:
-            others = self._without_suspects(left)
+            others = [record for record in self._without_suspects(left) if record.writable]
             if others and self._hopeless(others):
                 self._settlement.spooled(others, in_order=not task.probe)
 
@@ -290,7 +316,9 @@ class Worker:
         return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:
-        failed = self._settlement.spooled(self._preparer.prepare(records))
+        on_disk = [record for record in records if record.place is not None]  # as they are there
+        others = [record for record in records if record.place is None]
+        failed = self._settlement.spooled(on_disk + self._preparer.prepare(others))
         self._settlement.dropped([r for r in failed if r.trial is not None and r.trial.evicted], POISON)
 
     def _hopeless(self, records: list[Record]) -> bool:
@@ -343,13 +371,15 @@ class Worker:
             id=found.line.id,
             time=found.line.time,
             value=None,
-            body=found.line.body,
+            body=None if found.line.raw else found.line.body,
             size=len(found.line.body),
             queued_at=self._clock.monotonic(),
             book=book,
             term=Term.SPOOLED,
             place=found.place,
         )
+        if found.line.raw:
+            record.raw = found.line.body
         record.maybe_stored = True
         book.move((record,), Term.IN_FLIGHT)
         return record
@@ -377,6 +407,11 @@ class Worker:
         adopted = self._ledger.adopted
         return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
 
+    @property
+    def sends(self) -> bool:
+        """Whether somebody has records in hand. Takes no lock."""
+        return bool(self._in_hand)
+
     def forget(self) -> None:
         """What is in hand has another owner now. Call with the lock held."""
         self._in_hand = []
@@ -384,6 +419,15 @@ class Worker:
     def in_hand(self) -> list[Record]:
         """Records that a thread tries to send, or writes. Call with the lock held."""
         return [record for group in self._in_hand for record in group]
+
+
+def start_refused() -> None:
+    """Ask again for the threads that were refused in this process."""
+    for worker, process in tuple(_without_thread.items()):
+        if worker.threads or process != os.getpid():
+            _without_thread.pop(worker, None)
+        else:
+            worker.start()
 
 
 NO_DEADLINE = float("inf")

@@ -88,9 +88,7 @@ class Writer:
     def _written(self, records: Sequence[Record], length: int) -> Segment:
         segment = self._writable(length)
         first = len(segment.states)
-        lines = b"".join(
-            [format_line(number, r.id, r.time, r.body or b"null") for number, r in enumerate(records, first)]
-        )
+        lines = b"".join([_line(number, record) for number, record in enumerate(records, first)])
         try:
             segment.write(lines, len(records), sync=self._fsync == "always")
         finally:
@@ -133,10 +131,18 @@ class Writer:
         return min(SEGMENT_BYTES, max(16 * 1024, self._max_bytes // 8))
 
 
+def _line(number: int, record: Record) -> bytes:
+    """What `before_send` has not seen is marked so. It may see it this moment, in another thread."""
+    raw = record.raw
+    if raw is not None:
+        return format_line(number, record.id, record.time, raw, raw=True)
+    return format_line(number, record.id, record.time, record.body or b"null")
+
+
 def length_of(records: Sequence[Record]) -> int:
     """The bytes that these take on disk, at the most."""
     return sum(map(_line_length, records))
 
 
 def _line_length(record: Record) -> int:
-    return len(record.body or b"") + _LINE_OVERHEAD
+    return len(record.raw or record.body or b"") + _LINE_OVERHEAD

@@ -20,7 +20,8 @@ from weakref import WeakSet
 
 from ..engine.chance import between
 from ..engine.connecting import proxy_secrets
-from ..engine.transport import HTTPTransport, NoAnswer, Request, Response
+from ..engine.stepwise import Steps, UntilSet, run
+from ..engine.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
 from ..logs import warn
 from ..text import TextFilter
 from . import replies
@@ -83,7 +84,7 @@ class Answers:
         forked: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
+        connect: Callable[[str, float, int], Transport] = HTTPTransport,
     ) -> None:
         self._asking = asking
         self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
@@ -91,12 +92,12 @@ class Answers:
         self._ttl = ttl
         self._pinned_ttl = pinned_ttl
         self._timeout = timeout
-        self._threaded = threaded
+        self.threaded = threaded
         self._heard = heard
         self._forked = forked
         self._monotonic = monotonic
         self._wall = wall
-        self._connect = connect
+        self._connect = never_raising(connect)
         self._memory = Memory(size, monotonic)
         self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
         self._troubles = Troubles(size, monotonic)
@@ -108,8 +109,8 @@ class Answers:
         """What a forked child must not share with its parent."""
         self._lock = threading.RLock()  # guards everything above, the counters and the flights
         self._flights: dict[Question[Any], Flight[Any]] = {}
-        self._fetchers = Fetchers(self._fly, threaded=self._threaded)
-        self._transport: HTTPTransport | None = None
+        self._fetchers = Fetchers(self._fly, threaded=self.threaded)
+        self._transport: Transport | None = None
         self.counters = AnswerCounters()
         self._pid = os.getpid()
 
@@ -139,7 +140,7 @@ class Answers:
             with self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
-        if entry.must_ask or entry.value is None or not self._threaded:
+        if entry.must_ask or entry.value is None or not self.threaded:
             return None
         if self._troubles.is_due(question, now):
             self._board(question, anew=False)
@@ -161,16 +162,22 @@ class Answers:
         found = self.at_hand(question) if use_cache else None
         if found is not None:
             return found
+        return run(self.asking(question, use_cache=use_cache, patient=patient))
+
+    def asking(
+        self, question: Question[Value], *, use_cache: bool, patient: bool
+    ) -> Steps[Found[Value] | None]:
+        """`ask` for what is not at hand, one wait after the other."""
         self.mind_forks()
         with self._lock:
             self.counters.cache_misses += 1
-        found = self._fetched(question, anew=not use_cache, patient=patient)
+        found = yield from self._fetched(question, anew=not use_cache, patient=patient)
         if found is not None:
             return found
         entry = self._memory.known(question)
         return None if entry is None else self._given(entry)
 
-    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Found[Value] | None:
+    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Steps[Found[Value] | None]:
         """Wait for a flight, one's own or another's; None if none lands in time with an answer."""
         began = self._monotonic()
         if not anew and not self._troubles.is_due(question, began):
@@ -179,7 +186,8 @@ class Answers:
         while True:
             flight = self._board(question, anew=anew)
             deadline = began if impatient else min(began + self._timeout, flight.overdue_at)
-            if not flight.landed.wait(max(0.0, deadline - self._monotonic())) or flight.entry is None:
+            yield UntilSet(flight.landed, max(0.0, deadline - self._monotonic()))
+            if not flight.landed.is_set() or flight.entry is None:
                 return None
             if flight.entry.key in (question, question.shared):
                 return flight.entry, "backend" if flight.entry.origin == "backend" else "disk"

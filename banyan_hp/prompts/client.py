@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ..engine.stepwise import run
 from ..engine.transport import HTTPTransport
 from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
@@ -76,6 +77,36 @@ class PromptClient:
         """The prompt as the ladder has it: fresh, stale, from disk, the fallback, None."""
         found = self.answers.ask(question, use_cache=use_cache, patient=fallback is UNSET)
         return self.prompt(found, question, fallback)
+
+    async def aget(
+        self, question: PromptQuestion, fallback: Fallback | Unset, *, use_cache: bool
+    ) -> PromptData | None:
+        """`get` on the running event loop: fetches, and a fallback that is a function, run on our threads."""
+        found = self.answers.at_hand(question) if use_cache else None
+        if found is None:
+            found = await self._fetched(question, use_cache=use_cache, patient=fallback is UNSET)
+        if not callable(fallback):
+            return self.prompt(found, question, fallback)
+        prompt = self.prompt(found, question, UNSET)
+        return prompt if prompt is not None else await self.afall_back(fallback, question)
+
+    async def _fetched(
+        self, question: PromptQuestion, *, use_cache: bool, patient: bool
+    ) -> Found[PromptAnswer] | None:
+        from ..engine import loops  # who does not use it does not pay for it
+
+        asking = self.answers.asking(question, use_cache=use_cache, patient=patient)
+        if self.answers.threaded:
+            return await loops.drive(asking)
+        return await loops.on_few_threads(lambda: run(asking))
+
+    async def afall_back(self, fallback: Fallback, question: PromptQuestion) -> PromptData | None:
+        """`fall_back`; a function, which may block, is called on a thread."""
+        from ..engine import loops
+
+        if not callable(fallback):
+            return self.fall_back(fallback, question)
+        return await loops.on_few_threads(lambda: self.fall_back(fallback, question))
 
     def prompt(
         self, found: Found[PromptAnswer] | None, question: PromptQuestion, fallback: Fallback | Unset

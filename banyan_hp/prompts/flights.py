@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from ..engine import uwsgi
+from ..engine.stepwise import Event
 from ..logs import warn
 from .entry import Entry
 from .questions import Question, Value
@@ -38,7 +39,7 @@ class Flight(Generic[Value]):
         self.cleared = False
         self.known: Entry[Value] | None = None
         self.entry = entry
-        self.landed = threading.Event()
+        self.landed = Event()
         if entry is not None:
             self.landed.set()
 

@@ -159,7 +159,7 @@ def _add_requeue(quarantine: Commands) -> None:
     requeue.add_argument(
         "--unscrubbed",
         action="store_true",
-        help="also records whose before_send failed, which would go out as they are",
+        help="send also records that before_send has not seen, as they are; else they wait until one has",
     )
 
 

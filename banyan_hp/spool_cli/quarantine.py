@@ -123,15 +123,15 @@ def requeue(arguments: argparse.Namespace) -> int:
     """Put records back into the queue."""
     meant = _has_id(arguments.id)
 
-    def may_go(entry: Entry) -> bool:
-        return meant(entry) and (arguments.unscrubbed or entry.reason != UNSCRUBBED)
+    def is_raw(entry: Entry) -> bool:
+        return entry.reason == UNSCRUBBED and not arguments.unscrubbed
 
     left: Counter[str] = Counter()
     requeued = 0
 
     def requeue_one(place: Place) -> int:
         nonlocal requeued
-        requeued += len(requeue_entries(place.directory, may_go, Clock()))
+        requeued += len(requeue_entries(place.directory, meant, Clock(), is_raw))
         left.update(_why_left(entry) for entry in _entries(place) if meant(entry))
         return DONE
 
@@ -146,8 +146,6 @@ def requeue(arguments: argparse.Namespace) -> int:
 
 
 def _why_left(entry: Entry) -> str:
-    if entry.reason == UNSCRUBBED:
-        return "before_send has not seen to them; see --unscrubbed"
     if not entry.sendable:
         return "damaged: there is no whole record to send"
     return "put aside just now"

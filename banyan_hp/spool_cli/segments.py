@@ -76,6 +76,7 @@ def _list_as_json(place: Place, segments: list[Seen], now: float) -> None:
                 "segment": seen.path.name,
                 "state": seen.state.value,
                 "unsent": seen.unsettled if known else None,
+                "raw": seen.raw if known else None,
                 "records": seen.total if known else None,
                 "damaged": seen.damaged if known else None,
                 "bytes": seen.size,

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from ..engine.records import freeze
+from ..engine.conversions import has_json_form
+from ..engine.records import AsText, freeze, text_of
+from ..engine.records import as_text as frozen_text
 from ..foreign import is_deliberate, type_name
 
 MOST_ITEMS = 10_000
@@ -58,18 +60,37 @@ def count(value: object) -> int | None:
 
 
 def as_text(value: object) -> str:
-    """Text of anything: a str as it is, None as "", dicts and lists as JSON, all else by `str`."""
+    """Text of anything: a str as it is, None as "", what has a JSON form as JSON, all else by `str`."""
     if value is None:
         return ""
     if type(value) is str:
         return value
     try:
-        if isinstance(value, str):
-            return str.__str__(value)
-        if isinstance(value, (dict, list, tuple)):
-            return json.dumps(freeze(value).value, ensure_ascii=False)
-        return str.__str__(str(value))
+        if type(value) is AsText:
+            return text_of(value)
+        if not has_json_form(value):
+            return str.__str__(str(value))
+        frozen = freeze(value).value
+        if isinstance(frozen, (str, bytes)):
+            return frozen if isinstance(frozen, str) else text_of(frozen)
+        return json.dumps(frozen, ensure_ascii=False, default=text_of)
     except Exception as error:
         if is_deliberate(error):
             raise
         return f"<{type_name(value)}>"
+
+
+_UNCHANGING = (str, AsText, int, float, bool)
+
+
+def as_text_later(value: object) -> Any:
+    """A value that is to be text, as it is now: what can change is frozen; our threads make its JSON text."""
+    if value is None or type(value) in _UNCHANGING:
+        return value
+    try:
+        structured = has_json_form(value)
+    except Exception as error:
+        if is_deliberate(error):
+            raise
+        structured = False
+    return frozen_text(value) if structured else as_text(value)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .fields import as_text_later
 from .reading import Reading
 from .scopes import current
 from .span import Span, without_none
@@ -47,7 +48,7 @@ class Interaction(Span, Generic[R]):
         clock: Clock = perf_counter,
     ) -> None:
         super().__init__(sink, current().span, llm_model, metadata, clock)
-        self.question = question
+        self.question = as_text_later(question)  # an agent may go on with the list that it asked with
         self.fields = fields or {}
         self.receipt: R | None = None
         self._id: str | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .fields import as_text, field, first_of, items, text
+from ..engine.records import AsText
+from .fields import as_text_later, field, first_of, items, text
 from .responses import content_text
 
 
@@ -26,10 +27,9 @@ def question_in(arguments: Mapping[str, Any]) -> Any:
     return asked
 
 
-def question_text(question: object) -> str:
-    """A question as a line for people: of messages the last one that a user wrote."""
-    if isinstance(question, str):
-        return as_text(question)
+def question_text(asked: object) -> Any:
+    """A question for people: of messages the last one that a user wrote, else `as_text_later`."""
+    question = asked.value if isinstance(asked, AsText) else asked
     if isinstance(question, dict) and set(question) == {"instructions", "input"}:
         question = question["input"]
     for message in reversed(items(question)):
@@ -37,4 +37,6 @@ def question_text(question: object) -> str:
             said = content_text(first_of(message, "content", "parts"))
             if said:
                 return said
-    return as_text(question)
+    if isinstance(asked, AsText) and question is asked.value:
+        return asked
+    return "" if question is None else as_text_later(question)

@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from .fields import as_text
+from .fields import as_text_later
 from .interaction import Interaction
 from .messages import question_text
 from .span import Span, error_text, without_none
@@ -163,7 +163,7 @@ def step_data(step: Step) -> dict[str, Any]:
         "id": step.number,
         "type": step.type,
         "user_question": question_text(step.question) or NO_PROMPT,
-        "prompt_response": as_text(_response(step)),
+        "prompt_response": as_text_later(_response(step)),
         "token": usage.total or 0,
         "response_time": seconds(step),
         "input_tokens": usage.input_tokens,

@@ -7,12 +7,15 @@ subclass; a failure to log is counted and goes no further.
 
 from __future__ import annotations
 
+import copyreg
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..copies import OneObject
+from ..engine.records import freeze
 from ..foreign import as_dict, is_deliberate, type_name
 from .fields import as_text, count
 from .guarding import Contained
@@ -30,7 +33,7 @@ MOST_ERROR_CHARACTERS = 2_000
 CLOSED_EARLY = "closed early"
 
 
-class Span:
+class Span(OneObject):
     """Times something, and keeps what it was asked, what it answered and how it ended."""
 
     __slots__ = (
@@ -39,6 +42,7 @@ class Span:
         "_finished",
         "_lock",
         "_metadata_around",
+        "_response",
         "_scope",
         "_tokens",
         "_usage",
@@ -47,7 +51,6 @@ class Span:
         "llm_model",
         "metadata",
         "parent",
-        "response",
         "sink",
         "watch",
     )
@@ -65,7 +68,7 @@ class Span:
         self.llm_model = llm_model
         self.asked_model: str | None = None
         self.metadata: dict[str, Any] = _as_dict(metadata)
-        self.response: Any = None
+        self._response: Any = None
         self.error: BaseException | None = None
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
@@ -94,9 +97,33 @@ class Span:
             self._tokens = told._replace(total_tokens=told.total) if both else told
 
     @property
+    def response(self) -> Any:
+        """What it answered: plain data as it was when it was set, a provider's object as it is at the end."""
+        return self._response
+
+    @response.setter
+    def response(self, value: Any) -> None:
+        self._response = freeze(value).value if type(value) in _PLAIN_DATA else value
+
+    @property
     def finished(self) -> bool:
         """Whether it has ended."""
         return self._finished
+
+    # -- pickles ----------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An account of it, which has ended: only the original is logged."""
+        state = {name: getattr(self, name) for name in _slots(type(self)) if name not in _OF_THIS_PROCESS}
+        state.update(_finished=True, _entered=True, error=_plain(self.error))
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._lock = threading.RLock()
+        self._scope = None
+        self._metadata_around = current().metadata
+        for name, value in state.items():
+            setattr(self, name, value)
 
     # -- ending -----------------------------------------------------------------------------------------
 
@@ -217,6 +244,22 @@ class Span:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+_PLAIN_DATA = (dict, list, tuple)
+_OF_THIS_PROCESS = frozenset({"_lock", "_scope", "_metadata_around"})
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for each in kind.__mro__:
+        yield from each.__dict__.get("__slots__", ())
+
+
+def _plain(error: BaseException | None) -> BaseException | None:
+    """An exception that can be pickled: those of other packages often can't be made again."""
+    if error is None or type(error).__module__ == "builtins":
+        return error
+    return Exception(error_text(error))
 
 
 def without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from .fields import as_text_later
 from .span import Span
 from .timing import Clock
 
@@ -43,7 +44,7 @@ class Step(Span):
         self.fields = fields or {}
         self.interaction = interaction
         self.number = 1 if interaction is None else interaction.number_step()
-        self._question = question
+        self._question = as_text_later(question)
         self._children: list[Step] = []
 
     @property

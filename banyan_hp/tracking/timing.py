@@ -33,6 +33,10 @@ class Stopwatch:
         if self._stopped is None:
             self._stopped = self.clock()
 
+    def __reduce__(self) -> tuple[Callable[..., Stopwatch], tuple[float, float | None]]:
+        """Stopped: the clock means nothing in another process."""
+        return _stopped_at, (self.elapsed, self.first)
+
     @property
     def elapsed(self) -> float:
         """Seconds until `stop`, or until now."""
@@ -42,3 +46,9 @@ class Stopwatch:
     def first(self) -> float | None:
         """Seconds until the first `lap`; None if there was none."""
         return None if self._lap is None else self._lap - self._started
+
+
+def _stopped_at(elapsed: float, first: float | None) -> Stopwatch:
+    watch = Stopwatch()
+    watch._started, watch._stopped, watch._lap = 0.0, elapsed, first
+    return watch

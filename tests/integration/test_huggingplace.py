@@ -10,6 +10,8 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -146,11 +148,7 @@ def test_a_step_by_itself(make: Make, server: ScriptedServer) -> None:
         ({"response": "r"}, "user_prompt is missing"),
         ({"user_prompt": "", "response": "r"}, "user_prompt must not be empty, was an empty str"),
         ({"user_prompt": "p", "response": None}, "response must not be empty"),
-        ({**LOG, "token_count": -1}, "token_count must be a number, 0 or more, was a negative int"),
-        ({**LOG, "response_time": "fast"}, "response_time must be a number"),
-        ({**LOG, "token_count": True}, "token_count must be a number"),
         (["no dict"], "log\\(\\) takes a dict"),
-        ({**LOG, "response": "x" * 2_000_000}, "response has 2000000 characters, max_record_bytes allows"),
     ],
 )
 def test_bad_records_are_validation_errors_on_the_wait(make: Make, options: Any, message: str) -> None:
@@ -184,14 +182,55 @@ def test_an_error_nobody_looks_at_is_logged_once(make: Make, caplog: pytest.LogC
     assert caplog.text.count("nobody looked") == 1
 
 
-def test_a_record_too_large_for_its_bytes_is_a_validation_error(make: Make, server: ScriptedServer) -> None:
-    """Nothing is shortened: many texts that are too much together are refused, and put aside."""
+def test_a_record_too_large_is_shortened_and_delivered(make: Make, server: ScriptedServer) -> None:
+    """The longest texts give way, the record is delivered, and the stats count it."""
     server.handler = one_by_one(status=200)
     client = make(server.url, max_record_bytes=10_000)
-    with pytest.raises(ValidationError, match="max_record_bytes allows 10000") as caught:
-        client.log({**LOG, "parts": ["x" * 1000] * 20}).result(5)
-    assert not caught.value.spooled
-    assert bodies(server) == []
+    client.log({**LOG, "parts": ["x" * 1000] * 20}).result(5)
+    client.log({**LOG, "response": "x" * 2_000_000}).result(5)
+    parts, response = bodies(server)
+    assert len(parts["parts"]) == 20
+    assert "… [cut: 1000 characters of text, SHA-256 " in parts["parts"][0]
+    assert "… [cut: 2000000 characters of text, SHA-256 " in response["response"]
+    assert client.get_stats()["records_shortened"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "aside"),
+    [
+        ("token_count", -1, -1),
+        ("token_count", True, True),
+        ("response_time", "fast", "fast"),
+        ("response_time", -1e-6, -1e-6),
+        ("response_time", timedelta(seconds=-2), -2.0),
+        ("response_time", float("nan"), "nan"),
+    ],
+)
+def test_a_number_out_of_range_costs_its_field_only(
+    make: Make, server: ScriptedServer, caplog: pytest.LogCaptureFixture, name: str, given: Any, aside: Any
+) -> None:
+    """It goes into `metadata` under its name, is counted and logged; the record is delivered."""
+    server.handler = one_by_one(status=200)
+    client = make(server.url)
+    options = {**LOG, name: given, "metadata": {"tenant": "acme"}}
+    client.log(options).result(5)
+    (body,) = bodies(server)
+    assert name not in body
+    assert body["metadata"] == {"tenant": "acme", name: aside}
+    assert client.get_stats()["values_set_aside"] == 1
+    assert f"{name} must be a number, 0 or more" in caplog.text
+    assert options["metadata"] == {"tenant": "acme"}
+
+
+def test_a_step_keeps_to_its_record_when_a_number_is_wrong(make: Make, server: ScriptedServer) -> None:
+    """Its fields are left empty, in `step_data`, too, and the record's `metadata` has what was given."""
+    server.handler = one_by_one(status=200)
+    client = make(server.url)
+    client.log_step({**STEP, "token": Decimal(12), "response_time": -0.25}).result(5)
+    (body,) = bodies(server)
+    assert (body["token_count"], body["metadata"]) == (12.0, {"response_time": -0.25})
+    assert body["step_data"][0]["token"] == 12.0
+    assert "response_time" not in {**body, **body["step_data"][0]}
 
 
 # -- waiting -------------------------------------------------------------------------------------------------

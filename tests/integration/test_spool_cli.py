@@ -188,6 +188,7 @@ def test_ls_counts_what_is_there(spools: Spools, outage: Callable[..., None], po
         "segment": segment.name,
         "state": "free",
         "unsent": 3,
+        "raw": 0,
         "records": 3,
         "damaged": 0,
         "bytes": segment.stat().st_size,
@@ -735,16 +736,23 @@ def test_requeue_of_one_leaves_the_other(spools: Spools, refused: ScriptedServer
 
 
 def test_what_can_t_or_should_not_be_sent_stays(spools: Spools, refused: ScriptedServer) -> None:
-    """Damaged lines never; records that before_send has not seen to only when that is said."""
+    """Damaged lines never; records that before_send has not seen to, unless it is said, wait until it has."""
     kept = spools.quarantine()
     kept.take(lambda _: True, lambda _: None)
     kept.add_damage("segment", [b"\xff damaged"])
     kept.add(Entry(UNSCRUBBED, b'{"secret":1}', id="raw", time=1.0))
     code, _, err = spools.run("quarantine", "requeue", "--all")
-    assert (code, spools.segments()) == (1, [])
-    assert "before_send has not seen to them; see --unscrubbed" in err
+    assert (code, len(spools.segments())) == (1, 1)
     assert "there is no whole record to send" in err
+    requests = len(refused.requests)
+    code, _, err = spools.run("replay", "--yes")
+    assert (code, len(refused.requests)) == (1, requests)
+    assert "left alone: 1 record that before_send has not seen" in err
+    assert [seen["raw"] for seen in spools.json("ls")] == [1]
+    assert spools.run("purge", "--yes")[0] == 0
+    kept.add(Entry(UNSCRUBBED, b'{"secret":1}', id="raw", time=1.0))
     assert spools.run("quarantine", "requeue", "--id", "raw", "--unscrubbed")[0] == 0
+    assert [seen["raw"] for seen in spools.json("ls")] == [0]
     assert [record["body"] for record in spools.json("show")] == [{"secret": 1}]
     (line,) = spools.json("quarantine", "show")
     assert (line["base64"], line["segment"]) == ("/yBkYW1hZ2Vk", "segment")

@@ -187,10 +187,10 @@ def test_log_with_timing(make: Make, server: ScriptedServer) -> None:
 def test_a_record_the_client_refuses_is_the_receipt_s_business(make: Make, server: ScriptedServer) -> None:
     """Own fields win, wrong ones too: the caller is not bothered, the receipt tells, the stats count."""
     client = make(server.url)
-    with client.interaction("q", token_count=-1) as it:
+    with client.interaction("q", response="") as it:
         it.response = "a"
     assert it.receipt is not None
-    with pytest.raises(ValidationError, match="token_count"):
+    with pytest.raises(ValidationError, match="response"):
         it.receipt.result(1)
     assert client.get_stats()["logs_rejected"] == 1
 

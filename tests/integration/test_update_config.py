@@ -252,7 +252,7 @@ def test_a_loss_of_an_engine_that_has_ended_is_told_by_the_next_flush(
     make: Make, server: ScriptedServer
 ) -> None:
     """Once: the flush after it has lost nothing."""
-    server.handler = lambda _request: Reply(400, {"error": "no"})
+    server.handler = lambda _request: Reply(409, {"error": "no"})
     client = make(server.url)
     receipt = client.log(LOG)
     client.update_config(api_key="new")

@@ -1,4 +1,4 @@
-"""Flask's development server with its reloader, and uvicorn with several workers."""
+"""Flask's development server with its reloader, and uvicorn with one or several workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.backend import Backend
 from tests.support.servers import (
     EXAMPLES,
@@ -14,6 +16,8 @@ from tests.support.servers import (
     Server,
     assert_quiet,
     flask_with_reloader,
+    free_port,
+    spooled_numbers,
     uvicorn,
     wait_until,
 )
@@ -65,3 +69,30 @@ def test_uvicorns_workers_deliver_what_lingers_at_term(backend: Backend, tmp_pat
         assert_quiet(server)
     asked = [int(entry["body"]["user_prompt"]) for entry in backend.interactions()]
     assert sorted(asked) == list(range(40))
+
+
+ASGI_APP = "tests.support.asgi_app:application"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_uvicorn_delivers_what_lingers_without_a_lifespan(
+    workers: int, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """It raises TERM again with its default action, past `atexit`; the workers load the application late."""
+    with uvicorn(tmp_path, ASGI_APP, workers) as server:
+        asked = server.log_from_all(workers, arrivals.run, at_least=40)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    arrivals.expect(asked)
+
+
+def test_uvicorns_workers_leave_on_disk_what_a_backend_does_not_take(
+    arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """TERM with the backend down: quick, quiet, and the records are there for the next start."""
+    nobody = {"BANYAN_BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    with uvicorn(tmp_path, ASGI_APP, **nobody) as server:
+        asked = server.log_from_all(2, arrivals.run, at_least=40)
+        assert server.stop() < EXIT_SECONDS
+        assert_quiet(server)
+    assert spooled_numbers(tmp_path / "state") == list(asked)

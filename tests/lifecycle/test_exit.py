@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from banyan_hp.engine.segment import is_segment
+from banyan_hp.engine.survey import unsettled_lines
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
-from tests.support.scripted import Drip, ScriptedServer, batching
+from tests.support.scripted import Drip, Hang, ScriptedServer, batching
 
 START_SECONDS = 1.5  # of an interpreter with the library, on a busy machine
 
@@ -43,6 +45,30 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
     )
     assert_quiet(finished)
     assert spooled_lines(tmp_path) == 100
+
+
+def test_only_the_first_exit_waits_for_a_backend_that_hangs(tmp_path: Path) -> None:
+    """The next process need not find out again; one whose records are taken says that it is over."""
+    program = """
+    import atexit
+    from banyan_hp.engine import lifecycle
+    logger = make(exit_timeout=0.8, timeout=60, batching="always", flush_interval=30)
+    logger.log_prompt("q", "a")
+    if os.environ.get("FLUSH"): assert logger.flush(20)
+    def timed():
+        began = time.monotonic()
+        lifecycle.at_exit()
+        print(time.monotonic() - began > 0.75)
+    atexit.register(timed)
+    """
+    with ScriptedServer(lambda _request: Hang()) as server:
+        ends = [run_python(program, url=server.url) for _ in range(3)]
+        assert [end.stdout for end in ends] == ["True\n", "False\n", "False\n"]
+        assert spooled_lines(tmp_path) == 3
+        server.handler = batching()
+        run_python(program, url=server.url, FLUSH="1")
+        server.handler = lambda _request: Hang()
+        assert run_python(program, url=server.url).stdout == "True\n"
 
 
 def test_a_socket_that_drips_does_not_hold_the_exit(tmp_path: Path) -> None:
@@ -226,7 +252,7 @@ def test_os_exit_in_a_child_corrupts_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flush_interval", [0.0, 60.0])
 def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float, tmp_path: Path) -> None:
-    """It never returns, at work already or at the exit only: what it has not seen is in the quarantine."""
+    """It never returns, at work already or at the exit only: what it has not seen is on disk."""
     finished = run_python(
         f"""
         never = lambda _record: threading.Event().wait(60)
@@ -238,4 +264,57 @@ def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float,
     )
     assert_quiet(finished)
     assert finished.seconds < 0.5 + 2.5 + START_SECONDS
-    assert spooled_lines(tmp_path) == 5  # of the quarantine's file
+    assert spooled_lines(tmp_path) == 5
+    assert not list((tmp_path / "state").rglob("quarantine*"))
+
+
+def test_a_slow_before_send_costs_no_record(tmp_path: Path) -> None:
+    """What it has not seen in time is on disk; the next process's `before_send` sees it before it leaves."""
+    program = """
+        def before_send(record):
+            time.sleep(0.002)
+            record["metadata"]["seen"] = True
+            return record
+        logger = make(exit_timeout=0.5, before_send=before_send, queue_bytes=2**30)
+        for number in range({count}):
+            logger.log_prompt("q" * 4000, "a", metadata={{"number": number}})
+        {then}
+    """
+    with ScriptedServer(batching()) as server:
+        assert_quiet(run_python(program.format(count=800, then=""), url=server.url))
+        delivered = set(server.ids())
+        assert len(delivered | set(spooled_ids(tmp_path))) == 800
+        assert len(delivered) < 800
+        assert_quiet(run_python(program.format(count=0, then="logger.flush(30)"), url=server.url))
+        assert len(set(server.ids())) == 800
+        assert all(body["metadata"]["seen"] for _, body in server.records())
+    assert not list((tmp_path / "state").rglob("quarantine*"))
+
+
+def test_who_goes_on_logging_does_not_hold_the_exit(tmp_path: Path) -> None:
+    """As under gevent, where requests are served on: it ends when what it began with is delivered.
+
+    What is logged meanwhile is delivered or on disk, and nothing is sent that its response finds no more.
+    """
+    with ScriptedServer(batching(latency=0.05)) as server:
+        finished = run_python(
+            """
+            logger = make(exit_timeout=5.0, batching="always", timeout=5.0)
+            def go_on():
+                number = 0
+                while logger.log_prompt("q", "a"):
+                    print(number, flush=True)
+                    number += 1
+                    time.sleep(0.002)
+            threading.Thread(target=go_on, daemon=True).start()
+            time.sleep(0.3)
+            """,
+            url=server.url,
+        )
+        assert finished.seconds < 2.0 + START_SECONDS
+        delivered = server.ids()
+        assert len(delivered) == len(set(delivered))
+        paths = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if is_segment(path.name)]
+        on_disk = {line.id for path in paths for line in unsettled_lines(path)}
+        assert not on_disk & set(delivered)
+        assert len(on_disk) + len(delivered) >= len(finished.stdout.split())

@@ -286,3 +286,64 @@ def test_blocking_is_bounded_when_a_backend_asks_for_long_patience() -> None:
             url=server.url,
         )
     assert finished.status == 0, finished.stderr
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_child_that_clears_atexit_and_runs_it_at_its_end_delivers(warm: bool) -> None:
+    """As task runners do; whether or not the parent has logged before the fork."""
+    program = f"""
+    import atexit
+    logger = make(flush_interval=30)
+    if {warm}: logger.log_prompt("q", "a", metadata={{"number": 100}})
+    if not os.fork():
+        atexit._clear()
+        for number in range(5): logger.log_prompt("q", "a", metadata={{"number": number}})
+        atexit._run_exitfuncs()
+        os._exit(0)
+    os.wait()
+    """
+    with ScriptedServer(batching()) as server:
+        finished = run_python(program, url=server.url)
+        assert (finished.status, finished.stderr) == (0, "")
+        assert ids(server) == [*range(5), *([100] if warm else [])]
+
+
+LEAVING = {
+    "_exit": "os._exit(0)",
+    "exec": "os.execv(sys.executable, [sys.executable, '-c', ''])",
+}
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+def test_drain_before_an_end_without_hooks_delivers(leave: str) -> None:
+    """What other processes have left, too; the process may go on after it, and drain again."""
+    program = f"""
+    if not os.fork():
+        make(durability="disk", flush_interval=30).log_prompt("q", "a", metadata={{"number": 20}})
+        os._exit(0)
+    os.wait()
+    logger = make(flush_interval=30)
+    for first in (0, 10):
+        for number in range(first, first + 10): logger.log_prompt("q", "a", metadata={{"number": number}})
+        assert banyan.drain()
+    {LEAVING[leave]}
+    """
+    with ScriptedServer(batching()) as server:
+        finished = run_python(program, url=server.url)
+        assert (finished.status, finished.stderr) == (0, "")
+        assert ids(server) == list(range(21))
+
+
+def test_drain_writes_first_and_has_a_deadline(tmp_path: Path) -> None:
+    """A backend that hangs: False within the time, and all is on disk."""
+    with ScriptedServer(lambda _request: Hang()) as server:
+        program = """
+        logger = make(batching="always")
+        for number in range(50): logger.log_prompt("q", "a")
+        began = time.monotonic()
+        print(banyan.drain(0.3), time.monotonic() - began < 1.3)
+        os._exit(0)
+        """
+        finished = run_python(program, url=server.url)
+    assert (finished.status, finished.stdout, finished.stderr) == (0, "False True\n", "")
+    assert spooled_lines(tmp_path) == 50

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from banyan_hp.engine.segment import is_segment
+from banyan_hp.engine.survey import unsettled_lines
+from tests.support.scripted import Handler, Hang, ScriptedServer, batching
 from tests.support.servers import (
     Arrivals,
     Load,
@@ -130,3 +134,49 @@ def test_an_unreachable_backend_does_not_hold_up_the_workers_end(
         assert server.stop() < EXIT_SECONDS
         assert_quiet(server)
     assert spooled_numbers(tmp_path / "state") == list(asked)
+
+
+@pytest.mark.soak
+def test_a_backend_that_hangs_costs_recycled_workers_less_than_half_of_their_requests(tmp_path: Path) -> None:
+    """Each worker ends after 20 requests; only the first ones wait for an answer at their ends."""
+
+    def answered(name: str, handler: Handler) -> int:
+        directory = tmp_path / name
+        directory.mkdir()
+        with ScriptedServer(handler) as backend:
+            environment = {
+                "BANYAN_BASE_URL": backend.url,
+                "BANYAN_API_KEY": "psk_local",
+                "BANYAN_HP_SPOOL_DIR": str(directory / "state"),
+            }
+            with (
+                gunicorn(directory, "--max-requests", "20", "--preload", **environment) as server,
+                Load(server, "run") as load,
+            ):
+                load.wait_for(1)
+                time.sleep(6)
+                return len(load.answered)
+
+    healthy, hanging = answered("healthy", batching()), answered("hanging", lambda _request: Hang())
+    assert hanging > healthy / 2
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGQUIT])
+def test_a_gevent_worker_that_quits_under_load_repeats_nothing(
+    signum: signal.Signals, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """It serves on while it ends: the exit waits for no new record, but for each response it is owed."""
+    with ScriptedServer(batching(latency=0.05)) as destination:
+        options = json.dumps({"base_url": destination.url})
+        with (
+            gunicorn(tmp_path, *WORKERS["gevent"], APP_OPTIONS=options) as server,
+            Load(server, arrivals.run) as load,
+        ):
+            load.wait_for(200)
+            assert server.stop(signum) < 2.0
+            assert_quiet(server)
+        delivered = destination.ids()
+        paths = [path for path in tmp_path.rglob("*.v1.jsonl") if is_segment(path.name)]
+        on_disk = [line.id for path in paths for line in unsettled_lines(path)]
+        assert len(delivered) == len(set(delivered))
+        assert not set(on_disk) & set(delivered)

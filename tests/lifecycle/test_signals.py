@@ -1,4 +1,4 @@
-"""SIGTERM, where it was asked for, and Ctrl-C, which never is."""
+"""SIGTERM and its like, with and without handlers that were asked for, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -39,9 +39,27 @@ def run(program: str, expected: list[int]) -> tuple[int, str]:
     return finished.status, finished.stdout
 
 
-def test_without_handlers_sigterm_kills() -> None:
-    """As Python does: nothing is installed behind an application's back."""
-    assert run("terminate()", []) == (-signal.SIGTERM, "")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_a_signal_with_its_default_action_kills_after_the_records_are_delivered(name: str) -> None:
+    """The exit status stays what it was; nothing is to be configured."""
+    program = f"""
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(30)
+    """
+    assert run(program, list(range(10))) == (-signal.Signals[name], "")
+
+
+def test_on_sigterm_off_leaves_the_default_action_alone() -> None:
+    """As Python does: the process is killed, and what was in memory is lost."""
+    program = """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    make(on_sigterm="off").log_prompt("q", "a")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    terminate()
+    """
+    assert run(program, []) == (-signal.SIGTERM, "")
 
 
 def test_sigterm_ends_a_script_as_its_end_does() -> None:
@@ -182,15 +200,16 @@ def test_sigterm_while_threads_log_and_the_backend_is_down(tmp_path: Path) -> No
     assert spooled_lines(tmp_path) == 610
 
 
-def test_children_of_multiprocessing_that_are_terminated_deliver_too() -> None:
+@pytest.mark.parametrize("install", ["", "banyan.install_signal_handlers()"])
+def test_children_of_multiprocessing_that_are_terminated_deliver_too(install: str) -> None:
     """`Process.terminate` and `Pool.terminate` send SIGTERM; the child inherits the handler."""
-    program = """
+    program = f"""
     import multiprocessing
     def work():
         log(10)
         ready.set()
         time.sleep(30)
-    banyan.install_signal_handlers()
+    {install}
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     child = context.Process(target=work)
@@ -200,7 +219,188 @@ def test_children_of_multiprocessing_that_are_terminated_deliver_too() -> None:
     child.join(10)
     print(child.exitcode)
     """
-    assert run(program, list(range(11))) == (0, "143\n")
+    assert run(program, list(range(11))) == (0, "143\n" if install else "-15\n")
+
+
+def test_a_child_without_records_dies_of_the_signal_at_once() -> None:
+    """It inherits the handler, and has nothing to drain; the parent's records stay the parent's."""
+    program = """
+    child = os.fork()
+    if not child:
+        time.sleep(20)
+        os._exit(99)
+    began = time.monotonic()
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), time.monotonic() - began < 1)
+    """
+    assert run(program, list(range(10))) == (0, "-15 True\n")
+
+
+def test_a_signal_just_behind_a_fork_reaches_the_child() -> None:
+    """Python forgets signals that come before its own work after a fork is done: they wait for that."""
+    program = """
+    def outcome():
+        child = os.fork()
+        if not child:
+            time.sleep(3)
+            os._exit(99)
+        os.kill(child, signal.SIGTERM)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    print({outcome() for _ in range(100)}, signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask)
+    """
+    assert run(program, list(range(10))) == (0, "{-15} True\n")
+
+
+def test_a_pool_that_terminates_delivers_what_its_processes_logged() -> None:
+    """`with multiprocessing.Pool()` ends by `terminate`; the logger is first used in the children."""
+    program = """
+    import multiprocessing
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(log, range(10, 20))
+    """
+    assert run(program, list(range(20))) == (0, "")
+
+
+def test_a_handler_set_later_replaces_ours() -> None:
+    """It is the application's, and ours is not set again, whatever loggers are made."""
+    program = """
+    signal.signal(signal.SIGTERM, lambda *_: print("theirs"))
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    make()
+    print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+    """
+    assert run(program, list(range(10))) == (0, "theirs\nTrue\n")
+
+
+@pytest.mark.parametrize(
+    "before", ["signal.signal(signal.SIGTERM, signal.SIG_IGN)", "faulthandler.register(signal.SIGTERM)"]
+)
+def test_a_signal_that_is_ignored_or_handled_in_c_stays_so(before: str) -> None:
+    """Also where Python itself knows nothing of the handler."""
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            LOG
+            + "assert not callable(signal.getsignal(signal.SIGTERM)); os.kill(os.getpid(), signal.SIGTERM)",
+            url=server.url,
+            before=f"import faulthandler, signal; {before}",
+        )
+        assert finished.status == 0
+        assert ids(server) == list(range(10))
+
+
+def test_other_threads_install_nothing() -> None:
+    """Python allows handlers on the main thread only: the logger is made all the same."""
+    program = """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    thread = threading.Thread(target=make)
+    thread.start(), thread.join()
+    print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)
+    """
+    assert run(program, list(range(10))) == (0, "True\n")
+
+
+def test_a_second_signal_during_the_drain_does_not_cut_it_short() -> None:
+    """The drain has a deadline anyway; the first signal decides about the exit status."""
+    with ScriptedServer(batching()) as server:
+        program = """
+        def impatient():
+            while not server_is_asked(): time.sleep(0.001)
+            for number in (signal.SIGHUP, signal.SIGTERM): os.kill(os.getpid(), number)
+        def server_is_asked():
+            return logger._engine.closing
+        threading.Thread(target=impatient, daemon=True).start()
+        terminate()
+        """
+        finished = run_python(LOG + textwrap.dedent(program), url=server.url, timeout=25)
+        assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
+        assert ids(server) == list(range(10))
+
+
+@pytest.mark.parametrize("held", ["logging.getLogger().handlers[0].lock", "logger._engine.guard"])
+def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in_time(held: str) -> None:
+    """The drain runs on a thread of its own, and the default action happens at any rate."""
+    program = f"""
+    import logging
+    logging.basicConfig()
+    with {held}:
+        os.kill(os.getpid(), signal.SIGTERM)
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end: pass
+    time.sleep(30)
+    """
+    assert run(program, list(range(10))) == (-signal.SIGTERM, "")
+
+
+def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
+    """An exception in the middle may leave a lock held for ever: the default action happens in time."""
+    program = """
+    logger._engine.guard.__enter__()
+    began = time.monotonic()
+    terminate()
+    """
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            LOG.replace("make(flush_interval=30)", "make(flush_interval=30, exit_timeout=0)")
+            + textwrap.dedent(program),
+            url=server.url,
+            timeout=25,
+        )
+    assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
+    assert finished.seconds < 10
+
+
+def test_a_signal_while_the_exit_waits_for_a_backend_that_hangs_keeps_all(tmp_path: Path) -> None:
+    """Records were on disk before the waiting began; the status is the signal's. Handlers set to the default
+    action behind our back are held off as well."""
+    with ScriptedServer(lambda _request: Hang()) as server:
+        program = """
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        logger = make(exit_timeout=1, batching="always")
+        for number in range(500): logger.log_prompt("q", "a")
+        def terminate_soon():
+            while not logger._engine.closing: time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGTERM)
+        threading.Thread(target=terminate_soon, daemon=True).start()
+        """
+        finished = run_python("import signal" + textwrap.dedent(program), url=server.url, timeout=25)
+    assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
+    assert spooled_lines(tmp_path) == 500
+
+
+@pytest.mark.parametrize("install", ["", "banyan.install_signal_handlers()"])
+def test_a_handler_that_restores_the_default_action_and_raises_again_keeps_all(
+    install: str, tmp_path: Path
+) -> None:
+    """As uvicorn does, a moment after the signal. What is logged between is on disk at once."""
+    with ScriptedServer() as reserved:
+        url = f"http://127.0.0.1:{reserved.port}"
+    program = f"""
+    import asyncio, types, uvicorn
+    async def app(scope, receive, send):
+        assert (await receive())["type"] == "lifespan.startup"
+        log(*range(10, 20))
+        {install}
+        await send({{"type": "lifespan.startup.complete"}})
+        os.kill(os.getpid(), signal.SIGTERM)
+        await receive()
+        log(*range(20, 30))
+        await send({{"type": "lifespan.shutdown.complete"}})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    async def serve():
+        with server.capture_signals():
+            global logger
+            logger = make(flush_interval=30)
+            log(*range(10))
+            await server._serve()
+    asyncio.run(serve())
+    """
+    finished = run_python(LOG.replace("log(*range(10))", "") + textwrap.dedent(program), url=url, timeout=25)
+    assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
+    assert spooled_lines(tmp_path) == 30
 
 
 def test_only_the_main_thread_may_install_handlers() -> None:

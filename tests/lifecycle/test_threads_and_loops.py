@@ -101,7 +101,7 @@ def test_logging_from_coroutines_does_not_hold_up_the_loop(
 
 
 def test_a_flush_on_a_loop_lets_the_loop_run(server: ScriptedServer, make_logger: MakeLogger) -> None:
-    """`aflush` waits on another thread."""
+    """`aflush` waits by the loop."""
     server.handler = lambda request: Reply(201, {}, delay=0.2) if request.method == "POST" else Reply(200)
     logger = make_logger(server.url, batching="never")
 

@@ -330,10 +330,10 @@ def flask_with_reloader(directory: Path, app: Path) -> Server:
     return Server(command, directory, port=port, ready="/healthz")
 
 
-def uvicorn(directory: Path, app: str, **environment: str) -> Server:
-    """uvicorn with two workers, for an application among the examples."""
+def uvicorn(directory: Path, app: str, workers: int = 2, /, **environment: str) -> Server:
+    """uvicorn, for an application among the examples, or below `tests`."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--workers", "2"]
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--workers", str(workers)]
     command += ["--port", str(port), app]
     return Server(command, directory, port=port, ready="/healthz", **environment)
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.address import ADDRESS_NAME, Address, destination_directory
+from banyan_hp.engine import address as address_module
+from banyan_hp.engine.address import ADDRESS_NAME, Address, destination_directory, earlier_base
+from tests.conftest import MakeLogger
 from tests.support.clock import FakeClock
+from tests.support.scripted import Reply, ScriptedServer, batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
 KEY = "psk_very_secret"
@@ -90,3 +93,37 @@ def test_records_are_spooled_where_it_can_t_be_written(
     engine.shutdown(1.0)
     assert engine.stats()["logs_spooled"] == 1
     assert not list(tmp_path.rglob(f"*{ADDRESS_NAME}*"))
+
+
+def test_a_spool_in_the_place_of_an_earlier_platformdirs_is_sent(
+    server: ScriptedServer, make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On macOS, where XDG_STATE_HOME is set: an upgrade of platformdirs strands no records."""
+    monkeypatch.setattr(address_module, "_ON_MACOS", True)
+    monkeypatch.delenv("BANYAN_HP_SPOOL_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    earlier = tmp_path / "Library" / "Application Support" / "banyan_hp"
+    server.handler = lambda _: Reply(503)
+    before = make_logger(server.url, spool_dir=earlier)
+    assert before.log_prompt("q", "stranded")
+    assert before.shutdown(0).spooled == 1
+    server.handler = batching()
+    after = make_logger(server.url)
+    assert after.log_prompt("q", "new")
+    assert after.flush(5)
+    assert {body["output"] for _, body in server.records()} == {"stranded", "new"}
+
+
+def test_only_the_default_place_on_macos_has_an_earlier_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not a directory that was given, nor where XDG_STATE_HOME is not set."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert earlier_base(None) is None
+    monkeypatch.setattr(address_module, "_ON_MACOS", True)
+    assert earlier_base(None) == tmp_path / "Library" / "Application Support" / "banyan_hp"
+    assert earlier_base("/given") is None
+    monkeypatch.setenv("XDG_STATE_HOME", " ")
+    assert earlier_base(None) is None

@@ -153,8 +153,9 @@ def test_warnings_name_the_argument_and_the_type_never_the_value(
     monkeypatch.setattr("banyan_hp.logs.EVERY_SECONDS", 0.0)
     logger = make_logger(NOWHERE)
     secret: Any = "my password is hunter2"
-    for wrong in ("metadata", "duration_ms", "prompt_data", "experiment_context"):
+    for wrong in ("metadata", "prompt_data", "experiment_context"):
         assert not logger.log_prompt("q", "a", **{wrong: secret})
+    assert logger.log_prompt("q", "a", duration_ms=secret)
     assert not logger.log_prompt("q", "a", experiment_context={secret: "x"})
     with HuggingPlace("key", "org", base_url=NOWHERE, spool=False) as place:
         place.log(secret)

@@ -77,7 +77,8 @@ def imports_of(path: Path) -> set[str]:
 
 
 BELOW_CLIENTS = {
-    "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts", "tracking"
+    "copies", "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts",
+    "tracking",
 }  # fmt: skip
 MAY_IMPORT = {
     "_version.py": set(),
@@ -91,9 +92,10 @@ MAY_IMPORT = {
     "engine": {"logs", "engine", "errors", "files", "foreign", "settings", "text"},
     "destinations": {"logs", "destinations", "engine", "foreign", "text", "_version"},
     "prompts": {"logs", "prompts", "engine", "errors", "experiments", "files", "foreign", "settings", "text"},
-    "receipts.py": {"logs", "engine", "errors", "settings"},
-    "tracking": {"logs", "tracking", "engine", "errors", "foreign", "prompts", "receipts"},
-    "client.py": {"logs", "engine", "foreign", "settings", "tracking"},
+    "copies.py": {"engine", "errors", "settings"},
+    "receipts.py": {"copies", "logs", "engine", "errors", "settings"},
+    "tracking": {"copies", "logs", "tracking", "engine", "errors", "foreign", "prompts", "receipts"},
+    "client.py": {"copies", "logs", "engine", "foreign", "settings", "tracking"},
     "banyan.py": BELOW_CLIENTS | {"prompts"},
     "huggingplace.py": BELOW_CLIENTS,
     "spool_cli": {"logs", "spool_cli", "engine", "destinations", "files", "settings", "errors", "text"},

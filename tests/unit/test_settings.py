@@ -33,6 +33,7 @@ CHOICES = {
     "compression": ["auto", "always", "never"],
     "durability": ["memory", "disk"],
     "fsync": ["never", "interval", "always"],
+    "on_sigterm": ["auto", "off"],
 }
 BOOLEANS = ["background_thread", "spool", "enabled"]
 CALLABLES = ["before_send", "on_error", "on_drop"]

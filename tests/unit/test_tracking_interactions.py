@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import inspect
+import json
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from banyan_hp import ConfigurationError, Interaction, Step, context
+from banyan_hp.tracking.fields import as_text
 from banyan_hp.tracking.methods import BanyanTracking
 from banyan_hp.tracking.scopes import current
 from banyan_hp.tracking.sinks import BanyanSink
@@ -118,7 +120,8 @@ def test_what_the_caller_says_wins(tracker: Tracker, records: list[dict[str, Any
     (record,) = records
     assert (record["model"], record["token_count"], record["finish_reason"]) == ("mine", 3, "own")
     assert record["extra"] is True
-    assert it.response is it.output is recorded.CHAT
+    assert it.response is it.output
+    assert it.response == recorded.CHAT
 
 
 @pytest.mark.parametrize(
@@ -602,7 +605,7 @@ def test_traced_steps_make_a_pipeline(tracker: Tracker, records: list[dict[str, 
 
     assert answer("q") == "1 found"
     (record,) = records
-    assert record["step_data"][0]["prompt_response"] == '["q"]'
+    assert as_text(record["step_data"][0]["prompt_response"]) == '["q"]'
     assert record["output"] == "1 found"
 
 
@@ -839,3 +842,38 @@ def test_they_show_what_they_are(tracker: Tracker) -> None:
         assert repr(it).startswith("<Interaction open, 0 steps, ")
     assert repr(it).startswith("<Interaction logged, 1 steps, ")
     assert isinstance(step, Step)
+
+
+# -- what was asked, and what was answered -------------------------------------------------------------------
+
+
+def test_what_an_agent_appends_later_is_not_in_the_question(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """An interaction, a traced call and a step are asked what they were asked, not what came later."""
+    messages = [{"role": "user", "content": "Hi"}]
+
+    @tracker.trace
+    def agent(messages: list[dict[str, str]]) -> str:
+        messages.append({"role": "assistant", "content": "traced"})
+        return "done"
+
+    with tracker.interaction(messages) as it:
+        with it.step("loop", messages) as step:
+            messages[0]["content"] = "changed"
+            messages.append({"role": "user", "content": "later"})
+            step.response = "a"
+        agent(messages)
+    traced, whole = records
+    assert json.loads(as_text(whole["input"])) == [{"role": "user", "content": "Hi"}]
+    assert whole["step_data"][0]["user_question"] == "Hi"
+    assert [each["content"] for each in json.loads(as_text(traced["input"]))] == ["changed", "later"]
+
+
+def test_an_answer_is_what_it_was_when_it_was_set(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Plain data is copied then; a provider's object is read at the end."""
+    answer = {"parts": ["a"]}
+    with tracker.interaction("q") as it:
+        it.response = answer
+        answer["parts"].append("b")
+    assert records[0]["output"] == {"parts": ["a"]}

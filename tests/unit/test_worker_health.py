@@ -6,12 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import pytest
 
 from banyan_hp import PromptStackLogger
 from banyan_hp.engine import stats, worker
+from banyan_hp.engine.callbacks import OwnThread
+from banyan_hp.engine.ledger import Term
 from banyan_hp.errors import DeliveryError
 from tests.conftest import MakeLogger
 from tests.support.scripted import Reply, ScriptedServer, batching
@@ -160,3 +163,68 @@ def test_a_callback_that_blocks_does_not_block_callers(
         logger.health()
     assert time.monotonic() - began < 1
     go.set()
+
+
+# -- threads that are refused --------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_threads(
+    monkeypatch: pytest.MonkeyPatch, message: str = "can't start new thread"
+) -> Iterator[pytest.MonkeyPatch]:
+    """The system refuses our threads."""
+    monkeypatch.setattr(worker, "_NO_THREAD_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(OwnThread, "start", failing(RuntimeError(message)))
+        yield patch
+
+
+def test_where_threads_are_refused_the_caller_delivers(
+    server: ScriptedServer, make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call has delivered its record when it returns."""
+    server.handler = batching()
+    logger = make_logger(server.url)
+    with no_threads(monkeypatch):
+        for number in range(3):
+            assert logger.log_prompt("q", "a")
+            assert logger.get_stats()["logs_sent"] == number + 1
+
+
+@pytest.mark.parametrize("poll", ["get_stats", "health", "log_prompt", "another logger"])
+def test_a_thread_that_was_refused_is_asked_for_again(
+    poll: str, server: ScriptedServer, make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next stats poll, health check or record, or a task of another logger's thread."""
+    server.script([Reply(503)] * 2)
+    server.handler = batching()
+    logger = make_logger(server.url, retry_delay=0.5)
+    other = make_logger(server.url, api_key="psk_other")
+    with no_threads(monkeypatch):
+        assert logger.log_prompt("q", "a")
+        assert not logger._engine.worker.threads
+    if poll == "another logger":
+        assert other.log_prompt("q", "a")
+    elif poll == "log_prompt":
+        assert logger.log_prompt("q", "a")
+    else:
+        getattr(logger, poll)()
+    until(lambda: logger._engine.worker.threads)
+    own = logger._engine.ledger.own
+    until(lambda: own[Term.DELIVERED] == own.accepted)
+
+
+def test_a_refusal_at_the_end_is_silent(
+    server: ScriptedServer,
+    make_logger: MakeLogger,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Python 3.12 refuses threads before our end has begun: nothing is wrong, and nothing is logged."""
+    server.handler = batching()
+    logger = make_logger(server.url)
+    with no_threads(monkeypatch, "can't create new thread at interpreter shutdown"):
+        assert logger.log_prompt("q", "a")
+        assert logger.flush(PATIENCE)
+    assert caplog.records == []
+    assert logger.get_stats()["logs_sent"] == 1

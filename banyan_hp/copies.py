@@ -1,0 +1,65 @@
+"""Copies and pickles of what lives in one process: loggers, sessions, receipts, interactions.
+
+A copy, deep or shallow, is the same object: each stands for threads, files and records that exist once. A
+pickle of a logger carries its settings and makes another logger where it is read. It never carries a key:
+that is read from the environment there. A key that was given by hand is known again by its fingerprint, so
+that nobody's records leave under another key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from .engine.address import key_fingerprint
+from .errors import ConfigurationError, MissingKeyError
+from .settings import env, truthy_env
+
+T = TypeVar("T")
+Self = TypeVar("Self", bound="OneObject")
+
+SECRET = ("api_key", "previous_keys")
+
+
+class OneObject:
+    """Whose copies are itself."""
+
+    __slots__ = ()
+
+    def __copy__(self: Self) -> Self:
+        return self
+
+    def __deepcopy__(self: Self, _memo: object) -> Self:
+        return self
+
+
+def pickled(
+    make: Callable[..., T], options: Mapping[str, Any], key: str, variable: str
+) -> tuple[Callable[..., T], tuple[Any, ...]]:
+    """What `__reduce__` returns for a logger.
+
+    Args:
+        make: makes it of the options.
+        options: all of its settings; the keys among them are left out.
+        key: its key; empty if it is switched off.
+        variable: the environment variable of the key.
+    """
+    carried = {name: value for name, value in options.items() if name not in SECRET}
+    fingerprint = key_fingerprint(key) if key and key != env(variable) else None
+    return _made_again, (make, carried, variable, bool(key), fingerprint)
+
+
+def _made_again(
+    make: Callable[..., T], options: dict[str, Any], variable: str, needs_key: bool, fingerprint: str | None
+) -> T:
+    key = env(variable)
+    if needs_key and key is None and not truthy_env("BANYAN_HP_DISABLED"):
+        raise MissingKeyError(
+            f"a pickled logger carries no API key: set the environment variable {variable} where it is read"
+        )
+    if fingerprint is not None and key is not None and key_fingerprint(key) != fingerprint:
+        raise ConfigurationError(
+            f"the pickled logger had been given another API key than {variable} has here: "
+            "its records must not leave under this one"
+        )
+    return make(**options)
