@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import settings
 
 import banyan_hp.banyan
 from banyan_hp import PromptStackLogger, logs
+from banyan_hp.engine import chance
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
@@ -29,6 +31,8 @@ if not os.environ.get("SOAK"):
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test sees the developer's keys, proxies or spool, nor another test's logger or open interaction."""
     scopes.forget_all()
+    if not os.environ.get("SOAK"):
+        monkeypatch.setattr(chance, "_system", random.Random(1))  # the same jitter at each run
     for name in list(os.environ):
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

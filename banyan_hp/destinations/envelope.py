@@ -86,13 +86,21 @@ def takes_batches(response: Response) -> tuple[bool, bool]:
 
 def verdict(response: Response, now: float) -> Verdict:
     """What an answer means for the one record, or the whole batch, that was sent."""
-    outcome = classify(response.status)
+    outcome = _outcome(response)
     if _is_from_between(response, outcome):
         return Verdict(Outcome.HOLD_CONFIG, _what_came(response), response.status, reason="bad_answer")
     retry_after = parse_retry_after(response.headers.get("retry-after"), now)
     words = "" if outcome is Outcome.DELIVERED else error_text(response)
     verdict = Verdict(outcome, words, response.status, retry_after, _reason(outcome))
     return _unless_id_conflict(verdict, says_so=_ID_CONFLICT.encode() in response.body)
+
+
+def _outcome(response: Response) -> Outcome:
+    """By the status. A refusal without a reason, before all of the request was taken, is one of its size."""
+    outcome = classify(response.status)
+    if outcome is Outcome.REFUSED and not response.took_all and not _is_json(response):
+        return Outcome.TOO_LARGE
+    return outcome
 
 
 def _unless_id_conflict(verdict: Verdict, *, says_so: bool) -> Verdict:
@@ -178,6 +186,10 @@ def _may_be_the_apis(response: Response) -> bool:
         return True
     if "json" in _content_type(response):
         return not _is_html(response)
+    return _is_json(response)
+
+
+def _is_json(response: Response) -> bool:
     return isinstance(_json(response), (dict, list, str))
 
 

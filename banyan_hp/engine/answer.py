@@ -52,6 +52,8 @@ class Answer(NamedTuple):
     body: bytes
     ended_clean: bool
     """The connection stays open, and nothing came after the answer."""
+    took_all: bool = True
+    """The peer took the whole request; else it answered and closed before that."""
 
     def __repr__(self) -> str:
         """Without headers and body, which may repeat a key."""

@@ -5,7 +5,50 @@ from __future__ import annotations
 from .transport import Response
 
 ASK_AGAIN_SECONDS = 30.0
+_UNLIMITED = float("inf")
+_MOST_PATIENCE = 256
 _FINAL = frozenset({404, 405, 410, 501})
+
+
+class SizeLimit:
+    """How large a request may be, in one unit: found out by what passes and what fails.
+
+    After a failure it is what passed last, or half of what failed. Far below the size that failed last it
+    doubles, near it it grows slowly, and with each failure there more seldom. Once that size passes, all is
+    forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.value = _UNLIMITED
+        self._passed = 0.0
+        self._too_much = _UNLIMITED  # the size that failed last
+        self._patience = 1  # full requests that pass before it grows near that size
+        self._in_a_row = 0
+
+    def failed(self, size: float) -> None:
+        if self._passed >= size:
+            self._passed = 0.0
+        half = min(self.value, size) // 2
+        if self._passed >= half:
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
+        self.value = max(1.0, half, self._passed)
+        self._too_much = size
+        self._in_a_row = 0
+
+    def worked(self, size: float) -> None:
+        self._passed = max(self._passed, size)
+        if size >= self._too_much:
+            self._too_much, self._patience = _UNLIMITED, 1
+        if 2 * size > self.value:  # it was full: what was next did not fit, or is as large itself
+            self._grow()
+
+    def _grow(self) -> None:
+        self._in_a_row += 1
+        if 2 * self.value < self._too_much:
+            self.value *= 2
+        elif self._in_a_row >= self._patience:
+            self._in_a_row = 0
+            self.value = max(self.value + 1, self.value * 9 // 8)
 
 
 class Batching:
@@ -25,16 +68,35 @@ class Batching:
         self._asks = self._auto or (self.batches and may_batch and may_compress)
         self._known = not self._asks
         self._ask_again_at = float("inf")
-        self.limit = float("inf")  # records in a batch
+        self._records = SizeLimit()
+        self._bytes = SizeLimit()
 
-    def failed(self, records: int) -> None:
-        """A batch of this many failed as a whole, perhaps for one record: the next ones are smaller."""
-        self.limit = max(1, min(self.limit, records) // 2)
+    def failed(self, records: int, size: int) -> None:
+        """A batch of this many, and of this many bytes, failed as a whole: the next ones are smaller.
 
-    def worked(self, records: int) -> None:
-        """A batch of this many was taken."""
-        if records >= self.limit:
-            self.limit = 2 * records
+        Perhaps it was too large for something on the way, perhaps it was one record of it.
+        """
+        self._records.failed(records)
+        self._bytes.failed(size)
+
+    @property
+    def is_limited(self) -> bool:
+        return self._records.value < _UNLIMITED
+
+    def worked(self, records: int, size: int) -> None:
+        """A batch of this many, and of this many bytes, was taken."""
+        self._records.worked(records)
+        self._bytes.worked(size)
+
+    @property
+    def limit(self) -> float:
+        """Records in a batch, at the most."""
+        return self._records.value
+
+    @property
+    def byte_limit(self) -> float:
+        """Bytes in a batch of several records, at the most."""
+        return self._bytes.value
 
     def compressed_worked(self) -> None:
         """A compressed batch was accepted."""

@@ -46,6 +46,7 @@ class How(NamedTuple):
 
     batches: bool
     compress: bool
+    most_bytes: float
     deadline: float
 
 
@@ -111,7 +112,8 @@ class Delivery:
 
     def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
         with self._guard:  # one mode for all of it: another thread may find out meanwhile that it has changed
-            how = How(self._batching.batches, self._batching.compress, deadline)
+            most_bytes = min(self._max_batch_bytes, self._batching.byte_limit)
+            how = How(self._batching.batches, self._batching.compress, most_bytes, deadline)
         ready = self._preparer.prepare(records, deadline)
         if len(ready) < len(records):
             left: Group = [record for record in records if not record.claimed]
@@ -158,16 +160,15 @@ class Delivery:
         """As many records a request as the destination takes, and as many bytes as allowed."""
         if not how.batches:
             return [[record] for record in records]
-        bodies = sum([len(record.body or b"") for record in records])
-        if bodies + _ENVELOPE_BYTES * len(records) <= self._max_batch_bytes:
+        if _bytes_of(records) <= how.most_bytes:
             return [records]
         groups: list[Group] = []
-        room = 0
+        room = 0.0
         for record in records:
             size = len(record.body or b"") + _ENVELOPE_BYTES
             if not groups or size > room:
                 groups.append([])
-                room = self._max_batch_bytes
+                room = how.most_bytes
             groups[-1].append(record)
             room -= size
         return groups
@@ -307,6 +308,9 @@ class Delivery:
         outcomes = {verdict.outcome for verdict in verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(group)
+        if Outcome.TOO_LARGE in outcomes and len(verdicts) == 1:
+            with self._guard:
+                self._try_less(group)
         for failure in _FAILURES:
             if failure in outcomes:
                 worst = next(verdict for verdict in verdicts if verdict.outcome is failure)
@@ -318,7 +322,8 @@ class Delivery:
             now = self._clock.monotonic()
             was_unwell = self._gate.unwell
             is_back = self._gate.succeed(now)
-            self._batching.worked(len(group))
+            if self._batching.is_limited:
+                self._batching.worked(len(group), _bytes_of(group))
             poison = self._suspects.accepted(now, group, is_back=was_unwell)
         if is_back:
             self._settlement.ring()
@@ -344,9 +349,13 @@ class Delivery:
         """Whether it is the record that fails, not the destination. Call with the lock held."""
         if not may_be_the_record(verdict):
             return False
-        if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
-            self._batching.failed(len(group))
+        self._try_less(group)
         return self._suspects.failed(group, now)
+
+    def _try_less(self, group: Group) -> None:
+        """A batch was too large, or one of its records was to blame. Call with the lock held."""
+        if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
+            self._batching.failed(len(group), _bytes_of(group))
 
     def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         status = f"{verdict.status} " if verdict.status is not None else ""
@@ -425,6 +434,11 @@ class Delivery:
 
 def _all_delivered(verdicts: list[Verdict]) -> bool:
     return len(verdicts) == 1 and verdicts[0].outcome is Outcome.DELIVERED
+
+
+def _bytes_of(group: Group) -> int:
+    """Of a batch, at the most."""
+    return sum([len(record.body or b"") for record in group]) + _ENVELOPE_BYTES * len(group)
 
 
 def _accepts_some(verdicts: list[Verdict]) -> bool:

@@ -62,6 +62,7 @@ class Response(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
     sent_bytes: int = 0
+    took_all: bool = True  # else it came, and the connection ended, before the whole request was taken
 
     def __repr__(self) -> str:
         """Without headers and body, which may repeat a key."""
@@ -101,7 +102,8 @@ class HTTPTransport:
     Args:
         url: any URL of the destination; decides proxy and certificates.
         timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
-            all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in.
+            all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in;
+            a request whose bytes move is given more, up to ten times as many.
         connections: how many idle connections are kept.
         max_age: seconds after which a connection is not used again.
         trust: which certificates count.
@@ -178,14 +180,15 @@ class HTTPTransport:
         reusable = False
         try:
             timeout = self._seconds(deadline)
-            answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls)
+            at_most = max(timeout, deadline - time.monotonic())
+            answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls, at_most=at_most)
             reusable = answer.ended_clean and not _is_unwell(answer)
         finally:
             if reusable:
                 self._connections.keep(connection)
             else:
                 connection.close()
-        return Response(answer.status, answer.headers, answer.body, len(message.body))
+        return Response(answer.status, answer.headers, answer.body, len(message.body), answer.took_all)
 
 
 class Unreachable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banyan_hp.engine.batching import ASK_AGAIN_SECONDS, Batching
+from banyan_hp.engine.batching import ASK_AGAIN_SECONDS, Batching, SizeLimit
 from banyan_hp.engine.transport import Response
 
 
@@ -132,3 +132,40 @@ def test_a_batch_that_fails_after_the_endpoint_was_forgotten_is_no_failure_eithe
 def test_nothing_is_forgotten_that_was_not_found_out(setting: str, may_batch: bool) -> None:
     """Where batches were decided by the user, or can't be, a 404 is about the base URL."""
     assert not Batching(setting, may_batch=may_batch).unlearn(404)
+
+
+def largest_passing(limit: SizeLimit, too_much: float, requests: int, most: float = 500.0) -> list[float]:
+    """The sizes of so many full requests, of which those above `too_much` fail."""
+    sizes = []
+    for _ in range(requests):
+        size = float(int(min(most, limit.value)))
+        sizes.append(size)
+        limit.failed(size) if size > too_much else limit.worked(size)
+    return sizes
+
+
+@pytest.mark.parametrize("too_much", [1, 2, 7, 100, 260, 499])
+def test_the_size_that_passes_is_found_and_seldom_exceeded(too_much: int) -> None:
+    """A proxy with a limit that does not say 413: few requests fail, and the others are nearly as large."""
+    sizes = largest_passing(SizeLimit(), too_much, 400)
+    assert sum(size > too_much for size in sizes) <= 20
+    assert sum(size > too_much for size in sizes[200:]) <= 3
+    assert min(sizes[100:]) >= 0.75 * too_much
+
+
+@pytest.mark.parametrize("too_much", [1, 7, 260])
+def test_a_limit_that_is_lifted_is_forgotten(too_much: int) -> None:
+    """Within a few hundred full requests."""
+    limit = SizeLimit()
+    largest_passing(limit, too_much, 50)
+    largest_passing(limit, 500, 400)
+    assert limit.value >= 500
+
+
+def test_requests_that_are_not_full_raise_no_limit() -> None:
+    """They say nothing of larger ones."""
+    limit = SizeLimit()
+    limit.failed(500)
+    for _ in range(1000):
+        limit.worked(50)
+    assert limit.value == 250

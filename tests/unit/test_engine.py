@@ -545,6 +545,66 @@ def test_a_delivery_goes_on_as_it_began_when_the_mode_changes_meanwhile(
     assert engine.ledger.own[Term.DELIVERED] == len(backend.taken)
 
 
+TOO_MUCH: dict[str, Response | NoAnswer] = {
+    "413": Response(413),
+    "502": Response(502, {}, b"bad gateway"),
+    "time-out": NoAnswer("timeout", "timed out"),
+    "reset": NoAnswer("bad_answer", "Connection reset by peer"),
+    "400, not taken whole": Response(400, took_all=False),
+    "400 with a page, not taken whole": Response(400, {"content-type": "text/html"}, b"<h1>", took_all=False),
+    "400 with a page": Response(400, {"content-type": "text/html"}, b"<h1>no</h1>"),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_MUCH)
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_a_limit_of_something_in_between_is_found_without_a_413(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, kind: str, *, on_disk: bool
+) -> None:
+    """Batches get small enough for it, all records arrive, and hardly a request is wasted."""
+
+    def limited(request: Request) -> Response | NoAnswer:
+        return TOO_MUCH[kind] if len(request.body) > 40_000 else backend.well(request)
+
+    backend.behaviour = limited
+    engine = SteppedEngine(backend, clock, tmp_path if on_disk else None, batching="always", batch_size=100)
+    for _ in range(300):
+        engine.log("x" * 1000)
+    began = clock.monotonic()
+    while sum(backend.taken.values()) < 300 and clock.monotonic() < began + 60:
+        engine.step(longest_wait=5.0)
+    assert len(backend.taken) == sum(backend.taken.values()) == 300
+    assert engine.flush(10)
+    before = len(backend.requests)
+    for _ in range(20):
+        for _ in range(100):
+            engine.log("x" * 1000)
+        engine.flush(60)
+    assert engine.ledger.own[Term.DELIVERED] == 2300
+    assert sum(len(request.body) > 40_000 for request in backend.requests[before:]) <= 8
+    assert len(backend.requests) - before <= 20 * 5
+
+
+def test_a_single_record_that_is_not_taken_whole_stays_while_no_other_one_is_accepted(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Then it is too large, and put aside as that."""
+    backend.behaviour = lambda request: (
+        Response(400, took_all=False) if len(request.body) > 2000 else backend.well(request)
+    )
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    engine.log("x" * 2000)
+    engine.flush(30)
+    assert engine.ledger.own[Term.QUARANTINED] == 0
+    for _ in range(3):
+        engine.log("small")
+        engine.flush(30)
+        clock.advance(60)
+    assert engine.ledger.own[Term.QUARANTINED] == 1
+    (kept,) = tmp_path.rglob("quarantine.v1.jsonl")
+    assert '"reason":"too_large","status":400' in kept.read_text()
+
+
 def refusing_gzip(
     backend: FakeBackend, status: int, *, html: bool
 ) -> Callable[[Request], Response | NoAnswer]:

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -27,6 +27,7 @@ from urllib3.util import wait_for_read
 
 from banyan_hp.engine.answer import MAX_ANSWER_BYTES
 from banyan_hp.engine.connecting import Connector
+from banyan_hp.engine.exchange import Message, exchange
 from banyan_hp.engine.transport import HTTPTransport, NoAnswer, Request, Response
 from banyan_hp.engine.trust import Trust
 from banyan_hp.errors import ConfigurationError
@@ -401,7 +402,7 @@ def test_a_server_that_refuses_before_it_has_read_all_is_understood(
         through = make(server.url)
         answer = ask(through, server, b"x" * MORE_THAN_BUFFERS)
         assert isinstance(answer, Response)
-        assert (answer.status, answer.body) == (413, b"no")
+        assert (answer.status, answer.body, answer.took_all) == (413, b"no", not resets)
         assert ask(through, server) == FINE
 
 
@@ -468,14 +469,14 @@ def test_an_answer_that_drips_is_given_up_at_the_timeout(
 def test_a_peer_that_does_not_read_is_given_up_at_the_timeout(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch, *, sips: bool, tls: bool
 ) -> None:
-    """Sending has the same deadline as receiving, however often a little of it goes."""
+    """Sending has the same deadline as receiving, if hardly any of it goes."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(AUTHORITY))
     given_up = threading.Event()
 
     def scene(peer: Peer) -> None:
         while not given_up.wait(0.02):
             if sips:
-                peer.sock.recv(65536)
+                peer.sock.recv(16)
 
     with RawServer(scene, tls=tls) as server:
         began = time.monotonic()
@@ -485,6 +486,101 @@ def test_a_peer_that_does_not_read_is_given_up_at_the_timeout(
     assert isinstance(answer, NoAnswer)
     assert answer.reason == "timeout"
     assert 0.35 < took < 3.0
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_a_request_whose_bytes_move_is_no_time_out(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, *, tls: bool
+) -> None:
+    """A slow uplink takes several times the timeout, once, and the answer counts."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(AUTHORITY))
+    size = MORE_THAN_BUFFERS
+
+    def scene(peer: Peer) -> None:
+        peer.read_head()
+        missing = size
+        while missing > 0 and not given_up.wait(0.05):
+            missing -= slowly(peer, min(missing, size // 30))
+        peer.send(OK)
+
+    given_up = threading.Event()
+    with RawServer(scene, tls=tls) as server:
+        began = time.monotonic()
+        answer = make(server.url, timeout=0.7).send(post(server.url, b"x" * size), 20)
+        took = time.monotonic() - began
+        given_up.set()
+    assert answer == FINE._replace(sent_bytes=size)
+    assert took > 0.8
+    assert server.connections == 1
+
+
+def slowly(peer: Peer, count: int) -> int:
+    """Reads as many bytes as that."""
+    left = count
+    while left and (part := peer.sock.recv(left)):
+        left -= len(part)
+    return count - left
+
+
+def test_a_request_that_moves_ends_with_the_caller_s_time(make: MakeTransport) -> None:
+    """Whoever must be done by then does not wait for a slow uplink."""
+    given_up = threading.Event()
+
+    def scene(peer: Peer) -> None:
+        while not given_up.wait(0.01):
+            peer.sock.recv(65536)
+
+    with RawServer(scene) as server:
+        began = time.monotonic()
+        answer = make(server.url, timeout=0.4).send(post(server.url, b"x" * (2 * MORE_THAN_BUFFERS)), 0.6)
+        took = time.monotonic() - began
+        given_up.set()
+    assert isinstance(answer, NoAnswer)
+    assert answer.reason == "timeout"
+    assert took < 3.0
+
+
+class SlowSocket:
+    """A socket whose system took all at once, and sends it slowly."""
+
+    def __init__(self, on_the_way: list[int], answer: bytes) -> None:
+        self.on_the_way = on_the_way
+        self.answer = answer
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+    def send(self, content: memoryview) -> int:
+        return len(content)
+
+    def recv(self, _count: int) -> bytes:
+        if self.on_the_way[0]:
+            raise TimeoutError("timed out")
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("on_the_way", "arrives"), [([9, 6, 4, 1, 0, 0], True), ([9, 5, 5, 5, 5, 5, 5, 5], False)]
+)
+def test_what_the_system_still_sends_moves_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, on_the_way: list[int], *, arrives: bool
+) -> None:
+    """A body may be in its buffers long before it is with the peer."""
+    now = [100.0]
+    sock = SlowSocket(on_the_way, OK)
+
+    def look(_sock: object) -> int:
+        now[0] += 0.9
+        return sock.on_the_way.pop(0)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("banyan_hp.engine.exchange._on_the_way", look)
+    message = Message("POST", b"head", b"x" * 100_000)
+    if arrives:
+        assert exchange(cast("socket.socket", sock), message, 1.0, is_tls=False).body == b"ok"
+    else:
+        with pytest.raises(TimeoutError):
+            exchange(cast("socket.socket", sock), message, 1.0, is_tls=False)
 
 
 def test_the_shorter_of_both_times_counts(make: MakeTransport) -> None:
