@@ -32,8 +32,12 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: $(STAMP)
-	$(BIN)/pytest
+check: $(STAMP)               ## the properties, which time nothing, beside all the others
+	@said=$$(mktemp) && trap 'rm -f "$$said"' EXIT; \
+	$(BIN)/pytest tests/property >"$$said" 2>&1 & properties=$$!; \
+	$(BIN)/pytest --ignore=tests/property; others=$$?; \
+	wait $$properties; properties=$$?; \
+	cat "$$said"; exit $$((others || properties))
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
 	$(PYTHON) -m venv $(SDKS_VENV)
