@@ -99,7 +99,7 @@ class Client(OneObject):
         """Count and log a record that could not be taken, because the caller's own objects raised.
 
         Returns what happened, in a sentence without any of their values. What somebody raises to stop the
-        calling thread passes. For the guard of a public call; see `engine.foreign`.
+        calling thread passes. For the guard of a public call; see `foreign`.
         """
         if is_deliberate(error):
             raise error

@@ -104,7 +104,7 @@ class Engine:
         self._finisher: int | None = None  # the thread that ends it
         self._writing_last: int | None = None  # the same, while it does
         self._waited_in_vain = False  # at exit, for the backend
-        self._is_silent = False  # an earlier exit has waited for it in vain
+        self._is_silent = False  # the backend: an earlier exit has waited for it in vain
         self._finishing = False  # a coroutine has left the end to a thread
         self._ended = False
         self._has_said_so = False

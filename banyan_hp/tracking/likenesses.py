@@ -51,7 +51,7 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
         raise ConfigurationError(refusal(client, provider))
     for place in (first, *others):
         for name in METHODS:
-            _replace(
+            replace_method(
                 path(client, *place.split(".")), name, partial(_recording, f"{provider}.{place}", get_sink)
             )
     if ORIGINAL not in getattr(path(client, *first.split("."), "create"), "__dict__", {}):
@@ -62,7 +62,8 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
     return client
 
 
-def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
+def replace_method(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
+    """Have `make` wrap a method, in place of an earlier wrapper; without such a method do nothing."""
     method = getattr(owner, name, None)
     if not callable(method):
         return

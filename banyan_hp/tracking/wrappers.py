@@ -26,6 +26,7 @@ from .context import recorded
 from .fields import as_text_later, field, is_model, text
 from .guarding import Contained
 from .interaction import Interaction, open_interaction
+from .likenesses import replace_method
 from .messages import question_in
 from .received import Body, snapshot
 from .sinks import Sink
@@ -35,7 +36,6 @@ from .taps import tap
 C = TypeVar("C")
 GetSink = Callable[[], Sink[Any]]
 
-ORIGINAL = "_banyan_hp_original"
 RESOURCE = {"openai": "chat", "anthropic": "messages"}
 COPYING = ("with_options", "copy")
 
@@ -53,9 +53,9 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
         if target is None:
             return likenesses.wrap(client, provider, get_sink)
         recording = _recording_async if inspect.iscoroutinefunction(target.request) else _recording
-        _replace(target, "request", partial(recording, provider, get_sink))
+        replace_method(target, "request", partial(recording, provider, get_sink))
         for name in COPYING:
-            _replace(target, name, partial(_wrapping, provider, get_sink))
+            replace_method(target, name, partial(_wrapping, provider, get_sink))
     return client
 
 
@@ -80,16 +80,6 @@ def _is_generated(cls: type) -> bool:
 def _has(client: object, name: str) -> bool:
     """Without asking for it: a resource is made, of many modules, when it is first asked for."""
     return name in vars(client) or hasattr(type(client), name)
-
-
-def _replace(owner: object, name: str, make: Callable[[Callable[..., Any]], Any]) -> None:
-    method = getattr(owner, name, None)
-    if not callable(method):
-        return
-    original = getattr(method, "__dict__", {}).get(ORIGINAL, method)
-    replacement = make(original)
-    setattr(replacement, ORIGINAL, original)
-    setattr(owner, name, replacement)
 
 
 def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> Callable[..., Any]:
