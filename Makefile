@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
-# Needs Python 3.10+ (with venv) and make. PYTHON=python3.12 make test picks another interpreter.
+# Needs Python 3.11+ (with venv) and make. PYTHON=python3.12 make test picks another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -64,11 +64,11 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .venv-sdks .venv-sdks-newest bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) .venv-sdks .venv-sdks-newest .venv-py bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py
-	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.10 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet $(UWSGI) 2>/dev/null || echo "$(UWSGI) can't be built here: its tests are skipped"

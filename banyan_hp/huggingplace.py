@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 from .client import Client, Lifeline
 from .copies import OneObject, pickled
@@ -35,8 +35,6 @@ from .tracking.context import options_with_ambient
 from .tracking.guarding import Contained
 from .tracking.methods import HuggingPlaceTracking
 from .tracking.sinks import HuggingPlaceSink
-
-Self = TypeVar("Self", bound="HuggingPlace")
 
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
 _IDENTITY = ("api_key", "org_id", "base_url")
@@ -240,7 +238,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         finally:
             transport.close()
 
-    async def __aenter__(self: Self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
