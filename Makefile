@@ -15,7 +15,7 @@ SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
 SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
 SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
-.PHONY: test demo serve lint types check test-sdks soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check test-sdks test-pythons soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -45,6 +45,9 @@ test-sdks:                    ## what is recorded of the providers' packages, ce
 	$(SDKS_PACKAGES) | $(SDKS_VENV)/bin/python -m pip install --quiet --upgrade --requirement /dev/stdin
 	rm -rf *.egg-info build
 	$(SDKS_VENV)/bin/pytest tests/sdks tests/integration/test_tracking_sdks.py --table $(SDKS_TABLE)
+
+test-pythons:                 ## the tests on each Python there is; PYTHONS="path path": on these, too; OPTIONS: pytest's
+	$(PYTHON) -m tests.pythons $(OPTIONS)
 
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property -o timeout=600
