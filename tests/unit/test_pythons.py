@@ -108,6 +108,7 @@ def eager_collector() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython has thresholds")
 def test_a_collector_in_the_middle_of_calls_loses_nothing(
     make_logger: MakeLogger, server: ScriptedServer, eager_collector: None
 ) -> None:
