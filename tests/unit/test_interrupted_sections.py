@@ -224,9 +224,7 @@ def test_an_event_wakes_all_who_wait_and_takes_no_lock() -> None:
 
 
 @pytest.mark.parametrize("interruptions", [100, pytest.param(5000, marks=pytest.mark.soak)])
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # it may strike in a destructor
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_timer_signals_in_the_middle_of_the_smaller_sections(
     interruptions: int, client: Any, logger: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
