@@ -25,7 +25,7 @@ from banyan_hp.engine.guard import Guard
 from banyan_hp.engine.last_writes import Job
 from banyan_hp.tracking import scopes
 from tests.support.clock import FakeClock
-from tests.unit.test_interrupted_calls import Interrupted, is_free
+from tests.unit.test_interrupted_calls import Interrupted, is_free, let_go_of_pythons_own
 
 Case = tuple[object, str, Callable[[], object]]
 """Who has the lock, under which name, and a public call that takes it."""
@@ -260,6 +260,7 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
                 while True:
                     use_all()
             signal.setitimer(signal.ITIMER_REAL, 0)
+            let_go_of_pythons_own()
             assert not any(lock.is_mine() for lock in locks), number
             del locks[7:]
     finally:
