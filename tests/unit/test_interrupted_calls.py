@@ -121,7 +121,7 @@ def test_what_was_held_before_stays_held() -> None:
 
 
 def let_go_of_pythons_own() -> None:
-    """CPython 3.14 leaves the lock that guards its list of threads held where the start of one is interrupted."""
+    """CPython 3.14 leaves the lock of its list of threads held where the start of one is interrupted."""
     lock = threading._active_limbo_lock  # type: ignore[attr-defined]
     while hasattr(lock, "_is_owned") and lock._is_owned():
         lock.release()
