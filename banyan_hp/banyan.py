@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from .engine.address import Address, spool_bases
 from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
+from .engine.guard import LetsGo, Lock
 from .engine.ledger import Term
 from .engine.records import as_text
 from .engine.transport import connecting_as, never_raising
@@ -560,14 +560,14 @@ def _sticky_value(key: str, value: object) -> str:
 # -- the default logger --------------------------------------------------------------------------------------
 
 _default: PromptStackLogger | None = None
-_default_lock = threading.RLock()  # re-entrant: a destructor may log while the logger is being made
+_default_lock = Lock()  # re-entrant: a destructor may log while the logger is being made
 _NOTHING = FlushResult(delivered=True, pending=0, spooled=0, lost=0, ledger={})
 
 
 def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the lock."""
     global _default_lock
-    _default_lock = threading.RLock()
+    _default_lock = Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -585,7 +585,7 @@ def configure(
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
-    with _default_lock:
+    with LetsGo((_default_lock,)), _default_lock:
         if _default is not None and _default._goes_on_as(logger):
             return _default
         old, _default = _default, logger
@@ -608,7 +608,7 @@ def _configured() -> PromptStackLogger:
         raise ConfigurationError(
             "call configure() first: there is no logger yet, and BANYAN_API_KEY is not set in the environment"
         )
-    with _default_lock:
+    with LetsGo((_default_lock,)), _default_lock:
         if _default is None:
             _default = _MadeByACall()
         return _default
