@@ -17,6 +17,8 @@ from .timing import Clock
 if TYPE_CHECKING:
     from .sinks import Sink
 
+__all__ = ["Interaction"]
+
 R = TypeVar("R")
 
 

@@ -83,7 +83,7 @@ def variables_read() -> set[str]:
 
 def _names() -> list[str]:
     lines: list[str] = []
-    for name in sorted(banyan_hp.__all__):
+    for name in dir(banyan_hp):
         value = getattr(banyan_hp, name)
         if inspect.isclass(value):
             lines += _class(name, value)
@@ -116,7 +116,7 @@ def _indented(texts: list[str]) -> Iterator[str]:
 
 def _is_public(base: type) -> bool:
     name = base.__name__
-    return base is not object and (name in banyan_hp.__all__ or getattr(builtins, name, None) is base)
+    return base is not object and (name in dir(banyan_hp) or getattr(builtins, name, None) is base)
 
 
 def _member(name: str, cls: type) -> list[str]:
