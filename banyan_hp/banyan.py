@@ -13,7 +13,7 @@ from uuid import UUID
 from .client import Client, Lifeline
 from .copies import pickled
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
-from .engine.address import Address, spool_base
+from .engine.address import Address, spool_bases
 from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
@@ -138,7 +138,7 @@ class PromptStackLogger(BanyanTracking, Client):
         self._prompts = PromptClient(
             Asking(url, key or "", headers_for(key or "", project)),
             prompt_settings,
-            _prompt_directory(settings, destination),
+            _prompt_directories(settings, destination),
             threaded=settings.background_thread,
             connect=connecting_as(settings),
         )
@@ -458,15 +458,16 @@ def _is_switched_off(prompt_data: object) -> bool:
     return isinstance(prompt_data, PromptData) and not prompt_data.enable_logging
 
 
-def _prompt_directory(settings: Settings, destination: BanyanDestination) -> Path | None:
+def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
     """Where prompts outlive the process: beside the spool, for the same URL, project and key only."""
     if not settings.spool or not settings.enabled:
-        return None
+        return []
     try:
-        base = spool_base(settings.spool_dir)
+        bases = spool_bases(settings.spool_dir)
     except (RuntimeError, OSError, KeyError):  # no home directory; the engine says so
-        return None
-    return base / "prompts" / Address.of(destination.identity, destination.key).directory_name
+        return []
+    name = Address.of(destination.identity, destination.key).directory_name
+    return [base / "prompts" / name for base in bases]
 
 
 def _problem(prompt_data: object, metadata: object, experiment_context: object) -> str | None:

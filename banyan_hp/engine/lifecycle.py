@@ -63,6 +63,8 @@ def register(engine: Engine) -> None:
         uwsgi.at_exit(at_exit)
         celery.at_exit(at_exit)
         rq.at_exit(at_exit_of_a_short_life)
+        if engine.settings.on_sigterm == "auto":
+            termination.be_heard()
         _register_at_exit()
         _drain_at_the_end_of_children()
 
