@@ -40,6 +40,30 @@ from .tracking.context import with_ambient
 from .tracking.methods import BanyanTracking
 from .tracking.sinks import BanyanSink
 
+__all__ = [
+    "PromptStackLogger",
+    "aflush",
+    "aget_prompt",
+    "ashutdown",
+    "clear_cache",
+    "configure",
+    "experiment",
+    "flush",
+    "get_prompt",
+    "get_stats",
+    "health",
+    "interaction",
+    "invalidate",
+    "log",
+    "log_prompt",
+    "prefetch",
+    "shutdown",
+    "step",
+    "trace",
+    "wrap_anthropic",
+    "wrap_openai",
+]
+
 NO_KEY = (
     "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
     "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"

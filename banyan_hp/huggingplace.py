@@ -36,6 +36,8 @@ from .tracking.guarding import Contained
 from .tracking.methods import HuggingPlaceTracking
 from .tracking.sinks import HuggingPlaceSink
 
+__all__ = ["HuggingPlace", "Session"]
+
 Self = TypeVar("Self", bound="HuggingPlace")
 
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")

@@ -26,6 +26,8 @@ from .errors import (
 from .logs import warn
 from .settings import checked_seconds
 
+__all__ = ["Receipt"]
+
 
 class Receipt(Coroutine[Any, Any, None], OneObject):
     """A record's receipt: shaped like a coroutine, but nothing happens if nobody awaits it.

@@ -44,6 +44,8 @@ from . import celery, rq, termination, uvicorn, uwsgi
 if TYPE_CHECKING:
     from .engine import Engine
 
+__all__ = ["drain"]
+
 _JOIN_SECONDS = 0.2
 _FOR_RESPONSES = 0.1  # of the time: no request begins in it
 

@@ -18,6 +18,8 @@ from .timing import Clock
 if TYPE_CHECKING:
     from .sinks import Sink
 
+__all__ = ["Interaction"]
+
 R = TypeVar("R")
 
 
