@@ -49,7 +49,11 @@ def found() -> dict[str, Python]:
 
 def places() -> Iterator[Path]:
     """Where interpreters may be: those that somebody named come first."""
-    yield from map(Path, os.environ.get("PYTHONS", "").split())
+    for named in map(Path, os.environ.get("PYTHONS", "").split()):
+        if named.exists():
+            yield named
+        else:
+            print(f"{named}: not there, skipped")
     for kind in WANTED:
         on_path = shutil.which(kind if kind.startswith("pypy") else f"python{kind}")
         if on_path is not None:

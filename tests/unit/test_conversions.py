@@ -63,8 +63,12 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def row(query: str) -> Any:
-    with sqlalchemy.create_engine("sqlite://").connect() as connection:
-        return connection.execute(sqlalchemy.text(query)).one()
+    engine = sqlalchemy.create_engine("sqlite://")
+    try:
+        with engine.connect() as connection:
+            return connection.execute(sqlalchemy.text(query)).one()
+    finally:
+        engine.dispose()  # Python 3.13 and later warn of an open database
 
 
 def pandas() -> Any:
