@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -13,10 +12,11 @@ from uuid import UUID
 from .client import Client, Lifeline
 from .copies import pickled
 from .destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
-from .engine.address import Address, spool_base
+from .engine.address import Address, spool_bases
 from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
 from .engine.flushing import FlushResult
+from .engine.guard import LetsGo, Lock
 from .engine.ledger import Term
 from .engine.records import as_text
 from .engine.transport import connecting_as, never_raising
@@ -39,6 +39,30 @@ from .settings import (
 from .tracking.context import with_ambient
 from .tracking.methods import BanyanTracking
 from .tracking.sinks import BanyanSink
+
+__all__ = [
+    "PromptStackLogger",
+    "aflush",
+    "aget_prompt",
+    "ashutdown",
+    "clear_cache",
+    "configure",
+    "experiment",
+    "flush",
+    "get_prompt",
+    "get_stats",
+    "health",
+    "interaction",
+    "invalidate",
+    "log",
+    "log_prompt",
+    "prefetch",
+    "shutdown",
+    "step",
+    "trace",
+    "wrap_anthropic",
+    "wrap_openai",
+]
 
 NO_KEY = (
     "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
@@ -114,7 +138,7 @@ class PromptStackLogger(BanyanTracking, Client):
         self._prompts = PromptClient(
             Asking(url, key or "", headers_for(key or "", project)),
             prompt_settings,
-            _prompt_directory(settings, destination),
+            _prompt_directories(settings, destination),
             threaded=settings.background_thread,
             connect=connecting_as(settings),
         )
@@ -434,15 +458,16 @@ def _is_switched_off(prompt_data: object) -> bool:
     return isinstance(prompt_data, PromptData) and not prompt_data.enable_logging
 
 
-def _prompt_directory(settings: Settings, destination: BanyanDestination) -> Path | None:
+def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
     """Where prompts outlive the process: beside the spool, for the same URL, project and key only."""
     if not settings.spool or not settings.enabled:
-        return None
+        return []
     try:
-        base = spool_base(settings.spool_dir)
+        bases = spool_bases(settings.spool_dir)
     except (RuntimeError, OSError, KeyError):  # no home directory; the engine says so
-        return None
-    return base / "prompts" / Address.of(destination.identity, destination.key).directory_name
+        return []
+    name = Address.of(destination.identity, destination.key).directory_name
+    return [base / "prompts" / name for base in bases]
 
 
 def _problem(prompt_data: object, metadata: object, experiment_context: object) -> str | None:
@@ -559,14 +584,14 @@ def _sticky_value(key: str, value: object) -> str:
 # -- the default logger --------------------------------------------------------------------------------------
 
 _default: PromptStackLogger | None = None
-_default_lock = threading.RLock()  # re-entrant: a destructor may log while the logger is being made
+_default_lock = Lock()  # re-entrant: a destructor may log while the logger is being made
 _NOTHING = FlushResult(delivered=True, pending=0, spooled=0, lost=0, ledger={})
 
 
 def _after_fork_in_child() -> None:
     """Another thread of the parent may have held the lock."""
     global _default_lock
-    _default_lock = threading.RLock()
+    _default_lock = Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -584,7 +609,7 @@ def configure(
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
-    with _default_lock:
+    with LetsGo((_default_lock,)), _default_lock:
         if _default is not None and _default._goes_on_as(logger):
             return _default
         old, _default = _default, logger
@@ -607,7 +632,7 @@ def _configured() -> PromptStackLogger:
         raise ConfigurationError(
             "call configure() first: there is no logger yet, and BANYAN_API_KEY is not set in the environment"
         )
-    with _default_lock:
+    with LetsGo((_default_lock,)), _default_lock:
         if _default is None:
             _default = _MadeByACall()
         return _default

@@ -15,6 +15,20 @@ BanyanHPError
 
 from __future__ import annotations
 
+__all__ = [
+    "AuthenticationError",
+    "BanyanHPError",
+    "ConfigurationError",
+    "DeliveryError",
+    "HuggingPlaceSDKError",
+    "MissingKeyError",
+    "NetworkError",
+    "RateLimitError",
+    "RenderError",
+    "ServerError",
+    "ValidationError",
+]
+
 
 class BanyanHPError(Exception):
     """The root: `except BanyanHPError` catches whatever this package raises on purpose."""

@@ -47,6 +47,8 @@ from decimal import Decimal, InvalidOperation
 from itertools import accumulate
 from typing import Any, ClassVar
 
+__all__ = ["input_hash"]
+
 Range = tuple[int, int]  # slots from the first number on, up to but not including the second
 
 SLOTS = 1_000_000  # of an experiment with allocation 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
@@ -22,6 +21,7 @@ from .destinations.huggingplace import (
 )
 from .engine.deferred import Deferred
 from .engine.engine import Engine, http_transport
+from .engine.guard import LetsGo, Lock
 from .engine.loops import on_few_threads
 from .engine.records import encode
 from .engine.succession import Succession
@@ -35,6 +35,8 @@ from .tracking.context import options_with_ambient
 from .tracking.guarding import Contained
 from .tracking.methods import HuggingPlaceTracking
 from .tracking.sinks import HuggingPlaceSink
+
+__all__ = ["HuggingPlace", "Session"]
 
 Self = TypeVar("Self", bound="HuggingPlace")
 
@@ -199,7 +201,8 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             raise ValidationError(
                 f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
             )
-        with self._succession.changing:
+        changing = self._succession.changing
+        with LetsGo((changing,)), changing:
             self._change(changes)
 
     def _change(self, changes: dict[str, Any]) -> None:
@@ -270,7 +273,7 @@ class Session(HuggingPlaceTracking, OneObject):
     ) -> None:
         self.session_id = str(uuid.uuid4())
         self._client = client
-        self._lock = threading.Lock()
+        self._lock = Lock()  # guards the replacement of _defaults
         self._defaults: dict[str, dict[Any, Any]] = {"metadata": {}, "user_metadata": {}}
         with Contained(self._sink(), "a session's id could not be read"):
             self.session_id = str.__str__(str(session_id)) if session_id is not None else self.session_id
@@ -299,9 +302,7 @@ class Session(HuggingPlaceTracking, OneObject):
 
     def _completed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         body = {"session_id": self.session_id, **options}
-        with self._lock:
-            defaults = self._defaults
-        for name, values in defaults.items():
+        for name, values in self._defaults.items():
             own = options.get(name)
             if values and (own is None or isinstance(own, Mapping)):
                 body[name] = values if own is None else {**values, **as_dict(own)}
@@ -316,14 +317,13 @@ class Session(HuggingPlaceTracking, OneObject):
                 continue
             with Contained(self._sink(), f"a session's {name} could not be read"):
                 added = as_dict(given)
-                with self._lock:
+                with LetsGo((self._lock,)), self._lock:
                     self._defaults = {**self._defaults, name: {**self._defaults[name], **added}}
 
     def get_session_info(self) -> dict[str, Any]:
         """`{"session_id", "metadata", "user_metadata"}`."""
-        with self._lock:
-            defaults = self._defaults
-        return {"session_id": self.session_id, **{name: dict(values) for name, values in defaults.items()}}
+        defaults = {name: dict(values) for name, values in self._defaults.items()}
+        return {"session_id": self.session_id, **defaults}
 
     def __enter__(self) -> Session:
         return self

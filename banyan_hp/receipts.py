@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Coroutine, Generator
 from time import monotonic
@@ -12,6 +11,7 @@ from weakref import WeakKeyDictionary, ref
 
 from .copies import OneObject
 from .engine.engine import Engine
+from .engine.guard import LetsGo, Lock
 from .engine.ledger import Term
 from .engine.records import Record
 from .engine.retry import Outcome, Verdict
@@ -25,6 +25,8 @@ from .errors import (
 )
 from .logs import warn
 from .settings import checked_seconds
+
+__all__ = ["Receipt"]
 
 
 class Receipt(Coroutine[Any, Any, None], OneObject):
@@ -162,7 +164,7 @@ class Waits:
 
     def _begin(self) -> None:
         self._process = self.engine.process
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopWaiter] = WeakKeyDictionary()
         self._latest: LoopWaiter | None = None
 
@@ -174,7 +176,7 @@ class Waits:
         latest = self._latest
         if latest is not None and latest.loop() is loop:
             return latest
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             waiter = self._loops.get(loop)
             if waiter is None:
                 waiter = self._loops[loop] = LoopWaiter(self.engine, loop)

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -76,17 +77,30 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
     return base.absolute()
 
 
-def earlier_base(given: str | os.PathLike[str] | None) -> Path | None:
-    """Where the spools are if they were made before an upgrade of platformdirs; None: at `spool_base`, too.
+def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """`spool_base`, and behind it where an earlier platformdirs had the spools, if there is such a directory.
 
-    On macOS platformdirs looks at XDG_STATE_HOME from version 4.6 on.
+    Raises:
+        RuntimeError, KeyError, OSError: as `spool_base` does.
     """
-    if given or not _ON_MACOS or not os.environ.get("XDG_STATE_HOME", "").strip():
+    base, earlier = spool_base(given), None if given else _earlier_base()
+    return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
+
+
+def _earlier_base() -> Path | None:
+    """On macOS platformdirs looks at XDG_STATE_HOME from version 4.6 on."""
+    if not _ON_MACOS or not os.environ.get("XDG_STATE_HOME", "").strip():
         return None
     try:
         return Path.home() / "Library" / "Application Support" / "banyan_hp"
     except (RuntimeError, KeyError):  # there is no home directory
         return None
+
+
+@cache
+def _was_there(directory: Path) -> bool:
+    """When this process first looked: nothing makes it any more."""
+    return directory.is_dir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
 from . import lifecycle
-from .address import Address, destination_directory, earlier_base, spool_base
+from .address import Address, destination_directory, spool_bases
 from .batching import Batching
 from .bell import Bell
 from .callbacks import Callbacks
@@ -109,7 +109,7 @@ class Engine:
         self._ended = False
         self._has_said_so = False
         self.superseded = False  # a successor takes the client's records
-        self._base: Path | None = None
+        self._bases: tuple[Path, ...] = ()
         self.no_spool_because: str | None = None
         self._assemble()
         if settings.enabled and settings.on_sigterm == "auto":
@@ -204,16 +204,16 @@ class Engine:
         wanted = self.settings.compression
         return wanted == "always" or (wanted == "auto" and not is_loopback(self.destination.base_url))
 
-    def _state_directory(self) -> Path | None:
-        """Where records are kept; None: no home."""
+    def _state_directories(self) -> tuple[Path, ...]:
+        """Where records are kept, and behind it where else they may lie; none: no home."""
         try:
-            return spool_base(self.settings.spool_dir)
+            return spool_bases(self.settings.spool_dir)
         except (RuntimeError, OSError, KeyError) as error:
             self.no_spool_because = f"no directory for it is known, set spool_dir: {error}"
         warn("spool", "records stay in memory: %s", self.no_spool_because)
-        return None
+        return ()
 
-    def _previous_directories(self, base: Path) -> tuple[Path, ...]:
+    def _previous_directories(self) -> tuple[Path, ...]:
         """Where else records of this destination lie that may leave under our key.
 
         Those of its previous keys, and all of them in the place where an earlier platformdirs had the spools.
@@ -222,8 +222,9 @@ class Engine:
             return ()
         destination = self.destination
         keys = dict.fromkeys((destination.key, *self.settings.previous_keys))
-        bases = [each for each in (base, earlier_base(self.settings.spool_dir)) if each is not None]
-        found = [destination_directory(each, destination.identity, key) for each in bases for key in keys]
+        found = [
+            destination_directory(base, destination.identity, key) for base in self._bases for key in keys
+        ]
         return tuple(dict.fromkeys(found[1:]))  # the first one is our own
 
     def _make_spool(self) -> Spool | None:
@@ -231,20 +232,19 @@ class Engine:
         self.no_spool_because = None
         if not settings.spool or not settings.enabled:
             return None
-        if self._base is None:
-            self._base = self._state_directory()
-            if self._base is None:
-                return None
+        self._bases = self._bases or self._state_directories()
+        if not self._bases:
+            return None
         identity, key = self.destination.identity, self.destination.key
         return Spool(
             SpoolSettings(
-                directory=self._spool_directory or destination_directory(self._base, identity, key),
+                directory=self._spool_directory or destination_directory(self._bases[0], identity, key),
                 max_bytes=settings.spool_max_bytes,
                 max_age=settings.spool_max_age,
                 durable=settings.durability == "disk",
                 fsync=settings.fsync,
                 address=Address.of(identity, key) if self._spool_directory is None else None,
-                previous=self._previous_directories(self._base),
+                previous=self._previous_directories(),
                 leaves_raw=self._leaves_raw,
             ),
             self.process,
@@ -945,12 +945,12 @@ class Engine:
         old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
-        if self.spool is not None and self._base is not None:
+        if self.spool is not None and self._bases:
             identity, key = destination.identity, destination.key
             self.spool.turn_to(
-                destination_directory(self._base, identity, key),
+                destination_directory(self._bases[0], identity, key),
                 Address.of(identity, key),
-                self._previous_directories(self._base),
+                self._previous_directories(),
             )
         with self.guard:
             self.gate.hurry(self._clock.monotonic())

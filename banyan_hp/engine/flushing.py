@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+__all__ = ["FlushResult"]
+
 
 class Epoch:
     """The records accepted between two flushes. `told` are the losses that a flush has reported."""

@@ -1,6 +1,7 @@
-"""The engine's one lock: who holds it may touch the queue, the ledger and the gate.
+"""The one kind of lock: an exception that leaves a call finds it released.
 
-Never held across I/O, a wait or a user's callback. The spool has one of its own.
+The engine's is a `Guard`: who holds it may touch the queue, the ledger and the gate. It is never held across
+I/O, a wait or a user's callback. The spool has one of its own.
 """
 
 from __future__ import annotations
@@ -18,31 +19,24 @@ if TYPE_CHECKING:
         def __enter__(self) -> bool: ...
         def __exit__(self, *_: object) -> None: ...
         def _is_owned(self) -> bool: ...
+        def acquire(self, blocking: bool = True) -> bool: ...
         def release(self) -> None: ...
 
 else:
     from _thread import RLock  # the interpreter's own, which gevent and eventlet leave alone
 
 
-class Guard(RLock):
-    """A lock that can be asked whether this thread is inside already.
+class Lock(RLock):
+    """A re-entrant lock that whatever an exception leaves can let go of.
 
-    That happens when the garbage collector, running inside a guarded section, calls a destructor that
-    logs. State is half-updated then, so such work is deferred: whoever leaves a section, or wakes, does it.
-
-    `with guard` enters and leaves in C, which is fast. It may leave the lock held all the same when a signal
-    handler raises (Ctrl-C): CPython 3.14 looks for signals between entering and the section. So whatever an
-    exception can leave lets go of the lock by itself, see `LetsGo`; where the interpreter looks does not
-    matter then, and what raises nothing pays nothing.
+    `with lock` enters and leaves in C, which is fast. It may leave the lock held all the same when a signal
+    handler raises (Ctrl-C): CPython 3.14 looks for signals between entering and the section. So a `LetsGo`
+    is around every section, here or further out; where the interpreter looks does not matter then.
 
     Under gevent and eventlet all greenlets of a thread count as one: none is switched inside a section.
     """
 
-    __slots__ = ("deferred",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.deferred: deque[Callable[[], object]] = deque()
+    __slots__ = ()
 
     is_mine = RLock._is_owned
     """Whether the calling thread is inside. Ask before entering. In C: every log call asks."""
@@ -51,6 +45,20 @@ class Guard(RLock):
         """Release it, however often this thread has entered."""
         while self.is_mine():
             self.release()
+
+
+class Guard(Lock):
+    """A lock whose owner is told when this thread is inside already.
+
+    That happens when the garbage collector, running inside a guarded section, calls a destructor that
+    logs. State is half-updated then, so such work is deferred: whoever leaves a section, or wakes, does it.
+    """
+
+    __slots__ = ("deferred",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deferred: deque[Callable[[], object]] = deque()
 
     def defer(self, work: Callable[[], object]) -> None:
         """Leave work to whoever calls `run_deferred` next. Takes no lock."""
@@ -71,7 +79,7 @@ class LetsGo:
 
     __slots__ = ("_free",)
 
-    def __init__(self, locks: Iterable[Guard]) -> None:
+    def __init__(self, locks: Iterable[Lock]) -> None:
         self._free = [lock for lock in locks if not lock.is_mine()]
 
     def __enter__(self) -> None:
@@ -87,7 +95,7 @@ class HasLocks(Protocol):
     """Whose methods `lets_go` can wrap."""
 
     @property
-    def locks(self) -> tuple[Guard, ...]:
+    def locks(self) -> tuple[Lock, ...]:
         """All that its methods may take."""
 
 

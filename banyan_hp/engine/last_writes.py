@@ -25,13 +25,13 @@ interrupted is written again, to a new segment. Whoever is interrupted goes back
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
 from .bell import Bell
 from .clock import Clock
+from .guard import LetsGo, Lock
 from .ledger import Term
 from .preparing import Preparer
 from .records import Record
@@ -49,7 +49,7 @@ class Job:
         self._clock = clock
         self._see_to = see_to
         self._pending: deque[Record] = deque()
-        self._turn = threading.RLock()  # re-entrant: a thread that was interrupted while it held it can go on
+        self._turn = Lock()  # re-entrant: a thread that was interrupted while it held it can go on
         self._bell = Bell()
         self._taken_up = False
 
@@ -62,14 +62,22 @@ class Job:
 
     def run(self) -> None:
         """Until nothing is pending, or at once if another thread is at it: that one will see to all."""
-        while self._pending and self._turn.acquire(blocking=False):
-            try:
-                self._taken_up = True
-                self._bell.ring()
-                self._run()
-            finally:
-                self._turn.release()
-                self._bell.ring()
+        mine = True
+        while self._pending and mine:
+            with LetsGo((self._turn,)):
+                mine = self._in_turn()
+
+    def _in_turn(self) -> bool:
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._taken_up = True
+            self._bell.ring()
+            self._run()
+        finally:
+            self._turn.release()
+            self._bell.ring()
+        return True
 
     def _run(self) -> None:
         while self._pending:

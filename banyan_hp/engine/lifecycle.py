@@ -44,6 +44,8 @@ from . import celery, rq, termination, uvicorn, uwsgi
 if TYPE_CHECKING:
     from .engine import Engine
 
+__all__ = ["drain"]
+
 _JOIN_SECONDS = 0.2
 _FOR_RESPONSES = 0.1  # of the time: no request begins in it
 
@@ -61,6 +63,8 @@ def register(engine: Engine) -> None:
         uwsgi.at_exit(at_exit)
         celery.at_exit(at_exit)
         rq.at_exit(at_exit_of_a_short_life)
+        if engine.settings.on_sigterm == "auto":
+            termination.be_heard()
         _register_at_exit()
         _drain_at_the_end_of_children()
 

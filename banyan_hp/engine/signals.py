@@ -13,6 +13,8 @@ from ..logs import warn
 from . import lifecycle
 from .termination import Again, DrainFirst
 
+__all__ = ["install_signal_handlers"]
+
 _EXIT_STATUS = 128 + signal.SIGTERM
 _AGAIN_SECONDS = 1.0
 _Previous = Callable[[int, FrameType | None], object] | int | None

@@ -6,11 +6,11 @@ A call that waits is written once, as a generator of waits. `run` goes through i
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator
 from typing import Protocol, TypeVar
 
+from .bell import Bell
 from .settlement import Rings
 
 T = TypeVar("T")
@@ -55,17 +55,34 @@ def run(steps: Steps[T]) -> T:
         steps.close()
 
 
-class Event(threading.Event):
-    """An event that threads wait for, and event loops by their bells."""
+class Event:
+    """An event that threads wait for, and event loops, all by their bells. Takes no lock, see `Bell`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self._is_set = False
         self._bells: set[Rings] = set()
 
+    def is_set(self) -> bool:
+        return self._is_set
+
     def set(self) -> None:
-        super().set()
+        self._is_set = True
         for bell in tuple(self._bells):
             bell.ring()
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def wait(self, seconds: float) -> bool:
+        """On the calling thread, until it is set; whether it is."""
+        bell, deadline = Bell(), time.monotonic() + seconds
+        self.watch(bell)  # first: whoever sets it after the look rings
+        try:
+            while not self._is_set and (left := deadline - time.monotonic()) > 0:
+                bell.wait(left)
+        finally:
+            self.unwatch(bell)
+        return self._is_set
 
     def watch(self, bell: Rings) -> None:
         self._bells.add(bell)

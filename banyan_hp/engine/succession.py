@@ -18,7 +18,6 @@ child has no engine that drains: what was logged before is its parent's.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -28,6 +27,7 @@ from ..settings import Settings
 from .destination import Destination
 from .engine import Engine
 from .flushing import FlushResult
+from .guard import LetsGo, Lock
 from .stepwise import Event, UntilSet
 
 MOST_DRAINING = (
@@ -63,8 +63,8 @@ class _Life:
     """What belongs to one process."""
 
     def __init__(self, current: Engine) -> None:
-        self.changing = threading.RLock()  # held while one thread changes the configuration
-        self.lock = threading.RLock()  # guards the replacement of `line`
+        self.changing = Lock()  # held while one thread changes the configuration
+        self.lock = Lock()  # guards the replacement of `line`
         self.line = _Line(current)
         self.quiet = Event()  # set while none is ending
         self.quiet.set()
@@ -93,7 +93,7 @@ class Succession:
     # -- change -----------------------------------------------------------------------------------------
 
     @property
-    def changing(self) -> threading.RLock:
+    def changing(self) -> Lock:
         """Held while one thread changes the configuration; re-entrant."""
         return self._life.changing
 
@@ -109,7 +109,7 @@ class Succession:
                 about to hand a record to that one gets None, and finds the new one here.
         """
         life = self._life
-        with life.changing:
+        with LetsGo((life.changing,)), life.changing:
             if self._closed:
                 return
             current = life.line.current
@@ -125,7 +125,7 @@ class Succession:
 
     def _succeed(self, life: _Life, fresh: Engine, publish: Callable[[Engine], object]) -> None:
         """One that still drains for the same destination takes records again; else a fresh one does."""
-        with life.lock:
+        with LetsGo((life.lock,)), life.lock:
             line = life.line
             same = [each for each in line.draining if _goes_where(each, fresh)]
             successor = same[0] if same else fresh
@@ -154,7 +154,7 @@ class Succession:
 
     def _end(self, engine: Engine, *, only_if_drained: bool) -> None:
         life = self._life
-        with life.lock:
+        with LetsGo((life.lock,)), life.lock:
             line = life.line
             if engine not in line.draining:  # it takes records again, or another thread ends it
                 return
@@ -172,7 +172,7 @@ class Succession:
                 self._drain_on(life, engine)
 
     def _drain_on(self, life: _Life, engine: Engine) -> None:
-        with life.lock:
+        with LetsGo((life.lock,)), life.lock:
             line = life.line
             draining, ending = (engine, *line.draining), _without(line.ending, engine)
             life.line = line._replace(draining=draining, ending=ending)
@@ -182,7 +182,7 @@ class Succession:
         stats, ledger = engine.stats(), engine.ledger_now()
         if lost:
             life.untold.append(lost)
-        with life.lock:
+        with LetsGo((life.lock,)), life.lock:
             line = life.line
             past, in_all = dict(line.past), dict(line.ledger)
             add_counters(past, stats)
@@ -192,7 +192,7 @@ class Succession:
         self._note_quiet(life)
 
     def _note_quiet(self, life: _Life) -> None:
-        with life.lock:
+        with LetsGo((life.lock,)), life.lock:
             if not life.line.ending:
                 life.quiet.set()
 

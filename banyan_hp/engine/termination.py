@@ -11,8 +11,8 @@ is not set a second time. A handler that Python knows nothing of (uWSGI's, fault
 
 The handler interrupts the main thread anywhere, so it takes no lock; where the main thread is in the middle
 of a change of ours, the signal is sent again when that is over. A fork takes the handlers along: a child has
-its own state, and drains its own records. Under gevent the main thread can't wait: the application goes on
-until the drain is over. Under eventlet nobody drains: its loop hears of the thread at its next event only.
+its own state, and drains its own records. Under gevent and eventlet the main thread can't wait: the
+application goes on until the drain is over. eventlet's hub has to be woken for the drain's greenlet.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from types import FrameType
 
 from ..files import read_file
+from . import eventlet
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 _SECTION_SECONDS = 0.001
@@ -119,7 +120,7 @@ class DrainFirst:
 
     def _begin(self, number: int) -> None:
         global _ending
-        if _who_makes_threads() == "eventlet":
+        if _who_makes_threads() == "eventlet" and not eventlet.wake():
             die(number)
         ending = _ending = _Ending(number)
         try:
@@ -150,11 +151,18 @@ def install(handler: DrainFirst) -> None:
     """Set the handler for each signal that has its default action. On other threads than the main one, and
     in subinterpreters, nothing happens: Python allows it nowhere else.
     """
+    be_heard()
     for number in _with_default_action():
         if number not in _set_once:
             with suppress(ValueError):
                 signal.signal(number, handler)
                 _set_once.add(number)
+
+
+def be_heard() -> None:
+    """Prepare for a drain's greenlet, in each process."""
+    if _who_makes_threads() == "eventlet":
+        eventlet.watch()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ logged, and keeps further fetches of that prompt away for a while, see `troubles
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from weakref import WeakSet
 
 from ..engine.chance import between
 from ..engine.connecting import proxy_secrets
+from ..engine.guard import LetsGo, Lock
 from ..engine.stepwise import Steps, UntilSet, run
 from ..engine.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
 from ..logs import warn
@@ -107,7 +107,7 @@ class Answers:
 
     def _assemble(self) -> None:
         """What a forked child must not share with its parent."""
-        self._lock = threading.RLock()  # guards everything above, the counters and the flights
+        self._lock = Lock()  # guards everything above, the counters and the flights
         self._flights: dict[Question[Any], Flight[Any]] = {}
         self._fetchers = Fetchers(self._fly, threaded=self.threaded)
         self._transport: Transport | None = None
@@ -123,7 +123,7 @@ class Answers:
     def count_error(self) -> None:
         """A call that came to nothing before anything could be asked."""
         self.mind_forks()
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self.counters.prompt_errors += 1
 
     # -- asking -----------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Answers:
             return None
         now = entry.used = self._monotonic()
         if now < entry.fresh_until:
-            with self._lock:
+            with LetsGo((self._lock,)), self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
         if entry.must_ask or entry.value is None or not self.threaded:
@@ -169,7 +169,7 @@ class Answers:
     ) -> Steps[Found[Value] | None]:
         """`ask` for what is not at hand, one wait after the other."""
         self.mind_forks()
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self.counters.cache_misses += 1
         found = yield from self._fetched(question, anew=not use_cache, patient=patient)
         if found is not None:
@@ -195,7 +195,7 @@ class Answers:
 
     def _given(self, entry: Entry[Value]) -> Found[Value]:
         """A caller gets what is no longer fresh."""
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self.counters.prompts_stale += entry.origin == "backend"
             self.counters.prompts_from_disk += entry.origin == "disk"
         return entry, entry.old_source
@@ -217,7 +217,7 @@ class Answers:
         It stays the next best answer, should the backend not answer.
         """
         self.mind_forks()
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self._invalidated_at = self._wall()
             self._memory.distrust(subject)
             self._troubles.forget(subject)
@@ -233,7 +233,7 @@ class Answers:
         self._clear_memory()  # of what a fetch that began in between read from the disk
 
     def _clear_memory(self) -> None:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self._memory.clear()
             self._troubles.forget(None)
             for flight in list(self._flights.values()):
@@ -243,7 +243,7 @@ class Answers:
     def close(self) -> None:
         """Close the connections; they are opened again when needed."""
         self.mind_forks()
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
@@ -256,7 +256,7 @@ class Answers:
 
     def _board(self, question: Question[Value], *, anew: bool) -> Flight[Value]:
         """The flight that brings the answer: one on its way, or a new one."""
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             key = self._memory.key(question)
             overdue_at = self._monotonic() + self._timeout
             flying: Flight[Value] | None = self._flights.get(key)
@@ -282,7 +282,7 @@ class Answers:
                 self._read_from_disk(flight)
                 self._read_answer(flight, self._send(self._request(flight)))
         finally:
-            with self._lock:
+            with LetsGo((self._lock,)), self._lock:
                 if self._flights.get(flight.key) is flight:
                     del self._flights[flight.key]
 
@@ -315,7 +315,7 @@ class Answers:
         return Request(request.method, request.url, headers, request.body)
 
     def _send(self, request: Request) -> Response | NoAnswer:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             if self._transport is None:
                 self._transport = self._connect(self._asking.base_url, self._timeout, MAX_FETCHERS)
             transport = self._transport
@@ -358,7 +358,7 @@ class Answers:
         audience = question.audience(answer)
         key = question.shared if audience is Audience.ALL else question
         entry = Entry(key, question.read(answer), reply.etag, self._wall() - reply.age, "backend", size)
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self.counters.prompts_fetched += 1
         self._heard(entry.value)
         if not self._land(flight, entry, reply.age):
@@ -387,7 +387,7 @@ class Answers:
         flight.entry = entry
         now = self._monotonic()
         entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             if flight.outdated:
                 return False
             self._troubles.over(flight.question)
@@ -401,14 +401,14 @@ class Answers:
 
     def _have_ready(self, entry: Entry[Any], flight: Flight[Any]) -> None:
         """A next best answer."""
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             if not flight.outdated:
                 self._memory.put_unless_fresh(entry)
 
     # -- trouble ----------------------------------------------------------------------------------------
 
     def _note_trouble(self, flight: Flight[Any], detail: str, *, slow: bool) -> None:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self.counters.prompt_errors += 1
             if not flight.outdated:
                 self._troubles.note(flight.question, slow=slow)

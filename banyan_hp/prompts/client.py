@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -41,7 +41,8 @@ class PromptClient:
     Args:
         asking: URL, key and headers.
         settings: times and bounds.
-        directory: where the last answers are kept for the next process; None keeps them in memory only.
+        directories: where the last answers are kept for the next process, and where an earlier one may have
+            kept them; none keeps them in memory only.
         threaded: False fetches on the caller's thread.
         connect: makes the transport for the fetches.
     """
@@ -50,7 +51,7 @@ class PromptClient:
         self,
         asking: Asking,
         settings: PromptSettings,
-        directory: Path | None,
+        directories: Sequence[Path],
         *,
         threaded: bool = True,
         connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
@@ -60,7 +61,7 @@ class PromptClient:
         self._tallies = Tallies()
         self.answers: Answers = Answers(
             asking,
-            Store(directory),
+            Store(*directories),
             ttl=settings.prompt_cache_ttl,
             pinned_ttl=settings.prompt_pinned_ttl,
             timeout=settings.prompt_timeout,

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from ..engine.records import freeze
 from ..errors import RenderError
 
+__all__ = ["PromptData"]
+
 Source = Literal["backend", "cache", "stale", "disk", "fallback", "given"]
 _MAX_SHOWN = 60  # characters of a tag in an error
 # A tag is `{{…}}` without another one in it, or Mustache's forms with more braces. Looking from the first

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from ..engine import uwsgi
+from ..engine.guard import LetsGo, Lock
 from ..engine.stepwise import Event
 from ..logs import warn
 from .entry import Entry
@@ -55,12 +56,12 @@ class Fetchers:
     def __init__(self, fly: Callable[[Flight[Any]], None], *, threaded: bool) -> None:
         self._fly = fly
         self._threaded = threaded
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._waiting: deque[Flight[Any]] = deque()
         self._busy = 0
 
     def start(self, flight: Flight[Any]) -> None:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self._waiting.append(flight)
             if self._busy >= MAX_FETCHERS:
                 return
@@ -85,7 +86,7 @@ class Fetchers:
                 flight.landed.set()
 
     def _next(self) -> Flight[Any] | None:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             self._busy -= 1

@@ -45,19 +45,26 @@ class Store:
     Args:
         directory: made when first needed; None remembers nothing, and neither does a system without POSIX
             owners and modes.
+        earlier: where answers may be that were kept before an upgrade; none is kept there any more.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None = None, earlier: Path | None = None) -> None:
         self._directory = directory if hasattr(os, "geteuid") else None
+        self._earlier = earlier if self._directory is not None else None
         self._written: dict[Path, tuple[str, float, int]] = {}  # what each file holds, its time and size
 
     def load(self, question: Iterable[Any]) -> Kept | None:
         """What was kept for a question; None if there is nothing, or nothing that can be read."""
-        if self._directory is None:
-            return None
+        found = (self._load(directory, question) for directory in self._directories())
+        return next((kept for kept in found if kept is not None), None)
+
+    def _directories(self) -> list[Path]:
+        return [each for each in (self._directory, self._earlier) if each is not None]
+
+    def _load(self, directory: Path, question: Iterable[Any]) -> Kept | None:
         try:
-            check_own_directory(self._directory)
-            content = read_file(self._path(self._directory, question), MAX_BYTES + 1)
+            check_own_directory(directory)
+            content = read_file(self._path(directory, question), MAX_BYTES + 1)
             kept = replace(Kept(**json.loads(content)), size=len(content))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
@@ -87,7 +94,8 @@ class Store:
 
     def _write(self, directory: Path, path: Path, content: bytes, *, grown: bool) -> None:
         if len(content) > MAX_BYTES:  # an older one must not stand in for it
-            path.unlink(missing_ok=True)
+            for each in self._directories():
+                (each / path.name).unlink(missing_ok=True)
             return
         make_own_directory(directory)
         replace_file(path, content)
@@ -102,20 +110,19 @@ class Store:
 
     def forget(self, question: Iterable[Any]) -> None:
         """The backend says that there is none."""
-        if self._directory is not None:
+        for directory in self._directories():
             with suppress(OSError):
-                path = self._path(self._directory, question)
+                path = self._path(directory, question)
                 self._written.pop(path, None)
                 path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        if self._directory is None:
-            return
         self._written.clear()
-        with suppress(OSError):
-            check_own_directory(self._directory)
-            for path in _files(self._directory):
-                path.unlink(missing_ok=True)
+        for directory in self._directories():
+            with suppress(OSError):
+                check_own_directory(directory)
+                for path in _files(directory):
+                    path.unlink(missing_ok=True)
 
     def _path(self, directory: Path, question: Iterable[Any]) -> Path:
         name = json.dumps(_plain(question)).encode("ascii")

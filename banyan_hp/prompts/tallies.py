@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
+
+from ..engine.guard import LetsGo, Lock
 
 MAX_EXPOSURES = 1000
 OTHERS = "others"
@@ -17,7 +18,7 @@ class Tallies:
 
     def start_anew(self) -> None:
         """Zeroes, and a lock of its own: for a forked child."""
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._exposures: dict[tuple[str, str], int] = {}
         self._counts = {
             "experiment_key_missing": 0,
@@ -27,13 +28,13 @@ class Tallies:
         }
 
     def count(self, what: str) -> None:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self._counts[what] += 1
 
     def exposed(self, experiment_id: str, version_id: str | None) -> None:
         """A caller was given this version of an experiment."""
         key = (experiment_id, version_id or "")
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             number = self._exposures.get(key)
             if number is None and len(self._exposures) >= MAX_EXPOSURES:
                 key = (OTHERS, OTHERS)
@@ -41,7 +42,7 @@ class Tallies:
             self._exposures[key] = 1 if number is None else number + 1
 
     def stats(self) -> dict[str, Any]:
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             exposures = list(self._exposures.items())
             counts: dict[str, Any] = dict(self._counts)
         experiments: dict[str, dict[str, int]] = {}

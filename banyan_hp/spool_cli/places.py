@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engine.address import KEYS, Address, spool_base
+from ..engine.address import KEYS, Address, spool_bases
 from ..engine.survey import destinations
 from ..files import check_own_directory
 from ..settings import env
@@ -53,8 +53,12 @@ def base_directory(arguments: argparse.Namespace) -> Path:
     Raises:
         CommandError: no directory is known.
     """
+    return _base_directories(arguments)[0]
+
+
+def _base_directories(arguments: argparse.Namespace) -> tuple[Path, ...]:
     try:
-        return spool_base(arguments.dir or env("BANYAN_HP_SPOOL_DIR"))
+        return spool_bases(arguments.dir or env("BANYAN_HP_SPOOL_DIR"))
     except (RuntimeError, OSError, KeyError) as error:
         raise CommandError(f"no directory is known, say --dir: {error}", BROKEN) from error
 
@@ -66,11 +70,11 @@ def chosen(arguments: argparse.Namespace) -> list[Place]:
         CommandError: `--destination` names none, or several.
         OSError: the base directory can't be listed.
     """
-    base = base_directory(arguments)
-    found = destinations(base)
+    bases = _base_directories(arguments)
+    found = [path for base in bases for path in destinations(base)]
     prefix: str | None = arguments.destination
     if prefix is not None:
-        found = [_one([path for path in found if path.name.startswith(prefix)], prefix, base)]
+        found = _one([path for path in found if path.name.startswith(prefix)], prefix, bases[0])
     return [Place(path, Address.read(path)) for path in found]
 
 
@@ -97,10 +101,11 @@ def _complaining(place: Place, do: Callable[[Place], int]) -> int:
         return BROKEN
 
 
-def _one(matching: list[Path], prefix: str, base: Path) -> Path:
+def _one(matching: list[Path], prefix: str, base: Path) -> list[Path]:
+    """The directory of the one destination, or those below both base directories."""
     if not matching:
         raise CommandError(f"no destination in {base} has an id that begins with {prefix!r}", WRONG)
-    if len(matching) > 1:
-        names = ", ".join(path.name for path in matching)
+    names = ", ".join(dict.fromkeys(path.name for path in matching))
+    if "," in names:
         raise CommandError(f"several destinations have an id that begins with {prefix!r}: {names}", WRONG)
-    return matching[0]
+    return matching

@@ -13,6 +13,8 @@ from ..errors import ConfigurationError
 from ..foreign import as_dict
 from .scopes import Scope, inside, metadata_here
 
+__all__ = ["context"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 

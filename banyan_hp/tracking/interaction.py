@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..engine.guard import LetsGo
 from .fields import as_text_later
 from .reading import Reading
 from .scopes import current
@@ -16,6 +17,8 @@ from .timing import Clock
 
 if TYPE_CHECKING:
     from .sinks import Sink
+
+__all__ = ["Interaction"]
 
 R = TypeVar("R")
 
@@ -67,8 +70,7 @@ class Interaction(Span, Generic[R]):
     @property
     def steps(self) -> list[Step]:
         """The steps that have ended, in the order of their opening."""
-        with self._lock:
-            return sorted(self._steps, key=lambda step: step.number)
+        return sorted(self._steps, key=lambda step: step.number)
 
     @property
     def has_steps(self) -> bool:
@@ -122,13 +124,13 @@ class Interaction(Span, Generic[R]):
 
     def number_step(self) -> int:
         """The next step's number, from 1."""
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             self._opened += 1
             return self._opened
 
     def take(self, step: Step) -> bool:
         """Take in a step that has ended; False if it comes too late."""
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             if not self._finished:
                 self._steps.append(step)
             return not self._finished
@@ -136,7 +138,7 @@ class Interaction(Span, Generic[R]):
     @property
     def id(self) -> str:
         """Made when first asked for, so that only nested interactions pay for it."""
-        with self._lock:
+        with LetsGo((self._lock,)), self._lock:
             if self._id is None:
                 self._id = uuid.uuid4().hex
             return self._id

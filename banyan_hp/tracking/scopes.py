@@ -28,6 +28,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..engine.guard import LetsGo, Lock
 from ..logs import warn
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _here() -> Origin:
 
 # -- what can't be known -------------------------------------------------------------------------------------
 
-_unknown_lock = threading.RLock()  # a destructor that logs may come in the middle
+_unknown_lock = Lock()  # a destructor that logs may come in the middle
 _unknown = 0
 
 
@@ -242,7 +243,7 @@ def unknown() -> int:
 
 def _note_unknown() -> None:
     global _unknown
-    with _unknown_lock:
+    with LetsGo((_unknown_lock,)), _unknown_lock:
         _unknown += 1
     warn(
         "context of a generator",

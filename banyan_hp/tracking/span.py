@@ -8,13 +8,13 @@ subclass; a failure to log is counted and goes no further.
 from __future__ import annotations
 
 import copyreg
-import threading
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..copies import OneObject
+from ..engine.guard import Lock
 from ..engine.records import freeze
 from ..foreign import as_dict, is_deliberate, type_name
 from .fields import as_text, count
@@ -84,7 +84,7 @@ class Span(OneObject):
         self._scope: Scope | None = None
         self._entered = False
         # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._finished = False  # guarded by _lock
         self.watch = Stopwatch(clock)
 
@@ -126,7 +126,7 @@ class Span(OneObject):
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._scope = None
         self._metadata_around = current().metadata
         for name, value in state.items():
@@ -153,10 +153,18 @@ class Span(OneObject):
                     self._log()
 
     def _claim(self) -> bool:
-        with self._lock:
-            first, self._finished = not self._finished, True
-        if self._scope is not None:
-            self._scope.ended = True
+        lock, scope = self._lock, self._scope
+        held = lock.is_mine()
+        try:  # as `LetsGo` does, without a call: every span comes here
+            with lock:
+                first = not self._finished
+                self._finished = True
+        except BaseException:
+            if not held:
+                lock.let_go()
+            raise
+        if scope is not None:
+            scope.ended = True
         return first
 
     def _log(self) -> None:

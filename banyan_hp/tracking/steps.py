@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .interaction import Interaction
     from .sinks import Sink
 
+__all__ = ["Step"]
+
 
 class Step(Span):
     """One step of an interaction, measured by its `with`. Made by `Interaction.step` and the clients' `step`.

@@ -102,3 +102,61 @@ assert logger.get_stats()["logs_sent"] == 1
             url=server.url,
         )
         assert (finished.status, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+@pytest.mark.parametrize("hub", ["idle", "busy"])
+def test_sigterm_drains(library: str, hub: str) -> None:
+    """SIGTERM while the hub waits, or while greenlets run: all is delivered before its default action."""
+    skip_without(library)
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            f"import signal, subprocess\n{SPAWN[library]}\n"
+            f"""
+logger = make(flush_interval=30)
+for number in range(20):
+    logger.log_prompt("q", "a", metadata={{"number": number}})
+if "{hub}" == "idle":
+    subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -TERM {{os.getpid()}}"])
+    sleep(20)
+else:
+    os.kill(os.getpid(), signal.SIGTERM)
+    end = time.monotonic() + 20
+    while time.monotonic() < end: sleep(0.01)
+""",
+            url=server.url,
+            before=PATCH[library],
+        )
+        assert (finished.status, finished.stderr) == (-15, "")
+        assert ids(server) == list(range(20))
+        assert finished.seconds < 10
+
+
+def test_timers_and_sockets_have_their_turn_beside_a_slow_before_send() -> None:
+    """gevent: preparing a backlog holds up a greenlet that sleeps for hardly longer than a slice."""
+    skip_without("gevent")
+    with ScriptedServer(batching()) as server:
+        finished = run_python(
+            SPAWN["gevent"]
+            + """
+def slow(record):
+    end = time.perf_counter() + 0.002
+    while time.perf_counter() < end: pass
+    return record
+logger = make(before_send=slow)
+for number in range(300):
+    logger.log_prompt("q", "a", metadata={"number": number})
+beats = []
+def beat():
+    while True:
+        beats.append(time.monotonic())
+        sleep(0.001)
+spawn(beat)
+assert logger.flush(20)
+gaps = sorted(later - earlier for earlier, later in zip(beats, beats[1:]))
+assert len(gaps) > 10 and gaps[len(gaps) // 2] < 0.1 and gaps[-1] < 0.25, gaps[-5:]
+""",
+            url=server.url,
+            before=PATCH["gevent"],
+        )
+        assert (finished.status, finished.stderr) == (0, "")

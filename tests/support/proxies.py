@@ -1,4 +1,4 @@
-"""The real nginx, HAProxy, Varnish and tinyproxy as child processes between a client and its backend.
+"""The real nginx, HAProxy, Varnish, tinyproxy and Apache as child processes between a client and its backend.
 
 Owned here: their configurations, and the wait until they listen. Each runs in the foreground on a free
 loopback port, keeps all its files in a directory of the test, and needs no root. The test that uses one is
@@ -118,6 +118,19 @@ def tinyproxy(directory: Path, user: str, password: str) -> Iterator[Proxy]:
 
 
 @contextmanager
+def apache(directory: Path, backend_port: int, settings: str) -> Iterator[Proxy]:
+    """Apache, whose `settings` name a proxied backend as the README does."""
+    port = free_port()
+    program = found("apache2")
+    settings = settings.replace("127.0.0.1:8787", f"127.0.0.1:{backend_port}")
+    config = _APACHE.format(port=port, directory=directory, modules=_APACHE_MODULES, settings=settings)
+    (directory / "apache.conf").write_text(config)
+    command = [program, "-d", str(directory), "-f", str(directory / "apache.conf"), "-D", "FOREGROUND"]
+    with _running(command, directory, port) as server:
+        yield Proxy(port, server)
+
+
+@contextmanager
 def _running(command: list[str], directory: Path, port: int) -> Iterator[Server]:
     with Server(command, directory) as server:
         wait_until(
@@ -190,4 +203,18 @@ LogLevel Connect
 LogFile "{directory}/tinyproxy.log"
 PidFile "{directory}/tinyproxy.pid"
 BasicAuth {user} {password}
+"""
+
+_APACHE_MODULES = "/usr/lib/apache2/modules"
+_APACHE = """
+ServerRoot "{directory}"
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile "{directory}/apache.pid"
+ErrorLog /dev/stderr
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+{settings}
 """

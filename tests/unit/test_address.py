@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from banyan_hp.cli import main
 from banyan_hp.engine import address as address_module
-from banyan_hp.engine.address import ADDRESS_NAME, Address, destination_directory, earlier_base
+from banyan_hp.engine.address import ADDRESS_NAME, Address, destination_directory, spool_bases
 from tests.conftest import MakeLogger
 from tests.support.clock import FakeClock
+from tests.support.prompts import prompt_json
 from tests.support.scripted import Reply, ScriptedServer, batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
@@ -115,15 +117,58 @@ def test_a_spool_in_the_place_of_an_earlier_platformdirs_is_sent(
     assert {body["output"] for _, body in server.records()} == {"stranded", "new"}
 
 
+def test_the_command_and_the_prompts_find_the_earlier_place_too(
+    server: ScriptedServer,
+    make_logger: MakeLogger,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`spool replay` sends what lies there; a prompt that was kept there is served, until it is gone."""
+    monkeypatch.setattr(address_module, "_ON_MACOS", True)
+    monkeypatch.delenv("BANYAN_HP_SPOOL_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("BANYAN_API_KEY", "psk_test")
+    server.handler = lambda request: Reply(200, prompt_json()) if request.method == "GET" else Reply(503)
+    earlier = tmp_path / "Library" / "Application Support" / "banyan_hp"
+    before = make_logger(server.url, api_key="psk_test", spool_dir=earlier)
+    kept = before.get_prompt("p")
+    assert kept is not None
+    assert before.log_prompt("q", "stranded")
+    assert before.shutdown(0).spooled == 1
+    server.handler = lambda request: Reply(503) if request.method == "GET" else batching()(request)
+    assert main(["spool", "replay"]) == 0
+    assert "delivered 1, still on disk 0" in capsys.readouterr().out
+    assert [body["output"] for _, body in server.records()][-1] == "stranded"
+    found = make_logger(server.url, api_key="psk_test").get_prompt("p")
+    assert found is not None
+    assert (found.content, found.source) == (kept.content, "disk")
+
+
+def test_the_earlier_place_is_looked_for_once_in_a_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where there was none at the first look, no later one looks there."""
+    monkeypatch.setattr(address_module, "_ON_MACOS", True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert len(spool_bases(None)) == 1
+    (tmp_path / "Library" / "Application Support" / "banyan_hp").mkdir(parents=True)
+    assert len(spool_bases(None)) == 1
+
+
 def test_only_the_default_place_on_macos_has_an_earlier_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Not a directory that was given, nor where XDG_STATE_HOME is not set."""
+    earlier = tmp_path / "Library" / "Application Support" / "banyan_hp"
+    earlier.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    assert earlier_base(None) is None
+    assert earlier not in spool_bases(None)
     monkeypatch.setattr(address_module, "_ON_MACOS", True)
-    assert earlier_base(None) == tmp_path / "Library" / "Application Support" / "banyan_hp"
-    assert earlier_base("/given") is None
+    assert spool_bases(None)[1:] == (earlier,)
+    assert spool_bases("/given") == (Path("/given"),)
     monkeypatch.setenv("XDG_STATE_HOME", " ")
-    assert earlier_base(None) is None
+    assert earlier not in spool_bases(None)

@@ -14,7 +14,7 @@ import pytest
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import engine as engine_module
 from banyan_hp.engine import lifecycle, news, spool
-from banyan_hp.engine.guard import Guard, LetsGo
+from banyan_hp.engine.guard import Guard, LetsGo, Lock
 from banyan_hp.engine.ledger import Term
 from tests.support.clock import FakeClock
 from tests.support.scripted import ScriptedServer, batching
@@ -120,7 +120,14 @@ def test_what_was_held_before_stays_held() -> None:
         assert (outer.is_mine(), inner.is_mine()) == (True, False)
 
 
-def is_free(lock: Guard) -> bool:
+def let_go_of_pythons_own() -> None:
+    """CPython 3.14 leaves the lock of its list of threads held where the start of one is interrupted."""
+    lock = threading._active_limbo_lock  # type: ignore[attr-defined]
+    while hasattr(lock, "_is_owned") and lock._is_owned():
+        lock.release()
+
+
+def is_free(lock: Lock) -> bool:
     entered: list[bool] = []
 
     def enter() -> None:
@@ -134,6 +141,7 @@ def is_free(lock: Guard) -> bool:
 
 
 @pytest.mark.parametrize("interruptions", [100, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a destructor
 def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path) -> None:
     """Their handler raises at any point: each time the locks are free, and the ledger is right at the end."""
 
@@ -153,6 +161,7 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
                         logger.log_prompt("question", "answer")
                         logger.get_stats()
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                let_go_of_pythons_own()
                 assert not any(lock.is_mine() for lock in locks)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import banyan_hp
+from tests.support.imports import Imports
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "banyan_hp"
@@ -22,27 +24,29 @@ PACKAGE = ROOT / "banyan_hp"
 
 def test_the_public_surface_is_one_flat_sorted_list() -> None:
     """What is in `__all__` is there, sorted; nothing else public is, but for modules."""
-    assert sorted(banyan_hp.__all__) == list(banyan_hp.__all__)
-    public = {name for name, value in vars(banyan_hp).items() if not name.startswith("_")}
+    names: list[str] = vars(banyan_hp)["__all__"]
+    assert names == sorted(names) == dir(banyan_hp)
+    assert all(hasattr(banyan_hp, name) for name in names)
+    public = {name for name in vars(banyan_hp) if not name.startswith("_")}
     modules = {path.stem for path in PACKAGE.iterdir()}
-    assert public - modules <= set(banyan_hp.__all__)
-    assert all(hasattr(banyan_hp, name) for name in banyan_hp.__all__)
+    assert public - modules <= set(names)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(banyan_hp, "nothing")  # noqa: B009 - type checkers know that there is none
 
 
-def test_each_public_name_is_imported_from_where_type_checkers_are_told() -> None:
-    """The names that are imported on their first use, and the imports that only type checkers read, agree."""
+def test_type_checkers_see_the_names_that_are_imported_on_first_use() -> None:
+    """They read star imports: these modules say in their `__all__` what the package has of them."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    told = {
-        alias.name: f".{node.module}"
+    seen = {
+        f".{node.module}": [alias.name for alias in node.names]
         for node in block.body
         if isinstance(node, ast.ImportFrom)
-        for alias in node.names
     }
-    assert told == banyan_hp._MODULE_OF
-    assert sorted([*told, "__version__"]) == banyan_hp.__all__ == dir(banyan_hp)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = banyan_hp.nothing
+    assert set(map(tuple, seen.values())) == {("*",)}
+    names_of: dict[str, str] = vars(banyan_hp)["_NAMES_OF"]
+    offered = {module: import_module(module, "banyan_hp").__all__ for module in seen}
+    assert offered == {module: names.split() for module, names in names_of.items()}
 
 
 def test_importing_the_package_imports_next_to_nothing() -> None:
@@ -59,21 +63,12 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     assert finished.returncode == 0, finished.stderr
 
 
-def imports_of(path: Path) -> set[str]:
-    """The first part below the package of everything in the package that a module imports."""
-    here = path.relative_to(ROOT).with_suffix("").parts
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = here[: len(here) - node.level]
-            targets = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {(*base, *str(target).split("."))[1] for target in targets}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("banyan_hp."):
-            found.add(str(node.module).split(".")[1])
-        elif isinstance(node, ast.Import):
-            names = (alias.name.split(".") for alias in node.names)
-            found |= {name[1] for name in names if name[0] == "banyan_hp" and len(name) > 1}
-    return found
+IMPORTS = Imports.of(PACKAGE)
+
+
+def part_of(module: str) -> str:
+    """The first name below the package; of the package itself the empty one."""
+    return module.partition(".")[2].partition(".")[0]
 
 
 BELOW_CLIENTS = {
@@ -115,11 +110,14 @@ def test_every_part_of_the_package_has_its_place() -> None:
 @pytest.mark.parametrize(("part", "allowed"), MAY_IMPORT.items())
 def test_imports_point_down_only(part: str, allowed: set[str]) -> None:
     """The engine imports no client and no wire format; the server shares nothing with the engine."""
-    target = PACKAGE / part
-    files = [target] if target.is_file() else sorted(target.rglob("*.py"))
-    assert files
-    for path in files:
-        assert imports_of(path) <= allowed, path
+    name = part.removesuffix(".py")
+    assert any(part_of(module) == name for module in IMPORTS.paths)
+    wrong = {
+        (start, end)
+        for start, end in IMPORTS.arrows
+        if part_of(start) == name and part_of(end) not in allowed
+    }
+    assert not wrong
 
 
 def test_the_top_level_shows_what_it_should() -> None:

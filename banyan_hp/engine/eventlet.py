@@ -1,0 +1,77 @@
+"""eventlet's hub hears of what a signal handler starts at its next event only: a byte in a pipe is one.
+
+The hub of the main thread watches the pipe from the first logger on, and in a forked child, which makes a
+pipe of its own, from the first record on. If the application replaces its hub later, nobody watches.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+_MANY = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A pipe, and who watches it."""
+
+    pid: int
+    hub: Any
+    reads: int
+    writes: int
+
+    def empty(self, _: int) -> None:
+        with suppress(BlockingIOError):
+            _plain_os().read(self.reads, _MANY)
+
+
+_watched: _Watched | None = None
+
+
+def watch() -> None:
+    """Have this thread's hub watch a pipe; nothing if it does, or if this is not the main thread."""
+    global _watched
+    hub = _hub()
+    if hub is None or _is_watching(hub):
+        return
+    reads, writes = os.pipe()
+    for end in (reads, writes):
+        os.set_blocking(end, False)
+    _watched = _Watched(os.getpid(), hub, reads, writes)
+    hub.add("read", reads, _watched.empty, _ignore, _ignore)
+
+
+def wake() -> bool:
+    """Have the hub look for what is to be done; whether it will. For a signal handler: takes no lock."""
+    watched = _watched
+    if watched is None or not _is_watching(_hub()):
+        return False
+    with suppress(BlockingIOError):  # full: then it wakes anyway
+        _plain_os().write(watched.writes, b"\0")
+    return True
+
+
+def _plain_os() -> Any:
+    """Its functions can be called from the hub: they switch to no other greenlet."""
+    return sys.modules["eventlet.patcher"].original("os")
+
+
+def _hub() -> Any:
+    """The main thread's; None on other threads."""
+    patcher, hubs = sys.modules.get("eventlet.patcher"), sys.modules.get("eventlet.hubs")
+    if patcher is None or hubs is None:
+        return None
+    threading = patcher.original("threading")  # the threads, not the greenlets
+    return hubs.get_hub() if threading.current_thread() is threading.main_thread() else None
+
+
+def _is_watching(hub: Any) -> bool:
+    return _watched is not None and _watched.pid == os.getpid() and _watched.hub is hub
+
+
+def _ignore(*_: object) -> None:
+    """The hub tells whoever waits for a descriptor that it is closed; nobody waits for this one."""
