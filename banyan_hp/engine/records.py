@@ -180,6 +180,11 @@ def freeze(value: object, *, max_text: int | None = None, room: int = 0) -> Froz
         size = freeze_plain(own, longest)
         if size:
             return Frozen(own, size, 0)
+    elif type(value) is list and longest >= _SHORT_TEXT:
+        items = value.copy()
+        size = _freeze_plain_items(items, longest)
+        if size:
+            return Frozen(items, size, 0)
     return freeze_any(value, longest, room)
 
 
@@ -235,6 +240,23 @@ def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) 
                 return 0
         elif item is not None and kind is not bool:
             return 0
+    return size
+
+
+def _freeze_plain_items(own: list[Any], max_text: int) -> int:
+    """As `freeze_plain`, of a list of such dicts: messages."""
+    if len(own) > _PLAIN_VALUES:
+        return 0
+    size = _VALUE_SIZE + 8 * len(own)
+    for position, item in enumerate(own):
+        if type(item) is not dict:
+            return 0
+        copied = item.copy()  # one step under the GIL: another thread may be changing it
+        within = freeze_plain(copied, max_text)
+        size += within
+        if not within or size > _PLAIN_SIZE:
+            return 0
+        own[position] = copied
     return size
 
 

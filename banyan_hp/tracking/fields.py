@@ -30,6 +30,8 @@ _LEFT_OUT = frozenset(
 def field(value: object, name: str) -> Any:
     """`value[name]` of a mapping, `value.name` of anything else; None where that can't be had."""
     try:
+        if type(value) is dict:  # before `Mapping`, whose check is a call
+            return value.get(name)
         return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
     except Exception as error:
         if is_deliberate(error):
@@ -56,6 +58,8 @@ def items(value: object) -> Sequence[Any]:
 
 def text(value: object) -> str | None:
     """A str, that of an enum included."""
+    if type(value) is str:
+        return value
     if isinstance(value, Enum):
         value = value.value
     return str.__str__(value) if isinstance(value, str) else None
@@ -149,13 +153,16 @@ def _fields_of(value: Any) -> dict[str, Any]:
     return fields
 
 
-_UNCHANGING = (str, AsText, int, float, bool)
+_UNCHANGING = frozenset({str, AsText, int, float, bool})
+_BUILT_IN = frozenset({dict, list, tuple})
 
 
 def as_text_later(value: object) -> Any:
     """A value that is to be text, as it is now: what can change is frozen; our threads make its JSON text."""
     if value is None or type(value) in _UNCHANGING:
         return value
+    if type(value) in _BUILT_IN:
+        return frozen_text(value)
     try:
         structured = has_json_form(value)
     except Exception as error:

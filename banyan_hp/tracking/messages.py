@@ -16,15 +16,28 @@ def question_in(arguments: Mapping[str, Any]) -> Any:
     A list is copied, for agents append to theirs while a stream still runs; anything that could be read
     only once (an iterator) is left alone.
     """
-    asked = first_of(arguments, "messages", "input", "prompt")
+    asked = _first(arguments, _ASKED)
     if isinstance(asked, (list, tuple)):
         asked = list(asked)
     elif not isinstance(asked, (str, dict)):
         asked = None
-    instructions = first_of(arguments, "system", "instructions")
-    if isinstance(instructions, (str, list, tuple)) and instructions:
+    instructions = _first(arguments, _INSTRUCTIONS)
+    if instructions is not None and isinstance(instructions, (str, list, tuple)) and instructions:
         return {"instructions": instructions, "input": asked}
     return asked
+
+
+_ASKED = ("messages", "input", "prompt")
+_INSTRUCTIONS = ("system", "instructions")
+
+
+def _first(arguments: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """As `first_of`, at every wrapped call: without its guard, which keyword arguments do not need."""
+    for name in names:
+        found = arguments.get(name)
+        if found is not None:
+            return found
+    return None
 
 
 def question_text(asked: object) -> Any:

@@ -100,7 +100,7 @@ class _SpanSink(ABC, Generic[L, R]):
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Hand over what is known; what was received and not read yet is left to our threads."""
         unread = span.unread() + sum([step.unread() for step in steps]) if steps else span.unread()
-        if not unread or self.answer in fields:
+        if not unread or (fields and self.answer in fields):
             known = {
                 self.question: self._asked(span),
                 **self._taken(span),
@@ -117,9 +117,8 @@ class _SpanSink(ABC, Generic[L, R]):
     def _completing(
         self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]
     ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        taken = self._taken(span)
-
         def complete(body: dict[str, Any]) -> dict[str, Any]:
+            taken = self._taken(span)  # it has ended: this is no other time than that of the end
             with Contained(self, "an answer could not be read"):
                 told = {**self._told(span, steps), **taken, self.question: self._asked(span)}
                 body = self._completed(body, told, span, fields)

@@ -188,9 +188,10 @@ class Span(OneObject):
 
     def unread(self) -> int:
         """How many bytes of what it received have not been read yet: for our threads to do."""
-        if self._answer is not None or not isinstance(self.response, Received):
+        response = self._response
+        if self._answer is not None or not isinstance(response, Received):
             return 0
-        return self.response.size + self.asked_size
+        return response.size + self.asked_size
 
     def hold(self) -> None:
         """Keep all that the application could change, while the rest is read later."""
@@ -318,6 +319,8 @@ def _as_dict(metadata: object) -> dict[str, Any]:
     """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
     if metadata is None:
         return {}
+    if type(metadata) is dict:
+        return metadata.copy()
     try:
         return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
     except Exception as error:

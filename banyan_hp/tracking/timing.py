@@ -15,12 +15,14 @@ class Stopwatch:
 
     def __init__(self, clock: Clock = perf_counter) -> None:
         self.clock = clock
-        self.restart()
+        self._stopped: float | None = None
+        self._lap: float | None = None
+        self._started = clock()
 
     def restart(self) -> None:
         """From zero again."""
-        self._stopped: float | None = None
-        self._lap: float | None = None
+        self._stopped = None
+        self._lap = None
         self._started = self.clock()
 
     def lap(self) -> None:

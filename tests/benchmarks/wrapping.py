@@ -1,10 +1,10 @@
 """What a wrapped client costs the caller beyond the client itself, with responses that never touch a network.
 
-python -m tests.benchmarks.wrapping [--rounds N] [--limits]
+python -m tests.benchmarks.wrapping [--rounds N] [--limits] [--peers]
 
 The minimum of the calling thread's CPU time, plain and wrapped in turns, in microseconds: a busy machine
 disturbs minima least. With `--limits` the exit status is 1 where a call, a chunk or wrapping costs more than
-its limit.
+its limit. `--peers` measures OpenAI's client as other systems record it instead, see `wrapping_peers.py`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ CASES = {
 }
 
 
-def _least(call: Callable[[], object], times: int) -> float:
+def least_cpu(call: Callable[[], object], times: int) -> float:
+    """Microseconds of the calling thread, of the cheapest of so many calls."""
     least = float("inf")
     for _ in range(times):
         before = time.thread_time_ns()
@@ -124,12 +125,12 @@ def measured(case: Case, logger: PromptStackLogger, rounds: int) -> tuple[float,
     """Microseconds of a plain call, of a wrapped one, and of wrapping."""
     plain, client = case.make(), case.make()
     wrap = logger.wrap_anthropic if isinstance(client, anthropic.Anthropic) else logger.wrap_openai
-    wrapping = _least(lambda: wrap(client), 1)
+    wrapping = least_cpu(lambda: wrap(client), 1)
     times = CALLS_A_ROUND // 10 if case.chunks else CALLS_A_ROUND
     least = [float("inf"), float("inf")]
     for _ in range(rounds):
         for number, each in enumerate((plain, client)):
-            least[number] = min(least[number], _least(lambda each=each: case.call(each), times))  # type: ignore[misc]
+            least[number] = min(least[number], least_cpu(lambda each=each: case.call(each), times))  # type: ignore[misc]
         logger.flush(30)
     return least[0], least[1], wrapping
 
@@ -138,7 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.wrapping", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--peers", action="store_true")
     options = parser.parse_args(arguments)
+    if options.peers:
+        from tests.benchmarks import wrapping_peers
+
+        wrapping_peers.report(options.rounds)
+        return 0
     dear = False
     with ScriptedServer(batching()) as server:
         logger = PromptStackLogger("psk_bench", server.url, **PATIENT)

@@ -166,6 +166,21 @@ def test_the_fast_way_does_what_the_general_way_does(value: dict[Any, Any], long
         assert all(own[key] is item or own[key] == item for key, item in value.items())
 
 
+@QUICK
+@given(
+    st.lists(
+        st.dictionaries(JSON_TEXT, LEAVES | JSON_VALUES | st.sampled_from(["x" * 70]), max_size=3), max_size=4
+    ),
+    st.sampled_from([64, 10_000]),
+)
+def test_messages_become_what_the_general_way_makes_of_them(value: list[Any], longest: int) -> None:
+    """The fast way of a list of dicts makes the same value, and shares no container with the original."""
+    before = containers(value)
+    frozen = freeze(value, max_text=longest)
+    assert frozen.value == freeze_any(value, longest).value
+    assert not containers(frozen.value) & before
+
+
 def containers(value: Any) -> set[int]:
     if not isinstance(value, (dict, list)):
         return set()
