@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
-# Needs Python 3.10+ (with venv) and make. PYTHON=python3.12 make test picks another interpreter.
+# Needs Python 3.11+ (with venv) and make. PYTHON=python3.12 make test picks another interpreter.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,7 +15,7 @@ SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
 SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
 SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
-.PHONY: test demo serve lint types check test-sdks soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check test-sdks test-pythons soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -46,6 +46,9 @@ test-sdks:                    ## what is recorded of the providers' packages, ce
 	rm -rf *.egg-info build
 	$(SDKS_VENV)/bin/pytest tests/sdks tests/integration/test_tracking_sdks.py --table $(SDKS_TABLE)
 
+test-pythons:                 ## the tests on each Python there is; PYTHONS="path path": on these, too; OPTIONS: pytest's
+	$(PYTHON) -m tests.pythons $(OPTIONS)
+
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
@@ -64,11 +67,11 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .venv-sdks .venv-sdks-newest bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) .venv-sdks .venv-sdks-newest .venv-py bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py
-	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.10 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet $(UWSGI) 2>/dev/null || echo "$(UWSGI) can't be built here: its tests are skipped"

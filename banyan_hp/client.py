@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from .copies import OneObject
 from .engine.engine import Engine
@@ -14,8 +14,6 @@ from .foreign import is_deliberate, trouble
 from .logs import warn
 from .settings import checked_seconds
 from .tracking.scopes import unknown
-
-Self = TypeVar("Self", bound="Client")
 
 
 class Lifeline:
@@ -114,7 +112,7 @@ class Client(OneObject):
             self._engine.ledger.counters.tracking_errors += 1
         warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
 
-    def __enter__(self: Self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -9,14 +9,14 @@ that nobody's records leave under another key.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .engine.address import key_fingerprint
 from .errors import ConfigurationError, MissingKeyError
 from .settings import env, truthy_env
 
 T = TypeVar("T")
-Self = TypeVar("Self", bound="OneObject")
+
 
 SECRET = ("api_key", "previous_keys")
 
@@ -26,10 +26,10 @@ class OneObject:
 
     __slots__ = ()
 
-    def __copy__(self: Self) -> Self:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self: Self, _memo: object) -> Self:
+    def __deepcopy__(self, _memo: object) -> Self:
         return self
 
 

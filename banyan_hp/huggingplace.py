@@ -6,7 +6,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 from .client import Client, Lifeline
 from .copies import OneObject, pickled
@@ -37,8 +37,6 @@ from .tracking.methods import HuggingPlaceTracking
 from .tracking.sinks import HuggingPlaceSink
 
 __all__ = ["HuggingPlace", "Session"]
-
-Self = TypeVar("Self", bound="HuggingPlace")
 
 _OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
 _IDENTITY = ("api_key", "org_id", "base_url")
@@ -243,7 +241,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         finally:
             transport.close()
 
-    async def __aenter__(self: Self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

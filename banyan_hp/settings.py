@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -304,7 +305,9 @@ def _directory(name: str, value: Any) -> None:
     if not isinstance(value, (str, os.PathLike)):
         raise _refuse(name, value, "a path or None")
     try:
-        in_the_way = Path(value).exists() and not Path(value).is_dir()
+        in_the_way = not stat.S_ISDIR(Path(value).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):  # made when it is needed, or refused by the disk then
+        return
     except (OSError, ValueError) as error:
         raise _refuse(name, value, f"a path that can exist ({error})") from error
     if in_the_way:

@@ -70,8 +70,8 @@ class Notices:
         """`tell` on a thread of its own, waiting at most `patience` seconds: a callback may block at exit."""
         if not self.pending:
             return
-        teller = OwnThread(target=self.tell, name="banyan_hp-last-words", daemon=True)
         try:
+            teller = OwnThread(target=self.tell, name="banyan_hp-last-words", daemon=True)
             teller.start()
         except RuntimeError:  # no threads any more: the interpreter is shutting down
             self.tell()

@@ -46,6 +46,7 @@ _SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
 _VALUE_SIZE = 128  # bytes: a key without its text, its slot, and a small value
 _ONLY_TEXT = frozenset({str})
 _PLAIN_SIZE = MAX_VALUES * _VALUE_SIZE  # up to here nested dicts hold no more values than are kept
+_EMPTY_SIZE = 64  # about what an empty object takes
 _DIGITS_LIMIT_BITS = 2048  # 617 digits: the least that Python can be told to print at most is 640
 
 JSONValue = Any
@@ -264,6 +265,22 @@ def cut_text(text: str, keep: int) -> str:
     return f"{text[:keep]}… [cut: {len(text)} characters]"
 
 
+def _estimated_size(value: str | bytes | Sequence[Any] | Mapping[Any, Any]) -> int:
+    return _EMPTY_SIZE + len(value) * (1 if isinstance(value, (str, bytes)) else _EMPTY_SIZE)
+
+
+def _measure() -> Callable[[Any], int]:
+    """What tells sizes: Python, or ourselves where it refuses to (PyPy)."""
+    try:
+        sys.getsizeof("")
+    except TypeError:
+        return _estimated_size
+    return sys.getsizeof
+
+
+_size_of = _measure()
+
+
 class _Freezer:
     __slots__ = ("cut", "depth", "left", "max_text", "path", "room", "size")
 
@@ -297,7 +314,7 @@ class _Freezer:
         if len(value) > self.max_text and self.size + len(value) > self.room:
             value = cut_text(value, self.max_text)
             self.cut += 1
-        self.size += sys.getsizeof(value)
+        self.size += _size_of(value)
         return value
 
     def raw(self, value: bytes) -> str | bytes:
@@ -305,7 +322,7 @@ class _Freezer:
         if len(value) > self.max_text and self.size + len(value) > self.room:
             self.cut += 1
             return f"<{len(value)} bytes>"
-        self.size += sys.getsizeof(value)
+        self.size += _size_of(value)
         return value
 
     def as_text(self, value: AsText) -> JSONValue:
@@ -341,14 +358,14 @@ class _Freezer:
 
     def mapping(self, value: dict[Any, Any]) -> dict[str, JSONValue]:
         copied = value.copy()  # one step under the GIL: another thread may be changing the original
-        self.size += sys.getsizeof(copied)
+        self.size += _size_of(copied)
         if len(copied) > self.left or not _ONLY_TEXT.issuperset(map(type, copied)):
             return self.uneven_mapping(copied.items(), len(copied))
         self.left -= len(copied)
         self.size += sum(map(len, copied))
         for key, item in copied.items():
             if type(item) is str and len(item) <= self.max_text:
-                self.size += sys.getsizeof(item)
+                self.size += _size_of(item)
             else:
                 copied[key] = self.freeze(item)  # replaces a value: no key is added, the iteration holds
         return copied
@@ -373,7 +390,7 @@ class _Freezer:
 
     def sequence(self, value: Sequence[Any]) -> list[JSONValue]:
         items = list(value)
-        self.size += sys.getsizeof(items)
+        self.size += _size_of(items)
         if len(items) >= FLAT_LIST and all_numbers(items):
             return self.numbers(items)
         return self.one_by_one(items, len(items))

@@ -112,20 +112,27 @@ class Worker:
         It is asked for again, at most once a second: at the next record, stats poll, or task of any
         worker of this process.
         """
+        thread = None
+        try:
+            thread = self._next_thread(wanted)
+            if thread is not None:
+                thread.start()
+                _without_thread.pop(self, None)
+        except RuntimeError as error:  # in subinterpreters without daemon threads, one can't even be made
+            self._refused(error)
+        finally:  # an interrupted start (Ctrl-C) may have been none, too
+            if thread is not None and thread.ident is None:
+                self._forget(thread)
+
+    def _next_thread(self, wanted: int) -> OwnThread | None:
+        """On the list, and not started yet; None if there are so many, or may be none."""
         with self._guard:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
-                return
+                return None
             thread = OwnThread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
             self.threads.append(thread)
-        try:
-            thread.start()
-            _without_thread.pop(self, None)
-        except RuntimeError as error:
-            self._refused(error)
-        finally:  # an interrupted start (Ctrl-C) may have been none, too
-            if thread.ident is None:
-                self._forget(thread)
+            return thread
 
     def _refused(self, error: RuntimeError) -> None:
         """The system has no threads left, or the interpreter is shutting down: then all is as it should be.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from ..engine.transport import Request
@@ -26,7 +26,6 @@ Sticky = tuple[tuple[str, str], ...]
 EVERYONE: Sticky = (("", ""),)  # no sticky key is empty
 Value = TypeVar("Value", bound="Meaning")
 Value_co = TypeVar("Value_co", bound="Meaning", covariant=True)
-Self = TypeVar("Self")
 
 
 class Asking(NamedTuple):
@@ -52,7 +51,7 @@ class Audience(Enum):
 class Meaning(Protocol):
     """What an answer means."""
 
-    def seen(self: Self, source: Source, fetched_at: float) -> Self:
+    def seen(self, source: Source, fetched_at: float) -> Self:
         """The same, marked with where it came from."""
 
 

@@ -22,7 +22,7 @@ async def read_json(request: Request) -> object:
     seconds: float = request.app.state.body_seconds
     try:
         data = await asyncio.wait_for(_read(request), seconds)
-    except asyncio.TimeoutError as error:
+    except TimeoutError as error:
         late = f"the body must arrive within {seconds:g} s"
         raise HTTPException(408, late, {"Connection": "close"}) from error
     except asyncio.CancelledError as error:  # uvicorn's, at its stop; the body is not going to come

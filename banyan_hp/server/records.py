@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import Enum
 
 from banyan_hp.server.database import Database
@@ -166,4 +166,4 @@ def _as_json(row: sqlite3.Row) -> dict[str, object]:
 
 def now() -> str:
     """The time of the wall clock, UTC, ISO-8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")

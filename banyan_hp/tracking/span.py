@@ -11,7 +11,7 @@ import copyreg
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from ..copies import OneObject
 from ..engine.guard import Lock
@@ -28,7 +28,6 @@ from .timing import Clock, Stopwatch
 if TYPE_CHECKING:
     from .sinks import Sink
 
-Self = TypeVar("Self", bound="Span")
 
 MOST_ERROR_CHARACTERS = 2_000
 CLOSED_EARLY = "closed early"
@@ -265,7 +264,7 @@ class Span(OneObject):
         """Undo `activate`."""
         Scope.pause(before)
 
-    def __enter__(self: Self) -> Self:
+    def __enter__(self) -> Self:
         if self._entered:
             raise RuntimeError(f"{type(self).__name__.lower()}s are for one `with` each: make a new one")
         self._entered = True
@@ -286,7 +285,7 @@ class Span(OneObject):
         else:
             self.finish(error)
 
-    async def __aenter__(self: Self) -> Self:
+    async def __aenter__(self) -> Self:
         return self.__enter__()
 
     async def __aexit__(

@@ -273,15 +273,13 @@ def test_a_receipt_goes_wherever_a_coroutine_goes(make: Make, server: ScriptedSe
     assert client.get_stats()["logs_sent"] == 7
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup came with Python 3.11")
 def test_a_task_group_takes_receipts(make: Make, server: ScriptedServer) -> None:
     """As it took the published coroutines."""
     server.handler = batching()
     client = make(server.url)
 
     async def main() -> None:
-        task_group: Any = getattr(asyncio, "TaskGroup")  # noqa: B009 - types are checked as for 3.10
-        async with task_group() as group:
+        async with asyncio.TaskGroup() as group:
             for _ in range(10):
                 group.create_task(client.log(LOG))
 
@@ -330,7 +328,7 @@ def test_cancelling_the_wait_cancels_nothing_else(make: Make, server: ScriptedSe
     client = make(server.url)
 
     async def main() -> None:
-        with pytest.raises(asyncio.TimeoutError):
+        with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.log(LOG), 0.05)
 
     asyncio.run(main())

@@ -12,7 +12,7 @@ import banyan_hp as banyan
 from banyan_hp import HuggingPlace, Interaction, PromptStackLogger, Receipt, Session, Step
 
 if TYPE_CHECKING:
-    from typing_extensions import assert_type
+    from typing import assert_type
 
     @banyan.trace
     def plain(question: str, *, deep: bool = False) -> int:

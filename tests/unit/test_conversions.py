@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
@@ -59,12 +59,16 @@ class Finding:
     score: Decimal
 
 
-NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def row(query: str) -> Any:
-    with sqlalchemy.create_engine("sqlite://").connect() as connection:
-        return connection.execute(sqlalchemy.text(query)).one()
+    engine = sqlalchemy.create_engine("sqlite://")
+    try:
+        with engine.connect() as connection:
+            return connection.execute(sqlalchemy.text(query)).one()
+    finally:
+        engine.dispose()  # Python 3.13 and later warn of an open database
 
 
 def pandas() -> Any:
@@ -147,12 +151,12 @@ FORMS: dict[str, tuple[Callable[[], Any], Any]] = {
     ),
     "numpy datetime64[s]": (lambda: numpy.datetime64("2026-01-31T12:00", "s"), "2026-01-31T12:00:00"),
     "numpy datetime64[D]": (lambda: numpy.datetime64("2026-01-31"), "2026-01-31"),
-    "numpy datetime64 NaT": (lambda: numpy.datetime64("NaT"), None),
+    "numpy datetime64 NaT": (lambda: numpy.datetime64("NaT", "s"), None),
     "numpy timedelta64[ns]": (lambda: numpy.timedelta64(1_500_000_000, "ns"), "PT1.5S"),
     "numpy timedelta64[25s]": (lambda: numpy.array([2], "timedelta64[25s]")[0], "PT50S"),
     "numpy timedelta64[m]": (lambda: numpy.timedelta64(-90, "m"), "-PT90M"),
     "numpy timedelta64[M]": (lambda: numpy.timedelta64(3, "M"), "P3M"),
-    "numpy timedelta64 NaT": (lambda: numpy.timedelta64("NaT"), None),
+    "numpy timedelta64 NaT": (lambda: numpy.timedelta64("NaT", "s"), None),
     "numpy array of times": (
         lambda: numpy.array([["2026-01-31", "NaT"]], dtype="datetime64[ns]"),
         [["2026-01-31T00:00:00.000000000", None]],

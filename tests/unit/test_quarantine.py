@@ -366,8 +366,7 @@ def test_a_failure_while_taking_repeats_but_loses_nothing(
 
     def keep(entries: list[Entry]) -> None:
         saved.extend(entries)
-        owner = Path if operation == "replace" else os  # Python 3.10's paths keep os.replace for themselves
-        monkeypatch.setattr(owner, operation, failing(errno.EIO))
+        monkeypatch.setattr(os, operation, failing(errno.EIO))
 
     with pytest.raises(OSError, match="Input/output"):
         kept.take(lambda found: found.id == "id-1", keep)

@@ -12,7 +12,7 @@ import sys
 import uuid
 from collections import OrderedDict, UserDict, namedtuple
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
@@ -182,7 +182,7 @@ def frozen(value: object, **options: Any) -> Any:
 
 # -- what becomes of what ------------------------------------------------------------------------------------
 
-UTC_NOON = datetime(2026, 1, 31, 12, 0, 0, 5000, timezone.utc)
+UTC_NOON = datetime(2026, 1, 31, 12, 0, 0, 5000, UTC)
 IDENT = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 

@@ -162,7 +162,7 @@ def test_bad_bodies_are_no_matter_of_the_envelope() -> None:
     ],
 )
 def test_a_timestamp_is_iso_8601(text: str) -> None:
-    """The shapes that are met in practice are taken, on Python 3.10 too."""
+    """The shapes that are met in practice are taken."""
     assert timestamp_refusal("ts", text) is None
 
 

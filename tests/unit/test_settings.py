@@ -181,10 +181,11 @@ def test_a_spool_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert repr(path) in str(refusal.value)
 
 
-def test_a_spool_directory_that_can_t_be_looked_at_is_refused() -> None:
+@pytest.mark.parametrize("path", ["x" * 5000, "/tmp/nul\0"])
+def test_a_spool_directory_that_can_t_be_looked_at_is_refused(path: str) -> None:
     """A path that the system itself refuses is a wrong setting, and not an OSError."""
-    with pytest.raises(ConfigurationError, match="spool_dir"):
-        Settings(spool_dir="x" * 5000)
+    with pytest.raises(ConfigurationError, match="spool_dir must be a path that can exist"):
+        Settings(spool_dir=path)
 
 
 # -- options and the environment -----------------------------------------------------------------------------

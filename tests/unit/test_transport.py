@@ -1308,7 +1308,7 @@ def test_a_proxy_that_cannot_be_parsed_is_refused_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Errors end up in logs."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy.example:99999")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@proxy.example:99999")
     with pytest.raises(ConfigurationError, match="proxy") as caught:
         HTTPTransport("https://backend.example", 5.0, 1)
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))

@@ -7,7 +7,7 @@ throughout. Nothing is sampled.
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import langsmith
 
@@ -21,7 +21,7 @@ class LangSmith:
 
     def log(self, record: Record) -> bool:
         run = uuid.uuid4()
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         self._client.create_run(
             "bench",
             {"input": record["input"]},
