@@ -6,6 +6,7 @@ import gc
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,25 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     default, banyan_hp.banyan._default = banyan_hp.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
+
+
+@pytest.fixture(autouse=True)
+def own_sockets() -> Iterator[None]:
+    """A socket that nobody closed is collected, and so reported, at the test that left it behind."""
+    before = _open_sockets()
+    yield
+    if _open_sockets() - before:
+        gc.collect()
+
+
+def _open_sockets() -> set[str]:
+    """As the kernel names them; empty where it does not say."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in os.scandir("/proc/self/fd"):
+            with suppress(OSError):
+                found.add(os.readlink(descriptor.path))
+    return {name for name in found if name.startswith("socket:")}
 
 
 @pytest.fixture
