@@ -58,9 +58,9 @@ def _open_sockets() -> set[str]:
     """As the kernel names them; empty where it does not say."""
     found = set()
     with suppress(OSError):
-        for descriptor in os.scandir("/proc/self/fd"):
+        for descriptor in Path("/proc/self/fd").iterdir():
             with suppress(OSError):
-                found.add(os.readlink(descriptor.path))
+                found.add(str(descriptor.readlink()))
     return {name for name in found if name.startswith("socket:")}
 
 

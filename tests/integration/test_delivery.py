@@ -90,6 +90,7 @@ def test_records_go_one_by_one_with_their_id_and_time_in_headers(
     assert request.headers["X-Event-Time"].endswith("Z")
 
 
+@pytest.mark.alone
 def test_a_slow_one_by_one_backend_is_asked_in_parallel(
     make_logger: MakeLogger, server: ScriptedServer
 ) -> None:
@@ -707,6 +708,7 @@ def test_a_burst_beyond_the_queue_reaches_a_slow_one_by_one_backend(
     assert sorted(numbers(server)) == list(range(2000))
 
 
+@pytest.mark.alone
 def test_2000_records_over_10_s_reach_a_50_ms_backend_within_15_s(
     make_logger: MakeLogger, server: ScriptedServer
 ) -> None:

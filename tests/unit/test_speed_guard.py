@@ -23,6 +23,7 @@ from tests.benchmarks.sink import Mode, Sink
 from tests.benchmarks.workload import Record, make_records
 from tests.benchmarks.wrapping import CASES
 
+pytestmark = pytest.mark.alone
 RECORDS = make_records(1_500)
 ATTEMPTS = 5
 CALL_OPCODES = 4_500
