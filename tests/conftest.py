@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,11 @@ from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 
 MakeLogger = Callable[..., PromptStackLogger]
+
+# A shell has what it runs in the background ignore these, and all that is started there inherits that.
+for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(signum) is signal.SIG_IGN:
+        signal.signal(signum, usual)
 
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
 settings.register_profile("repeatable", derandomize=True)
