@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# These tests wait for processes of their own most of the time.
+PROCESSES := tests/lifecycle tests/surroundings
 # Compiled on the spot; needs a C compiler and Python's headers.
 UWSGI  := uwsgi==2.0.31
 # The benchmarks' peers would weigh on everybody's environment.
@@ -32,12 +34,14 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: $(STAMP)               ## the properties, which time nothing, beside all the others
+check: $(STAMP)               ## all tests: two groups side by side, then, alone, what measures time
 	@said=$$(mktemp) && trap 'rm -f "$$said"' EXIT; \
-	$(BIN)/pytest tests/property >"$$said" 2>&1 & properties=$$!; \
-	$(BIN)/pytest --ignore=tests/property; others=$$?; \
-	wait $$properties; properties=$$?; \
-	cat "$$said"; exit $$((others || properties))
+	$(BIN)/pytest $(PROCESSES) -m "not soak and not alone" >"$$said" 2>&1 & processes=$$!; \
+	$(BIN)/pytest $(addprefix --ignore=,$(PROCESSES)) -m "not soak and not alone"; others=$$?; \
+	wait $$processes; processes=$$?; \
+	cat "$$said"; \
+	$(BIN)/pytest -m "alone and not soak"; alone=$$?; \
+	exit $$((others || processes || alone))
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
 	$(PYTHON) -m venv $(SDKS_VENV)

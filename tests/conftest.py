@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,11 @@ from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 
 MakeLogger = Callable[..., PromptStackLogger]
+
+# A shell has what it runs in the background ignore these, and all that is started there inherits that.
+for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(signum) is signal.SIG_IGN:
+        signal.signal(signum, usual)
 
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
 settings.register_profile("repeatable", derandomize=True)
@@ -42,6 +49,25 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     default, banyan_hp.banyan._default = banyan_hp.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
+
+
+@pytest.fixture(autouse=True)
+def own_sockets() -> Iterator[None]:
+    """A socket that nobody closed is collected, and so reported, at the test that left it behind."""
+    before = _open_sockets()
+    yield
+    if _open_sockets() - before:
+        gc.collect()
+
+
+def _open_sockets() -> set[str]:
+    """As the kernel names them; empty where it does not say."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return {name for name in found if name.startswith("socket:")}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from statistics import median
 from typing import Any
 
 import pytest
@@ -572,10 +573,12 @@ def longest_block(gathered: Callable[[], list[Any]]) -> float:
     return asyncio.run(main())
 
 
+@pytest.mark.alone
 def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: Make) -> None:
     """Beyond what the same gather over bare futures costs, 20 ms at the most; the best of seven runs each.
 
-    Of up to 21 where the machine is busy with other things; there, three times as long is still accepted.
+    Of up to 21 where the machine is busy with other things; there, three times as long is still accepted, and
+    medians are compared: one run of the bare futures may have been lucky.
 
     Without the garbage collector in either: how long that pauses depends on all that the process holds.
     """
@@ -613,10 +616,10 @@ def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: 
                 bare.append(longest_block(futures))
             finally:
                 gc.enable()
-        assert client.flush(10)
+        assert client.flush(60)
         assert backend.interactions_count() == 10_000 * len(ours)
     print(f"blocked: {min(ours) * 1000:.1f} ms, bare futures: {min(bare) * 1000:.1f} ms")
-    assert min(ours) - min(bare) < max(0.020, 2 * min(bare)), (ours, bare)
+    assert min(ours) - min(bare) < 0.020 or median(ours) < 3 * median(bare), (ours, bare)
 
 
 @pytest.mark.parametrize("settles", ["before", "after"])

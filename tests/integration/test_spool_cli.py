@@ -682,7 +682,7 @@ def refused(spools: Spools, make_logger: MakeLogger, up: Callable[[], ScriptedSe
             (422, "bad number") if record["body"]["metadata"]["number"] in (1, 3) else (201, None)
         )
     )
-    logger = make_logger(back.url)
+    logger = make_logger(back.url, flush_interval=60)  # one batch: what it accepts proves the others refused
     for number in range(5):
         logger.log_prompt(input=f"question {number}", output="x", metadata={"number": number})
     logger.shutdown(timeout=5)

@@ -99,8 +99,8 @@ def test_a_killed_worker_loses_nothing_that_was_on_disk(
         Load(server, arrivals.run) as load,
     ):
         load.wait_for(100)
+        known = set(load.pids)  # before the kill: the next worker may be quick
         os.kill(int(server.get("/pid")), signal.SIGKILL)
-        known = set(load.pids)
         wait_until(lambda: bool(load.pids - known), 15, lambda: server.output)
         load.wait_for(40)
         assert server.stop() < EXIT_SECONDS

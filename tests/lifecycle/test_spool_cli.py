@@ -111,7 +111,7 @@ def backend() -> Iterator[tuple[Switch, ScriptedServer]]:
 
 
 LEFT_BY_ANOTHER = """
-logger = make(max_retries=0)
+logger = make(max_retries=0, flush_interval=60)  # all in one batch
 for number in range(100, 110):
     logger.log_prompt("q", "a", metadata={"number": number})
 logger.shutdown(5)

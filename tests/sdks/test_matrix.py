@@ -47,8 +47,9 @@ def records(way: Way, question: str) -> list[Record]:
 def _records(way: Way, question: str) -> list[Record]:
     with ScriptedServer(providers()) as server:
         logger = PromptStackLogger("psk_x", server.url, spool=False, flush_interval=0.01)
-        with contextlib.suppress(Exception):
-            way.call(Setting(server.url, logger, question))
+        setting = Setting(server.url, logger, question)
+        with setting.clients, contextlib.suppress(Exception):
+            way.call(setting)
         assert logger.flush(10)
         assert logger.get_stats()["tracking_errors"] == 0
         logger.shutdown(5)

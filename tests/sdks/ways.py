@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -28,11 +29,12 @@ USAGE: Any = {"include_usage": True}
 
 @dataclass(frozen=True)
 class Setting:
-    """What a way needs."""
+    """What a way needs. The clients that it makes are closed with `clients`."""
 
     url: str
     logger: PromptStackLogger
     question: str
+    clients: ExitStack = field(default_factory=ExitStack)
 
 
 Call = Callable[[Setting], object]
@@ -89,7 +91,9 @@ def package(name: str) -> Any:
 def gpt(setting: Setting) -> Any:
     import openai
 
-    client = openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    client = setting.clients.enter_context(
+        openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    )
     return setting.logger.wrap_openai(client)
 
 
@@ -139,7 +143,9 @@ def _(setting: Setting) -> None:
 def _(setting: Setting) -> None:
     import openai
 
-    client = openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    client = setting.clients.enter_context(
+        openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
+    )
     raw = client.chat.completions.with_raw_response
     setting.logger.wrap_openai(client)
     raw.create(**chat(setting)).parse()
@@ -383,7 +389,9 @@ async def _(setting: Setting) -> None:
 def claude(setting: Setting) -> Any:
     import anthropic
 
-    client = anthropic.Anthropic(api_key="sk", base_url=setting.url, max_retries=0)
+    client = setting.clients.enter_context(
+        anthropic.Anthropic(api_key="sk", base_url=setting.url, max_retries=0)
+    )
     return setting.logger.wrap_anthropic(client)
 
 

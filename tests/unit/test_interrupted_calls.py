@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -140,6 +142,19 @@ def is_free(lock: Lock) -> bool:
     return bool(entered)
 
 
+@pytest.fixture
+def _swallowed_in_destructors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter reports an exception that strikes in a destructor or a callback of the collector."""
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, Interrupted):
+            report(unraisable)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+
+
+@pytest.mark.usefixtures("_swallowed_in_destructors")
 @pytest.mark.parametrize("interruptions", [100, pytest.param(5000, marks=pytest.mark.soak)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a destructor
 def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path) -> None:
@@ -156,7 +171,7 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
             for number in range(interruptions):
                 with suppress(Interrupted):
                     # Again and again: one that strikes in a destructor is swallowed by the interpreter.
-                    signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 97) * 0.00001, 0.05)
+                    signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 97) * 0.00001, 0.5)
                     while True:
                         logger.log_prompt("question", "answer")
                         logger.get_stats()

@@ -30,6 +30,7 @@ from tests.benchmarks.wrapping import CASES
 from tests.support.stepped import URL, FakeBackend
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.alone
 RECORDS = make_records(1_500)
 ATTEMPTS = 5
 CALL_OPCODES = 4_500

@@ -77,6 +77,7 @@ def test_without_threads_the_caller_delivers(
     assert [r.getMessage().count("--enable-threads") for r in caplog.records] == [1]
 
 
+@pytest.mark.alone
 def test_without_threads_a_backend_that_hangs_costs_a_bounded_time(
     install: Install, server: ScriptedServer, make_logger: MakeLogger
 ) -> None:
