@@ -12,15 +12,15 @@ import typing as _typing
 from ._version import __version__ as __version__
 
 if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each module's __all__
-    from .banyan import *
-    from .engine.flushing import *
-    from .engine.lifecycle import *
-    from .engine.signals import *
+    from .clients.banyan import *
+    from .clients.huggingplace import *
+    from .clients.receipts import *
+    from .engine.delivery.flushing import *
+    from .engine.process.lifecycle import *
+    from .engine.process.signals import *
     from .errors import *
     from .experiments import *
-    from .huggingplace import *
     from .prompts.data import *
-    from .receipts import *
     from .tracking.context import *
     from .tracking.interaction import *
     from .tracking.steps import *
@@ -28,22 +28,22 @@ else:
     import importlib as _importlib
 
     _NAMES_OF = {
-        ".banyan": (
+        ".clients.banyan": (
             "PromptStackLogger aflush aget_prompt ashutdown clear_cache configure experiment flush "
             "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
             "trace wrap_anthropic wrap_openai"
         ),
-        ".engine.flushing": "FlushResult",
-        ".engine.lifecycle": "drain",
-        ".engine.signals": "install_signal_handlers",
+        ".engine.delivery.flushing": "FlushResult",
+        ".engine.process.lifecycle": "drain",
+        ".engine.process.signals": "install_signal_handlers",
         ".errors": (
             "AuthenticationError BanyanHPError ConfigurationError DeliveryError HuggingPlaceSDKError "
             "MissingKeyError NetworkError RateLimitError RenderError ServerError ValidationError"
         ),
         ".experiments": "input_hash",
-        ".huggingplace": "HuggingPlace Session",
+        ".clients.huggingplace": "HuggingPlace Session",
         ".prompts.data": "PromptData",
-        ".receipts": "Receipt",
+        ".clients.receipts": "Receipt",
         ".tracking.context": "context",
         ".tracking.interaction": "Interaction",
         ".tracking.steps": "Step",

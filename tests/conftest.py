@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import banyan_hp.banyan
+import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
-from banyan_hp.engine import chance
+from banyan_hp.engine.policy import jitter as chance
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
@@ -46,7 +46,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(logs, "_last_said", {})
     yield
-    default, banyan_hp.banyan._default = banyan_hp.banyan._default, None
+    default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._version import __version__
-from ..engine.transport import Request
+from ..engine.http.transport import Request
 from .envelope import EnvelopeDestination
 
 DEFAULT_BASE_URL = "https://banyan-smpms.ondigitalocean.app"

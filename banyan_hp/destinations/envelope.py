@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.connecting import proxy_secrets
-from ..engine.records import Record
-from ..engine.retry import Outcome, Verdict, classify, event_time, parse_retry_after
-from ..engine.transport import Request, Response
+from ..engine.http.connecting import proxy_secrets
+from ..engine.http.transport import Request, Response
+from ..engine.policy.retry import Outcome, Verdict, classify, event_time, parse_retry_after
+from ..engine.records.record import Record
 from ..text import TextFilter, as_text
 
 _ID_CONFLICT = "id_conflict"  # the backend has another record under this id

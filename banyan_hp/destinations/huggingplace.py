@@ -9,7 +9,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.transport import Request
+from ..engine.http.transport import Request
 from ..foreign import kind_of, number, put_aside
 from .banyan import USER_AGENT
 from .envelope import EnvelopeDestination

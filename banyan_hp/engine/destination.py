@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .records import Record
-from .retry import Verdict
-from .transport import Request, Response
+from .http.transport import Request, Response
+from .policy.retry import Verdict
+from .records.record import Record
 
 
 class Destination(Protocol):

@@ -17,35 +17,33 @@ from typing import Any
 
 from ..logs import forget_threads, is_unheard, unheard_threads, warn
 from ..settings import Settings
-from . import lifecycle
-from .address import Address, destination_directory, spool_bases
-from .batching import Batching
-from .bell import Bell
-from .callbacks import Callbacks
-from .clock import Clock
-from .deferred import Deferred
-from .delivery import Delivery
+from .delivery.batch import Delivery
+from .delivery.callbacks import Callbacks
+from .delivery.final_write import Job, LastWrites
+from .delivery.flushing import Epoch, Epochs, FlushResult
+from .delivery.notices import Notices
+from .delivery.prepare import Preparer
+from .delivery.queue import Queue
+from .delivery.scheduler import Scheduler
+from .delivery.settlement import Settlement
+from .delivery.stepwise import Steps, run
+from .delivery.waiters import Waiting
+from .delivery.worker import Worker
 from .destination import Destination
-from .flushing import Epoch, Epochs, FlushResult
-from .gate import Gate
-from .guard import Guard, lets_go
-from .last_writes import Job, LastWrites
-from .ledger import Ledger, Term
-from .notices import Notices
-from .pace import Pace
-from .preparing import Preparer
-from .queue import Queue
-from .records import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
-from .scheduler import Scheduler
-from .settlement import Settlement
-from .silence import Silence
-from .spool import Mark, Spool, SpoolSettings
+from .http.transport import Transport, connecting_as, is_loopback, never_raising
+from .policy.batch_support import Batching
+from .policy.circuit_breaker import Gate
+from .policy.concurrency_limit import Pace
+from .policy.suspects import Suspects
+from .process import lifecycle
+from .records.deferred import Deferred
+from .records.ledger import Ledger, Term
+from .records.record import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
+from .spool.address import Address, destination_directory, spool_bases
+from .spool.silence import Silence
+from .spool.spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
-from .stepwise import Steps, run
-from .suspects import Suspects
-from .transport import Transport, connecting_as, is_loopback, never_raising
-from .waiting import Waiting
-from .worker import Worker
+from .sync import Bell, Clock, Guard, lets_go
 
 _JOIN_SECONDS = 0.2
 _UNASKED_SECONDS = 1.0
@@ -521,7 +519,7 @@ class Engine:
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
-        from . import loops  # who does not use it does not pay for it
+        from .delivery import loops  # who does not use it does not pay for it
 
         return await loops.drive(self.flushing(timeout))
 
@@ -641,7 +639,7 @@ class Engine:
 
     async def ashutdown(self, timeout: float) -> FlushResult:
         """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
-        from . import loops  # who does not use it does not pay for it
+        from .delivery import loops  # who does not use it does not pay for it
 
         self._be_of_this_process()
         self.guard.run_deferred()

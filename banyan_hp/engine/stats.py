@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .ledger import Book, Counters, Term
+from .records.ledger import Book, Counters, Term
 
 if TYPE_CHECKING:
     from .engine import Engine

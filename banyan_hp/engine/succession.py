@@ -24,11 +24,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..settings import Settings
+from .delivery.flushing import FlushResult
+from .delivery.stepwise import Event, UntilSet
 from .destination import Destination
 from .engine import Engine
-from .flushing import FlushResult
-from .guard import LetsGo, Lock
-from .stepwise import Event, UntilSet
+from .sync import LetsGo, Lock
 
 MOST_DRAINING = (
     4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
@@ -225,7 +225,7 @@ class Succession:
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
-        from . import loops  # who does not use it does not pay for it
+        from .delivery import loops  # who does not use it does not pay for it
 
         life = self._life
         result = await self._of_all_on_the_loop(life, Engine.aflush, timeout)
@@ -245,7 +245,7 @@ class Succession:
         """All at the same time, so that one that is cancelled is cancelled for all."""
         import asyncio
 
-        from . import loops
+        from .delivery import loops
 
         deadline = time.monotonic() + timeout
         line = life.line

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
-from ..engine.chance import between
-from ..engine.connecting import proxy_secrets
-from ..engine.guard import LetsGo, Lock
-from ..engine.stepwise import Steps, UntilSet, run
-from ..engine.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
+from ..engine.delivery.stepwise import Steps, UntilSet, run
+from ..engine.http.connecting import proxy_secrets
+from ..engine.http.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
+from ..engine.policy.jitter import between
+from ..engine.sync import LetsGo, Lock
 from ..logs import warn
 from ..text import TextFilter
 from . import replies

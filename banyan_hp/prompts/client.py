@@ -9,8 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..engine.stepwise import run
-from ..engine.transport import HTTPTransport
+from ..engine.delivery.stepwise import run
+from ..engine.http.transport import HTTPTransport
 from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
@@ -94,7 +94,7 @@ class PromptClient:
     async def _fetched(
         self, question: PromptQuestion, *, use_cache: bool, patient: bool
     ) -> Found[PromptAnswer] | None:
-        from ..engine import loops  # who does not use it does not pay for it
+        from ..engine.delivery import loops  # who does not use it does not pay for it
 
         asking = self.answers.asking(question, use_cache=use_cache, patient=patient)
         if self.answers.threaded:
@@ -103,7 +103,7 @@ class PromptClient:
 
     async def afall_back(self, fallback: Fallback, question: PromptQuestion) -> PromptData | None:
         """`fall_back`; a function, which may block, is called on a thread."""
-        from ..engine import loops
+        from ..engine.delivery import loops
 
         if not callable(fallback):
             return self.fall_back(fallback, question)

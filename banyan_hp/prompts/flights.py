@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic
 
-from ..engine import uwsgi
-from ..engine.guard import LetsGo, Lock
-from ..engine.stepwise import Event
+from ..engine.delivery.stepwise import Event
+from ..engine.process import uwsgi
+from ..engine.sync import LetsGo, Lock
 from ..logs import warn
 from .entry import Entry
 from .questions import Question, Value

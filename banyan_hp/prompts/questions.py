@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
 
-from ..engine.transport import Request
+from ..engine.http.transport import Request
 from ..experiments import RUNNING, Experiment, experiment_from_config
 from .data import PromptData, ReadOnlyDict, Source, read_only
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.transport import NoAnswer, Response
+from ..engine.http.transport import NoAnswer, Response
 
 
 @dataclass(frozen=True, slots=True)

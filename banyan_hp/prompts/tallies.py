@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.guard import LetsGo, Lock
+from ..engine.sync import LetsGo, Lock
 
 MAX_EXPOSURES = 1000
 OTHERS = "others"

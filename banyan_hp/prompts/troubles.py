@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.chance import between
+from ..engine.policy.jitter import between
 from .questions import Question
 
 FIRST_PAUSE = 1.0

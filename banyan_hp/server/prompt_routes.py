@@ -16,14 +16,7 @@ from banyan_hp.server.etags import tagged
 from banyan_hp.server.headers import project
 from banyan_hp.server.prompt_routing import PromptRouting
 from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts, new_prompt_id
-from banyan_hp.server.validation import (
-    NEW_PROMPT,
-    NEW_VERSION,
-    PROMPT_CHANGE,
-    given,
-    object_refusal,
-    shown,
-)
+from banyan_hp.server.validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, given, object_refusal, shown
 
 
 def prompt_routes(prompts: Prompts, routing: PromptRouting, keys: ApiKeys) -> list[Route]:

@@ -1,6 +1,6 @@
 """Running the backend: the listening socket, uvicorn, signals, and what is said on the way.
 
-The command line's words and exit codes are in `banyan_hp.cli`.
+The command line's words and exit codes are in `banyan_hp.cli.main`.
 """
 
 from __future__ import annotations

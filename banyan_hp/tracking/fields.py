@@ -11,9 +11,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from ..engine.conversions import has_json_form
-from ..engine.records import AsText, freeze, text_of
-from ..engine.records import as_text as frozen_text
+from ..engine.records.conversions import has_json_form
+from ..engine.records.record import AsText, freeze, text_of
+from ..engine.records.record import as_text as frozen_text
 from ..foreign import is_deliberate, type_name
 
 MOST_ITEMS = 10_000

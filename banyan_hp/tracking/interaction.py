@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..engine.guard import LetsGo
+from ..engine.sync import LetsGo
 from .fields import as_text_later
 from .reading import Reading
 from .scopes import current

@@ -14,8 +14,8 @@ from .trace import traced
 from .wrappers import wrap
 
 if TYPE_CHECKING:
+    from ..clients.receipts import Receipt
     from ..prompts.data import PromptData
-    from ..receipts import Receipt
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")

@@ -28,7 +28,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..engine.guard import LetsGo, Lock
+from ..engine.sync import LetsGo, Lock
 from ..logs import warn
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..copies import OneObject
-from ..engine.guard import Lock
-from ..engine.records import freeze
+from ..engine.records.record import freeze
+from ..engine.sync import Lock
 from ..foreign import as_dict, is_deliberate, type_name
 from .fields import as_text, count
 from .guarding import Contained

@@ -21,7 +21,7 @@ import requests
 
 import banyan_hp as banyan
 from banyan_hp import AuthenticationError, ConfigurationError, PromptData, PromptStackLogger
-from banyan_hp.engine.records import Record
+from banyan_hp.engine.records.record import Record
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.prompts import eventually

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from banyan_hp import DeliveryError, PromptStackLogger
-from banyan_hp.cli import main
-from banyan_hp.engine.quarantine import QUARANTINE_NAME
-from banyan_hp.engine.segment import format_line, segment_name
+from banyan_hp.cli.main import main
+from banyan_hp.engine.spool.quarantine import QUARANTINE_NAME
+from banyan_hp.engine.spool.segment import format_line, segment_name
 from tests.conftest import MakeLogger
 from tests.support.raw import Peer, RawServer
 from tests.support.servers import wait_until

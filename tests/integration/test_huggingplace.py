@@ -427,8 +427,8 @@ def test_a_valid_record_is_not_told_of_the_refusal_of_others(
     make: Make, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, batching_mode: str
 ) -> None:
     """Each error names its own record's refusal, from the first time on; a valid record is just delivered."""
-    monkeypatch.setattr("banyan_hp.engine.gate.REFUSED_PROBE_SECONDS", 0.1)
-    monkeypatch.setattr("banyan_hp.engine.gate.REFUSED_PROBE_JITTER", 0.1)
+    monkeypatch.setattr("banyan_hp.engine.policy.circuit_breaker.REFUSED_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("banyan_hp.engine.policy.circuit_breaker.REFUSED_PROBE_JITTER", 0.1)
 
     def refuse_the_bad(request: Request) -> Any:
         whole = batching() if batching_mode == "always" else one_by_one()

@@ -12,12 +12,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import (
-    AuthenticationError,
-    HuggingPlace,
-    NetworkError,
-    ValidationError,
-)
+from banyan_hp import AuthenticationError, HuggingPlace, NetworkError, ValidationError
 from tests.support.backend import Backend
 
 STEP = {

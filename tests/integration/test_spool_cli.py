@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from banyan_hp import HuggingPlace
-from banyan_hp.cli import main
-from banyan_hp.engine.address import ADDRESS_NAME, Address, key_fingerprint, short_directory
-from banyan_hp.engine.clock import Clock
-from banyan_hp.engine.quarantine import LINE, UNSCRUBBED, Entry, Quarantine
-from banyan_hp.engine.segment import Segment, segment_name
-from banyan_hp.spool_cli.progress import Progress
+from banyan_hp.cli.main import main
+from banyan_hp.cli.spool.progress import Progress
+from banyan_hp.engine.spool.address import ADDRESS_NAME, Address, key_fingerprint, short_directory
+from banyan_hp.engine.spool.quarantine import LINE, UNSCRUBBED, Entry, Quarantine
+from banyan_hp.engine.spool.segment import Segment, segment_name
+from banyan_hp.engine.sync import Clock
 from tests.conftest import MakeLogger
 from tests.support.scripted import Reply, ScriptedServer, batching, one_by_one
 
@@ -308,7 +308,7 @@ def test_replay_leaves_on_disk_what_it_can_t_deliver(
     spools: Spools, outage: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gives up when the backend is down, says why, and loses nothing."""
-    monkeypatch.setattr("banyan_hp.spool_cli.replay._SETTINGS", quick())
+    monkeypatch.setattr("banyan_hp.cli.spool.replay._SETTINGS", quick())
     outage(3)
     code, out, err = spools.run("replay")
     assert (code, out.splitlines()[1]) == (1, "  delivered 0, still on disk 3, quarantined 0, lost 0")
@@ -319,7 +319,7 @@ def test_replay_leaves_on_disk_what_it_can_t_deliver(
 def quick() -> Any:
     from dataclasses import replace
 
-    from banyan_hp.spool_cli import replay
+    from banyan_hp.cli.spool import replay
 
     return replace(replay._SETTINGS, max_retries=0)
 
@@ -917,7 +917,7 @@ def test_a_failing_disk_is_3(
     def broken(*_: object, **__: object) -> Segment:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("banyan_hp.engine.survey.look", broken)
+    monkeypatch.setattr("banyan_hp.engine.spool.survey.look", broken)
     for words in (["ls"], ["show"], ["replay"], ["purge", "--yes"]):
         code, _, err = spools.run(*words)
         assert (code, "the spool can't be used: [Errno 5]" in err) == (3, True)

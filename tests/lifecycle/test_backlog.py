@@ -118,7 +118,7 @@ def test_an_outage_with_leftovers_leaves_the_application_its_descriptors() -> No
         finished = run_python(
             """
             import resource
-            import banyan_hp.engine.gate as gate_module
+            import banyan_hp.engine.policy.circuit_breaker as gate_module
             gate_module.HURRIED_PROBE_GAP = 0.0
             for number in range(120):
                 logger = make(max_retries=0, exit_timeout=0)

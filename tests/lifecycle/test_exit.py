@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.segment import is_segment
-from banyan_hp.engine.survey import unsettled_lines
+from banyan_hp.engine.spool.segment import is_segment
+from banyan_hp.engine.spool.survey import unsettled_lines
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
 from tests.support.scripted import Drip, Hang, ScriptedServer, batching
@@ -30,7 +30,7 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
     finished = run_python(
         """
         import atexit
-        from banyan_hp.engine import lifecycle
+        from banyan_hp.engine.process import lifecycle
         logger = make()
         for number in range(100):
             logger.log_prompt("q", "a")
@@ -51,7 +51,7 @@ def test_only_the_first_exit_waits_for_a_backend_that_hangs(tmp_path: Path) -> N
     """The next process need not find out again; one whose records are taken says that it is over."""
     program = """
     import atexit
-    from banyan_hp.engine import lifecycle
+    from banyan_hp.engine.process import lifecycle
     logger = make(exit_timeout=0.8, timeout=60, batching="always", flush_interval=30)
     logger.log_prompt("q", "a")
     if os.environ.get("FLUSH"): assert logger.flush(20)

@@ -89,7 +89,7 @@ def test_without_fork_hooks_the_process_id_tells() -> None:
     """A server that forks past Python's hooks: each call finds out by itself, many threads together."""
     check(
         """
-import banyan_hp.engine.lifecycle as lifecycle
+import banyan_hp.engine.process.lifecycle as lifecycle
 lifecycle._engines.clear()  # what the hook would find
 logger = make(flush_interval=0.3)
 log(logger, *range(50))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.segment import is_segment
-from banyan_hp.engine.survey import unsettled_lines
+from banyan_hp.engine.spool.segment import is_segment
+from banyan_hp.engine.spool.survey import unsettled_lines
 from tests.support.scripted import Handler, Hang, ScriptedServer, batching
 from tests.support.servers import (
     Arrivals,

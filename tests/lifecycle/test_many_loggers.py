@@ -20,7 +20,7 @@ from tests.support.scripted import HUGGINGPLACE_PATH, Hang, Reply, Request, Scri
 
 TIMED = """
 import atexit
-from banyan_hp.engine import lifecycle
+from banyan_hp.engine.process import lifecycle
 def timed():
     started = []
     threading.Thread.start = lambda thread: started.append(thread.name)
@@ -113,7 +113,7 @@ def test_loggers_that_are_dropped_leave_no_thread_and_no_descriptor(tmp_path: Pa
         end = time.monotonic() + 20
         while held() != before and time.monotonic() < end:
             time.sleep(0.01)
-        from banyan_hp.engine import lifecycle
+        from banyan_hp.engine.process import lifecycle
         print(before == held(), len(lifecycle._engines))
         """
         finished = run_python(program, url=server.url)
@@ -145,7 +145,7 @@ def test_loggers_without_threads_are_ended_by_the_next_one(tmp_path: Path) -> No
     """With `background_thread=False` the caller's thread does what a worker would."""
     with ScriptedServer(lambda _request: Reply(503)) as server:
         program = """
-        from banyan_hp.engine import lifecycle
+        from banyan_hp.engine.process import lifecycle
         for _ in range(20):
             make(background_thread=False, max_retries=0, durability="disk").log_prompt("q", "a")
         print(len(lifecycle._engines) <= 2)

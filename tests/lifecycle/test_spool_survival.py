@@ -22,7 +22,7 @@ BATCH = 20
 
 DRAIN = """
 import pathlib
-import banyan_hp.engine.directory as directory_module, banyan_hp.engine.spool as spool_module
+import banyan_hp.engine.spool.layout as directory_module, banyan_hp.engine.spool.spool as spool_module
 directory_module.OLD_SECONDS = 0.5  # what was half made when its process was killed goes, too
 spool_module.LOOK_SECONDS = 0.2
 def segments():
@@ -176,7 +176,7 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
         finished = run_python(
             f"""
             import random, signal
-            import banyan_hp.engine.writing as writing_module
+            import banyan_hp.engine.spool.writer as writing_module
             writing_module.SEGMENT_BYTES = 8_000
 
             def live(number):
@@ -308,7 +308,7 @@ def test_a_sibling_that_dies_is_noticed_while_running() -> None:
         finished = run_python(
             """
             import signal
-            import banyan_hp.engine.spool as spool_module
+            import banyan_hp.engine.spool.spool as spool_module
             spool_module.LOOK_SECONDS = 0.2
             pid = os.fork()
             if pid == 0:

@@ -21,8 +21,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
-from banyan_hp.engine.answer import MAX_ANSWER_BYTES, Answer
-from banyan_hp.engine.exchange import Message, exchange
+from banyan_hp.engine.http.exchange import Message, exchange
+from banyan_hp.engine.http.response import MAX_ANSWER_BYTES, Answer
 
 QUICK = settings(max_examples=300, deadline=None)
 THOROUGH = settings(max_examples=1000, deadline=None)

@@ -7,8 +7,8 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.gate import Gate
-from banyan_hp.engine.retry import (
+from banyan_hp.engine.policy.circuit_breaker import Gate
+from banyan_hp.engine.policy.retry import (
     BACKOFF_CAP,
     RETRY_AFTER_CAP,
     Outcome,

@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from banyan_hp.engine.ledger import Book, Term
-from banyan_hp.engine.queue import Queue
-from banyan_hp.engine.records import Record
+from banyan_hp.engine.delivery.queue import Queue
+from banyan_hp.engine.records.ledger import Book, Term
+from banyan_hp.engine.records.record import Record
 
 MAX_RECORDS = 12
 MAX_BYTES = 1000

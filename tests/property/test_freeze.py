@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.records import (
+from banyan_hp.engine.records.record import (
     MAX_DEPTH,
     encode,
     encode_with_json,
@@ -18,7 +18,7 @@ from banyan_hp.engine.records import (
     freeze_any,
     freeze_plain,
 )
-from banyan_hp.engine.shortening import encode_within
+from banyan_hp.engine.records.shortening import encode_within
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters())  # lone surrogates included

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from banyan_hp.engine.ledger import Term
+from banyan_hp.engine.records.ledger import Term
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down, failing
 

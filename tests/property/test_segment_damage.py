@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.acks import format_entry, format_ranges
-from banyan_hp.engine.segment import FREE, Line, Segment, format_line, parse_line, segment_name
+from banyan_hp.engine.spool.acks import format_entry, format_ranges
+from banyan_hp.engine.spool.segment import FREE, Line, Segment, format_line, parse_line, segment_name
 
 QUICK = settings(max_examples=80, deadline=None)
 NAME = segment_name(1_767_225_600.0, "abc", 0)

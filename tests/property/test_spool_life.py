@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from banyan_hp.engine import writing as module
-from banyan_hp.engine.ledger import Term
-from banyan_hp.engine.transport import Request
+from banyan_hp.engine.http.transport import Request
+from banyan_hp.engine.records.ledger import Term
+from banyan_hp.engine.spool import writer as module
 from tests.support.clock import FakeClock
 from tests.support.stepped import Answer, FakeBackend, SteppedEngine, down, failing, json_answer
 

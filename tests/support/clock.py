@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from banyan_hp.engine.bell import Bell
-from banyan_hp.engine.clock import Clock
+from banyan_hp.engine.sync import Bell, Clock
 
 LONGEST_STEP = 3600.0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from banyan_hp.engine.ledger import Book, Term
-from banyan_hp.engine.quarantine import Entry, Quarantine
-from banyan_hp.engine.records import Record
-from banyan_hp.engine.replaying import Replayed
-from banyan_hp.engine.segment import format_line, segment_name
-from banyan_hp.engine.spool import Spool, SpoolSettings
+from banyan_hp.engine.records.ledger import Book, Term
+from banyan_hp.engine.records.record import Record
+from banyan_hp.engine.spool.quarantine import Entry, Quarantine
+from banyan_hp.engine.spool.reader import Replayed
+from banyan_hp.engine.spool.segment import format_line, segment_name
+from banyan_hp.engine.spool.spool import Spool, SpoolSettings
 from tests.support.clock import FakeClock
 
 NOW = 1_767_225_600.0

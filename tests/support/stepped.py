@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from banyan_hp.destinations.banyan import BATCH_PATH, BanyanDestination
-from banyan_hp.engine.bell import Bell
 from banyan_hp.engine.engine import Engine
-from banyan_hp.engine.records import Record
-from banyan_hp.engine.transport import NoAnswer, Request, Response
+from banyan_hp.engine.http.transport import NoAnswer, Request, Response
+from banyan_hp.engine.records.record import Record
+from banyan_hp.engine.sync import Bell
 from banyan_hp.settings import Settings
 from tests.support.clock import FakeClock
 

@@ -53,11 +53,11 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     """A name's module is imported when the name is used: one client does not pay for the other."""
     program = (
         "import sys, banyan_hp\n"
-        "assert 'requests' not in sys.modules and 'banyan_hp.banyan' not in sys.modules\n"
+        "assert 'requests' not in sys.modules and 'banyan_hp.clients.banyan' not in sys.modules\n"
         "banyan_hp.configure(enabled=False)\n"
         "loaded = sorted(name for name in sys.modules if name.partition('.')[0] == 'asyncio')\n"
         "assert not loaded, loaded\n"
-        "assert 'banyan_hp.huggingplace' not in sys.modules\n"
+        "assert 'banyan_hp.clients.huggingplace' not in sys.modules\n"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
@@ -71,31 +71,25 @@ def part_of(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-BELOW_CLIENTS = {
-    "copies", "logs", "engine", "destinations", "errors", "foreign", "settings", "client", "receipts",
-    "tracking",
-}  # fmt: skip
+GROUND = {"errors", "files", "foreign", "logs", "settings", "text"}
 MAY_IMPORT = {
     "_version.py": set(),
     "errors.py": set(),
     "logs.py": {"foreign", "text"},
     "experiments.py": set(),
     "files.py": set(),
+    "flock.py": {"files"},
     "foreign.py": {"errors"},
     "text.py": set(),
     "settings.py": {"errors", "foreign"},
-    "engine": {"logs", "engine", "errors", "files", "foreign", "settings", "text"},
-    "destinations": {"logs", "destinations", "engine", "foreign", "text", "_version"},
-    "prompts": {"logs", "prompts", "engine", "errors", "experiments", "files", "foreign", "settings", "text"},
+    "engine": GROUND | {"engine", "flock"},
+    "destinations": {"destinations", "engine", "foreign", "logs", "text", "_version"},
+    "prompts": GROUND | {"engine", "experiments", "prompts"},
     "copies.py": {"engine", "errors", "settings"},
-    "receipts.py": {"copies", "logs", "engine", "errors", "settings"},
-    "tracking": {"copies", "logs", "tracking", "engine", "errors", "foreign", "prompts", "receipts"},
-    "client.py": {"copies", "logs", "engine", "foreign", "settings", "tracking"},
-    "banyan.py": BELOW_CLIENTS | {"prompts"},
-    "huggingplace.py": BELOW_CLIENTS,
-    "spool_cli": {"logs", "spool_cli", "engine", "destinations", "files", "settings", "errors", "text"},
+    "tracking": GROUND | {"clients", "copies", "engine", "prompts", "tracking"},
+    "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
     "server": {"server", "experiments", "_version"},
-    "cli.py": {"server", "spool_cli", "_version"},
+    "cli": GROUND | {"cli", "destinations", "engine", "server", "_version"},
 }
 
 
@@ -182,7 +176,7 @@ def test_importing_the_package_needs_no_extra() -> None:
 import sys
 sys.modules.update(dict.fromkeys(["orjson", "starlette", "uvicorn"]))  # None: an import fails
 import banyan_hp
-from banyan_hp.engine.records import encode
+from banyan_hp.engine.records.record import encode
 assert encode({"a": 1}) == b'{"a":1}'
 """
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine.transport import Request
+from banyan_hp.engine.http.transport import Request
 from tests.benchmarks import instructions
 from tests.benchmarks.adapters import Adapter, BanyanAdapter
 from tests.benchmarks.floor import Floor

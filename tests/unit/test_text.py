@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from banyan_hp.destinations.banyan import BanyanDestination
-from banyan_hp.engine.answer import Answer
-from banyan_hp.engine.connecting import proxy_secrets, secrets_of
-from banyan_hp.engine.exchange import Message
-from banyan_hp.engine.transport import HTTPTransport, Request, Response
+from banyan_hp.engine.http.connecting import proxy_secrets, secrets_of
+from banyan_hp.engine.http.exchange import Message
+from banyan_hp.engine.http.response import Answer
+from banyan_hp.engine.http.transport import HTTPTransport, Request, Response
 from banyan_hp.prompts.questions import Asking
 from banyan_hp.text import LENGTH, TextFilter, clean, printable, printable_json
 

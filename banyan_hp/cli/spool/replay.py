@@ -1,0 +1,229 @@
+"""`banyan-hp spool replay`: what no running application holds, sent by the applications' own engine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...destinations.banyan import BanyanDestination
+from ...destinations.huggingplace import HuggingPlaceDestination
+from ...engine.destination import Destination
+from ...engine.engine import Engine
+from ...engine.spool import survey
+from ...engine.spool.address import Address, key_fingerprint
+from ...engine.spool.survey import State
+from ...errors import ConfigurationError
+from ...settings import Settings, checked_url, first_text, header_text
+from .outcome import BROKEN, DONE, LEFT, WRONG, CommandError
+from .places import Place, chosen, each
+from .progress import Progress
+from .words import complain, confirm, counted, say
+
+_KEYS = {"banyan": "BANYAN_API_KEY", "huggingplace": "HUGGINGPLACE_API_KEY"}
+_LET_GO_SECONDS = 5.0
+
+# The caps are the applications' business: who asks for a replay wants old records sent, not removed.
+_SETTINGS = Settings(spool_max_age=1e9, spool_max_bytes=2**62)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Records on disk that are not settled."""
+
+    free: int
+    held: int
+    raw: int  # they leave only when a `before_send` has seen them
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the records that could be sent."""
+
+    delivered: int
+    left: int
+    quarantined: int
+    lost: int
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Replay each destination in turn; the highest exit code is the command's."""
+    _check(arguments)
+    try:
+        return each(
+            arguments, lambda place: _replay(place, arguments) if _is_meant(place, arguments) else DONE
+        )
+    except KeyboardInterrupt:
+        complain("interrupted; what was not delivered stays on disk")
+        return LEFT
+
+
+def _replay(place: Place, arguments: argparse.Namespace) -> int:
+    before = _waiting(place.directory)
+    if not before.free:
+        say(place.title)
+        say(f"  nothing to send{_held(before)}")
+        return _said_of_raw(before)
+    destination = _destination(place, arguments)
+    if not _may_send(place, arguments, before):
+        return LEFT
+    engine = Engine(destination, _SETTINGS, spool_directory=place.directory, leaves_raw=True)
+    say(place.title)
+    sys.stdout.flush()
+    why: str | None = None
+    try:
+        why = _send(engine, arguments.timeout, Progress(before.free, sys.stderr))
+    finally:
+        after = _waiting(place.directory)
+        tally = _tally(engine, after)
+        say(f"  {_said(tally)}{_held(after)}")
+    if tally.left:
+        complain(why or "some records have turned up meanwhile, or could not be taken over")
+    if engine.spool is not None and engine.spool.problem:
+        return BROKEN
+    code = LEFT if tally.left or tally.quarantined or tally.lost else DONE
+    return max(code, _said_of_raw(after))
+
+
+def _said_of_raw(waiting: Waiting) -> int:
+    if not waiting.raw:
+        return DONE
+    complain(
+        f"left alone: {counted(waiting.raw, 'record')} that before_send has not seen; an application with "
+        "a before_send sends them"
+    )
+    return LEFT
+
+
+def _waiting(directory: Path) -> Waiting:
+    seen = survey.segments(directory)
+    held = sum(one.unsettled for one in seen if one.state is State.HELD)
+    # A segment whose every line is damaged has to be taken over, too: its lines go to the quarantine.
+    free = [one for one in seen if one.state in (State.FREE, State.DAMAGED)]
+    raw = sum(one.raw for one in free)
+    return Waiting(sum(one.unsettled + one.damaged for one in free) - raw, held, raw)
+
+
+def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:
+    """Run the engine until it is through; returns why it ended before, if it did."""
+    try:
+        engine.replay(timeout, lambda: progress.show(_settled(engine)))
+        return _why_ended(engine, timeout)
+    finally:
+        engine.shutdown(_LET_GO_SECONDS)
+        progress.end(_settled(engine))
+
+
+def _settled(engine: Engine) -> int:
+    adopted = engine.stats()["adopted"]
+    return int(adopted["recovered"] + adopted["quarantined"] + adopted["dropped"])
+
+
+def _why_ended(engine: Engine, timeout: float) -> str | None:
+    stats = engine.stats()
+    spool = engine.spool
+    if engine.gate.unwell:
+        return f"given up, {stats['state']}: {stats['last_error']}"
+    if spool is not None and (spool.problem or not spool.readable):
+        return f"the spool can't be used: {spool.problem or 'see above'}"
+    if spool is not None and not spool.emptied:
+        return f"stopped after {timeout:g} s"
+    return None
+
+
+def _tally(engine: Engine, after: Waiting) -> Tally:
+    adopted = engine.stats()["adopted"]
+    return Tally(adopted["recovered"], after.free, adopted["quarantined"], adopted["dropped"])
+
+
+def _said(tally: Tally) -> str:
+    return (
+        f"delivered {tally.delivered:,}, still on disk {tally.left:,}, "
+        f"quarantined {tally.quarantined:,}, lost {tally.lost:,}"
+    )
+
+
+def _held(waiting: Waiting) -> str:
+    return f" ({counted(waiting.held, 'record')} held by running applications)" if waiting.held else ""
+
+
+# -- where to, and under which key ---------------------------------------------------------------------------
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.from_key is not None and not any(_is_meant(place, arguments) for place in chosen(arguments)):
+        raise CommandError("no destination has a key of the fingerprint that --from-key names; see ls", WRONG)
+    if arguments.base_url is not None:
+        try:
+            arguments.base_url = checked_url("--base-url", arguments.base_url)
+        except ConfigurationError as error:
+            raise CommandError(str(error), WRONG) from error
+
+
+def _is_meant(place: Place, arguments: argparse.Namespace) -> bool:
+    """`--from-key` is about the records of that key only: nothing else leaves, under whatever key."""
+    return arguments.from_key in (None, place.fingerprint)
+
+
+def _destination(place: Place, arguments: argparse.Namespace) -> Destination:
+    address = place.address
+    make = _CLIENTS.get(address.client) if address is not None else None
+    if address is None or make is None:
+        raise CommandError(
+            "the directory does not say where its records go; they stay where they are", BROKEN
+        )
+    url = _url(address)
+    if arguments.base_url not in (None, url):
+        raise CommandError(f"these records go to {url}, not to the --base-url given", WRONG)
+    key = _key(address, arguments.api_key)
+    if address.fingerprint not in (key_fingerprint(key), arguments.from_key):
+        raise CommandError(
+            f"these records were logged under the key {address.fingerprint}, the one given is "
+            f"{key_fingerprint(key)}; to send them under it: --from-key {address.fingerprint}",
+            WRONG,
+        )
+    return make(address, key)
+
+
+def _url(address: Address) -> str:
+    """Where the records go, if that is a URL: somebody else may have written the file that says so."""
+    try:
+        return checked_url("the URL in the directory", address.base_url)
+    except ConfigurationError as error:
+        raise CommandError(f"{error}; its records stay where they are", BROKEN) from error
+
+
+def _may_send(place: Place, arguments: argparse.Namespace, waiting: Waiting) -> bool:
+    """A directory that was named by hand may be anybody's: its URL gets the key only if a person knows it."""
+    if arguments.dir is None or arguments.yes or arguments.base_url is not None or place.address is None:
+        return True
+    records = counted(waiting.free, "record")
+    question = f"Send {records} and your API key to {place.address.base_url}?"
+    return confirm(question, "--yes, or --base-url with this URL")
+
+
+def _key(address: Address, given: str | None) -> str:
+    variable = _KEYS[address.client]
+    try:
+        key = first_text("--api-key", given, variable)
+        if key is not None:
+            return header_text("the API key", key)
+    except ConfigurationError as error:
+        raise CommandError(str(error), WRONG) from error
+    raise CommandError(f"no API key: set {variable}", WRONG)
+
+
+def _banyan(address: Address, key: str) -> Destination:
+    return BanyanDestination(address.base_url, key, address.project or None)
+
+
+def _huggingplace(address: Address, key: str) -> Destination:
+    return HuggingPlaceDestination(address.base_url, key, address.project)
+
+
+_CLIENTS: dict[str, Callable[[Address, str], Destination]] = {
+    "banyan": _banyan,
+    "huggingplace": _huggingplace,
+}

@@ -1,0 +1,121 @@
+"""What both clients have in common: everything that is about delivery, and nothing about what is logged."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from ..copies import OneObject
+from ..engine.delivery.flushing import FlushResult
+from ..engine.engine import Engine
+from ..engine.succession import Succession
+from ..foreign import is_deliberate, trouble
+from ..logs import warn
+from ..settings import checked_seconds
+from ..tracking.scopes import unknown
+
+
+class Lifeline:
+    """Held by a client and by all that needs its engines: with the last of them they end by themselves."""
+
+    __slots__ = ("_engines",)
+    _is_finalizing = staticmethod(sys.is_finalizing)  # kept here: modules may be gone by then
+
+    def __init__(self, engines: Engine | Succession) -> None:
+        self._engines = engines
+
+    def __del__(self) -> None:
+        if not self._is_finalizing():
+            self._engines.abandon()
+
+
+class Client(OneObject):
+    """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
+
+    _engine: Engine  # takes the records
+    _lifeline: Lifeline
+
+    def _engines(self) -> Engine | Succession:
+        """All that hold records of this client: what is flushed, ended and asked."""
+        return self._engine
+
+    def flush(self, timeout: float = 30) -> FlushResult:
+        """Wait until everything logged before this call is delivered, at most `timeout` seconds.
+
+        A process's first flush then sends what earlier processes left on disk, as far as `timeout` allows,
+        also if nothing was logged; later ones don't wait for that. While the backend is known to be down,
+        one attempt is made at once, and the call ends with it; the records are then on disk.
+
+        Returns:
+            A `FlushResult`, true only if all that was logged before the call is delivered.
+
+        Raises:
+            ConfigurationError: `timeout` is not a number of seconds.
+        """
+        return self._engines().flush(checked_seconds("timeout", timeout))
+
+    def shutdown(self, timeout: float = 30) -> FlushResult:
+        """Stop accepting, deliver what there is within `timeout` seconds, leave the rest on disk.
+
+        No request with an earlier process's records begins; the responses to those under way are awaited.
+        Later records are refused and counted. Can be called again; runs by itself at exit, with
+        `exit_timeout`.
+
+        Raises:
+            ConfigurationError: `timeout` is not a number of seconds.
+        """
+        return self._engines().shutdown(checked_seconds("timeout", timeout))
+
+    async def aflush(self, timeout: float = 30) -> FlushResult:
+        """`flush` without blocking the event loop. Cancelled, it leaves nothing behind that waits."""
+        return await self._engines().aflush(checked_seconds("timeout", timeout))
+
+    async def ashutdown(self, timeout: float = 30) -> FlushResult:
+        """`shutdown` without blocking the event loop.
+
+        Cancelled, it waits no longer for the backend: what is not delivered goes to disk.
+        """
+        return await self._engines().ashutdown(checked_seconds("timeout", timeout))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Counters, as a plain dict. No I/O, microseconds; for health checks.
+
+        The README's table "What get_stats() tells" is their documentation. Of one read this holds:
+        `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
+        """
+        return {**self._engines().stats(), "contexts_unknown": unknown()}
+
+    def health(self) -> dict[str, Any]:
+        """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.
+
+        Show it on a status page; an application should not fail its own readiness over its logger.
+        """
+        return self._engines().health()
+
+    def _not_logged(self, call: str, error: Exception) -> str:
+        """Count and log a record that could not be taken, because the caller's own objects raised.
+
+        Returns what happened, in a sentence without any of their values. What somebody raises to stop the
+        calling thread passes. For the guard of a public call; see `foreign`.
+        """
+        if is_deliberate(error):
+            raise error
+        self._engine.reject()
+        problem = f"{call} could not read what it was given: {trouble(error)}"
+        warn(f"bad input of {call}", "a record was not accepted: %s", problem)
+        return problem
+
+    def _tracking_failed(self, doing: str, error: BaseException) -> None:
+        """Count and log what went wrong while a call was followed; the call itself goes on."""
+        with self._engine.guard:
+            self._engine.ledger.counters.tracking_errors += 1
+        warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()

@@ -1,0 +1,389 @@
+"""The HuggingPlace client: `HuggingPlace` and `Session`."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from ..copies import OneObject, pickled
+from ..destinations.huggingplace import (
+    DEFAULT_BASE_URL,
+    MODES,
+    HuggingPlaceDestination,
+    keep_numbers,
+    problem_with_log,
+    problem_with_step,
+    step_body,
+)
+from ..engine.delivery.loops import on_few_threads
+from ..engine.engine import Engine, http_transport
+from ..engine.http.transport import NoAnswer, never_raising
+from ..engine.records.deferred import Deferred
+from ..engine.records.record import encode
+from ..engine.succession import Succession
+from ..engine.sync import LetsGo, Lock
+from ..errors import MissingKeyError, ValidationError
+from ..foreign import as_dict, checking, shown
+from ..logs import warn
+from ..settings import Settings, checked_url, first_text, header_text
+from ..tracking.context import options_with_ambient
+from ..tracking.guarding import Contained
+from ..tracking.methods import HuggingPlaceTracking
+from ..tracking.sinks import HuggingPlaceSink
+from .base import Client, Lifeline
+from .receipts import Receipt, Waits
+
+__all__ = ["HuggingPlace", "Session"]
+
+_OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
+_IDENTITY = ("api_key", "org_id", "base_url")
+
+
+class _Line(NamedTuple):
+    """What a log call needs, read in one step: `update_config` may replace it at any moment."""
+
+    engine: Engine
+    waits: Waits
+    org_id: str
+    mode: str
+
+
+class HuggingPlace(HuggingPlaceTracking, Client):
+    """Logs LLM interactions, in the background or awaited. Thread-safe; usable in `with` and `async with`.
+
+    Args:
+        api_key: default: the environment variable HUGGINGPLACE_API_KEY. Or one dict of all arguments.
+        org_id: default: HUGGINGPLACE_ORG_ID.
+        mode: "prod" or "dev"; default: HUGGINGPLACE_MODE, else "prod".
+        base_url: default: HUGGINGPLACE_BASE_URL, else the hosted production instance.
+        timeout: milliseconds for a request; default 10,000.
+        options: the engine's settings, as in the README's table (but for `timeout`).
+
+    Raises:
+        MissingKeyError: no API key anywhere; an AuthenticationError and a ValidationError.
+        ValidationError: no organisation, a mode or timeout that is not allowed.
+        ConfigurationError: another setting is wrong.
+    """
+
+    def __init__(
+        self,
+        api_key: str | Mapping[str, Any] | None = None,
+        org_id: str | None = None,
+        mode: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> None:
+        given = {"org_id": org_id, "mode": mode, "base_url": base_url, "timeout": timeout, **options}
+        with checking("the configuration", ValidationError):
+            config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
+            config.update((name, value) for name, value in given.items() if value is not None)
+            self._options = {name: value for name, value in config.items() if name not in _OWN}
+        self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
+        settings = _settings(self._config, self._options)
+        self._succession = Succession(_destination(self._config), settings)
+        self._lifeline = Lifeline(self._succession)
+        self._use(self._succession.current)
+
+    def _use(self, engine: Engine) -> None:
+        """Log there from now on."""
+        self._engine = engine
+        self._line = _Line(
+            engine, Waits(engine, self._lifeline), self._config["org_id"], self._config["mode"]
+        )
+
+    def _engines(self) -> Succession:
+        return self._succession
+
+    # -- logging ----------------------------------------------------------------------------------------
+
+    def log(self, options: Mapping[str, Any]) -> Receipt:
+        """Log an interaction: enqueued at once; what happens to the returned receipt is up to you.
+
+        Args:
+            options: `user_prompt` and `response` are required and not empty; `token_count` and
+                `response_time` (seconds, or a timedelta), if given, numbers of 0 or more. What can't be that
+                goes into `metadata` under its name, logged and counted (`values_set_aside`). Everything else
+                passes as it is. The dict is not changed, and what you do with it afterwards changes nothing.
+
+        Returns:
+            A `Receipt`. `await` it, or call `.result(timeout=…)`, to wait until the record is delivered;
+            they raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError.
+            Or leave it: the record is delivered in the background.
+        """
+        try:
+            own = _own(options)
+            return self._submit(problem_with_log(own), own)
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("log()", error)
+
+    def log_step(self, step: Mapping[str, Any]) -> Receipt:
+        """Log one processing step by itself.
+
+        Args:
+            step: `type`, `user_question`, `prompt_response` are required and not empty, `token` and
+                `response_time` (seconds) numbers of 0 or more. Everything else passes as it is.
+        """
+        try:
+            own = _own(step)
+            problem = problem_with_step(own)
+            return self._submit(problem, step_body(own) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("log_step()", error)
+
+    def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
+        """Take a record over, with the dict that it is in."""
+        engine, waits, org_id, mode = line = self._line
+        if not engine.settings.enabled:
+            return Receipt(waits)
+        if problem is not None:
+            engine.reject()
+            return Receipt(waits, error=ValidationError(problem))
+        for wrong in keep_numbers(body):
+            warn("value set aside", "%s; it is in the metadata", wrong)
+            engine.set_aside()
+        body = options_with_ambient(body)
+        body["org_id"] = org_id
+        body["mode"] = mode
+        deferred = body.get("response")
+        if type(deferred) is Deferred:  # of our own tracking
+            body["response"] = ""
+        else:
+            deferred = None
+        record = engine.submit(body, max_text=engine.settings.max_record_bytes, deferred=deferred)
+        if record is not None:
+            return Receipt(waits, record)
+        if line is not self._line:  # update_config() came in between, and this engine has ended
+            return self._submit(None, body if deferred is None else {**body, "response": deferred})
+        return Receipt(waits, error=ValidationError("shutdown() was called: no more records are accepted"))
+
+    def _refused(self, call: str, error: Exception) -> Receipt:
+        return Receipt(self._line.waits, error=ValidationError(self._not_logged(call, error)))
+
+    def _sink(self) -> HuggingPlaceSink[Receipt]:
+        return HuggingPlaceSink(self, self, self._tracking_failed)
+
+    def start_session(
+        self,
+        session_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> Session:
+        """A session whose logs carry its id and defaults. Without an id it gets a random one."""
+        return Session(self, session_id, metadata, user_metadata)
+
+    # -- operation --------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration, without the key."""
+        return {name: value for name, value in self._config.items() if name != "api_key"}
+
+    def update_config(self, **changes: Any) -> None:
+        """Change `api_key`, `org_id`, `mode`, `base_url`, `timeout` or `previous_keys` for later records.
+
+        What was accepted before leaves under the key, and for the URL and organisation, it was logged with.
+        It leaves under the new key only if the old one is named here: `update_config(api_key=new,
+        previous_keys=[old])`. A change of key, URL or organisation without `previous_keys` forgets those
+        that were named before. A new timeout counts for what waits, too.
+
+        Raises:
+            ValidationError: as at construction, or a name that is not one of these.
+            ConfigurationError: `previous_keys` is no list of keys.
+        """
+        allowed = (*_OWN, "previous_keys")
+        unknown = sorted(set(changes) - set(allowed))
+        if unknown:
+            raise ValidationError(
+                f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
+            )
+        changing = self._succession.changing
+        with LetsGo((changing,)), changing:
+            self._change(changes)
+
+    def _change(self, changes: dict[str, Any]) -> None:
+        options = dict(self._options)
+        named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
+        config = _resolved({**self._config, **changes}, needed=True)
+        if named or any(config[name] != self._config[name] for name in _IDENTITY):
+            options["previous_keys"] = named[0] if named else ()
+        settings = _settings(config, options)
+
+        def publish(engine: Engine) -> None:
+            self._config, self._options = config, options
+            self._use(engine)
+
+        self._succession.change(_destination(config), settings, publish)
+
+    async def test_connection(self) -> bool:
+        """Whether the backend is there and takes the key.
+
+        A backend that takes batches is sent an empty one. Others, the hosted one among them, have no call
+        that writes nothing: there one minimal record is logged, marked as a connection test.
+        """
+        return await on_few_threads(self._test_connection)
+
+    def _test_connection(self) -> bool:
+        config = self._config
+        destination, settings = _destination(config), _settings(config, self._options)
+        transport = never_raising(http_transport)(destination, settings)
+        try:
+            if destination.may_batch:
+                answer = transport.send(destination.batch((), compress=False), settings.timeout)
+                if not isinstance(answer, NoAnswer) and destination.takes_batches(answer)[0]:
+                    return True
+            test = {"user_prompt": "connection test", "response": "connection test"}
+            body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
+            answer = transport.send(destination.post(encode(body)), settings.timeout)
+            return not isinstance(answer, NoAnswer) and 200 <= answer.status < 300
+        finally:
+            transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.ashutdown()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        key = self._config["api_key"] if self._engine.settings.enabled else ""
+        return pickled(type(self), {**self._options, **self._config}, key, "HUGGINGPLACE_API_KEY")
+
+    def __repr__(self) -> str:
+        state = self._engine.stats()["state"] if self._engine.settings.enabled else "disabled"
+        return f"<HuggingPlace {self._config['base_url']} {state}>"
+
+
+class Session(HuggingPlaceTracking, OneObject):
+    """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
+
+    def __init__(
+        self,
+        client: HuggingPlace,
+        session_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.session_id = str(uuid.uuid4())
+        self._client = client
+        self._lock = Lock()  # guards the replacement of _defaults
+        self._defaults: dict[str, dict[Any, Any]] = {"metadata": {}, "user_metadata": {}}
+        with Contained(self._sink(), "a session's id could not be read"):
+            self.session_id = str.__str__(str(session_id)) if session_id is not None else self.session_id
+        self.update_defaults(metadata, user_metadata)
+
+    def log(self, options: Mapping[str, Any]) -> Receipt:
+        """`HuggingPlace.log` with the session's id and defaults; the call's own values win."""
+        try:
+            own = _own(options)
+            problem = problem_with_log(own)
+            return self._client._submit(problem, self._completed(own) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._client._refused("log()", error)
+
+    def log_step(self, step: Mapping[str, Any]) -> Receipt:
+        """`HuggingPlace.log_step` with the session's id and defaults."""
+        try:
+            own = _own(step)
+            problem = problem_with_step(own)
+            return self._client._submit(problem, self._completed(step_body(own)) if problem is None else {})
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._client._refused("log_step()", error)
+
+    def _sink(self) -> HuggingPlaceSink[Receipt]:
+        return HuggingPlaceSink(self, self._client, self._client._tracking_failed)
+
+    def _completed(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        body = {"session_id": self.session_id, **options}
+        for name, values in self._defaults.items():
+            own = options.get(name)
+            if values and (own is None or isinstance(own, Mapping)):
+                body[name] = values if own is None else {**values, **as_dict(own)}
+        return body
+
+    def update_defaults(
+        self, metadata: Mapping[str, Any] | None = None, user_metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add to the defaults, for logs from now on; given values replace those of the same name."""
+        for name, given in {"metadata": metadata, "user_metadata": user_metadata}.items():
+            if given is None:
+                continue
+            with Contained(self._sink(), f"a session's {name} could not be read"):
+                added = as_dict(given)
+                with LetsGo((self._lock,)), self._lock:
+                    self._defaults = {**self._defaults, name: {**self._defaults[name], **added}}
+
+    def get_session_info(self) -> dict[str, Any]:
+        """`{"session_id", "metadata", "user_metadata"}`."""
+        defaults = {name: dict(values) for name, values in self._defaults.items()}
+        return {"session_id": self.session_id, **defaults}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing ends with a session: its records are delivered like all others."""
+
+    def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
+        """With its client's settings, see `copies`."""
+        told = self.get_session_info()
+        return type(self), (self._client, self.session_id, told["metadata"], told["user_metadata"])
+
+    def __repr__(self) -> str:
+        return f"<Session {self.session_id}>"
+
+
+def _settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Settings:
+    return Settings.from_options({**options, "timeout": config["timeout"] / 1000})
+
+
+def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
+    return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
+
+
+def _own(options: Any) -> Any:
+    """A copy of a dict, in one step: another thread may be changing it. Anything else as it is."""
+    return as_dict(options) if isinstance(options, Mapping) else options
+
+
+def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
+    """Arguments and environment together, checked; `needed` is False where logging is switched off."""
+    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
+    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
+    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
+    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
+    url = url or DEFAULT_BASE_URL
+    timeout = config.get("timeout")
+    timeout = 10_000 if timeout is None else timeout
+    if key is None and needed:
+        raise MissingKeyError(
+            "no API key: pass api_key=…, or set the environment variable HUGGINGPLACE_API_KEY "
+            "(or switch logging off with enabled=False)"
+        )
+    if org is None and needed:
+        raise ValidationError(
+            "no organisation: pass org_id=…, or set the environment variable HUGGINGPLACE_ORG_ID"
+        )
+    if mode not in MODES:
+        raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
+    with checking("timeout", ValidationError):
+        if not _positive(timeout):
+            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
+    return {
+        "api_key": header_text("api_key", key or ""),
+        "org_id": org or "",
+        "mode": mode,
+        "base_url": checked_url("base_url", url),
+        "timeout": timeout,
+    }
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf

@@ -1,0 +1,303 @@
+"""The only place that decides what became of a record: delivered, spooled, quarantined or dropped.
+
+A record is claimed once: whoever claims it first settles it. So shutdown can take a record from the hands
+of a thread that hangs in a socket, and the late answer is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from ...errors import DeliveryError
+from ..policy.retry import Verdict
+from ..policy.suspects import Suspects
+from ..records.ledger import Ledger, Term
+from ..records.record import Record, Waiter
+from ..spool.spool import Spool
+from ..sync import Guard
+from .notices import Notices
+
+
+class Rings(Protocol):
+    """A bell of any kind."""
+
+    def ring(self) -> None:
+        """Something has changed. Called on any thread; must not block."""
+
+
+class Herald:
+    """Rings a bell when its record settles."""
+
+    def __init__(self, bell: Rings) -> None:
+        self._bell = bell
+
+    def settled(self, _record: Record) -> None:
+        self._bell.ring()
+
+
+class _Several:
+    """The waiters for one record: two event loops await one receipt, or a thread and a loop."""
+
+    def __init__(self, first: Waiter) -> None:
+        self.waiters = [first]
+
+    def settled(self, record: Record) -> None:
+        for waiter in tuple(self.waiters):
+            waiter.settled(record)
+
+
+class Settlement:
+    """Moves records to where they end, on disk first and in the ledger then."""
+
+    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices, suspects: Suspects) -> None:
+        self._guard = guard
+        self._ledger = ledger
+        self._notices = notices
+        self.suspects = suspects
+        self._waiting: set[Rings] = set()
+        self.spool: Spool | None = None
+
+    # -- ends -------------------------------------------------------------------------------------------
+
+    def delivered(self, records: Iterable[Record]) -> None:
+        mine = self._claim(records)
+        if self._end(mine, Term.DELIVERED):
+            self.ring()
+
+    def dropped(self, records: Iterable[Record], reason: str) -> None:
+        mine = self._claim(records)
+        self._end(mine, Term.DROPPED, reason)
+        self.ring()
+
+    def quarantined(self, record: Record, verdict: Verdict) -> bool:
+        """Keep a refused record aside; where there is no disk to keep it on, it is dropped.
+
+        Returns:
+            False if it is on disk already and can't be put aside now: it stays where it is.
+        """
+        mine = self._claim([record])
+        if not mine:
+            return True
+        kept = self.spool is not None and self.spool.quarantine(
+            record, verdict.reason, verdict.status, verdict.detail
+        )
+        if not kept and record.place is not None and not record.place.segment.gone:
+            with self._guard:
+                record.claimed = False
+            return False
+        with self._guard:
+            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+        self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
+        self.ring()
+        return True
+
+    def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
+        """Returns whether that may be what a flush waits for; who waits for a single record is told."""
+        with self._guard:
+            last = self._account(records, term, reason)
+        if self.spool is not None:
+            on_disk = [record for record in records if record.place is not None]
+            if on_disk:
+                self.spool.acknowledge(on_disk)
+        self._tell(records)
+        return last
+
+    # -- disk -------------------------------------------------------------------------------------------
+
+    def spooled(self, records: Sequence[Record], *, in_order: bool = True) -> list[Record]:
+        """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again.
+
+        Chunk by chunk: where the disk's cap is reached, what is written first can make room for the rest. A
+        record that is longer than the cap is dropped: no room could be made for it.
+        """
+        failed: list[Record] = []
+        spool = self.spool
+        if spool is None:
+            failed += [record for record in records if not record.claimed]
+        else:
+            too_long = [r for r in records if r.place is None and spool.never_takes(r)]
+            if too_long:
+                self.dropped(too_long, "spool_full")
+            for chunk in spool.chunks(records):
+                failed += self._spooled(spool, chunk, in_order=in_order)
+        self.ring()
+        return failed
+
+    def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
+        """One chunk. Interrupted (Ctrl-C), it leaves unclaimed what is not accounted for: try it again."""
+        mine = [record for record in records if not record.claimed]
+        try:
+            mine = self._claim(mine)
+            new = spool.not_there(mine)
+            failed = new[spool.append(new) :]
+            lost = set(map(id, failed))
+            kept = [record for record in mine if id(record) not in lost]
+            with self._guard:
+                self._account(kept, Term.SPOOLED)
+                for record in kept:
+                    if record.trial is not None:
+                        self.suspects.remember(record)
+        finally:
+            with self._guard:
+                for record in mine:
+                    record.claimed = record.settled
+        spool.release(kept, in_order=in_order)
+        self._tell(kept)
+        return failed
+
+    def put_to_rest(self, records: Sequence[Record]) -> None:
+        """Suspects wait for their next attempt in memory and, where there is one, on disk."""
+        mine = self._claim(records)
+        try:
+            failed = set(map(id, self._not_written(mine)))
+        except BaseException:  # Ctrl-C: they are in the hands of the caller still
+            for record in mine:
+                record.claimed = False
+            raise
+        with self._guard:
+            for record in mine:
+                self._rest(record, on_disk=id(record) not in failed)
+        self._tell(mine)
+        self.ring()
+
+    def _rest(self, record: Record, *, on_disk: bool) -> None:
+        """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
+        epoch, trial = record.epoch, record.trial
+        if trial is not None:
+            trial.resting = True
+            if on_disk:
+                trial.epoch = epoch or trial.epoch
+        if on_disk:
+            self._account((record,), Term.SPOOLED)
+        elif epoch is not None:
+            record.epoch = None
+            epoch.in_memory -= 1
+            epoch.lost += 1
+        record.claimed = False
+
+    def _not_written(self, records: list[Record]) -> list[Record]:
+        """Write what is not on disk yet; returns what could not be written."""
+        spool = self.spool
+        if spool is None:
+            return records
+        new = spool.not_there(records)
+        writable = [record for record in new if not spool.never_takes(record)]
+        written = set(map(id, writable[: spool.append(writable)]))
+        return [record for record in new if id(record) not in written]
+
+    # -- the ledger -------------------------------------------------------------------------------------
+
+    def _claim(self, records: Iterable[Record]) -> list[Record]:
+        with self._guard:
+            mine = [record for record in records if not record.claimed]
+            for record in mine:
+                record.claimed = True
+        return mine
+
+    def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> bool:
+        """Call with the lock held. Returns whether one was its epoch's last in memory, or is on disk."""
+        lost = term in (Term.DROPPED, Term.QUARANTINED)
+        last = False
+        for record in records:
+            counts = record.book.counts
+            counts[record.term] -= 1
+            counts[term] += 1
+            record.term = term
+            if term is Term.DROPPED:
+                why = _refusal_of(record) or reason
+                record.book.drops[why] += 1
+                self._notices.dropped(why, 1)
+            epoch, record.epoch = record.epoch, None
+            if epoch is not None:
+                epoch.in_memory -= 1
+                epoch.lost += lost
+            elif lost and record.trial is not None and record.trial.epoch is not None:
+                record.trial.epoch.lost += 1
+            # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
+            last = last or epoch is None or not epoch.in_memory or record.place is not None
+        return last
+
+    def adopted(self, count: int, damaged: int) -> None:
+        """The spool took over a dead process's segment."""
+        with self._guard:
+            self._ledger.adopted.accept(Term.SPOOLED, count)
+            self._ledger.adopted.accept(Term.QUARANTINED, damaged)
+
+    def let_go(self, count: int) -> None:
+        """The spool has left an adopted segment to whoever adopts it next."""
+        with self._guard:
+            self._ledger.adopted.accept(Term.SPOOLED, -count)
+
+    def damaged_on_disk(self, count: int, *, own: bool) -> None:
+        """Records on disk can't be read; what is left of them is in the quarantine."""
+        with self._guard:
+            (self._ledger.own if own else self._ledger.adopted).shift(Term.SPOOLED, Term.QUARANTINED, count)
+        self.ring()
+
+    def disk_failed(self) -> None:
+        """A file operation of the spool failed."""
+        with self._guard:
+            self._ledger.counters.spool_errors += 1
+
+    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
+        """Records on disk are gone: given up to stay within the caps, deleted by others, or unreadable."""
+        with self._guard:
+            book = self._ledger.own if own else self._ledger.adopted
+            book.shift(Term.SPOOLED, Term.DROPPED, count)
+            if count:
+                book.drops[reason] += count
+                self._notices.dropped(reason, count)
+        self.ring()
+
+    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused."""
+        with self._guard:
+            self._notices.failed(error, of_one_record=of_one_record)
+
+    # -- who waits for records to settle -----------------------------------------------------------------
+
+    def _tell(self, settled: Iterable[Record]) -> None:
+        for record in settled:
+            waiter = record.waiter
+            if waiter is not None:
+                waiter.settled(record)
+
+    def also_tell(self, record: Record, waiter: Waiter) -> None:
+        """A waiter for a record that may have one already."""
+        with self._guard:
+            held = record.first_waiter(waiter)
+            if held is waiter:
+                return
+            if not isinstance(held, _Several):
+                held = record.waiter = _Several(held)
+            if waiter not in held.waiters:
+                held.waiters.append(waiter)
+
+    def no_longer_tell(self, record: Record, waiter: Waiter) -> None:
+        """Who asks again and again whether a record has settled must not leave a waiter each time."""
+        with self._guard:
+            held = record.waiter
+            if held is waiter:
+                del record.waiter
+            elif isinstance(held, _Several) and waiter in held.waiters:
+                held.waiters.remove(waiter)
+
+    def watch(self, bell: Rings) -> None:
+        with self._guard:
+            self._waiting.add(bell)
+
+    def unwatch(self, bell: Rings) -> None:
+        with self._guard:
+            self._waiting.discard(bell)
+
+    def ring(self) -> None:
+        """Wake those who wait for all records, or for the destination's state to change."""
+        for bell in tuple(self._waiting):
+            bell.ring()
+
+
+def _refusal_of(record: Record) -> str:
+    """Why a record is lost that was refused, and only kept until that would be certain."""
+    refused = record.trial is not None and record.trial.refused and record.verdict is not None
+    return record.verdict.reason if refused and record.verdict is not None else ""

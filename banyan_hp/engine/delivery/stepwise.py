@@ -1,0 +1,114 @@
+"""What a call waits for, one wait after the other, whoever drives it: a thread, or an event loop.
+
+A call that waits is written once, as a generator of waits. `run` goes through it on the calling thread,
+`loops.drive` on an event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Protocol, TypeVar
+
+from ..sync import Bell
+from .settlement import Rings
+
+T = TypeVar("T")
+
+
+class Wait(Protocol):
+    """For something that our threads do, until a deadline."""
+
+    def over(self) -> bool:
+        """Whether it has happened. Does not block."""
+
+    def seconds_left(self) -> float:
+        """Until the deadline."""
+
+    def begin(self, bell: Rings) -> bool:
+        """Ring this bell at every change, until `end`; False if no thread works towards it."""
+
+    def end(self, bell: Rings) -> None:
+        """Undo `begin`."""
+
+    def block(self) -> None:
+        """Wait on the calling thread, and do the work if nobody else does."""
+
+    def stop(self) -> None:
+        """Have `block`, on another thread, return as soon as it can."""
+
+
+Steps = Generator[Wait, None, T]
+
+
+def run(steps: Steps[T]) -> T:
+    """Go through the steps on the calling thread."""
+    try:
+        while True:
+            try:
+                wait = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            wait.block()
+    finally:
+        steps.close()
+
+
+class Event:
+    """An event that threads wait for, and event loops, all by their bells. Takes no lock, see `Bell`."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._bells: set[Rings] = set()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        for bell in tuple(self._bells):
+            bell.ring()
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def wait(self, seconds: float) -> bool:
+        """On the calling thread, until it is set; whether it is."""
+        bell, deadline = Bell(), time.monotonic() + seconds
+        self.watch(bell)  # first: whoever sets it after the look rings
+        try:
+            while not self._is_set and (left := deadline - time.monotonic()) > 0:
+                bell.wait(left)
+        finally:
+            self.unwatch(bell)
+        return self._is_set
+
+    def watch(self, bell: Rings) -> None:
+        self._bells.add(bell)
+
+    def unwatch(self, bell: Rings) -> None:
+        self._bells.discard(bell)
+
+
+class UntilSet:
+    """A wait for an event."""
+
+    def __init__(self, event: Event, seconds: float) -> None:
+        self._event = event
+        self._deadline = time.monotonic() + seconds
+        self.over = event.is_set
+        self.end = event.unwatch
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def begin(self, bell: Rings) -> bool:
+        self._event.watch(bell)
+        return True
+
+    def block(self) -> None:
+        self._event.wait(self.seconds_left())
+
+    def stop(self) -> None:
+        """Nothing blocks where somebody else sets the event."""

@@ -1,0 +1,260 @@
+"""One HTTP request, one answer: no retries, no redirects.
+
+Knows nothing of records. Whatever goes wrong on the way is returned as a `NoAnswer`, not raised.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import ipaddress
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple, ParamSpec, Protocol
+from urllib.parse import urlsplit
+
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import TimeoutError as Urllib3Timeout
+
+from ...errors import ConfigurationError
+from ...logs import logger, unheard
+from ...settings import Settings
+from ...text import TextFilter, clean
+from .connecting import Connector, proxy_secrets
+from .connections import Connection, Connections
+from .exchange import Message, exchange
+from .head import Heads
+from .response import Answer
+from .trust import Trust
+
+P = ParamSpec("P")
+_GZIP_LEVEL = 1
+_GZIP_FROM = 1024
+MAX_AGE_SECONDS = 300.0
+_SHORTEST_TIMEOUT = 0.05
+_SENTENCE_LENGTH = 500
+_SECRET_HEADERS = frozenset({"authorization", "x-api-key"})
+_ADDRESS = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
+
+
+class Request(NamedTuple):
+    """What a destination wants sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    compress: bool = False
+
+    def __repr__(self) -> str:
+        """Without the headers, which hold the key, and without the body."""
+        return f"<Request {self.method} {self.url}>"
+
+
+class Response(NamedTuple):
+    """What came back. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: bytes = b""
+    sent_bytes: int = 0
+    took_all: bool = True  # else it came, and the connection ended, before the whole request was taken
+
+    def __repr__(self) -> str:
+        """Without headers and body, which may repeat a key."""
+        return f"<Response {self.status}, {len(self.body)} bytes>"
+
+
+class NoAnswer(NamedTuple):
+    """Nothing that could be understood came back."""
+
+    reason: str  # no_connection, timeout, bad_answer
+    detail: str
+
+
+class Transport(Protocol):
+    """What the engine sends through. Thread-safe.
+
+    `send` returns within about its timeout, or within so many seconds if that is less.
+    """
+
+    def send(self, request: Request, within: float) -> Response | NoAnswer: ...
+
+    def close(self) -> None: ...
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class HTTPTransport:
+    """Connections to one host, each used for one request at a time.
+
+    Args:
+        url: any URL of the destination; decides proxy and certificates.
+        timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
+            all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in;
+            a request whose bytes move is given more, up to ten times as many.
+        connections: how many idle connections are kept.
+        max_age: seconds after which a connection is not used again.
+        trust: which certificates count.
+
+    Raises:
+        ConfigurationError: the URL of the destination, or of its proxy, can't be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        connections: int,
+        *,
+        max_age: float = MAX_AGE_SECONDS,
+        trust: Trust = Trust(),  # noqa: B008 - immutable
+    ) -> None:
+        try:
+            connector = Connector(url, trust)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{url} can't be reached: {_sentence(error, proxy_secrets(url))}"
+            ) from error
+        self._timeout = timeout
+        self._proxy_secrets = connector.secrets
+        self._heads = Heads(connector.authority, connector.forwarded_with)
+        self._connections = Connections(connector, connections, max_age)
+
+    def send(self, request: Request, within: float) -> Response | NoAnswer:
+        deadline = time.monotonic() + within
+        try:
+            body, headers = _encoded(request)
+            head = self._heads.head(request.method, request.url, headers, len(body))
+            answer = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
+        except NewConnectionError as error:
+            return self._no_answer("no_connection", error, request)
+        except (Urllib3Timeout, TimeoutError) as error:
+            return self._no_answer("timeout", error, request)
+        except (HTTPError, http.client.HTTPException, OSError) as error:
+            return self._no_answer("bad_answer", error, request)
+        except ValueError as error:
+            return self._no_answer("no_connection", error, request)
+        if logger.isEnabledFor(logging.DEBUG):
+            with unheard():
+                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), answer.status)
+        return answer
+
+    def _no_answer(self, reason: str, error: Exception, request: Request) -> NoAnswer:
+        """A peer can only repeat what it was sent."""
+        return NoAnswer(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
+
+    def close(self) -> None:
+        """Close the connections: those in use when their answer is here."""
+        self._connections.close()
+
+    def _on_a_fresh_connection_if_gone(self, message: Message, deadline: float) -> Response:
+        """A kept connection that ends without a byte of an answer says nothing about the backend.
+
+        The peer closed it while it was idle, be it a moment ago: servers recycle workers and limit the
+        requests of a connection. A record that did arrive is recognised by its id.
+        """
+        connection = self._connections.take()
+        if connection is not None:
+            try:
+                return self._exchange(connection, message, deadline)
+            except ConnectionError:
+                self._connections.forget()
+        return self._exchange(self._connections.connect(self._seconds(deadline)), message, deadline)
+
+    def _seconds(self, deadline: float) -> float:
+        return max(_SHORTEST_TIMEOUT, min(self._timeout, deadline - time.monotonic()))
+
+    def _exchange(self, connection: Connection, message: Message, deadline: float) -> Response:
+        reusable = False
+        try:
+            timeout = self._seconds(deadline)
+            at_most = max(timeout, deadline - time.monotonic())
+            answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls, at_most=at_most)
+            reusable = answer.ended_clean and not _is_unwell(answer)
+        finally:
+            if reusable:
+                self._connections.keep(connection)
+            else:
+                connection.close()
+        return Response(answer.status, answer.headers, answer.body, len(message.body), answer.took_all)
+
+
+class Unreachable:
+    """In place of a transport that can't be made now: what it is given is not sent, and nothing is raised."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def send(self, _request: Request, _within: float) -> NoAnswer:
+        return NoAnswer("no_connection", self._why)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def never_raising(make: Callable[P, Transport]) -> Callable[P, Transport]:
+    """For transports that are made within a call, where the environment may be another one by now.
+
+    At a client's construction a proxy that can't be used is an error; a call must not raise for it.
+    """
+
+    def made(*args: P.args, **kwargs: P.kwargs) -> Transport:
+        try:
+            return make(*args, **kwargs)
+        except ConfigurationError as error:
+            return Unreachable(str(error))
+
+    return made
+
+
+def connecting_as(settings: Settings) -> Callable[[str, float, int], HTTPTransport]:
+    """Makes transports of a URL, a timeout and a number of connections; the settings decide the rest."""
+    trust = Trust(settings.ca_bundle, settings.client_cert)
+    return partial(HTTPTransport, max_age=settings.connection_max_age, trust=trust)
+
+
+def _is_unwell(answer: Answer) -> bool:
+    """Whether it speaks against the host that gave it: the next connection may reach another one.
+
+    Balancers balance connections. A 429 with a Retry-After speaks for the whole service.
+    """
+    if answer.status == 429:
+        return "retry-after" not in answer.headers
+    return answer.status >= 500 or answer.status == 408
+
+
+def goes_compressed(request: Request) -> bool:
+    """Whether it is worth it: a short body is sent as it is."""
+    return request.compress and len(request.body) >= _GZIP_FROM
+
+
+def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
+    if not goes_compressed(request):
+        return request.body, request.headers
+    body = gzip.compress(request.body, _GZIP_LEVEL, mtime=0)
+    return body, {**request.headers, "Content-Encoding": "gzip"}
+
+
+def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """The values of the headers that hold credentials, and what follows their scheme (`Bearer`)."""
+    for name, value in headers.items():
+        if name.lower() in _SECRET_HEADERS:
+            yield value
+            yield value.partition(" ")[2]
+
+
+def _sentence(error: BaseException, secrets: Iterable[str]) -> str:
+    """What went wrong, in one line, without secrets and the addresses of Python objects."""
+    return TextFilter(secrets)(_ADDRESS.sub("", f"{type(error).__name__}: {error}"), _SENTENCE_LENGTH)

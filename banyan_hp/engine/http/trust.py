@@ -1,0 +1,89 @@
+"""Which certificates are trusted, and which one is shown: what a TLS connection needs beside a host.
+
+By precedence: the setting `ca_bundle`; the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, as requests reads
+them; the system's trust store, as the standard library finds it (SSL_CERT_FILE and SSL_CERT_DIR included);
+and, where the system has none (slim containers, some builds of Python), the bundle that requests brings.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+import requests.utils
+
+from ...logs import logger, unheard
+from ...settings import ClientCert
+
+
+class Trust(NamedTuple):
+    """What the settings say about TLS.
+
+    Attributes:
+        ca_bundle: a file of PEM certificates, or a directory as OpenSSL wants it; None: see above.
+        client_cert: a PEM file with certificate and key, or a pair of files; None: no certificate is shown.
+    """
+
+    ca_bundle: str | os.PathLike[str] | None = None
+    client_cert: ClientCert | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """A context with which both ends are checked. Reads files.
+
+        Raises:
+            OSError: a file is missing or can't be read; the message names its path.
+        """
+        context = self.context_without_certificate()
+        if self.client_cert is not None:
+            _show(context, _pair(self.client_cert))
+        return context
+
+    def context_without_certificate(self) -> ssl.SSLContext:
+        """The same for a proxy, which has no business with the certificate that the backend wants."""
+        bundle = self._bundle()
+        with unheard():
+            logger.info("TLS trusts %s", bundle or "the system's certificates")
+        if bundle is None:
+            return ssl.create_default_context()
+        return _trusting(bundle)
+
+    def _bundle(self) -> str | None:
+        """The bundle to load; None for the system's."""
+        if self.ca_bundle is not None:
+            return os.fspath(self.ca_bundle)
+        asked_for = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        if asked_for:
+            return asked_for
+        return None if _system_has_certificates() else requests.utils.DEFAULT_CA_BUNDLE_PATH
+
+
+def _system_has_certificates() -> bool:
+    """A directory counts by its entries: OpenSSL reads them when it needs them."""
+    paths = ssl.get_default_verify_paths()
+    if paths.capath is not None and any(Path(paths.capath).iterdir()):
+        return True
+    return ssl.create_default_context().cert_store_stats()["x509_ca"] > 0
+
+
+def _trusting(bundle: str) -> ssl.SSLContext:
+    try:
+        if Path(bundle).is_dir():
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:  # which names no path
+        raise OSError(f"the CA bundle {bundle} can't be used: {error}") from error
+
+
+def _show(context: ssl.SSLContext, files: tuple[str, str | None]) -> None:
+    try:
+        context.load_cert_chain(*files)
+    except OSError as error:
+        shown = " with the key ".join(name for name in files if name is not None)
+        raise OSError(f"the client certificate {shown} can't be used: {error}") from error
+
+
+def _pair(given: ClientCert) -> tuple[str, str | None]:
+    certificate, *key = [given] if isinstance(given, (str, os.PathLike)) else given
+    return os.fspath(certificate), os.fspath(key[0]) if key else None

@@ -1,0 +1,104 @@
+"""Where every record is: the sum that must hold, and the counters beside it.
+
+    accepted = queued + in_flight + delivered + spooled + quarantined + dropped
+
+Each record counts in exactly one term, memory before disk. Guarded by the engine's lock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .record import Record
+
+
+class Term(enum.Enum):
+    """Where a record can be."""
+
+    __hash__ = object.__hash__  # Enum's own is a Python function, called several times a record
+
+    QUEUED = "queued"
+    IN_FLIGHT = "in_flight"
+    DELIVERED = "delivered"
+    SPOOLED = "spooled"
+    QUARANTINED = "quarantined"
+    DROPPED = "dropped"
+
+
+class Book:
+    """One ledger: of this process's own records, or of those adopted from an earlier process."""
+
+    __slots__ = ("accepted", "counts", "drops")
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.counts = dict.fromkeys(Term, 0)
+        self.drops: Counter[str] = Counter()
+
+    def accept(self, term: Term, count: int = 1) -> None:
+        self.accepted += count
+        self.counts[term] += count
+
+    def move(self, records: Iterable[Record], to: Term) -> None:
+        """Move records, which may be of several terms, to another one."""
+        counts = self.counts
+        for record in records:
+            counts[record.term] -= 1
+            counts[to] += 1
+            record.term = to
+
+    def hand_over(self, queued: Sequence[Record]) -> None:
+        """The queue's records are under way now."""
+        self.shift(Term.QUEUED, Term.IN_FLIGHT, len(queued))
+        in_flight = Term.IN_FLIGHT
+        for record in queued:
+            record.term = in_flight
+
+    def shift(self, source: Term, to: Term, count: int) -> None:
+        """Move records of which only the number is known: they are on disk."""
+        self.counts[source] -= count
+        self.counts[to] += count
+
+    def balanced(self) -> bool:
+        return (
+            self.accepted == sum(self.counts.values())
+            and self.counts[Term.DROPPED] == sum(self.drops.values())
+            and min(self.counts.values()) >= 0
+        )
+
+    def __getitem__(self, term: Term) -> int:
+        return self.counts[term]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened besides: numbers that only grow."""
+
+    rejected: int = 0
+    logs_not_durable: int = 0
+    requests_sent: int = 0
+    bytes_sent: int = 0
+    attempts_failed: int = 0
+    retries_attempted: int = 0
+    values_cut: int = 0
+    values_set_aside: int = 0
+    records_shortened: int = 0
+    records_unscrubbed: int = 0
+    spool_errors: int = 0
+    callback_errors: int = 0
+    tracking_errors: int = 0
+    worker_restarts: int = 0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Both books and the counters."""
+
+    own: Book = field(default_factory=Book)
+    adopted: Book = field(default_factory=Book)
+    counters: Counters = field(default_factory=Counters)

@@ -1,0 +1,151 @@
+"""Which backend, project and key a spool directory belongs to.
+
+Owns the directory's name, and the file `destination.v1.json` in it, which tells people and `banyan-hp spool`
+what the name, being hashes, can't:
+
+    {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "0123456789abcdef"}
+
+The key is in neither, only 64 bits of a hash of it. Delivery works without the file; it is written once, when
+the directory is made, and believed only if it fits the directory's name.
+
+First versions took 32 bits, too few to tell keys apart for certain. Their directories are listed and sent on
+request (`banyan-hp spool replay --from-key`), but no application takes records from them by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+
+from ...files import read_file, replace_file
+from ...settings import checked_url
+
+ADDRESS_NAME = "destination.v1.json"
+KEYS = ("client", "base_url", "project", "key_fingerprint")
+_LONGEST = 65536
+_FINGERPRINT = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{8})?")
+_SHORT = 8
+_ON_MACOS = sys.platform == "darwin"
+
+
+def key_fingerprint(key: str) -> str:
+    """16 hex digits that tell keys apart and from which none can be had back."""
+    return hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:16]
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether this has the form of a fingerprint, be it a short one of the first versions."""
+    return _FINGERPRINT.fullmatch(text) is not None
+
+
+def short_directory(directory: Path) -> Path:
+    """Where the first versions kept the records of the same destination and key."""
+    where, _, fingerprint = directory.name.rpartition("-")
+    return directory.with_name(f"{where}-{fingerprint[:_SHORT]}")
+
+
+def directory_name(identity: Sequence[str], fingerprint: str) -> str:
+    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+    return f"{where}-{fingerprint}"
+
+
+def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
+    """One directory a destination and key: a tenant's records must not leave under another's key."""
+    return base / "spool" / directory_name(identity, key_fingerprint(key))
+
+
+def spool_base(given: str | os.PathLike[str] | None) -> Path:
+    """The directory below which all spools are, absolute: the one given, else the user's state directory.
+
+    Raises:
+        RuntimeError, KeyError: there is no home directory.
+        OSError: the working directory is gone.
+    """
+    base = Path(given or platformdirs.user_state_path("banyan_hp"))
+    if not given and not base.is_absolute():  # without a home it begins with a tilde
+        raise RuntimeError("this user has no home directory")
+    return base.absolute()
+
+
+def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """`spool_base`, and behind it where an earlier platformdirs had the spools, if there is such a directory.
+
+    Raises:
+        RuntimeError, KeyError, OSError: as `spool_base` does.
+    """
+    base, earlier = spool_base(given), None if given else _earlier_base()
+    return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
+
+
+def _earlier_base() -> Path | None:
+    """On macOS platformdirs looks at XDG_STATE_HOME from version 4.6 on."""
+    if not _ON_MACOS or not os.environ.get("XDG_STATE_HOME", "").strip():
+        return None
+    try:
+        return Path.home() / "Library" / "Application Support" / "banyan_hp"
+    except (RuntimeError, KeyError):  # there is no home directory
+        return None
+
+
+@cache
+def _was_there(directory: Path) -> bool:
+    """When this process first looked: nothing makes it any more."""
+    return directory.is_dir()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the records of one directory go.
+
+    Attributes:
+        client: "banyan" or "huggingplace".
+        base_url: the backend's.
+        project: the project, or HuggingPlace's organisation; may be empty.
+        fingerprint: of the key, see `key_fingerprint`.
+    """
+
+    client: str
+    base_url: str
+    project: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, identity: Sequence[str], key: str) -> Address:
+        client, base_url, project = identity
+        return cls(client, base_url, project, key_fingerprint(key))
+
+    @property
+    def directory_name(self) -> str:
+        return directory_name((self.client, self.base_url, self.project), self.fingerprint)
+
+    @classmethod
+    def read(cls, directory: Path) -> Address | None:
+        """What the directory says of itself; None if it says nothing, or what does not fit its name."""
+        try:
+            said = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
+            address = cls(*(said[key] for key in KEYS))
+            checked_url("base_url", address.base_url)
+            return address if address.directory_name == directory.name else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def write(self, directory: Path) -> None:
+        """Say it in the directory, once. A failure is no trouble: only people miss the file."""
+        path = directory / ADDRESS_NAME
+        if not os.path.lexists(path):
+            with suppress(OSError):
+                replace_file(path, json.dumps(self.said()).encode() + b"\n")
+
+    def said(self) -> dict[str, str]:
+        """As it stands in the file."""
+        return dict(zip(KEYS, (self.client, self.base_url, self.project, self.fingerprint), strict=True))

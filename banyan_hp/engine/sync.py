@@ -1,0 +1,173 @@
+"""How threads meet: the lock, the wake-up, the clock. The only place that waits or reads the time.
+
+The engine's lock is an `EngineLock`: it guards the queue, the ledger and the circuit breaker, and is never
+held across I/O, a wait or a user's callback. The spool has a lock of its own. An exception that leaves a
+call finds every lock released. Tests hand in another clock, and check `assert_held`.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+
+    class RLock:
+        """What typeshed leaves out of it, or forbids to inherit from."""
+
+        def __enter__(self) -> bool: ...
+        def __exit__(self, *_: object) -> None: ...
+        def _is_owned(self) -> bool: ...
+        def acquire(self, blocking: bool = True) -> bool: ...
+        def release(self) -> None: ...
+
+else:
+    from _thread import RLock  # the interpreter's own, which gevent and eventlet leave alone
+
+LONGEST_WAIT = 3600.0
+_ONE_TURN = 0.0001
+
+
+class Bell:
+    """One thread waits, any thread rings; a ring before the wait makes the wait return at once.
+
+    A raw lock used as a binary semaphore. `threading.Event` and `Condition` take a lock inside `set` and
+    `notify`, which deadlocks when the garbage collector or a signal handler rings in the middle of a wait;
+    releasing a raw lock takes none.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            return  # it has rung already, and nobody has heard it yet
+
+    def wait(self, seconds: float) -> bool:
+        if seconds <= 0:
+            return self._lock.acquire(blocking=False)
+        return self._lock.acquire(timeout=min(seconds, LONGEST_WAIT))
+
+
+class Clock:
+    """The real clock: monotonic for durations, wall for timestamps, and the one way to wait."""
+
+    # The C functions themselves: each record asks for both.
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    wall: Callable[[], float] = staticmethod(time.time)
+
+    def yield_(self) -> None:
+        """Let other threads run, and other greenlets where `time` is patched.
+
+        gevent's `sleep(0)` runs greenlets that are ready, again and again, and looks at no timer or socket.
+        """
+        sleep = time.sleep
+        sleep(0 if isinstance(sleep, BuiltinFunctionType) else _ONE_TURN)
+
+    def wait(self, bell: Bell, seconds: float) -> bool:
+        """Wait until the bell rings, at most `seconds`; True if it rang."""
+        return bell.wait(seconds)
+
+
+class Lock(RLock):
+    """A re-entrant lock that whatever an exception leaves can let go of.
+
+    `with lock` enters and leaves in C, which is fast. It may leave the lock held all the same when a signal
+    handler raises (Ctrl-C): CPython 3.14 looks for signals between entering and the section. So a `LetsGo`
+    is around every section, here or further out; where the interpreter looks does not matter then.
+
+    Under gevent and eventlet all greenlets of a thread count as one: none is switched inside a section.
+    """
+
+    __slots__ = ()
+
+    is_mine = RLock._is_owned
+    """Whether the calling thread is inside. Ask before entering. In C: every log call asks."""
+
+    def assert_held(self) -> None:
+        """Say that the caller holds the lock. Does nothing here; the tests check it."""
+
+    def let_go(self) -> None:
+        """Release it, however often this thread has entered."""
+        while self.is_mine():
+            self.release()
+
+
+class Guard(Lock):
+    """A lock whose owner is told when this thread is inside already.
+
+    That happens when the garbage collector, running inside a guarded section, calls a destructor that
+    logs. State is half-updated then, so such work is deferred: whoever leaves a section, or wakes, does it.
+    """
+
+    __slots__ = ("deferred",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deferred: deque[Callable[[], object]] = deque()
+
+    def defer(self, work: Callable[[], object]) -> None:
+        """Leave work to whoever calls `run_deferred` next. Takes no lock."""
+        self.deferred.append(work)
+
+    def run_deferred(self) -> None:
+        """Do what was deferred. Call from outside."""
+        while self.deferred:
+            try:
+                work = self.deferred.popleft()
+            except IndexError:
+                return  # another thread took it
+            work()
+
+
+class LetsGo:
+    """Around sections: an exception that leaves finds the locks as they were before."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, locks: Iterable[Lock]) -> None:
+        self._free = [lock for lock in locks if not lock.is_mine()]
+
+    def __enter__(self) -> None:
+        """Takes nothing."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for lock in self._free:
+                lock.let_go()
+
+
+class HasLocks(Protocol):
+    """Whose methods `lets_go` can wrap."""
+
+    @property
+    def locks(self) -> tuple[Lock, ...]:
+        """All that its methods may take."""
+
+
+Owner = TypeVar("Owner", bound=HasLocks)
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def lets_go(
+    method: Callable[Concatenate[Owner, Parameters], Result],
+) -> Callable[Concatenate[Owner, Parameters], Result]:
+    """An exception that leaves the method leaves no lock held that was free before."""
+
+    @functools.wraps(method)
+    def call(owner: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with LetsGo(owner.locks):
+            return method(owner, *args, **kwargs)
+
+    return call

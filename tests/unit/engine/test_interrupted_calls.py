@@ -1,0 +1,200 @@
+"""An exception of a signal handler that leaves a public call leaves no lock held, wherever it strikes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from banyan_hp import PromptStackLogger, logs
+from banyan_hp.engine import engine as engine_module
+from banyan_hp.engine.process import lifecycle
+from banyan_hp.engine.records.ledger import Term
+from banyan_hp.engine.spool import events as news
+from banyan_hp.engine.spool import spool
+from banyan_hp.engine.sync import Guard, LetsGo, Lock
+from tests.support.clock import FakeClock
+from tests.support.scripted import ScriptedServer, batching
+from tests.support.stepped import FakeBackend, SteppedEngine, down
+
+Call = Callable[[SteppedEngine], object]
+
+
+class Interrupted(KeyboardInterrupt):
+    """What a signal handler raises."""
+
+
+class InterruptedGuard(Guard):
+    """As CPython 3.14 has it: the exception strikes when the lock is held, and before the section begins."""
+
+    __slots__ = ()
+    entries = 0
+    strikes_at = 0
+
+    def __enter__(self) -> bool:
+        entered = super().__enter__()
+        InterruptedGuard.entries += 1
+        if InterruptedGuard.entries == InterruptedGuard.strikes_at:
+            raise Interrupted
+        return entered
+
+
+@pytest.fixture
+def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in (engine_module, spool, news):
+        monkeypatch.setattr(module, "Guard", InterruptedGuard)
+    monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
+    yield
+    InterruptedGuard.strikes_at = 0
+
+
+def recover(engine: SteppedEngine) -> None:
+    engine.backend.behaviour = engine.backend.well
+    engine.clock.advance(60)
+    engine.flush(1)
+
+
+CALLS: dict[str, Call] = {
+    "log": lambda engine: [engine.log() for _ in range(3)],
+    "stats": lambda engine: engine.stats(),
+    "health": lambda engine: engine.health(),
+    "flush": lambda engine: engine.flush(1),
+    "wait": lambda engine: engine.wait_for(engine.log(), 1),  # type: ignore[arg-type]
+    "recover": recover,
+    "reject": lambda engine: engine.reject(),
+    "retire": lambda engine: engine.retire(lambda _engine: None),
+    "shutdown": lambda engine: engine.shutdown(1),
+    "exit": lambda _engine: lifecycle.at_exit(),
+}
+
+
+def interrupt(call: Call, strikes_at: int, directory: Path, durability: str) -> bool:
+    """Whether the call was interrupted."""
+    backend = FakeBackend()
+    backend.behaviour = down
+    engine = SteppedEngine(
+        backend, FakeClock(), directory, durability=durability, queue_size=4, max_retries=0, overflow="spill"
+    )
+    for _ in range(3):
+        engine.log()
+    lifecycle._engines.clear()
+    lifecycle.register(engine)
+    InterruptedGuard.entries, InterruptedGuard.strikes_at = 0, strikes_at
+    with suppress(Interrupted):
+        call(engine)
+    struck = InterruptedGuard.entries >= strikes_at
+    InterruptedGuard.strikes_at = 0
+    assert [lock.is_mine() for lock in engine.locks] == [False, False, False], strikes_at
+    engine.shutdown(0)
+    assert [lock.is_mine() for lock in engine.locks] == [False, False, False], strikes_at
+    return struck
+
+
+@pytest.mark.parametrize("durability", ["memory", "disk"])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.usefixtures("_interrupted")
+def test_whatever_section_is_interrupted_no_lock_stays_held(
+    call: str, durability: str, tmp_path: Path
+) -> None:
+    """Of the engine and its spool; the next calls find them free."""
+    try:
+        strikes_at = 1
+        while interrupt(CALLS[call], strikes_at, tmp_path / str(strikes_at), durability):
+            strikes_at += 1
+        assert strikes_at > 1
+    finally:
+        lifecycle._leaving.clear()
+        lifecycle._engines.clear()
+
+
+def test_what_was_held_before_stays_held() -> None:
+    """A destructor that is interrupted inside a section of its thread leaves that section whole."""
+    outer, inner = Guard(), Guard()
+    with outer:
+        with suppress(Interrupted), LetsGo((outer, inner)):
+            inner.__enter__()
+            raise Interrupted
+        assert (outer.is_mine(), inner.is_mine()) == (True, False)
+
+
+def let_go_of_pythons_own() -> None:
+    """CPython 3.14 leaves the lock of its list of threads held where the start of one is interrupted."""
+    lock = threading._active_limbo_lock  # type: ignore[attr-defined]
+    while hasattr(lock, "_is_owned") and lock._is_owned():
+        lock.release()
+
+
+def is_free(lock: Lock) -> bool:
+    entered: list[bool] = []
+
+    def enter() -> None:
+        with lock:
+            entered.append(True)
+
+    thread = threading.Thread(target=enter, daemon=True)
+    thread.start()
+    thread.join(5)
+    return bool(entered)
+
+
+@pytest.fixture
+def _swallowed_in_destructors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter reports an exception that strikes in a destructor or a callback of the collector."""
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, Interrupted):
+            report(unraisable)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+
+
+@pytest.mark.usefixtures("_swallowed_in_destructors")
+@pytest.mark.parametrize("interruptions", [100, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a destructor
+def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path) -> None:
+    """Their handler raises at any point: each time the locks are free, and the ledger is right at the end."""
+
+    def strike(_signal: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, strike)
+    with ScriptedServer(batching()) as server:
+        logger = PromptStackLogger("psk", server.url, spool_dir=tmp_path, flush_interval=0.01)
+        locks = logger._engine.locks
+        try:
+            for number in range(interruptions):
+                with suppress(Interrupted):
+                    # Again and again: one that strikes in a destructor is swallowed by the interpreter.
+                    signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 97) * 0.00001, 0.5)
+                    while True:
+                        logger.log_prompt("question", "answer")
+                        logger.get_stats()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                let_go_of_pythons_own()
+                assert not any(lock.is_mine() for lock in locks)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert all(is_free(lock) for lock in locks)
+        logger.shutdown(10)
+        assert logger._engine.ledger.own.balanced()
+
+
+def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path: Path) -> None:
+    """The record was taken between the end of its section and the interrupt: nothing is wrong with it."""
+    backend = FakeBackend()
+    engine = SteppedEngine(backend, FakeClock(), tmp_path, batching="always")
+    record = engine.log()
+    assert record is not None
+    engine.ledger.own.hand_over(engine.queue.take(1, 10**9))
+    engine._let_go(record)
+    assert (record.term, record.claimed) == (Term.IN_FLIGHT, False)
+    assert engine.ledger.own.drops == {}

@@ -1,0 +1,270 @@
+"""An exception of a signal handler leaves none of the smaller locks held: those beside the engine's own.
+
+The engine's are in `test_interrupted_calls`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import banyan_hp
+from banyan_hp import HuggingPlace
+from banyan_hp.clients import banyan
+from banyan_hp.engine.delivery import stepwise
+from banyan_hp.engine.delivery.final_write import Job
+from banyan_hp.engine.sync import Guard
+from banyan_hp.tracking import scopes
+from tests.support.clock import FakeClock
+from tests.unit.engine.test_interrupted_calls import Interrupted, is_free, let_go_of_pythons_own
+
+Case = tuple[object, str, Callable[[], object]]
+"""Who has the lock, under which name, and a public call that takes it."""
+
+
+class StrikingLock(Guard):
+    """As CPython 3.14 has it: the exception strikes when the lock is held, and before the section begins."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> bool:
+        super().__enter__()
+        raise Interrupted
+
+    def acquire(self, *args: Any, **kwargs: Any) -> bool:
+        super().acquire(*args, **kwargs)
+        raise Interrupted
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Any:
+    made = HuggingPlace("hp_key", "org", base_url="http://127.0.0.1:9", spool_dir=tmp_path / "hp")
+    yield made
+    made.shutdown(0)
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> Any:
+    made = banyan_hp.PromptStackLogger("psk", "http://127.0.0.1:9", spool_dir=tmp_path, prompt_timeout=0.05)
+    yield made
+    made.shutdown(0)
+
+
+def receipts(client: Any, _: Any) -> Case:
+    async def wait() -> None:
+        await client.log({"user_prompt": "question", "response": "answer"})
+
+    return client._line.waits, "_lock", lambda: asyncio.run(wait())
+
+
+def session(client: Any, _: Any) -> Case:
+    made = client.start_session()
+    return made, "_lock", lambda: made.update_defaults({"a": 1})
+
+
+def succession(client: Any, _: Any) -> Case:
+    return client._succession._life, "lock", lambda: client.update_config(api_key="another")
+
+
+def changing(client: Any, _: Any) -> Case:
+    return client._succession._life, "changing", lambda: client.update_config(timeout=5000)
+
+
+def span_end(client: Any, _: Any) -> Case:
+    span = client.interaction("question")
+    return span, "_lock", span.finish
+
+
+def span_id(client: Any, _: Any) -> Case:
+    span = client.interaction("question")
+    return span, "_lock", lambda: span.id
+
+
+def span_step(client: Any, _: Any) -> Case:
+    span = client.interaction("question")
+    return span, "_lock", lambda: span.step("search")
+
+
+def span_step_end(client: Any, _: Any) -> Case:
+    span = client.interaction("question")
+    step = span.step("search")
+    return span, "_lock", step.finish
+
+
+def tallies(_: Any, logger: Any) -> Case:
+    return logger._prompts._tallies, "_lock", logger.get_stats
+
+
+def tallies_fallback(_: Any, logger: Any) -> Case:
+    return logger._prompts._tallies, "_lock", lambda: logger.get_prompt("a", fallback="text")
+
+
+def answers(_: Any, logger: Any) -> Case:
+    return logger._prompts.answers, "_lock", lambda: logger.get_prompt("a")
+
+
+def answers_invalidate(_: Any, logger: Any) -> Case:
+    return logger._prompts.answers, "_lock", logger.invalidate
+
+
+def answers_clear(_: Any, logger: Any) -> Case:
+    return logger._prompts.answers, "_lock", logger.clear_cache
+
+
+def answers_prefetch(_: Any, logger: Any) -> Case:
+    return logger._prompts.answers, "_lock", lambda: logger.prefetch(["a"])
+
+
+def flights(_: Any, logger: Any) -> Case:
+    return logger._prompts.answers._fetchers, "_lock", lambda: logger.get_prompt("a")
+
+
+def configure(_: Any, logger: Any) -> Case:
+    return banyan, "_default_lock", lambda: banyan.configure("psk", "http://127.0.0.1:9", enabled=False)
+
+
+def default_logger(_: Any, logger: Any) -> Case:
+    return banyan, "_default_lock", lambda: banyan.log_prompt("question", "answer")
+
+
+def unknown_scope(_: Any, logger: Any) -> Case:
+    return scopes, "_unknown_lock", scopes._note_unknown
+
+
+def last_write(_: Any, logger: Any) -> Case:
+    job = Job(FakeClock(), lambda records: None)
+    job.take([object()])  # type: ignore[list-item]
+    return job, "_turn", job.run
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        receipts,
+        session,
+        succession,
+        changing,
+        span_end,
+        span_id,
+        span_step,
+        span_step_end,
+        tallies,
+        tallies_fallback,
+        answers,
+        answers_invalidate,
+        answers_clear,
+        answers_prefetch,
+        flights,
+        configure,
+        default_logger,
+        unknown_scope,
+        last_write,
+    ],
+)
+def test_an_exception_right_behind_the_entering_leaves_the_lock_free(
+    case: Callable[[Any, Any], Case], client: Any, logger: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interrupt reaches the caller of the public call, and other threads find the lock free."""
+    monkeypatch.setattr(banyan, "_default", None)
+    monkeypatch.setenv("BANYAN_HP_DISABLED", "1")
+    owner, name, call = case(client, logger)
+    lock, usual = StrikingLock(), getattr(owner, name)
+    setattr(owner, name, lock)
+    try:
+        with pytest.raises(Interrupted):
+            call()
+    finally:
+        setattr(owner, name, usual)
+    assert not lock.is_mine()
+
+
+def test_a_section_of_the_same_thread_stays_held_around_an_interrupted_end() -> None:
+    """A destructor that ends a span in the middle of a section, and is interrupted, releases nothing."""
+    span = banyan_hp.interaction("question")
+    lock = span._lock = StrikingLock()
+    Guard.__enter__(lock)
+    with pytest.raises(Interrupted):
+        span.finish()
+    assert lock.is_mine()
+
+
+def test_every_lock_of_ours_is_one_that_is_let_go() -> None:
+    """No module makes a lock that an exception can leave held; a bell's is no section's."""
+    package = Path(banyan_hp.__file__).parent
+    makes = re.compile(r"threading\.(R?Lock|Condition|Event|Semaphore|BoundedSemaphore)\(")
+    makers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "server" not in path.parts and makes.search(path.read_text("utf-8"))
+    }
+    assert makers == {"engine/sync.py"}
+
+
+def test_an_event_wakes_all_who_wait_and_takes_no_lock() -> None:
+    """Set in the middle of a wait, by whatever interrupts it."""
+    event, woken = stepwise.Event(), []
+    threads = [Thread(target=lambda: woken.append(event.wait(5)), daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    event.set()
+    for thread in threads:
+        thread.join(5)
+    assert woken == [True, True, True]
+    event.clear()
+    assert (event.wait(0.001), event.is_set()) == (False, False)
+
+
+@pytest.mark.parametrize("interruptions", [100, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_timer_signals_in_the_middle_of_the_smaller_sections(
+    interruptions: int, client: Any, logger: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their handler raises at any point: each time all locks are free, and other threads find them so."""
+    monkeypatch.setattr(logging.getLogger("banyan_hp"), "disabled", True)  # its handlers' locks are not ours
+    made, prompts = client.start_session(), logger._prompts
+    answers, life = prompts.answers, client._succession._life
+    locks = [made._lock, prompts._tallies._lock, answers._lock, answers._fetchers._lock]
+    locks += [life.lock, life.changing, scopes._unknown_lock]
+
+    def use_all() -> None:
+        span = client.interaction("question")
+        locks.append(span._lock)
+        with span:
+            span.step("search").finish()
+        logger.get_prompt("a", fallback="text")
+        logger.invalidate("a")
+        logger.get_stats()
+        made.update_defaults({"a": 1})
+        client.update_config(timeout=5000)
+        scopes._note_unknown()
+        locks.pop()
+
+    def strike(_signal: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for number in range(interruptions):
+            with suppress(Interrupted):
+                # Again and again: one that strikes in a destructor is swallowed by the interpreter.
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 97) * 0.00001, 0.05)
+                while True:
+                    use_all()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            let_go_of_pythons_own()
+            assert not any(lock.is_mine() for lock in locks), number
+            del locks[7:]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert all(is_free(lock) for lock in locks)
