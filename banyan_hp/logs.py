@@ -21,7 +21,7 @@ EVERY_SECONDS = 60.0
 _LONGEST_ARGUMENT = 1000
 _last_said: dict[str, float] = {}
 _ending = False
-unheard_threads: set[int] = (
+suppressed_threads: set[int] = (
     set()
 )  # threads; each adds and discards only itself, which is atomic under the GIL
 
@@ -39,7 +39,7 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
     said = [arg if isinstance(arg, (int, float)) else clean(arg, _LONGEST_ARGUMENT) for arg in args]
     logger.disabled = False  # logging.config disables whatever existed before it
     try:
-        with unheard(), _handlers_failing_quietly():
+        with suppressed(), _handlers_failing_quietly():
             logger.warning(message, *said, exc_info=exc_info)
     except Exception as error:
         if is_deliberate(error):
@@ -66,28 +66,28 @@ def _handlers_failing_quietly() -> Iterator[None]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def suppressed() -> Iterator[None]:
     """What this thread logs inside, we or what we use, must not come back to us as a record.
 
     An application may send its log lines through us. Each request of ours makes a line at level DEBUG, which
     would make a record, which would make a request, without end.
     """
     me = threading.get_ident()
-    if me in unheard_threads:
+    if me in suppressed_threads:
         yield
         return
-    unheard_threads.add(me)
+    suppressed_threads.add(me)
     try:
         yield
     finally:
-        unheard_threads.discard(me)
+        suppressed_threads.discard(me)
 
 
-def is_unheard() -> bool:
-    """Whether the calling thread is inside `unheard`."""
-    return bool(unheard_threads) and threading.get_ident() in unheard_threads
+def is_suppressed() -> bool:
+    """Whether the calling thread is inside `suppressed`."""
+    return bool(suppressed_threads) and threading.get_ident() in suppressed_threads
 
 
 def forget_threads() -> None:
     """In a forked child: the parent's threads are not here, and new ones may get their numbers."""
-    unheard_threads.clear()
+    suppressed_threads.clear()

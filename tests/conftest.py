@@ -16,6 +16,7 @@ from hypothesis import settings
 
 import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
+from banyan_hp.engine import sync
 from banyan_hp.engine.policy import jitter as chance
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
@@ -34,10 +35,15 @@ if not os.environ.get("SOAK"):
     settings.load_profile("repeatable")
 
 
+def _assert_held(lock: sync.Lock) -> None:
+    assert lock.is_mine(), "call with the lock held"
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test sees the developer's keys, proxies or spool, nor another test's logger or open interaction."""
     scopes.forget_all()
+    monkeypatch.setattr(sync.Lock, "assert_held", _assert_held)
     if not os.environ.get("SOAK"):
         monkeypatch.setattr(chance, "_system", random.Random(1))  # the same jitter at each run
     for name in list(os.environ):

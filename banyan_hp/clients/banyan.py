@@ -18,7 +18,7 @@ from ..engine.records.deferred import Deferred
 from ..engine.records.ledger import Term
 from ..engine.records.record import as_text
 from ..engine.spool.address import Address, spool_bases
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 from ..errors import BanyanHPError, ConfigurationError, MissingKeyError
 from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, trouble, type_name
 from ..logs import warn
@@ -426,7 +426,7 @@ class PromptStackLogger(BanyanTracking, Client):
         if self.closed or not (same and self._settings.same_but_for_callbacks(other._settings)):
             return False
         self._settings = other._settings
-        self._engine.call_from_now_on(other._settings)
+        self._engine.reconfigure_callbacks(other._settings)
         return True
 
     @property
@@ -609,7 +609,7 @@ def configure(
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
-    with LetsGo((_default_lock,)), _default_lock:
+    with ReleasingOnError((_default_lock,)), _default_lock:
         if _default is not None and _default._goes_on_as(logger):
             return _default
         old, _default = _default, logger
@@ -632,7 +632,7 @@ def _configured() -> PromptStackLogger:
         raise ConfigurationError(
             "call configure() first: there is no logger yet, and BANYAN_API_KEY is not set in the environment"
         )
-    with LetsGo((_default_lock,)), _default_lock:
+    with ReleasingOnError((_default_lock,)), _default_lock:
         if _default is None:
             _default = _MadeByACall()
         return _default

@@ -20,11 +20,11 @@ from ..destinations.huggingplace import (
 )
 from ..engine.delivery.loops import on_few_threads
 from ..engine.engine import Engine, http_transport
-from ..engine.http.transport import NoAnswer, never_raising
+from ..engine.http.transport import NoResponse, never_raising
 from ..engine.records.deferred import Deferred
 from ..engine.records.record import encode
 from ..engine.succession import Succession
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 from ..errors import MissingKeyError, ValidationError
 from ..foreign import as_dict, checking, shown
 from ..logs import warn
@@ -200,7 +200,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
                 f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
             )
         changing = self._succession.changing
-        with LetsGo((changing,)), changing:
+        with ReleasingOnError((changing,)), changing:
             self._change(changes)
 
     def _change(self, changes: dict[str, Any]) -> None:
@@ -232,12 +232,12 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         try:
             if destination.may_batch:
                 answer = transport.send(destination.batch((), compress=False), settings.timeout)
-                if not isinstance(answer, NoAnswer) and destination.takes_batches(answer)[0]:
+                if not isinstance(answer, NoResponse) and destination.takes_batches(answer)[0]:
                     return True
             test = {"user_prompt": "connection test", "response": "connection test"}
             body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
             answer = transport.send(destination.post(encode(body)), settings.timeout)
-            return not isinstance(answer, NoAnswer) and 200 <= answer.status < 300
+            return not isinstance(answer, NoResponse) and 200 <= answer.status < 300
         finally:
             transport.close()
 
@@ -315,7 +315,7 @@ class Session(HuggingPlaceTracking, OneObject):
                 continue
             with Contained(self._sink(), f"a session's {name} could not be read"):
                 added = as_dict(given)
-                with LetsGo((self._lock,)), self._lock:
+                with ReleasingOnError((self._lock,)), self._lock:
                     self._defaults = {**self._defaults, name: {**self._defaults[name], **added}}
 
     def get_session_info(self) -> dict[str, Any]:
@@ -333,8 +333,8 @@ class Session(HuggingPlaceTracking, OneObject):
 
     def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
         """With its client's settings, see `copies`."""
-        told = self.get_session_info()
-        return type(self), (self._client, self.session_id, told["metadata"], told["user_metadata"])
+        reported = self.get_session_info()
+        return type(self), (self._client, self.session_id, reported["metadata"], reported["user_metadata"])
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"

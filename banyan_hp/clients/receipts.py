@@ -14,7 +14,7 @@ from ..engine.engine import Engine
 from ..engine.policy.retry import Outcome, Verdict
 from ..engine.records.ledger import Term
 from ..engine.records.record import Record
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 from ..errors import (
     AuthenticationError,
     HuggingPlaceSDKError,
@@ -176,7 +176,7 @@ class Waits:
         latest = self._latest
         if latest is not None and latest.loop() is loop:
             return latest
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             waiter = self._loops.get(loop)
             if waiter is None:
                 waiter = self._loops[loop] = LoopWaiter(self.engine, loop)
@@ -214,7 +214,7 @@ class LoopWaiter:
                 return
         # The waiter first and the look at the record then: whoever settles it does it the other way round.
         if record.first_waiter(self) is not self:
-            self._engine.waiting.also_tell(record, self)
+            self._engine.waiting.also_wake(record, self)
         if record.settled:
             return
         if not self._pending:
@@ -231,10 +231,10 @@ class LoopWaiter:
         self._timer = asyncio.get_running_loop().call_later(self._patience, self._out_of_patience)
 
     def _setbacks(self) -> int:
-        if not self._engine.gate.unwell:
-            return self._engine.gate.setbacks
-        self.ring()
-        return self._engine.waiting.setbacks_seen()
+        if not self._engine.breaker.is_open:
+            return self._engine.breaker.trips
+        self.wake()
+        return self._engine.waiting.trips_seen()
 
     def _end(self, record: Record) -> None:
         waiting = self._pending.pop(record, None)
@@ -250,8 +250,8 @@ class LoopWaiter:
         self._settled.append(record)
         self._wake()
 
-    def ring(self) -> None:
-        if self._engine.gate.unwell or self._is_over():
+    def wake(self) -> None:
+        if self._engine.breaker.is_open or self._is_over():
             self._look_at_all = True
             self._wake()
 
@@ -284,8 +284,8 @@ class LoopWaiter:
                 _resolve(waiting[0])
         if self._look_at_all:
             self._look_at_all = False
-            for record, (future, setbacks, _) in self._pending.items():
-                if self._engine.waiting.given_up(record, setbacks):
+            for record, (future, trips, _) in self._pending.items():
+                if self._engine.waiting.given_up(record, trips):
                     _resolve(future)
 
     def _out_of_patience(self) -> None:
@@ -309,7 +309,7 @@ def error_for(record: Record, engine: Engine) -> HuggingPlaceSDKError:
     on_disk = record.term is Term.SPOOLED or (record.place is not None and record.term is not Term.DROPPED)
     spooled = on_disk and not refused
     verdict = record.verdict or Verdict(Outcome.RETRY, _why_not_tried(engine), reason="no_connection")
-    state = engine.gate.state if record.verdict is None and not engine.gate.refusing else ""
+    state = engine.breaker.state if record.verdict is None and not engine.breaker.refusing else ""
     kind = _kind(verdict, state)
     words = verdict.detail or f"HTTP status {verdict.status}"
     return kind(
@@ -323,7 +323,7 @@ def error_for(record: Record, engine: Engine) -> HuggingPlaceSDKError:
 
 def _why_not_tried(engine: Engine) -> str:
     """What a record says that was not sent yet; never what was said of another record."""
-    if engine.gate.refusing:
+    if engine.breaker.refusing:
         return "the backend refused the records that were sent last; this one was not sent yet"
     return engine.notices.last_failure or "it was not sent yet"
 

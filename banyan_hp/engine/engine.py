@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..logs import forget_threads, is_unheard, unheard_threads, warn
+from ..logs import forget_threads, is_suppressed, suppressed_threads, warn
 from ..settings import Settings
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks
@@ -31,9 +31,9 @@ from .delivery.waiters import Waiting
 from .delivery.worker import Worker
 from .destination import Destination
 from .http.transport import Transport, connecting_as, is_loopback, never_raising
-from .policy.batch_support import Batching
-from .policy.circuit_breaker import Gate
-from .policy.concurrency_limit import Pace
+from .policy.batch_support import BatchSupport
+from .policy.circuit_breaker import CircuitBreaker
+from .policy.concurrency_limit import ConcurrencyLimit
 from .policy.suspects import Suspects
 from .process import lifecycle
 from .records.deferred import Deferred
@@ -43,7 +43,7 @@ from .spool.address import Address, destination_directory, spool_bases
 from .spool.silence import Silence
 from .spool.spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
-from .sync import Bell, Clock, Guard, lets_go
+from .sync import Clock, EngineLock, WakeUp, releases_on_error
 
 _JOIN_SECONDS = 0.2
 _UNASKED_SECONDS = 1.0
@@ -124,25 +124,32 @@ class Engine:
         self._room = settings.queue_bytes // 4  # for texts of a record that are shortened when it is encoded
         self._has_flushed = False
         self._owed: Mark | None = None
-        self.guard = Guard()
+        self.lock = EngineLock()
         self.ledger = Ledger()
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
-        self.gate = Gate(settings.max_retries, settings.retry_delay)
-        self._batching = Batching(
+        self.breaker = CircuitBreaker(settings.max_retries, settings.retry_delay)
+        self._batch_support = BatchSupport(
             settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
         )
-        self.callbacks = Callbacks(self.guard, self.ledger.counters, self._clock)
-        self.notices = Notices(self.guard, self.callbacks, settings.on_error, settings.on_drop)
+        self.callbacks = Callbacks(self.lock, self.ledger.counters, self._clock)
+        self.notices = Notices(self.lock, self.callbacks, settings.on_error, settings.on_drop)
         suspects = Suspects(settings.max_retries, settings.retry_delay)
-        self._settlement = Settlement(self.guard, self.ledger, self.notices, suspects)
+        self._settlement = Settlement(self.lock, self.ledger, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
-        pace = Pace()
+        concurrency = ConcurrencyLimit()
         self._scheduler = Scheduler(
-            settings, self.queue, self.gate, self._batching, pace, suspects, self.spool, self.ledger.own
+            settings,
+            self.queue,
+            self.breaker,
+            self._batch_support,
+            concurrency,
+            suspects,
+            self.spool,
+            self.ledger.own,
         )
         self._preparer = Preparer(
-            self.guard,
+            self.lock,
             self._clock,
             self.ledger.counters,
             self.callbacks,
@@ -152,12 +159,12 @@ class Engine:
         )
         self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
-            self.guard,
+            self.lock,
             self._clock,
             self.ledger.counters,
-            self.gate,
-            self._batching,
-            pace,
+            self.breaker,
+            self._batch_support,
+            concurrency,
             suspects,
             self.destination,
             self._transport,
@@ -171,13 +178,13 @@ class Engine:
             self._preparer,
         )
         self.worker = Worker(
-            self.guard,
+            self.lock,
             self._clock,
             settings,
             self.ledger,
-            self.gate,
-            self._batching,
-            pace,
+            self.breaker,
+            self._batch_support,
+            concurrency,
             self._scheduler,
             self._delivery,
             self._preparer,
@@ -187,9 +194,9 @@ class Engine:
             self._last_writes.leaving,
         )
         self.waiting = Waiting(
-            self.guard,
+            self.lock,
             self._clock,
-            self.gate,
+            self.breaker,
             self._scheduler,
             self._settlement,
             self.worker,
@@ -251,9 +258,9 @@ class Engine:
         )
 
     @property
-    def locks(self) -> tuple[Guard, ...]:
+    def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `lets_go`."""
-        return (self.guard, *self.spool.locks) if self.spool is not None else (self.guard,)
+        return (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
 
     # -- submit -----------------------------------------------------------------------------------------
 
@@ -277,14 +284,14 @@ class Engine:
         if deferred is not None:
             record.deferred = deferred
             record.size += deferred.size
-        if self.stopped or (unheard_threads and is_unheard()):
+        if self.stopped or (suppressed_threads and is_suppressed()):
             return self._submit_out_of_turn(record)
-        guard = self.guard
-        if guard.is_mine():  # the garbage collector called a destructor that logs
+        lock = self.lock
+        if lock.is_mine():  # the garbage collector called a destructor that logs
             self._defer(lambda: self._submit_later(record))
             return record
         try:
-            with guard:
+            with lock:
                 closing = self.closing
                 queued = not closing and self._accept(record)
             if closing:
@@ -292,40 +299,40 @@ class Engine:
             if not queued:
                 self._submit_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
-            guard.let_go()
+            lock.let_go()
             self._let_go(record)
             raise
         if not self.worker.threads:
             self._ensure_worker(record)
-        if guard.deferred:
-            guard.run_deferred()
+        if lock.deferred:
+            lock.run_deferred()
         return record
 
     def _defer(self, work: Callable[[], object]) -> None:
         """Leave work to a thread that is not in the middle of something; takes no lock."""
-        self.guard.defer(work)
+        self.lock.defer(work)
         lifecycle.remember(self)
         self._scheduler.disturb()
 
-    @lets_go
+    @releases_on_error
     def _submit_out_of_turn(self, record: Record) -> Record | None:
         """At exit a record goes to disk at once; a line about a delivery, or after `shutdown()`, nowhere."""
         if self.superseded:
             return None
-        if not self._leaving or sys.is_finalizing() or is_unheard():
+        if not self._leaving or sys.is_finalizing() or is_suppressed():
             self.reject()
             self._say_that_it_ended()
             return None
-        with self.guard:
+        with self.lock:
             self.ledger.own.accept(Term.IN_FLIGHT)
         self._last_writes.leave([record])
         record.turned_away = record.term is Term.DROPPED
-        self.guard.run_deferred()
+        self.lock.run_deferred()
         return record
 
     def _say_that_it_ended(self) -> None:
         """Once: a logger that is used after its `shutdown()` is a mistake of the application's."""
-        if self._ended and not (self._has_said_so or self._leaving or is_unheard() or sys.is_finalizing()):
+        if self._ended and not (self._has_said_so or self._leaving or is_suppressed() or sys.is_finalizing()):
             self._has_said_so = True
             warn(
                 f"ended {self.process}",
@@ -374,9 +381,9 @@ class Engine:
             self._scheduler.wake_for_record()
         return True
 
-    @lets_go
+    @releases_on_error
     def _submit_later(self, record: Record) -> None:
-        with self.guard:
+        with self.lock:
             closing = self.closing
             queued = not closing and self._accept(record)
         if closing:
@@ -384,22 +391,22 @@ class Engine:
         elif not queued:
             self._submit_slowly(record)
 
-    @lets_go
+    @releases_on_error
     def _let_go(self, record: Record) -> None:
         """Give it up, unless others know of it: it may be under way in a worker's hands already."""
         if record.with_caller and record.epoch is not None and record.term is Term.IN_FLIGHT:
             record.claimed = False
             self._settlement.dropped([record], "interrupted")
 
-    @lets_go
+    @releases_on_error
     def _submit_slowly(self, record: Record) -> None:
         """Not simply into the queue. What is lost on that way is told on our threads, which may be asleep."""
-        self._bring_in(record)
+        self._write_or_enqueue(record)
         if self.notices.pending:
-            with self.guard:
+            with self.lock:
                 self._scheduler.wake_one()
 
-    def _bring_in(self, record: Record) -> None:
+    def _write_or_enqueue(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
         if self._keeps_first:
             if not self._preparer.prepare([record]):
@@ -408,11 +415,11 @@ class Engine:
                 self.spool.append([record])
         if not self._enqueue(record):
             self._overflow(record)
-        with self.guard:
+        with self.lock:
             self._scheduler.wake_for_sync()
 
     def _enqueue(self, record: Record) -> bool:
-        with self.guard:
+        with self.lock:
             if self.stopped or not self.queue.fits(record.size):
                 return False
             self._put_in_queue(record)
@@ -445,7 +452,7 @@ class Engine:
         self._settlement.dropped([record], reason)
 
     def _drop_oldest_for(self, record: Record) -> None:
-        with self.guard:
+        with self.lock:
             stopped = self.stopped
             evicted = [] if stopped else self.queue.make_room(record.size)
             if not stopped:
@@ -456,7 +463,7 @@ class Engine:
         self._settlement.spooled([old for old in evicted if old.place is not None])
         self._settlement.dropped(evicted, "queue_full")
 
-    @lets_go
+    @releases_on_error
     def _ensure_worker(self, record: Record) -> None:
         """Start the workers; where there can be none, deliver here."""
         lifecycle.register(self)
@@ -475,7 +482,7 @@ class Engine:
 
     # -- waiting ----------------------------------------------------------------------------------------
 
-    @lets_go
+    @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.
 
@@ -485,9 +492,9 @@ class Engine:
         if not self.knows(record):
             return record.term is Term.DELIVERED
         patience = self.settings.patience if timeout is None else timeout
-        setbacks = self.waiting.setbacks_seen()
+        trips = self.waiting.trips_seen()
         deadline = self._clock.monotonic() + patience
-        self.waiting.for_record(record, lambda: self.waiting.given_up(record, setbacks), deadline)
+        self.waiting.for_record(record, lambda: self.waiting.given_up(record, trips), deadline)
         return record.term is Term.DELIVERED
 
     def knows(self, record: Record) -> bool:
@@ -495,7 +502,7 @@ class Engine:
         self._be_of_this_process()
         return record.book in (self.ledger.own, self.ledger.adopted)
 
-    @lets_go
+    @releases_on_error
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
 
@@ -526,21 +533,21 @@ class Engine:
     def _flush_own(self, deadline: float) -> Steps[tuple[int, bool | None]]:
         """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
         waiting = self.waiting
-        self.guard.run_deferred()
-        with self.guard:
+        self.lock.run_deferred()
+        with self.lock:
             epochs = self.epochs.close()
-            told = sum(epoch.told for epoch in epochs)
-            setbacks = self.gate.setbacks
-            if self.gate.unwell:
-                self.gate.hurry(self._clock.monotonic())
+            reported = sum(epoch.reported for epoch in epochs)
+            trips = self.breaker.trips
+            if self.breaker.is_open:
+                self.breaker.hurry(self._clock.monotonic())
         yield waiting.for_all(
-            lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), setbacks), deadline
+            lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), trips), deadline
         )
-        lost = self._lost_of(epochs) - told
+        lost = self._lost_of(epochs) - reported
         lost_on_disk = self._lost()
         mark = waiting.mark()
         yield waiting.for_all(
-            lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(setbacks), deadline
+            lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(trips), deadline
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._ended:  # by somebody else, meanwhile: the spool is closed and knows no marks
@@ -553,14 +560,14 @@ class Engine:
         if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
             return
         lifecycle.register(self)
-        setbacks = self.waiting.setbacks_seen()
-        yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(setbacks), deadline)
+        trips = self.waiting.trips_seen()
+        yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(trips), deadline)
 
     def _lost_of(self, epochs: list[Epoch]) -> int:
         """Which are told of herewith. Those who wait at the same time are all told."""
-        with self.guard:
+        with self.lock:
             for epoch in epochs:
-                epoch.told = epoch.lost
+                epoch.reported = epoch.lost
             return sum(epoch.lost for epoch in epochs)
 
     def _lost(self) -> int:
@@ -581,12 +588,12 @@ class Engine:
         own = self.ledger.own
         if sys.is_finalizing():  # a destructor at the very end; nothing changes any more
             return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
-        with self.guard:
+        with self.lock:
             return {"accepted": own.accepted, **{term.value: count for term, count in own.counts.items()}}
 
     # -- replay -----------------------------------------------------------------------------------------
 
-    def replay(self, timeout: float, tell: Callable[[], object]) -> None:
+    def replay(self, timeout: float, report: Callable[[], object]) -> None:
         """Send what earlier processes have left on disk, with no record of our own.
 
         Returns when nothing is left that no other process holds, when the destination was given up or the
@@ -594,18 +601,18 @@ class Engine:
 
         Args:
             timeout: seconds; may be infinite.
-            tell: called about four times a second, on this thread.
+            report: called about four times a second, on this thread.
         """
         deadline = self._clock.monotonic() + timeout
         lifecycle.register(self)
         while not self._replayed() and self._clock.monotonic() < deadline:
             self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
-            tell()
+            report()
 
-    def _replayed(self, setbacks: int = 0) -> bool:
-        if self.spool is None or self.waiting.destination_gave_up(setbacks):
+    def _replayed(self, trips: int = 0) -> bool:
+        if self.spool is None or self.waiting.destination_gave_up(trips):
             return True
-        with self.guard:  # no thread begins to read meanwhile
+        with self.lock:  # no thread begins to read meanwhile
             if self._scheduler.reading_back:
                 return False
             return self.spool.emptied or not self.spool.readable or self._only_suspects_are_left()
@@ -619,32 +626,32 @@ class Engine:
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
-    @lets_go
+    @releases_on_error
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
         self._be_of_this_process()
-        if self.guard.is_mine():  # a destructor, in the middle of our own work: as soon as that is over
+        if self.lock.is_mine():  # a destructor, in the middle of our own work: as soon as that is over
             self._defer(lambda: self.shutdown(timeout))
-        if self.guard.is_mine() or sys.is_finalizing():
+        if self.lock.is_mine() or sys.is_finalizing():
             return self._result(0, delivered=False)
-        self.guard.run_deferred()
+        self.lock.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        epochs, told = self._closed_epochs()
+        epochs, reported = self._closed_epochs()
         try:
             self._begin_to_close(timeout)
             self.wait_until_sent(deadline)
         finally:  # Ctrl-C, too, leaves on disk what is not delivered
             self.finish(deadline)
-        return self._result(self._lost_of(epochs) - told)
+        return self._result(self._lost_of(epochs) - reported)
 
     async def ashutdown(self, timeout: float) -> FlushResult:
         """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
         from .delivery import loops  # who does not use it does not pay for it
 
         self._be_of_this_process()
-        self.guard.run_deferred()
+        self.lock.run_deferred()
         deadline = self._clock.monotonic() + timeout
-        epochs, told = self._closed_epochs()
+        epochs, reported = self._closed_epochs()
         try:
             self._begin_to_close(timeout)
             if self.waiting.allowed:
@@ -656,19 +663,19 @@ class Engine:
             await finishing
         else:
             await loops.until(self.waiting.for_all(lambda: self._ended, deadline))
-        return self._result(self._lost_of(epochs) - told)
+        return self._result(self._lost_of(epochs) - reported)
 
     def _finishes_first(self) -> bool:
         """Whether no other call has begun with the end: only the first one needs a thread for it."""
-        with self.guard:
+        with self.lock:
             first, self._finishing = not self._finishing and self._finisher is None, True
         return first and not self._ended
 
     def _closed_epochs(self) -> tuple[list[Epoch], int]:
         """Those that a shutdown reports losses of, and how many losses of them are reported already."""
-        with self.guard:
+        with self.lock:
             epochs = self.epochs.close()
-            return epochs, sum(epoch.told for epoch in epochs)
+            return epochs, sum(epoch.reported for epoch in epochs)
 
     def abandon(self) -> None:
         """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
@@ -688,39 +695,39 @@ class Engine:
             return
         deadline = self._clock.monotonic() + timeout
         self._begin_to_close(timeout)
-        self.worker.drive(self._nothing_more_to_do, deadline, Bell())
+        self.worker.drive(self._nothing_more_to_do, deadline, WakeUp())
         self.finish(deadline)
 
-    @lets_go
+    @releases_on_error
     def _begin_to_close(self, timeout: float) -> None:
-        with self.guard:
+        with self.lock:
             if self.closing:
                 return
             now = self._clock.monotonic()
             self._scheduler.close()
-            self.gate.hurry(now)
-            if self.gate.delay(now) > timeout:  # told to wait longer than we can
-                self.gate.break_now(now)
+            self.breaker.hurry(now)
+            if self.breaker.delay(now) > timeout:  # told to wait longer than we can
+                self.breaker.break_now(now)
             self._leaving = lifecycle.leaving()
             self.closing = True
 
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
     # A step that Ctrl-C has interrupted can be taken again. See `last_writes`.
 
-    @lets_go
+    @releases_on_error
     def begin_to_leave(self, timeout: float) -> None:
         """The process ends in so many seconds: accept no more, and have on disk what waits to be sent."""
         self._be_of_this_process()
-        self.guard.run_deferred()
+        self.lock.run_deferred()
         self._begin_to_close(timeout)
         self.secure()
         self._owed = self._all_on_disk()
 
-    @lets_go
+    @releases_on_error
     def secure(self) -> None:
         """Have on disk what waits to be sent."""
         keeping = self._last_writes.keeping
-        with self.guard:
+        with self.lock:
             if self.spool is None or self.stopped:
                 return
             keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
@@ -728,14 +735,14 @@ class Engine:
         try:
             self._see_to(keeping)
         finally:
-            with self.guard:
+            with self.lock:
                 self.queue.drop_settled()
                 self._scheduler.securing = False
                 self._scheduler.wake_all()
 
     def _all_on_disk(self) -> Mark | None:
         """The end of what the exit owes: later records don't hold it. None if some are in memory only."""
-        with self.guard:
+        with self.lock:
             waiting = [*self.worker.in_hand(), *self._scheduler.waiting()]
             if any(record.place is None and not record.settled for record in waiting):
                 return None
@@ -751,7 +758,7 @@ class Engine:
         if was_silent and self._heard_again(silence):
             self._is_silent = False
             self.wait_until_sent(deadline)
-        answered = self.gate.last_success is not None and self.gate.last_success >= began
+        answered = self.breaker.last_success is not None and self.breaker.last_success >= began
         self._waited_in_vain = not answered and not self._nothing_more_to_do()
         if self._waited_in_vain and not was_silent:
             silence.began()
@@ -774,10 +781,10 @@ class Engine:
 
     def _answered_at(self) -> float | None:
         """When the backend last took a record of this process, on the wall clock."""
-        success = self.gate.last_success
+        success = self.breaker.last_success
         return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
 
-    @lets_go
+    @releases_on_error
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
         self.waiting.hurry_until(self._nothing_more_to_do, deadline)
@@ -798,10 +805,10 @@ class Engine:
         """Own records that fail on their own, and are not to be tried for a while."""
         return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
 
-    @lets_go
+    @releases_on_error
     def await_responses(self, deadline: float) -> None:
         """Begin no more requests, so that none is repeated because its response came too late."""
-        with self.guard:
+        with self.lock:
             self._scheduler.ending = True
         if not self._is_silent:
             self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
@@ -809,10 +816,10 @@ class Engine:
     def _can_read_back(self) -> bool:
         return self.spool is not None and self.spool.readable
 
-    @lets_go
+    @releases_on_error
     def stop_sending(self) -> None:
         """From here on what was not delivered is the final write's."""
-        with self.guard:
+        with self.lock:
             in_hand = self.worker.stop()
             if not self.stopped:
                 left = [*in_hand, *self._scheduler.waiting()]
@@ -845,30 +852,30 @@ class Engine:
         if interrupted is not None:
             raise interrupted
 
-    @lets_go
+    @releases_on_error
     def _is_finisher(self) -> bool:
-        with self.guard:
+        with self.lock:
             self._finisher = self._finisher or threading.get_ident()
             return self._finisher == threading.get_ident()
 
-    @lets_go
+    @releases_on_error
     def _wait_for_finisher(self, deadline: float) -> None:
         if self.waiting.allowed:
-            self.waiting.listen_until(lambda: self._ended, deadline, Bell())
+            self.waiting.listen_until(lambda: self._ended, deadline, WakeUp())
 
-    @lets_go
+    @releases_on_error
     def _end(self, deadline: float, join_until: float | None) -> None:
         self.stop_sending()
         self._see_to(self._last_writes.leaving)
-        self._settlement.ring()
+        self._settlement.wake()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
         if self._waited_in_vain:  # threads that wait for a response don't end sooner
             until = self._clock.monotonic()
         self.worker.join(until)
         self._close()
         self._ended = True
-        self._settlement.ring()
-        self.notices.tell_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
+        self._settlement.wake()
+        self.notices.report_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
 
     def _see_to(self, job: Job) -> None:
         """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""
@@ -878,7 +885,7 @@ class Engine:
     def _hand_over(self, job: Job) -> bool:
         if job.done or not self._scheduler.idle or not self.worker.alive:
             return False
-        self.guard.defer(job.run)
+        self.lock.defer(job.run)
         self._scheduler.disturb()
         return job.is_taken_up()
 
@@ -892,11 +899,11 @@ class Engine:
 
     # -- what applications ask --------------------------------------------------------------------------
 
-    @lets_go
+    @releases_on_error
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
         self._look_around()
-        with self.guard:
+        with self.lock:
             return stats_of(self, self._clock.monotonic())
 
     def _look_around(self) -> None:
@@ -911,17 +918,17 @@ class Engine:
             return under_way if waiting is None else waiting
         return min(waiting, under_way)
 
-    @lets_go
+    @releases_on_error
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
         self._look_around()
-        with self.guard:
+        with self.lock:
             now = self._clock.monotonic()
             return health_of(stats_of(self, now), problems_of(self, now))
 
     # -- another configuration ----------------------------------------------------------------------------
 
-    def may_turn_to(self, destination: Destination, settings: Settings) -> bool:
+    def may_reconfigure(self, destination: Destination, settings: Settings) -> bool:
         """Whether what was logged here may go there: to the same place under the same key, or under a key
         whose owner has named ours as a previous one.
         """
@@ -929,39 +936,39 @@ class Engine:
         same_place = destination.identity == ours.identity
         return same_place and (destination.key == ours.key or ours.key in settings.previous_keys)
 
-    @lets_go
-    def turn_to(self, destination: Destination, settings: Settings) -> None:
+    @releases_on_error
+    def reconfigure(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too.
 
         Raises:
             ValueError: what was logged here must not go there, see `may_turn_to`.
         """
         self._be_of_this_process()
-        if not self.may_turn_to(destination, settings):
+        if not self.may_reconfigure(destination, settings):
             raise ValueError("records leave only for where, and under the key, they were logged with")
         self.destination, self.settings = destination, settings
-        old = self._delivery.turn_to(destination, self._make_transport(destination, settings))
+        old = self._delivery.reconfigure(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
         if self.spool is not None and self._bases:
             identity, key = destination.identity, destination.key
-            self.spool.turn_to(
+            self.spool.reconfigure(
                 destination_directory(self._bases[0], identity, key),
                 Address.of(identity, key),
                 self._previous_directories(),
             )
-        with self.guard:
-            self.gate.hurry(self._clock.monotonic())
+        with self.lock:
+            self.breaker.hurry(self._clock.monotonic())
             self._scheduler.wake_all()
 
-    def call_from_now_on(self, settings: Settings) -> None:
+    def reconfigure_callbacks(self, settings: Settings) -> None:
         """Take over the callbacks of settings that are the same but for them."""
         self._be_of_this_process()
         self.settings = settings
-        self._preparer.call_from_now_on(settings.before_send)
-        self.notices.call_from_now_on(settings.on_error, settings.on_drop)
+        self._preparer.reconfigure_callbacks(settings.before_send)
+        self.notices.reconfigure_callbacks(settings.on_error, settings.on_drop)
 
-    @lets_go
+    @releases_on_error
     def retire(self, when_drained: Callable[[Engine], object]) -> None:
         """A successor takes records from now on: deliver what there is, then call `when_drained`.
 
@@ -969,27 +976,27 @@ class Engine:
         started, `background_thread=False`), ask `drained`.
         """
         self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
-        with self.guard:
-            self._scheduler.hurried.add(_RETIRED)  # no more records come to fill a batch
+        with self.lock:
+            self._scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
             self._scheduler.wake_all()
 
-    @lets_go
+    @releases_on_error
     def resume(self) -> None:
         """Take records again, after `retire`."""
         self.worker.between_tasks = None
-        with self.guard:
-            self._scheduler.hurried.discard(_RETIRED)
+        with self.lock:
+            self._scheduler.flush_waiters.discard(_RETIRED)
 
     @property
     def drained(self) -> bool:
         """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
-        with self.guard:
+        with self.lock:
             own, adopted = self.ledger.own, self.ledger.adopted
             waiting = own[Term.QUEUED] + own[Term.IN_FLIGHT] + own[Term.SPOOLED]
-            waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.guard.deferred)
+            waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.lock.deferred)
             return not waiting
 
-    @lets_go
+    @releases_on_error
     def supersede(self, *, only_if_drained: bool) -> bool:
         """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
 
@@ -998,14 +1005,14 @@ class Engine:
         Returns:
             False if records wait, and `only_if_drained`.
         """
-        with self.guard:
+        with self.lock:
             if only_if_drained and not self.drained:
                 return False
             self.superseded = True
             self._begin_to_close(0.0)
         return True
 
-    @lets_go
+    @releases_on_error
     def reject(self) -> None:
         """Count a record that could not be accepted."""
         self._count("rejected")
@@ -1020,14 +1027,14 @@ class Engine:
         if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
             setattr(counters, name, getattr(counters, name) + 1)
             return
-        with self.guard:
+        with self.lock:
             setattr(counters, name, getattr(counters, name) + 1)
 
-    @lets_go
+    @releases_on_error
     def look_on_disk(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
-            with self.guard:
+            with self.lock:
                 self.spool.look_again()
                 self._scheduler.wake_all()
 
@@ -1041,7 +1048,7 @@ class Engine:
         """
         if self._writing_last == threading.get_ident():
             return True
-        return self.guard.is_mine() or (self.spool is not None and self.spool.in_a_section)
+        return self.lock.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
     def keep_first(self) -> None:
         """From now on each record is on disk before it is sent. Takes no lock."""
@@ -1050,7 +1057,7 @@ class Engine:
     def hasten(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
         self._scheduler.own_first.add(self)
-        self._scheduler.hurried.add(self)
+        self._scheduler.flush_waiters.add(self)
         self._scheduler.disturb()
 
     # -- fork -------------------------------------------------------------------------------------------
@@ -1068,7 +1075,7 @@ class Engine:
         place in one step, which does no harm when done again.
         """
         inherited = copy.copy(self)
-        if os.getpid() == inherited._pid or inherited.guard.is_mine():
+        if os.getpid() == inherited._pid or inherited.lock.is_mine():
             return  # made already, or the fork came from inside a section, which ends first
         forget_threads()
         heir = inherited._made_anew()
@@ -1087,7 +1094,7 @@ class Engine:
         anew._assemble()
         return anew
 
-    @lets_go
+    @releases_on_error
     def start_if_needed(self) -> None:
         """Begin with what was logged while no thread could be started."""
         if len(self.queue):

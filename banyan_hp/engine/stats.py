@@ -17,7 +17,7 @@ CALLBACK_SECONDS = 10.0
 
 def stats_of(engine: Engine, now: float) -> dict[str, Any]:
     """The counters, by their public names. Call with the engine's lock held."""
-    own, gate = engine.ledger.own, engine.gate
+    own, breaker = engine.ledger.own, engine.breaker
     own_counts = own.counts
     oldest = engine.oldest_at()
     stats = {
@@ -31,10 +31,10 @@ def stats_of(engine: Engine, now: float) -> dict[str, Any]:
         "queue_size": own_counts[Term.QUEUED],
         "queue_bytes": engine.queue.bytes,
         "in_flight": own_counts[Term.IN_FLIGHT],
-        "state": "stopped" if engine.stopped else gate.state,
+        "state": "stopped" if engine.stopped else breaker.state,
         "worker_alive": engine.worker.alive,
         "last_error": engine.notices.last_error,
-        "last_success_age_s": None if gate.last_success is None else now - gate.last_success,
+        "last_success_age_s": None if breaker.last_success is None else now - breaker.last_success,
         "oldest_record_age_s": None if oldest is None else now - oldest,
     }
     stats.update(_adopted(engine.ledger.adopted))

@@ -28,7 +28,7 @@ from .delivery.flushing import FlushResult
 from .delivery.stepwise import Event, UntilSet
 from .destination import Destination
 from .engine import Engine
-from .sync import LetsGo, Lock
+from .sync import Lock, ReleasingOnError
 
 MOST_DRAINING = (
     4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
@@ -68,7 +68,9 @@ class _Life:
         self.line = _Line(current)
         self.quiet = Event()  # set while none is ending
         self.quiet.set()
-        self.untold: deque[int] = deque()  # losses of engines that have ended, not reported by a flush yet
+        self.unreported: deque[int] = (
+            deque()
+        )  # losses of engines that have ended, not reported by a flush yet
 
 
 class Succession:
@@ -109,23 +111,25 @@ class Succession:
                 about to hand a record to that one gets None, and finds the new one here.
         """
         life = self._life
-        with LetsGo((life.changing,)), life.changing:
+        with ReleasingOnError((life.changing,)), life.changing:
             if self._closed:
                 return
             current = life.line.current
-            if current.may_turn_to(destination, settings):
-                current.turn_to(destination, settings)  # first: what is logged from now on leaves under it
+            if current.may_reconfigure(destination, settings):
+                current.reconfigure(
+                    destination, settings
+                )  # first: what is logged from now on leaves under it
                 publish(current)
             else:
                 self._succeed(life, self._make(destination, settings), publish)
             for engine in life.line.draining:
-                if engine.may_turn_to(destination, settings):
-                    engine.turn_to(destination, settings)
+                if engine.may_reconfigure(destination, settings):
+                    engine.reconfigure(destination, settings)
         self._tidy(life)
 
     def _succeed(self, life: _Life, fresh: Engine, publish: Callable[[Engine], object]) -> None:
         """One that still drains for the same destination takes records again; else a fresh one does."""
-        with LetsGo((life.lock,)), life.lock:
+        with ReleasingOnError((life.lock,)), life.lock:
             line = life.line
             same = [each for each in line.draining if _goes_where(each, fresh)]
             successor = same[0] if same else fresh
@@ -135,7 +139,7 @@ class Succession:
             publish(successor)
         if successor is not fresh:
             successor.resume()
-            successor.turn_to(fresh.destination, fresh.settings)
+            successor.reconfigure(fresh.destination, fresh.settings)
         line.current.retire(self._end_if_drained)
         if self._closed:  # meanwhile: the shutdown knows nothing of this one
             successor.shutdown(0.0)
@@ -154,7 +158,7 @@ class Succession:
 
     def _end(self, engine: Engine, *, only_if_drained: bool) -> None:
         life = self._life
-        with LetsGo((life.lock,)), life.lock:
+        with ReleasingOnError((life.lock,)), life.lock:
             line = life.line
             if engine not in line.draining:  # it takes records again, or another thread ends it
                 return
@@ -172,7 +176,7 @@ class Succession:
                 self._drain_on(life, engine)
 
     def _drain_on(self, life: _Life, engine: Engine) -> None:
-        with LetsGo((life.lock,)), life.lock:
+        with ReleasingOnError((life.lock,)), life.lock:
             line = life.line
             draining, ending = (engine, *line.draining), _without(line.ending, engine)
             life.line = line._replace(draining=draining, ending=ending)
@@ -181,8 +185,8 @@ class Succession:
     def _sum_up(self, life: _Life, engine: Engine, lost: int) -> None:
         stats, ledger = engine.stats(), engine.ledger_now()
         if lost:
-            life.untold.append(lost)
-        with LetsGo((life.lock,)), life.lock:
+            life.unreported.append(lost)
+        with ReleasingOnError((life.lock,)), life.lock:
             line = life.line
             past, in_all = dict(line.past), dict(line.ledger)
             add_counters(past, stats)
@@ -192,7 +196,7 @@ class Succession:
         self._note_quiet(life)
 
     def _note_quiet(self, life: _Life) -> None:
-        with LetsGo((life.lock,)), life.lock:
+        with ReleasingOnError((life.lock,)), life.lock:
             if not life.line.ending:
                 life.quiet.set()
 
@@ -221,7 +225,7 @@ class Succession:
         line = life.line
         results = [do(engine, _left(deadline)) for engine in line.engines]
         _until_quiet(life, deadline).block()
-        return summed(results, line.ledger, _taken_from(life.untold))
+        return summed(results, line.ledger, _taken_from(life.unreported))
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
@@ -251,7 +255,7 @@ class Succession:
         line = life.line
         results = await asyncio.gather(*(do(engine, timeout) for engine in line.engines))
         await loops.until(_until_quiet(life, deadline))
-        return summed(results, line.ledger, _taken_from(life.untold))
+        return summed(results, line.ledger, _taken_from(life.unreported))
 
     def stats(self) -> dict[str, Any]:
         """`Engine.stats`: the counters of all; state and ages of success and error are the current one's."""

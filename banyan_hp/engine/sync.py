@@ -33,7 +33,7 @@ LONGEST_WAIT = 3600.0
 _ONE_TURN = 0.0001
 
 
-class Bell:
+class WakeUp:
     """One thread waits, any thread rings; a ring before the wait makes the wait return at once.
 
     A raw lock used as a binary semaphore. `threading.Event` and `Condition` take a lock inside `set` and
@@ -47,7 +47,7 @@ class Bell:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         try:
             self._lock.release()
         except RuntimeError:
@@ -74,9 +74,9 @@ class Clock:
         sleep = time.sleep
         sleep(0 if isinstance(sleep, BuiltinFunctionType) else _ONE_TURN)
 
-    def wait(self, bell: Bell, seconds: float) -> bool:
+    def wait(self, wake_up: WakeUp, seconds: float) -> bool:
         """Wait until the bell rings, at most `seconds`; True if it rang."""
-        return bell.wait(seconds)
+        return wake_up.wait(seconds)
 
 
 class Lock(RLock):
@@ -103,7 +103,7 @@ class Lock(RLock):
             self.release()
 
 
-class Guard(Lock):
+class EngineLock(Lock):
     """A lock whose owner is told when this thread is inside already.
 
     That happens when the garbage collector, running inside a guarded section, calls a destructor that
@@ -130,7 +130,7 @@ class Guard(Lock):
             work()
 
 
-class LetsGo:
+class ReleasingOnError:
     """Around sections: an exception that leaves finds the locks as they were before."""
 
     __slots__ = ("_free",)
@@ -160,14 +160,14 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def lets_go(
+def releases_on_error(
     method: Callable[Concatenate[Owner, Parameters], Result],
 ) -> Callable[Concatenate[Owner, Parameters], Result]:
     """An exception that leaves the method leaves no lock held that was free before."""
 
     @functools.wraps(method)
     def call(owner: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        with LetsGo(owner.locks):
+        with ReleasingOnError(owner.locks):
             return method(owner, *args, **kwargs)
 
     return call

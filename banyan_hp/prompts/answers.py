@@ -19,9 +19,9 @@ from weakref import WeakSet
 
 from ..engine.delivery.stepwise import Steps, UntilSet, run
 from ..engine.http.connecting import proxy_secrets
-from ..engine.http.transport import HTTPTransport, NoAnswer, Request, Response, Transport, never_raising
+from ..engine.http.transport import HTTPTransport, NoResponse, Request, Response, Transport, never_raising
 from ..engine.policy.jitter import between
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 from ..text import TextFilter
 from . import replies
@@ -123,7 +123,7 @@ class Answers:
     def count_error(self) -> None:
         """A call that came to nothing before anything could be asked."""
         self.mind_forks()
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompt_errors += 1
 
     # -- asking -----------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Answers:
             return None
         now = entry.used = self._monotonic()
         if now < entry.fresh_until:
-            with LetsGo((self._lock,)), self._lock:
+            with ReleasingOnError((self._lock,)), self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
         if entry.must_ask or entry.value is None or not self.threaded:
@@ -169,7 +169,7 @@ class Answers:
     ) -> Steps[Found[Value] | None]:
         """`ask` for what is not at hand, one wait after the other."""
         self.mind_forks()
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self.counters.cache_misses += 1
         found = yield from self._fetched(question, anew=not use_cache, patient=patient)
         if found is not None:
@@ -195,7 +195,7 @@ class Answers:
 
     def _given(self, entry: Entry[Value]) -> Found[Value]:
         """A caller gets what is no longer fresh."""
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompts_stale += entry.origin == "backend"
             self.counters.prompts_from_disk += entry.origin == "disk"
         return entry, entry.old_source
@@ -217,7 +217,7 @@ class Answers:
         It stays the next best answer, should the backend not answer.
         """
         self.mind_forks()
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self._invalidated_at = self._wall()
             self._memory.distrust(subject)
             self._troubles.forget(subject)
@@ -233,7 +233,7 @@ class Answers:
         self._clear_memory()  # of what a fetch that began in between read from the disk
 
     def _clear_memory(self) -> None:
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self._memory.clear()
             self._troubles.forget(None)
             for flight in list(self._flights.values()):
@@ -243,7 +243,7 @@ class Answers:
     def close(self) -> None:
         """Close the connections; they are opened again when needed."""
         self.mind_forks()
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
@@ -256,7 +256,7 @@ class Answers:
 
     def _board(self, question: Question[Value], *, anew: bool) -> Flight[Value]:
         """The flight that brings the answer: one on its way, or a new one."""
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             key = self._memory.key(question)
             overdue_at = self._monotonic() + self._timeout
             flying: Flight[Value] | None = self._flights.get(key)
@@ -282,7 +282,7 @@ class Answers:
                 self._read_from_disk(flight)
                 self._read_answer(flight, self._send(self._request(flight)))
         finally:
-            with LetsGo((self._lock,)), self._lock:
+            with ReleasingOnError((self._lock,)), self._lock:
                 if self._flights.get(flight.key) is flight:
                     del self._flights[flight.key]
 
@@ -314,8 +314,8 @@ class Answers:
             headers["If-None-Match"] = known.etag
         return Request(request.method, request.url, headers, request.body)
 
-    def _send(self, request: Request) -> Response | NoAnswer:
-        with LetsGo((self._lock,)), self._lock:
+    def _send(self, request: Request) -> Response | NoResponse:
+        with ReleasingOnError((self._lock,)), self._lock:
             if self._transport is None:
                 self._transport = self._connect(self._asking.base_url, self._timeout, MAX_FETCHERS)
             transport = self._transport
@@ -323,11 +323,11 @@ class Answers:
 
     # -- answers ----------------------------------------------------------------------------------------
 
-    def _read_answer(self, flight: Flight[Any], response: Response | NoAnswer) -> None:
+    def _read_answer(self, flight: Flight[Any], response: Response | NoResponse) -> None:
         try:
             self._take_in(flight, replies.read(response))
         except (ValueError, RecursionError) as error:
-            slow = isinstance(response, NoAnswer) and response.reason == "timeout"
+            slow = isinstance(response, NoResponse) and response.reason == "timeout"
             self._note_trouble(flight, str(error), slow=slow)
 
     def _take_in(self, flight: Flight[Any], reply: replies.Reply) -> None:
@@ -358,7 +358,7 @@ class Answers:
         audience = question.audience(answer)
         key = question.shared if audience is Audience.ALL else question
         entry = Entry(key, question.read(answer), reply.etag, self._wall() - reply.age, "backend", size)
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompts_fetched += 1
         self._heard(entry.value)
         if not self._land(flight, entry, reply.age):
@@ -387,7 +387,7 @@ class Answers:
         flight.entry = entry
         now = self._monotonic()
         entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             if flight.outdated:
                 return False
             self._troubles.over(flight.question)
@@ -401,14 +401,14 @@ class Answers:
 
     def _have_ready(self, entry: Entry[Any], flight: Flight[Any]) -> None:
         """A next best answer."""
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             if not flight.outdated:
                 self._memory.put_unless_fresh(entry)
 
     # -- trouble ----------------------------------------------------------------------------------------
 
     def _note_trouble(self, flight: Flight[Any], detail: str, *, slow: bool) -> None:
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompt_errors += 1
             if not flight.outdated:
                 self._troubles.note(flight.question, slow=slow)

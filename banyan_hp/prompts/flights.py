@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
 from ..engine.process import uwsgi
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 from .entry import Entry
 from .questions import Question, Value
@@ -61,7 +61,7 @@ class Fetchers:
         self._busy = 0
 
     def start(self, flight: Flight[Any]) -> None:
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self._waiting.append(flight)
             if self._busy >= MAX_FETCHERS:
                 return
@@ -86,7 +86,7 @@ class Fetchers:
                 flight.landed.set()
 
     def _next(self) -> Flight[Any] | None:
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             self._busy -= 1

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.http.transport import NoAnswer, Response
+from ..engine.http.transport import NoResponse, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Gone:
 Reply = Told | Unchanged | Gone
 
 
-def read(response: Response | NoAnswer) -> Reply:
+def read(response: Response | NoResponse) -> Reply:
     """What it says.
 
     Raises:
         ValueError: nothing that can be used.
     """
-    if isinstance(response, NoAnswer):
+    if isinstance(response, NoResponse):
         raise ValueError(response.detail)
     answer = _json_object(response)
     if response.status == 304:

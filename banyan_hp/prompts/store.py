@@ -81,8 +81,8 @@ class Store:
         earlier, at, size = self._written.get(path, ("", 0.0, 0))
         if earlier == digest and 0 <= fetched_at - at < WRITE_AGAIN_SECONDS:
             return
-        told = {"question": _plain(question), "fetched_at": fetched_at, "etag": etag, "answer": answer}
-        content = json.dumps(told).encode("ascii")
+        reported = {"question": _plain(question), "fetched_at": fetched_at, "etag": etag, "answer": answer}
+        content = json.dumps(reported).encode("ascii")
         try:
             self._write(self._directory, path, content, grown=len(content) > size)
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 
 MAX_EXPOSURES = 1000
 OTHERS = "others"
@@ -28,13 +28,13 @@ class Tallies:
         }
 
     def count(self, what: str) -> None:
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self._counts[what] += 1
 
     def exposed(self, experiment_id: str, version_id: str | None) -> None:
         """A caller was given this version of an experiment."""
         key = (experiment_id, version_id or "")
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             number = self._exposures.get(key)
             if number is None and len(self._exposures) >= MAX_EXPOSURES:
                 key = (OTHERS, OTHERS)
@@ -42,7 +42,7 @@ class Tallies:
             self._exposures[key] = 1 if number is None else number + 1
 
     def stats(self) -> dict[str, Any]:
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             exposures = list(self._exposures.items())
             counts: dict[str, Any] = dict(self._counts)
         experiments: dict[str, dict[str, int]] = {}

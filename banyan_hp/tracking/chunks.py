@@ -97,8 +97,8 @@ class Chunks:
     def _candidates(self, chunk: object) -> bool:
         """Google's; a chunk that only blocks the prompt, or only counts, has no candidates."""
         candidates, blocked = field(chunk, "candidates"), block_reason(chunk)
-        told = isinstance(candidates, (list, tuple)) or blocked is not None
-        if not told and not any("token_count" in name for name in counters_of(chunk)):
+        reported = isinstance(candidates, (list, tuple)) or blocked is not None
+        if not reported and not any("token_count" in name for name in counters_of(chunk)):
             return False
         for candidate in items(candidates):
             number = count(field(candidate, "index")) or 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..engine.sync import LetsGo
+from ..engine.sync import ReleasingOnError
 from .fields import as_text_later
 from .reading import Reading
 from .scopes import current
@@ -124,13 +124,13 @@ class Interaction(Span, Generic[R]):
 
     def number_step(self) -> int:
         """The next step's number, from 1."""
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             self._opened += 1
             return self._opened
 
     def take(self, step: Step) -> bool:
         """Take in a step that has ended; False if it comes too late."""
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             if not self._finished:
                 self._steps.append(step)
             return not self._finished
@@ -138,7 +138,7 @@ class Interaction(Span, Generic[R]):
     @property
     def id(self) -> str:
         """Made when first asked for, so that only nested interactions pay for it."""
-        with LetsGo((self._lock,)), self._lock:
+        with ReleasingOnError((self._lock,)), self._lock:
             if self._id is None:
                 self._id = uuid.uuid4().hex
             return self._id
@@ -146,9 +146,9 @@ class Interaction(Span, Generic[R]):
     @property
     def model(self) -> str | None:
         """As of every span; else the one that its steps agree on."""
-        told = super().model
-        if told is not None:
-            return told
+        reported = super().model
+        if reported is not None:
+            return reported
         models = {model for step in self.steps if (model := step.model) is not None}
         return models.pop() if len(models) == 1 else None
 
@@ -166,16 +166,16 @@ class Interaction(Span, Generic[R]):
         if self.parent is not None:
             self._parent_id()
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
-        told = {
+        reported = {
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "interaction_id": self._id,
             "parent_interaction_id": self._parent_id(),
             "step_details": [more for step in self.steps if (more := step.more())] or None,
         }
-        return {**without_none(told), **super().told()}
+        return {**without_none(reported), **super().reported()}
 
     def _parent_id(self) -> str | None:
         around = enclosing(self.parent)

@@ -173,8 +173,8 @@ def failure_of(response: object) -> tuple[str, str] | None:
     message = text(error) or text(field(error, "message"))
     if not message:
         return None
-    told = (text(field(error, "type")), text(field(error, "code")), as_text(field(error, "code")))
-    kind = next((each for each in told if each and each != "error"), "error")
+    reported = (text(field(error, "type")), text(field(error, "code")), as_text(field(error, "code")))
+    kind = next((each for each in reported if each and each != "error"), "error")
     return kind, f"{kind}: {message}"
 
 
@@ -218,8 +218,8 @@ def _is_candidate(candidate: object) -> bool:
 def _interaction(response: object) -> Reading | None:
     """Google's interactions, whose `steps` are the output."""
     steps = field(response, "steps")
-    told = first_of(field(response, "usage"), "total_input_tokens")
-    if not isinstance(steps, (list, tuple)) or (told is None and _is_no_interaction(steps)):
+    reported = first_of(field(response, "usage"), "total_input_tokens")
+    if not isinstance(steps, (list, tuple)) or (reported is None and _is_no_interaction(steps)):
         return None
     said = [
         content_text(field(step, "content"))

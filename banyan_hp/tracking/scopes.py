@@ -28,7 +28,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..engine.sync import LetsGo, Lock
+from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def unknown() -> int:
 
 def _note_unknown() -> None:
     global _unknown
-    with LetsGo((_unknown_lock,)), _unknown_lock:
+    with ReleasingOnError((_unknown_lock,)), _unknown_lock:
         _unknown += 1
     warn(
         "context of a generator",

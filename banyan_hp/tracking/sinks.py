@@ -120,8 +120,8 @@ class _SpanSink(ABC, Generic[L, R]):
         def complete(body: dict[str, Any]) -> dict[str, Any]:
             taken = self._taken(span)  # it has ended: this is no other time than that of the end
             with Contained(self, "an answer could not be read"):
-                told = {**self._told(span, steps), **taken, self.question: self._asked(span)}
-                body = self._completed(body, told, span, fields)
+                reported = {**self._told(span, steps), **taken, self.question: self._asked(span)}
+                body = self._completed(body, reported, span, fields)
                 return {**body, **{name: self._sent_as(body[name]) for name in (self.question, self.answer)}}
             return {**taken, **body, self.answer: NO_RESPONSE}
 
@@ -130,15 +130,15 @@ class _SpanSink(ABC, Generic[L, R]):
     def _completed(
         self,
         body: Mapping[str, Any],
-        told: Mapping[str, Any],
+        reported: Mapping[str, Any],
         span: Span,
         fields: Mapping[str, Any],
     ) -> dict[str, Any]:
         """`body` and what was told; what the caller gave wins."""
         own = body.get("metadata") or {}
-        details = {name: value for name, value in told["metadata"].items() if name not in span.metadata}
-        news = {**told, "metadata": {**own, **details} or None}
-        return {**body, **{name: news[name] for name in news if name not in fields}}
+        details = {name: value for name, value in reported["metadata"].items() if name not in span.metadata}
+        events = {**reported, "metadata": {**own, **details} or None}
+        return {**body, **{name: events[name] for name in events if name not in fields}}
 
     @property
     @abstractmethod
@@ -184,13 +184,13 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
         return {"response_time": seconds(span)}
 
     def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
-        told = {
+        reported = {
             "response": _response(span),
             "llm_model": span.model,
             "token_count": span.usage.total,
             "step_data": [step_data(step) for step in steps] or None,
         }
-        return {**without_none(told), "metadata": span.told()}
+        return {**without_none(reported), "metadata": span.reported()}
 
     def _send(self, record: dict[str, Any]) -> R:
         record["metadata"] = record["metadata"] or None
@@ -213,7 +213,7 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
     def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         tokens = {"token_count": span.usage.total, "step_data": [step_data(step) for step in steps] or None}
         model = {} if span.model is None else {"model": span.model}
-        details = {**without_none(tokens), **span.told()}
+        details = {**without_none(tokens), **span.reported()}
         return {"output": span.answer.text, **model, "metadata": details}
 
     def _send(self, record: dict[str, Any]) -> bool:
@@ -228,7 +228,7 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
 def step_data(step: Step) -> dict[str, Any]:
     """A step as `step_data` has it; the caller's own fields win."""
     usage = step.usage
-    told = {
+    reported = {
         "id": step.number,
         "type": step.type,
         "user_question": question_text(step.question) or NO_PROMPT,
@@ -240,7 +240,7 @@ def step_data(step: Step) -> dict[str, Any]:
         "llm_model": step.model,
         **step.fields,
     }
-    return without_none(told)
+    return without_none(reported)
 
 
 def seconds(span: Span) -> float:

@@ -98,9 +98,9 @@ class Span(OneObject):
         What is no number of 0 or more counts as not said.
         """
         with Contained(self.sink, "tokens given by hand could not be read"):
-            told = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
-            both = told.input_tokens is not None and told.output_tokens is not None
-            self._tokens = told._replace(total_tokens=told.total) if both else told
+            reported = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
+            both = reported.input_tokens is not None and reported.output_tokens is not None
+            self._tokens = reported._replace(total_tokens=reported.total) if both else reported
 
     @property
     def response(self) -> Any:
@@ -222,24 +222,24 @@ class Span(OneObject):
 
     def details(self) -> dict[str, Any]:
         """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
-        return {**self.told(), **self.metadata}
+        return {**self.reported(), **self.metadata}
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """Of `details` what the call told."""
-        usage, told = self.usage, {}
+        usage, reported = self.usage, {}
         if usage != NO_USAGE:
-            told = {
+            reported = {
                 name: getattr(usage, name)
                 for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
             }
-        told["finish_reason"] = self.answer.finish_reason
+        reported["finish_reason"] = self.answer.finish_reason
         if self.watch.first is not None:
-            told["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
+            reported["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
         if self.read_seconds is not None:
-            told["read_ms"] = round(self.read_seconds * 1000, 3)
-        told["error_type"], told["error"] = self.failure()
-        told["ended"] = self._ending()
-        return without_none(told)
+            reported["read_ms"] = round(self.read_seconds * 1000, 3)
+        reported["error_type"], reported["error"] = self.failure()
+        reported["ended"] = self._ending()
+        return without_none(reported)
 
     def failure(self) -> tuple[str | None, str | None]:
         """Type and text of the error that was raised, or else of the one that the answer tells."""

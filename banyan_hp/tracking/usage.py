@@ -46,15 +46,15 @@ def counters_of(response: object) -> dict[str, int]:
     usage = first_of(response, "usage", "usage_metadata", "usageMetadata")
     if usage is None:
         return {}
-    told: dict[str, Any] = {name: field(usage, name) for name in (*_PLAIN, *_GOOGLE_INTERACTIONS)}
-    told.update((name, first_of(usage, name, camel)) for name, camel in _GOOGLE.items())
+    reported: dict[str, Any] = {name: field(usage, name) for name in (*_PLAIN, *_GOOGLE_INTERACTIONS)}
+    reported.update((name, first_of(usage, name, camel)) for name, camel in _GOOGLE.items())
     going_in, coming_out = first_of(usage, *_GOING_IN), first_of(usage, *_COMING_OUT)
-    told["cached"] = field(going_in, "cached_tokens")
-    told["written"] = field(going_in, "cache_write_tokens")
-    told["reasoning"] = first_of(coming_out, "reasoning_tokens", "thinking_tokens")
-    if told["cached"] is not None:
-        told["detailed"] = 1
-    counters = {name: number for name, value in told.items() if (number := count(value)) is not None}
+    reported["cached"] = field(going_in, "cached_tokens")
+    reported["written"] = field(going_in, "cache_write_tokens")
+    reported["reasoning"] = first_of(coming_out, "reasoning_tokens", "thinking_tokens")
+    if reported["cached"] is not None:
+        reported["detailed"] = 1
+    counters = {name: number for name, value in reported.items() if (number := count(value)) is not None}
     return {**counters, **_compacted(usage)}
 
 
@@ -82,12 +82,12 @@ def usage_of(counters: Counters) -> Usage:
     return _plus_compacted(_usage(counters), counters)
 
 
-def _usage(told: Counters) -> Usage:
+def _usage(reported: Counters) -> Usage:
     """OpenAI's two forms, those of gateways, and Anthropic's."""
-    get = told.get
+    get = reported.get
     read, written = get("cache_read_input_tokens"), get("cache_creation_input_tokens")
     going_in = get("prompt_tokens", get("input_tokens"))
-    if going_in is not None and _leaves_the_cache_out(told):
+    if going_in is not None and _leaves_the_cache_out(reported):
         going_in += (read or 0) + (written or 0)
     cached = _largest(read, get("cached"), get("num_cached_tokens"))
     reasoning = _largest(get("reasoning"), get("reasoning_tokens"))
@@ -104,9 +104,9 @@ def _usage(told: Counters) -> Usage:
     )
 
 
-def _leaves_the_cache_out(told: Counters) -> bool:
+def _leaves_the_cache_out(reported: Counters) -> bool:
     """Whether what went in is told without what came from a cache: by Anthropic, in no other form."""
-    return not {"prompt_tokens", "total_tokens", "detailed"} & told.keys()
+    return not {"prompt_tokens", "total_tokens", "detailed"} & reported.keys()
 
 
 def _with_reasoning(
@@ -119,21 +119,21 @@ def _with_reasoning(
 
 
 def _google(
-    told: Counters, prompt: str, tools: str, answer: str, thoughts: str, cached: str, total: str
+    reported: Counters, prompt: str, tools: str, answer: str, thoughts: str, cached: str, total: str
 ) -> Usage:
     """Google's two forms, whose output leaves out the thoughts."""
-    coming_out = [told[name] for name in (answer, thoughts) if name in told]
+    coming_out = [reported[name] for name in (answer, thoughts) if name in reported]
     return Usage(
-        input_tokens=told[prompt] + told.get(tools, 0),
+        input_tokens=reported[prompt] + reported.get(tools, 0),
         output_tokens=sum(coming_out) if coming_out else None,
-        total_tokens=told.get(total),
-        cached_tokens=told.get(cached),
-        reasoning_tokens=told.get(thoughts),
+        total_tokens=reported.get(total),
+        cached_tokens=reported.get(cached),
+        reasoning_tokens=reported.get(thoughts),
     )
 
 
-def _plus_compacted(usage: Usage, told: Counters) -> Usage:
-    going_in, coming_out, read, written = (told.get(f"compacted {name}", 0) for name in _COMPACTED)
+def _plus_compacted(usage: Usage, reported: Counters) -> Usage:
+    going_in, coming_out, read, written = (reported.get(f"compacted {name}", 0) for name in _COMPACTED)
     if not going_in and not coming_out:
         return usage
     total = usage.total_tokens

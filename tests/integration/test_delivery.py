@@ -716,9 +716,9 @@ def test_2000_records_over_10_s_reach_a_50_ms_backend_within_15_s(
     server.handler = one_by_one(latency=0.05)
     logger = make_logger(server.url)
     began = time.monotonic()
-    pace = threading.Event()
+    concurrency = threading.Event()
     for number in range(2000):
-        pace.wait(max(0.0, began + number / 200 - time.monotonic()))
+        concurrency.wait(max(0.0, began + number / 200 - time.monotonic()))
         assert logger.log_prompt("q", "a", metadata={"number": number})
     assert logger.flush(timeout=15)
     assert time.monotonic() - began < 15

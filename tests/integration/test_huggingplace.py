@@ -319,10 +319,10 @@ def test_10000_gathered_are_delivered_in_batches(make: Make, server: ScriptedSer
 
 def test_cancelling_the_wait_cancels_nothing_else(make: Make, server: ScriptedServer) -> None:
     """`wait_for` with too short a time: the record is delivered all the same."""
-    gate = threading.Event()
+    breaker = threading.Event()
 
     def slow(request: Request) -> Any:
-        gate.wait(10)
+        breaker.wait(10)
         return batching()(request)
 
     server.handler = slow
@@ -333,7 +333,7 @@ def test_cancelling_the_wait_cancels_nothing_else(make: Make, server: ScriptedSe
             await asyncio.wait_for(client.log(LOG), 0.05)
 
     asyncio.run(main())
-    gate.set()
+    breaker.set()
     assert client.flush(5)
     assert client.get_stats()["logs_sent"] == 1
 
@@ -342,10 +342,10 @@ def test_a_loop_that_is_closed_while_a_record_is_under_way_harms_nobody(
     make: Make, server: ScriptedServer
 ) -> None:
     """Its waits are gone; the record is delivered, and other loops go on."""
-    gate = threading.Event()
+    breaker = threading.Event()
 
     def slow(request: Request) -> Any:
-        gate.wait(10)
+        breaker.wait(10)
         return batching()(request)
 
     server.handler = slow
@@ -364,7 +364,7 @@ def test_a_loop_that_is_closed_while_a_record_is_under_way_harms_nobody(
     try:
         loop.run_until_complete(begin())
         loop.close()
-        gate.set()
+        breaker.set()
         asyncio.run(client.log(LOG))
         tasks.clear()
         gc.collect()
@@ -627,10 +627,10 @@ def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
     make: Make, server: ScriptedServer, settles: str
 ) -> None:
     """Though its tasks are still referenced: nobody waits there any more."""
-    gate = threading.Event()
+    breaker = threading.Event()
 
     def slow(request: Request) -> Any:
-        gate.wait(10)
+        breaker.wait(10)
         return batching()(request)
 
     server.handler = slow
@@ -645,15 +645,15 @@ def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
         tasks.append(loop.create_task(again(client.log(LOG))))
         await asyncio.sleep(0)
         if settles == "before":
-            gate.set()
+            breaker.set()
             client.flush(5)  # blocks the loop, which is closed before it hears of the record
 
     loop.run_until_complete(begin())
     loop.close()
-    gate.set()
+    breaker.set()
     client.log(LOG)
     assert client.flush(5)
-    assert not client._engine._scheduler.hurried
+    assert not client._engine._scheduler.flush_waiters
     logging.getLogger("asyncio").disabled = True  # "Task was destroyed but it is pending": it was, on purpose
     try:
         tasks.clear()

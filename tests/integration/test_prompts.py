@@ -435,8 +435,8 @@ def test_slots_of_the_configuration_are_looked_up(make_logger: MakeLogger, serve
     server.handler = always(Reply(200, prompt_json(experiments=[sliced])))
     logger = make_logger(server.url)
     found = [logger.get_prompt("p", sticky_context={"user_id": user}) for user in ("user_123", "1", "user_1")]
-    told = [prompt and (prompt.experiment_version_id, prompt.routed_by) for prompt in found]
-    assert told == [("exp-1-v0", "local/2"), ("exp-1-v1", "local/2"), (None, None)]
+    reported = [prompt and (prompt.experiment_version_id, prompt.routed_by) for prompt in found]
+    assert reported == [("exp-1-v0", "local/2"), ("exp-1-v1", "local/2"), (None, None)]
 
 
 def test_without_the_experiments_key_the_default_is_given_and_counted(

@@ -188,9 +188,9 @@ def test_other_requests_pass_unrecorded(logger: PromptStackLogger, server: Scrip
     """Embeddings, counts of tokens, stored answers, threads' messages: they are named in the README."""
     logs = server.handler
     embedding = {"object": "embedding", "index": 0, "embedding": [0.5]}
-    told = {"model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+    reported = {"model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
     replies: dict[str, Any] = {
-        "/v1/embeddings": {"object": "list", "data": [embedding], **told},
+        "/v1/embeddings": {"object": "list", "data": [embedding], **reported},
         "/v1/messages/count_tokens": {"input_tokens": 3},
     }
 

@@ -56,8 +56,8 @@ engine = logger._engine
 handler = logging.StreamHandler(open(os.devnull, "w"))
 logging.getLogger("banyan_hp").addHandler(handler)
 locks = {{
-    "guard": engine.guard,
-    "spool": engine.spool._guard,
+    "guard": engine.lock,
+    "spool": engine.spool._lock,
     "prompts": logger._prompts.answers._lock,
     "logging": handler.lock,
     "default": banyan.banyan._default_lock,

@@ -123,12 +123,12 @@ def test_an_ignored_sigterm_stays_ignored() -> None:
     assert run(program, list(range(10))) == (0, "alive\n")
 
 
-@pytest.mark.parametrize("guard", ["logger._engine.guard", "logger._engine.spool._guard"])
-def test_sigterm_in_the_middle_of_a_section_waits_for_its_end(guard: str) -> None:
+@pytest.mark.parametrize("lock", ["logger._engine.lock", "logger._engine.spool._lock"])
+def test_sigterm_in_the_middle_of_a_section_waits_for_its_end(lock: str) -> None:
     """The main thread holds our lock: the handler takes none, and raises when the section is over."""
     program = f"""
     banyan.install_signal_handlers()
-    guard = {guard}
+    guard = {lock}
     held = []
     try:
         with guard:
@@ -319,7 +319,7 @@ def test_a_second_signal_during_the_drain_does_not_cut_it_short() -> None:
         assert ids(server) == list(range(10))
 
 
-@pytest.mark.parametrize("held", ["logging.getLogger().handlers[0].lock", "logger._engine.guard"])
+@pytest.mark.parametrize("held", ["logging.getLogger().handlers[0].lock", "logger._engine.lock"])
 def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in_time(held: str) -> None:
     """The drain runs on a thread of its own, and the default action happens at any rate."""
     program = f"""
@@ -337,7 +337,7 @@ def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in
 def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
     """An exception in the middle may leave a lock held for ever: the default action happens in time."""
     program = """
-    logger._engine.guard.__enter__()
+    logger._engine.lock.__enter__()
     began = time.monotonic()
     terminate()
     """

@@ -52,7 +52,7 @@ class Application:
         self._process.kill()
         self._process.communicate(timeout=10)
 
-    def tell(self, word: str) -> dict[str, Any]:
+    def report(self, word: str) -> dict[str, Any]:
         """Log a number, or `end`, or nothing (`stats`); returns the stats after that."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -64,7 +64,7 @@ class Application:
 
     def until(self, done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline = time.monotonic() + DEADLINE
-        while not done(stats := self.tell("stats")):
+        while not done(stats := self.report("stats")):
             assert time.monotonic() < deadline, stats
             time.sleep(0.02)
         return stats
@@ -123,20 +123,20 @@ def test_replay_and_a_running_application_share_the_work(backend: tuple[Switch, 
     switch, server = backend
     with Application(server.url) as application:
         for number in range(10):
-            application.tell(str(number))
+            application.report(str(number))
         application.until(lambda stats: stats["logs_spooled"] == 10)
         assert run_python(LEFT_BY_ANOTHER, url=server.url).status == 0
         assert states() == [("free", 10), ("held", 10)]
         assert len(spool("show", "--json").stdout.splitlines()) == 20
         switch.down = False
         replayed = spool("replay")
-        application.tell("10")
+        application.report("10")
         stats = application.until(lambda stats: stats["logs_sent"] == 11)
         assert stats["logs_dropped"] == 0
         said = replayed.stdout.splitlines()[1]
         assert replayed.returncode == 0, replayed.stdout + replayed.stderr
         assert "still on disk 0, quarantined 0, lost 0" in said or "nothing to send" in said
-        assert application.tell("end")["logs_sent"] == 11
+        assert application.report("end")["logs_sent"] == 11
     assert sorted(switch.taken) == [*range(11), *range(100, 110)]
     assert states() == []
 
@@ -146,7 +146,7 @@ def test_a_purge_beside_a_running_application(backend: tuple[Switch, ScriptedSer
     switch, server = backend
     with Application(server.url) as application:
         for number in range(5):
-            application.tell(str(number))
+            application.report(str(number))
         application.until(lambda stats: stats["logs_spooled"] == 5)
         assert run_python(LEFT_BY_ANOTHER, url=server.url).status == 0
         purged = spool("purge", "--yes")
@@ -157,7 +157,7 @@ def test_a_purge_beside_a_running_application(backend: tuple[Switch, ScriptedSer
         # A record that it was just trying to send is in its memory, too, and is written anew.
         assert states() in ([], [("held", 1)])
         switch.down = False
-        application.tell("5")
+        application.report("5")
         stats = application.until(lambda stats: stats["logs_sent"] + stats["logs_dropped"] == 6)
         assert stats["logs_queued"] == 6
     assert 5 in switch.taken
@@ -176,13 +176,13 @@ def test_a_running_application_sends_what_is_requeued(
     assert run_python(left, url=server.url).status == 0
     server.handler = switch
     with Application(server.url) as application:
-        application.tell("0")
+        application.report("0")
         application.until(lambda stats: stats["logs_spooled"] == 1)
         requeued = spool("quarantine", "requeue", "--all")
         assert requeued.stdout.startswith("requeued 2 records"), requeued.stderr
         assert states() == [("free", 2), ("held", 1)]
         switch.down = False
-        application.tell("1")
+        application.report("1")
         stats = application.until(lambda stats: stats["logs_recovered"] == 2 and stats["logs_sent"] == 2)
         assert stats["adopted"]["logs"] == 2
     assert sorted(switch.taken) == [0, 1, 100, 101]

@@ -7,7 +7,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.policy.circuit_breaker import Gate
+from banyan_hp.engine.policy.circuit_breaker import CircuitBreaker
 from banyan_hp.engine.policy.retry import (
     BACKOFF_CAP,
     RETRY_AFTER_CAP,
@@ -61,16 +61,16 @@ def test_a_gate_that_only_fails_waits_a_bounded_time(
     failures: list[tuple[float, float | None]], chance: float
 ) -> None:
     """After any run of failures the next attempt comes, at the latest after the caps."""
-    gate = Gate(3, 1.0, chance=lambda: chance)
+    breaker = CircuitBreaker(3, 1.0, chance=lambda: chance)
     now = 0.0
     for pause, retry_after in failures:
         now += pause
-        probe = gate.begin()
-        gate.fail(Verdict(Outcome.RETRY, retry_after=retry_after), now, now)
-        gate.end(probe=probe)
-        delay = gate.delay(now)
+        probe = breaker.begin()
+        breaker.fail(Verdict(Outcome.RETRY, retry_after=retry_after), now, now)
+        breaker.end(probe=probe)
+        delay = breaker.delay(now)
         assert 0 <= delay <= max(BACKOFF_CAP, RETRY_AFTER_CAP + 1.0) + 1e-6
         assert delay >= (retry_after or 0) - 1e-6
-    assert gate.delay(math.inf) == 0
-    gate.succeed(now)
-    assert not gate.unwell
+    assert breaker.delay(math.inf) == 0
+    breaker.succeed(now)
+    assert not breaker.is_open

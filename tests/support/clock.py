@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from banyan_hp.engine.sync import Bell, Clock
+from banyan_hp.engine.sync import Clock, WakeUp
 
 LONGEST_STEP = 3600.0
 
@@ -42,10 +42,10 @@ class FakeClock(Clock):
         with self._lock:
             self._wall = seconds
 
-    def wait(self, bell: Bell, seconds: float) -> bool:
+    def wait(self, wake_up: WakeUp, seconds: float) -> bool:
         with self._lock:
             self.waits.append(seconds)
-        if bell.wait(0):
+        if wake_up.wait(0):
             return True
         self.advance(min(max(seconds, 0.0), LONGEST_STEP))
         return False

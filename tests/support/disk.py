@@ -22,20 +22,20 @@ class Ledger:
     """An observer that writes down what it is told."""
 
     def __init__(self) -> None:
-        self.news: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
         self.failures = 0
 
     def adopted(self, count: int, damaged: int) -> None:
-        self.news.append(("adopted", count, damaged))
+        self.events.append(("adopted", count, damaged))
 
     def let_go(self, count: int) -> None:
-        self.news.append(("let go", count))
+        self.events.append(("let go", count))
 
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
-        self.news.append(("lost", count, reason, own))
+        self.events.append(("lost", count, reason, own))
 
     def damaged_on_disk(self, count: int, *, own: bool) -> None:
-        self.news.append(("damaged", count, own))
+        self.events.append(("damaged", count, own))
 
     def disk_failed(self) -> None:
         self.failures += 1

@@ -46,10 +46,10 @@ class Held:
         return self.go.wait(PATIENCE) and self._after.play(exchange)
 
 
-def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
+def eventually(disk_health: Callable[[], object], what: str = "the condition") -> None:
     """Return as soon as it is true; AssertionError if that takes too long."""
     deadline = time.monotonic() + PATIENCE
-    while not condition():
+    while not disk_health():
         assert time.monotonic() < deadline, f"{what} did not come true"
         time.sleep(0.002)
 

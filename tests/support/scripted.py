@@ -141,8 +141,8 @@ class CloseAfter:
     announce: bool = False
 
     def play(self, exchange: Exchange) -> bool:
-        told = {"Connection": "close"} if self.announce else {}
-        replace(self.reply, headers={**self.reply.headers, **told}).play(exchange)
+        reported = {"Connection": "close"} if self.announce else {}
+        replace(self.reply, headers={**self.reply.headers, **reported}).play(exchange)
         return False
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from banyan_hp.destinations.banyan import BATCH_PATH, BanyanDestination
 from banyan_hp.engine.engine import Engine
-from banyan_hp.engine.http.transport import NoAnswer, Request, Response
+from banyan_hp.engine.http.transport import NoResponse, Request, Response
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.sync import Bell
+from banyan_hp.engine.sync import WakeUp
 from banyan_hp.settings import Settings
 from tests.support.clock import FakeClock
 
 URL = "http://backend.test"
-Answer = Response | NoAnswer
+Answer = Response | NoResponse
 Behaviour = Callable[[Request], Answer]
 
 
@@ -77,7 +77,7 @@ class FakeBackend:
 
 
 def down(_request: Request) -> Answer:
-    return NoAnswer("no_connection", "connection refused")
+    return NoResponse("no_connection", "connection refused")
 
 
 def failing(status: int, **headers: str) -> Behaviour:
@@ -98,7 +98,7 @@ class SteppedEngine(Engine):
     ):
         self.backend = backend
         self.clock = clock
-        self._bell = Bell()
+        self._wake_up = WakeUp()
         options = {
             "spool_dir": spool_dir,
             "spool": spool_dir is not None,
@@ -120,7 +120,7 @@ class SteppedEngine(Engine):
 
     def step(self, longest_wait: float = 0.0) -> None:
         """One task, or one wait of at most so many seconds."""
-        self.worker.step(self._bell, self.clock.monotonic() + longest_wait)
+        self.worker.step(self._wake_up, self.clock.monotonic() + longest_wait)
 
     def run(self, steps: int = 50) -> None:
         for _ in range(steps):

@@ -205,7 +205,7 @@ def test_another_user_s_acknowledgements_settle_nothing(tmp_path: Path) -> None:
 _OPENING = {"open", "openat", "mkfifo", "mknod", "touch"} | {
     f"{verb}_{what}" for verb in ("read", "write") for what in ("bytes", "text")
 }
-_ROOMS = ("engine", "prompts", "spool_cli")
+_ROOMS = ("engine", "prompts", "cli/spool")
 _ALLOWED = {"cli/spool/running.py: os.open"}  # the null device
 
 

@@ -84,13 +84,13 @@ def handling(handler: Callable[..., object]) -> Iterator[None]:
 
 
 class Alarm:
-    def ring(self, *_: object) -> NoReturn:
+    def wake(self, *_: object) -> NoReturn:
         raise TimeoutError("time is up")
 
-    __call__ = ring
+    __call__ = wake
 
 
-@pytest.mark.parametrize("handler", [Alarm().ring, Alarm(), lambda *_: Alarm().ring()])
+@pytest.mark.parametrize("handler", [Alarm().wake, Alarm(), lambda *_: Alarm().wake()])
 def test_what_a_signal_handler_raises_passes(make_logger: MakeLogger, handler: Callable[..., object]) -> None:
     """Of whatever class: somebody has set a limit to the call."""
 

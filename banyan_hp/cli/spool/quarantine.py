@@ -30,14 +30,14 @@ def ls(arguments: argparse.Namespace) -> int:
     """How many entries there are, by reason and status."""
     now = Clock().wall()
     found = 0
-    tell = _list_as_json if arguments.json else _list
+    report = _list_as_json if arguments.json else _list
 
     def list_one(place: Place) -> int:
         nonlocal found
         entries = _entries(place)
         found += len(entries)
         if entries:
-            tell(place, entries, now)
+            report(place, entries, now)
         return DONE
 
     code = each(arguments, list_one)

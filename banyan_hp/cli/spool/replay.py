@@ -124,7 +124,7 @@ def _settled(engine: Engine) -> int:
 def _why_ended(engine: Engine, timeout: float) -> str | None:
     stats = engine.stats()
     spool = engine.spool
-    if engine.gate.unwell:
+    if engine.breaker.is_open:
         return f"given up, {stats['state']}: {stats['last_error']}"
     if spool is not None and (spool.problem or not spool.readable):
         return f"the spool can't be used: {spool.problem or 'see above'}"

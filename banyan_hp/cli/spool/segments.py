@@ -34,10 +34,10 @@ def ls(arguments: argparse.Namespace) -> int:
     if not chosen(arguments) and not arguments.json:
         say(f"nothing in {base_directory(arguments) / 'spool'}")
     now = Clock().wall()
-    tell = _list_as_json if arguments.json else _list
+    report = _list_as_json if arguments.json else _list
 
     def list_one(place: Place) -> int:
-        tell(place, survey.segments(place.directory), now)
+        report(place, survey.segments(place.directory), now)
         return DONE
 
     return each(arguments, list_one)

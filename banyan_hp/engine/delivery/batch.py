@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import DeliveryError
-from ...logs import unheard, warn
+from ...logs import suppressed, warn
 from ..destination import Destination
-from ..http.transport import NoAnswer, Request, Response, Transport, goes_compressed
-from ..policy.batch_support import Batching
-from ..policy.circuit_breaker import Gate
-from ..policy.concurrency_limit import Pace
+from ..http.transport import NoResponse, Request, Response, Transport, goes_compressed
+from ..policy.batch_support import BatchSupport
+from ..policy.circuit_breaker import CircuitBreaker
+from ..policy.concurrency_limit import ConcurrencyLimit
 from ..policy.retry import Outcome, Verdict, may_be_the_record
 from ..policy.suspects import POISON, Suspects
 from ..records.ledger import Counters, Term
 from ..records.record import Record
-from ..sync import Clock, Guard
+from ..sync import Clock, EngineLock
 from .settlement import Settlement
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class Delivery:
 
     def __init__(
         self,
-        guard: Guard,
+        lock: EngineLock,
         clock: Clock,
         counters: Counters,
-        gate: Gate,
-        batching: Batching,
-        pace: Pace,
+        breaker: CircuitBreaker,
+        batching: BatchSupport,
+        concurrency: ConcurrencyLimit,
         suspects: Suspects,
         destination: Destination,
         transport: Transport,
@@ -67,12 +67,12 @@ class Delivery:
         preparer: Preparer,
         max_batch_bytes: int,
     ) -> None:
-        self._guard = guard
+        self._lock = lock
         self._clock = clock
         self._counters = counters
-        self._gate = gate
-        self._batching = batching
-        self._pace = pace
+        self._breaker = breaker
+        self._batch_support = batching
+        self._concurrency = concurrency
         self._suspects = suspects
         self._destination = destination
         self._transport = transport
@@ -85,9 +85,9 @@ class Delivery:
     def transport(self) -> Transport:
         return self._transport
 
-    def turn_to(self, destination: Destination, transport: Transport) -> Transport:
+    def reconfigure(self, destination: Destination, transport: Transport) -> Transport:
         """From now on send there; returns the transport used so far."""
-        with self._guard:
+        with self._lock:
             old, self._transport = self._transport, transport
             self._destination = destination
             self._key_good_until = float("-inf")
@@ -104,15 +104,15 @@ class Delivery:
             self._end(probe=probe)
 
     def _end(self, *, probe: bool) -> None:
-        with self._guard:
-            self._gate.end(probe=probe)
+        with self._lock:
+            self._breaker.end(probe=probe)
         if probe:
-            self._settlement.ring()
+            self._settlement.wake()
 
     def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
-        with self._guard:  # one mode for all of it: another thread may find out meanwhile that it has changed
-            most_bytes = min(self._max_batch_bytes, self._batching.byte_limit)
-            how = How(self._batching.batches, self._batching.compress, most_bytes, deadline)
+        with self._lock:  # one mode for all of it: another thread may find out meanwhile that it has changed
+            most_bytes = min(self._max_batch_bytes, self._batch_support.byte_limit)
+            how = How(self._batch_support.batches, self._batch_support.compress, most_bytes, deadline)
         ready = self._preparer.prepare(records, deadline)
         if len(ready) < len(records):
             left: Group = [record for record in records if not record.claimed]
@@ -127,10 +127,10 @@ class Delivery:
             if not group:
                 continue
             verdicts = self._attempt(group, how)
-            failed = self._act(group, verdicts, groups)
+            failed = self._act_on_verdicts(group, verdicts, groups)
             left += failed
             newest = bool(failed) and not newest  # bad ones at one end, good ones at the other
-            if self._gate.refusing or any(not _is_refused(record) for record in failed):
+            if self._breaker.refusing or any(not _is_refused(record) for record in failed):
                 left.extend(record for waiting in groups for record in waiting)
                 break
         return left
@@ -145,13 +145,13 @@ class Delivery:
     def _ask_for_batches(self, deadline: float) -> None:
         answer = self._send(self._destination.batch((), compress=False), deadline)
         now = self._clock.monotonic()
-        if isinstance(answer, NoAnswer):
-            with self._guard:
-                self._batching.learn_nothing(now)
+        if isinstance(answer, NoResponse):
+            with self._lock:
+                self._batch_support.learn_nothing(now)
             return
         batches, compress = self._destination.takes_batches(answer)
-        with self._guard:
-            self._batching.learn(answer, batches=batches, compress=compress, now=now)
+        with self._lock:
+            self._batch_support.learn(answer, batches=batches, compress=compress, now=now)
 
     # -- one request ------------------------------------------------------------------------------------
 
@@ -188,12 +188,12 @@ class Delivery:
         if not _all_delivered(verdicts) and not _to_be_bisected(group, verdicts):
             _note(group, _for_each(verdicts, group))
         if not self._batches_are_gone(verdicts, how):
-            self._tell_gate(verdicts, began, request, group)
+            self._update_breaker(verdicts, began, request, group)
         return verdicts
 
     def _verdicts(self, request: Request, group: Group, how: How) -> list[Verdict]:
         answer = self._send(request, how.deadline)
-        if isinstance(answer, NoAnswer):
+        if isinstance(answer, NoResponse):
             return [Verdict(Outcome.RETRY, answer.detail, reason=answer.reason)]
         if how.batches:
             return self._destination.verdicts(group, answer, self._clock.wall())
@@ -204,8 +204,8 @@ class Delivery:
     ) -> list[Verdict]:
         """The same once more, not compressed, if something on the way may have refused the compression."""
         if _accepts_some(verdicts):
-            with self._guard:
-                self._batching.compressed_worked()
+            with self._lock:
+                self._batch_support.compressed_worked()
             return verdicts
         if not self._may_be_the_compression(verdicts):
             return verdicts
@@ -218,12 +218,12 @@ class Delivery:
         """The API's own refusal of a batch is one of its content, if it has unpacked others."""
         if len(verdicts) > 1 or verdicts[0].status not in _REFUSE_COMPRESSION:
             return False
-        return verdicts[0].outcome is not Outcome.REFUSED or not self._batching.compress_proven
+        return verdicts[0].outcome is not Outcome.REFUSED or not self._batch_support.compress_proven
 
     def _compress_no_more(self, verdict: Verdict) -> None:
-        with self._guard:
-            is_news = self._batching.compression_is_refused()
-        if is_news:
+        with self._lock:
+            is_new = self._batch_support.compression_is_refused()
+        if is_new:
             where = self._destination.base_url
             warn(
                 "compression",
@@ -237,8 +237,8 @@ class Delivery:
         """The batch endpoint itself is no longer there: that is no failure, the records go another way."""
         if not how.batches or len(verdicts) > 1:
             return False
-        with self._guard:
-            return self._batching.unlearn(verdicts[0].status)
+        with self._lock:
+            return self._batch_support.unlearn(verdicts[0].status)
 
     def _count_attempt(self, group: Group) -> None:
         again = False
@@ -246,18 +246,18 @@ class Delivery:
             again |= record.attempts > 0
             record.attempts += 1
         if again:
-            with self._guard:
+            with self._lock:
                 self._counters.retries_attempted += 1
 
-    def _send(self, request: Request, deadline: float) -> Response | NoAnswer:
+    def _send(self, request: Request, deadline: float) -> Response | NoResponse:
         began = self._clock.monotonic()
-        with unheard():
+        with suppressed():
             answer = self._transport.send(request, deadline - began)
-        with self._guard:
+        with self._lock:
             self._counters.requests_sent += 1
             if isinstance(answer, Response):
                 self._counters.bytes_sent += answer.sent_bytes
-                self._pace.took(self._clock.monotonic() - began)
+                self._concurrency.took(self._clock.monotonic() - began)
         return answer
 
     def _without_conflicts(self, group: Group, verdicts: list[Verdict]) -> list[Verdict]:
@@ -293,7 +293,7 @@ class Delivery:
             return True
         check = self._destination.key_check()
         if check is None:
-            return self._suspects.refusals == 0 and self._gate.state == "online"
+            return self._suspects.refusals == 0 and self._breaker.state == "online"
         answer = self._send(check, deadline)
         good = isinstance(answer, Response) and answer.status == 200
         if good:
@@ -302,13 +302,13 @@ class Delivery:
 
     # -- what it means ----------------------------------------------------------------------------------
 
-    def _tell_gate(self, verdicts: list[Verdict], began: float, request: Request, group: Group) -> None:
+    def _update_breaker(self, verdicts: list[Verdict], began: float, request: Request, group: Group) -> None:
         """Any acceptance means that the destination is well; else the worst verdict counts."""
         outcomes = {verdict.outcome for verdict in verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(group)
         if Outcome.TOO_LARGE in outcomes and len(verdicts) == 1:
-            with self._guard:
+            with self._lock:
                 self._try_less(group)
         for failure in _FAILURES:
             if failure in outcomes:
@@ -317,31 +317,31 @@ class Delivery:
 
     def _accepted(self, group: Group) -> None:
         """The destination is well, and that says something of those that it did not accept."""
-        with self._guard:
+        with self._lock:
             now = self._clock.monotonic()
-            was_unwell = self._gate.unwell
-            is_back = self._gate.succeed(now)
-            if self._batching.is_limited:
-                self._batching.worked(len(group), _bytes_of(group))
-            poison = self._suspects.accepted(now, group, is_back=was_unwell)
+            was_open = self._breaker.is_open
+            is_back = self._breaker.succeed(now)
+            if self._batch_support.is_limited:
+                self._batch_support.worked(len(group), _bytes_of(group))
+            poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
-            self._settlement.ring()
+            self._settlement.wake()
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
             if self._put_aside(record, verdict._replace(reason=POISON)):
-                self._tell_of_refusal(record, verdict)
+                self._report_refusal(record, verdict)
             elif record.term is Term.SPOOLED:  # else it is in a thread's hands
-                with self._guard:
+                with self._lock:
                     self._suspects.rest(record, now)
 
     def _destination_failed(
         self, verdict: Verdict, began: float, request: Request, group: Group, *, whole: bool
     ) -> None:
-        with self._guard:
+        with self._lock:
             self._counters.attempts_failed += 1
             now = self._clock.monotonic()
             if not (whole and self._fails_on_its_own(verdict, group, now)):
-                self._gate.fail(verdict, began, now)
+                self._breaker.fail(verdict, began, now)
         self._report(verdict, request, group)
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
@@ -354,16 +354,16 @@ class Delivery:
     def _try_less(self, group: Group) -> None:
         """A batch was too large, or one of its records was to blame. Call with the lock held."""
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
-            self._batching.failed(len(group), _bytes_of(group))
+            self._batch_support.failed(len(group), _bytes_of(group))
 
     def _report(self, verdict: Verdict, request: Request, group: Sequence[Record]) -> None:
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
         self._settlement.failed(self._error(message, verdict, request.url, group))
-        self._settlement.ring()
+        self._settlement.wake()
         warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
 
-    def _act(self, group: Group, verdicts: list[Verdict], groups: deque[Group]) -> Group:
+    def _act_on_verdicts(self, group: Group, verdicts: list[Verdict], groups: deque[Group]) -> Group:
         """Settle what is decided, queue up halves of what was refused as a whole; returns what is not."""
         if _to_be_bisected(group, verdicts):
             middle = len(group) // 2
@@ -390,31 +390,33 @@ class Delivery:
         known = _is_refused(record)
         at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, verdict, accepts_others)
         if not known:
-            self._tell_of_refusal(record, verdict)
+            self._report_refusal(record, verdict)
         return at_fault and self._put_aside(record, verdict)
 
     def _put_aside(self, record: Record, verdict: Verdict) -> bool:
         """False if the disk can't take it now: then it stays there, and rests until its next attempt."""
         if self._settlement.quarantined(record, verdict):
             return True
-        with self._guard:
+        with self._lock:
             self._suspects.not_put_aside(record)
         return False
 
     def _is_at_fault(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
         """Whether it is clear that the record is refused, and not everything that is sent."""
-        with self._guard:
+        with self._lock:
             if self._suspects.refused(record, beside_others=accepts_others):
                 return True
             refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
-            if everything or self._gate.unwell:  # a probe that is refused: the next one comes in seconds, too
-                self._gate.refuse(self._clock.monotonic())
+            if (
+                everything or self._breaker.is_open
+            ):  # a probe that is refused: the next one comes in seconds, too
+                self._breaker.refuse(self._clock.monotonic())
         if everything:
-            self._settlement.ring()
+            self._settlement.wake()
             warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
         return False
 
-    def _tell_of_refusal(self, record: Record, verdict: Verdict) -> None:
+    def _report_refusal(self, record: Record, verdict: Verdict) -> None:
         message = f"record {record.id} refused: {verdict.detail}"
         error = self._error(message, verdict, self._destination.base_url, [record])
         self._settlement.failed(error, of_one_record=True)

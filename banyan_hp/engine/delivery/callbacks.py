@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...foreign import is_deliberate, type_name
-from ...logs import unheard, warn
+from ...logs import suppressed, warn
 from ..records.ledger import Counters
-from ..sync import Clock, Guard
+from ..sync import Clock, EngineLock
 
 
 class OwnThread(threading.Thread):
@@ -26,8 +26,8 @@ class Raised:
 class Callbacks:
     """Calls on any thread, without a lock held."""
 
-    def __init__(self, guard: Guard, counters: Counters, clock: Clock) -> None:
-        self._guard = guard
+    def __init__(self, lock: EngineLock, counters: Counters, clock: Clock) -> None:
+        self._lock = lock
         self._counters = counters
         self._clock = clock
         self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
@@ -45,7 +45,7 @@ class Callbacks:
         before = self._running.get(me)  # a callback that logs may have another one called
         self._running[me] = self._clock.monotonic(), name
         try:
-            with unheard():
+            with suppressed():
                 return callback(*args)
         except BaseException as error:
             if is_deliberate(error) and not isinstance(threading.current_thread(), OwnThread):
@@ -60,7 +60,7 @@ class Callbacks:
                 self._running[me] = before
 
     def count_error(self) -> None:
-        with self._guard:
+        with self._lock:
             self._counters.callback_errors += 1
 
     def longest(self) -> tuple[float, str] | None:

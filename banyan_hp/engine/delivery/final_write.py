@@ -31,7 +31,7 @@ from itertools import islice
 
 from ..records.ledger import Term
 from ..records.record import Record
-from ..sync import Bell, Clock, LetsGo, Lock
+from ..sync import Clock, Lock, ReleasingOnError, WakeUp
 from .prepare import Preparer
 from .settlement import Settlement
 
@@ -48,7 +48,7 @@ class Job:
         self._see_to = see_to
         self._pending: deque[Record] = deque()
         self._turn = Lock()  # re-entrant: a thread that was interrupted while it held it can go on
-        self._bell = Bell()
+        self._wake_up = WakeUp()
         self._taken_up = False
 
     @property
@@ -62,7 +62,7 @@ class Job:
         """Until nothing is pending, or at once if another thread is at it: that one will see to all."""
         mine = True
         while self._pending and mine:
-            with LetsGo((self._turn,)):
+            with ReleasingOnError((self._turn,)):
                 mine = self._in_turn()
 
     def _in_turn(self) -> bool:
@@ -70,11 +70,11 @@ class Job:
             return False
         try:
             self._taken_up = True
-            self._bell.ring()
+            self._wake_up.wake()
             self._run()
         finally:
             self._turn.release()
-            self._bell.ring()
+            self._wake_up.wake()
         return True
 
     def _run(self) -> None:
@@ -86,7 +86,7 @@ class Job:
 
     def is_taken_up(self) -> bool:
         """Give another thread the time to begin; whether one has."""
-        self._clock.wait(self._bell, _BEGIN_SECONDS)
+        self._clock.wait(self._wake_up, _BEGIN_SECONDS)
         return self._taken_up
 
     def complete(self) -> None:
@@ -95,7 +95,7 @@ class Job:
         while self._pending and self._clock.monotonic() < give_up_at:
             self.run()
             if self._pending:
-                self._clock.wait(self._bell, give_up_at - self._clock.monotonic())
+                self._clock.wait(self._wake_up, give_up_at - self._clock.monotonic())
 
 
 class LastWrites:

@@ -14,12 +14,12 @@ __all__ = ["FlushResult"]
 class Epoch:
     """The records accepted between two flushes. `told` are the losses that a flush has reported."""
 
-    __slots__ = ("in_memory", "lost", "told")
+    __slots__ = ("in_memory", "lost", "reported")
 
     def __init__(self) -> None:
         self.in_memory = 0
         self.lost = 0
-        self.told = 0
+        self.reported = 0
 
 
 class Epochs:
@@ -34,7 +34,7 @@ class Epochs:
 
         With them those of which records were lost since the last flush.
         """
-        closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.told]
+        closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.reported]
         self.current = Epoch()
         self._live = [*(epoch for epoch in closed if epoch.in_memory), self.current]
         return closed

@@ -25,23 +25,23 @@ MOST_THREADS = 16
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-class LoopBell:
+class LoopWakeUp:
     """A coroutine waits, any thread rings; a ring before the wait makes the wait return at once."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] | None = None
-        self._rung = False
+        self._woken = False
 
-    def ring(self) -> None:
-        if self._rung:
+    def wake(self) -> None:
+        if self._woken:
             return  # and nobody has heard it yet
-        self._rung = True
+        self._woken = True
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._hear)
 
     async def wait(self, seconds: float) -> None:
-        if not self._rung:
+        if not self._woken:
             self._future = self._loop.create_future()
             timer = self._loop.call_later(min(seconds, LONGEST_WAIT), self._hear)
             try:
@@ -49,7 +49,7 @@ class LoopBell:
             finally:
                 timer.cancel()
                 self._future = None
-        self._rung = False  # before the waiter looks: what comes from now on wakes it again
+        self._woken = False  # before the waiter looks: what comes from now on wakes it again
 
     def _hear(self) -> None:
         if self._future is not None and not self._future.done():
@@ -74,15 +74,15 @@ async def until(wait: Wait) -> None:
     """Wait on the running loop."""
     if wait.over():
         return
-    bell = LoopBell()
-    if not wait.begin(bell):  # there is no thread that would do what is waited for
+    wake_up = LoopWakeUp()
+    if not wait.begin(wake_up):  # there is no thread that would do what is waited for
         await _on_a_thread_until(wait)
         return
     try:
         while not wait.over() and (left := wait.seconds_left()) > 0:
-            await bell.wait(left)
+            await wake_up.wait(left)
     finally:
-        wait.end(bell)
+        wait.end(wake_up)
 
 
 async def _on_a_thread_until(wait: Wait) -> None:
@@ -110,11 +110,11 @@ def on_a_thread(work: Callable[[], T], name: str = "banyan_hp-async") -> asyncio
 
     def run() -> None:
         try:
-            tell = _giving(future, context.run(work))
+            report = _giving(future, context.run(work))
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-            tell = _failing(future, error)
+            report = _failing(future, error)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell)
+            loop.call_soon_threadsafe(report)
 
     try:
         threading.Thread(target=run, name=name, daemon=True).start()

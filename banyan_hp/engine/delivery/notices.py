@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from ...errors import DeliveryError
-from ..sync import Guard
+from ..sync import EngineLock
 from .callbacks import Callbacks, OwnThread
 
 KEPT_ERRORS = 100
@@ -17,12 +17,12 @@ class Notices:
 
     def __init__(
         self,
-        guard: Guard,
+        lock: EngineLock,
         callbacks: Callbacks,
         on_error: Callable[[DeliveryError], object] | None,
         on_drop: Callable[[str, int], object] | None,
     ) -> None:
-        self._guard = guard
+        self._lock = lock
         self._callbacks = callbacks
         self._on_error = on_error
         self._on_drop = on_drop
@@ -31,7 +31,7 @@ class Notices:
         self.last_error: str | None = None
         self.last_failure: str | None = None  # the last error that is about the destination, not one record
 
-    def call_from_now_on(
+    def reconfigure_callbacks(
         self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
     ) -> None:
         """Other objects for the same functions."""
@@ -54,9 +54,9 @@ class Notices:
         if self._on_error is not None:
             self._errors.append(error)
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Call the callbacks."""
-        with self._guard:
+        with self._lock:
             errors, self._errors = list(self._errors), deque(maxlen=KEPT_ERRORS)
             drops, self._drops = self._drops, Counter()
         if self._on_error is not None:
@@ -66,14 +66,14 @@ class Notices:
             for reason, count in drops.items():
                 self._callbacks.call("on_drop", self._on_drop, reason, count)
 
-    def tell_in_passing(self, patience: float) -> None:
+    def report_in_passing(self, patience: float) -> None:
         """`tell` on a thread of its own, waiting at most `patience` seconds: a callback may block at exit."""
         if not self.pending:
             return
         try:
-            teller = OwnThread(target=self.tell, name="banyan_hp-last-words", daemon=True)
+            teller = OwnThread(target=self.report, name="banyan_hp-last-words", daemon=True)
             teller.start()
         except RuntimeError:  # no threads any more: the interpreter is shutting down
-            self.tell()
+            self.report()
             return
         teller.join(patience)

@@ -22,7 +22,7 @@ from ..records.ledger import Counters
 from ..records.record import JSONValue, Record, encode, freeze
 from ..records.shortening import fitted, with_texts
 from ..spool.quarantine import UNSCRUBBED
-from ..sync import Clock, Guard
+from ..sync import Clock, EngineLock
 from .callbacks import Callbacks, Raised
 from .settlement import Settlement
 
@@ -38,7 +38,7 @@ class Preparer:
 
     def __init__(
         self,
-        guard: Guard,
+        lock: EngineLock,
         clock: Clock,
         counters: Counters,
         callbacks: Callbacks,
@@ -46,7 +46,7 @@ class Preparer:
         before_send: BeforeSend | None,
         max_record_bytes: int,
     ) -> None:
-        self._guard = guard
+        self._lock = lock
         self._clock = clock
         self._counters = counters
         self._callbacks = callbacks
@@ -55,7 +55,7 @@ class Preparer:
         self._limit = max_record_bytes
         self._stopping = False
 
-    def call_from_now_on(self, before_send: BeforeSend | None) -> None:
+    def reconfigure_callbacks(self, before_send: BeforeSend | None) -> None:
         """Another object for the same function."""
         self._before_send = before_send
 
@@ -140,7 +140,7 @@ class Preparer:
         return False
 
     def _never_seen(self, record: Record) -> None:
-        with self._guard:
+        with self._lock:
             self._counters.records_unscrubbed += 1
         verdict = Verdict(Outcome.REFUSED, _NOBODY_TO_SEE_IT, reason=UNSCRUBBED)
         self._settlement.quarantined(record, verdict)
@@ -170,7 +170,7 @@ class Preparer:
         return with_texts(value)
 
     def _count_shortened(self, record: Record) -> None:
-        with self._guard:
+        with self._lock:
             self._counters.records_shortened += not record.shortened
             record.shortened = True
 

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...settings import Settings
-from ..policy.batch_support import Batching
-from ..policy.circuit_breaker import Gate
-from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS, Pace
+from ..policy.batch_support import BatchSupport
+from ..policy.circuit_breaker import CircuitBreaker
+from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS, ConcurrencyLimit
 from ..policy.jitter import chance
 from ..policy.retry import backoff, may_be_the_record
 from ..policy.suspects import Suspects
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
-from ..sync import Bell
+from ..sync import WakeUp
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 
 
@@ -88,32 +88,32 @@ class Scheduler:
         self,
         settings: Settings,
         queue: Queue,
-        gate: Gate,
-        batching: Batching,
-        pace: Pace,
+        breaker: CircuitBreaker,
+        batching: BatchSupport,
+        concurrency: ConcurrencyLimit,
         suspects: Suspects,
         spool: Spool | None,
         own: Book,
     ) -> None:
         self._settings = settings
         self._queue = queue
-        self._gate = gate
-        self._batching = batching
-        self._pace = pace
+        self._breaker = breaker
+        self._batch_support = batching
+        self._concurrency = concurrency
         self.suspects = suspects
         self._spool = spool
         self._own = own
         self._retrying: list[Retry] = []
         self._replay: deque[Record] = deque()
-        self.idle: list[Bell] = []
+        self.idle: list[WakeUp] = []
         self._wake_at: Load = _ANYTHING
-        self._watch: Bell | None = None
+        self._watch: WakeUp | None = None
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
         self._suspected_last = False
         self._probed_newest = False
-        self.hurried: set[object] = set()  # who waits for records to settle: no lingering meanwhile
+        self.flush_waiters: set[object] = set()  # who waits for records to settle: no lingering meanwhile
         self.own_first: set[object] = set()  # who waits for this process's own records to settle first
         self.closing = False
         self._last_chance = 0
@@ -124,12 +124,12 @@ class Scheduler:
     def close(self) -> None:
         """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
         self.closing = True
-        self._last_chance = self._gate.setbacks
+        self._last_chance = self._breaker.trips
 
     @property
     def gave_up(self) -> bool:
         """Closing, and the last attempt has failed: what is left goes to disk."""
-        return self.closing and self._gate.unwell and self._gate.setbacks > self._last_chance
+        return self.closing and self._breaker.is_open and self._breaker.trips > self._last_chance
 
     # -- from the callers' side --------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Scheduler:
         records, size = self._wake_at
         if len(queue.records) < records and queue.bytes < size:
             return
-        if self._batching.batches or self._worth_another(queue.records[-1].queued_at):
+        if self._batch_support.batches or self._worth_another(queue.records[-1].queued_at):
             self.wake_one()
 
     def wake_for_sync(self) -> None:
@@ -150,11 +150,11 @@ class Scheduler:
 
     def _worth_another(self, now: float) -> bool:
         """Whether one more sender helps, be it to watch whether those at work hang."""
-        return self._watch is None or not self._pace.enough(now)
+        return self._watch is None or not self._concurrency.enough(now)
 
     def wake_one(self) -> None:
         if self.idle:
-            self.idle[-1].ring()  # before it is taken out: Ctrl-C between the two must not leave it asleep
+            self.idle[-1].wake()  # before it is taken out: Ctrl-C between the two must not leave it asleep
             self._relieve(self.idle.pop())
 
     def wake_all(self) -> None:
@@ -163,21 +163,21 @@ class Scheduler:
 
     def disturb(self) -> None:
         """Have sleeping threads look around, without a lock: the copy is atomic under the GIL."""
-        for bell in tuple(self.idle):
-            bell.ring()
+        for wake_up in tuple(self.idle):
+            wake_up.wake()
 
-    def sleep(self, bell: Bell, *, on_watch: bool = False) -> None:
-        self.idle.append(bell)
+    def sleep(self, wake_up: WakeUp, *, on_watch: bool = False) -> None:
+        self.idle.append(wake_up)
         if on_watch:
-            self._watch = bell
+            self._watch = wake_up
 
-    def awake(self, bell: Bell) -> None:
-        if bell in self.idle:
-            self.idle.remove(bell)
-        self._relieve(bell)
+    def awake(self, wake_up: WakeUp) -> None:
+        if wake_up in self.idle:
+            self.idle.remove(wake_up)
+        self._relieve(wake_up)
 
-    def _relieve(self, bell: Bell) -> None:
-        if bell is self._watch:
+    def _relieve(self, wake_up: WakeUp) -> None:
+        if wake_up is self._watch:
             self._watch = None
 
     # -- from the senders' side --------------------------------------------------------------------------
@@ -195,10 +195,10 @@ class Scheduler:
             return OpenSpool()
         if self._spool is not None and self._spool.sync_due_in(now) <= 0:
             return SyncSpool()
-        delay = NEVER if self.gave_up else self._gate.delay(now)
+        delay = NEVER if self.gave_up else self._breaker.delay(now)
         if delay > 0:
             return self._while_closed(now, delay)
-        if one_of_many and not self._batching.batches and self._pace.enough(now):
+        if one_of_many and not self._batch_support.batches and self._concurrency.enough(now):
             return Wait(LOOK_AGAIN_SECONDS, on_watch=True) if self._watch is None else Wait(NEVER)
         return self._while_open(now)
 
@@ -215,29 +215,29 @@ class Scheduler:
             return Spill(self._take_all_replay())
         if not self._spool.usable:
             return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
-        if self._gate.unwell and self._retrying:
+        if self._breaker.is_open and self._retrying:
             return Spill(self._take_oldest_retry())
         may_spill = len(self._queue) - self._kept_for_the_probe()
-        if self._gate.unwell and self._lingered_in(now) <= 0 < may_spill:
+        if self._breaker.is_open and self._lingered_in(now) <= 0 < may_spill:
             return Spill(self._take(min(self._settings.batch_size, may_spill)))
         if self._queue.above(SPILL_ABOVE):
             return self._spill_excess()
-        if self._gate.unwell and may_spill <= 0:
+        if self._breaker.is_open and may_spill <= 0:
             return self._wait(now, delay, _ANYTHING)
-        if self._gate.unwell:
+        if self._breaker.is_open:
             return self._wait(now, min(delay, self._lingered_in(now)), self._first_or_batch())
         return self._wait(now, delay, self._queue.load_at(SPILL_ABOVE))
 
     def _kept_for_the_probe(self) -> int:
         """While everything seems refused, the newest record waits in memory: it is tried within seconds."""
-        return int(self._gate.refusing and not self.closing)
+        return int(self._breaker.refusing and not self.closing)
 
     def _while_open(self, now: float) -> Task:
         self._wake_at = _ANYTHING  # whatever the sleepers wanted while it was closed
         over = self.suspects.take_one_too_many()
         if over is not None:
             return Spill([over])
-        if self._gate.refusing or (self._gate.broken and self._gate.doubtful):
+        if self._breaker.refusing or (self._breaker.broken and self._breaker.doubtful):
             return self._probe(now)
         self._probed_newest = False
         if self._is_a_suspect_s_turn(now):
@@ -248,8 +248,8 @@ class Scheduler:
             if retry is not None:
                 return self._send(retry)
         if fresh_due <= 0 or self._backlog():
-            if self._batching.must_ask(now):
-                return AskForBatches(probe=self._gate.begin())
+            if self._batch_support.must_ask(now):
+                return AskForBatches(probe=self._breaker.begin())
             if self._too_slow():
                 return self._spill_excess()
             if self._backlog() and (fresh_due > 0 or self._backlogs_turn):
@@ -307,22 +307,22 @@ class Scheduler:
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
-        worth_it = (len(self._retrying) == 1 or self._gate.doubtful) and not self.closing
-        return worth_it and self._gate.failures > 0 and not self._gate.unwell and fresh_due <= 0
+        worth_it = (len(self._retrying) == 1 or self._breaker.doubtful) and not self.closing
+        return worth_it and self._breaker.failures > 0 and not self._breaker.is_open and fresh_due <= 0
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
         self._spilled_last = (
             not self._spilled_last
             and self._queue.above(SPILL_ABOVE)
-            and not self._batching.batches
+            and not self._batch_support.batches
             and self._spool is not None
             and self._spool.usable
         )
         return self._spilled_last
 
     def _send(self, records: list[Record]) -> Send:
-        return Send(records, probe=self._gate.begin())
+        return Send(records, probe=self._breaker.begin())
 
     def _send_backlog(self, now: float, fresh_due: float) -> Task:
         if self._may_go(self._replay):
@@ -330,16 +330,16 @@ class Scheduler:
             return self._send(self._take_replay(self._per_request()))
         if not self._reading_back:
             self._reading_back = True
-            return ReadBack(own_only=self.own_only, several=not self._gate.unwell)
+            return ReadBack(own_only=self.own_only, several=not self._breaker.is_open)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
         return self._wait_for_any(now, fresh_due)
 
     def _per_request(self) -> int:
         """A probe is one record; else as many as a request takes."""
-        if not self._batching.batches or self._gate.unwell:
+        if not self._batch_support.batches or self._breaker.is_open:
             return 1
-        return int(min(self._settings.batch_size, self._batching.limit))
+        return int(min(self._settings.batch_size, self._batch_support.limit))
 
     def _take_oldest_retry(self) -> list[Record]:
         """Records go to disk in the order in which they were logged."""
@@ -369,12 +369,12 @@ class Scheduler:
 
     def _due_retry(self, now: float) -> list[Record] | None:
         """The first group whose time has come; of a probe only its first record."""
-        hasty = self.closing or self._gate.unwell
+        hasty = self.closing or self._breaker.is_open
         due = next((r for r in self._retrying if (r.at <= now or hasty) and self._may_go(r.records)), None)
         if due is None:
             return None
         self._retrying.remove(due)
-        if self._gate.unwell and len(due.records) > 1:
+        if self._breaker.is_open and len(due.records) > 1:
             self._retrying.append(Retry(due.at, due.records[1:]))
             return due.records[:1]
         return due.records
@@ -392,7 +392,7 @@ class Scheduler:
 
     def _fresh_due_in(self, now: float) -> float:
         """Seconds until the queue's records should be sent: where they go one by one, at once."""
-        if len(self._queue) and not self._batching.batches:
+        if len(self._queue) and not self._batch_support.batches:
             return 0.0
         return self._lingered_in(now)
 
@@ -401,7 +401,7 @@ class Scheduler:
         oldest = self._queue.oldest_at()
         if oldest is None:
             return NEVER
-        if self.hurried or self.closing or self._batch_is_full():
+        if self.flush_waiters or self.closing or self._batch_is_full():
             return 0.0
         return max(0.0, oldest + self._settings.flush_interval - now)
 

@@ -15,25 +15,25 @@ from ..policy.suspects import Suspects
 from ..records.ledger import Ledger, Term
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
-from ..sync import Guard
+from ..sync import EngineLock
 from .notices import Notices
 
 
-class Rings(Protocol):
+class Wakes(Protocol):
     """A bell of any kind."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Something has changed. Called on any thread; must not block."""
 
 
 class Herald:
     """Rings a bell when its record settles."""
 
-    def __init__(self, bell: Rings) -> None:
-        self._bell = bell
+    def __init__(self, wake_up: Wakes) -> None:
+        self._wake_up = wake_up
 
     def settled(self, _record: Record) -> None:
-        self._bell.ring()
+        self._wake_up.wake()
 
 
 class _Several:
@@ -50,12 +50,12 @@ class _Several:
 class Settlement:
     """Moves records to where they end, on disk first and in the ledger then."""
 
-    def __init__(self, guard: Guard, ledger: Ledger, notices: Notices, suspects: Suspects) -> None:
-        self._guard = guard
+    def __init__(self, lock: EngineLock, ledger: Ledger, notices: Notices, suspects: Suspects) -> None:
+        self._lock = lock
         self._ledger = ledger
         self._notices = notices
         self.suspects = suspects
-        self._waiting: set[Rings] = set()
+        self._waiting: set[Wakes] = set()
         self.spool: Spool | None = None
 
     # -- ends -------------------------------------------------------------------------------------------
@@ -63,12 +63,12 @@ class Settlement:
     def delivered(self, records: Iterable[Record]) -> None:
         mine = self._claim(records)
         if self._end(mine, Term.DELIVERED):
-            self.ring()
+            self.wake()
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
         mine = self._claim(records)
         self._end(mine, Term.DROPPED, reason)
-        self.ring()
+        self.wake()
 
     def quarantined(self, record: Record, verdict: Verdict) -> bool:
         """Keep a refused record aside; where there is no disk to keep it on, it is dropped.
@@ -83,18 +83,18 @@ class Settlement:
             record, verdict.reason, verdict.status, verdict.detail
         )
         if not kept and record.place is not None and not record.place.segment.gone:
-            with self._guard:
+            with self._lock:
                 record.claimed = False
             return False
-        with self._guard:
+        with self._lock:
             self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
-        self.ring()
+        self.wake()
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
         """Returns whether that may be what a flush waits for; who waits for a single record is told."""
-        with self._guard:
+        with self._lock:
             last = self._account(records, term, reason)
         if self.spool is not None:
             on_disk = [record for record in records if record.place is not None]
@@ -121,7 +121,7 @@ class Settlement:
                 self.dropped(too_long, "spool_full")
             for chunk in spool.chunks(records):
                 failed += self._spooled(spool, chunk, in_order=in_order)
-        self.ring()
+        self.wake()
         return failed
 
     def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
@@ -133,13 +133,13 @@ class Settlement:
             failed = new[spool.append(new) :]
             lost = set(map(id, failed))
             kept = [record for record in mine if id(record) not in lost]
-            with self._guard:
+            with self._lock:
                 self._account(kept, Term.SPOOLED)
                 for record in kept:
                     if record.trial is not None:
                         self.suspects.remember(record)
         finally:
-            with self._guard:
+            with self._lock:
                 for record in mine:
                     record.claimed = record.settled
         spool.release(kept, in_order=in_order)
@@ -155,11 +155,11 @@ class Settlement:
             for record in mine:
                 record.claimed = False
             raise
-        with self._guard:
+        with self._lock:
             for record in mine:
                 self._rest(record, on_disk=id(record) not in failed)
         self._tell(mine)
-        self.ring()
+        self.wake()
 
     def _rest(self, record: Record, *, on_disk: bool) -> None:
         """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
@@ -189,7 +189,7 @@ class Settlement:
     # -- the ledger -------------------------------------------------------------------------------------
 
     def _claim(self, records: Iterable[Record]) -> list[Record]:
-        with self._guard:
+        with self._lock:
             mine = [record for record in records if not record.claimed]
             for record in mine:
                 record.claimed = True
@@ -220,39 +220,39 @@ class Settlement:
 
     def adopted(self, count: int, damaged: int) -> None:
         """The spool took over a dead process's segment."""
-        with self._guard:
+        with self._lock:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
     def let_go(self, count: int) -> None:
         """The spool has left an adopted segment to whoever adopts it next."""
-        with self._guard:
+        with self._lock:
             self._ledger.adopted.accept(Term.SPOOLED, -count)
 
     def damaged_on_disk(self, count: int, *, own: bool) -> None:
         """Records on disk can't be read; what is left of them is in the quarantine."""
-        with self._guard:
+        with self._lock:
             (self._ledger.own if own else self._ledger.adopted).shift(Term.SPOOLED, Term.QUARANTINED, count)
-        self.ring()
+        self.wake()
 
     def disk_failed(self) -> None:
         """A file operation of the spool failed."""
-        with self._guard:
+        with self._lock:
             self._ledger.counters.spool_errors += 1
 
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         """Records on disk are gone: given up to stay within the caps, deleted by others, or unreadable."""
-        with self._guard:
+        with self._lock:
             book = self._ledger.own if own else self._ledger.adopted
             book.shift(Term.SPOOLED, Term.DROPPED, count)
             if count:
                 book.drops[reason] += count
                 self._notices.dropped(reason, count)
-        self.ring()
+        self.wake()
 
     def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
         """An attempt failed, whatever becomes of its records; or one record was refused."""
-        with self._guard:
+        with self._lock:
             self._notices.failed(error, of_one_record=of_one_record)
 
     # -- who waits for records to settle -----------------------------------------------------------------
@@ -263,9 +263,9 @@ class Settlement:
             if waiter is not None:
                 waiter.settled(record)
 
-    def also_tell(self, record: Record, waiter: Waiter) -> None:
+    def also_wake(self, record: Record, waiter: Waiter) -> None:
         """A waiter for a record that may have one already."""
-        with self._guard:
+        with self._lock:
             held = record.first_waiter(waiter)
             if held is waiter:
                 return
@@ -276,25 +276,25 @@ class Settlement:
 
     def no_longer_tell(self, record: Record, waiter: Waiter) -> None:
         """Who asks again and again whether a record has settled must not leave a waiter each time."""
-        with self._guard:
+        with self._lock:
             held = record.waiter
             if held is waiter:
                 del record.waiter
             elif isinstance(held, _Several) and waiter in held.waiters:
                 held.waiters.remove(waiter)
 
-    def watch(self, bell: Rings) -> None:
-        with self._guard:
-            self._waiting.add(bell)
+    def watch(self, wake_up: Wakes) -> None:
+        with self._lock:
+            self._waiting.add(wake_up)
 
-    def unwatch(self, bell: Rings) -> None:
-        with self._guard:
-            self._waiting.discard(bell)
+    def unwatch(self, wake_up: Wakes) -> None:
+        with self._lock:
+            self._waiting.discard(wake_up)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake those who wait for all records, or for the destination's state to change."""
-        for bell in tuple(self._waiting):
-            bell.ring()
+        for wake_up in tuple(self._waiting):
+            wake_up.wake()
 
 
 def _refusal_of(record: Record) -> str:

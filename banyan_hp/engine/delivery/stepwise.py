@@ -10,8 +10,8 @@ import time
 from collections.abc import Generator
 from typing import Protocol, TypeVar
 
-from ..sync import Bell
-from .settlement import Rings
+from ..sync import WakeUp
+from .settlement import Wakes
 
 T = TypeVar("T")
 
@@ -25,10 +25,10 @@ class Wait(Protocol):
     def seconds_left(self) -> float:
         """Until the deadline."""
 
-    def begin(self, bell: Rings) -> bool:
+    def begin(self, wake_up: Wakes) -> bool:
         """Ring this bell at every change, until `end`; False if no thread works towards it."""
 
-    def end(self, bell: Rings) -> None:
+    def end(self, wake_up: Wakes) -> None:
         """Undo `begin`."""
 
     def block(self) -> None:
@@ -60,35 +60,35 @@ class Event:
 
     def __init__(self) -> None:
         self._is_set = False
-        self._bells: set[Rings] = set()
+        self._wake_ups: set[Wakes] = set()
 
     def is_set(self) -> bool:
         return self._is_set
 
     def set(self) -> None:
         self._is_set = True
-        for bell in tuple(self._bells):
-            bell.ring()
+        for wake_up in tuple(self._wake_ups):
+            wake_up.wake()
 
     def clear(self) -> None:
         self._is_set = False
 
     def wait(self, seconds: float) -> bool:
         """On the calling thread, until it is set; whether it is."""
-        bell, deadline = Bell(), time.monotonic() + seconds
-        self.watch(bell)  # first: whoever sets it after the look rings
+        wake_up, deadline = WakeUp(), time.monotonic() + seconds
+        self.watch(wake_up)  # first: whoever sets it after the look rings
         try:
             while not self._is_set and (left := deadline - time.monotonic()) > 0:
-                bell.wait(left)
+                wake_up.wait(left)
         finally:
-            self.unwatch(bell)
+            self.unwatch(wake_up)
         return self._is_set
 
-    def watch(self, bell: Rings) -> None:
-        self._bells.add(bell)
+    def watch(self, wake_up: Wakes) -> None:
+        self._wake_ups.add(wake_up)
 
-    def unwatch(self, bell: Rings) -> None:
-        self._bells.discard(bell)
+    def unwatch(self, wake_up: Wakes) -> None:
+        self._wake_ups.discard(wake_up)
 
 
 class UntilSet:
@@ -103,8 +103,8 @@ class UntilSet:
     def seconds_left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def begin(self, bell: Rings) -> bool:
-        self._event.watch(bell)
+    def begin(self, wake_up: Wakes) -> bool:
+        self._event.watch(wake_up)
         return True
 
     def block(self) -> None:

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ..policy.circuit_breaker import Gate
+from ..policy.circuit_breaker import CircuitBreaker
 from ..records.record import Record, Waiter
 from ..spool.spool import Mark
-from ..sync import Bell, Clock, Guard, lets_go
+from ..sync import Clock, EngineLock, WakeUp, releases_on_error
 from .scheduler import Scheduler
-from .settlement import Herald, Rings, Settlement
+from .settlement import Herald, Settlement, Wakes
 from .worker import Worker
 
 
-class AsyncWaiter(Waiter, Rings, Protocol):
+class AsyncWaiter(Waiter, Wakes, Protocol):
     """Told of settled records, and rung when the destination's state changes."""
 
 
@@ -33,47 +33,47 @@ class Waiting:
 
     def __init__(
         self,
-        guard: Guard,
+        lock: EngineLock,
         clock: Clock,
-        gate: Gate,
+        breaker: CircuitBreaker,
         scheduler: Scheduler,
         settlement: Settlement,
         worker: Worker,
         ended: Callable[[], bool],
     ) -> None:
-        self._guard = guard
+        self._lock = lock
         self._clock = clock
-        self._gate = gate
+        self._breaker = breaker
         self._scheduler = scheduler
         self._settlement = settlement
         self._worker = worker
         self._ended = ended
 
     @property
-    def locks(self) -> tuple[Guard, ...]:
+    def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `lets_go`."""
-        return (self._guard,)
+        return (self._lock,)
 
     @property
     def allowed(self) -> bool:
         """Whether the calling thread may wait at all."""
-        return not self._guard.is_mine() and not self._worker.is_own_thread()
+        return not self._lock.is_mine() and not self._worker.is_own_thread()
 
     # -- with a thread ----------------------------------------------------------------------------------
 
-    @lets_go
+    @releases_on_error
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
         """`hurry_until`, and `done` is asked when this record has settled, too."""
-        bell = Bell()
-        herald = Herald(bell)
-        self._settlement.also_tell(record, herald)
+        wake_up = WakeUp()
+        herald = Herald(wake_up)
+        self._settlement.also_wake(record, herald)
         try:
-            self.hurry_until(done, deadline, bell)
+            self.hurry_until(done, deadline, wake_up)
         finally:
             self._settlement.no_longer_tell(record, herald)
 
-    @lets_go
-    def hurry_until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
+    @releases_on_error
+    def hurry_until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
         """Wait without letting anything linger, until `deadline` on the monotonic clock.
 
         `done` is asked when records go to disk or are lost, when all are delivered that were accepted before
@@ -84,34 +84,34 @@ class Waiting:
         me = object()
         try:
             self._hurry(me)
-            self.until(done, deadline, bell)
+            self.until(done, deadline, wake_up)
         finally:
             self._take_it_easy(me)
 
-    def until(self, done: Callable[[], bool], deadline: float, bell: Bell | None = None) -> None:
+    def until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
         """Wait while the worker works; where there can be none, do its work."""
-        bell = bell or Bell()
+        wake_up = wake_up or WakeUp()
         if self._has_worker():
-            self.listen_until(done, deadline, bell)
+            self.listen_until(done, deadline, wake_up)
         else:
-            self._worker.drive(done, deadline, bell)
+            self._worker.drive(done, deadline, wake_up)
 
     def _has_worker(self) -> bool:
         if not self._worker.alive:
             self._worker.start()
         return self._worker.alive
 
-    def listen_until(self, done: Callable[[], bool], deadline: float, bell: Bell) -> None:
+    def listen_until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp) -> None:
         """Wait for others to be done."""
-        self._settlement.watch(bell)
+        self._settlement.watch(wake_up)
         try:
             while not done() and not self._ended():
                 left = deadline - self._clock.monotonic()
                 if left <= 0:
                     return
-                self._clock.wait(bell, left)
+                self._clock.wait(wake_up, left)
         finally:
-            self._settlement.unwatch(bell)
+            self._settlement.unwatch(wake_up)
 
     # -- without a thread -------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class Waiting:
     def is_over(self, done: Callable[[], bool]) -> bool:
         return done() or self._ended()
 
-    def begin_with_a_worker(self, waiter: Rings) -> bool:
+    def begin_with_a_worker(self, waiter: Wakes) -> bool:
         """`begin`, if there is a thread that works; without one, False."""
         self.begin(waiter)
         if self._has_worker():
@@ -130,68 +130,68 @@ class Waiting:
         self.stop(waiter)
         return False
 
-    @lets_go
-    def also_tell(self, record: Record, waiter: AsyncWaiter) -> None:
+    @releases_on_error
+    def also_wake(self, record: Record, waiter: AsyncWaiter) -> None:
         """Have a further waiter told of this record; look after this call whether it is settled already."""
-        self._settlement.also_tell(record, waiter)
+        self._settlement.also_wake(record, waiter)
 
-    @lets_go
-    def begin(self, waiter: Rings) -> None:
+    @releases_on_error
+    def begin(self, waiter: Wakes) -> None:
         """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop`."""
         self._settlement.watch(waiter)
         self._hurry(waiter)
 
-    @lets_go
-    def stop(self, waiter: Rings) -> None:
+    @releases_on_error
+    def stop(self, waiter: Wakes) -> None:
         self._take_it_easy(waiter)
         self._settlement.unwatch(waiter)
 
     def _hurry(self, who: object) -> None:
         """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
-        with self._guard:
-            self._scheduler.hurried.add(who)
+        with self._lock:
+            self._scheduler.flush_waiters.add(who)
             self._scheduler.wake_all()
 
     def _take_it_easy(self, who: object) -> None:
-        with self._guard:
-            self._scheduler.hurried.discard(who)
+        with self._lock:
+            self._scheduler.flush_waiters.discard(who)
 
     @contextmanager
     def for_our_own(self) -> Iterator[None]:
         """Somebody waits for this process's own records: meanwhile no request begins with others'."""
         me = object()
-        with self._guard:
+        with self._lock:
             self._scheduler.own_first.add(me)
         try:
             yield
         finally:
-            with self._guard:
+            with self._lock:
                 self._scheduler.own_first.discard(me)
                 self._scheduler.wake_all()
 
     # -- in vain? ---------------------------------------------------------------------------------------
 
-    @lets_go
-    def setbacks_seen(self) -> int:
+    @releases_on_error
+    def trips_seen(self) -> int:
         """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
-        if not self._gate.unwell:
-            return self._gate.setbacks
-        with self._guard:
-            in_vain = self._gate.unwell and self._gate.delay(self._clock.monotonic()) > 0
-            return self._gate.setbacks - in_vain
+        if not self._breaker.is_open:
+            return self._breaker.trips
+        with self._lock:
+            in_vain = self._breaker.is_open and self._breaker.delay(self._clock.monotonic()) > 0
+            return self._breaker.trips - in_vain
 
-    def given_up(self, record: Record, setbacks: int) -> bool:
+    def given_up(self, record: Record, trips: int) -> bool:
         """Whether a record is settled, or must stay in memory: no destination and no disk."""
         at_rest = record.trial is not None and record.trial.resting
-        return self.left_memory(not record.settled and not at_rest, setbacks)
+        return self.left_memory(not record.settled and not at_rest, trips)
 
-    def left_memory(self, in_memory: bool, setbacks: int) -> bool:
+    def left_memory(self, in_memory: bool, trips: int) -> bool:
         """The same for all that are waited for."""
-        return not in_memory or (self.destination_gave_up(setbacks) and not self.spool_usable)
+        return not in_memory or (self.destination_gave_up(trips) and not self.spool_usable)
 
-    def destination_gave_up(self, setbacks: int) -> bool:
+    def destination_gave_up(self, trips: int) -> bool:
         """An attempt since then has left the destination unwell: it would be in vain to wait on."""
-        return self._gate.unwell and self._gate.setbacks > setbacks
+        return self._breaker.is_open and self._breaker.trips > trips
 
     @property
     def spool_usable(self) -> bool:
@@ -224,7 +224,7 @@ class Until:
         self._clock = clock
         self._done = done
         self._deadline = deadline
-        self._bell = Bell()
+        self._wake_up = WakeUp()
         self._stopped = False
         self.begin = waiting.begin_with_a_worker
         self.end = waiting.stop
@@ -236,8 +236,8 @@ class Until:
         return self._deadline - self._clock.monotonic()
 
     def block(self) -> None:
-        self._waiting.hurry_until(self.over, self._deadline, self._bell)
+        self._waiting.hurry_until(self.over, self._deadline, self._wake_up)
 
     def stop(self) -> None:
         self._stopped = True
-        self._bell.ring()
+        self._wake_up.wake()

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from ...logs import warn
 from ...settings import Settings
-from ..policy.batch_support import Batching
-from ..policy.circuit_breaker import Gate
-from ..policy.concurrency_limit import Pace
+from ..policy.batch_support import BatchSupport
+from ..policy.circuit_breaker import CircuitBreaker
+from ..policy.concurrency_limit import ConcurrencyLimit
 from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON
 from ..process import lifecycle, uwsgi
@@ -23,7 +23,7 @@ from ..records.ledger import Book, Ledger, Term
 from ..records.record import Record
 from ..spool.reader import Replayed
 from ..spool.spool import Spool
-from ..sync import Bell, Clock, Guard
+from ..sync import Clock, EngineLock, WakeUp
 from .batch import Delivery
 from .callbacks import OwnThread
 from .final_write import Job
@@ -46,13 +46,13 @@ class Worker:
 
     def __init__(
         self,
-        guard: Guard,
+        lock: EngineLock,
         clock: Clock,
         settings: Settings,
         ledger: Ledger,
-        gate: Gate,
-        batching: Batching,
-        pace: Pace,
+        breaker: CircuitBreaker,
+        batching: BatchSupport,
+        concurrency: ConcurrencyLimit,
         scheduler: Scheduler,
         delivery: Delivery,
         preparer: Preparer,
@@ -61,13 +61,13 @@ class Worker:
         spool: Spool | None,
         final_write: Job,
     ) -> None:
-        self._guard = guard
+        self._lock = lock
         self._clock = clock
         self._settings = settings
         self._ledger = ledger
-        self._gate = gate
-        self._batching = batching
-        self._pace = pace
+        self._breaker = breaker
+        self._batch_support = batching
+        self._concurrency = concurrency
         self._scheduler = scheduler
         self._delivery = delivery
         self._preparer = preparer
@@ -124,7 +124,7 @@ class Worker:
 
     def _next_thread(self, wanted: int) -> OwnThread | None:
         """On the list, and not started yet; None if there are so many, or may be none."""
-        with self._guard:
+        with self._lock:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
                 return None
@@ -179,28 +179,28 @@ class Worker:
             self.start()  # another one, unless this is the end
 
     def _forget(self, gone: threading.Thread) -> None:
-        with self._guard:
+        with self._lock:
             self.threads = [thread for thread in self.threads if thread is not gone]
 
     def _work(self) -> None:
-        bell = Bell()
+        wake_up = WakeUp()
         while not self.stopping:
             try:
-                self.step(bell, NO_DEADLINE, one_of_many=True)
+                self.step(wake_up, NO_DEADLINE, one_of_many=True)
                 if self.between_tasks is not None:
                     self.between_tasks()
                 if _without_thread:
                     start_refused()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
                 self._failed(error)
-        self._guard.run_deferred()  # the final write, perhaps
+        self._lock.run_deferred()  # the final write, perhaps
 
     def _failed(self, error: BaseException) -> None:
-        with self._guard:
+        with self._lock:
             self._ledger.counters.worker_restarts += 1
             self.failed_at, self.last_failure = self._clock.monotonic(), type(error).__name__
         warn("worker", "the worker failed and goes on: %s", self.last_failure, exc_info=True)
-        self._clock.wait(Bell(), _AFTER_A_CRASH_SECONDS)
+        self._clock.wait(WakeUp(), _AFTER_A_CRASH_SECONDS)
 
     def _as_own_thread(self, work: Callable[[], None]) -> None:
         """Run `work`; whoever leaves has another one look around.
@@ -213,78 +213,78 @@ class Worker:
             work()
         finally:
             self._own_threads.discard(me)
-            with self._guard:
+            with self._lock:
                 self._scheduler.wake_one()
 
     # -- tasks ------------------------------------------------------------------------------------------
 
-    def drive(self, done: Callable[[], bool], deadline: float, bell: Bell) -> None:
+    def drive(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp) -> None:
         """Do the threads' work on the calling thread until `done` or the deadline; `bell` wakes it."""
 
         def work() -> None:
             while not done() and not self.stopping and self._clock.monotonic() < deadline:
-                self.step(bell, deadline)
+                self.step(wake_up, deadline)
 
-        self._settlement.watch(bell)
+        self._settlement.watch(wake_up)
         try:
             self._as_own_thread(work)
         finally:
-            self._settlement.unwatch(bell)
+            self._settlement.unwatch(wake_up)
 
-    def step(self, bell: Bell, deadline: float, *, one_of_many: bool = False) -> None:
+    def step(self, wake_up: WakeUp, deadline: float, *, one_of_many: bool = False) -> None:
         """One task, or one wait."""
-        self._guard.run_deferred()
+        self._lock.run_deferred()
         if self._notices.pending:
-            self._notices.tell()
-        with self._guard:
+            self._notices.report()
+        with self._lock:
             if self.stopping:
                 return
             now = self._clock.monotonic()
             task = self._scheduler.next_task(now, one_of_many=one_of_many)
             if isinstance(task, Wait):
-                self._scheduler.sleep(bell, on_watch=task.on_watch)
+                self._scheduler.sleep(wake_up, on_watch=task.on_watch)
             elif isinstance(task, (Send, Spill)):
                 self._in_hand.append(task.records)
                 if isinstance(task, Send):
-                    self._pace.begin(id(task.records), now)
+                    self._concurrency.begin(id(task.records), now)
         if isinstance(task, Wait):
-            self._wait(bell, min(task.seconds, deadline - now))
+            self._wait(wake_up, min(task.seconds, deadline - now))
         else:
             self._carry_out(task, deadline)
 
-    def _wait(self, bell: Bell, seconds: float) -> None:
+    def _wait(self, wake_up: WakeUp, seconds: float) -> None:
         try:
-            if not self._guard.deferred:  # what is deferred from now on rings
-                self._clock.wait(bell, seconds)
+            if not self._lock.deferred:  # what is deferred from now on rings
+                self._clock.wait(wake_up, seconds)
         finally:  # Ctrl-C, too: a bell that nobody hears must not be rung in another one's stead
-            with self._guard:
-                self._scheduler.awake(bell)
+            with self._lock:
+                self._scheduler.awake(wake_up)
 
     def _carry_out(self, task: Task, deadline: float) -> None:
         """Whatever goes wrong, the task's records stay with us, and its probe is over."""
         try:
-            if not isinstance(task, AskForBatches) and not self._batching.batches:
-                self._share_work()
+            if not isinstance(task, AskForBatches) and not self._batch_support.batches:
+                self._add_thread_if_useful()
             self._do(task, deadline)
         except BaseException:
             if isinstance(task, (Send, AskForBatches)):
-                with self._guard:
-                    self._gate.end(probe=task.probe)
+                with self._lock:
+                    self._breaker.end(probe=task.probe)
             raise
         finally:
             if isinstance(task, (Send, Spill)):
                 self._hand_back(task.records)
         self._after_recovery()
 
-    def _share_work(self) -> None:
+    def _add_thread_if_useful(self) -> None:
         """One record a request needs more threads: one caps us at 20 records a second at 50 ms each.
 
         One more than is at work is there, to see to it if a request hangs.
         """
-        with self._guard:
+        with self._lock:
             self._scheduler.share(self._clock.monotonic())
             threads = len(self.threads)
-            one_more = 0 < threads <= self._pace.at_work and threads < self._settings.max_connections
+            one_more = 0 < threads <= self._concurrency.at_work and threads < self._settings.max_connections
         if one_more:
             self.start(threads + 1)
 
@@ -299,7 +299,7 @@ class Worker:
             self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
-            self._settlement.ring()  # who waits for a backlog looks whether there is one
+            self._settlement.wake()  # who waits for a backlog looks whether there is one
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
 
@@ -312,9 +312,9 @@ class Worker:
 
     def _without_suspects(self, records: list[Record]) -> list[Record]:
         """Those that do not fail on their own; the others are put to rest."""
-        with self._guard:
-            unwell = self._gate.unwell
-            suspects = [r for r in records if self._scheduler.suspects.must_rest(r, unwell=unwell)]
+        with self._lock:
+            is_open = self._breaker.is_open
+            suspects = [r for r in records if self._scheduler.suspects.must_rest(r, is_open=is_open)]
         if not suspects:
             return records
         self._settlement.put_to_rest(suspects)
@@ -328,10 +328,10 @@ class Worker:
 
     def _hopeless(self, records: list[Record]) -> bool:
         """Whether trying again soon makes no sense: the disk is the better place then."""
-        with self._guard:
-            if self._scheduler.closing and self._gate.failures:
-                self._gate.break_now(self._clock.monotonic())
-            return self._gate.unwell or any(self._is_worn_out(record) for record in records)
+        with self._lock:
+            if self._scheduler.closing and self._breaker.failures:
+                self._breaker.break_now(self._clock.monotonic())
+            return self._breaker.is_open or any(self._is_worn_out(record) for record in records)
 
     def _is_worn_out(self, record: Record) -> bool:
         """Tried often enough in vain; of those that may fail on their own it is to be found out."""
@@ -340,15 +340,15 @@ class Worker:
 
     def _hand_back(self, records: list[Record]) -> None:
         """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
-        with self._guard:
+        with self._lock:
             self._in_hand = [group for group in self._in_hand if group is not records]
-            self._pace.end(id(records))
+            self._concurrency.end(id(records))
             left = [record for record in records if not record.claimed]
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
         if closing or any(record.trial is not None for record in left):
-            self._settlement.ring()  # a flush does not wait for those at rest
+            self._settlement.wake()  # a flush does not wait for those at rest
         if stopping:
             self._final_write.take(left)  # whoever stopped us found them being written, in vain
             self._final_write.run()
@@ -361,13 +361,13 @@ class Worker:
                     _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
                 )
         finally:
-            with self._guard:
+            with self._lock:
                 records = [self._record(found) for found in replayed]
                 self._scheduler.read_back(records, self._clock.monotonic())
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
         elif not records:
-            self._settlement.ring()
+            self._settlement.wake()
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
@@ -391,11 +391,11 @@ class Worker:
 
     def _after_recovery(self) -> None:
         """The destination is back: look again for what other processes left behind."""
-        with self._guard:
-            recovered = self._gate.recoveries > self._recoveries
-            self._recoveries = self._gate.recoveries
+        with self._lock:
+            recovered = self._breaker.recoveries > self._recoveries
+            self._recoveries = self._breaker.recoveries
             if recovered:
-                self._batching.ask_soon()
+                self._batch_support.ask_soon()
                 self._scheduler.wake_all()
         if recovered and self._spool is not None:
             self._spool.open()

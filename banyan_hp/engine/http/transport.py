@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ...errors import ConfigurationError
-from ...logs import logger, unheard
+from ...logs import logger, suppressed
 from ...settings import Settings
 from ...text import TextFilter, clean
 from .connecting import Connector, proxy_secrets
@@ -69,7 +69,7 @@ class Response(NamedTuple):
         return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
-class NoAnswer(NamedTuple):
+class NoResponse(NamedTuple):
     """Nothing that could be understood came back."""
 
     reason: str  # no_connection, timeout, bad_answer
@@ -82,7 +82,7 @@ class Transport(Protocol):
     `send` returns within about its timeout, or within so many seconds if that is less.
     """
 
-    def send(self, request: Request, within: float) -> Response | NoAnswer: ...
+    def send(self, request: Request, within: float) -> Response | NoResponse: ...
 
     def close(self) -> None: ...
 
@@ -132,7 +132,7 @@ class HTTPTransport:
         self._heads = Heads(connector.authority, connector.forwarded_with)
         self._connections = Connections(connector, connections, max_age)
 
-    def send(self, request: Request, within: float) -> Response | NoAnswer:
+    def send(self, request: Request, within: float) -> Response | NoResponse:
         deadline = time.monotonic() + within
         try:
             body, headers = _encoded(request)
@@ -147,13 +147,13 @@ class HTTPTransport:
         except ValueError as error:
             return self._no_answer("no_connection", error, request)
         if logger.isEnabledFor(logging.DEBUG):
-            with unheard():
+            with suppressed():
                 logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), answer.status)
         return answer
 
-    def _no_answer(self, reason: str, error: Exception, request: Request) -> NoAnswer:
+    def _no_answer(self, reason: str, error: Exception, request: Request) -> NoResponse:
         """A peer can only repeat what it was sent."""
-        return NoAnswer(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
+        return NoResponse(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
 
     def close(self) -> None:
         """Close the connections: those in use when their answer is here."""
@@ -197,8 +197,8 @@ class Unreachable:
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def send(self, _request: Request, _within: float) -> NoAnswer:
-        return NoAnswer("no_connection", self._why)
+    def send(self, _request: Request, _within: float) -> NoResponse:
+        return NoResponse("no_connection", self._why)
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -51,7 +51,7 @@ class SizeLimit:
             self.value = max(self.value + 1, self.value * 9 // 8)
 
 
-class Batching:
+class BatchSupport:
     """How records travel: in batches or one by one.
 
     `auto` asks with one empty batch. Only its proper answer means batches; any other means one by one. An
@@ -104,8 +104,8 @@ class Batching:
 
     def compression_is_refused(self) -> bool:
         """A compressed batch was refused, and accepted in plain text. True if that is news."""
-        news, self.compress, self._may_compress = self.compress, False, False
-        return news
+        events, self.compress, self._may_compress = self.compress, False, False
+        return events
 
     def must_ask(self, now: float) -> bool:
         return self._asks and (not self._known or now >= self._ask_again_at)

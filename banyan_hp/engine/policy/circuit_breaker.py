@@ -20,7 +20,7 @@ REFUSED_PROBE_JITTER = 3.0
 HURRIED_PROBE_GAP = 0.25  # seconds; callers that flush in a loop must not become a load of their own
 
 
-class Gate:
+class CircuitBreaker:
     """The shared state of one destination's health.
 
     While it is *unwell* (breaker open, or credentials or address wrong) one attempt at a time is let
@@ -35,7 +35,7 @@ class Gate:
         self._not_before = 0.0
         self._told_to_wait_until = 0.0
         self._failed_at = float("-inf")
-        self._setback_at = float("-inf")
+        self._tripped_at = float("-inf")
         self._held: Outcome | None = None
         self._complaint = Outcome.RETRY  # of the last failure that was counted
         self._probing = False
@@ -43,12 +43,12 @@ class Gate:
         self.broken = False
         self.refusing = False  # every record seems to be refused: held, but probed every few seconds
         self.doubtful = False  # what failed last got there: it may be the record, and another one is accepted
-        self.setbacks = 0  # how often an attempt left it unwell
+        self.trips = 0  # how often an attempt left it unwell
         self.recoveries = 0
         self.last_success: float | None = None
 
     @property
-    def unwell(self) -> bool:
+    def is_open(self) -> bool:
         return self.broken or self._held is not None
 
     @property
@@ -65,15 +65,15 @@ class Gate:
 
     def delay(self, now: float) -> float:
         """Seconds until an attempt may begin; infinite while somebody else's probe is under way."""
-        if self._probing and self.unwell:
+        if self._probing and self.is_open:
             return float("inf")
         return max(0.0, self._not_before - now, self._told_to_wait_until - now)
 
     def begin(self) -> bool:
         """An attempt begins. True if it is the probe; then `end(probe=True)` must follow."""
-        if self.unwell:
+        if self.is_open:
             self._probing = True
-        return self.unwell
+        return self.is_open
 
     def end(self, *, probe: bool) -> None:
         """An attempt is over, whatever it told."""
@@ -82,7 +82,7 @@ class Gate:
 
     def succeed(self, now: float) -> bool:
         """Returns whether it had failed before."""
-        is_back = self.failures > 0 or self.unwell
+        is_back = self.failures > 0 or self.is_open
         self.recoveries += is_back
         self._held = None
         self.broken = self.refusing = False
@@ -109,7 +109,7 @@ class Gate:
         self.failures += 1
         if self.failures > self._max_retries:
             self.broken = True
-            self._set_back(now)
+            self._trip(now)
             self._not_before = now + probe_delay(self.failures, self._retry_delay, self._chance())
         else:
             self._not_before = now + backoff(self.failures, self._retry_delay, self._chance())
@@ -131,19 +131,19 @@ class Gate:
     def _hold(self, outcome: Outcome, now: float, seconds: float) -> None:
         self._held = outcome
         self.broken = self.refusing = False
-        self._set_back(now)
+        self._trip(now)
         self._not_before = now + seconds
 
-    def _set_back(self, now: float) -> None:
-        self.setbacks += 1
-        self._setback_at = now
+    def _trip(self, now: float) -> None:
+        self.trips += 1
+        self._tripped_at = now
 
     def break_now(self, now: float) -> None:
         """Give up retrying: at shutdown one more attempt is all there is."""
-        if not self.unwell:
+        if not self.is_open:
             self.broken = True
-            self._set_back(now)
+            self._trip(now)
 
     def hurry(self, now: float) -> None:
         """Somebody waits for an attempt: let it through at once, unless the backend told us to wait."""
-        self._not_before = min(self._not_before, max(now, self._setback_at + HURRIED_PROBE_GAP))
+        self._not_before = min(self._not_before, max(now, self._tripped_at + HURRIED_PROBE_GAP))

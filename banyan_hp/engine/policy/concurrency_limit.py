@@ -11,7 +11,7 @@ LOOK_AGAIN_SECONDS = 0.02  # a request under way for longer may hang; for less, 
 _WORK_SECONDS = 100e-6  # about what a sender does between two requests
 
 
-class Pace:
+class ConcurrencyLimit:
     """Knows the requests under way, and how long answers take."""
 
     def __init__(self) -> None:

@@ -186,12 +186,12 @@ class Suspects:
 
     # -- rest -------------------------------------------------------------------------------------------
 
-    def must_rest(self, record: Record, *, unwell: bool) -> bool:
+    def must_rest(self, record: Record, *, is_open: bool) -> bool:
         """Whether a record that was not accepted waits apart from the others."""
         trial = record.trial
         if trial is None:
             return False
-        return trial.refused or (not unwell and trial.suspicious and trial.failures > self._max_retries)
+        return trial.refused or (not is_open and trial.suspicious and trial.failures > self._max_retries)
 
     def rest(self, record: Record, now: float, *, at_once: bool = False) -> None:
         """Keep a suspect until it is to be tried again; `at_once`: it came from the disk."""

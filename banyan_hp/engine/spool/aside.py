@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from ..records.record import JSONValue, Record, encode_somehow, freeze
 from ..sync import Clock
-from .disk_health import Condition
-from .events import News
+from .disk_health import DiskHealth
+from .events import Events
 from .layout import Directory
 from .quarantine import Entry, Quarantine
 from .segment import Segment
@@ -21,11 +21,11 @@ class Aside:
     """The way into the quarantine of one directory."""
 
     def __init__(
-        self, directory: Directory, condition: Condition, news: News, clock: Clock, *, sync: bool
+        self, directory: Directory, disk_health: DiskHealth, events: Events, clock: Clock, *, sync: bool
     ) -> None:
         self._directory = directory
-        self._condition = condition
-        self._news = news
+        self._disk_health = disk_health
+        self._events = events
         self._clock = clock
         self._sync = sync
         self._quarantine = Quarantine(directory.path, clock, sync=sync)
@@ -35,7 +35,7 @@ class Aside:
         """Entries that this process has given up, to stay within the bound."""
         return self._quarantine.evicted
 
-    def turn_to(self, directory: Directory) -> None:
+    def reconfigure(self, directory: Directory) -> None:
         evicted = self._quarantine.evicted
         self._directory = directory
         self._quarantine = Quarantine(directory.path, self._clock, sync=self._sync)
@@ -59,7 +59,7 @@ class Aside:
         if not lines:
             return True
         kept = self._kept(lambda: self._quarantine.add_damage(segment.path.name, lines))
-        self._condition.attempt(segment.put_damage_aside)
+        self._disk_health.attempt(segment.put_damage_aside)
         return kept == len(lines)
 
     def _kept(self, add: Callable[[], int]) -> int:
@@ -72,9 +72,9 @@ class Aside:
             try:
                 kept = add()
             except TimeoutError as error:  # somebody holds its lock: nothing is wrong with the disk
-                self._news.warn("a refused record could not be kept: %s", error)
+                self._events.warn("a refused record could not be kept: %s", error)
 
-        self._condition.attempt_to_write(action)
+        self._disk_health.attempt_to_write(action)
         return kept
 
 

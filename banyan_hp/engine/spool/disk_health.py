@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ...text import clean
 from ..sync import Clock
-from .events import News
+from .events import Events
 
 TRY_AGAIN_SECONDS = 30.0
 
 
-class Condition:
+class DiskHealth:
     """The state of the disk, as file operations found it.
 
     Attributes:
@@ -24,11 +24,11 @@ class Condition:
         problem: what is wrong, for people; None if nothing is.
     """
 
-    def __init__(self, where: Path, clock: Clock, news: News) -> None:
+    def __init__(self, where: Path, clock: Clock, events: Events) -> None:
         self.where = where
         self.problem: str | None = None
         self._clock = clock
-        self._news = news
+        self._events = events
         self._write_again_at = float("-inf")
         self._read_again_at = float("-inf")
 
@@ -61,19 +61,19 @@ class Condition:
         try:
             action()
         except OSError as error:
-            self._news.disk_failed()
-            self._news.warn("in %s: %s", self.where, error)
+            self._events.disk_failed()
+            self._events.warn("in %s: %s", self.where, error)
 
     def failed(self, error: OSError) -> None:
         self.problem = clean(f"{type(error).__name__}: {error}")
         self._write_again_at = self._clock.monotonic() + TRY_AGAIN_SECONDS
-        self._news.disk_failed()
-        self._news.warn("the spool in %s can't be used, records stay in memory: %s", self.where, error)
+        self._events.disk_failed()
+        self._events.warn("the spool in %s can't be used, records stay in memory: %s", self.where, error)
 
     def segment_failed(self, path: Path, error: OSError) -> None:
         """One segment can't be read: the others may."""
-        self._news.disk_failed()
-        self._news.warn("the spool's segment %s can't be read: %s", path, error)
+        self._events.disk_failed()
+        self._events.warn("the spool's segment %s can't be read: %s", path, error)
 
     def reading_failed(self, path: Path, error: OSError) -> None:
         """A segment of ours can't be read: nothing is read for a while."""

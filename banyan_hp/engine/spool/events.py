@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...logs import warn
-from ..sync import Guard
+from ..sync import EngineLock
 from .segment import Segment
 
 
@@ -34,39 +34,39 @@ class Observer(Protocol):
         """A file operation failed."""
 
 
-class News:
+class Events:
     """Collected under the spool's lock, told by `tell` without it."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self.lock = Guard()  # never taken while holding the spool's
-        self._news: deque[Callable[[], None]] = deque()
+        self.lock = EngineLock()  # never taken while holding the spool's
+        self._events: deque[Callable[[], None]] = deque()
         self._words: deque[Callable[[], None]] = deque()
 
     def adopted(self, count: int, damaged: int) -> None:
-        self._news.append(lambda: self._observer.adopted(count, damaged))
+        self._events.append(lambda: self._observer.adopted(count, damaged))
 
     def let_go(self, count: int) -> None:
-        self._news.append(lambda: self._observer.let_go(count))
+        self._events.append(lambda: self._observer.let_go(count))
 
     def lost(self, segment: Segment, count: int, reason: str) -> None:
-        self._news.append(lambda: self._observer.lost_on_disk(count, reason, own=segment.own))
+        self._events.append(lambda: self._observer.lost_on_disk(count, reason, own=segment.own))
 
     def damaged(self, segment: Segment, count: int) -> None:
-        self._news.append(lambda: self._observer.damaged_on_disk(count, own=segment.own))
+        self._events.append(lambda: self._observer.damaged_on_disk(count, own=segment.own))
 
     def disk_failed(self) -> None:
-        self._news.append(self._observer.disk_failed)
+        self._events.append(self._observer.disk_failed)
 
     def warn(self, message: str, *args: object, kind: str = "spool") -> None:
         """A log line; `kind` is what its rate is limited by."""
         self._words.append(lambda: warn(kind, message, *args))
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Call without the spool's lock."""
-        if self._news:
+        if self._events:
             with self.lock:
-                _run_all(self._news)
+                _run_all(self._events)
         if self._words:
             _run_all(self._words)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .disk_health import Condition
-from .events import News
+from .disk_health import DiskHealth
+from .events import Events
 from .segment import Known, Segment
 
 
-class Holdings:
+class HeldSegments:
     """What is held.
 
     Attributes:
@@ -24,13 +24,13 @@ class Holdings:
         closed: nothing more is taken in.
     """
 
-    def __init__(self, condition: Condition, news: News) -> None:
+    def __init__(self, disk_health: DiskHealth, events: Events) -> None:
         self.segments: list[Segment] = []
         self.active: Segment | None = None
         self.taking: set[Segment] = set()
         self.closed = False
-        self._condition = condition
-        self._news = news
+        self._disk_health = disk_health
+        self._events = events
 
     @property
     def size(self) -> int:
@@ -67,7 +67,7 @@ class Holdings:
 
     def retire_if_settled(self, segment: Segment) -> bool:
         """True if nothing of it is left on disk; a deletion that fails is tried again at the end."""
-        if segment.unsettled or segment is self.active or not self._condition.attempt(segment.remove):
+        if segment.unsettled or segment is self.active or not self._disk_health.attempt(segment.remove):
             return False
         self._drop(segment)
         return True
@@ -80,7 +80,7 @@ class Holdings:
         """
         if segment.gone or not segment.notice_removal():
             return segment.gone
-        self._news.lost(segment, segment.free, "removed")
+        self._events.lost(segment, segment.free, "removed")
         segment.forget()
         self._drop(segment)
         segment.close()
@@ -88,16 +88,16 @@ class Holdings:
 
     def is_removed(self, segment: Segment) -> bool:
         """The same; True if it can't be asked."""
-        return not self._condition.attempt(lambda: self.notice_removal(segment)) or segment.gone
+        return not self._disk_health.attempt(lambda: self.notice_removal(segment)) or segment.gone
 
     def give_up(self, segment: Segment, reason: str) -> bool:
         """Delete an idle segment, whose records are lost. False if it is still there."""
         if self.is_removed(segment):
             return segment.gone
-        if not self._condition.attempt(segment.remove):
+        if not self._disk_health.attempt(segment.remove):
             return False
         self._drop(segment)
-        self._news.lost(segment, segment.free, reason)
+        self._events.lost(segment, segment.free, reason)
         segment.forget()
         return True
 
@@ -123,9 +123,9 @@ class Holdings:
 
     def _leave(self, segment: Segment, *, sync: bool) -> None:
         if sync and segment.dirty:
-            self._condition.attempt(segment.sync)
+            self._disk_health.attempt(segment.sync)
         if not self.retire_if_settled(segment):
-            self._condition.attempt(segment.catch_up)
+            self._disk_health.attempt(segment.catch_up)
             segment.close()
 
     def abandon(self) -> None:

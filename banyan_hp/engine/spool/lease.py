@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..sync import Clock, Guard
+from ..sync import Clock, EngineLock
 from .address import short_directory
 from .aside import Aside
-from .disk_health import Condition
-from .events import News
-from .held_segments import Holdings
+from .disk_health import DiskHealth
+from .events import Events
+from .held_segments import HeldSegments
 from .layout import Directory, segments_in, size_of, sizes
 from .segment import Known, Segment
 
@@ -40,24 +40,24 @@ class Adoption:
         self,
         directory: Directory,
         previous: Sequence[Path],
-        guard: Guard,
+        lock: EngineLock,
         clock: Clock,
-        holdings: Holdings,
+        held: HeldSegments,
         aside: Aside,
-        condition: Condition,
-        news: News,
+        disk_health: DiskHealth,
+        events: Events,
         *,
         leaves_raw: bool,
     ) -> None:
         self._directory = directory
         self._leaves_raw = leaves_raw
         self._previous = tuple(previous)
-        self._guard = guard
+        self._lock = lock
         self._clock = clock
-        self._holdings = holdings
+        self._held = held
         self._aside = aside
-        self._condition = condition
-        self._news = news
+        self._disk_health = disk_health
+        self._events = events
         self.candidates: list[Path] = []
         self._let_go: set[Path] = set()
         self.size = 0
@@ -65,7 +65,7 @@ class Adoption:
         self.scanned_at = float("-inf")
         self.remark: str | None = None
 
-    def turn_to(self, directory: Directory, previous: Sequence[Path]) -> None:
+    def reconfigure(self, directory: Directory, previous: Sequence[Path]) -> None:
         self._directory = directory
         self._previous = tuple(previous)
         self.candidates.clear()
@@ -81,12 +81,12 @@ class Adoption:
         """
         self.scanned_at = self._clock.monotonic()
         listing = self._directory.listing()
-        held = {segment.path for segment in self._holdings.segments}
+        held = {segment.path for segment in self._held.segments}
         self.candidates = [path for path in listing.segments if path not in held]
         self.size = sizes(self.candidates)
         self._report(listing.unknown)
         for directory in self._previous:
-            self._condition.in_passing(partial(self._look_into, directory, held))
+            self._disk_health.in_passing(partial(self._look_into, directory, held))
         self.candidates.sort(key=lambda path: path.name)
         self._put_last_what_had_its_turn()
         self.unread = sizes(self.candidates)
@@ -104,8 +104,8 @@ class Adoption:
         self.remark = None
         if unknown:
             self.remark = f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
-            self._news.warn("in %s %s", self._directory.path, self.remark, kind="unknown format")
-        self._condition.in_passing(self._report_short_directory)
+            self._events.warn("in %s %s", self._directory.path, self.remark, kind="unknown format")
+        self._disk_health.in_passing(self._report_short_directory)
 
     def _report_short_directory(self) -> None:
         """Records of the first versions, which never leave by themselves: somebody has to know of them."""
@@ -116,7 +116,7 @@ class Adoption:
             f"{directory} holds records of an earlier version of banyan_hp; to send them: "
             f"banyan-hp spool replay --from-key {directory.name.rpartition('-')[2]}"
         )
-        self._news.warn("%s", self.remark, kind="earlier version")
+        self._events.warn("%s", self.remark, kind="earlier version")
 
     # -- taking over ------------------------------------------------------------------------------------
 
@@ -145,11 +145,11 @@ class Adoption:
     def adopt(self, path: Path) -> None:
         """Take over a segment whose owner is gone, and read it for the first time."""
         try:
-            with self._holdings.leasing() as known:
+            with self._held.leasing() as known:
                 self._adopt(path, known)
         except OSError as error:
-            with self._guard:
-                self._condition.segment_failed(path, error)
+            with self._lock:
+                self._disk_health.segment_failed(path, error)
 
     def _adopt(self, path: Path, known: Known) -> None:
         """Whatever fails here, no descriptor stays open."""
@@ -159,7 +159,7 @@ class Adoption:
         try:
             self._take_over(segment, segment.index())
         finally:
-            if segment not in self._holdings.segments:
+            if segment not in self._held.segments:
                 segment.close()
 
     def _lease(self, path: Path, known: Known) -> Segment | None:
@@ -168,26 +168,26 @@ class Adoption:
         return Segment.adopt(path, known)
 
     def _take_over(self, segment: Segment, damaged: list[bytes]) -> None:
-        with self._guard:
-            if self._holdings.closed:
+        with self._lock:
+            if self._held.closed:
                 return
             segment.made_at = self._clock.monotonic() - max(0.0, self._clock.wall() - segment.created)
             if segment.path.parent == self._directory.path:
                 self.size = max(0, self.size - segment.size)
             if self._leaves_raw:
                 segment.leave_raw()
-            self._holdings.segments.append(segment)
+            self._held.segments.append(segment)
             self._tell(segment, kept=self._aside.damage(segment, damaged))
-            if not self._holdings.retire_if_settled(segment) and segment.left == segment.unsettled > 0:
-                self._holdings.let_go(segment)
+            if not self._held.retire_if_settled(segment) and segment.left == segment.unsettled > 0:
+                self._held.let_go(segment)
 
     # -- letting go -------------------------------------------------------------------------------------
 
     def _make_place(self) -> bool:
         """Whether one more may be held. One that has had its turn, with nothing in hand, makes place."""
-        if sum(not segment.own for segment in self._holdings.segments) < HELD_AT_MOST:
+        if sum(not segment.own for segment in self._held.segments) < HELD_AT_MOST:
             return True
-        idle = (segment for segment in self._holdings.idle() if not segment.own)
+        idle = (segment for segment in self._held.idle() if not segment.own)
         had_their_turn = [s for s in idle if s.cursor >= s.size or not s.unsettled]
         self.let_go(had_their_turn[:1])
         return bool(had_their_turn)
@@ -198,9 +198,9 @@ class Adoption:
         Until their turn comes again any process may take them over.
         """
         for segment in segments:
-            if segment.own or segment.in_hand or self._holdings.is_removed(segment):
+            if segment.own or segment.in_hand or self._held.is_removed(segment):
                 continue
-            self._holdings.let_go(segment)
+            self._held.let_go(segment)
             if segment.free:
                 self._back_among_the_candidates(segment)
 
@@ -210,13 +210,13 @@ class Adoption:
         self.unread += segment.size
         if segment.path.parent == self._directory.path:
             self.size += segment.size
-        self._news.let_go(segment.free)
+        self._events.let_go(segment.free)
 
     def _tell(self, segment: Segment, *, kept: bool) -> None:
         """Damaged records are in the quarantine, or lost where that could not be written."""
         found, damaged = segment.free, segment.records_damaged
         if kept:
-            self._news.adopted(found, damaged)
+            self._events.adopted(found, damaged)
         else:
-            self._news.adopted(found + damaged, 0)
-            self._news.lost(segment, damaged, "corrupt")
+            self._events.adopted(found + damaged, 0)
+            self._events.lost(segment, damaged, "corrupt")

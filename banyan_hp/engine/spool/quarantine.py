@@ -33,7 +33,7 @@ from typing import Any
 from ...files import open_file, write_new_file
 from ...flock import acquire, release
 from ...text import clean
-from ..sync import Bell, Clock
+from ..sync import Clock, WakeUp
 from .segment import is_body, is_count, is_record_id, is_time
 
 QUARANTINE_BYTES = 16 * 1024 * 1024
@@ -328,7 +328,7 @@ class Quarantine:
                 return fd
             if self._clock.monotonic() >= deadline:
                 raise TimeoutError(f"another process has held {self._newer} for {LOCK_SECONDS:g} s")
-            self._clock.wait(Bell(), _POLL_SECONDS)
+            self._clock.wait(WakeUp(), _POLL_SECONDS)
 
     def _try_lock(self) -> int | None:
         """The newer file, open, locked and still in its place; None if somebody else was faster."""

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..sync import Guard
+from ..sync import EngineLock
 from .aside import Aside
-from .disk_health import Condition
-from .events import News
-from .held_segments import Holdings, by_age
+from .disk_health import DiskHealth
+from .events import Events
+from .held_segments import HeldSegments, by_age
 from .lease import Adoption
 from .page import Page
-from .retention import Caps
+from .retention import Retention
 from .segment import FREE, SETTLED, Line, Place, Segment, parse_line
 
 _READ_AT_ONCE = 512 * 1024
@@ -27,26 +27,26 @@ class Replayed:
     place: Place
 
 
-class Replay:
+class Reader:
     """Where reading goes on. One thread at a time: two would read the same lines."""
 
     def __init__(
         self,
-        guard: Guard,
-        holdings: Holdings,
+        lock: EngineLock,
+        held: HeldSegments,
         adoption: Adoption,
-        caps: Caps,
+        retention: Retention,
         aside: Aside,
-        condition: Condition,
-        news: News,
+        disk_health: DiskHealth,
+        events: Events,
     ) -> None:
-        self._guard = guard
-        self._holdings = holdings
+        self._lock = lock
+        self._held = held
         self._adoption = adoption
-        self._caps = caps
+        self._retention = retention
         self._aside = aside
-        self._condition = condition
-        self._news = news
+        self._disk_health = disk_health
+        self._events = events
 
     def read(
         self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
@@ -76,7 +76,7 @@ class Replay:
         return found
 
     def _put_back(self, found: list[Replayed]) -> None:
-        with self._guard:
+        with self._lock:
             for each in found:
                 each.place.segment.set_state(each.place.number, FREE)
                 each.place.segment.cursor = 0
@@ -84,17 +84,17 @@ class Replay:
     def _next_segment(self, *, own_only: bool, anew: bool) -> Segment | None:
         """The one to read from; candidates are adopted when their turn comes."""
         while True:
-            with self._guard:
+            with self._lock:
                 found = self._next_readable(own_only=own_only, anew=anew)
             if not isinstance(found, Path):
                 return found
             self._adoption.adopt(found)
-            self._caps.reckon_anew()
+            self._retention.recompute()
 
     def _next_readable(self, *, own_only: bool, anew: bool) -> Segment | Path | None:
         """The segment to read from, or a candidate to be adopted first, if there is one."""
-        self._caps.expire()
-        waiting = [segment for segment in self._holdings.waiting() if segment.own or not own_only]
+        self._retention.expire()
+        waiting = [segment for segment in self._held.waiting() if segment.own or not own_only]
         unread = [segment for segment in waiting if segment.cursor < segment.size]
         older = None if own_only else self._adoption.next_before(by_age(unread[0]) if unread else None)
         if older is not None:
@@ -128,8 +128,8 @@ class Replay:
         Raises:
             OSError: they can't be read.
         """
-        with self._guard:
-            if segment not in self._holdings.segments or self._holdings.notice_removal(segment):
+        with self._lock:
+            if segment not in self._held.segments or self._held.notice_removal(segment):
                 return None
             start = segment.cursor
             content = segment.whole_lines(start, about)
@@ -137,25 +137,25 @@ class Replay:
 
     def _taken(self, segment: Segment, page: Page, max_records: int, max_bytes: int) -> list[Line] | None:
         """What of the page is on disk only; None if the segment was given up, or closed, meanwhile."""
-        with self._guard:
-            if segment not in self._holdings.segments:
+        with self._lock:
+            if segment not in self._held.segments:
                 return None
             page.fetch_stragglers(max_records)
             return page.take(max_records, max_bytes)
 
     def _at_the_end(self, segment: Segment, *, from_the_start: bool) -> None:
-        with self._guard:
-            if segment not in self._holdings.segments:
+        with self._lock:
+            if segment not in self._held.segments:
                 return
             segment.cursor = segment.size
             if from_the_start:
-                self._condition.attempt(lambda: self._give_up_unreadable(segment))
+                self._disk_health.attempt(lambda: self._give_up_unreadable(segment))
 
     def _can_t_read(self, segment: Segment, error: OSError) -> None:
-        with self._guard:
+        with self._lock:
             segment.cursor = segment.size
-            if not self._holdings.closed:
-                self._condition.reading_failed(segment.path, error)
+            if not self._held.closed:
+                self._disk_health.reading_failed(segment.path, error)
 
     def _give_up_unreadable(self, segment: Segment) -> None:
         """A whole pass found nothing of what should be there: the file was damaged since it was written."""
@@ -168,11 +168,11 @@ class Replay:
         for number in lost:
             segment.set_state(number, SETTLED)
         if kept:
-            self._news.damaged(segment, len(lost))
+            self._events.damaged(segment, len(lost))
         else:
-            self._news.lost(segment, len(lost), "corrupt")
-        if not self._holdings.retire_if_settled(segment):
-            self._condition.attempt(lambda: segment.acknowledge(lost))
+            self._events.lost(segment, len(lost), "corrupt")
+        if not self._held.retire_if_settled(segment):
+            self._disk_health.attempt(lambda: segment.acknowledge(lost))
 
 
 def _whole(segment: Segment) -> Iterator[tuple[bytes, Line | None]]:

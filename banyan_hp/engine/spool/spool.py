@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..records.record import Record
-from ..sync import Clock, Guard
+from ..sync import Clock, EngineLock
 from .address import Address
 from .aside import Aside
-from .disk_health import Condition
-from .events import News, Observer
-from .held_segments import Holdings
+from .disk_health import DiskHealth
+from .events import Events, Observer
+from .held_segments import HeldSegments
 from .layout import Directory
 from .lease import HELD_AT_MOST, Adoption
-from .reader import Replay, Replayed
-from .retention import RESCAN_SECONDS, Caps
+from .reader import Reader, Replayed
+from .retention import RESCAN_SECONDS, Retention
 from .segment import FREE, SETTLED, Place, Segment
 from .writer import Writer, length_of
 
@@ -56,31 +56,35 @@ class Spool:
     def __init__(self, settings: SpoolSettings, process: str, clock: Clock, observer: Observer) -> None:
         self._settings = settings
         self._clock = clock
-        self._guard = Guard()
+        self._lock = EngineLock()
         self._directory = self._directory_at(settings.directory, settings.address)
-        self._news = news = News(observer)
-        self._condition = condition = Condition(settings.directory, clock, news)
-        self._holdings = holdings = Holdings(condition, news)
-        self._aside = aside = Aside(self._directory, condition, news, clock, sync=settings.fsync != "never")
+        self._events = events = Events(observer)
+        self._disk_health = disk_health = DiskHealth(settings.directory, clock, events)
+        self._held = held = HeldSegments(disk_health, events)
+        self._aside = aside = Aside(
+            self._directory, disk_health, events, clock, sync=settings.fsync != "never"
+        )
         self._adoption = Adoption(
             self._directory,
             settings.previous,
-            self._guard,
+            self._lock,
             clock,
-            holdings,
+            held,
             aside,
-            condition,
-            news,
+            disk_health,
+            events,
             leaves_raw=settings.leaves_raw,
         )
-        self._caps = Caps(settings.max_bytes, settings.max_age, clock, holdings, self._adoption, condition)
-        self._replay = Replay(self._guard, holdings, self._adoption, self._caps, aside, condition, news)
+        self._retention = Retention(
+            settings.max_bytes, settings.max_age, clock, held, self._adoption, disk_health
+        )
+        self._replay = Reader(self._lock, held, self._adoption, self._retention, aside, disk_health, events)
         self._writer = Writer(
             self._directory,
             process,
             clock,
-            holdings,
-            self._caps,
+            held,
+            self._retention,
             fsync=settings.fsync,
             max_bytes=settings.max_bytes,
         )
@@ -93,16 +97,16 @@ class Spool:
         return Directory(path, durable=self._settings.fsync != "never", address=address)
 
     @property
-    def locks(self) -> tuple[Guard, ...]:
+    def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `lets_go`."""
-        return self._guard, self._news.lock
+        return self._lock, self._events.lock
 
     # -- is it there? -----------------------------------------------------------------------------------
 
     @property
     def in_a_section(self) -> bool:
         """Whether the calling thread is in the middle of something here. Takes no lock."""
-        return self._guard.is_mine()
+        return self._lock.is_mine()
 
     @property
     def usable(self) -> bool:
@@ -110,25 +114,25 @@ class Spool:
 
     @property
     def _shut(self) -> bool:
-        return self._holdings.closed and not self._takes_late
+        return self._held.closed and not self._takes_late
 
     def try_again(self) -> None:
         """Have the next write tried, even if one has just failed: there is no later."""
-        self._condition.try_again()
+        self._disk_health.try_again()
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
-        return float("inf") if self._shut else self._condition.writable_in()
+        return float("inf") if self._shut else self._disk_health.writable_in()
 
     @property
     def readable(self) -> bool:
         """Whether what is on disk can be read: a full disk still can."""
-        return not self._holdings.closed and self._condition.readable
+        return not self._held.closed and self._disk_health.readable
 
     @property
     def problem(self) -> str | None:
         """What is wrong with the disk, for people."""
-        return self._condition.problem
+        return self._disk_health.problem
 
     @property
     def remark(self) -> str | None:
@@ -142,7 +146,7 @@ class Spool:
     @property
     def backlog(self) -> bool:
         """Whether there may be something to replay now. Reads a few integers, takes no lock."""
-        held = tuple(self._holdings.segments)
+        held = tuple(self._held.segments)
         if any(segment.free for segment in held):
             return True
         in_hand = sum(not segment.own and segment.unsettled > segment.left for segment in held)
@@ -159,9 +163,9 @@ class Spool:
 
         False before the first look. Waits for a write to end.
         """
-        with self._guard:
+        with self._lock:
             looked = self._adoption.scanned_at > float("-inf")
-            held = [segment for segment in self._holdings.segments if not segment.own]
+            held = [segment for segment in self._held.segments if not segment.own]
             left = any(segment.unsettled > segment.left for segment in held)
             return looked and not left and not self._adoption.candidates
 
@@ -179,32 +183,32 @@ class Spool:
 
     def open(self) -> None:
         """Make sure of the directory and look for segments whose owners are gone. Never raises."""
-        with self._guard:
-            if not self._holdings.closed:
+        with self._lock:
+            if not self._held.closed:
                 self._opened = True
                 self._look_at = self._clock.monotonic() + LOOK_SECONDS
-                self._condition.attempt(self._look)
-        self._news.tell()
+                self._disk_health.attempt(self._look)
+        self._events.report()
 
     def _look(self) -> None:
-        for segment in list(self._holdings.segments):
-            if not self._holdings.notice_removal(segment):
-                self._condition.attempt(segment.catch_up)
-        self._caps.reckon_anew()
+        for segment in list(self._held.segments):
+            if not self._held.notice_removal(segment):
+                self._disk_health.attempt(segment.catch_up)
+        self._retention.recompute()
         self._adoption.look()
-        self._condition.in_passing(lambda: self._directory.clean(self._clock.wall()))
+        self._disk_health.in_passing(lambda: self._directory.clean(self._clock.wall()))
 
-    def turn_to(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
+    def reconfigure(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
-        with self._guard:
+        with self._lock:
             if path != self.directory:
                 self._directory = self._directory_at(path, address)
-                self._condition.where = path
-                self._aside.turn_to(self._directory)
-                self._writer.turn_to(self._directory)
-            self._adoption.turn_to(self._directory, previous)
+                self._disk_health.where = path
+                self._aside.reconfigure(self._directory)
+                self._writer.reconfigure(self._directory)
+            self._adoption.reconfigure(self._directory, previous)
             self.look_again()
-        self._news.tell()
+        self._events.report()
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -231,13 +235,13 @@ class Spool:
         return written
 
     def _append(self, records: Sequence[Record]) -> bool:
-        if not self.usable or self._guard.is_mine():
+        if not self.usable or self._lock.is_mine():
             return False
-        with self._guard:
+        with self._lock:
             if self._shut:
                 return False
             written = self._write([record for record in records if not _is_on_disk(record)])
-        self._news.tell()
+        self._events.report()
         return written
 
     def _write(self, records: Sequence[Record]) -> bool:
@@ -246,19 +250,19 @@ class Spool:
         length = length_of(records)
         if length > self._settings.max_bytes:
             return False
-        written = self._caps.make_room(length) and self._condition.attempt_to_write(
+        written = self._retention.make_room(length) and self._disk_health.attempt_to_write(
             lambda: self._writer.write(records, length)
         )
         if not written:
-            self._condition.pause_writing(RESCAN_SECONDS)
+            self._disk_health.pause_writing(RESCAN_SECONDS)
         return written
 
     def not_there(self, records: Sequence[Record]) -> list[Record]:
         """Those that are not on disk; also because somebody has deleted their segment."""
-        with self._guard:
-            for segment in {place.segment for place in _places(records)} & set(self._holdings.segments):
-                self._holdings.is_removed(segment)
-        self._news.tell()
+        with self._lock:
+            for segment in {place.segment for place in _places(records)} & set(self._held.segments):
+                self._held.is_removed(segment)
+        self._events.report()
         return [record for record in records if not _is_on_disk(record)]
 
     # -- fsync ------------------------------------------------------------------------------------------
@@ -266,7 +270,7 @@ class Spool:
     @property
     def dirty(self) -> bool:
         """Whether something waits for `sync`. Takes no lock."""
-        held = tuple(self._holdings.segments)
+        held = tuple(self._held.segments)
         return self._settings.fsync == "interval" and any(segment.dirty for segment in held)
 
     def sync_due_in(self, now: float) -> float:
@@ -275,17 +279,17 @@ class Spool:
 
     def sync(self) -> None:
         """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
-        holdings = self._holdings
-        with self._guard:
+        held = self._held
+        with self._lock:
             self._synced_at = self._clock.monotonic()
-            dirty = [s for s in list(holdings.segments) if s.dirty and not holdings.is_removed(s)]
+            dirty = [s for s in list(held.segments) if s.dirty and not held.is_removed(s)]
         for segment in dirty:
             try:
                 segment.sync()
             except OSError as error:
-                with self._guard:
-                    self._condition.failed(error)
-        self._news.tell()
+                with self._lock:
+                    self._disk_health.failed(error)
+        self._events.report()
 
     # -- replay -----------------------------------------------------------------------------------------
 
@@ -298,7 +302,7 @@ class Spool:
         adopted when their turn comes, by age. For `own_only` and `several` see `Replay.read`.
         """
         replayed = self._replay.read(max_records, max_bytes, own_only=own_only, several=several)
-        self._news.tell()
+        self._events.report()
         return replayed
 
     def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
@@ -310,45 +314,45 @@ class Spool:
                 was adopted need not be held until then.
         """
         places = _places(records)
-        with self._guard:
+        with self._lock:
             for place in places:
                 if place.segment.gone:
-                    self._news.lost(place.segment, 1, "removed")
+                    self._events.lost(place.segment, 1, "removed")
                     continue
                 place.segment.set_state(place.number, FREE)
                 if in_order:
                     place.segment.cursor = 0
             if not in_order:
-                self._adoption.let_go({place.segment for place in places} & set(self._holdings.segments))
-        self._news.tell()
+                self._adoption.let_go({place.segment for place in places} & set(self._held.segments))
+        self._events.report()
 
     def acknowledge(self, records: Sequence[Record]) -> None:
         """These records are settled for good. Never raises."""
         by_segment: dict[Segment, list[int]] = {}
         for place in _places(records):
             by_segment.setdefault(place.segment, []).append(place.number)
-        with self._guard:
+        with self._lock:
             for segment, numbers in by_segment.items():
                 self._settle(segment, numbers)
-        self._news.tell()
+        self._events.report()
 
     def _settle(self, segment: Segment, numbers: list[int]) -> None:
-        holdings = self._holdings
+        held = self._held
         for number in numbers:
             segment.set_state(number, SETTLED)
-        if segment not in holdings.segments:
+        if segment not in held.segments:
             return
-        if segment is holdings.active and not self._settings.durable and not segment.unsettled:
-            holdings.active = None
-        if not holdings.retire_if_settled(segment):
-            self._condition.attempt(lambda: segment.acknowledge(numbers))
+        if segment is held.active and not self._settings.durable and not segment.unsettled:
+            held.active = None
+        if not held.retire_if_settled(segment):
+            self._disk_health.attempt(lambda: segment.acknowledge(numbers))
 
     # -- what a flush waits for -------------------------------------------------------------------------
 
     def mark(self) -> Mark:
         """The end of what this process has written so far."""
-        with self._guard:
-            return [(segment, len(segment.states)) for segment in self._holdings.segments if segment.own]
+        with self._lock:
+            return [(segment, len(segment.states)) for segment in self._held.segments if segment.own]
 
     def unsettled(self, mark: Mark) -> int:
         """How many of the records before `mark` are not settled."""
@@ -363,10 +367,10 @@ class Spool:
 
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
-        if not self.usable or self._guard.is_mine():
+        if not self.usable or self._lock.is_mine():
             return False
         kept = self._aside.record(record, reason, status, detail)
-        self._news.tell()
+        self._events.report()
         return kept
 
     # -- the end ----------------------------------------------------------------------------------------
@@ -377,15 +381,15 @@ class Spool:
         Args:
             takes_late: records can still be appended, to segments that are held until the process is gone.
         """
-        with self._guard:
+        with self._lock:
             self._takes_late = takes_late
-            self._holdings.close(sync=self._settings.fsync == "interval")
+            self._held.close(sync=self._settings.fsync == "interval")
             self._adoption.candidates.clear()
-        self._news.tell()
+        self._events.report()
 
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""
-        self._holdings.abandon()
+        self._held.abandon()
 
 
 def _is_on_disk(record: Record) -> bool:

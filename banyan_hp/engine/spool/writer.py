@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from ...files import sync_directory
 from ..records.record import Record
 from ..sync import Clock
-from .held_segments import Holdings
+from .held_segments import HeldSegments
 from .layout import Directory
-from .retention import Caps
+from .retention import Retention
 from .segment import Place, Segment, format_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -33,8 +33,8 @@ class Writer:
         directory: Directory,
         process: str,
         clock: Clock,
-        holdings: Holdings,
-        caps: Caps,
+        held: HeldSegments,
+        retention: Retention,
         *,
         fsync: str,
         max_bytes: int,
@@ -42,16 +42,16 @@ class Writer:
         self._directory = directory
         self._process = process
         self._clock = clock
-        self._holdings = holdings
-        self._caps = caps
+        self._held = held
+        self._retention = retention
         self._fsync = fsync
         self._max_bytes = max_bytes
         self._made = 0
         self._named_at = 0.0
 
-    def turn_to(self, directory: Directory) -> None:
+    def reconfigure(self, directory: Directory) -> None:
         self._directory = directory
-        self._holdings.finish_active()
+        self._held.finish_active()
 
     def chunks(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
         """As many records as a segment takes by one write, and not too many."""
@@ -76,14 +76,14 @@ class Writer:
             OSError: nothing of it was written.
         """
         segment = self._written(records, length)
-        if self._holdings.notice_removal(segment):  # written to a file without a name
+        if self._held.notice_removal(segment):  # written to a file without a name
             segment = self._written(records, length)
-            if self._holdings.notice_removal(segment):
+            if self._held.notice_removal(segment):
                 raise OSError("segments are deleted as soon as they are made")
         first = len(segment.states) - len(records)
         for number, record in enumerate(records, first):
             record.place = Place(segment, number)
-        self._caps.use(length)
+        self._retention.use(length)
 
     def _written(self, records: Sequence[Record], length: int) -> Segment:
         segment = self._writable(length)
@@ -93,17 +93,17 @@ class Writer:
             segment.write(lines, len(records), sync=self._fsync == "always")
         finally:
             if segment.torn:
-                self._holdings.active = None
+                self._held.active = None
         return segment
 
     def _writable(self, length: int) -> Segment:
-        holdings = self._holdings
-        active = holdings.active
+        held = self._held
+        active = held.active
         if active is not None and active.size and active.size + length > self._segment_bytes():
-            holdings.finish_active()
-        if holdings.active is None:
-            holdings.active = self._new_segment()
-        return holdings.active
+            held.finish_active()
+        if held.active is None:
+            held.active = self._new_segment()
+        return held.active
 
     def _new_segment(self) -> Segment:
         """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
@@ -111,12 +111,12 @@ class Writer:
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
         process = self._process + os.urandom(4).hex()  # copies of a snapshot share what was drawn before
         name = segment_name(self._named_at, process, self._made)
-        with self._holdings.leasing() as known:
+        with self._held.leasing() as known:
             segment = Segment.create(directory, name, known)
             self._made += 1
             segment.made_at = self._clock.monotonic()
             self._sync_name(segment)
-            self._holdings.segments.append(segment)
+            self._held.segments.append(segment)
         return segment
 
     def _sync_name(self, segment: Segment) -> None:

@@ -355,9 +355,9 @@ def test_the_application_logs_once_a_request_and_says_how_often(tmp_path: Path) 
     with Sink() as sink:
         metrics = call(f"{__name__}:serve_three", {"url": sink.url, "counts": str(tmp_path)})
         assert metrics == {"answered": 3}
-        (told,) = (json.loads(path.read_text(encoding="ascii")) for path in tmp_path.iterdir())
-        assert told["logged"] == 3
-        assert told["cpu_s"] > 0
+        (reported,) = (json.loads(path.read_text(encoding="ascii")) for path in tmp_path.iterdir())
+        assert reported["logged"] == 3
+        assert reported["cpu_s"] > 0
         assert sink.stats().distinct == 3
 
 

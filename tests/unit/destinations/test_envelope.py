@@ -449,12 +449,12 @@ def test_a_backend_that_repeats_the_key_does_not_bring_it_into_logs_or_files() -
     refused = Response(401, {}, json.dumps({"error": f"key {KEY} is unknown"}).encode())
     result = {"id": "a", "status": 422, "error": f"not with {KEY}"}
     mixed = Response(200, {}, json.dumps({"results": [result]}).encode())
-    told = [
+    reported = [
         subject.verdict(refused, 0.0),
         *subject.verdicts([record("a", b"{}")], refused, 0.0),
         *subject.verdicts([record("a", b"{}")], mixed, 0.0),
     ]
-    assert [verdict.detail for verdict in told] == [
+    assert [verdict.detail for verdict in reported] == [
         "key [secret] is unknown",
         "key [secret] is unknown",
         "not with [secret]",

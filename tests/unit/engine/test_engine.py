@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoAnswer, Request, Response
+from banyan_hp.engine.http.transport import NoResponse, Request, Response
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.sync import Bell
+from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down, failing, json_answer
 
@@ -63,8 +63,8 @@ def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: F
     engine.epochs.close()
     rings: list[int] = []
 
-    class Flusher(Bell):
-        def ring(self) -> None:
+    class Flusher(WakeUp):
+        def wake(self) -> None:
             rings.append(engine.ledger.own[Term.DELIVERED])
 
     engine._settlement.watch(Flusher())
@@ -83,12 +83,12 @@ def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
     engine.log()
     mark = engine.waiting.mark()
     engine.log()
-    bell = Bell()
-    engine._settlement.watch(bell)
+    wake_up = WakeUp()
+    engine._settlement.watch(wake_up)
     while engine.waiting.on_disk(mark):
-        assert not bell.wait(0)
+        assert not wake_up.wait(0)
         engine.step()
-    assert bell.wait(0)
+    assert wake_up.wait(0)
     assert engine.epochs.current.in_memory == 1
 
 
@@ -98,17 +98,17 @@ def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend
     mine, other = engine.log({"n": 1}), engine.log({"n": 2})
     assert mine is not None
     assert other is not None
-    bell = Bell()
+    wake_up = WakeUp()
 
     def one_of_two(_request: Request) -> Response:
-        engine._scheduler.sleep(bell)  # whoever waits for `other`, while it is in our hands
+        engine._scheduler.sleep(wake_up)  # whoever waits for `other`, while it is in our hands
         results = [{"id": mine.id, "status": 201}, {"id": other.id, "status": 503}]
         return json_answer(200, {"results": results})
 
     backend.behaviour = one_of_two
     assert engine.wait_for(mine)
     assert not other.settled
-    assert bell.wait(0)
+    assert wake_up.wait(0)
 
 
 def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
@@ -137,26 +137,26 @@ def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
     assert record is not None
     backend.behaviour = down
     assert not engine.wait_for(record, 0.0)
-    engine.waiting.also_tell(record, loop := Loop())
+    engine.waiting.also_wake(record, loop := Loop())
     for _ in range(2000):
         assert not engine.wait_for(record, 0.0)
-        engine.waiting.also_tell(record, loop)
+        engine.waiting.also_wake(record, loop)
     backend.behaviour = backend.well
     assert engine.wait_for(record, 60.0)
-    assert loop.told == [record]
+    assert loop.reported == [record]
 
 
-class Loop(Bell):
+class Loop(WakeUp):
     """Waits without a thread."""
 
-    __slots__ = ("told",)
+    __slots__ = ("reported",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[Record] = []
+        self.reported: list[Record] = []
 
     def settled(self, record: Record) -> None:
-        self.told.append(record)
+        self.reported.append(record)
 
 
 def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: FakeClock) -> None:
@@ -189,7 +189,7 @@ def test_back_off_doubles_and_the_attempts_are_counted(
     assert not engine.flush(3600)
     assert len(backend.usage()) == 4
     assert clock.monotonic() - began <= 1 + 2 + 4
-    assert engine.gate.state == "offline"
+    assert engine.breaker.state == "offline"
     assert engine.ledger.own[Term.SPOOLED] == 1
     counters = engine.ledger.counters
     assert (counters.attempts_failed, counters.retries_attempted) == (4, 3)
@@ -357,7 +357,7 @@ def test_a_late_answer_is_ignored_after_shutdown_took_the_record(
     engine = SteppedEngine(backend, clock, tmp_path, batching="always")
     record = engine.log()
 
-    def shut_down_meanwhile(request: Request) -> Response | NoAnswer:
+    def shut_down_meanwhile(request: Request) -> Response | NoResponse:
         engine.shutdown(0)
         return backend.well(request)
 
@@ -380,7 +380,7 @@ def test_refusals_in_a_row_hold_and_a_good_record_ends_the_hold(
     for _ in range(6):
         engine.log("bad")
     engine.flush(10)
-    assert (engine.gate.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
+    assert (engine.breaker.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
     engine.log("good")
     for _ in range(300):
         engine.step(longest_wait=100.0)
@@ -535,8 +535,8 @@ def test_a_delivery_goes_on_as_it_began_when_the_mode_changes_meanwhile(
     assert engine.flush(5)  # batches are found
     ids = {record.id for record in (engine.log("\x01" * 100) for _ in range(40)) if record is not None}
 
-    def lose_the_endpoint_after_one(request: Request) -> Response | NoAnswer:
-        engine._batching.unlearn(404)
+    def lose_the_endpoint_after_one(request: Request) -> Response | NoResponse:
+        engine._batch_support.unlearn(404)
         return backend.well(request)
 
     backend.behaviour = lose_the_endpoint_after_one
@@ -545,11 +545,11 @@ def test_a_delivery_goes_on_as_it_began_when_the_mode_changes_meanwhile(
     assert engine.ledger.own[Term.DELIVERED] == len(backend.taken)
 
 
-TOO_MUCH: dict[str, Response | NoAnswer] = {
+TOO_MUCH: dict[str, Response | NoResponse] = {
     "413": Response(413),
     "502": Response(502, {}, b"bad gateway"),
-    "time-out": NoAnswer("timeout", "timed out"),
-    "reset": NoAnswer("bad_answer", "Connection reset by peer"),
+    "time-out": NoResponse("timeout", "timed out"),
+    "reset": NoResponse("bad_answer", "Connection reset by peer"),
     "400, not taken whole": Response(400, took_all=False),
     "400 with a page, not taken whole": Response(400, {"content-type": "text/html"}, b"<h1>", took_all=False),
     "400 with a page": Response(400, {"content-type": "text/html"}, b"<h1>no</h1>"),
@@ -563,7 +563,7 @@ def test_a_limit_of_something_in_between_is_found_without_a_413(
 ) -> None:
     """Batches get small enough for it, all records arrive, and hardly a request is wasted."""
 
-    def limited(request: Request) -> Response | NoAnswer:
+    def limited(request: Request) -> Response | NoResponse:
         return TOO_MUCH[kind] if len(request.body) > 40_000 else backend.well(request)
 
     backend.behaviour = limited
@@ -607,10 +607,10 @@ def test_a_single_record_that_is_not_taken_whole_stays_while_no_other_one_is_acc
 
 def refusing_gzip(
     backend: FakeBackend, status: int, *, html: bool
-) -> Callable[[Request], Response | NoAnswer]:
+) -> Callable[[Request], Response | NoResponse]:
     """A proxy or firewall that dislikes compressed bodies."""
 
-    def behave(request: Request) -> Response | NoAnswer:
+    def behave(request: Request) -> Response | NoResponse:
         if request.compress and request.body:
             headers, body = (
                 ({"content-type": "text/html"}, b"<h1>no</h1>") if html else ({}, b'{"error":"no"}')
@@ -628,7 +628,7 @@ def test_compression_that_is_refused_on_the_way_is_turned_off_and_said_once(
 ) -> None:
     """The batch is accepted in plain text, at once; the next ones are not compressed any more."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batching.compress = True
+    engine._batch_support.compress = True
     backend.behaviour = refusing_gzip(backend, status, html=html)
     engine.log("x" * 2000)
     assert engine.flush(5)
@@ -647,13 +647,13 @@ def test_what_is_refused_in_plain_text_too_leaves_compression_as_it_was(
 ) -> None:
     """The verdict is that of the plain request, and the records are kept."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batching.compress = True
+    engine._batch_support.compress = True
     backend.behaviour = failing(415)
     engine.log("x" * 2000)
     assert not engine.flush(5)
     assert [request.compress for request in backend.usage()[:2]] == [True, False]
-    assert engine._batching.compress
-    assert (engine.gate.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
+    assert engine._batch_support.compress
+    assert (engine.breaker.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
 
 
 def test_a_backend_that_unpacks_batches_is_not_asked_twice_about_a_refused_one(
@@ -661,7 +661,7 @@ def test_a_backend_that_unpacks_batches_is_not_asked_twice_about_a_refused_one(
 ) -> None:
     """Its own refusal is one of the content: each half goes once."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batching.compress = True
+    engine._batch_support.compress = True
     engine.log("x" * 2000)
     assert engine.flush(5)
     backend.behaviour = failing(400)
@@ -697,8 +697,8 @@ def test_records_do_not_wake_a_sender_that_waits_for_its_back_off(
     engine.run()
     rings: list[int] = []
 
-    class Sleeper(Bell):
-        def ring(self) -> None:
+    class Sleeper(WakeUp):
+        def wake(self) -> None:
             rings.append(len(engine.queue))
 
     engine._scheduler.sleep(Sleeper())
@@ -719,7 +719,7 @@ def test_a_drop_in_a_caller_is_told_though_the_senders_wait_for_their_back_off(
     backend.behaviour = failing(503, **{"retry-after": "60"})
     engine.log()
     engine.run()
-    sleeper = Bell()
+    sleeper = WakeUp()
     engine._scheduler.sleep(sleeper)
     engine.log()
     engine.log()
@@ -781,7 +781,7 @@ def test_refusals_beside_acceptances_do_not_hold(
         engine.log("bad" if number % 10 == 0 else "good")
     engine.flush(10)
     own = engine.ledger.own
-    assert (engine.gate.state, own[Term.DELIVERED], own[Term.QUARANTINED]) == ("online", 90, 10)
+    assert (engine.breaker.state, own[Term.DELIVERED], own[Term.QUARANTINED]) == ("online", 90, 10)
 
 
 def test_a_record_that_always_gets_500_does_not_hold_up_the_others(
@@ -792,7 +792,7 @@ def test_a_record_that_always_gets_500_does_not_hold_up_the_others(
     poison = engine.log("poison")
     assert poison is not None
 
-    def fail_on_poison(request: Request) -> Response | NoAnswer:
+    def fail_on_poison(request: Request) -> Response | NoResponse:
         return failing(500)(request) if b"poison" in request.body else backend.well(request)
 
     backend.behaviour = fail_on_poison
@@ -805,13 +805,13 @@ def test_a_record_that_always_gets_500_does_not_hold_up_the_others(
     assert attempts <= 10
 
 
-@pytest.mark.parametrize("answer", [NoAnswer("timeout", "hangs"), NoAnswer("bad_answer", "garbage")])
+@pytest.mark.parametrize("answer", [NoResponse("timeout", "hangs"), NoResponse("bad_answer", "garbage")])
 def test_a_server_that_hangs_up_on_what_it_does_not_know_gets_single_records(
-    backend: FakeBackend, clock: FakeClock, answer: NoAnswer
+    backend: FakeBackend, clock: FakeClock, answer: NoResponse
 ) -> None:
     """No answer to the empty batch says nothing about the destination: records go one by one."""
 
-    def no_batches(request: Request) -> Response | NoAnswer:
+    def no_batches(request: Request) -> Response | NoResponse:
         return answer if request.url.endswith("/batch") else backend.well(request)
 
     backend.behaviour = no_batches

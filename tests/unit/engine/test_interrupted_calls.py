@@ -17,9 +17,9 @@ from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import engine as engine_module
 from banyan_hp.engine.process import lifecycle
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool import events as news
+from banyan_hp.engine.spool import events as events
 from banyan_hp.engine.spool import spool
-from banyan_hp.engine.sync import Guard, LetsGo, Lock
+from banyan_hp.engine.sync import EngineLock, Lock, ReleasingOnError
 from tests.support.clock import FakeClock
 from tests.support.scripted import ScriptedServer, batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
@@ -31,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
     """What a signal handler raises."""
 
 
-class InterruptedGuard(Guard):
+class InterruptedGuard(EngineLock):
     """As CPython 3.14 has it: the exception strikes when the lock is held, and before the section begins."""
 
     __slots__ = ()
@@ -48,8 +48,8 @@ class InterruptedGuard(Guard):
 
 @pytest.fixture
 def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (engine_module, spool, news):
-        monkeypatch.setattr(module, "Guard", InterruptedGuard)
+    for module in (engine_module, spool, events):
+        monkeypatch.setattr(module, "EngineLock", InterruptedGuard)
     monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     yield
     InterruptedGuard.strikes_at = 0
@@ -116,9 +116,9 @@ def test_whatever_section_is_interrupted_no_lock_stays_held(
 
 def test_what_was_held_before_stays_held() -> None:
     """A destructor that is interrupted inside a section of its thread leaves that section whole."""
-    outer, inner = Guard(), Guard()
+    outer, inner = EngineLock(), EngineLock()
     with outer:
-        with suppress(Interrupted), LetsGo((outer, inner)):
+        with suppress(Interrupted), ReleasingOnError((outer, inner)):
             inner.__enter__()
             raise Interrupted
         assert (outer.is_mine(), inner.is_mine()) == (True, False)

@@ -23,7 +23,7 @@ from banyan_hp import HuggingPlace
 from banyan_hp.clients import banyan
 from banyan_hp.engine.delivery import stepwise
 from banyan_hp.engine.delivery.final_write import Job
-from banyan_hp.engine.sync import Guard
+from banyan_hp.engine.sync import EngineLock
 from banyan_hp.tracking import scopes
 from tests.support.clock import FakeClock
 from tests.unit.engine.test_interrupted_calls import Interrupted, is_free, let_go_of_pythons_own
@@ -32,7 +32,7 @@ Case = tuple[object, str, Callable[[], object]]
 """Who has the lock, under which name, and a public call that takes it."""
 
 
-class StrikingLock(Guard):
+class StrikingLock(EngineLock):
     """As CPython 3.14 has it: the exception strikes when the lock is held, and before the section begins."""
 
     __slots__ = ()
@@ -192,7 +192,7 @@ def test_a_section_of_the_same_thread_stays_held_around_an_interrupted_end() -> 
     """A destructor that ends a span in the middle of a section, and is interrupted, releases nothing."""
     span = banyan_hp.interaction("question")
     lock = span._lock = StrikingLock()
-    Guard.__enter__(lock)
+    EngineLock.__enter__(lock)
     with pytest.raises(Interrupted):
         span.finish()
     assert lock.is_mine()

@@ -67,7 +67,7 @@ def make(server: ScriptedServer, clock: FakeClock, tmp_path: Path) -> Iterator[M
         answers.close()
 
 
-def told(found: Found[PromptAnswer] | None) -> tuple[str, Source] | None:
+def reported(found: Found[PromptAnswer] | None) -> tuple[str, Source] | None:
     """What a caller was given: the content (or "none") and its source."""
     if found is None:
         return None
@@ -86,15 +86,15 @@ def test_fresh_until_the_ttl_then_stale_at_once_and_fresh_again(
 ) -> None:
     """One request a TTL; its answer is there for the next caller."""
     answers = make()
-    assert told(answers.at_hand(P)) is None
-    assert told(answers.ask(P)) == ("Hello", "backend")
+    assert reported(answers.at_hand(P)) is None
+    assert reported(answers.ask(P)) == ("Hello", "backend")
     clock.advance(TTL * 0.8 - 0.1)
-    assert told(answers.ask(P)) == ("Hello", "cache")
+    assert reported(answers.ask(P)) == ("Hello", "cache")
     clock.advance(TTL * 0.2 + 0.1)
     server.handler = always(Reply(200, prompt_json("new")))
-    assert told(answers.ask(P)) == ("Hello", "stale")
+    assert reported(answers.ask(P)) == ("Hello", "stale")
     landed(answers)
-    assert told(answers.ask(P)) == ("new", "cache")
+    assert reported(answers.ask(P)) == ("new", "cache")
     assert len(server.requests) == 2
     counted = asdict(answers.counters)
     assert counted == {
@@ -128,7 +128,7 @@ def test_a_cold_key_costs_one_request_however_many_ask(make: Make, server: Scrip
         eventually(lambda: answers.counters.cache_misses == 50, "the question of each")
         held.go.set()
 
-    found = all_at_once(50, lambda _: told(answers.ask(P)), all_ask)
+    found = all_at_once(50, lambda _: reported(answers.ask(P)), all_ask)
     assert found == [("Hello", "backend")] * 50
     assert len(server.requests) == 1
 
@@ -142,10 +142,10 @@ def test_a_storm_after_the_ttl_costs_one_request(
     clock.advance(TTL)
     held = Held(Reply(200, prompt_json("new")))
     server.handler = always(held)
-    assert all_at_once(50, lambda _: told(answers.ask(P))) == [("Hello", "stale")] * 50
+    assert all_at_once(50, lambda _: reported(answers.ask(P))) == [("Hello", "stale")] * 50
     held.go.set()
     landed(answers)
-    assert all_at_once(50, lambda _: told(answers.ask(P))) == [("new", "cache")] * 50
+    assert all_at_once(50, lambda _: reported(answers.ask(P))) == [("new", "cache")] * 50
     assert len(server.requests) == 2
 
 
@@ -157,10 +157,10 @@ def test_without_threads_what_is_stale_is_fetched_by_the_caller(
     answers.ask(P)
     clock.advance(TTL)
     server.handler = always(Reply(200, prompt_json("new")))
-    assert told(answers.ask(P)) == ("new", "backend")
+    assert reported(answers.ask(P)) == ("new", "backend")
     clock.advance(TTL)
     server.handler = always(Reply(500))
-    assert told(answers.ask(P)) == ("new", "stale")
+    assert reported(answers.ask(P)) == ("new", "stale")
 
 
 def test_the_least_recently_used_go(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
@@ -214,7 +214,7 @@ def test_the_disk_has_the_last_known_good_in_trouble(
     server.handler = always(Reply(503))
     clock.advance(10)
     found = answers.ask(P)
-    assert told(found) == ("Hello", "disk")
+    assert reported(found) == ("Hello", "disk")
     assert found is not None
     assert clock.wall() - found[0].fetched_at == 10.0
     assert answers.counters.prompts_from_disk == 1
@@ -234,25 +234,25 @@ def test_a_pinned_version_is_validated_slowly_and_at_start(
 
     server.handler = tagged
     answers = make()
-    assert told(answers.ask(PINNED)) == ("Hello", "backend")
+    assert reported(answers.ask(PINNED)) == ("Hello", "backend")
     clock.advance(PINNED_TTL * 0.8 - 0.1)
-    assert told(answers.ask(PINNED)) == ("Hello", "cache")
+    assert reported(answers.ask(PINNED)) == ("Hello", "cache")
     assert len(server.requests) == 1
     clock.advance(PINNED_TTL * 0.2 + 0.1)
-    assert told(answers.ask(PINNED)) == ("Hello", "stale")
+    assert reported(answers.ask(PINNED)) == ("Hello", "stale")
     landed(answers)
-    assert told(answers.ask(PINNED)) == ("Hello", "cache")
+    assert reported(answers.ask(PINNED)) == ("Hello", "cache")
     assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"Hello"']
 
     contents.append("corrected")
     clock.advance(PINNED_TTL)
     answers.ask(PINNED)
     landed(answers)
-    assert told(answers.ask(PINNED)) == ("corrected", "cache")
+    assert reported(answers.ask(PINNED)) == ("corrected", "cache")
 
     contents.append("corrected again")
     restarted = make()
-    assert told(restarted.ask(PINNED)) == ("corrected again", "backend")
+    assert reported(restarted.ask(PINNED)) == ("corrected again", "backend")
     assert server.requests[-1].headers["If-None-Match"] == '"corrected"'
 
 
@@ -264,8 +264,8 @@ def test_a_pinned_version_is_there_when_the_backend_is_not(
     answers.ask(PINNED)
     server.handler = always(Reply(503))
     clock.advance(PINNED_TTL)
-    assert told(answers.ask(PINNED)) == ("Hello", "stale")
-    assert told(make().ask(PINNED)) == ("Hello", "disk")
+    assert reported(answers.ask(PINNED)) == ("Hello", "stale")
+    assert reported(make().ask(PINNED)) == ("Hello", "disk")
 
 
 def test_a_deleted_version_is_given_to_nobody(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
@@ -276,9 +276,9 @@ def test_a_deleted_version_is_given_to_nobody(make: Make, server: ScriptedServer
     clock.advance(PINNED_TTL)
     answers.ask(PINNED)
     landed(answers)
-    assert told(answers.ask(PINNED)) == ("none", "cache")
+    assert reported(answers.ask(PINNED)) == ("none", "cache")
     server.handler = always(Reply(503))
-    assert told(make().ask(PINNED)) is None
+    assert reported(make().ask(PINNED)) is None
 
 
 def test_the_versions_of_a_prompt_that_is_gone_are_asked_for(
@@ -293,8 +293,8 @@ def test_the_versions_of_a_prompt_that_is_gone_are_asked_for(
     clock.advance(TTL)
     answers.ask(P)
     landed(answers)
-    assert told(answers.ask(PINNED)) == ("none", "backend")
-    assert told(answers.ask(other)) == ("Hello", "cache")
+    assert reported(answers.ask(PINNED)) == ("none", "backend")
+    assert reported(answers.ask(other)) == ("Hello", "cache")
 
 
 def test_what_the_disk_brings_does_not_replace_what_is_fresh(make: Make, server: ScriptedServer) -> None:
@@ -304,7 +304,7 @@ def test_what_the_disk_brings_does_not_replace_what_is_fresh(make: Make, server:
     server.handler = always(Reply(200, prompt_json("new")))
     answers.ask(P)
     answers.ask(user("u1"))
-    assert told(answers.ask(P)) == ("new", "cache")
+    assert reported(answers.ask(P)) == ("new", "cache")
 
 
 # -- there is none -------------------------------------------------------------------------------------------
@@ -314,12 +314,12 @@ def test_none_is_remembered_shortly(make: Make, server: ScriptedServer, clock: F
     """One request in five seconds, however often it is asked for."""
     server.handler = always(NONE)
     answers = make()
-    assert told(answers.ask(P)) == ("none", "backend")
-    assert told(answers.ask(P)) == ("none", "cache")
+    assert reported(answers.ask(P)) == ("none", "backend")
+    assert reported(answers.ask(P)) == ("none", "cache")
     assert len(server.requests) == 1
     clock.advance(NEGATIVE_SECONDS)
     server.handler = always(HELLO)
-    assert told(answers.ask(P)) == ("Hello", "backend")
+    assert reported(answers.ask(P)) == ("Hello", "backend")
 
 
 def test_a_deleted_prompt_is_gone_for_every_user_and_after_a_restart(
@@ -332,13 +332,13 @@ def test_a_deleted_prompt_is_gone_for_every_user_and_after_a_restart(
     answers.ask(user("u1"))
     answers.ask(user("u2"))
     server.handler = always(NONE)
-    assert told(answers.ask(user("u1"), use_cache=False)) == ("none", "backend")
-    assert told(answers.ask(user("u2"))) == ("none", "cache")
+    assert reported(answers.ask(user("u1"), use_cache=False)) == ("none", "backend")
+    assert reported(answers.ask(user("u2"))) == ("none", "cache")
     server.handler = always(Reply(503))
     clock.advance(NEGATIVE_SECONDS)
     for question in (user("u1"), user("u2"), user("u3"), P):
-        assert told(answers.ask(question)) is None
-        assert told(make().ask(question)) is None
+        assert reported(answers.ask(question)) is None
+        assert reported(make().ask(question)) is None
 
 
 def test_a_404_that_is_not_the_apis_takes_the_ladder(make: Make, server: ScriptedServer) -> None:
@@ -347,7 +347,7 @@ def test_a_404_that_is_not_the_apis_takes_the_ladder(make: Make, server: Scripte
     answers.ask(P)
     for trouble in (Reply(404, "<html>"), Reply(404, {"detail": "Not Found"}), Reply(404, "")):
         server.handler = always(trouble)
-        assert told(answers.ask(P, use_cache=False)) == ("Hello", "stale")
+        assert reported(answers.ask(P, use_cache=False)) == ("Hello", "stale")
     assert answers.counters.prompt_errors == 3
 
 
@@ -363,16 +363,16 @@ def test_a_304_renews_what_is_known(
     answers = make()
     answers.ask(P)
     clock.advance(1_000)
-    assert told(answers.ask(P)) == ("Hello", "stale")
+    assert reported(answers.ask(P)) == ("Hello", "stale")
     landed(answers)
     found = answers.ask(P)
-    assert told(found) == ("Hello", "cache")
+    assert reported(found) == ("Hello", "cache")
     assert found is not None
     assert found[0].fetched_at == clock.wall()
     kept = Store(tmp_path / "prompts").load(P)
     assert kept is not None
     assert kept.fetched_at == clock.wall()
-    assert told(make().ask(P)) == ("Hello", "backend")
+    assert reported(make().ask(P)) == ("Hello", "backend")
     assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"t1"', '"t1"']
 
 
@@ -422,7 +422,7 @@ def test_an_answer_is_as_old_as_a_cache_says(make: Make, server: ScriptedServer,
     assert found is not None
     assert found[0].fetched_at == clock.wall() - 40
     clock.advance(TTL - 40)
-    assert told(answers.ask(P)) == ("Hello", "stale")
+    assert reported(answers.ask(P)) == ("Hello", "stale")
 
 
 @pytest.mark.parametrize("age", ["-5", "x", "1e9", "", "9" * 40])
@@ -463,7 +463,7 @@ def test_in_trouble_the_pauses_double_up_to_a_limit(
     clock.advance(LONGEST_PAUSE)
     answers.ask(P)
     landed(answers)
-    assert told(answers.ask(P)) == ("Hello", "cache")
+    assert reported(answers.ask(P)) == ("Hello", "cache")
 
 
 def test_many_failures_at_the_same_time_count_as_one(
@@ -482,7 +482,7 @@ def test_many_failures_at_the_same_time_count_as_one(
     assert answers.counters.prompt_errors == 10
     clock.advance(2.0)
     server.handler = routed
-    assert told(answers.ask(user("u1"))) == ("for u1", "backend")
+    assert reported(answers.ask(user("u1"))) == ("for u1", "backend")
 
 
 def test_trouble_with_one_user_spares_the_others_the_wait(make: Make, server: ScriptedServer) -> None:
@@ -495,7 +495,7 @@ def test_trouble_with_one_user_spares_the_others_the_wait(make: Make, server: Sc
     for ident in ("u1", "u2"):
         answers.ask(user(ident))
     asked = len(server.requests)
-    assert told(answers.ask(user("u3"))) == ("Hello", "stale")
+    assert reported(answers.ask(user("u3"))) == ("Hello", "stale")
     assert len(server.requests) == asked
 
 
@@ -511,7 +511,7 @@ def test_who_has_a_fallback_does_not_wait_for_a_backend_in_trouble(
     assert answers.ask(P, patient=False) is None
     held.go.set()
     landed(answers)
-    assert told(answers.ask(P, patient=False)) == ("Hello", "cache")
+    assert reported(answers.ask(P, patient=False)) == ("Hello", "cache")
 
 
 def test_a_fetch_that_is_overdue_is_waited_for_by_nobody(
@@ -557,12 +557,12 @@ def test_an_answer_asked_for_before_the_invalidation_is_not_kept(
     flight = answers.start(P)
     server.wait_for(1)
     answers.invalidate("p")
-    assert told(answers.ask(P)) == ("new", "backend")
+    assert reported(answers.ask(P)) == ("new", "backend")
     old.go.set()
     assert flight.landed.wait(5)
-    assert told(answers.ask(P)) == ("new", "cache")
+    assert reported(answers.ask(P)) == ("new", "cache")
     server.handler = always(Reply(500))
-    assert told(make().ask(P)) == ("new", "disk")
+    assert reported(make().ask(P)) == ("new", "disk")
 
 
 def test_a_late_404_does_not_delete_what_came_after_it(make: Make, server: ScriptedServer) -> None:
@@ -572,12 +572,12 @@ def test_a_late_404_does_not_delete_what_came_after_it(make: Make, server: Scrip
     server.script([late])
     flight = answers.start(P)
     server.wait_for(1)
-    assert told(answers.ask(P, use_cache=False)) == ("Hello", "backend")
+    assert reported(answers.ask(P, use_cache=False)) == ("Hello", "backend")
     late.go.set()
     assert flight.landed.wait(5)
-    assert told(answers.ask(P)) == ("Hello", "cache")
+    assert reported(answers.ask(P)) == ("Hello", "cache")
     server.handler = always(Reply(500))
-    assert told(make().ask(P)) == ("Hello", "disk")
+    assert reported(make().ask(P)) == ("Hello", "disk")
 
 
 def test_invalidated_answers_stay_the_next_best(make: Make, server: ScriptedServer) -> None:
@@ -587,12 +587,12 @@ def test_invalidated_answers_stay_the_next_best(make: Make, server: ScriptedServ
     for question in (P, PINNED, other):
         answers.ask(question)
     answers.invalidate("p")
-    assert told(answers.ask(other)) == ("Hello", "cache")
+    assert reported(answers.ask(other)) == ("Hello", "cache")
     server.handler = always(Reply(500))
-    assert told(answers.ask(P)) == ("Hello", "stale")
+    assert reported(answers.ask(P)) == ("Hello", "stale")
     server.handler = always(HELLO)
-    assert told(answers.ask(PINNED)) == ("Hello", "backend")
-    assert told(answers.ask(P)) == ("Hello", "backend")
+    assert reported(answers.ask(PINNED)) == ("Hello", "backend")
+    assert reported(answers.ask(P)) == ("Hello", "backend")
 
 
 def test_what_is_only_on_disk_is_invalidated_too(make: Make, server: ScriptedServer) -> None:
@@ -609,7 +609,7 @@ def test_what_is_only_on_disk_is_invalidated_too(make: Make, server: ScriptedSer
         server.wait_for(asked + 1)
         assert answers.at_hand(question) is None
         held.go.set()
-        assert (told(answers.ask(question)) or ("",))[0] == "new"
+        assert (reported(answers.ask(question)) or ("",))[0] == "new"
 
 
 def test_cleared_is_forgotten_on_disk_too_even_by_a_fetch_under_way(
@@ -648,11 +648,11 @@ def test_cleared_while_an_answer_is_being_written(
 def test_use_cache_false_asks_in_any_case(make: Make, server: ScriptedServer) -> None:
     """In trouble it takes the ladder's next rungs."""
     answers = make()
-    assert told(answers.ask(P)) == ("Hello", "backend")
-    assert told(answers.ask(P, use_cache=False)) == ("Hello", "backend")
+    assert reported(answers.ask(P)) == ("Hello", "backend")
+    assert reported(answers.ask(P, use_cache=False)) == ("Hello", "backend")
     server.handler = always(Reply(500))
     for _ in range(3):
-        assert told(answers.ask(P, use_cache=False)) == ("Hello", "stale")
+        assert reported(answers.ask(P, use_cache=False)) == ("Hello", "stale")
     assert len(server.requests) == 5
 
 
@@ -665,7 +665,7 @@ def test_users_that_the_server_routes_get_their_own(
     """Users who met in the first fetch, too; each costs one request, and none of it gets to the disk."""
     server.handler = routed
     answers = make()
-    found = all_at_once(20, lambda number: told(answers.ask(user(f"u{number % 10}"))))
+    found = all_at_once(20, lambda number: reported(answers.ask(user(f"u{number % 10}"))))
     assert [each[0] if each else None for each in found] == [f"for u{number % 10}" for number in range(20)]
     assert len(server.requests) == 10
     assert not (tmp_path / "prompts").exists()
@@ -706,7 +706,7 @@ def test_a_backend_may_change_between_the_four_forms(
             answers.ask(user(ident))
             landed(answers)
         asked = len(server.requests)
-        assert [(told(answers.ask(user(ident))) or ("",))[0] for ident in ("u1", "u2")] == [content] * 2
+        assert [(reported(answers.ask(user(ident))) or ("",))[0] for ident in ("u1", "u2")] == [content] * 2
         landed(answers)
         assert len(server.requests) == asked
 
@@ -720,7 +720,7 @@ def test_the_default_version_serves_users_that_nobody_asked_for_yet(
     answers._store = Store(None)
     answers.ask(user("u1"))
     server.handler = always(Reply(500))
-    assert told(answers.ask(user("u2"))) == ("Hello", "stale")
+    assert reported(answers.ask(user("u2"))) == ("Hello", "stale")
 
 
 def test_a_tag_of_a_users_answer_is_not_sent_for_the_default(make: Make, server: ScriptedServer) -> None:
@@ -759,7 +759,7 @@ def test_after_an_invalidation_nobody_is_given_what_was_before_it(
                 if answers.ask(P) is None:
                     wrong.append("nothing")
                 continue
-            content = told(answers.ask(P, use_cache=step != "u"))
+            content = reported(answers.ask(P, use_cache=step != "u"))
             if content is None or int(content[0]) < known:
                 wrong.append(f"{step}: {content} after {known}")
 

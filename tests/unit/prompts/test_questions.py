@@ -72,7 +72,7 @@ def test_form_1_the_server_has_routed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sticky", "told", "expected"),
+    ("sticky", "reported", "expected"),
     [
         ((("user_id", "7"),), {}, ("user_id", "7")),
         ((("a", "1"), ("user_id", "7")), {"sticky_key": "user_id"}, ("user_id", "7")),
@@ -81,9 +81,9 @@ def test_form_1_the_server_has_routed() -> None:
     ],
     ids=["one key", "the key is told", "several keys", "both are told"],
 )
-def test_form_1_tells_by_which_key(sticky: Any, told: dict[str, Any], expected: Any) -> None:
+def test_form_1_tells_by_which_key(sticky: Any, reported: dict[str, Any], expected: Any) -> None:
     """The wire does not promise the sticky key in the answer: what can be known without it is filled in."""
-    answer = prompt_json(experiment_id="e1", experiment_version_id="v2", **told)
+    answer = prompt_json(experiment_id="e1", experiment_version_id="v2", **reported)
     prompt = ASKED._replace(sticky=sticky).read(answer).prompt
     assert (prompt.sticky_key, prompt.sticky_value) == expected
 

@@ -138,10 +138,10 @@ def test_a_version_that_stays_or_grows_keeps_its_users(
 def test_a_dry_run_tells_what_a_change_moves_and_changes_nothing(app: LocalApp) -> None:
     """In percent of all users, by version, with the experiment as it would be."""
     stored = make(app, versions=versions(a=10, b=20))
-    told = change(app, versions=versions(a=10, b=10, c=30), dry_run=True)
+    reported = change(app, versions=versions(a=10, b=10, c=30), dry_run=True)
     assert app.get(PATH) == stored
-    assert told["dry_run"] is True
-    assert told["moves"] == {
+    assert reported["dry_run"] is True
+    assert reported["moves"] == {
         "moved_percentage": 10.0,
         "new_percentage": 20.0,
         "versions": {
@@ -150,7 +150,7 @@ def test_a_dry_run_tells_what_a_change_moves_and_changes_nothing(app: LocalApp) 
             "c": {"stay": 0.0, "leave": 0.0, "join": 30.0},
         },
     }
-    assert told["experiment"] == change(app, versions=versions(a=10, b=10, c=30), dry_run=False)
+    assert reported["experiment"] == change(app, versions=versions(a=10, b=10, c=30), dry_run=False)
 
 
 def test_a_dry_run_that_is_misspelt_changes_nothing(app: LocalApp) -> None:
@@ -192,15 +192,15 @@ def test_the_moves_are_those_of_the_users(allocation: int, changed: dict[str, An
     one = fitted(allocation, a=20, b=30)
     other = replace(fitted(allocation, one, **percentages) if percentages else one, **fields)
     for before, after in (one, other), (other, one):
-        told: Any = moves(before, after).as_json()
+        reported: Any = moves(before, after).as_json()
         pairs = list(zip(given(before), given(after), strict=True))
         expected = {
             "moved": sum(was is not None and was != now for was, now in pairs),
             "new": sum(was is None and now is not None for was, now in pairs),
             "stay": sum(was is not None and was == now for was, now in pairs),
         }
-        stay = sum(each["stay"] for each in told["versions"].values())
-        computed = {"moved": told["moved_percentage"], "new": told["new_percentage"], "stay": stay}
+        stay = sum(each["stay"] for each in reported["versions"].values())
+        computed = {"moved": reported["moved_percentage"], "new": reported["new_percentage"], "stay": stay}
         shares = {name: 100 * number / len(USERS) for name, number in expected.items()}
         assert computed == pytest.approx(shares, abs=1.5)
 

@@ -185,8 +185,8 @@ class TestETags:
     def test_another_tag_or_none_gets_the_answer(self, app: LocalApp, form: str) -> None:
         """What does not match, or is no tag at all, is answered in full."""
         tag = self._tag(app, FETCH)
-        condition = form.format(tag=tag[:-1], bare=tag.strip('"'))
-        answer = self._conditional(app, FETCH, condition)
+        disk_health = form.format(tag=tag[:-1], bare=tag.strip('"'))
+        answer = self._conditional(app, FETCH, disk_health)
         assert (answer.status_code, answer.json()["content"]) == (200, "three")
 
     def test_whatever_changes_in_the_answer_changes_the_tag(self, app: LocalApp, prompt_id: str) -> None:
@@ -232,5 +232,5 @@ class TestETags:
         assert tag.startswith('"')
         return tag
 
-    def _conditional(self, app: LocalApp, path: str, condition: str) -> Any:
-        return app.call("GET", path, headers={"If-None-Match": condition})
+    def _conditional(self, app: LocalApp, path: str, disk_health: str) -> Any:
+        return app.call("GET", path, headers={"If-None-Match": disk_health})

@@ -32,13 +32,13 @@ def test_a_gateway_that_tells_both_forms_does_not_count_the_cache_twice() -> Non
 def test_reasoning_beside_the_output_is_added_where_the_total_says_so(where: str | None) -> None:
     """Else it is part of the output already."""
     reasoning: dict[str, Any] = {"reasoning_tokens": 386}
-    told = {where: reasoning} if where else reasoning
+    reported = {where: reasoning} if where else reasoning
     beside = {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 487}
-    assert usage(**beside, **told) == Usage(100, 387, 487, reasoning_tokens=386)
+    assert usage(**beside, **reported) == Usage(100, 387, 487, reasoning_tokens=386)
     within = {"prompt_tokens": 100, "completion_tokens": 387, "total_tokens": 487}
-    assert usage(**within, **told) == Usage(100, 387, 487, reasoning_tokens=386)
-    untold = {"prompt_tokens": 100, "completion_tokens": 387}
-    assert usage(**untold, **told).output_tokens == 387
+    assert usage(**within, **reported) == Usage(100, 387, 487, reasoning_tokens=386)
+    unreported = {"prompt_tokens": 100, "completion_tokens": 387}
+    assert usage(**unreported, **reported).output_tokens == 387
 
 
 def test_what_compacting_took_is_added() -> None:
@@ -51,8 +51,8 @@ def test_what_compacting_took_is_added() -> None:
         "cache_creation_input_tokens": 30,
     }
     message = {"type": "message", "input_tokens": 10, "output_tokens": 20}
-    told = {"input_tokens": 10, "output_tokens": 20, "iterations": [compacted, message]}
-    assert usage(**told) == Usage(5_110, 320, None, 70, 30)
+    reported = {"input_tokens": 10, "output_tokens": 20, "iterations": [compacted, message]}
+    assert usage(**reported) == Usage(5_110, 320, None, 70, 30)
 
 
 def test_of_counters_told_twice_the_larger_counts() -> None:

@@ -52,7 +52,7 @@ def test_losses_before_a_flush_are_told_by_it_once() -> None:
     first = epochs.current
     first.lost += 1
     assert epochs.close() == [first]
-    first.told = first.lost
+    first.reported = first.lost
     assert epochs.close() == []
 
 

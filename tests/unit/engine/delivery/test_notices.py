@@ -13,7 +13,7 @@ from banyan_hp import logs
 from banyan_hp.engine.delivery.callbacks import Callbacks
 from banyan_hp.engine.delivery.notices import KEPT_ERRORS, Notices
 from banyan_hp.engine.records.ledger import Counters
-from banyan_hp.engine.sync import Clock, Guard
+from banyan_hp.engine.sync import Clock, EngineLock
 from banyan_hp.errors import DeliveryError
 
 
@@ -32,12 +32,12 @@ def _fresh_rate_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def notices_of(
-    guard: Guard,
+    lock: EngineLock,
     counters: Counters,
     on_error: Callable[[DeliveryError], object] | None,
     on_drop: Callable[[str, int], object] | None,
 ) -> Notices:
-    return Notices(guard, Callbacks(guard, counters, Clock()), on_error, on_drop)
+    return Notices(lock, Callbacks(lock, counters, Clock()), on_error, on_drop)
 
 
 def is_pending(notices: Notices) -> bool:
@@ -47,14 +47,14 @@ def is_pending(notices: Notices) -> bool:
 class Ear:
     """Hears what is told, and looks whether the lock is free meanwhile."""
 
-    def __init__(self, guard: Guard) -> None:
-        self.guard = guard
+    def __init__(self, lock: EngineLock) -> None:
+        self.lock = lock
         self.errors: list[str] = []
         self.drops: list[tuple[str, int]] = []
         self.lock_was_free: list[bool] = []
 
-    def on_error(self, told: DeliveryError) -> None:
-        self.errors.append(str(told))
+    def on_error(self, reported: DeliveryError) -> None:
+        self.errors.append(str(reported))
         self._look()
 
     def on_drop(self, reason: str, count: int) -> None:
@@ -65,7 +65,7 @@ class Ear:
         done = threading.Event()
 
         def enter() -> None:
-            with self.guard:
+            with self.lock:
                 done.set()
 
         thread = threading.Thread(target=enter, daemon=True)
@@ -75,11 +75,11 @@ class Ear:
 
 def test_callbacks_are_told_what_happened() -> None:
     """Each error by itself and in order; drops as one number for each reason."""
-    guard = Guard()
-    ear = Ear(guard)
-    notices = notices_of(guard, Counters(), ear.on_error, ear.on_drop)
+    lock = EngineLock()
+    ear = Ear(lock)
+    notices = notices_of(lock, Counters(), ear.on_error, ear.on_drop)
     assert not is_pending(notices)
-    with guard:
+    with lock:
         notices.failed(error("first"))
         notices.failed(error("second"))
         notices.dropped("overflow", 2)
@@ -87,7 +87,7 @@ def test_callbacks_are_told_what_happened() -> None:
         notices.dropped("overflow", 3)
     assert is_pending(notices)
     assert (ear.errors, ear.drops) == ([], [])
-    notices.tell()
+    notices.report()
     assert ear.errors == ["first", "second"]
     assert sorted(ear.drops) == [("overflow", 5), ("spool_full", 1)]
     assert all(ear.lock_was_free)
@@ -95,51 +95,51 @@ def test_callbacks_are_told_what_happened() -> None:
 
 def test_nothing_is_told_twice() -> None:
     """What has been told is no longer pending."""
-    guard = Guard()
-    ear = Ear(guard)
-    notices = notices_of(guard, Counters(), ear.on_error, ear.on_drop)
+    lock = EngineLock()
+    ear = Ear(lock)
+    notices = notices_of(lock, Counters(), ear.on_error, ear.on_drop)
     notices.failed(error("once"))
     notices.dropped("overflow", 1)
-    notices.tell()
+    notices.report()
     assert not notices.pending
-    notices.tell()
+    notices.report()
     assert (ear.errors, ear.drops) == (["once"], [("overflow", 1)])
 
 
 def test_errors_that_nobody_hears_are_bounded() -> None:
     """A thousand failures before anybody is told are the last hundred of them."""
-    guard = Guard()
-    ear = Ear(guard)
-    notices = notices_of(guard, Counters(), lambda told: ear.errors.append(str(told)), None)
+    lock = EngineLock()
+    ear = Ear(lock)
+    notices = notices_of(lock, Counters(), lambda reported: ear.errors.append(str(reported)), None)
     for number in range(KEPT_ERRORS + 50):
         notices.failed(error(str(number)))
-    notices.tell()
+    notices.report()
     assert ear.errors == [str(number) for number in range(50, KEPT_ERRORS + 50)]
     for number in range(KEPT_ERRORS + 50):
         notices.failed(error(str(number)))
-    notices.tell()
+    notices.report()
     assert len(ear.errors) == 2 * KEPT_ERRORS
 
 
 def test_without_callbacks_nothing_is_gathered() -> None:
     """The last error is kept for the stats, and no more."""
-    notices = notices_of(Guard(), Counters(), None, None)
+    notices = notices_of(EngineLock(), Counters(), None, None)
     notices.failed(error("seen in stats"))
     notices.dropped("overflow", 5)
     assert not notices.pending
     assert notices.last_error == "seen in stats"
-    notices.tell()
+    notices.report()
 
 
 def test_a_callback_that_raises_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The others are still called; the log names the callback and the kind of error, not its text."""
     counters, heard = Counters(), []
-    notices = notices_of(Guard(), counters, explode, lambda reason, count: heard.append((reason, count)))
+    notices = notices_of(EngineLock(), counters, explode, lambda reason, count: heard.append((reason, count)))
     notices.failed(error("x"))
     notices.failed(error("y"))
     notices.dropped("overflow", 1)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
-        notices.tell()
+        notices.report()
     assert counters.callback_errors == 2
     assert heard == [("overflow", 1)]
     assert [record.getMessage() for record in caplog.records] == ["the callback on_error raised ValueError"]
@@ -147,16 +147,16 @@ def test_a_callback_that_raises_is_counted_and_logged(caplog: pytest.LogCaptureF
 
 def test_a_callback_may_cause_news() -> None:
     """What happens during a callback is told by the next one, not in an endless round."""
-    guard, told = Guard(), []
+    lock, reported = EngineLock(), []
     notices: Notices
 
     def on_error(heard: DeliveryError) -> None:
-        told.append(str(heard))
-        with guard:
+        reported.append(str(heard))
+        with lock:
             notices.failed(error("again"))
 
-    notices = notices_of(guard, Counters(), on_error, None)
+    notices = notices_of(lock, Counters(), on_error, None)
     notices.failed(error("first"))
-    notices.tell()
-    assert told == ["first"]
+    notices.report()
+    assert reported == ["first"]
     assert notices.pending

@@ -23,9 +23,9 @@ from tests.support.scripted import Reply, ScriptedServer, batching
 PATIENCE = 5.0
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(disk_health: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE
-    while not condition():
+    while not disk_health():
         assert time.monotonic() < end, "not within the patience of this test"
         time.sleep(0.005)
 
@@ -57,7 +57,13 @@ def break_once(owner: object, name: str, error: BaseException) -> Iterator[None]
 @pytest.mark.parametrize("error", [SystemExit(3), MemoryError(), KeyError("a bug"), KeyboardInterrupt()])
 @pytest.mark.parametrize(
     "where",
-    ["_scheduler.next_task", "_delivery._attempt", "worker._share_work", "worker._do", "worker._work"],
+    [
+        "_scheduler.next_task",
+        "_delivery._attempt",
+        "worker._add_thread_if_useful",
+        "worker._do",
+        "worker._work",
+    ],
 )
 def test_a_bug_in_the_worker_costs_no_record(
     where: str,

@@ -28,7 +28,7 @@ from urllib3.util import wait_for_read
 from banyan_hp.engine.http.connecting import Connector
 from banyan_hp.engine.http.exchange import Message, exchange
 from banyan_hp.engine.http.response import MAX_ANSWER_BYTES
-from banyan_hp.engine.http.transport import HTTPTransport, NoAnswer, Request, Response
+from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Request, Response
 from banyan_hp.engine.http.trust import Trust
 from banyan_hp.errors import ConfigurationError
 from tests.support.raw import (
@@ -67,7 +67,7 @@ def post(url: str, body: bytes = b"{}") -> Request:
     return Request("POST", url + "/p", HEADERS, body)
 
 
-def ask(through: HTTPTransport, server: RawServer, body: bytes = b"{}") -> Response | NoAnswer:
+def ask(through: HTTPTransport, server: RawServer, body: bytes = b"{}") -> Response | NoResponse:
     return through.send(post(server.url, body), 5.0)
 
 
@@ -174,7 +174,7 @@ def test_a_request_within_a_request_is_refused(
     """Nothing is sent, and it is an answer, not an exception."""
     with RawServer(answering(OK)) as server:
         answer = make(server.url).send(Request(method, server.url + "/", headers), 5)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert answer.reason == "no_connection"
         assert (server.connections, server.heard) == (0, [])
 
@@ -347,7 +347,7 @@ def test_what_is_no_answer(make: MakeTransport, raw: bytes) -> None:
 
     with RawServer(scene) as server:
         answer = ask(make(server.url), server)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert answer.reason == "bad_answer"
         assert answer.detail.isprintable()
         assert len(answer.detail) <= 500
@@ -458,7 +458,7 @@ def test_an_answer_that_drips_is_given_up_at_the_timeout(
         answer = make(server.url, timeout=0.3).send(post(server.url), 5)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "timeout"
     assert "timed out" in answer.detail
     assert 0.25 < took < 3.0
@@ -483,7 +483,7 @@ def test_a_peer_that_does_not_read_is_given_up_at_the_timeout(
         answer = make(server.url, timeout=0.4).send(post(server.url, b"x" * MORE_THAN_BUFFERS), 5)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "timeout"
     assert 0.35 < took < 3.0
 
@@ -535,7 +535,7 @@ def test_a_request_that_moves_ends_with_the_caller_s_time(make: MakeTransport) -
         answer = make(server.url, timeout=0.4).send(post(server.url, b"x" * (2 * MORE_THAN_BUFFERS)), 0.6)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "timeout"
     assert took < 3.0
 
@@ -589,7 +589,7 @@ def test_the_shorter_of_both_times_counts(make: MakeTransport) -> None:
         began = time.monotonic()
         answer = make(server.url, timeout=60).send(post(server.url), 0.2)
         assert time.monotonic() - began < 3.0
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "timeout"
 
 
@@ -612,7 +612,7 @@ def test_connecting_and_asking_share_what_the_caller_has_left(
         began = time.perf_counter()
         answer = make(server.url, timeout=60).send(post(server.url), 3.2)
         assert time.perf_counter() - began < 2.0
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "timeout"
     assert 3.0 < given[0] <= 3.2
 
@@ -694,7 +694,7 @@ def test_a_kept_connection_that_ends_without_an_answer_is_replaced_once(
         through = make(server.url)
         assert ask(through, server) == FINE
         answer = ask(through, server)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert (answer.reason, server.connections) == ("bad_answer", 2)
 
 
@@ -705,7 +705,7 @@ def test_an_answer_that_breaks_off_is_not_asked_for_again(make: MakeTransport, p
         through = make(server.url)
         assert ask(through, server) == FINE
         answer = ask(through, server)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert (answer.reason, server.connections) == ("bad_answer", 1)
 
 
@@ -725,8 +725,8 @@ def test_a_connection_whose_host_is_unwell_is_not_used_again(
     make: MakeTransport, status: str, headers: tuple[str, ...], *, kept: bool
 ) -> None:
     """Behind a balancer that balances connections, the next one may reach a node that is well."""
-    unwell = head("Content-Length: 0", *headers, status=status)
-    with RawServer(answering(unwell, OK), answering(OK)) as server:
+    is_open = head("Content-Length: 0", *headers, status=status)
+    with RawServer(answering(is_open, OK), answering(OK)) as server:
         through = make(server.url)
         assert isinstance(ask(through, server), Response)
         assert ask(through, server) == FINE
@@ -778,8 +778,8 @@ def at_once(count: int) -> Scene:
     return scene
 
 
-def ask_at_once(through: HTTPTransport, server: RawServer, count: int) -> list[Response | NoAnswer]:
-    answers: list[Response | NoAnswer] = []
+def ask_at_once(through: HTTPTransport, server: RawServer, count: int) -> list[Response | NoResponse]:
+    answers: list[Response | NoResponse] = []
     threads = [
         threading.Thread(target=lambda: answers.append(ask(through, server)), daemon=True)
         for _ in range(count)
@@ -832,7 +832,7 @@ def test_closing_closes_what_is_idle_at_once_and_the_rest_when_it_is_handed_back
         assert ask(busy, server) == FINE
         first = busy._connections._pop()
         assert first is not None
-        answers: list[Response | NoAnswer] = []
+        answers: list[Response | NoResponse] = []
         thread = threading.Thread(target=lambda: answers.append(ask(busy, server)), daemon=True)
         thread.start()
         server.wait_for(lambda server: len(server.heard) == 2)
@@ -865,7 +865,7 @@ def test_nobody_there_is_no_connection(make: MakeTransport) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     answer = make(f"http://127.0.0.1:{port}").send(post(f"http://127.0.0.1:{port}"), 5)
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "no_connection"
     assert answer.detail.startswith("NewConnectionError: ")
     assert "refused" in answer.detail
@@ -880,7 +880,7 @@ def test_an_unknown_name_is_no_connection(make: MakeTransport, monkeypatch: pyte
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     answer = make("http://backend.example").send(post("http://backend.example"), 5)
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "no_connection"
     assert answer.detail.startswith("NameResolutionError: ")
 
@@ -895,7 +895,7 @@ def test_a_connection_that_is_not_accepted_in_time_is_a_timeout(
 
     monkeypatch.setattr(socket.socket, "connect", late)
     answer = make("http://127.0.0.1:1").send(post("http://127.0.0.1:1"), 5)
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason == "timeout"
 
 
@@ -932,7 +932,7 @@ def test_a_wrong_certificate_is_not_sent_anything(
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(AUTHORITY))
     with RawServer(answering(OK), tls=True, host="127.0.0.2" if trusted else "127.0.0.1") as server:
         answer = ask(make(server.url), server)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert answer.reason == "bad_answer"
         assert answer.detail.startswith("SSLError: ")
         assert "CERTIFICATE_VERIFY_FAILED" in answer.detail
@@ -944,7 +944,7 @@ def test_tls_to_a_server_without_it(make: MakeTransport) -> None:
     with RawServer(answering(OK)) as server:
         url = f"https://127.0.0.1:{server.port}"
         answer = make(url, timeout=1).send(post(url), 5)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
 
 
 def test_a_missing_ca_bundle(make: MakeTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -952,7 +952,7 @@ def test_a_missing_ca_bundle(make: MakeTransport, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     with RawServer(answering(OK), tls=True) as server:
         answer = ask(make(server.url), server)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert answer.reason == "bad_answer"
         assert str(tmp_path / "missing.pem") in answer.detail
 
@@ -1000,7 +1000,7 @@ def test_a_client_certificate_is_shown(make: MakeTransport, *, pair: bool) -> No
     with RawServer(scene) as server:
         url = server.url.replace("http:", "https:")
         refused = make(url, trust=Trust(ca_bundle=AUTHORITY)).send(post(url), 5)
-        assert isinstance(refused, NoAnswer)
+        assert isinstance(refused, NoResponse)
         assert make(url, trust=Trust(AUTHORITY, shown)).send(post(url), 5) == FINE
 
 
@@ -1009,7 +1009,7 @@ def test_a_client_certificate_that_can_t_be_read_is_named(make: MakeTransport, t
     (tmp_path / "broken.pem").write_text("not a certificate")
     with RawServer(answering(OK), tls=True) as server:
         answer = ask(make(server.url, trust=Trust(AUTHORITY, tmp_path / "broken.pem")), server)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert "broken.pem" in answer.detail
 
 
@@ -1148,7 +1148,7 @@ def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
         answer = make(url, timeout=0.5).send(post(url), 5)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert "timed out" in answer.detail
     assert took < 3.0
 
@@ -1209,7 +1209,7 @@ def test_a_proxy_that_opens_no_tunnel(
     with RawServer(scene) as server:
         proxy(monkeypatch, server)
         got = make("https://localhost").send(post("https://localhost"), 5)
-        assert isinstance(got, NoAnswer)
+        assert isinstance(got, NoResponse)
         assert got.reason == "bad_answer"
         assert got.detail.isprintable()
         assert server.heard == []
@@ -1234,7 +1234,7 @@ def test_a_tunnel_whose_opening_drips_is_given_up_at_the_timeout(
         answer = make("https://localhost", timeout=0.3).send(post("https://localhost"), 5)
         assert time.monotonic() - began < 3.0
         given_up.set()
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
 
 
 def test_a_proxy_that_is_not_there(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1244,7 +1244,7 @@ def test_a_proxy_that_is_not_there(make: MakeTransport, monkeypatch: pytest.Monk
     monkeypatch.setenv("ALL_PROXY", f"127.0.0.1:{port}")
     for url in ("http://backend.example", "https://backend.example"):
         answer = make(url).send(post(url), 5)
-        assert isinstance(answer, NoAnswer)
+        assert isinstance(answer, NoResponse)
         assert answer.detail.startswith("ProxyError: ")
         assert " at 0x" not in answer.detail
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from banyan_hp.engine.policy.circuit_breaker import HOLD_PROBE_SECONDS, HURRIED_PROBE_GAP, Gate
+from banyan_hp.engine.policy.circuit_breaker import HOLD_PROBE_SECONDS, HURRIED_PROBE_GAP, CircuitBreaker
 from banyan_hp.engine.policy.retry import BACKOFF_CAP, Outcome, Verdict
 
 FAILED = Verdict(Outcome.RETRY)
@@ -16,42 +16,42 @@ def told_to_wait(seconds: float) -> Verdict:
     return Verdict(Outcome.RETRY, status=429, retry_after=seconds)
 
 
-def gate(max_retries: int = 3, retry_delay: float = 1.0, chance: float = 0.5) -> Gate:
-    return Gate(max_retries, retry_delay, chance=lambda: chance)
+def breaker(max_retries: int = 3, retry_delay: float = 1.0, chance: float = 0.5) -> CircuitBreaker:
+    return CircuitBreaker(max_retries, retry_delay, chance=lambda: chance)
 
 
-def fail(subject: Gate, *, at: float, times: int = 1) -> None:
+def fail(subject: CircuitBreaker, *, at: float, times: int = 1) -> None:
     for _ in range(times):
         subject.fail(FAILED, began=at, now=at)
 
 
 def test_a_new_gate_is_open_and_idle() -> None:
     """Nothing is known of the destination: try it at once."""
-    subject = gate()
-    assert (subject.delay(0.0), subject.state, subject.unwell) == (0.0, "idle", False)
+    subject = breaker()
+    assert (subject.delay(0.0), subject.state, subject.is_open) == (0.0, "idle", False)
 
 
 def test_success_makes_it_online() -> None:
     """The time of the last success is kept."""
-    subject = gate()
+    subject = breaker()
     subject.succeed(5.0)
     assert (subject.state, subject.last_success, subject.recoveries) == ("online", 5.0, 0)
 
 
 def test_a_failure_backs_off_and_leaves_it_well() -> None:
     """Up to max_retries failures there is a growing delay and no breaker."""
-    subject = gate()
+    subject = breaker()
     delays = []
     for at in (0.0, 10.0, 20.0):
         fail(subject, at=at)
         delays.append(subject.delay(at))
     assert delays == [0.5, 1.0, 2.0]
-    assert (subject.state, subject.unwell, subject.setbacks) == ("backing_off", False, 0)
+    assert (subject.state, subject.is_open, subject.trips) == ("backing_off", False, 0)
 
 
 def test_the_delay_runs_down() -> None:
     """It counts from the failure and ends at 0."""
-    subject = gate()
+    subject = breaker()
     fail(subject, at=100.0)
     assert subject.delay(100.25) == 0.25
     assert subject.delay(200.0) == 0.0
@@ -60,17 +60,17 @@ def test_the_delay_runs_down() -> None:
 @pytest.mark.parametrize("max_retries", [0, 2])
 def test_more_failures_than_retries_break_it(max_retries: int) -> None:
     """Then it is offline, and the next attempt is a probe after a real delay."""
-    subject = gate(max_retries, retry_delay=0.0)
+    subject = breaker(max_retries, retry_delay=0.0)
     fail(subject, at=1.0, times=max_retries)
     assert not subject.broken
     fail(subject, at=1.0)
-    assert (subject.state, subject.unwell, subject.setbacks) == ("offline", True, 1)
+    assert (subject.state, subject.is_open, subject.trips) == ("offline", True, 1)
     assert 0.0 < subject.delay(1.0) <= BACKOFF_CAP
 
 
 def test_failures_of_the_same_moment_count_once() -> None:
     """Senders that failed together saw one outage: attempts begun before the last failure tell nothing."""
-    subject = gate(max_retries=1)
+    subject = breaker(max_retries=1)
     for _ in range(8):
         subject.fail(FAILED, began=1.0, now=2.0)
         subject.fail(FAILED, began=0.5, now=2.5)
@@ -80,7 +80,7 @@ def test_failures_of_the_same_moment_count_once() -> None:
 
 def test_one_probe_at_a_time() -> None:
     """While a probe is under way nobody else may try, however long it takes."""
-    subject = gate(max_retries=0)
+    subject = breaker(max_retries=0)
     fail(subject, at=0.0)
     subject.begin()
     assert subject.delay(1e9) == math.inf
@@ -91,7 +91,7 @@ def test_one_probe_at_a_time() -> None:
 
 def test_no_probe_while_well() -> None:
     """A healthy destination takes any number of attempts at once."""
-    subject = gate()
+    subject = breaker()
     subject.begin()
     assert subject.delay(0.0) == 0.0
     fail(subject, at=0.0)
@@ -101,7 +101,7 @@ def test_no_probe_while_well() -> None:
 
 def test_a_probe_that_learns_nothing_makes_way() -> None:
     """Its place is free again, and nothing else has changed."""
-    subject = gate(max_retries=0)
+    subject = breaker(max_retries=0)
     fail(subject, at=0.0)
     subject.begin()
     subject.end(probe=True)
@@ -111,7 +111,7 @@ def test_a_probe_that_learns_nothing_makes_way() -> None:
 
 def test_a_late_failure_of_another_attempt_does_not_end_the_probe() -> None:
     """An attempt from before the breaker opened, failing late, lets no second probe through."""
-    subject = gate(max_retries=0)
+    subject = breaker(max_retries=0)
     subject.fail(FAILED, began=0.0, now=1.0)
     now = 1.0 + subject.delay(1.0)
     subject.begin()
@@ -121,7 +121,7 @@ def test_a_late_failure_of_another_attempt_does_not_end_the_probe() -> None:
 
 def test_success_heals_everything() -> None:
     """Failures, the breaker and a hold are over, and the recovery is counted."""
-    subject = gate(max_retries=0)
+    subject = breaker(max_retries=0)
     fail(subject, at=0.0)
     subject.begin()
     subject.succeed(9.0)
@@ -137,15 +137,15 @@ def test_success_heals_everything() -> None:
 @pytest.mark.parametrize("chance", [0.0, 0.999])
 def test_a_hold_is_probed_seldom(outcome: Outcome, state: str, chance: float) -> None:
     """With wrong credentials or a wrong address the next attempt is about a minute away."""
-    subject = gate(chance=chance)
+    subject = breaker(chance=chance)
     subject.hold(outcome, 100.0)
-    assert (subject.state, subject.unwell, subject.setbacks) == (state, True, 1)
+    assert (subject.state, subject.is_open, subject.trips) == (state, True, 1)
     assert 0.75 * HOLD_PROBE_SECONDS <= subject.delay(100.0) < 1.25 * HOLD_PROBE_SECONDS
 
 
 def test_an_outage_takes_the_place_of_a_hold() -> None:
     """A 503 after a 401 says that the destination is unwell, no longer that the key is wrong."""
-    subject = gate()
+    subject = breaker()
     subject.hold(Outcome.HOLD_AUTH, 0.0)
     fail(subject, at=60.0)
     assert subject.state == "backing_off"
@@ -154,21 +154,21 @@ def test_an_outage_takes_the_place_of_a_hold() -> None:
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
 def test_retry_after_is_obeyed(chance: float) -> None:
     """Never earlier than told, and with little jitter, however short the back-off would have been."""
-    subject = gate(chance=chance)
+    subject = breaker(chance=chance)
     subject.fail(told_to_wait(120.0), began=0.0, now=10.0)
     assert 120.0 <= subject.delay(10.0) <= 121.0
 
 
 def test_retry_after_does_not_shorten_the_backoff() -> None:
     """`Retry-After: 0` is no invitation to hammer."""
-    subject = gate()
+    subject = breaker()
     subject.fail(told_to_wait(0.0), began=0.0, now=0.0)
     assert subject.delay(0.0) == 0.5
 
 
 def test_retry_after_of_an_attempt_that_does_not_count_is_obeyed() -> None:
     """Several senders are told at once: the longest wait holds."""
-    subject = gate(chance=0.0)
+    subject = breaker(chance=0.0)
     subject.fail(told_to_wait(10.0), began=0.0, now=5.0)
     subject.fail(told_to_wait(50.0), began=0.0, now=5.0)
     subject.fail(told_to_wait(20.0), began=0.0, now=5.0)
@@ -179,7 +179,7 @@ def test_retry_after_of_an_attempt_that_does_not_count_is_obeyed() -> None:
 @pytest.mark.parametrize("what", ["hold", "failure"])
 def test_retry_after_outlasts_what_comes_later(what: str) -> None:
     """A wait that the backend asked for isn't cut short by the next bad answer."""
-    subject = gate(chance=0.0)
+    subject = breaker(chance=0.0)
     subject.fail(told_to_wait(300.0), began=0.0, now=0.0)
     if what == "hold":
         subject.hold(Outcome.HOLD_AUTH, 1.0)
@@ -190,7 +190,7 @@ def test_retry_after_outlasts_what_comes_later(what: str) -> None:
 
 def test_a_late_success_does_not_cut_a_retry_after_short() -> None:
     """With a rate limit some senders succeed while others are told to wait; the wait holds for all."""
-    subject = gate(chance=0.0)
+    subject = breaker(chance=0.0)
     subject.fail(told_to_wait(60.0), began=0.0, now=1.0)
     subject.succeed(1.1)
     assert subject.delay(1.1) > 58.0
@@ -198,7 +198,7 @@ def test_a_late_success_does_not_cut_a_retry_after_short() -> None:
 
 def test_hurry_lets_a_probe_through_at_once() -> None:
     """Somebody flushes: the next attempt is now, or, where one has just failed, in a moment."""
-    backing_off, broken, held = gate(), gate(max_retries=0), gate()
+    backing_off, broken, held = breaker(), breaker(max_retries=0), breaker()
     fail(backing_off, at=0.0)
     fail(broken, at=0.0)
     held.hold(Outcome.HOLD_CONFIG, 0.0)
@@ -211,7 +211,7 @@ def test_hurry_lets_a_probe_through_at_once() -> None:
 
 def test_hurry_does_not_override_the_backend() -> None:
     """Where it said when to come back, nobody comes earlier."""
-    subject = gate(chance=0.0)
+    subject = breaker(chance=0.0)
     subject.fail(told_to_wait(60.0), began=0.0, now=0.0)
     subject.hurry(1.0)
     assert subject.delay(1.0) == 59.0
@@ -219,7 +219,7 @@ def test_hurry_does_not_override_the_backend() -> None:
 
 def test_hurry_never_makes_it_later() -> None:
     """It moves the next attempt towards now only."""
-    subject = gate()
+    subject = breaker()
     fail(subject, at=0.0)
     subject.hurry(0.1)
     subject.hurry(50.0)
@@ -228,18 +228,18 @@ def test_hurry_never_makes_it_later() -> None:
 
 def test_break_now_gives_up_once() -> None:
     """At shutdown the first failure is the last; a gate that is unwell has no second setback."""
-    subject = gate()
+    subject = breaker()
     fail(subject, at=0.0)
     subject.break_now(now=1.0)
     subject.break_now(now=1.0)
-    assert (subject.state, subject.setbacks) == ("offline", 1)
+    assert (subject.state, subject.trips) == ("offline", 1)
 
 
 def test_without_a_chance_it_is_random() -> None:
     """Clients that fail together don't come back together."""
     delays = set()
     for _ in range(20):
-        subject = Gate(3, 1.0)
+        subject = CircuitBreaker(3, 1.0)
         fail(subject, at=0.0)
         delays.add(subject.delay(0.0))
     assert len(delays) > 10

@@ -5,75 +5,75 @@ from __future__ import annotations
 import itertools
 
 from banyan_hp.engine.delivery.scheduler import NEVER, Send, Wait
-from banyan_hp.engine.policy.concurrency_limit import LOOK_AGAIN_SECONDS, Pace
-from banyan_hp.engine.sync import Bell
+from banyan_hp.engine.policy.concurrency_limit import LOOK_AGAIN_SECONDS, ConcurrencyLimit
+from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine
 
 
-def worth(pace: Pace, now: float) -> int:
+def worth(concurrency: ConcurrencyLimit, now: float) -> int:
     """How many senders it takes, begun at `now`, until another one is not worth it."""
     for sender in itertools.count():
-        if pace.enough(now):
+        if concurrency.enough(now):
             return sender
-        pace.begin(sender, now)
+        concurrency.begin(sender, now)
     raise AssertionError
 
 
 def test_one_sender_is_enough_for_quick_answers() -> None:
     """Loopback, say: another one would wait for the interpreter, not for the backend."""
-    pace = Pace()
-    pace.took(30e-6)
-    assert worth(pace, now=1.0) == 1
+    concurrency = ConcurrencyLimit()
+    concurrency.took(30e-6)
+    assert worth(concurrency, now=1.0) == 1
 
 
 def test_slow_answers_are_worth_many_senders() -> None:
     """While one waits for 5 ms, others can send."""
-    pace = Pace()
-    pace.took(5e-3)
-    assert 10 <= worth(pace, now=1.0) <= 100
+    concurrency = ConcurrencyLimit()
+    concurrency.took(5e-3)
+    assert 10 <= worth(concurrency, now=1.0) <= 100
 
 
 def test_before_the_first_answer_a_second_sender_waits_a_moment() -> None:
     """Nothing is known yet; a request that takes longer than a moment tells."""
-    pace = Pace()
-    pace.begin(1, now=1.0)
-    assert pace.enough(now=1.0 + LOOK_AGAIN_SECONDS / 2)
-    assert not pace.enough(now=1.0 + 2 * LOOK_AGAIN_SECONDS)
+    concurrency = ConcurrencyLimit()
+    concurrency.begin(1, now=1.0)
+    assert concurrency.enough(now=1.0 + LOOK_AGAIN_SECONDS / 2)
+    assert not concurrency.enough(now=1.0 + 2 * LOOK_AGAIN_SECONDS)
 
 
 def test_a_request_that_hangs_is_no_sender_at_work() -> None:
     """However quick answers are usually."""
-    pace = Pace()
-    pace.took(30e-6)
-    pace.begin(1, now=1.0)
-    assert pace.enough(now=1.001)
-    assert not pace.enough(now=2.0)
-    pace.end(1)
-    pace.begin(2, now=2.0)
-    assert pace.enough(now=2.001)
+    concurrency = ConcurrencyLimit()
+    concurrency.took(30e-6)
+    concurrency.begin(1, now=1.0)
+    assert concurrency.enough(now=1.001)
+    assert not concurrency.enough(now=2.0)
+    concurrency.end(1)
+    concurrency.begin(2, now=2.0)
+    assert concurrency.enough(now=2.001)
 
 
 def test_a_late_answer_now_and_then_changes_nothing_but_a_slower_backend_does() -> None:
     """A busy machine makes some answers late; a backend that has become slow makes all late."""
-    pace = Pace()
+    concurrency = ConcurrencyLimit()
     for _ in range(10):
-        pace.took(5e-3)
-        pace.took(30e-6)
-    assert worth(pace, now=1.0) == 1
+        concurrency.took(5e-3)
+        concurrency.took(30e-6)
+    assert worth(concurrency, now=1.0) == 1
     for sender in range(10):
-        pace.end(sender)
-        pace.took(5e-3)
-    assert worth(pace, now=2.0) > 1
+        concurrency.end(sender)
+        concurrency.took(5e-3)
+    assert worth(concurrency, now=2.0) > 1
 
 
 def test_whoever_is_on_watch_and_gets_other_work_is_relieved() -> None:
     """Else nobody would look while a request hangs, as long as no further record comes."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    scheduler, pace = engine._scheduler, engine.worker._pace
-    pace.begin(1, clock.monotonic())
-    watch, other = Bell(), Bell()
+    scheduler, concurrency = engine._scheduler, engine.worker._concurrency
+    concurrency.begin(1, clock.monotonic())
+    watch, other = WakeUp(), WakeUp()
     scheduler.sleep(other)
     scheduler.sleep(watch, on_watch=True)
     engine.log()
@@ -87,16 +87,16 @@ def test_one_of_those_who_stand_by_looks_again_soon() -> None:
     """The second sender sleeps a moment, the third until it is rung; after the moment a hang is seen."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    scheduler, pace = engine._scheduler, engine.worker._pace
+    scheduler, concurrency = engine._scheduler, engine.worker._concurrency
     for _ in range(3):
         engine.log()
     now = clock.monotonic()
     first = scheduler.next_task(now, one_of_many=True)
     assert isinstance(first, Send)
-    pace.begin(id(first.records), now)
+    concurrency.begin(id(first.records), now)
     second = scheduler.next_task(now, one_of_many=True)
     assert second == Wait(LOOK_AGAIN_SECONDS, on_watch=True)
-    scheduler.sleep(Bell(), on_watch=True)
+    scheduler.sleep(WakeUp(), on_watch=True)
     assert scheduler.next_task(now, one_of_many=True) == Wait(NEVER)
     assert isinstance(scheduler.next_task(now), Send), "a caller who does the work itself waits for nobody"
     assert isinstance(scheduler.next_task(now + 2 * LOOK_AGAIN_SECONDS, one_of_many=True), Send)

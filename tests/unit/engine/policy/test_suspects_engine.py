@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoAnswer, Request, Response
+from banyan_hp.engine.http.transport import NoResponse, Request, Response
 from banyan_hp.engine.policy.suspects import POISON_ATTEMPTS, POISON_SECONDS
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
@@ -37,7 +37,7 @@ class Model(FakeBackend):
         self.as_page = False  # what fails, fails on the way to the API
         self.behaviour = self.judge
 
-    def judge(self, request: Request) -> Response | NoAnswer:
+    def judge(self, request: Request) -> Response | NoResponse:
         if self.everything is not None:
             return PAGE if self.as_page else json_answer(self.everything, {"error": "everything"})
         statuses = {self.status_of(body) for body in bodies(request)} - {201}
@@ -198,7 +198,7 @@ def test_a_conflict_at_the_first_attempt_is_a_refusal(
     refused = logged(engine, "any", 8)
     assert not engine.flush(10)
     assert all_in(Term.QUARANTINED, refused)
-    assert not engine.gate.unwell
+    assert not engine.breaker.is_open
 
 
 def test_a_conflict_after_an_attempt_is_a_delivery(clock: FakeClock, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_page_of_a_proxy_quarantines_nothing_even_if_it_comes_and_goes(
         model.everything = 400
         logs += logged(engine, "good", 3)
         run_for(engine, 20.0)
-        assert engine.gate.state == "misconfigured"
+        assert engine.breaker.state == "misconfigured"
         assert engine.notices.last_error is not None
         assert "400 an HTML page" in engine.notices.last_error
         assert "No required SSL certificate" in engine.notices.last_error
@@ -288,7 +288,7 @@ def test_a_record_that_a_firewall_refuses_holds_up_no_other_one_and_is_kept(
     assert engine.ledger.own[Term.QUARANTINED] == 0
     model.statuses = {}
     run_for(engine, 1000.0)
-    assert engine.gate.state == "online"
+    assert engine.breaker.state == "online"
     assert arrived(engine, bad)
     assert engine.balanced()
 

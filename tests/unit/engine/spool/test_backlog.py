@@ -78,7 +78,7 @@ def _renamed(line: bytes, ident: str) -> bytes:
 
 def held(engine: SteppedEngine) -> int:
     assert engine.spool is not None
-    return sum(not segment.own for segment in engine.spool._holdings.segments)
+    return sum(not segment.own for segment in engine.spool._held.segments)
 
 
 def has_backlog(spool: Spool) -> bool:

@@ -29,9 +29,9 @@ def left(tmp_path: Path) -> FakeBackend:
 def test_it_ends_when_all_is_sent(left: FakeBackend, tmp_path: Path) -> None:
     """On the caller's thread where there is no other; it tells how far it is."""
     engine = SteppedEngine(left, FakeClock(), tmp_path)
-    told: list[int] = []
-    engine.replay(60.0, lambda: told.append(engine.stats()["adopted"]["recovered"]))
-    assert told[-1] == 10
+    reported: list[int] = []
+    engine.replay(60.0, lambda: reported.append(engine.stats()["adopted"]["recovered"]))
+    assert reported[-1] == 10
     assert len(left.taken) == 10
     assert engine.balanced()
     engine.shutdown(1.0)
@@ -51,7 +51,7 @@ def test_it_gives_up_with_the_destination(left: FakeBackend, tmp_path: Path) -> 
     left.behaviour = down
     engine = SteppedEngine(left, FakeClock(), tmp_path, max_retries=2)
     engine.replay(float("inf"), lambda: None)
-    assert engine.gate.unwell
+    assert engine.breaker.is_open
     engine.shutdown(0.0)
     assert engine.stats()["adopted"]["pending"] == 10
     assert engine.balanced()

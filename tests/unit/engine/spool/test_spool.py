@@ -291,7 +291,7 @@ def test_a_dead_process_s_records_are_adopted_once(disk: Disk) -> None:
     first, second = Ledger(), Ledger()
     spools = [disk.spool(observer=first), disk.spool(observer=second)]
     assert [ids(read(spool)) for spool in spools] == [[1, 2, 3], []]
-    assert (first.news, second.news) == ([("adopted", 3, 0)], [])
+    assert (first.events, second.events) == ([("adopted", 3, 0)], [])
 
 
 def test_a_living_process_s_records_are_not_adopted(disk: Disk) -> None:
@@ -313,7 +313,7 @@ def test_closing_leaves_segments_to_others(disk: Disk) -> None:
     owner.close()
     ledger = Ledger()
     assert ids(read(disk.spool(observer=ledger))) == [1, 2]
-    assert ledger.news == [("adopted", 2, 0)]
+    assert ledger.events == [("adopted", 2, 0)]
 
 
 def test_a_closed_spool_does_nothing_more(disk: Disk) -> None:
@@ -348,7 +348,7 @@ def test_a_settled_segment_of_a_dead_process_is_cleared_away(disk: Disk) -> None
     path.with_name(path.name + ".ack").write_bytes(format_entry(b"0-1"))
     ledger = Ledger()
     assert read(disk.spool(observer=ledger)) == []
-    assert ledger.news == [("adopted", 0, 0)]
+    assert ledger.events == [("adopted", 0, 0)]
     assert disk.names() == []
 
 
@@ -359,7 +359,7 @@ def test_damaged_lines_are_quarantined_and_stop_nothing(disk: Disk) -> None:
     abandoned(disk, content[:at] + b"ID" + content[at + 2 :] + b'{"crc":"torn')
     ledger = Ledger()
     assert ids(read(disk.spool(observer=ledger))) == [1, 3]
-    assert ledger.news == [("adopted", 2, 2)]
+    assert ledger.events == [("adopted", 2, 2)]
     kept = disk.quarantined()
     assert [(entry.reason, entry.origin) for entry in kept] == [("corrupt", "line")] * 2
     assert b"ID-2" in kept[0].body
@@ -399,7 +399,7 @@ def test_damage_after_writing_does_not_leave_a_backlog_for_ever(disk: Disk) -> N
     path.write_bytes(bytes(content))
     assert read(spool) == []
     assert not spool.backlog
-    assert ledger.news
+    assert ledger.events
 
 
 # -- caps ----------------------------------------------------------------------------------------------------
@@ -419,9 +419,9 @@ def test_beyond_its_cap_the_oldest_segment_goes(disk: Disk) -> None:
     ledger = Ledger()
     spool = filled(disk, ledger)
     assert len(disk.segments()) == 4
-    assert ledger.news == []
+    assert ledger.events == []
     spooled(spool, 4, size=25_000)
-    assert ledger.news == [("lost", 1, "spool_full", True)]
+    assert ledger.events == [("lost", 1, "spool_full", True)]
     assert sum(path.stat().st_size for path in disk.directory.iterdir()) <= 80_000
     found = []
     while batch := read(spool):
@@ -437,7 +437,7 @@ def test_a_whole_segment_is_counted(disk: Disk) -> None:
     spool.acknowledge(first[:3])
     for number in range(10, 16):
         spooled(spool, number, size=12_000)
-    assert ledger.news == [("lost", 7, "spool_full", True)]
+    assert ledger.events == [("lost", 7, "spool_full", True)]
 
 
 def test_records_in_hand_are_not_given_up(disk: Disk) -> None:
@@ -446,7 +446,7 @@ def test_records_in_hand_are_not_given_up(disk: Disk) -> None:
     spool = filled(disk, ledger)
     assert ids(read(spool, count=1)) == [0]
     spooled(spool, 4, size=25_000)
-    assert ledger.news == [("lost", 1, "spool_full", True)]
+    assert ledger.events == [("lost", 1, "spool_full", True)]
     found = []
     while batch := read(spool):
         found += ids(batch)
@@ -461,7 +461,7 @@ def test_a_dead_process_s_records_go_first(disk: Disk) -> None:
     spool = disk.spool(max_bytes=80_000, observer=ledger)
     spooled(spool, 1, size=15_000)
     spooled(spool, 2, size=30_000)
-    assert ledger.news == [("adopted", 1, 0), ("lost", 1, "spool_full", False)]
+    assert ledger.events == [("adopted", 1, 0), ("lost", 1, "spool_full", False)]
 
 
 def test_what_can_never_fit_costs_nothing_else(disk: Disk) -> None:
@@ -469,7 +469,7 @@ def test_what_can_never_fit_costs_nothing_else(disk: Disk) -> None:
     ledger = Ledger()
     spool = filled(disk, ledger)
     assert not spool.append(records(9, size=100_000))
-    assert ledger.news == []
+    assert ledger.events == []
     assert len(disk.segments()) == 4
 
 
@@ -486,7 +486,7 @@ def test_old_segments_expire(disk: Disk) -> None:
     spool = filled(disk, ledger, max_age=3600.0)
     disk.clock.advance(3600.0 * 9 / 8 - 3.0)
     assert ids(read(spool, count=1)) == [1]
-    assert ledger.news == [("lost", 1, "spool_expired", True)]
+    assert ledger.events == [("lost", 1, "spool_expired", True)]
 
 
 def test_a_dead_process_s_old_records_expire(disk: Disk) -> None:
@@ -495,7 +495,7 @@ def test_a_dead_process_s_old_records_expire(disk: Disk) -> None:
     ledger = Ledger()
     spool = disk.spool(max_age=50.0, observer=ledger)
     assert read(spool) == []
-    assert ledger.news == [("adopted", 2, 0), ("lost", 2, "spool_expired", False)]
+    assert ledger.events == [("adopted", 2, 0), ("lost", 2, "spool_expired", False)]
     assert disk.names() == []
 
 
@@ -543,7 +543,7 @@ def test_records_given_up_are_counted_also_where_the_file_stays(
     spool.append(records(4, size=25_000))
     monkeypatch.undo()
     disk.clock.advance(TRY_AGAIN_SECONDS)
-    lost = sum(news[1] for news in ledger.news)
+    lost = sum(events[1] for events in ledger.events)
     found: list[int] = []
     while batch := read(spool):
         found += ids(batch)
@@ -621,7 +621,7 @@ def test_a_torn_segment_is_not_written_again(disk: Disk, monkeypatch: pytest.Mon
     ledger = Ledger()
     other = disk.spool(observer=ledger)
     assert ids(read(other)) == [1, 2]
-    assert ("adopted", 1, 1) in ledger.news
+    assert ("adopted", 1, 1) in ledger.events
 
 
 def test_a_failed_fsync_leaves_nothing_behind(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -796,7 +796,7 @@ def test_damage_that_can_t_be_kept_is_counted_as_lost(disk: Disk, monkeypatch: p
     monkeypatch.setattr(Quarantine, "_append", full_disk)
     ledger = Ledger()
     assert ids(read(disk.spool(observer=ledger))) == [1, 3]
-    assert ledger.news == [("adopted", 3, 0), ("lost", 1, "corrupt", False)]
+    assert ledger.events == [("adopted", 3, 0), ("lost", 1, "corrupt", False)]
 
 
 def test_damage_is_quarantined_once_however_often_it_is_found(disk: Disk) -> None:

@@ -140,7 +140,9 @@ def test_records_of_a_new_key_lie_apart_from_those_of_the_old(town: Town) -> Non
     """A running application turns to another key: a process with the old one must not send what comes now."""
     engine = town.engine(KEYS[0], durability="disk")
     engine.log()
-    engine.turn_to(BanyanDestination(URL, KEYS[1], None), replace(engine.settings, previous_keys=[KEYS[0]]))
+    engine.reconfigure(
+        BanyanDestination(URL, KEYS[1], None), replace(engine.settings, previous_keys=[KEYS[0]])
+    )
     engine.log()
     assert engine.spool is not None
     places = {path.parent for path in town.directory.rglob("*.v1.jsonl")}
@@ -166,7 +168,9 @@ def test_an_engine_turns_to_no_destination_that_is_not_its_records_own(
     engine = town.engine(KEYS[0])
     engine.log()
     with pytest.raises(ValueError, match="records leave only for where"):
-        engine.turn_to(BanyanDestination(url, key, project), replace(engine.settings, previous_keys=named))
+        engine.reconfigure(
+            BanyanDestination(url, key, project), replace(engine.settings, previous_keys=named)
+        )
     assert engine.flush(5)
     assert [request.headers["X-API-Key"] for request in town.backend.usage()] == [KEYS[0]]
     engine.shutdown(1)
@@ -188,7 +192,7 @@ def test_keys_appear_nowhere(town: Town, caplog: pytest.LogCaptureFixture) -> No
                 engine.log(value)
             engine.run(10)
             engine.flush(1)
-            engine.notices.tell()
+            engine.notices.report()
             said += [repr(engine), repr(engine.spool), str(engine.stats()), str(engine.health())]
             said += [repr(engine.settings), repr(engine.ledger)]
             assert engine.spool is not None
@@ -273,12 +277,12 @@ def test_fsync_at_intervals_does_not_wait_for_the_next_batch(town: Town) -> None
     engine.run(10)
     rung = []
 
-    class Bell:
-        def ring(self) -> None:
+    class WakeUp:
+        def wake(self) -> None:
             rung.append(True)
 
     engine._scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
-    engine._scheduler.sleep(Bell())  # type: ignore[arg-type]
+    engine._scheduler.sleep(WakeUp())  # type: ignore[arg-type]
     engine.log()
     assert rung
     assert engine.spool is not None

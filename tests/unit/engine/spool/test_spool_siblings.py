@@ -115,7 +115,7 @@ def test_a_clock_that_jumps_changes_no_order_and_loses_nothing(
     spool.close()
     successor = disk.spool(max_age=1e6)
     assert all_of(successor) == list(range(12))
-    assert ledger.news == []
+    assert ledger.events == []
 
 
 def test_our_own_records_expire_by_the_time_that_passed(disk: Disk) -> None:
@@ -127,7 +127,7 @@ def test_our_own_records_expire_by_the_time_that_passed(disk: Disk) -> None:
     disk.clock.advance(10)
     spooled(spool, 2)
     assert all_of(spool) == [1, 2]
-    assert ledger.news == []
+    assert ledger.events == []
 
 
 # -- looking again -------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_cut_at_every_byte(disk: Disk) -> None:
         found, ledger = adopt_damaged(disk, content[:size])
         whole = len([end for end in ends[1:4] if end - 1 <= size])
         assert found == [1, 2, 3][:whole]
-        assert ledger.news == [("adopted", whole, int(size not in ends))], size
+        assert ledger.events == [("adopted", whole, int(size not in ends))], size
         if size not in ends:
             assert disk.quarantined()[-1].reason == "corrupt"
 
@@ -231,7 +231,7 @@ def test_every_byte_flipped(disk: Disk) -> None:
         damaged = bytearray(content)
         damaged[at] ^= 0x2A
         found, ledger = adopt_damaged(disk, bytes(damaged))
-        ((_, count, lost),) = ledger.news
+        ((_, count, lost),) = ledger.events
         assert count == len(found)
         assert count + lost == 3 or content[at : at + 1] == b"\n", at
         assert set(found) < {1, 2, 3}
@@ -248,7 +248,7 @@ def test_damage_is_put_aside_once(disk: Disk) -> None:
     assert ids(read(spool)) == [1, 3]
     spool.close()
     assert ids(read(disk.spool(observer=second))) == [1, 3]
-    assert (first.news, second.news) == ([("adopted", 2, 2)], [("adopted", 2, 0)])
+    assert (first.events, second.events) == ([("adopted", 2, 2)], [("adopted", 2, 0)])
     assert len(disk.quarantined()) == 2
 
 
@@ -263,7 +263,7 @@ def test_damage_that_was_settled_is_no_loss(disk: Disk) -> None:
     path.write_bytes(bytes(content))
     ledger = Ledger()
     assert ids(read(disk.spool(observer=ledger))) == [3]
-    assert ledger.news == [("adopted", 1, 0)]
+    assert ledger.events == [("adopted", 1, 0)]
 
 
 # -- caps ----------------------------------------------------------------------------------------------------
@@ -279,11 +279,11 @@ def test_what_others_wrote_counts_when_it_is_seen(disk: Disk) -> None:
         spooled(other, number, size=15_000)
     disk.clock.advance(RESCAN_SECONDS)
     spooled(spool, 2, size=15_000)  # exceeds nothing that has been seen
-    assert mine.news == []
+    assert mine.events == []
     spool.open()
     spooled(spool, 3, size=15_000)
-    assert mine.news == [("lost", 1, "spool_full", True)]
-    assert theirs.news == []
+    assert mine.events == [("lost", 1, "spool_full", True)]
+    assert theirs.events == []
 
 
 def test_when_the_living_fill_the_cap_records_stay_in_memory(disk: Disk) -> None:
@@ -296,7 +296,7 @@ def test_when_the_living_fill_the_cap_records_stay_in_memory(disk: Disk) -> None
     assert not spool.append(records(9, size=15_000))
     assert 0 < spool.usable_in() <= RESCAN_SECONDS
     assert "spool_max_bytes" in (spool.problem or "")
-    assert ledger.news == []
+    assert ledger.events == []
     assert len(disk.segments()) == 5
     other.close()
     disk.clock.advance(RESCAN_SECONDS)
@@ -315,7 +315,7 @@ def test_the_oldest_goes_first_whoever_left_it(disk: Disk) -> None:
     disk.clock.advance(5)
     spool.open()
     spooled(spool, 3, size=40_000)
-    assert [news for news in ledger.news if news[0] == "lost"] == [("lost", 1, "spool_full", True)]
+    assert [events for events in ledger.events if events[0] == "lost"] == [("lost", 1, "spool_full", True)]
     assert all_of(spool) == [2, 3]
 
 
@@ -339,7 +339,7 @@ def test_what_others_delete_is_counted_when_noticed(disk: Disk, notice: str) -> 
         assert len(disk.segments()) == 1  # written again, where it has a name
     else:
         getattr(spool, notice)()
-    assert ledger.news == [("lost", 2, "removed", True)]
+    assert ledger.events == [("lost", 2, "removed", True)]
     assert kept[0].place is not None
     assert kept[0].place.segment.gone
     assert not spool.backlog
@@ -356,8 +356,8 @@ def test_a_record_whose_segment_was_deleted_settles_in_peace(disk: Disk) -> None
     spool.open()
     spool.acknowledge(written[:1])
     spool.release(written[1:])
-    assert ("lost", 1, "removed", True) in ledger.news
-    assert sum(news[1] for news in ledger.news) == 1
+    assert ("lost", 1, "removed", True) in ledger.events
+    assert sum(events[1] for events in ledger.events) == 1
 
 
 def test_acknowledgements_that_others_delete_are_written_again(disk: Disk) -> None:
@@ -413,7 +413,7 @@ def test_a_previous_key_s_records_are_adopted_when_their_owner_is_gone(disk: Dis
     spool.open()
     found = read(spool)
     assert ids(found) == [1, 2]
-    assert ledger.news == [("adopted", 2, 0)]
+    assert ledger.events == [("adopted", 2, 0)]
     spool.acknowledge(in_hand(found))
     assert other.segments() == []
     assert not nobody.directory.exists()
@@ -443,7 +443,7 @@ def test_a_key_that_is_no_longer_named_keeps_its_records(disk: Disk) -> None:
     abandoned(other, lines(1))
     spool = disk.spool(previous=(other.directory,))
     assert spool.backlog
-    spool.turn_to(third.directory)
+    spool.reconfigure(third.directory)
     spool.open()
     assert read(spool) == []
     assert len(other.segments()) == 1
@@ -454,7 +454,7 @@ def test_a_new_key_in_a_running_process_writes_to_a_new_place(disk: Disk) -> Non
     other = with_another_key(disk)
     spool = disk.spool()
     spooled(spool, 1)
-    spool.turn_to(other.directory)
+    spool.reconfigure(other.directory)
     spooled(spool, 2)
     assert (len(disk.segments()), len(other.segments())) == (1, 1)
     assert sorted(all_of(spool)) == [1, 2]
@@ -546,7 +546,7 @@ def test_a_line_that_makes_no_sense_is_quarantined_whatever_its_crc_says(
     spool = disk.spool(observer=ledger)
     replayed = read(spool)
     assert ids(replayed) == [1, 2]
-    assert ledger.news == [("adopted", 2, 1)]
+    assert ledger.events == [("adopted", 2, 1)]
     assert [(entry.reason, entry.body) for entry in disk.quarantined()] == [
         ("corrupt", sealed(senseless).rstrip(b"\n"))
     ]
@@ -554,7 +554,7 @@ def test_a_line_that_makes_no_sense_is_quarantined_whatever_its_crc_says(
     spool.close()
     again = Ledger()
     assert ids(read(disk.spool(observer=again))) == [1, 2]
-    assert again.news == [("adopted", 2, 0)]
+    assert again.events == [("adopted", 2, 0)]
     assert path.exists()
 
 
@@ -571,4 +571,4 @@ def test_a_record_that_lacks_only_its_line_end_is_sent(disk: Disk) -> None:
     ledger = Ledger()
     spool = disk.spool(observer=ledger)
     assert [ids(read(spool, count=1)) for _ in range(3)] == [[1], [2], []]
-    assert (ledger.news, disk.quarantined()) == ([("adopted", 2, 0)], [])
+    assert (ledger.events, disk.quarantined()) == ([("adopted", 2, 0)], [])
