@@ -45,7 +45,7 @@ check: $(STAMP)               ## all tests: two groups side by side, then, alone
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
 	$(PYTHON) -m venv $(SDKS_VENV)
-	$(SDKS_VENV)/bin/python -m pip install --quiet --editable . hypothesis pytest pytest-timeout
+	$(SDKS_VENV)/bin/python -m pip install --quiet --use-pep517 --editable . hypothesis pytest pytest-timeout
 	$(SDKS_PACKAGES) | $(SDKS_VENV)/bin/python -m pip install --quiet --upgrade --requirement /dev/stdin
 	rm -rf *.egg-info build
 	$(SDKS_VENV)/bin/pytest tests/sdks tests/integration/test_tracking_sdks.py --table $(SDKS_TABLE)
@@ -77,13 +77,13 @@ clean:
 $(STAMP): setup.cfg setup.py
 	$(PYTHON) -c 'import sys; sys.exit("banyan_hp needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet $(UWSGI) 2>/dev/null || echo "$(UWSGI) can't be built here: its tests are skipped"
 	rm -rf *.egg-info build
 	touch $@
 
 $(BENCH_STAMP): setup.cfg setup.py
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	$(BENCH_VENV)/bin/python -m pip install --quiet --use-pep517 --editable '.[bench]'
 	rm -rf *.egg-info build
 	touch $@
