@@ -17,9 +17,10 @@ from ..http.transport import NoResponse, Request, Response, Transport, goes_comp
 from ..policy.batch_support import BatchSupport
 from ..policy.circuit_breaker import CircuitBreaker
 from ..policy.concurrency_limit import ConcurrencyLimit
-from ..policy.retry import Outcome, Verdict, may_be_the_record
+from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON, Suspects
 from ..records.ledger import Counters, Term
+from ..records.outcome import Outcome, Verdict
 from ..records.record import Record
 from ..sync import Clock, EngineLock
 from .settlement import Settlement
