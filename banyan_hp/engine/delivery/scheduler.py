@@ -12,9 +12,10 @@ from typing import NamedTuple
 from ...settings import Settings
 from ..policy.batch_support import BatchSupport
 from ..policy.circuit_breaker import CircuitBreaker
+from ..policy.classification import may_be_the_record
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS, ConcurrencyLimit
 from ..policy.jitter import chance
-from ..policy.retry import backoff, may_be_the_record
+from ..policy.retry import backoff
 from ..policy.suspects import Suspects
 from ..records.ledger import Book, Term
 from ..records.record import Record
@@ -234,7 +235,7 @@ class Scheduler:
 
     def _while_open(self, now: float) -> Task:
         self._wake_at = _ANYTHING  # whatever the sleepers wanted while it was closed
-        over = self.suspects.take_one_too_many()
+        over = self.suspects.take_excess()
         if over is not None:
             return Spill([over])
         if self._breaker.refusing or (self._breaker.broken and self._breaker.doubtful):
@@ -414,8 +415,8 @@ class Scheduler:
         return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
 
     def _own_on_disk_only(self) -> int:
-        """Suspects at rest are on disk, and in memory, too."""
-        return self._own[Term.SPOOLED] - self.suspects.at_rest(-NEVER, self._own, Term.SPOOLED)
+        """Isolated suspects are on disk, and in memory, too."""
+        return self._own[Term.SPOOLED] - self.suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
 
     @property
     def own_only(self) -> bool:
@@ -457,8 +458,8 @@ class Scheduler:
         """These are tried again, after a back-off of their own: they may fail while others are accepted."""
         others = []
         for record in records:
-            if record.trial is not None and record.trial.resting:
-                self.suspects.rest(record, now)
+            if record.history is not None and record.history.isolated:
+                self.suspects.isolate(record, now)
             else:
                 others.append(record)
         to_blame = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
@@ -484,8 +485,8 @@ class Scheduler:
         """These came from the disk."""
         self._reading_back = False
         for record in records:
-            if self.suspects.recall(record):
-                self.suspects.rest(record, now, at_once=True)
+            if self.suspects.recognise(record):
+                self.suspects.isolate(record, now, at_once=True)
             else:
                 self._replay.append(record)
         self.wake_all()

@@ -15,8 +15,8 @@ from ...logs import warn
 from ...settings import Settings
 from ..policy.batch_support import BatchSupport
 from ..policy.circuit_breaker import CircuitBreaker
+from ..policy.classification import may_be_the_record
 from ..policy.concurrency_limit import ConcurrencyLimit
-from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON
 from ..process import lifecycle, uwsgi
 from ..records.ledger import Book, Ledger, Term
@@ -311,10 +311,10 @@ class Worker:
                 self._settlement.spooled(others, in_order=not task.probe)
 
     def _without_suspects(self, records: list[Record]) -> list[Record]:
-        """Those that do not fail on their own; the others are put to rest."""
+        """Those that do not fail on their own; the others are isolated."""
         with self._lock:
             is_open = self._breaker.is_open
-            suspects = [r for r in records if self._scheduler.suspects.must_rest(r, is_open=is_open)]
+            suspects = [r for r in records if self._scheduler.suspects.must_be_isolated(r, is_open=is_open)]
         if not suspects:
             return records
         self._settlement.put_to_rest(suspects)
@@ -324,7 +324,7 @@ class Worker:
         on_disk = [record for record in records if record.place is not None]  # as they are there
         others = [record for record in records if record.place is None]
         failed = self._settlement.spooled(on_disk + self._preparer.prepare(others))
-        self._settlement.dropped([r for r in failed if r.trial is not None and r.trial.evicted], POISON)
+        self._settlement.dropped([r for r in failed if r.history is not None and r.history.evicted], POISON)
 
     def _hopeless(self, records: list[Record]) -> bool:
         """Whether trying again soon makes no sense: the disk is the better place then."""
@@ -347,7 +347,7 @@ class Worker:
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-        if closing or any(record.trial is not None for record in left):
+        if closing or any(record.history is not None for record in left):
             self._settlement.wake()  # a flush does not wait for those at rest
         if stopping:
             self._final_write.take(left)  # whoever stopped us found them being written, in vain

@@ -5,9 +5,7 @@ Knows nothing of records. Whatever goes wrong on the way is returned as a `NoAns
 
 from __future__ import annotations
 
-import gzip
 import http.client
-import ipaddress
 import logging
 import re
 import time
@@ -24,6 +22,7 @@ from ...errors import ConfigurationError
 from ...logs import logger, suppressed
 from ...settings import Settings
 from ...text import TextFilter, clean
+from ..policy.compression import compressed, is_worth_it
 from .connecting import Connector, proxy_secrets
 from .connections import Connection, Connections
 from .exchange import Message, exchange
@@ -32,8 +31,6 @@ from .response import Answer
 from .trust import Trust
 
 P = ParamSpec("P")
-_GZIP_LEVEL = 1
-_GZIP_FROM = 1024
 MAX_AGE_SECONDS = 300.0
 _SHORTEST_TIMEOUT = 0.05
 _SENTENCE_LENGTH = 500
@@ -49,6 +46,11 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     body: bytes = b""
     compress: bool = False
+
+    @property
+    def goes_compressed(self) -> bool:
+        """Whether it travels compressed: a short body goes as it is."""
+        return self.compress and is_worth_it(len(self.body))
 
     def __repr__(self) -> str:
         """Without the headers, which hold the key, and without the body."""
@@ -85,15 +87,6 @@ class Transport(Protocol):
     def send(self, request: Request, within: float) -> Response | NoResponse: ...
 
     def close(self) -> None: ...
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 class HTTPTransport:
@@ -235,16 +228,10 @@ def _is_unwell(answer: Answer) -> bool:
     return answer.status >= 500 or answer.status == 408
 
 
-def goes_compressed(request: Request) -> bool:
-    """Whether it is worth it: a short body is sent as it is."""
-    return request.compress and len(request.body) >= _GZIP_FROM
-
-
 def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
-    if not goes_compressed(request):
+    if not request.goes_compressed:
         return request.body, request.headers
-    body = gzip.compress(request.body, _GZIP_LEVEL, mtime=0)
-    return body, {**request.headers, "Content-Encoding": "gzip"}
+    return compressed(request.body), {**request.headers, "Content-Encoding": "gzip"}
 
 
 def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
