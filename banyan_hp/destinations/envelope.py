@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.http.connecting import proxy_secrets
+from ..engine.http.connections import proxy_secrets
 from ..engine.http.transport import Request, Response
 from ..engine.policy.classification import ID_CONFLICT, classify, outcome_of, unless_id_conflict
 from ..engine.policy.retry import event_time, parse_retry_after

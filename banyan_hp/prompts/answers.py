@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakSet
 
 from ..engine.delivery.stepwise import Steps, UntilSet, run
-from ..engine.http.connecting import proxy_secrets
+from ..engine.http.connections import proxy_secrets
 from ..engine.http.transport import HTTPTransport, NoResponse, Request, Response, Transport, never_raising
 from ..engine.policy.jitter import between
 from ..engine.sync import Lock, ReleasingOnError

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from banyan_hp.destinations.banyan import BanyanDestination
-from banyan_hp.engine.http.connecting import proxy_secrets, secrets_of
+from banyan_hp.engine.http.connections import proxy_secrets, secrets_of
 from banyan_hp.engine.http.exchange import Message
 from banyan_hp.engine.http.response import Answer
 from banyan_hp.engine.http.transport import HTTPTransport, Request, Response

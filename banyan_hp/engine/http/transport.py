@@ -23,10 +23,8 @@ from ...logs import logger, suppressed
 from ...settings import Settings
 from ...text import TextFilter, clean
 from ..policy.compression import compressed, is_worth_it
-from .connecting import Connector, proxy_secrets
-from .connections import Connection, Connections
-from .exchange import Message, exchange
-from .head import Heads
+from .connections import Connection, Connections, Connector, proxy_secrets
+from .exchange import Heads, Message, exchange
 from .response import Answer
 from .trust import Trust
 

@@ -25,7 +25,7 @@ import requests
 from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 
-from banyan_hp.engine.http.connecting import Connector
+from banyan_hp.engine.http.connections import Connector
 from banyan_hp.engine.http.exchange import Message, exchange
 from banyan_hp.engine.http.response import MAX_ANSWER_BYTES
 from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Request, Response
