@@ -14,13 +14,12 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.http.connections import proxy_secrets
-from ..engine.http.transport import Request, Response
+from ..engine.http.transport import Request, Response, text_filter
 from ..engine.policy.classification import ID_CONFLICT, classify, outcome_of, unless_id_conflict
 from ..engine.policy.retry import event_time, parse_retry_after
 from ..engine.records.outcome import Outcome, Verdict
 from ..engine.records.record import Record
-from ..text import TextFilter, as_text
+from ..text import as_text
 
 _RECORDS_OWN = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.CONFLICT)
 
@@ -37,7 +36,7 @@ class EnvelopeDestination:
     def __init__(self, base_url: str, api_key: str, headers: Mapping[str, str]) -> None:
         self.base_url = base_url
         self.key = api_key
-        self.clean = TextFilter((api_key, *proxy_secrets(base_url)))  # the proxy's own answers look like any
+        self.clean = text_filter(base_url, headers)
         self.identity: tuple[str, ...] = ()
         self.may_batch = urlsplit(base_url).hostname not in self.hosted
         self._headers = MappingProxyType(dict(headers))

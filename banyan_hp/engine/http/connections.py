@@ -1,7 +1,7 @@
 """How a host is reached, and the connections to it: made when needed, kept while idle.
 
-Owns which proxy the environment names, and how urllib3's connection classes are set up. They do the rest: name
-resolution, socket options, TLS, tunnels. Which certificates count is decided in `trust`.
+Owns which proxy the environment names, and how urllib3's connection classes are set up. They do the
+rest: name resolution, socket options, TLS, tunnels. Which certificates count is decided in `trust`.
 
 No lock is held anywhere: a fork while another thread holds one would leave it held for ever in the child,
 where the garbage collector, closing what was kept, would wait for it.
@@ -36,7 +36,7 @@ from urllib3.util.ssl_match_hostname import CertificateError
 from urllib3.util.ssltransport import SSLTransport
 
 from ..policy.jitter import chance
-from .response import AnswerReader, seconds_left
+from .response import ResponseReader, seconds_left
 from .trust import Trust
 
 _TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it, often without a word
@@ -65,7 +65,7 @@ def secrets_of(proxy: str | None) -> tuple[str, ...]:
     return (given, basic, secret or given, password or user) if given else ()
 
 
-class _Place(NamedTuple):
+class _Host(NamedTuple):
     """Where a URL leads."""
 
     scheme: str
@@ -73,7 +73,7 @@ class _Place(NamedTuple):
     port: int
 
     @classmethod
-    def of(cls, url: Url) -> _Place:
+    def of(cls, url: Url) -> _Host:
         if url.scheme not in port_by_scheme:
             raise URLSchemeUnknown(url.scheme or "")
         if not url.host:
@@ -87,13 +87,13 @@ class _Place(NamedTuple):
         return host if self.port == port_by_scheme[self.scheme] else f"{host}:{self.port}"
 
 
-class _TunnelAnswer(http.client.HTTPResponse):
-    """A proxy's answer to CONNECT, read with a deadline for all of it."""
+class _TunnelResponse(http.client.HTTPResponse):
+    """A proxy's response to CONNECT, read with a deadline for all of it."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         timeout = sock.gettimeout()
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        super().__init__(AnswerReader(sock, b"", deadline).as_socket(), *args, **kwargs)
+        super().__init__(ResponseReader(sock, b"", deadline).as_socket(), *args, **kwargs)
 
 
 class _Countdown:
@@ -124,7 +124,7 @@ class _Countdown:
 
 
 class _TLSConnection(HTTPSConnection):
-    response_class = _TunnelAnswer
+    response_class = _TunnelResponse
 
 
 class _TunnelConnection(_TLSConnection):
@@ -148,11 +148,11 @@ class Connector:
 
     def __init__(self, url: str, trust: Trust = Trust()) -> None:  # noqa: B008 - immutable
         found = proxy_from_environment(url)
-        self._host = _Place.of(parse_url(url))
+        self._host = _Host.of(parse_url(url))
         self._socks = _socks(found) if found and found.lower().startswith("socks") else None
         self._proxy = _proxy(found) if found and self._socks is None else None
         self._tunnels = self._proxy is not None and self._host.scheme == "https"
-        self._peer = self._host if self._proxy is None else _Place.of(self._proxy)
+        self._peer = self._host if self._proxy is None else _Host.of(self._proxy)
         self.secrets = secrets_of(found)
         self._trust = trust
         self._contexts: dict[str, ssl.SSLContext] = {}  # made once: loading a trust store takes milliseconds

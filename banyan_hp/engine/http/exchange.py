@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from urllib3.exceptions import ProtocolError
 
-from .response import TLS_RECORD, Answer, read_answer, seconds_left
+from .response import TLS_RECORD, Received, read_response, seconds_left
 
 try:
     from fcntl import ioctl
@@ -25,7 +25,7 @@ except ImportError:  # Windows
 
 SLOWEST = 4096.0  # bytes a second
 MOST_TIMEOUTS = 10
-_FIRST_READ = 16384  # an allocation for each answer
+_FIRST_READ = 16384  # an allocation for each response
 _SMALL = 16384  # is copied to go with its head
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET_CHARACTERS = "/?:@!$&'()*+,;="
@@ -123,21 +123,22 @@ class _Deadline:
 
 def exchange(
     sock: socket.socket, message: Message, timeout: float, *, is_tls: bool, at_most: float = float("inf")
-) -> Answer:
-    """Send a request and read the answer.
+) -> Received:
+    """Send a request and read the response.
 
     Args:
         sock: an open connection.
         message: the request.
         is_tls: whether the connection is.
-        timeout: seconds for all of it, however slowly an answer's bytes drip in; from the last movement on,
+        timeout: seconds for all of it, however slowly a response's bytes drip in; from the last movement on,
             while the request's own bytes move.
         at_most: seconds, even then.
 
     Raises:
-        ConnectionError: the connection ended before an answer began.
+        ConnectionError: the connection ended before a response began.
         TimeoutError: the time is up.
-        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the answer is broken, or breaks off.
+        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the response is broken
+            or breaks off.
     """
     deadline = _Deadline(timeout, at_most)
     sent = _send(sock, message.head, message.body, deadline, is_tls=is_tls)
@@ -145,14 +146,13 @@ def exchange(
     if not received:
         raise RemoteDisconnected("Remote end closed connection without response")
     try:
-        answer = read_answer(sock, received, message.method, deadline.at)
+        response, ended_clean = read_response(sock, received, message.method, deadline.at)
     except (ConnectionError, ValueError) as error:  # http.client lets some numbers of bytes be negative
         raise ProtocolError(f"Connection broken: {error}", error) from error
-    if sent:
-        return answer
-    if 200 <= answer.status < 300:
-        raise ProtocolError(f"Answered {answer.status} to a part of the request: the rest was not taken")
-    return answer._replace(ended_clean=False, took_all=False)
+    if not sent and 200 <= response.status < 300:
+        raise ProtocolError(f"Status {response.status} for a part of the request: the rest was not taken")
+    response = response._replace(sent_bytes=len(message.body), took_all=sent)
+    return Received(response, sent and ended_clean)
 
 
 def _send(sock: socket.socket, head: bytes, body: bytes, deadline: _Deadline, *, is_tls: bool) -> bool:
@@ -183,7 +183,7 @@ def _send_some(sock: socket.socket, rest: memoryview, *, is_tls: bool) -> int:
 
 
 def _first_part(sock: socket.socket, deadline: _Deadline, *, may_be_on_the_way: bool) -> bytes:
-    """The beginning of the answer. The system may still be sending what it took, and that is no time-out."""
+    """The beginning of the response. While the system still sends what it took, nothing has timed out."""
     on_the_way = _on_the_way(sock) if may_be_on_the_way else 0
     while on_the_way:
         sock.settimeout(min(deadline.look_again, deadline.seconds_left()))
@@ -202,10 +202,10 @@ def _on_the_way(sock: socket.socket) -> int:
     if not TIOCOUTQ:
         return 0
     try:
-        answer = ioctl(sock.fileno(), TIOCOUTQ, bytes(4))
+        pending = ioctl(sock.fileno(), TIOCOUTQ, bytes(4))
     except OSError:
         return 0
-    return max(0, int.from_bytes(answer, sys.byteorder, signed=True))
+    return max(0, int.from_bytes(pending, sys.byteorder, signed=True))
 
 
 def _is_closed_by_peer(error: OSError) -> bool:
