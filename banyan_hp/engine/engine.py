@@ -20,7 +20,7 @@ from ..settings import Settings
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks
 from .delivery.final_write import Job, LastWrites
-from .delivery.flushing import Epoch, Epochs, FlushResult
+from .delivery.flushing import FlushResult
 from .delivery.notices import Notices
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
@@ -39,9 +39,9 @@ from .policy.concurrency_limit import ConcurrencyLimit
 from .policy.policies import Policies
 from .policy.suspects import Suspects
 from .process import lifecycle
-from .records.deferred import Deferred
+from .records.freeze import freeze_any, freeze_plain
 from .records.ledger import Ledger, Term
-from .records.record import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
+from .records.record import RECORD_OVERHEAD, Deferred, Epoch, Epochs, Record
 from .spool.address import Address, destination_directory, spool_bases
 from .spool.silence import Silence
 from .spool.spool import Mark, Spool, SpoolSettings

@@ -15,9 +15,10 @@ from ...logs import suppressed, warn
 from ..destination import Destination
 from ..http.transport import NoResponse, Request, Response, Transport, goes_compressed
 from ..policy.policies import Policies
-from ..policy.retry import Outcome, Verdict, may_be_the_record
+from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON
 from ..records.ledger import Term
+from ..records.outcome import Outcome, Verdict
 from ..records.record import Record
 from .prepare import Preparer
 from .settlement import Settlement

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...foreign import is_deliberate, type_name
-from ..policy.retry import Outcome, Verdict
-from ..records.deferred import Deferred
-from ..records.record import JSONValue, Record, encode, freeze
+from ..records.encode import JSONValue, encode
+from ..records.freeze import freeze
+from ..records.outcome import Outcome, Verdict
+from ..records.record import Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.quarantine import UNSCRUBBED
 from .callbacks import Callbacks, Raised

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ...errors import DeliveryError
-from ..policy.retry import Verdict
 from ..policy.suspects import Suspects
 from ..records.ledger import Term
+from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
 from .notices import Notices
