@@ -51,7 +51,7 @@ class _Line(NamedTuple):
     mode: str
 
 
-class HuggingPlace(HuggingPlaceTracking, Client):
+class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     """Logs LLM interactions, in the background or awaited. Thread-safe; usable in `with` and `async with`.
 
     Args:
@@ -259,7 +259,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session(HuggingPlaceTracking, OneObject):
+class Session(HuggingPlaceTracking[Receipt], OneObject):
     """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
 
     def __init__(
