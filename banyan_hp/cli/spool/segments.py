@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from ...engine.policy.retry import event_time
+from ...engine.records.encode import event_time
 from ...engine.spool import survey
 from ...engine.spool.quarantine import Quarantine
 from ...engine.spool.segment import Line, Segment

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...settings import Settings
+from ..policy.classification import may_be_the_record
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
 from ..policy.jitter import chance
 from ..policy.policies import Policies
-from ..policy.retry import backoff, may_be_the_record
+from ..policy.retry import backoff
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
@@ -226,7 +227,7 @@ class Scheduler:
 
     def _while_open(self, now: float) -> Task:
         self._wake_at = _ANYTHING  # whatever the sleepers wanted while it was closed
-        over = self.suspects.take_one_too_many()
+        over = self.suspects.take_excess()
         if over is not None:
             return Spill([over])
         if self._breaker.refusing or (self._breaker.broken and self._breaker.doubtful):
@@ -406,8 +407,8 @@ class Scheduler:
         return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
 
     def _own_on_disk_only(self) -> int:
-        """Suspects at rest are on disk, and in memory, too."""
-        return self._own[Term.SPOOLED] - self.suspects.at_rest(-NEVER, self._own, Term.SPOOLED)
+        """Isolated suspects are on disk, and in memory, too."""
+        return self._own[Term.SPOOLED] - self.suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
 
     @property
     def own_only(self) -> bool:
@@ -448,7 +449,7 @@ class Scheduler:
     def to_rest(self, records: Iterable[Record]) -> list[Record]:
         """Which of those that were not accepted fail on their own."""
         is_open = self._breaker.is_open
-        return [record for record in records if self.suspects.must_rest(record, is_open=is_open)]
+        return [record for record in records if self.suspects.must_be_isolated(record, is_open=is_open)]
 
     def are_better_on_disk(self, records: Iterable[Record], now: float) -> bool:
         """Whether trying these again soon makes no sense."""
@@ -465,8 +466,8 @@ class Scheduler:
         """These are tried again, after a back-off of their own: they may fail while others are accepted."""
         others = []
         for record in records:
-            if record.trial is not None and record.trial.resting:
-                self.suspects.rest(record, now)
+            if record.history is not None and record.history.isolated:
+                self.suspects.isolate(record, now)
             else:
                 others.append(record)
         to_blame = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
@@ -492,8 +493,8 @@ class Scheduler:
         """These came from the disk."""
         self._reading_back = False
         for record in records:
-            if self.suspects.recall(record):
-                self.suspects.rest(record, now, at_once=True)
+            if self.suspects.recognise(record):
+                self.suspects.isolate(record, now, at_once=True)
             else:
                 self._replay.append(record)
         self.wake_all()
