@@ -18,10 +18,8 @@ from typing import Any
 from ..logs import forget_threads, is_suppressed, suppressed_threads, warn
 from ..settings import Settings
 from .delivery.batch import Delivery
-from .delivery.callbacks import Callbacks
+from .delivery.callbacks import Callbacks, Notices
 from .delivery.final_write import Job, LastWrites
-from .delivery.flushing import FlushResult
-from .delivery.notices import Notices
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
@@ -29,7 +27,7 @@ from .delivery.scheduler import Scheduler
 from .delivery.settlement import Settlement
 from .delivery.shared import Shared
 from .delivery.stepwise import Steps, run
-from .delivery.waiters import Waiting
+from .delivery.waiters import FlushResult, Waiting
 from .delivery.worker import Worker
 from .destination import Destination
 from .http.transport import Transport, connecting_as, is_loopback, never_raising

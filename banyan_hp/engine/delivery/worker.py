@@ -16,8 +16,7 @@ from ...logs import warn
 from ...settings import Settings
 from ..records.record import Record
 from ..sync import WakeUp
-from .callbacks import OwnThread
-from .notices import Notices
+from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
 from .settlement import Settlement
