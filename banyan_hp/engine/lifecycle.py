@@ -48,7 +48,7 @@ _ACCEPTING = frozenset({State.NEW, State.RUNNING})
 _OVER = frozenset({State.ENDED, State.LEAVING})
 
 
-class IllegalMove(Exception):
+class IllegalMoveError(Exception):
     """The engine's own code asked for a move that the table does not have."""
 
 
@@ -70,7 +70,7 @@ class Lifecycle:
         self._enter(state)
 
     def _enter(self, state: State) -> None:
-        """Ctrl-C can't come between the three: a signal handler runs behind a call, not between plain stores."""
+        """No Ctrl-C comes between the three: a signal handler runs behind a call, not a store."""
         accepting = state in _ACCEPTING
         stopped = not accepting and state is not State.CLOSING
         self.state, self.accepting, self.stopped = state, accepting, stopped
@@ -79,13 +79,13 @@ class Lifecycle:
         """Go there; asking for the present state changes nothing. Call with the lock held.
 
         Raises:
-            IllegalMove: there is no way from the present state.
+            IllegalMoveError: there is no way from the present state.
         """
         self._lock.assert_held()
         if to is self.state:
             return
         if to not in MOVES[self.state]:
-            raise IllegalMove(f"{self.state.name} to {to.name}")
+            raise IllegalMoveError(f"{self.state.name} to {to.name}")
         self._enter(to)
 
     def begin(self) -> None:

@@ -18,7 +18,8 @@ from ..policy.circuit_breaker import CircuitBreaker
 from ..policy.concurrency_limit import ConcurrencyLimit
 from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON
-from ..process import lifecycle, uwsgi
+from ..process import exit as process_exit
+from ..process import fork, hosts
 from ..records.ledger import Book, Ledger, Term
 from ..records.record import Record
 from ..spool.reader import Replayed
@@ -90,7 +91,7 @@ class Worker:
     @property
     def background(self) -> bool:
         """Whether threads are wanted, and can run at this moment."""
-        return self._settings.background_thread and uwsgi.threads_can_run()
+        return self._settings.background_thread and hosts.threads_can_run()
 
     @property
     def alive(self) -> bool:
@@ -138,7 +139,7 @@ class Worker:
         From 3.12 on Python says so before our end has begun: while it still waits for others' threads.
         """
         self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
-        if not lifecycle.leaving() and "shutdown" not in str(error):
+        if not process_exit.leaving() and "shutdown" not in str(error):
             _without_thread[self] = os.getpid()
             warn("no thread", "no background thread can be started: %s", error)
 
@@ -149,8 +150,8 @@ class Worker:
 
     def _may_start(self) -> bool:
         possible = self.background and not self.stopping and not sys.is_finalizing()
-        possible = possible and not lifecycle.leaving()  # from 3.12 on Python refuses it then
-        return possible and not lifecycle.newborn() and self._clock.monotonic() >= self._no_thread_until
+        possible = possible and not process_exit.leaving()  # from 3.12 on Python refuses it then
+        return possible and not fork.in_fork_hooks() and self._clock.monotonic() >= self._no_thread_until
 
     def stop(self) -> list[Record]:
         """Tell all threads to end after what they are doing; what they do it with is the caller's now.

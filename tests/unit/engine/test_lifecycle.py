@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from banyan_hp.engine.lifecycle import MOVES, Cause, IllegalMove, Lifecycle, State
+from banyan_hp.engine.lifecycle import MOVES, Cause, IllegalMoveError, Lifecycle, State
 from banyan_hp.engine.sync import EngineLock
 
 WAYS = {
@@ -37,7 +37,7 @@ def test_only_the_moves_of_the_table_are_made(start: State, to: State) -> None:
         if to in MOVES[start] or to is start:
             lifecycle.move(to)
         else:
-            with pytest.raises(IllegalMove, match=f"{start.name} to {to.name}"):
+            with pytest.raises(IllegalMoveError, match=f"{start.name} to {to.name}"):
                 lifecycle.move(to)
     assert lifecycle.state is (to if to in MOVES[start] else start)
 
