@@ -16,8 +16,9 @@ import os
 import threading
 
 from ... import logs
-from . import termination
-from .exit import members
+from ..delivery.worker import MayStart
+from . import hosts, termination
+from .exit import leaving, members
 
 _forking: dict[int, int] = {}  # by thread: the process in which it began to fork
 
@@ -28,6 +29,13 @@ def in_fork_hooks() -> bool:
     `threading` may not have had its turn: it would forget a thread that is started now.
     """
     return _forking.get(threading.get_ident(), os.getpid()) != os.getpid()
+
+
+def may_start_threads() -> MayStart:
+    """What this process says about threads now; from 3.12 on Python refuses one while it ends."""
+    if not hosts.threads_can_run():
+        return MayStart.NEVER
+    return MayStart.NOT_NOW if leaving() or in_fork_hooks() else MayStart.NOW
 
 
 def _before() -> None:
