@@ -16,7 +16,7 @@ if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each mod
     from .clients.huggingplace import *
     from .clients.receipts import *
     from .engine.delivery.waiters import *
-    from .engine.process.lifecycle import *
+    from .engine.process.exit import *
     from .engine.process.signals import *
     from .errors import *
     from .experiments import *
@@ -34,7 +34,7 @@ else:
             "trace wrap_anthropic wrap_openai"
         ),
         ".engine.delivery.waiters": "FlushResult",
-        ".engine.process.lifecycle": "drain",
+        ".engine.process.exit": "drain",
         ".engine.process.signals": "install_signal_handlers",
         ".errors": (
             "AuthenticationError BanyanHPError ConfigurationError DeliveryError HuggingPlaceSDKError "

@@ -36,7 +36,8 @@ from .policy.circuit_breaker import CircuitBreaker
 from .policy.concurrency_limit import ConcurrencyLimit
 from .policy.policies import Policies
 from .policy.suspects import Suspects
-from .process import lifecycle
+from .process import exit as process_exit
+from .process import fork
 from .records.freeze import freeze_any, freeze_plain
 from .records.ledger import Ledger, Term
 from .records.record import RECORD_OVERHEAD, Deferred, Epoch, Epochs, Record
@@ -112,7 +113,7 @@ class Engine:
         self.no_spool_because: str | None = None
         self._assemble()
         if settings.enabled and settings.on_sigterm == "auto":
-            lifecycle.handle_signals()
+            process_exit.handle_signals()
 
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
@@ -174,7 +175,7 @@ class Engine:
             self._settlement,
             self.notices,
             self.runner,
-            lifecycle.may_start_threads,
+            fork.may_start_threads,
         )
         self.waiting = Waiting(
             shared, self.breaker, self._scheduler, self._settlement, self.worker, lambda: self._ended
@@ -235,6 +236,10 @@ class Engine:
         )
 
     @property
+    def ending(self) -> Engine:
+        return self
+
+    @property
     def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `lets_go`."""
         return (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
@@ -244,7 +249,7 @@ class Engine:
     def submit(
         self, value: dict[str, Any], *, max_text: int = sys.maxsize, deferred: Deferred | None = None
     ) -> Record | None:
-        """Take a record over. Does no I/O but for overflow, `durability="disk"` and at exit.
+        """Take a record over. Does no I/O but for overflow, `durability="disk"` and at process_exit.
 
         Args:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
@@ -288,7 +293,7 @@ class Engine:
     def _defer(self, work: Callable[[], object]) -> None:
         """Leave work to a thread that is not in the middle of something; takes no lock."""
         self.lock.defer(work)
-        lifecycle.remember(self)
+        process_exit.register_in_destructor(self)
         self._scheduler.disturb()
 
     @releases_on_error
@@ -443,14 +448,14 @@ class Engine:
     @releases_on_error
     def _ensure_worker(self, record: Record) -> None:
         """Start the workers; where there can be none, deliver here."""
-        lifecycle.register(self)
-        if lifecycle.leaving():  # the first record of all, and the end has begun
+        process_exit.register(self)
+        if process_exit.leaving():  # the first record of all, and the end has begun
             self.shutdown(0.0)
             record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
         if not self.worker.background or self.worker.lacks_thread:
-            lifecycle.end_abandoned()
+            process_exit.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
     def _callers_patience(self) -> float | None:
@@ -534,9 +539,9 @@ class Engine:
 
     def _drain_backlog(self, deadline: float) -> Steps[None]:
         """Send what others have left on disk, with our threads, as far as there is time."""
-        if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
+        if self.spool is None or self._scheduler.own_only or process_exit.leaving():
             return
-        lifecycle.register(self)
+        process_exit.register(self)
         trips = self.waiting.trips_seen()
         yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(trips), deadline)
 
@@ -581,7 +586,7 @@ class Engine:
             report: called about four times a second, on this thread.
         """
         deadline = self._clock.monotonic() + timeout
-        lifecycle.register(self)
+        process_exit.register(self)
         while not self._replayed() and self._clock.monotonic() < deadline:
             self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
             report()
@@ -664,7 +669,7 @@ class Engine:
         if self.worker.threads:
             self._defer(self._end_abandoned)
         else:
-            lifecycle.abandoned(self)
+            process_exit.abandon(self)
 
     def _end_abandoned(self) -> None:
         timeout = self.settings.exit_timeout
@@ -685,7 +690,7 @@ class Engine:
             self.breaker.hurry(now)
             if self.breaker.delay(now) > timeout:  # told to wait longer than we can
                 self.breaker.break_now(now)
-            self._leaving = lifecycle.leaving()
+            self._leaving = process_exit.leaving()
             self.closing = True
 
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
@@ -749,7 +754,7 @@ class Engine:
             silence.is_over()
         return True
 
-    def answers(self) -> bool:
+    def expects_response(self) -> bool:
         """Whether the backend can be expected to answer soon."""
         return not self._silence().lasts(self._answered_at())
 
@@ -870,9 +875,9 @@ class Engine:
         if self.spool is not None and self._last_writes.leaving.done:
             self.spool.close(takes_late=self._leaving)
             if not self._leaving:
-                lifecycle.spool_closed(self.spool.directory)
+                process_exit.spool_released(self.spool.directory)
         self._transport.close()
-        lifecycle.unregister(self)
+        process_exit.unregister(self)
 
     # -- what applications ask --------------------------------------------------------------------------
 
@@ -1008,7 +1013,7 @@ class Engine:
             setattr(counters, name, getattr(counters, name) + 1)
 
     @releases_on_error
-    def look_on_disk(self, directory: Path) -> None:
+    def spool_released(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
             with self.lock:
@@ -1027,11 +1032,11 @@ class Engine:
             return True
         return self.lock.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
-    def keep_first(self) -> None:
+    def write_before_sending(self) -> None:
         """From now on each record is on disk before it is sent. Takes no lock."""
         self._keeps_first = self.spool is not None
 
-    def hasten(self) -> None:
+    def stop_lingering(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
         self._scheduler.own_first.add(self)
         self._scheduler.flush_waiters.add(self)
@@ -1060,7 +1065,7 @@ class Engine:
         if first is heir and inherited.spool is not None:  # once: a descriptor must not be closed twice
             inherited.spool.abandon()
         if inherited.closing:
-            lifecycle.unregister(self)
+            process_exit.unregister(self)
         self.__dict__ = first.__dict__
 
     def _made_anew(self) -> Engine:
