@@ -144,7 +144,7 @@ class Engine:
         self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
         self._settlement = Settlement(shared, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
-        self._scheduler = Scheduler(settings, self.queue, policies, self.spool, self.ledger.own)
+        self._scheduler = Scheduler(shared, settings, self.queue, policies, self.spool)
         self._preparer = Preparer(
             shared, self.callbacks, self._settlement, settings.before_send, settings.max_record_bytes
         )
@@ -294,7 +294,7 @@ class Engine:
         """Leave work to a thread that is not in the middle of something; takes no lock."""
         self.lock.defer(work)
         process_exit.register_in_destructor(self)
-        self._scheduler.disturb()
+        self._scheduler.sleepers.disturb()
 
     @releases_on_error
     def _submit_out_of_turn(self, record: Record) -> Record | None:
@@ -359,7 +359,7 @@ class Engine:
         own.counts[_QUEUED] += 1
         queue.bytes += size
         queue.records.append(record)
-        if self._scheduler.idle:
+        if self._scheduler.sleepers.idle:
             self._scheduler.wake_for_record()
         return True
 
@@ -386,7 +386,7 @@ class Engine:
         self._write_or_enqueue(record)
         if self.notices.pending:
             with self.lock:
-                self._scheduler.wake_one()
+                self._scheduler.sleepers.wake_one()
 
     def _write_or_enqueue(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
@@ -713,14 +713,14 @@ class Engine:
             if self.spool is None or self.stopped:
                 return
             keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
-            self._scheduler.securing = not keeping.done
+            if not keeping.done:
+                self._scheduler.pause()
         try:
             self._see_to(keeping)
         finally:
             with self.lock:
                 self.queue.drop_settled()
-                self._scheduler.securing = False
-                self._scheduler.wake_all()
+                self._scheduler.resume()
 
     def _all_on_disk(self) -> Mark | None:
         """The end of what the exit owes: later records don't hold it. None if some are in memory only."""
@@ -791,7 +791,7 @@ class Engine:
     def await_responses(self, deadline: float) -> None:
         """Begin no more requests, so that none is repeated because its response came too late."""
         with self.lock:
-            self._scheduler.ending = True
+            self._scheduler.begin_nothing_more()
         if not self._is_silent:
             self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
 
@@ -865,10 +865,10 @@ class Engine:
         job.complete()
 
     def _hand_over(self, job: Job) -> bool:
-        if job.done or not self._scheduler.idle or not self.worker.alive:
+        if job.done or not self._scheduler.sleepers.idle or not self.worker.alive:
             return False
         self.lock.defer(job.run)
-        self._scheduler.disturb()
+        self._scheduler.sleepers.disturb()
         return job.is_taken_up()
 
     def _close(self) -> None:
@@ -941,7 +941,7 @@ class Engine:
             )
         with self.lock:
             self.breaker.hurry(self._clock.monotonic())
-            self._scheduler.wake_all()
+            self._scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
         """Take over the callbacks of settings that are the same but for them."""
@@ -960,7 +960,7 @@ class Engine:
         self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
         with self.lock:
             self._scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
-            self._scheduler.wake_all()
+            self._scheduler.sleepers.wake_all()
 
     @releases_on_error
     def resume(self) -> None:
@@ -1018,7 +1018,7 @@ class Engine:
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
             with self.lock:
                 self.spool.look_again()
-                self._scheduler.wake_all()
+                self._scheduler.sleepers.wake_all()
 
     # -- signals ----------------------------------------------------------------------------------------
 
@@ -1038,9 +1038,9 @@ class Engine:
 
     def stop_lingering(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
-        self._scheduler.own_first.add(self)
+        self._scheduler.own_waiters.add(self)
         self._scheduler.flush_waiters.add(self)
-        self._scheduler.disturb()
+        self._scheduler.sleepers.disturb()
 
     # -- fork -------------------------------------------------------------------------------------------
 

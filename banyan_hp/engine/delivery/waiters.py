@@ -192,7 +192,7 @@ class Waiting:
         """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
         with self._lock:
             self._scheduler.flush_waiters.add(who)
-            self._scheduler.wake_all()
+            self._scheduler.sleepers.wake_all()
 
     def _take_it_easy(self, who: object) -> None:
         with self._lock:
@@ -203,13 +203,13 @@ class Waiting:
         """Somebody waits for this process's own records: meanwhile no request begins with others'."""
         me = object()
         with self._lock:
-            self._scheduler.own_first.add(me)
+            self._scheduler.own_waiters.add(me)
         try:
             yield
         finally:
             with self._lock:
-                self._scheduler.own_first.discard(me)
-                self._scheduler.wake_all()
+                self._scheduler.own_waiters.discard(me)
+                self._scheduler.sleepers.wake_all()
 
     # -- in vain? ---------------------------------------------------------------------------------------
 
