@@ -30,9 +30,10 @@ from .delivery.stepwise import Steps, run
 from .delivery.waiters import FlushResult, Waiting
 from .delivery.worker import Worker
 from .destination import Destination
-from .http.transport import Transport, connecting_as, is_loopback, never_raising
+from .http.transport import Transport, connecting_as, never_raising
 from .policy.batch_support import BatchSupport
 from .policy.circuit_breaker import CircuitBreaker
+from .policy.compression import Compression, may_compress
 from .policy.concurrency_limit import ConcurrencyLimit
 from .policy.policies import Policies
 from .policy.suspects import Suspects
@@ -135,7 +136,11 @@ class Engine:
         policies = self.policies = Policies(
             CircuitBreaker(settings.max_retries, settings.retry_delay),
             BatchSupport(
-                settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
+                settings.batching,
+                may_batch=self.destination.may_batch,
+                compression=Compression(
+                    allowed=may_compress(settings.compression, self.destination.base_url)
+                ),
             ),
             ConcurrencyLimit(),
             Suspects(settings.max_retries, settings.retry_delay),
@@ -185,11 +190,6 @@ class Engine:
         )
         self._loop_waiters: LoopWaiters | None = None
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
-
-    def _may_compress(self) -> bool:
-        """On this machine the bytes are free, and compressing them is not."""
-        wanted = self.settings.compression
-        return wanted == "always" or (wanted == "auto" and not is_loopback(self.destination.base_url))
 
     def _state_directories(self) -> tuple[Path, ...]:
         """Where records are kept, and behind it where else they may lie; none: no home."""
@@ -630,8 +630,8 @@ class Engine:
         """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""
         adopted, now = self.ledger.adopted, self._clock.monotonic()
         suspects = self._scheduler.suspects
-        at_rest = suspects.at_rest(now, adopted, Term.SPOOLED)
-        return bool(at_rest) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == at_rest
+        isolated = suspects.count_isolated(now, adopted, Term.SPOOLED)
+        return bool(isolated) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == isolated
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
@@ -805,14 +805,14 @@ class Engine:
             sent = not self.waiting.on_disk(self._owed)
             return sent or self._scheduler.gave_up or not self._can_read_back()
         own = self.ledger.own
-        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._isolated(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
-        done = own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED)
+        done = own[Term.SPOOLED] <= self._isolated(Term.SPOOLED)
         return done or self._scheduler.gave_up or not self._can_read_back()
 
-    def _at_rest(self, term: Term) -> int:
+    def _isolated(self, term: Term) -> int:
         """Own records that fail on their own, and are not to be tried for a while."""
-        return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
+        return self._scheduler.suspects.count_isolated(self._clock.monotonic(), self.ledger.own, term)
 
     @releases_on_error
     def await_responses(self, deadline: float) -> None:

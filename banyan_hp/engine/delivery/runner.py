@@ -121,9 +121,9 @@ class TaskRunner:
                 self._settlement.spooled(others, in_order=not task.probe)
 
     def _without_suspects(self, records: list[Record]) -> list[Record]:
-        """Those that do not fail on their own; the others are put to rest."""
+        """Those that do not fail on their own; the others are isolated."""
         with self._lock:
-            suspects = self._scheduler.to_rest(records)
+            suspects = self._scheduler.to_isolate(records)
         if not suspects:
             return records
         self._settlement.put_to_rest(suspects)
@@ -133,7 +133,7 @@ class TaskRunner:
         on_disk = [record for record in records if record.place is not None]  # as they are there
         others = [record for record in records if record.place is None]
         failed = self._settlement.spooled(on_disk + self._preparer.prepare(others))
-        self._settlement.dropped([r for r in failed if r.trial is not None and r.trial.evicted], POISON)
+        self._settlement.dropped([r for r in failed if r.history is not None and r.history.evicted], POISON)
 
     def _are_better_on_disk(self, records: list[Record]) -> bool:
         with self._lock:
@@ -148,7 +148,7 @@ class TaskRunner:
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-        if closing or any(record.trial is not None for record in left):
+        if closing or any(record.history is not None for record in left):
             self._settlement.wake()  # a flush does not wait for those at rest
         if stopping:
             self._final_write.take(left)  # whoever stopped us found them being written, in vain

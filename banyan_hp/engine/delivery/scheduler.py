@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ...settings import Settings
+from ..policy.classification import may_be_the_record
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
 from ..policy.policies import Policies
-from ..policy.retry import may_be_the_record
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
@@ -163,7 +163,7 @@ class Scheduler:
 
     def _next_to_send(self, now: float) -> Task:
         self._wake_at = _ANYTHING  # whatever the sleepers waited for while nothing could be sent
-        over = self.suspects.take_one_too_many()
+        over = self.suspects.take_excess()
         if over is not None:
             return Spill([over])
         if self._breaker.refusing or (self._breaker.broken and self._breaker.doubtful):
@@ -325,8 +325,8 @@ class Scheduler:
         return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
 
     def _own_on_disk_only(self) -> int:
-        """Suspects at rest are on disk, and in memory, too."""
-        return self._own[Term.SPOOLED] - self.suspects.at_rest(-NEVER, self._own, Term.SPOOLED)
+        """Isolated suspects are on disk, and in memory, too."""
+        return self._own[Term.SPOOLED] - self.suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
 
     @property
     def own_only(self) -> bool:
@@ -365,11 +365,11 @@ class Scheduler:
 
     # -- what comes back ---------------------------------------------------------------------------------
 
-    def to_rest(self, records: Iterable[Record]) -> list[Record]:
+    def to_isolate(self, records: Iterable[Record]) -> list[Record]:
         """Which of those that were not accepted fail on their own."""
         self._lock.assert_held()
         is_open = self._breaker.is_open
-        return [record for record in records if self.suspects.must_rest(record, is_open=is_open)]
+        return [record for record in records if self.suspects.must_be_isolated(record, is_open=is_open)]
 
     def are_better_on_disk(self, records: Iterable[Record], now: float) -> bool:
         """Whether trying these again soon makes no sense."""
@@ -388,8 +388,8 @@ class Scheduler:
         self._lock.assert_held()
         others = []
         for record in records:
-            if record.trial is not None and record.trial.resting:
-                self.suspects.rest(record, now)
+            if record.history is not None and record.history.isolated:
+                self.suspects.isolate(record, now)
             else:
                 others.append(record)
         suspected = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
@@ -403,8 +403,8 @@ class Scheduler:
         self._lock.assert_held()
         self._reading_back = False
         for record in records:
-            if self.suspects.recall(record):
-                self.suspects.rest(record, now, at_once=True)
+            if self.suspects.recognise(record):
+                self.suspects.isolate(record, now, at_once=True)
             else:
                 self._replay.append(record)
         self.sleepers.wake_all()

@@ -224,8 +224,8 @@ class Waiting:
 
     def given_up(self, record: Record, trips: int) -> bool:
         """Whether a record is settled, or must stay in memory: no destination and no disk."""
-        at_rest = record.trial is not None and record.trial.resting
-        return self.left_memory(not record.settled and not at_rest, trips)
+        isolated = record.history is not None and record.history.isolated
+        return self.left_memory(not record.settled and not isolated, trips)
 
     def left_memory(self, in_memory: bool, trips: int) -> bool:
         """The same for all that are waited for."""
@@ -254,8 +254,10 @@ class Waiting:
 
     def to_wait_for(self, mark: Mark) -> int:
         """The same, without those that fail on their own and are not to be tried for a while."""
-        left = self.on_disk(mark)
-        return left - self._scheduler.suspects.at_rest_before(self._clock.monotonic(), mark) if left else 0
+        spool, left = self._settlement.spool, self.on_disk(mark)
+        if spool is None or not left:
+            return left
+        return left - spool.before(mark, self._scheduler.suspects.isolated_places(self._clock.monotonic()))
 
 
 class Until:

@@ -628,7 +628,7 @@ def test_compression_that_is_refused_on_the_way_is_turned_off_and_said_once(
 ) -> None:
     """The batch is accepted in plain text, at once; the next ones are not compressed any more."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compress = True
+    engine._batch_support.compression.active = True
     backend.behaviour = refusing_gzip(backend, status, html=html)
     engine.log("x" * 2000)
     assert engine.flush(5)
@@ -647,12 +647,12 @@ def test_what_is_refused_in_plain_text_too_leaves_compression_as_it_was(
 ) -> None:
     """The verdict is that of the plain request, and the records are kept."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compress = True
+    engine._batch_support.compression.active = True
     backend.behaviour = failing(415)
     engine.log("x" * 2000)
     assert not engine.flush(5)
     assert [request.compress for request in backend.usage()[:2]] == [True, False]
-    assert engine._batch_support.compress
+    assert engine._batch_support.compression.active
     assert (engine.breaker.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
 
 
@@ -661,7 +661,7 @@ def test_a_backend_that_unpacks_batches_is_not_asked_twice_about_a_refused_one(
 ) -> None:
     """Its own refusal is one of the content: each half goes once."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compress = True
+    engine._batch_support.compression.active = True
     engine.log("x" * 2000)
     assert engine.flush(5)
     backend.behaviour = failing(400)
