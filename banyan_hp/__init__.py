@@ -15,8 +15,8 @@ if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each mod
     from .clients.banyan import *
     from .clients.huggingplace import *
     from .clients.receipts import *
-    from .engine.delivery.flushing import *
-    from .engine.process.lifecycle import *
+    from .engine.delivery.waiters import *
+    from .engine.process.exit import *
     from .engine.process.signals import *
     from .errors import *
     from .experiments import *
@@ -33,8 +33,8 @@ else:
             "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
             "trace wrap_anthropic wrap_openai"
         ),
-        ".engine.delivery.flushing": "FlushResult",
-        ".engine.process.lifecycle": "drain",
+        ".engine.delivery.waiters": "FlushResult",
+        ".engine.process.exit": "drain",
         ".engine.process.signals": "install_signal_handlers",
         ".errors": (
             "AuthenticationError BanyanHPError ConfigurationError DeliveryError HuggingPlaceSDKError "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
-from ..engine.process import uwsgi
+from ..engine.process import hosts
 from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 from .entry import Entry
@@ -66,7 +66,7 @@ class Fetchers:
             if self._busy >= MAX_FETCHERS:
                 return
             self._busy += 1
-        if not (self._threaded and uwsgi.threads_can_run() and self._new_thread()):
+        if not (self._threaded and hosts.threads_can_run() and self._new_thread()):
             self._work()
 
     def _new_thread(self) -> bool:

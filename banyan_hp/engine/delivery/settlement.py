@@ -7,7 +7,6 @@ of a thread that hangs in a socket, and the late answer is ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from ...errors import DeliveryError
 from ..policy.suspects import Suspects
@@ -15,25 +14,9 @@ from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
-from .notices import Notices
+from .callbacks import Notices
 from .shared import Shared
-
-
-class Wakes(Protocol):
-    """A bell of any kind."""
-
-    def wake(self) -> None:
-        """Something has changed. Called on any thread; must not block."""
-
-
-class Herald:
-    """Rings a bell when its record settles."""
-
-    def __init__(self, wake_up: Wakes) -> None:
-        self._wake_up = wake_up
-
-    def settled(self, _record: Record) -> None:
-        self._wake_up.wake()
+from .stepwise import Wakes
 
 
 class _Several:
