@@ -17,7 +17,7 @@ from ..engine.http.transport import connecting_as, never_raising
 from ..engine.records.freeze import as_text
 from ..engine.records.ledger import Term
 from ..engine.records.record import Deferred
-from ..engine.spool.address import Address, spool_bases
+from ..engine.spool.layout import Address, spool_bases
 from ..engine.sync import Lock, ReleasingOnError
 from ..errors import BanyanHPError, ConfigurationError, MissingKeyError
 from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, trouble, type_name

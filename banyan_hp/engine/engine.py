@@ -42,8 +42,8 @@ from .process import fork
 from .records.freeze import freeze_any, freeze_plain
 from .records.ledger import Ledger, Term
 from .records.record import RECORD_OVERHEAD, Deferred, Epoch, Epochs, Record
-from .spool.address import Address, destination_directory, spool_bases
-from .spool.silence import Silence
+from .spool.backend_health import BackendHealth
+from .spool.layout import Address, destination_directory, spool_bases
 from .spool.spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .sync import Clock, EngineLock, WakeUp, releases_on_error
@@ -621,10 +621,11 @@ class Engine:
     def _replayed(self, trips: int = 0) -> bool:
         if self.spool is None or self.waiting.destination_gave_up(trips):
             return True
-        with self.lock:  # no thread begins to read meanwhile
+        over = self.spool.emptied or not self.spool.readable  # takes the spool's lock, so not under ours
+        with self.lock:
             if self._scheduler.reading_back:
                 return False
-            return self.spool.emptied or not self.spool.readable or self._only_suspects_are_left()
+            return over or self._only_suspects_are_left()
 
     def _only_suspects_are_left(self) -> bool:
         """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""
@@ -758,35 +759,35 @@ class Engine:
         return self.waiting.mark()
 
     def wait_at_exit(self, deadline: float) -> None:
-        """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
-        silence, began = self._silence(), self._clock.monotonic()
-        self._is_silent = was_silent = not self._heard_again(silence)
+        """`wait_until_sent`, but only for a backend that has answered lately; see `backend_health`."""
+        health, began = self._backend_health(), self._clock.monotonic()
+        self._is_silent = was_silent = not self._heard_again(health)
         if self._nothing_more_to_do():
             return
         self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
-        if was_silent and self._heard_again(silence):
+        if was_silent and self._heard_again(health):
             self._is_silent = False
             self.wait_until_sent(deadline)
         answered = self.breaker.last_success is not None and self.breaker.last_success >= began
         self._waited_in_vain = not answered and not self._nothing_more_to_do()
         if self._waited_in_vain and not was_silent:
-            silence.began()
+            health.note_silent()
 
-    def _heard_again(self, silence: Silence) -> bool:
+    def _heard_again(self, health: BackendHealth) -> bool:
         """Whether it is not silent, or no longer."""
         answered = self._answered_at()
-        if silence.lasts(answered):
+        if health.is_silent(answered):
             return False
         if answered is not None:
-            silence.is_over()
+            health.note_answering()
         return True
 
     def expects_response(self) -> bool:
         """Whether the backend can be expected to answer soon."""
-        return not self._silence().lasts(self._answered_at())
+        return not self._backend_health().is_silent(self._answered_at())
 
-    def _silence(self) -> Silence:
-        return Silence(self.spool.directory if self.spool is not None else None, self._clock.wall)
+    def _backend_health(self) -> BackendHealth:
+        return BackendHealth(self.spool.directory if self.spool is not None else None, self._clock.wall)
 
     def _answered_at(self) -> float | None:
         """When the backend last took a record of this process, on the wall clock."""

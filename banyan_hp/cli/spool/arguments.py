@@ -196,7 +196,7 @@ def _count(text: str) -> int:
 
 def _key_fingerprint(text: str) -> str:
     """What was said never gets into the message: it may be a key."""
-    from ...engine.spool.address import is_fingerprint
+    from ...engine.spool.layout import is_fingerprint
 
     if not is_fingerprint(text):
         raise argparse.ArgumentTypeError(
