@@ -60,7 +60,7 @@ locks = {{
     "spool": engine.spool._lock,
     "prompts": logger._prompts.answers._lock,
     "logging": handler.lock,
-    "default": banyan.banyan._default_lock,
+    "default": banyan_hp.clients.banyan._default_lock,
 }}
 held, go = threading.Event(), threading.Event()
 def hold():
@@ -381,7 +381,7 @@ async def main():
     if pid == 0:
         try:
             for receipt in receipts: receipt.close()
-            assert not client._engine._scheduler.hurried, client._engine._scheduler.hurried
+            assert not client._engine._scheduler.flush_waiters, client._engine._scheduler.flush_waiters
             asyncio.run(in_the_child())
             assert client.get_stats()["logs_sent"] == 1
         except BaseException:
