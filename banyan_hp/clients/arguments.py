@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from ..engine.records.record import as_text
+from ..engine.records.freeze import as_text
 from ..errors import ConfigurationError
 from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, shown, type_name
 from ..prompts.data import PromptData

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from ..copies import OneObject
 from ..engine.engine import Engine
-from ..engine.policy.retry import Outcome, Verdict
 from ..engine.records.ledger import Term
+from ..engine.records.outcome import Outcome, Verdict
 from ..engine.records.record import Record
 from ..errors import (
     AuthenticationError,
