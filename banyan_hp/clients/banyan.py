@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import update_wrapper
+from inspect import iscoroutinefunction
+from types import MethodType
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..destinations.banyan import DEFAULT_BASE_URL
 from ..engine.delivery.flushing import FlushResult
@@ -14,12 +17,9 @@ from ..engine.sync import Lock, ReleasingOnError
 from ..errors import ConfigurationError
 from ..foreign import trouble
 from ..logs import warn
-from ..prompts.client import UNSET, Fallback, Unset
-from ..prompts.data import PromptData
 from ..settings import env, truthy_env
 from ..tracking.methods import BanyanTracking
 from ..tracking.sinks import BanyanSink
-from .arguments import StickyContext
 from .prompt_logger import PromptStackLogger
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
 
 _default: PromptStackLogger | None = None
 _default_lock = Lock()  # re-entrant: a destructor may log while the logger is being made
-_NOTHING = FlushResult(delivered=True, pending=0, spooled=0, lost=0, ledger={})
 
 
 def _after_fork_in_child() -> None:
@@ -107,120 +106,94 @@ class _MadeByACall(PromptStackLogger):
     _transport = staticmethod(never_raising(http_transport))
 
 
-def get_prompt(
-    name: str,
-    version: str | None = None,
-    branch: str = "main",
-    use_cache: bool = True,
-    sticky_context: StickyContext | None = None,
-    project_id: str | None = None,
-    fallback: Fallback | Unset = UNSET,
-) -> PromptData | None:
-    """`PromptStackLogger.get_prompt` of the default logger."""
-    wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
-    return _configured().get_prompt(*wanted)
+# -- functions around it -------------------------------------------------------------------------------------
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def experiment(
-    experiment_id: str, sticky_context: StickyContext | None = None, input_text: str | None = None
-) -> PromptData | None:
-    """`PromptStackLogger.experiment` of the default logger."""
-    return _configured().experiment(experiment_id, sticky_context, input_text)
+def _as_function(
+    method: Callable[Concatenate[PromptStackLogger, P], R], call: Callable[..., Any]
+) -> Callable[P, R]:
+    """`call` as a module function with the method's name, docstring and signature."""
+    bound = MethodType(method, call)  # of whatever: `inspect` takes the signature from it, without `self`
+    update_wrapper(call, bound, assigned=("__name__", "__doc__", "__annotations__"))
+    call.__qualname__ = call.__name__
+    return call
 
 
-def prefetch(names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
-    """`PromptStackLogger.prefetch` of the default logger."""
-    return _configured().prefetch(names, branch, project_id)
+def _forwarder(
+    method: Callable[Concatenate[PromptStackLogger, P], R], find: Callable[[], object]
+) -> Callable[P, R]:
+    """The function that calls this method of what `find` returns."""
+    name = method.__name__
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return getattr(find(), name)(*args, **kwargs)
+
+    async def aforward(*args: Any, **kwargs: Any) -> Any:
+        return await getattr(find(), name)(*args, **kwargs)
+
+    return _as_function(method, aforward if iscoroutinefunction(method) else forward)
 
 
-def invalidate(name: str | None = None) -> None:
-    """`PromptStackLogger.invalidate` of the default logger; nothing if there is none."""
-    if _default is not None:
-        _default.invalidate(name)
+class _NoLogger:
+    """Stands for the default logger while there is none, in the calls that don't need one."""
+
+    def invalidate(self, name: str | None = None) -> None:
+        """Nothing is cached."""
+
+    def clear_cache(self) -> None:
+        """Nothing is cached."""
+
+    def flush(self, timeout: float = 30) -> FlushResult:  # noqa: ARG002 - callers may name it
+        return FlushResult(delivered=True, pending=0, spooled=0, lost=0, ledger={})
+
+    async def aflush(self, timeout: float = 30) -> FlushResult:
+        return self.flush(timeout)
+
+    shutdown = flush
+    ashutdown = aflush
+
+    def get_stats(self) -> dict[str, Any]:
+        """All zero: those of a logger that is switched off."""
+        return PromptStackLogger(base_url=DEFAULT_BASE_URL, enabled=False).get_stats()
+
+    def health(self) -> dict[str, Any]:
+        return {"status": "ok", "reasons": ["not configured"], "state": "idle"}
 
 
-def clear_cache() -> None:
-    """`PromptStackLogger.clear_cache` of the default logger; nothing if there is none."""
-    if _default is not None:
-        _default.clear_cache()
+_NO_LOGGER = _NoLogger()
 
 
-def log_prompt(
-    input: Any,  # noqa: A002 - the published name
-    output: Any,
-    prompt_data: PromptData | None = None,
-    prompt_id: str | None = None,
-    prompt_name: str | None = None,
-    version: str | None = None,
-    branch_name: str | None = None,
-    model: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    duration_ms: float | None = None,
-    blocking: bool = False,
-    experiment_context: Mapping[str, str | None] | None = None,
-) -> bool:
-    """`PromptStackLogger.log_prompt` of the default logger."""
+def _any() -> PromptStackLogger | _NoLogger:
+    return _default or _NO_LOGGER
+
+
+def _log_prompt(*args: Any, **kwargs: Any) -> bool:
     logger = _configured()
-    record = (input, output, prompt_data, prompt_id, prompt_name, version, branch_name, model, metadata)
-    how = (duration_ms, blocking, experiment_context)
-    logged = logger.log_prompt(*record, *how)
+    logged = logger.log_prompt(*args, **kwargs)
     if not logged and logger is not _default and logger.closed:  # configure() has just replaced it
-        return _configured().log_prompt(*record, *how)
+        return _configured().log_prompt(*args, **kwargs)
     return logged
 
 
-log = log_prompt
+log = log_prompt = _as_function(PromptStackLogger.log_prompt, _log_prompt)
+get_prompt = _forwarder(PromptStackLogger.get_prompt, _configured)
+aget_prompt = _forwarder(PromptStackLogger.aget_prompt, _configured)
+experiment = _forwarder(PromptStackLogger.experiment, _configured)
+prefetch = _forwarder(PromptStackLogger.prefetch, _configured)
+invalidate = _forwarder(PromptStackLogger.invalidate, _any)
+clear_cache = _forwarder(PromptStackLogger.clear_cache, _any)
+flush = _forwarder(PromptStackLogger.flush, _any)
+aflush = _forwarder(PromptStackLogger.aflush, _any)
+shutdown = _forwarder(PromptStackLogger.shutdown, _any)
+ashutdown = _forwarder(PromptStackLogger.ashutdown, _any)
+get_stats = _forwarder(PromptStackLogger.get_stats, _any)
+health = _forwarder(PromptStackLogger.health, _any)
 
 
-def flush(timeout: float = 30) -> FlushResult:
-    """`PromptStackLogger.flush` of the default logger; true if there is none."""
-    return _default.flush(timeout) if _default is not None else _NOTHING
-
-
-def shutdown(timeout: float = 30) -> FlushResult:
-    """`PromptStackLogger.shutdown` of the default logger; true if there is none."""
-    return _default.shutdown(timeout) if _default is not None else _NOTHING
-
-
-async def aget_prompt(
-    name: str,
-    version: str | None = None,
-    branch: str = "main",
-    use_cache: bool = True,
-    sticky_context: StickyContext | None = None,
-    project_id: str | None = None,
-    fallback: Fallback | Unset = UNSET,
-) -> PromptData | None:
-    """`PromptStackLogger.aget_prompt` of the default logger."""
-    wanted = (name, version, branch, use_cache, sticky_context, project_id, fallback)
-    return await _configured().aget_prompt(*wanted)
-
-
-async def aflush(timeout: float = 30) -> FlushResult:
-    """`PromptStackLogger.aflush` of the default logger; true if there is none."""
-    return await _default.aflush(timeout) if _default is not None else _NOTHING
-
-
-async def ashutdown(timeout: float = 30) -> FlushResult:
-    """`PromptStackLogger.ashutdown` of the default logger; true if there is none."""
-    return await _default.ashutdown(timeout) if _default is not None else _NOTHING
-
-
-def get_stats() -> dict[str, Any]:
-    """`PromptStackLogger.get_stats` of the default logger; all zero if there is none."""
-    return (_default or _unconfigured()).get_stats()
-
-
-def health() -> dict[str, Any]:
-    """`PromptStackLogger.health` of the default logger; says so if there is none."""
-    if _default is not None:
-        return _default.health()
-    return {"status": "ok", "reasons": ["not configured"], "state": "idle"}
-
-
-def _unconfigured() -> PromptStackLogger:
-    """A logger that is switched off, for its zeroes."""
-    return PromptStackLogger(base_url=DEFAULT_BASE_URL, enabled=False)
+# -- tracking ------------------------------------------------------------------------------------------------
 
 
 class _DefaultTracking(BanyanTracking):

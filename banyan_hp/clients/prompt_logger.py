@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..copies import pickled
-from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
+from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for
 from ..engine.delivery.flushing import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
-from ..engine.records.freeze import as_text
 from ..engine.records.ledger import Term
-from ..engine.records.record import Deferred
 from ..engine.spool.address import Address, spool_bases
-from ..errors import BanyanHPError, ConfigurationError, MissingKeyError
-from ..foreign import kind_of, number, put_aside, shown
-from ..logs import warn
-from ..prompts.client import UNSET, Fallback, PromptClient, Unset
+from ..errors import MissingKeyError
+from ..prompts.client import PromptClient
 from ..prompts.data import PromptData
 from ..prompts.questions import Asking
 from ..settings import PromptSettings, Settings, checked_seconds, checked_url, first_text, header_text
-from ..tracking.context import with_ambient
 from ..tracking.methods import BanyanTracking
 from ..tracking.sinks import BanyanSink
-from .arguments import (
-    NO_NAMES,
-    StickyContext,
-    check_fallback,
-    checked_name,
-    checked_text,
-    experiment_fields,
-    is_switched_off,
-    prompt_fields,
-    prompt_question,
-    sticky_texts,
-    usage_problem,
-)
+from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
+from .prompt_calls import PromptCalls
 
 __all__ = ["PromptStackLogger"]
 
@@ -49,7 +32,7 @@ NO_KEY = (
 )
 
 
-class PromptStackLogger(BanyanTracking, Client):
+class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
@@ -119,136 +102,6 @@ class PromptStackLogger(BanyanTracking, Client):
             connect=connecting_as(settings),
         )
 
-    # -- prompts ----------------------------------------------------------------------------------------
-
-    def get_prompt(
-        self,
-        name: str,
-        version: str | None = None,
-        branch: str = "main",
-        use_cache: bool = True,
-        sticky_context: StickyContext | None = None,
-        project_id: str | None = None,
-        fallback: Fallback | Unset = UNSET,
-    ) -> PromptData | None:
-        """A prompt by name, from the first of these that has it:
-
-        1. the cache, if the backend confirmed it within `prompt_cache_ttl`, or a `version` within
-           `prompt_pinned_ttl`;
-        2. the cache, at once, while a thread in the background asks again;
-        3. the backend, waiting at most `prompt_timeout`; threads that ask for the same wait for one request;
-        4. the disk, where an earlier process left the last good answer;
-        5. `fallback`;
-        6. None.
-
-        Args:
-            name: any text; it is URL-quoted.
-            version: a certain version; no experiment applies. As it is corrected or deleted seldom, the
-                backend is asked seldom whether it still holds: at start and every `prompt_pinned_ttl`. One
-                that the backend answers with another version ("latest", say) is asked for like any prompt.
-                Default: the branch's current one.
-            branch: default "main".
-            use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
-            sticky_context: e.g. `{"user_id": "user_123"}`, or any other key. A running experiment that goes
-                by one of these keys decides the version: the first key that one goes by counts. Values are
-                strings, ints or UUIDs, and are taken as their text: 1 and "1" are the same user; an empty
-                text counts as no value. Without a key that an experiment goes by, the default version is
-                given and counted (`experiment_key_missing`).
-            project_id: another project than the logger's.
-            fallback: a text, a `PromptData`, or a function of no arguments that returns one (or None), for
-                when there is nothing else. An empty text counts. A prompt that does not exist takes it, too.
-
-        Returns:
-            None if the backend says that there is no such prompt (remembered for 5 s), or if nothing is
-            known of it. When the backend can't be asked, or refuses the key, that is logged and counted as
-            `prompt_errors`, never raised.
-
-        Raises:
-            ConfigurationError: an argument is not as described; the message names it.
-        """
-        try:
-            question = prompt_question(name, version, branch, project_id, sticky_context)
-            if fallback is not UNSET:
-                check_fallback(fallback)
-            if not self._settings.enabled:
-                return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
-            return self._prompts.get(question, fallback, use_cache=bool(use_cache))
-        except BanyanHPError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
-            return self._prompts.failed(error, name, fallback)
-
-    def experiment(
-        self,
-        experiment_id: str,
-        sticky_context: StickyContext | None = None,
-        input_text: str | None = None,
-    ) -> PromptData | None:
-        """The version of an experiment's prompt that a user gets, as the server routes it.
-
-        Keeps no state between calls: pass the prompt on to `log_prompt(prompt_data=…)`.
-
-        Args:
-            experiment_id: as the backend names it.
-            sticky_context: as in `get_prompt`; the experiment's `sticky_type` says which key counts.
-            input_text: for experiments by content, where no `input_hash` is in the context: its
-                `banyan_hp.input_hash` is the sticky value.
-
-        Returns:
-            The prompt; at its default version if the experiment is not running, or there is no value for its
-            key (counted as `experiment_key_missing`). None if nothing is known of the experiment.
-
-        Raises:
-            ConfigurationError: an argument is not as described; the message names it.
-        """
-        try:
-            name = checked_name("experiment_id", experiment_id)
-            text = None if input_text is None else checked_text("input_text", input_text)
-            values = dict(sticky_texts(sticky_context))
-            return self._prompts.experiment(name, values, text) if self._settings.enabled else None
-        except BanyanHPError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
-            return self._prompts.failed(error, "")
-
-    def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
-        """Fetch prompts at the same time, at start-up say, so that no request has to wait for them.
-
-        Of more names than the cache holds (`prompt_cache_size`) the first ones are fetched.
-
-        Returns:
-            How many of them are there, be it from an earlier process's disk copy. Waits at most
-            `prompt_timeout` for all together (with `background_thread=False`: and one fetch).
-
-        Raises:
-            ConfigurationError: a name is empty or not a string, or `names` is one string.
-        """
-        try:
-            if isinstance(names, str):
-                raise ConfigurationError(f"names must be a list of names, was the string {shown(names)}")
-            wanted = islice(iter(names), self._prompts.size)
-            questions = [prompt_question(name, None, branch, project_id, None) for name in wanted]
-            return self._prompts.prefetch(questions) if self._settings.enabled else 0
-        except BanyanHPError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
-            self._prompts.failed(error, "")
-            return 0
-
-    def invalidate(self, name: str | None = None) -> None:
-        """Have the next `get_prompt` of `name` (default: of all prompts) wait for the backend.
-
-        What is known stays the next best answer, should the backend not answer.
-
-        Raises:
-            ConfigurationError: `name` is not a string.
-        """
-        self._prompts.answers.invalidate(None if name is None else checked_text("name", name))
-
-    def clear_cache(self) -> None:
-        """Forget all prompts and experiments, those on disk, too."""
-        self._prompts.answers.clear()
-
     # -- logging ----------------------------------------------------------------------------------------
 
     def log_prompt(
@@ -295,30 +148,13 @@ class PromptStackLogger(BanyanTracking, Client):
         if not settings.enabled:
             return True
         try:  # around all that touches the caller's objects; costs nothing where nothing is raised
-            if prompt_data is not None and is_switched_off(prompt_data):
+            if prompt_data is not None and switches_logging_off(prompt_data):
                 return True
-            plain = prompt_data is None and experiment_context is None and duration_ms is None
-            if not plain or (metadata is not None and type(metadata) is not dict):
-                problem = usage_problem(prompt_data, metadata, experiment_context)
-                if problem is not None:
-                    self._engine.reject()
-                    warn("bad input", "a record was not accepted: %s", problem)
-                    return False
-            asked = input if type(input) is str else as_text(input)
-            deferred, answered = None, output
-            if type(output) is Deferred:  # of our own tracking
-                deferred, answered = output, ""
-            elif type(output) is not str:
-                answered = as_text(output)
-            body = usage_body(asked, answered, with_ambient(metadata))
             names = (prompt_id, prompt_name, version, branch_name)
-            if prompt_data is not None or names != NO_NAMES:
-                add_fields(body, prompt_fields(prompt_data, *names))
-            if model is not None:
-                body["model"] = as_text(model)
-            if not plain:
-                self._add_duration(body, duration_ms)
-                add_fields(body, experiment_fields(prompt_data, experiment_context))
+            body, deferred = usage(input, output, metadata, model, prompt_data, names, experiment_context)
+            if duration_ms is not None:
+                body["duration_ms"] = duration_ms
+                self._note_set_aside(keep_numbers(body, DURATION))
             blocking = blocking is not False and bool(blocking)  # asked before the record is taken
             record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
@@ -333,17 +169,6 @@ class PromptStackLogger(BanyanTracking, Client):
         return not record.turned_away
 
     log = log_prompt
-
-    def _add_duration(self, body: dict[str, Any], given: Any) -> None:
-        """Milliseconds; what can't be that goes into the metadata: it must not cost the record."""
-        kept = given if given is None else number(given, per_second=1000.0)
-        if kept is not None:
-            body["duration_ms"] = kept
-        elif given is not None:
-            body["metadata"] = put_aside(body["metadata"], "duration_ms", given, 1000.0)
-            wrong = "duration_ms must be a number of milliseconds, 0 or more, was %s; it is in the metadata"
-            warn("value set aside", wrong, kind_of(given))
-            self._engine.set_aside()
 
     def _sink(self) -> BanyanSink:
         return BanyanSink(self, self, self._tracking_failed)
@@ -361,32 +186,6 @@ class PromptStackLogger(BanyanTracking, Client):
         seconds = checked_seconds("timeout", timeout)
         self._prompts.answers.close()
         return await super().ashutdown(seconds)
-
-    async def aget_prompt(
-        self,
-        name: str,
-        version: str | None = None,
-        branch: str = "main",
-        use_cache: bool = True,
-        sticky_context: StickyContext | None = None,
-        project_id: str | None = None,
-        fallback: Fallback | Unset = UNSET,
-    ) -> PromptData | None:
-        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot.
-
-        A `fallback` that is a function is called on a thread.
-        """
-        try:
-            question = prompt_question(name, version, branch, project_id, sticky_context)
-            if fallback is not UNSET:
-                check_fallback(fallback)
-            if not self._settings.enabled:
-                return None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
-            return await self._prompts.aget(question, fallback, use_cache=bool(use_cache))
-        except BanyanHPError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
-            return self._prompts.failed(error, name, fallback)
 
     def get_stats(self) -> dict[str, Any]:
         """As `Client.get_stats`, and the counters of prompts and experiments."""
