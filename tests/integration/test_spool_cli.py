@@ -17,7 +17,7 @@ import pytest
 
 from banyan_hp import HuggingPlace
 from banyan_hp.cli.main import main
-from banyan_hp.cli.spool.progress import Progress
+from banyan_hp.cli.spool.replay import Progress
 from banyan_hp.engine.spool.address import ADDRESS_NAME, Address, key_fingerprint, short_directory
 from banyan_hp.engine.spool.quarantine import LINE, UNSCRUBBED, Entry, Quarantine
 from banyan_hp.engine.spool.segment import Segment, segment_name
