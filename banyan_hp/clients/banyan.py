@@ -35,9 +35,9 @@ from ..settings import (
     header_text,
     truthy_env,
 )
+from ..tracking.client_sinks import BanyanSink
 from ..tracking.context import with_ambient
 from ..tracking.methods import BanyanTracking
-from ..tracking.sinks import BanyanSink
 from .base import Client, Lifeline
 
 __all__ = [

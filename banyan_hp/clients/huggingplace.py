@@ -29,10 +29,10 @@ from ..errors import MissingKeyError, ValidationError
 from ..foreign import as_dict, checking, shown
 from ..logs import warn
 from ..settings import Settings, checked_url, first_text, header_text
+from ..tracking.client_sinks import HuggingPlaceSink
 from ..tracking.context import options_with_ambient
-from ..tracking.guarding import Contained
 from ..tracking.methods import HuggingPlaceTracking
-from ..tracking.sinks import HuggingPlaceSink
+from ..tracking.sink import Contained
 from .base import Client, Lifeline
 from .receipts import Receipt, Waits
 

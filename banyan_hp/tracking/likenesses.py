@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError
 from ..foreign import type_name
 from .context import recorded, restore
-from .fields import path, text
-from .generators import async_generator_of, drive, drive_async, generator_of
-from .guarding import Contained
+from .generators import Watch, async_generator_of, drive, drive_async, generator_of
 from .interaction import Interaction, open_interaction
-from .messages import question_in
-from .sinks import Sink
+from .reading.fields import path, text
+from .reading.responses import question_in
+from .sink import Contained, Sink
 from .span import Span
-from .watching import Watch
 
 C = TypeVar("C")
 GetSink = Callable[[], Sink[Any]]

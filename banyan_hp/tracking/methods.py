@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..foreign import as_dict
-from .guarding import Contained
-from .interaction import Interaction, open_interaction
-from .sinks import BanyanSink, HuggingPlaceSink, Sink
-from .steps import Step
+from .client_sinks import BanyanSink, HuggingPlaceSink
+from .interaction import Interaction, Step, open_interaction
+from .sink import Contained, Sink
 from .trace import traced
 from .wrappers import wrap
 

@@ -8,29 +8,74 @@ subclass; a failure to log is counted and goes no further.
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
+from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from ..copies import OneObject
 from ..engine.records.record import freeze
 from ..engine.sync import Lock
-from ..foreign import as_dict, is_deliberate, type_name
-from .fields import as_text, count
-from .guarding import Contained
-from .reading import NO_USAGE, Reading, Usage
-from .received import Received
-from .responses import read_response
+from ..foreign import type_name
+from .reading.fields import as_dict_of, count, error_text, without_none
+from .reading.received import Received
+from .reading.responses import Reading, read_response
+from .reading.usage import NO_USAGE, Usage
 from .scopes import Scope, current, inside, metadata_here, pinned
-from .timing import Clock, Stopwatch
+from .sink import Contained, Sink
 
-if TYPE_CHECKING:
-    from .sinks import Sink
+Clock = Callable[[], float]
 
-
-MOST_ERROR_CHARACTERS = 2_000
 CLOSED_EARLY = "closed early"
+
+
+class Stopwatch:
+    """Runs from its making (or the last `restart`) until `stop`; `lap` notes the first of something."""
+
+    __slots__ = ("_lap", "_started", "_stopped", "clock")
+
+    def __init__(self, clock: Clock = perf_counter) -> None:
+        self.clock = clock
+        self._stopped: float | None = None
+        self._lap: float | None = None
+        self._started = clock()
+
+    def restart(self) -> None:
+        """From zero again."""
+        self._stopped = None
+        self._lap = None
+        self._started = self.clock()
+
+    def lap(self) -> None:
+        """Note the time, if that was not done before."""
+        if self._lap is None:
+            self._lap = self.clock()
+
+    def stop(self, at: float | None = None) -> None:
+        """Note the end, if that was not done before: now, or `at` a time of the clock that has passed."""
+        if self._stopped is None:
+            self._stopped = self.clock() if at is None else at
+
+    def __reduce__(self) -> tuple[Callable[..., Stopwatch], tuple[float, float | None]]:
+        """Stopped: the clock means nothing in another process."""
+        return _stopped_at, (self.elapsed, self.first)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds until `stop`, or until now."""
+        return (self.clock() if self._stopped is None else self._stopped) - self._started
+
+    @property
+    def first(self) -> float | None:
+        """Seconds until the first `lap`; None if there was none."""
+        return None if self._lap is None else self._lap - self._started
+
+
+def _stopped_at(elapsed: float, first: float | None) -> Stopwatch:
+    watch = Stopwatch()
+    watch._started, watch._stopped, watch._lap = 0.0, elapsed, first
+    return watch
 
 
 class Span(OneObject):
@@ -71,7 +116,7 @@ class Span(OneObject):
         self.llm_model = llm_model
         self.asked_model: str | None = None
         self.asked_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
-        self.metadata: dict[str, Any] = _as_dict(metadata)
+        self.metadata: dict[str, Any] = as_dict_of(metadata)
         self._response: Any = None
         self.error: BaseException | None = None
         self.ended: str | None = None  # how, where that was before its natural end
@@ -308,34 +353,3 @@ def _plain(error: BaseException | None) -> BaseException | None:
     if error is None or type(error).__module__ == "builtins":
         return error
     return Exception(error_text(error))
-
-
-def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of `values`."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _as_dict(metadata: object) -> dict[str, Any]:
-    """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
-    if metadata is None:
-        return {}
-    if type(metadata) is dict:
-        return metadata.copy()
-    try:
-        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
-    except Exception as error:
-        if is_deliberate(error):
-            raise
-        return {"metadata": as_text(metadata)}
-
-
-def error_text(error: BaseException) -> str:
-    """An exception in one text, bounded; its own `__str__` may raise."""
-    name = type_name(error)
-    try:
-        said = str.__str__(str(error))
-    except Exception as failure:
-        if is_deliberate(failure):
-            raise
-        said = ""
-    return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

@@ -20,11 +20,11 @@ from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .fields import as_text, field
-from .guarding import Contained
-from .received import Body
+from .generators import AT_EXIT, COLLECTED
+from .reading.fields import as_text, field
+from .reading.received import Body
+from .sink import Contained
 from .span import CLOSED_EARLY, Span
-from .watching import AT_EXIT, COLLECTED
 
 MOST_BYTES = 8 * 2**20
 MOST_TAIL_BYTES = 2**20

@@ -20,16 +20,15 @@ from typing import Any, TypeVar
 from ..engine.records.record import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
-from . import background, likenesses
-from .calls import Call, call_of
+from . import likenesses
+from .calls import ENDINGS, Call, call_of, forget, wait_for, waiting
 from .context import recorded
-from .fields import as_text_later, field, is_model, text
-from .guarding import Contained
 from .interaction import Interaction, open_interaction
 from .likenesses import replace_method
-from .messages import question_in
-from .received import Body, snapshot
-from .sinks import Sink
+from .reading.fields import as_text_later, field, is_model, text
+from .reading.received import Body, snapshot
+from .reading.responses import question_in
+from .sink import Contained, Sink
 from .span import Span
 from .taps import tap
 
@@ -135,7 +134,7 @@ def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None
         if call is None or recorded.get():
             return None, None
         if call.background is not None:
-            return call, background.waiting(call.background)
+            return call, waiting(call.background)
         return call, _span(sink, call, options.json_data)
     return None, None
 
@@ -205,10 +204,10 @@ def _goes_on(span: Span, response: Any) -> bool:
     status, response_id = text(field(response, "status")), text(field(response, "id"))
     if field(response, "background") is not True or response_id is None:
         return False
-    if status in background.ENDINGS:
-        background.forget(response_id)
+    if status in ENDINGS:
+        forget(response_id)
         return False
-    background.wait_for(response_id, span)
+    wait_for(response_id, span)
     return True
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from banyan_hp import ConfigurationError, Interaction, Step, context
-from banyan_hp.tracking.fields import as_text
+from banyan_hp.tracking.client_sinks import BanyanSink
 from banyan_hp.tracking.methods import BanyanTracking
+from banyan_hp.tracking.reading.fields import as_text
 from banyan_hp.tracking.scopes import current
-from banyan_hp.tracking.sinks import BanyanSink
 from tests.support import recorded
 
 

@@ -28,8 +28,8 @@ from openai.lib._parsing import parse_chat_completion
 from openai.types.chat import ChatCompletion
 
 from banyan_hp.engine.records.record import encode, freeze
-from banyan_hp.tracking.fields import as_text
-from banyan_hp.tracking.responses import read_response
+from banyan_hp.tracking.reading.fields import as_text
+from banyan_hp.tracking.reading.responses import read_response
 from tests.support import recorded
 
 

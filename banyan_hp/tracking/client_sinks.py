@@ -26,12 +26,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..engine.records.deferred import Deferred
 from ..engine.records.record import as_text
-from .fields import as_text_later
-from .guarding import Contained
-from .interaction import Interaction
-from .messages import question_text
-from .span import Span, without_none
-from .steps import Step
+from .interaction import Interaction, Step
+from .reading.fields import as_text_later, without_none
+from .reading.responses import question_text
+from .sink import Contained
+from .span import Span
 
 NO_PROMPT = "[no prompt]"
 NO_RESPONSE = "[no response]"
@@ -40,23 +39,6 @@ L = TypeVar("L")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 Failed = Callable[[str, BaseException], None]
-
-
-class Sink(Protocol[R_co]):
-    """Where finished interactions go. Made for each, or kept; has no state of its own."""
-
-    @property
-    def client(self) -> object:
-        """Whose it is: steps join the interactions of the same client."""
-
-    def log_interaction(self, interaction: Interaction[Any]) -> R_co:
-        """Log it, with its steps."""
-
-    def log_step(self, step: Step) -> object:
-        """Log a step that has no interaction, or outlived it."""
-
-    def failed(self, doing: str, error: BaseException) -> None:
-        """Count and log what went wrong while a call was followed, and in doing what."""
 
 
 class HuggingPlaceLogger(Protocol[R_co]):
