@@ -122,7 +122,7 @@ def forget(response_id: str) -> None:
 def _give_up(response_id: str) -> None:
     pid, span = _waiting.pop(response_id, (0, None))
     if span is not None and pid == os.getpid():  # a forked child must not log its parent's
-        span.finish(ended=NOT_FETCHED)
+        span._finish(ended=NOT_FETCHED)
 
 
 @atexit.register

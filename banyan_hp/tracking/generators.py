@@ -42,9 +42,9 @@ class Watch:
         """One more has come."""
         if self.span.finished:
             return
-        self.span.watch.lap()
-        self._last = self.span.watch.clock()
-        with Contained(self.span.sink, "a chunk of a stream could not be read"):
+        self.span._stopwatch.lap()
+        self._last = self.span._stopwatch.clock()
+        with Contained(self.span._sink, "a chunk of a stream could not be read"):
             self._chunks.add(chunk)
 
     def exhausted(self) -> None:
@@ -72,14 +72,14 @@ class Watch:
     def _end(self, error: BaseException | None, ended: str | None, at: float | None = None) -> None:
         """`at`: when it had come to what it came to, where nobody waited for more."""
         span = self.span
-        span.watch.stop(at)
+        span._stopwatch.stop(at)
         _followed.discard(self)
         if span.finished:
             return
         if span.response is None:
-            with Contained(span.sink, "a stream could not be put together"):
+            with Contained(span._sink, "a stream could not be put together"):
                 span.response = self._chunks.reading()
-        span.finish(error, ended)
+        span._finish(error, ended)
 
 
 @atexit.register
@@ -94,7 +94,7 @@ def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
     resume: Any = generator.__next__
     sent: tuple[Any, ...] = ()
     while True:
-        token = watch.span.activate()
+        token = watch.span._activate()
         try:
             item = resume(*sent)
         except StopIteration as stop:
@@ -105,7 +105,7 @@ def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
             watch.failed(error)
             raise
         finally:
-            watch.span.deactivate(token)
+            watch.span._deactivate(token)
         watch.chunk(item)
         try:
             resume, sent = generator.send, ((yield item),)
@@ -117,14 +117,14 @@ def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
 
 
 def _close(generator: Generator[Y, S, R], watch: Watch) -> None:
-    token = watch.span.activate()
+    token = watch.span._activate()
     try:
         generator.close()
     except BaseException as error:
         watch.failed(error)
         raise
     finally:
-        watch.span.deactivate(token)
+        watch.span._deactivate(token)
     watch.closed()
 
 
@@ -139,7 +139,7 @@ def async_driver(
         resume: Any = generator.__anext__
         sent: tuple[Any, ...] = ()
         while True:
-            token = watch.span.activate()
+            token = watch.span._activate()
             try:
                 item = await resume(*sent)
             except StopAsyncIteration:
@@ -149,7 +149,7 @@ def async_driver(
                 watch.failed(error)
                 raise
             finally:
-                watch.span.deactivate(token)
+                watch.span._deactivate(token)
             watch.chunk(item)
             try:
                 resume, sent = generator.asend, ((yield item),)
@@ -163,14 +163,14 @@ def async_driver(
 
 
 async def _aclose(generator: AsyncGenerator[Y, S], watch: Watch) -> None:
-    token = watch.span.activate()
+    token = watch.span._activate()
     try:
         await generator.aclose()
     except BaseException as error:
         watch.failed(error)
         raise
     finally:
-        watch.span.deactivate(token)
+        watch.span._deactivate(token)
     watch.closed()
 
 

@@ -69,11 +69,6 @@ class Interaction(Span, Generic[R]):
         """The steps that have ended, in the order of their opening."""
         return sorted(self._steps, key=lambda step: step.number)
 
-    @property
-    def has_steps(self) -> bool:
-        """Whether any step has ended in it."""
-        return bool(self._steps)
-
     def step(
         self,
         type: str,  # noqa: A002 - the wire's name
@@ -94,9 +89,9 @@ class Interaction(Span, Generic[R]):
 
         A step that outlives its interaction is logged by itself.
         """
-        return self.open_step(type, user_question, llm_model, metadata, fields)
+        return self._open_step(type, user_question, llm_model, metadata, fields)
 
-    def open_step(
+    def _open_step(
         self,
         type: str,  # noqa: A002 - the wire's name
         question: Any,
@@ -108,7 +103,7 @@ class Interaction(Span, Generic[R]):
         around = current().span
         parent = around if isinstance(around, Step) and around.interaction is self else self
         return Step(
-            self.sink,
+            self._sink,
             type,
             question,
             interaction=self,
@@ -116,16 +111,16 @@ class Interaction(Span, Generic[R]):
             llm_model=llm_model,
             metadata=metadata,
             fields=fields,
-            clock=self.watch.clock,
+            clock=self._stopwatch.clock,
         )
 
-    def number_step(self) -> int:
+    def _next_step_number(self) -> int:
         """The next step's number, from 1."""
         with ReleasingOnError((self._lock,)), self._lock:
             self._opened += 1
             return self._opened
 
-    def take(self, step: Step) -> bool:
+    def _add_step(self, step: Step) -> bool:
         """Take in a step that has ended; False if it comes too late."""
         with ReleasingOnError((self._lock,)), self._lock:
             if not self._finished:
@@ -157,22 +152,22 @@ class Interaction(Span, Generic[R]):
                     return Reading(step.answer.text, step.model)
         return super()._read()
 
-    def hold(self) -> None:
+    def _freeze(self) -> None:
         """As of every span; and the id of the one around is made now, which is to tell it, too."""
-        super().hold()
+        super()._freeze()
         if self.parent is not None:
             self._parent_id()
 
-    def reported(self) -> dict[str, Any]:
+    def _reported_details(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
         reported = {
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "interaction_id": self._id,
             "parent_interaction_id": self._parent_id(),
-            "step_details": [more for step in self.steps if (more := step.more())] or None,
+            "step_details": [more for step in self.steps if (more := step._step_details())] or None,
         }
-        return {**without_none(reported), **super().reported()}
+        return {**without_none(reported), **super()._reported_details()}
 
     def _parent_id(self) -> str | None:
         around = enclosing(self.parent)
@@ -182,11 +177,11 @@ class Interaction(Span, Generic[R]):
         return [step for step in self.steps if step.parent is self]
 
     def _log(self) -> None:
-        self.receipt = self.sink.log_interaction(self)
+        self.receipt = self._sink.log_interaction(self)
 
     def __repr__(self) -> str:
         state = "logged" if self._finished else "open"
-        return f"<Interaction {state}, {len(self._steps)} steps, {self.watch.elapsed:.3f} s>"
+        return f"<Interaction {state}, {len(self._steps)} steps, {self._stopwatch.elapsed:.3f} s>"
 
 
 class Step(Span):
@@ -217,7 +212,7 @@ class Step(Span):
         self.type = type
         self.fields = fields or {}
         self.interaction = interaction
-        self.number = 1 if interaction is None else interaction.number_step()
+        self.number = 1 if interaction is None else interaction._next_step_number()
         self._question = as_text_later(question)
         self._children: list[Step] = []
 
@@ -228,24 +223,24 @@ class Step(Span):
             return self.interaction.question
         return self._question
 
-    def hold(self) -> None:
+    def _freeze(self) -> None:
         """As of every span, and its fields."""
-        super().hold()
+        super()._freeze()
         if self.fields:
             self.fields = freeze(dict(self.fields)).value
 
-    def more(self) -> dict[str, Any]:
+    def _step_details(self) -> dict[str, Any]:
         """Its details, with its number and that of the step it was made in; empty if there are none."""
         inside = {"parent": self.parent.number} if isinstance(self.parent, Step) else {}
-        more = {**inside, **self.details()}
+        more = {**inside, **self._details()}
         return {"id": self.number, **more} if more else {}
 
     def _inside(self) -> list[Span]:
         return list(self._children)
 
     def _log(self) -> None:
-        if self.interaction is None or not self.interaction.take(self):
-            self.sink.log_step(self)
+        if self.interaction is None or not self.interaction._add_step(self):
+            self._sink.log_step(self)
         elif isinstance(self.parent, Step):
             self.parent._children.append(self)
 
@@ -263,6 +258,6 @@ def enclosing(span: Span | None) -> Interaction[Any] | None:
 def open_interaction(client: object) -> Interaction[Any] | None:
     """The innermost interaction of `client` that is open here."""
     found = enclosing(current().span)
-    while found is not None and (found.finished or found.sink.client is not client):
+    while found is not None and (found.finished or found._sink.client is not client):
         found = enclosing(found.parent)
     return found

@@ -56,7 +56,7 @@ class Tracking:
         sink = self._sink()
         around = open_interaction(sink.client)
         if around is not None:
-            return around.open_step(type, question, llm_model, metadata, fields)
+            return around._open_step(type, question, llm_model, metadata, fields)
         return Step(sink, type, question, llm_model=llm_model, metadata=metadata, fields=fields)
 
     def _decorated(

@@ -82,14 +82,14 @@ def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
     @wraps(function)
     def traced_call(*args: P.args, **kwargs: P.kwargs) -> T:
         span = opened(args, kwargs)
-        token = span.activate()
+        token = span._activate()
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            span.finish(error)
+            span._finish(error)
             raise
         finally:
-            span.deactivate(token)
+            span._deactivate(token)
         return cast(T, _settled(span, result))
 
     return traced_call
@@ -97,9 +97,9 @@ def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
 
 def _settled(span: Span, result: Any) -> Any:
     """A result, which ends the span now; or when it has run, if it is still to do that."""
-    with Contained(span.sink, "the result of a traced call could not be recorded"):
+    with Contained(span._sink, "the result of a traced call could not be recorded"):
         return _followed_up(span, result)
-    span.finish()
+    span._finish()
     return result
 
 
@@ -114,7 +114,7 @@ def _followed_up(span: Span, result: Any) -> Any:
         result.add_done_callback(partial(_done, span))
         return result
     span.response = result
-    span.finish()
+    span._finish()
     return result
 
 
@@ -127,10 +127,10 @@ def _done(span: Span, future: Future[Any]) -> None:
     import asyncio
 
     error: BaseException | None = None
-    with Contained(span.sink, "the result of a traced call could not be recorded"):
+    with Contained(span._sink, "the result of a traced call could not be recorded"):
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         span.response = None if error is not None else future.result()
-    span.finish(error)
+    span._finish(error)
 
 
 def _followed(driven: T, watch: Watch) -> T:
@@ -139,16 +139,16 @@ def _followed(driven: T, watch: Watch) -> T:
 
 
 async def _finished(span: Span, coroutine: Coroutine[Any, Any, T]) -> T:
-    token = span.activate()
+    token = span._activate()
     try:
         result = await coroutine
     except BaseException as error:
-        span.finish(error)
+        span._finish(error)
         raise
     finally:
-        span.deactivate(token)
+        span._deactivate(token)
     span.response = result
-    span.finish()
+    span._finish()
     return result
 
 

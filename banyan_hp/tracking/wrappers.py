@@ -149,8 +149,8 @@ def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
         if around is None
         else around.step("completion", question, metadata=metadata)
     )
-    span.asked_model = text(asked.get("model"))
-    span.asked_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
+    span._requested_model = text(asked.get("model"))
+    span._request_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
     return span
 
 
@@ -158,16 +158,16 @@ def _failed(span: Span, call: Call, error: BaseException) -> None:
     """With the answer that was paid for, where the error carries it (it was cut, and can't be parsed)."""
     if call.background is not None:
         return  # only the fetching failed
-    with Contained(span.sink, "an answer could not be recorded"):
+    with Contained(span._sink, "an answer could not be recorded"):
         cut = field(error, "completion")
         if cut is not None:
             span.response = snapshot(cut)
-    span.finish(error)
+    span._finish(error)
 
 
 def _came(span: Span, call: Call, options: Any, result: Any) -> None:
     """End the span by the result, now or, where it is still to be read, later."""
-    with Contained(span.sink, "an answer could not be recorded"):
+    with Contained(span._sink, "an answer could not be recorded"):
         asked = options.json_data
         if is_model(result):
             span.response, response = snapshot(result), None
@@ -182,7 +182,7 @@ def _came(span: Span, call: Call, options: Any, result: Any) -> None:
         may_go_on = call.background is not None or field(asked, "background") is True
         if may_go_on and _goes_on(span, result if response is None else _json(response.content)):
             return
-    span.finish()
+    span._finish()
 
 
 def _is_streamed(call: Call, asked: Any, response: Any) -> bool:

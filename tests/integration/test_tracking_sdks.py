@@ -387,7 +387,7 @@ def test_a_slow_reader_is_no_slow_model(
 
 
 def _watch_of(stream: Any) -> Any:
-    return stream.response.stream._taken.span.watch
+    return stream.response.stream._taken.span._stopwatch
 
 
 def test_a_stream_that_is_dropped_late_ends_with_its_last_chunk(

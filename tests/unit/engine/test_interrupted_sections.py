@@ -82,7 +82,7 @@ def changing(client: Any, _: Any) -> Case:
 
 def span_end(client: Any, _: Any) -> Case:
     span = client.interaction("question")
-    return span, "_lock", span.finish
+    return span, "_lock", span._finish
 
 
 def span_id(client: Any, _: Any) -> Case:
@@ -98,7 +98,7 @@ def span_step(client: Any, _: Any) -> Case:
 def span_step_end(client: Any, _: Any) -> Case:
     span = client.interaction("question")
     step = span.step("search")
-    return span, "_lock", step.finish
+    return span, "_lock", step._finish
 
 
 def tallies(_: Any, logger: Any) -> Case:
@@ -194,7 +194,7 @@ def test_a_section_of_the_same_thread_stays_held_around_an_interrupted_end() -> 
     lock = span._lock = StrikingLock()
     EngineLock.__enter__(lock)
     with pytest.raises(Interrupted):
-        span.finish()
+        span._finish()
     assert lock.is_mine()
 
 
@@ -240,7 +240,7 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
         span = client.interaction("question")
         locks.append(span._lock)
         with span:
-            span.step("search").finish()
+            span.step("search")._finish()
         logger.get_prompt("a", fallback="text")
         logger.invalidate("a")
         logger.get_stats()

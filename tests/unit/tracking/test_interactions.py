@@ -81,7 +81,7 @@ def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: l
         clock.now += 1.5
         it.response = recorded.CHAT
         assert records == []
-    it.finish()
+    it._finish()
     assert records == [
         {
             "input": "Hi",
@@ -217,7 +217,7 @@ def test_whoever_ends_it_first_logs_it(tracker: Tracker, records: list[dict[str,
 
         def end(it: Interaction[bool] = it, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(5)
-            it.finish()
+            it._finish()
 
         threads = [threading.Thread(target=end) for _ in range(4)]
         for thread in threads:
