@@ -21,8 +21,8 @@ from ..destinations.huggingplace import (
 from ..engine.delivery.loops import on_few_threads
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import NoResponse, never_raising
-from ..engine.records.deferred import Deferred
-from ..engine.records.record import encode
+from ..engine.records.encode import encode
+from ..engine.records.record import Deferred
 from ..engine.succession import Succession
 from ..engine.sync import Lock, ReleasingOnError
 from ..errors import MissingKeyError, ValidationError

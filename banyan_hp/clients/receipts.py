@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary, ref
 
 from ..copies import OneObject
 from ..engine.engine import Engine
-from ..engine.policy.retry import Outcome, Verdict
 from ..engine.records.ledger import Term
+from ..engine.records.outcome import Outcome, Verdict
 from ..engine.records.record import Record
 from ..engine.sync import Lock, ReleasingOnError
 from ..errors import (

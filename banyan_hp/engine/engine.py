@@ -20,12 +20,14 @@ from ..settings import Settings
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks
 from .delivery.final_write import Job, LastWrites
-from .delivery.flushing import Epoch, Epochs, FlushResult
+from .delivery.flushing import FlushResult
 from .delivery.notices import Notices
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
+from .delivery.runner import TaskRunner
 from .delivery.scheduler import Scheduler
 from .delivery.settlement import Settlement
+from .delivery.shared import Shared
 from .delivery.stepwise import Steps, run
 from .delivery.waiters import Waiting
 from .delivery.worker import Worker
@@ -34,11 +36,12 @@ from .http.transport import Transport, connecting_as, is_loopback, never_raising
 from .policy.batch_support import BatchSupport
 from .policy.circuit_breaker import CircuitBreaker
 from .policy.concurrency_limit import ConcurrencyLimit
+from .policy.policies import Policies
 from .policy.suspects import Suspects
 from .process import lifecycle
-from .records.deferred import Deferred
+from .records.freeze import freeze_any, freeze_plain
 from .records.ledger import Ledger, Term
-from .records.record import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
+from .records.record import RECORD_OVERHEAD, Deferred, Epoch, Epochs, Record
 from .spool.address import Address, destination_directory, spool_bases
 from .spool.silence import Silence
 from .spool.spool import Mark, Spool, SpoolSettings
@@ -126,81 +129,57 @@ class Engine:
         self._owed: Mark | None = None
         self.lock = EngineLock()
         self.ledger = Ledger()
+        shared = self.shared = Shared(self.lock, self._clock, self.ledger)
+        policies = self.policies = Policies(
+            CircuitBreaker(settings.max_retries, settings.retry_delay),
+            BatchSupport(
+                settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
+            ),
+            ConcurrencyLimit(),
+            Suspects(settings.max_retries, settings.retry_delay),
+        )
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
-        self.breaker = CircuitBreaker(settings.max_retries, settings.retry_delay)
-        self._batch_support = BatchSupport(
-            settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
-        )
-        self.callbacks = Callbacks(self.lock, self.ledger.counters, self._clock)
-        self.notices = Notices(self.lock, self.callbacks, settings.on_error, settings.on_drop)
-        suspects = Suspects(settings.max_retries, settings.retry_delay)
-        self._settlement = Settlement(self.lock, self.ledger, self.notices, suspects)
+        self.breaker, self._batch_support, _, suspects = policies
+        self.callbacks = Callbacks(shared)
+        self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
+        self._settlement = Settlement(shared, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
-        concurrency = ConcurrencyLimit()
-        self._scheduler = Scheduler(
-            settings,
-            self.queue,
-            self.breaker,
-            self._batch_support,
-            concurrency,
-            suspects,
-            self.spool,
-            self.ledger.own,
-        )
+        self._scheduler = Scheduler(settings, self.queue, policies, self.spool, self.ledger.own)
         self._preparer = Preparer(
-            self.lock,
-            self._clock,
-            self.ledger.counters,
-            self.callbacks,
-            self._settlement,
-            settings.before_send,
-            settings.max_record_bytes,
+            shared, self.callbacks, self._settlement, settings.before_send, settings.max_record_bytes
         )
         self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
-            self.lock,
-            self._clock,
-            self.ledger.counters,
-            self.breaker,
-            self._batch_support,
-            concurrency,
-            suspects,
+            shared,
+            policies,
             self.destination,
             self._transport,
             self._settlement,
             self._preparer,
             settings.max_batch_bytes,
         )
-        self._last_writes = LastWrites(
-            self._clock,
-            self._settlement,
-            self._preparer,
-        )
-        self.worker = Worker(
-            self.lock,
-            self._clock,
-            settings,
-            self.ledger,
-            self.breaker,
-            self._batch_support,
-            concurrency,
+        self._last_writes = LastWrites(self._clock, self._settlement, self._preparer)
+        self.runner = TaskRunner(
+            shared,
+            policies,
             self._scheduler,
             self._delivery,
             self._preparer,
             self._settlement,
-            self.notices,
-            self.spool,
             self._last_writes.leaving,
         )
-        self.waiting = Waiting(
-            self.lock,
-            self._clock,
-            self.breaker,
+        self.worker = Worker(
+            shared,
+            settings,
             self._scheduler,
             self._settlement,
-            self.worker,
-            lambda: self._ended,
+            self.notices,
+            self.runner,
+            lifecycle.may_start_threads,
+        )
+        self.waiting = Waiting(
+            shared, self.breaker, self._scheduler, self._settlement, self.worker, lambda: self._ended
         )
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
 

@@ -24,8 +24,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..engine.records.deferred import Deferred
-from ..engine.records.record import as_text
+from ..engine.records.freeze import as_text
+from ..engine.records.record import Deferred
 from .interaction import Interaction, Step
 from .reading.fields import as_text_later, without_none
 from .reading.responses import question_text

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-from ..engine.records.record import freeze
+from ..engine.records.freeze import freeze
 from ..engine.sync import ReleasingOnError
 from .reading.fields import as_text_later, without_none
 from .reading.responses import Reading

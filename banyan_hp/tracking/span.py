@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..copies import OneObject
-from ..engine.records.record import freeze
+from ..engine.records.freeze import freeze
 from ..engine.sync import Lock
 from ..foreign import type_name
 from .reading.fields import as_dict_of, count, error_text, without_none

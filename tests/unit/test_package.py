@@ -176,7 +176,7 @@ def test_importing_the_package_needs_no_extra() -> None:
 import sys
 sys.modules.update(dict.fromkeys(["orjson", "starlette", "uvicorn"]))  # None: an import fails
 import banyan_hp
-from banyan_hp.engine.records.record import encode
+from banyan_hp.engine.records.encode import encode
 assert encode({"a": 1}) == b'{"a":1}'
 """
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

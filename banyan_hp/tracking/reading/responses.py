@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...engine.records.record import AsText
+from ...engine.records.encode import AsText
 from .fields import as_text, as_text_later, copied, field, first_of, is_model, items, path, text
 from .usage import NO_USAGE, Usage, read_usage
 
