@@ -24,7 +24,7 @@ from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside,
 from ..logs import warn
 from ..prompts.client import UNSET, Fallback, PromptClient, Unset
 from ..prompts.data import PromptData
-from ..prompts.questions import Asking, PromptQuestion, Sticky
+from ..prompts.queries import Asking, PromptQuestion, Sticky
 from ..settings import (
     PromptSettings,
     Settings,

@@ -11,16 +11,18 @@ from typing import Any, Final, Literal
 
 from ..engine.delivery.stepwise import run
 from ..engine.http.transport import HTTPTransport
+from ..engine.sync import Lock, ReleasingOnError
 from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
 from ..settings import PromptSettings
-from .answers import AnswerCounters, Answers, Found
+from .cache import AnswerCounters, Answers, Found
 from .data import PromptData
-from .questions import Asking, ExperimentQuestion, PromptAnswer, PromptQuestion, RouteQuestion, Sticky
+from .queries import Asking, ExperimentQuestion, PromptAnswer, PromptQuestion, RouteQuestion, Sticky
 from .store import Store
-from .tallies import Tallies
 
+MAX_EXPOSURES = 1000
+OTHERS = "others"
 INPUT_HASH = "input_hash"
 ROUTED_HERE = {1: "local/1", 2: "local/2"}  # by allocation
 
@@ -33,6 +35,48 @@ UNSET: Final = _Unset.UNSET
 Unset = Literal[_Unset.UNSET]
 FallbackValue = str | PromptData | None
 Fallback = FallbackValue | Callable[[], FallbackValue]
+
+
+class Tallies:
+    """Counters under a lock of their own. `experiments` counts by experiment and version, up to a bound."""
+
+    def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Zeroes, and a lock of its own: for a forked child."""
+        self._lock = Lock()
+        self._exposures: dict[tuple[str, str], int] = {}
+        self._counts = {
+            "experiment_key_missing": 0,
+            "experiments_ignored": 0,
+            "prompts_fallback": 0,
+            "fallback_errors": 0,
+        }
+
+    def count(self, what: str) -> None:
+        with ReleasingOnError((self._lock,)), self._lock:
+            self._counts[what] += 1
+
+    def exposed(self, experiment_id: str, version_id: str | None) -> None:
+        """A caller was given this version of an experiment."""
+        key = (experiment_id, version_id or "")
+        with ReleasingOnError((self._lock,)), self._lock:
+            number = self._exposures.get(key)
+            if number is None and len(self._exposures) >= MAX_EXPOSURES:
+                key = (OTHERS, OTHERS)
+                number = self._exposures.get(key)
+            self._exposures[key] = 1 if number is None else number + 1
+
+    def stats(self) -> dict[str, Any]:
+        with ReleasingOnError((self._lock,)), self._lock:
+            exposures = list(self._exposures.items())
+            counts: dict[str, Any] = dict(self._counts)
+        experiments: dict[str, dict[str, int]] = {}
+        for (experiment_id, version_id), number in exposures:
+            experiments.setdefault(experiment_id, {})[version_id] = number
+        counts["experiments"] = experiments
+        return counts
 
 
 class PromptClient:

@@ -15,7 +15,7 @@ from banyan_hp.engine.http.connecting import proxy_secrets, secrets_of
 from banyan_hp.engine.http.exchange import Message
 from banyan_hp.engine.http.response import Answer
 from banyan_hp.engine.http.transport import HTTPTransport, Request, Response
-from banyan_hp.prompts.questions import Asking
+from banyan_hp.prompts.queries import Asking
 from banyan_hp.text import LENGTH, TextFilter, clean, printable, printable_json
 
 KEY = "bn_live_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK"

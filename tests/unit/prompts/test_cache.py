@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from banyan_hp.prompts import memory
-from banyan_hp.prompts.answers import NEGATIVE_SECONDS, Answers, Found
+from banyan_hp.prompts.cache import NEGATIVE_SECONDS, Answers, Found
 from banyan_hp.prompts.data import Source
-from banyan_hp.prompts.questions import Asking, PromptAnswer, PromptQuestion
+from banyan_hp.prompts.fetching import LONGEST_PAUSE
+from banyan_hp.prompts.queries import Asking, PromptAnswer, PromptQuestion
 from banyan_hp.prompts.store import Store
-from banyan_hp.prompts.troubles import LONGEST_PAUSE
 from tests.support.clock import FakeClock
 from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json
 from tests.support.scripted import Hang, Reply, Request, ScriptedServer

@@ -24,14 +24,11 @@ from ..engine.policy.jitter import between
 from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 from ..text import TextFilter
-from . import replies
 from .data import Source
-from .entry import NEVER, Entry
-from .flights import MAX_FETCHERS, Fetchers, Flight
-from .memory import Memory
-from .questions import Asking, Audience, Question, Value
+from .fetching import MAX_FETCHERS, Fetchers, Flight, Gone, Reply, Told, Troubles, read
+from .memory import NEVER, Entry, Memory
+from .queries import Asking, Audience, Question, Value
 from .store import Store
-from .troubles import Troubles
 
 NEGATIVE_SECONDS = 5.0
 
@@ -325,16 +322,16 @@ class Answers:
 
     def _read_answer(self, flight: Flight[Any], response: Response | NoResponse) -> None:
         try:
-            self._take_in(flight, replies.read(response))
+            self._take_in(flight, read(response))
         except (ValueError, RecursionError) as error:
             slow = isinstance(response, NoResponse) and response.reason == "timeout"
             self._note_trouble(flight, str(error), slow=slow)
 
-    def _take_in(self, flight: Flight[Any], reply: replies.Reply) -> None:
+    def _take_in(self, flight: Flight[Any], reply: Reply) -> None:
         """Raises ValueError where the reply says nothing that can be used."""
-        if isinstance(reply, replies.Told):
+        if isinstance(reply, Told):
             self._told(flight, reply)
-        elif isinstance(reply, replies.Gone):
+        elif isinstance(reply, Gone):
             self._gone(flight)
         elif flight.known is not None:
             self._confirmed(flight, flight.known, reply.age)
@@ -353,7 +350,7 @@ class Answers:
             for key in {question.shared, question, question.default}:
                 self._store.forget(key)
 
-    def _told(self, flight: Flight[Any], reply: replies.Told) -> None:
+    def _told(self, flight: Flight[Any], reply: Told) -> None:
         question, answer, size = flight.question, reply.answer, reply.size
         audience = question.audience(answer)
         key = question.shared if audience is Audience.ALL else question

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.prompts.questions import (
+from banyan_hp.prompts.queries import (
     EVERYONE,
     MAX_EXPERIMENTS,
     Asking,
