@@ -24,7 +24,7 @@ from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside,
 from ..logs import warn
 from ..prompts.client import UNSET, Fallback, PromptClient, Unset
 from ..prompts.data import PromptData
-from ..prompts.queries import Asking, PromptQuestion, Sticky
+from ..prompts.queries import Endpoint, PromptQuery, Sticky
 from ..settings import (
     PromptSettings,
     Settings,
@@ -136,7 +136,7 @@ class PromptStackLogger(BanyanTracking, Client):
         self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
-            Asking(url, key or "", headers_for(key or "", project)),
+            Endpoint(url, key or "", headers_for(key or "", project)),
             prompt_settings,
             _prompt_directories(settings, destination),
             threaded=settings.background_thread,
@@ -267,11 +267,11 @@ class PromptStackLogger(BanyanTracking, Client):
         Raises:
             ConfigurationError: `name` is not a string.
         """
-        self._prompts.answers.invalidate(None if name is None else _checked_text("name", name))
+        self._prompts.cache.invalidate(None if name is None else _checked_text("name", name))
 
     def clear_cache(self) -> None:
         """Forget all prompts and experiments, those on disk, too."""
-        self._prompts.answers.clear()
+        self._prompts.cache.clear()
 
     # -- logging ----------------------------------------------------------------------------------------
 
@@ -377,13 +377,13 @@ class PromptStackLogger(BanyanTracking, Client):
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.shutdown`; the connections for prompts are closed, too."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.answers.close()
+        self._prompts.cache.close()
         return super().shutdown(seconds)
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.ashutdown`; the connections for prompts are closed, too."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.answers.close()
+        self._prompts.cache.close()
         return await super().ashutdown(seconds)
 
     async def aget_prompt(
@@ -521,18 +521,18 @@ def _experiment_fields(prompt: PromptData | None, context: Mapping[str, str | No
 
 def _question(
     name: str, version: str | None, branch: str, project_id: str | None, sticky: StickyContext | None
-) -> PromptQuestion:
+) -> PromptQuery:
     name = _checked_name("name", name)
     branch = _checked_text("branch", branch)
     if project_id is not None:
         project_id = header_text("project_id", _checked_text("project_id", project_id))
     values = () if sticky is None else _sticky_texts(sticky)
     if version is None:
-        return PromptQuestion(name, None, branch, project_id, values)
+        return PromptQuery(name, None, branch, project_id, values)
     version = str.__str__(str(version))
     if version == "":
         raise ConfigurationError("version must not be empty; None asks for the current one")
-    return PromptQuestion(name, version, branch, project_id, ())
+    return PromptQuery(name, version, branch, project_id, ())
 
 
 def _checked_name(argument: str, name: object) -> str:

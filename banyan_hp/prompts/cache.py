@@ -1,33 +1,31 @@
-"""The backend's last answers: fresh, then stale while one fetch is under way, then those on disk.
+"""The read-through cache: fresh entries, then stale ones while one fetch is under way, then those on disk.
 
-Owns the lock, and the way of a question: to what is in memory (`memory`), to a fetch (`flights`), to the disk
-(`store`), and of the backend's reply (`replies`) back to those who asked.
+Owns the lock, and the way of a query: to what is in memory (`memory`), to a fetch (`fetching`), to the disk
+(`store`), and from the backend's response back to the callers that wait.
 
-Who reads an entry that is at hand takes no lock but the counters'. A caller waits for the backend only where
-there is nothing to give it, or where it insists; never longer than the timeout. Trouble is counted and
-logged, and keeps further fetches of that prompt away for a while, see `troubles`.
+Readers of a cached entry take no lock but the counters'. A caller waits for the backend only where the cache
+has nothing to give, or where it asks for a fetch; never longer than the timeout. A failed fetch is counted
+and logged, and puts off further fetches of that query (`fetching.FailedFetches`).
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
 from ..engine.delivery.stepwise import Steps, UntilSet, run
-from ..engine.http.connecting import proxy_secrets
-from ..engine.http.transport import HTTPTransport, NoResponse, Request, Response, Transport, never_raising
+from ..engine.http.transport import NoResponse, Response
 from ..engine.policy.jitter import between
-from ..engine.sync import Lock, ReleasingOnError
+from ..engine.sync import Clock, Lock, ReleasingOnError
 from ..logs import warn
-from ..text import TextFilter
+from ..settings import PromptSettings
 from .data import Source
-from .fetching import MAX_FETCHERS, Fetchers, Flight, Gone, Reply, Told, Troubles, read
+from .fetching import Backend, FailedFetches, Fetch, Fetched, FetchThreads, NotFound, read_response
 from .memory import NEVER, Entry, Memory
-from .queries import Asking, Audience, Question, Value
+from .queries import Audience, Query, Value
 from .store import Store
 
 NEGATIVE_SECONDS = 5.0
@@ -36,8 +34,8 @@ Found = tuple[Entry[Value], Source]
 
 
 @dataclass(slots=True)
-class AnswerCounters:
-    """What `get_stats()` tells of them."""
+class CacheCounters:
+    """The cache's part of `get_stats()`."""
 
     prompts_fetched: int = 0
     cache_hits: int = 0
@@ -47,89 +45,79 @@ class AnswerCounters:
     prompt_errors: int = 0
 
 
-_all: WeakSet[Answers] = WeakSet()
+_all: WeakSet[PromptCache] = WeakSet()
 
 
-class Answers:
-    """The answers of one destination. Thread-safe; usable in forked children.
+class PromptCache:
+    """The cache of one destination. Thread-safe; usable in forked children.
 
     Args:
-        asking: URL, key and headers.
-        store: where answers outlive the process.
-        ttl: seconds that an answer is fresh, less up to a fifth, by chance, so that not all are asked for
-            again at the same time.
-        pinned_ttl: the same for a version asked for by name.
-        timeout: seconds that a caller waits at the most.
-        size: how many answers are kept, of `memory.MAX_BYTES` together; those least recently used go first.
+        backend: what sends queries.
+        store: where results outlive the process.
+        settings: how long an entry is fresh (less up to a fifth, by chance, so that not all are fetched again
+            at the same time), how long a caller waits at most, and how many entries are kept, of
+            `memory.MAX_BYTES` together; those least recently used go first.
         threaded: False: no threads, callers fetch themselves, also what is stale.
-        heard: called with each new answer's meaning, without a lock held.
-        forked: called in a forked child before anything else.
-        monotonic, wall: the clocks.
+        on_value: called with each fetched value, without a lock held.
+        on_fork: called in a forked child.
+        clock: the time.
     """
 
     def __init__(
         self,
-        asking: Asking,
+        backend: Backend,
         store: Store,
+        settings: PromptSettings,
         *,
-        ttl: float,
-        pinned_ttl: float,
-        timeout: float,
-        size: int,
         threaded: bool,
-        heard: Callable[[object], None] = lambda _: None,
-        forked: Callable[[], None] = lambda: None,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        connect: Callable[[str, float, int], Transport] = HTTPTransport,
+        on_value: Callable[[object], None] = lambda _: None,
+        on_fork: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
     ) -> None:
-        self._asking = asking
-        self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
+        clock = clock or Clock()
+        self._backend = backend
         self._store = store
-        self._ttl = ttl
-        self._pinned_ttl = pinned_ttl
-        self._timeout = timeout
+        self._settings = settings
         self.threaded = threaded
-        self._heard = heard
-        self._forked = forked
-        self._monotonic = monotonic
-        self._wall = wall
-        self._connect = never_raising(connect)
-        self._memory = Memory(size, monotonic)
-        self._entries = self._memory.entries  # at hand for `at_hand`, which must be quick
-        self._troubles = Troubles(size, monotonic)
+        self._on_value = on_value
+        self._on_fork = on_fork
+        self._monotonic = clock.monotonic
+        self._wall = clock.wall
+        self._memory = Memory(settings.prompt_cache_size, clock.monotonic)
+        self._entries = self._memory.entries  # for `cached`, which must be quick
+        self._failures = FailedFetches(settings.prompt_cache_size, clock.monotonic)
         self._invalidated_at = NEVER  # by the wall clock, as the disk has it
         self._assemble()
         _all.add(self)
 
     def _assemble(self) -> None:
         """What a forked child must not share with its parent."""
-        self._lock = Lock()  # guards everything above, the counters and the flights
-        self._flights: dict[Question[Any], Flight[Any]] = {}
-        self._fetchers = Fetchers(self._fly, threaded=self.threaded)
-        self._transport: Transport | None = None
-        self.counters = AnswerCounters()
+        self._lock = Lock()  # guards memory, failures, counters and fetches
+        self._fetches: dict[Query[Any], Fetch[Any]] = {}
+        self._threads = FetchThreads(self._run, threaded=self.threaded)
+        self.counters = CacheCounters()
         self._pid = os.getpid()
 
-    def mind_forks(self) -> None:
-        """Also for servers that bypass Python's fork hooks."""
+    def check_fork(self) -> None:
+        """In a forked child begin anew; also for servers that bypass Python's fork hooks."""
         if os.getpid() != self._pid:
+            self._backend.forget_connections()
             self._assemble()
-            self._forked()
+            self._on_fork()
 
     def count_error(self) -> None:
-        """A call that came to nothing before anything could be asked."""
-        self.mind_forks()
+        """Count a call that failed before anything could be fetched."""
+        self.check_fork()
         with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompt_errors += 1
 
-    # -- asking -----------------------------------------------------------------------------------------
+    # -- getting ----------------------------------------------------------------------------------------
 
-    def at_hand(self, question: Question[Value]) -> Found[Value] | None:
+    def cached(self, query: Query[Value]) -> Found[Value] | None:
         """What can be given without waiting; starts a fetch in the background if that is stale."""
         if os.getpid() != self._pid:
-            self.mind_forks()
-        entry = self._entries.get(question.shared) or self._entries.get(question)
+            self.check_fork()
+        entry = self._entries.get(query.shared) or self._entries.get(query)
         if entry is None:
             return None
         now = entry.used = self._monotonic()
@@ -137,94 +125,94 @@ class Answers:
             with ReleasingOnError((self._lock,)), self._lock:
                 self.counters.cache_hits += 1
             return entry, "cache"
-        if entry.must_ask or entry.value is None or not self.threaded:
+        if entry.must_fetch or entry.value is None or not self.threaded:
             return None
-        if self._troubles.is_due(question, now):
-            self._board(question, anew=False)
-        return self._given(entry)
+        if self._failures.is_due(query, now):
+            self._join(query, anew=False)
+        return self._old(entry)
 
-    def ask(
-        self, question: Question[Value], *, use_cache: bool = True, patient: bool = True
+    def get(
+        self, query: Query[Value], *, use_cache: bool = True, patient: bool = True
     ) -> Found[Value] | None:
-        """The answer to a question, or the next best one.
+        """The result of a query, or the next best entry.
 
         Args:
-            question: what to ask.
-            use_cache: False asks the backend in any case.
-            patient: False does not wait again for a backend that has just failed to answer this.
+            query: what to fetch.
+            use_cache: False fetches in any case.
+            patient: False does not wait again for a backend that has just failed to answer this query.
 
         Returns:
-            None if nothing is known. An entry without a value: the backend says that there is none.
+            None if nothing is known. An entry without a value: the backend says that it has none.
         """
-        found = self.at_hand(question) if use_cache else None
+        found = self.cached(query) if use_cache else None
         if found is not None:
             return found
-        return run(self.asking(question, use_cache=use_cache, patient=patient))
+        return run(self.get_stepwise(query, use_cache=use_cache, patient=patient))
 
-    def asking(
-        self, question: Question[Value], *, use_cache: bool, patient: bool
+    def get_stepwise(
+        self, query: Query[Value], *, use_cache: bool, patient: bool
     ) -> Steps[Found[Value] | None]:
-        """`ask` for what is not at hand, one wait after the other."""
-        self.mind_forks()
+        """`get` for what is not cached, one wait after the other."""
+        self.check_fork()
         with ReleasingOnError((self._lock,)), self._lock:
             self.counters.cache_misses += 1
-        found = yield from self._fetched(question, anew=not use_cache, patient=patient)
+        found = yield from self._fetched(query, anew=not use_cache, patient=patient)
         if found is not None:
             return found
-        entry = self._memory.known(question)
-        return None if entry is None else self._given(entry)
+        entry = self._memory.next_best(query)
+        return None if entry is None else self._old(entry)
 
-    def _fetched(self, question: Question[Value], *, anew: bool, patient: bool) -> Steps[Found[Value] | None]:
-        """Wait for a flight, one's own or another's; None if none lands in time with an answer."""
+    def _fetched(self, query: Query[Value], *, anew: bool, patient: bool) -> Steps[Found[Value] | None]:
+        """Wait for a fetch, one's own or another caller's; None if none brings an entry in time."""
         began = self._monotonic()
-        if not anew and not self._troubles.is_due(question, began):
+        if not anew and not self._failures.is_due(query, began):
             return None
-        impatient = not patient and not anew and question in self._troubles
+        impatient = not patient and not anew and query in self._failures
         while True:
-            flight = self._board(question, anew=anew)
-            deadline = began if impatient else min(began + self._timeout, flight.overdue_at)
-            yield UntilSet(flight.landed, max(0.0, deadline - self._monotonic()))
-            if not flight.landed.is_set() or flight.entry is None:
+            fetch = self._join(query, anew=anew)
+            deadline = began if impatient else min(began + self._settings.prompt_timeout, fetch.deadline)
+            yield UntilSet(fetch.done, max(0.0, deadline - self._monotonic()))
+            if not fetch.done.is_set() or fetch.entry is None:
                 return None
-            if flight.entry.key in (question, question.shared):
-                return flight.entry, "backend" if flight.entry.origin == "backend" else "disk"
-            # It was another user's, and the answer is for that one only: ask for this one.
+            if fetch.entry.key in (query, query.shared):
+                return fetch.entry, "backend" if fetch.entry.origin == "backend" else "disk"
+            # It was another user's, and the result is for that one only: fetch this one's.
 
-    def _given(self, entry: Entry[Value]) -> Found[Value]:
-        """A caller gets what is no longer fresh."""
+    def _old(self, entry: Entry[Value]) -> Found[Value]:
+        """An entry that is given although it is no longer fresh."""
         with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompts_stale += entry.origin == "backend"
             self.counters.prompts_from_disk += entry.origin == "disk"
-        return entry, entry.old_source
+        return entry, entry.source_when_old
 
-    def start(self, question: Question[Value]) -> Flight[Value]:
+    def start(self, query: Query[Value]) -> Fetch[Value]:
         """Begin to fetch without waiting."""
-        self.mind_forks()
-        return self._board(question, anew=False)
+        self.check_fork()
+        return self._join(query, anew=False)
 
-    def holds(self, question: Question[Any]) -> bool:
-        """Whether there is something to give, be it old."""
-        return self._memory.known(question) is not None
+    def has(self, query: Query[Any]) -> bool:
+        """Whether there is an entry to give, however old."""
+        return self._memory.next_best(query) is not None
 
     # -- forgetting -------------------------------------------------------------------------------------
 
     def invalidate(self, subject: str | None) -> None:
-        """Have what is known of a prompt or experiment (None: of all) asked for again before it is given.
+        """Fetch entries of a prompt or experiment (None: all) again before they are given.
 
-        It stays the next best answer, should the backend not answer.
+        They stay the next best, should the backend not answer.
         """
-        self.mind_forks()
+        self.check_fork()
         with ReleasingOnError((self._lock,)), self._lock:
             self._invalidated_at = self._wall()
-            self._memory.distrust(subject)
-            self._troubles.forget(subject)
-            for flight in list(self._flights.values()):
-                if subject in (None, flight.key.subject):
-                    self._outdate(flight)
+            self._memory.require_fetch(subject)
+            self._failures.forget(subject)
+            for fetch in list(self._fetches.values()):
+                if subject in (None, fetch.key.subject):
+                    self._supersede(fetch)
 
     def clear(self) -> None:
         """Forget everything, on disk, too."""
-        self.mind_forks()
+        self.check_fork()
         self._clear_memory()
         self._store.clear()
         self._clear_memory()  # of what a fetch that began in between read from the disk
@@ -232,68 +220,76 @@ class Answers:
     def _clear_memory(self) -> None:
         with ReleasingOnError((self._lock,)), self._lock:
             self._memory.clear()
-            self._troubles.forget(None)
-            for flight in list(self._flights.values()):
-                flight.cleared = True
-                self._outdate(flight)
+            self._failures.forget(None)
+            for fetch in list(self._fetches.values()):
+                fetch.cleared = True
+                self._supersede(fetch)
 
     def close(self) -> None:
         """Close the connections; they are opened again when needed."""
-        self.mind_forks()
+        self.check_fork()
+        self._backend.close()
+
+    def _supersede(self, fetch: Fetch[Any]) -> None:
+        """Call with the lock held."""
+        self._lock.assert_held()
+        fetch.superseded = True
+        del self._fetches[fetch.key]
+
+    # -- fetching ---------------------------------------------------------------------------------------
+
+    def _join(self, query: Query[Value], *, anew: bool) -> Fetch[Value]:
+        """The fetch under way, or a new one: a query never has more than one that counts."""
         with ReleasingOnError((self._lock,)), self._lock:
-            transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
-
-    def _outdate(self, flight: Flight[Any]) -> None:
-        flight.outdated = True
-        del self._flights[flight.key]
-
-    # -- flights ----------------------------------------------------------------------------------------
-
-    def _board(self, question: Question[Value], *, anew: bool) -> Flight[Value]:
-        """The flight that brings the answer: one on its way, or a new one."""
-        with ReleasingOnError((self._lock,)), self._lock:
-            key = self._memory.key(question)
-            overdue_at = self._monotonic() + self._timeout
-            flying: Flight[Value] | None = self._flights.get(key)
+            key = self._memory.key(query)
+            deadline = self._monotonic() + self._settings.prompt_timeout
+            under_way: Fetch[Value] | None = self._fetches.get(key)
             if not anew:
-                flying = flying or self._just_landed(question, key)
-                if flying is not None:
-                    return flying
-            elif flying is not None:
-                self._outdate(flying)
-            flight = self._flights[key] = Flight(question, key, overdue_at)
-        self._fetchers.start(flight)
-        return flight
+                under_way = under_way or self._just_done(query, key)
+                if under_way is not None:
+                    return under_way
+            elif under_way is not None:
+                self._supersede(under_way)
+            fetch = self._fetches[key] = Fetch(query, key, deadline)
+        self._threads.start(fetch)
+        return fetch
 
-    def _just_landed(self, question: Question[Value], key: Question[Value]) -> Flight[Value] | None:
-        """A flight that brought the answer after the caller found that there is none."""
-        entry = self._memory.fresh(question)
-        return None if entry is None else Flight(question, key, self._monotonic(), entry=entry)
+    def _just_done(self, query: Query[Value], key: Query[Value]) -> Fetch[Value] | None:
+        """A fetch that brought the entry after the caller had found none."""
+        entry = self._memory.fresh(query)
+        return None if entry is None else Fetch(query, key, self._monotonic(), entry=entry)
 
-    def _fly(self, flight: Flight[Any]) -> None:
+    def _run(self, fetch: Fetch[Any]) -> None:
+        """Fetch, on one of our threads."""
         try:
-            overdue = self._monotonic() >= flight.overdue_at  # it had to wait, and nobody waits for it
-            if not overdue:
-                self._read_from_disk(flight)
-                self._read_answer(flight, self._send(self._request(flight)))
+            late = self._monotonic() >= fetch.deadline  # it had to queue, and nobody waits for it any more
+            if not late:
+                self._read_from_disk(fetch)
+                self._handle_response(fetch, self._backend.send(fetch.query, self._etag(fetch)))
         finally:
             with ReleasingOnError((self._lock,)), self._lock:
-                if self._flights.get(flight.key) is flight:
-                    del self._flights[flight.key]
+                if self._fetches.get(fetch.key) is fetch:
+                    del self._fetches[fetch.key]
 
-    def _read_from_disk(self, flight: Flight[Any]) -> None:
-        """Have the next best answers ready. None is given as it is: any may have been corrected meanwhile."""
-        question = flight.question
-        for key in dict.fromkeys((question.shared, question, question.default)):
+    def _etag(self, fetch: Fetch[Any]) -> str | None:
+        """The tag of the entry that the backend may confirm."""
+        entry = self._entries.get(fetch.key)
+        if entry is None or entry.etag is None or entry.value is None:
+            return None
+        fetch.revalidated = entry
+        return entry.etag
+
+    def _read_from_disk(self, fetch: Fetch[Any]) -> None:
+        """Read the next best entries. None is given as it is: any may have been corrected meanwhile."""
+        query = fetch.query
+        for key in dict.fromkeys((query.shared, query, query.default)):
             entry = self._from_disk(key) if key not in self._memory else None
             if entry is None:
                 continue
-            entry.must_ask = entry.fetched_at <= self._invalidated_at
-            self._have_ready(entry, flight)
+            entry.must_fetch = entry.fetched_at <= self._invalidated_at
+            self._keep_as_next_best(entry, fetch)
 
-    def _from_disk(self, key: Question[Any]) -> Entry[Any] | None:
+    def _from_disk(self, key: Query[Any]) -> Entry[Any] | None:
         kept = self._store.load(key)
         try:
             if kept is None:
@@ -302,120 +298,98 @@ class Answers:
         except (ValueError, RecursionError):  # written by another version of this library
             return None
 
-    def _request(self, flight: Flight[Any]) -> Request:
-        request: Request = flight.question.request(self._asking)
-        headers = {**request.headers, "Cache-Control": "no-cache"}  # a cache on the way must ask, too
-        known = self._entries.get(flight.key)
-        if known is not None and known.etag is not None and known.value is not None:
-            flight.known = known
-            headers["If-None-Match"] = known.etag
-        return Request(request.method, request.url, headers, request.body)
+    # -- what comes back --------------------------------------------------------------------------------
 
-    def _send(self, request: Request) -> Response | NoResponse:
-        with ReleasingOnError((self._lock,)), self._lock:
-            if self._transport is None:
-                self._transport = self._connect(self._asking.base_url, self._timeout, MAX_FETCHERS)
-            transport = self._transport
-        return transport.send(request, self._timeout)
-
-    # -- answers ----------------------------------------------------------------------------------------
-
-    def _read_answer(self, flight: Flight[Any], response: Response | NoResponse) -> None:
+    def _handle_response(self, fetch: Fetch[Any], response: Response | NoResponse) -> None:
         try:
-            self._take_in(flight, read(response))
-        except (ValueError, RecursionError) as error:
+            result = read_response(response)
+            if isinstance(result, Fetched):
+                self._handle_fetched(fetch, result)
+            elif isinstance(result, NotFound):
+                self._handle_not_found(fetch)
+            elif fetch.revalidated is not None:
+                self._handle_not_modified(fetch, fetch.revalidated, result.age)
+            else:
+                raise ValueError("it answered with status 304, which was not asked for")
+        except (ValueError, RecursionError) as error:  # it says nothing that can be used
             slow = isinstance(response, NoResponse) and response.reason == "timeout"
-            self._note_trouble(flight, str(error), slow=slow)
+            self._record_failure(fetch, str(error), slow=slow)
 
-    def _take_in(self, flight: Flight[Any], reply: Reply) -> None:
-        """Raises ValueError where the reply says nothing that can be used."""
-        if isinstance(reply, Told):
-            self._told(flight, reply)
-        elif isinstance(reply, Gone):
-            self._gone(flight)
-        elif flight.known is not None:
-            self._confirmed(flight, flight.known, reply.age)
-        else:
-            raise ValueError("it answered with status 304, which was not asked for")
-
-    def _confirmed(self, flight: Flight[Any], known: Entry[Any], age: float) -> None:
+    def _handle_not_modified(self, fetch: Fetch[Any], known: Entry[Any], age: float) -> None:
         entry = Entry(known.key, known.value, known.etag, self._wall() - age, "backend", known.size)
-        if self._land(flight, entry, age):
+        if self._finish(fetch, entry, age):
             self._store.renew(known.key, known.etag, entry.fetched_at)
 
-    def _gone(self, flight: Flight[Any]) -> None:
-        """There is none, for any user."""
-        question = flight.question
-        if self._land(flight, Entry(question.shared, None, None, self._wall(), "backend")):
-            for key in {question.shared, question, question.default}:
+    def _handle_not_found(self, fetch: Fetch[Any]) -> None:
+        query = fetch.query
+        if self._finish(fetch, Entry(query.shared, None, None, self._wall(), "backend")):
+            for key in {query.shared, query, query.default}:
                 self._store.forget(key)
 
-    def _told(self, flight: Flight[Any], reply: Told) -> None:
-        question, answer, size = flight.question, reply.answer, reply.size
-        audience = question.audience(answer)
-        key = question.shared if audience is Audience.ALL else question
-        entry = Entry(key, question.read(answer), reply.etag, self._wall() - reply.age, "backend", size)
+    def _handle_fetched(self, fetch: Fetch[Any], result: Fetched) -> None:
+        query, content, size = fetch.query, result.content, result.size
+        audience = query.audience(content)
+        key = query.shared if audience is Audience.ALL else query
+        entry = Entry(key, query.read(content), result.etag, self._wall() - result.age, "backend", size)
         with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompts_fetched += 1
-        self._heard(entry.value)
-        if not self._land(flight, entry, reply.age):
+        self._on_value(entry.value)
+        if not self._finish(fetch, entry, result.age):
             return
-        if key != question.shared:
-            self._store.forget(question.shared)
-        if audience is Audience.ALL:  # only what is good for many is worth the disk
-            self._keep(flight, key, answer, entry)
+        if key != query.shared:
+            self._store.forget(query.shared)
+        if audience is Audience.ALL:  # only what many users share is worth the disk
+            self._keep_on_disk(fetch, key, content, entry)
         elif audience is Audience.ONE_BY_DEFAULT:
-            default = Entry(question.default, entry.value, None, entry.fetched_at, "backend", size)
-            self._have_ready(default, flight)
-            self._keep(flight, question.default, answer, default)
+            default = Entry(query.default, entry.value, None, entry.fetched_at, "backend", size)
+            self._keep_as_next_best(default, fetch)
+            self._keep_on_disk(fetch, query.default, content, default)
 
-    def _keep(
-        self, flight: Flight[Any], key: Question[Any], answer: dict[str, Any], entry: Entry[Any]
+    def _keep_on_disk(
+        self, fetch: Fetch[Any], key: Query[Any], content: dict[str, Any], entry: Entry[Any]
     ) -> None:
-        self._store.keep(key, answer, entry.etag, entry.fetched_at)
-        if flight.cleared:  # meanwhile; the file may be newer than that
+        self._store.keep(key, content, entry.etag, entry.fetched_at)
+        if fetch.cleared:  # meanwhile; the file may be newer than that
             self._store.forget(key)
 
-    def _land(self, flight: Flight[Any], entry: Entry[Any], age: float = 0.0) -> bool:
-        """Give the answer to those who wait for it, and keep it; False if it is outdated.
+    def _finish(self, fetch: Fetch[Any], entry: Entry[Any], age: float = 0.0) -> bool:
+        """Give the entry to the callers that wait, and keep it; False if the fetch is superseded.
 
-        `age` is for how long a cache on the way has had it: that much less it is fresh here.
+        `age` is how long a cache on the way has had the response: the entry is fresh for that much less.
         """
-        flight.entry = entry
+        fetch.entry = entry
         now = self._monotonic()
         entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
         with ReleasingOnError((self._lock,)), self._lock:
-            if flight.outdated:
+            if fetch.superseded:
                 return False
-            self._troubles.over(flight.question)
-            self._memory.take_in(flight.question, entry)
+            self._failures.reset(fetch.query)
+            self._memory.store(fetch.query, entry)
         return True
 
     def _lifetime(self, entry: Entry[Any]) -> float:
+        ttl = self._settings.prompt_cache_ttl
         if entry.value is None:
-            return min(self._ttl, NEGATIVE_SECONDS)
-        return self._pinned_ttl if entry.key.pinned(entry.value) else self._ttl
+            return min(ttl, NEGATIVE_SECONDS)
+        return self._settings.prompt_pinned_ttl if entry.key.pinned(entry.value) else ttl
 
-    def _have_ready(self, entry: Entry[Any], flight: Flight[Any]) -> None:
-        """A next best answer."""
+    def _keep_as_next_best(self, entry: Entry[Any], fetch: Fetch[Any]) -> None:
         with ReleasingOnError((self._lock,)), self._lock:
-            if not flight.outdated:
-                self._memory.put_unless_fresh(entry)
+            if not fetch.superseded:
+                self._memory.store_unless_fresh(entry)
 
-    # -- trouble ----------------------------------------------------------------------------------------
-
-    def _note_trouble(self, flight: Flight[Any], detail: str, *, slow: bool) -> None:
+    def _record_failure(self, fetch: Fetch[Any], detail: str, *, slow: bool) -> None:
         with ReleasingOnError((self._lock,)), self._lock:
             self.counters.prompt_errors += 1
-            if not flight.outdated:
-                self._troubles.note(flight.question, slow=slow)
-        base_url, subject = self._asking.base_url, flight.question.subject
-        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self.clean(detail))
+            if not fetch.superseded:
+                self._failures.record(fetch.query, slow=slow)
+        base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
+        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self._backend.clean(detail))
 
 
 def _after_fork_in_child() -> None:
-    for answers in list(_all):
-        answers.mind_forks()
+    for cache in list(_all):
+        cache.check_fork()
 
 
 if hasattr(os, "register_at_fork"):
