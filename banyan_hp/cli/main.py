@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from banyan_hp._version import __version__
 from banyan_hp.cli.spool.arguments import add_spool
-from banyan_hp.server.modes import ROUTING_MODES, RoutingMode
+from banyan_hp.server.starting import ROUTING_MODES, RoutingMode
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -92,8 +92,8 @@ def _add_serve(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     try:
-        from banyan_hp.server.errors import StartError
         from banyan_hp.server.serving import ServeSettings, serve
+        from banyan_hp.server.starting import StartError
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _SERVER_EXTRA:

@@ -132,7 +132,7 @@ def prompt_threads(_: Any, logger: Any) -> Case:
 
 
 def prompt_backend(_: Any, logger: Any) -> Case:
-    return logger._prompts._backend, "_lock", lambda: logger.get_prompt("a")
+    return logger._prompts._backend, "_lock", logger._prompts._backend.close
 
 
 def configure(_: Any, logger: Any) -> Case:
