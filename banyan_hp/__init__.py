@@ -24,7 +24,6 @@ if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each mod
     from .prompts.data import *
     from .tracking.context import *
     from .tracking.interaction import *
-    from .tracking.steps import *
 else:
     import importlib as _importlib
 
@@ -47,8 +46,7 @@ else:
         ".clients.prompt_logger": "PromptStackLogger",
         ".clients.receipts": "Receipt",
         ".tracking.context": "context",
-        ".tracking.interaction": "Interaction",
-        ".tracking.steps": "Step",
+        ".tracking.interaction": "Interaction Step",
     }
     _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
     __all__ = sorted([*_MODULE_OF, "__version__"])

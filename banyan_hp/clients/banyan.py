@@ -18,8 +18,8 @@ from ..errors import ConfigurationError
 from ..foreign import trouble
 from ..logs import warn
 from ..settings import env, truthy_env
+from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
-from ..tracking.sinks import BanyanSink
 from .prompt_logger import PromptStackLogger
 
 __all__ = [

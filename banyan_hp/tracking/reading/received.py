@@ -14,11 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..foreign import is_deliberate
+from ...foreign import is_deliberate
 from .chunks import DONE, Chunks
 from .fields import copied, is_model
-from .reading import NOTHING, Reading
-from .responses import read_response
+from .responses import NOTHING, Reading, read_response
 
 BROKEN_OFF = "broken off"
 

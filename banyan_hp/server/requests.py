@@ -11,7 +11,7 @@ import zlib
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from banyan_hp.server.validation import parse_json
+from .validation import parse_json
 
 MAX_BODY = 32 * 1024 * 1024
 BODY_SECONDS = 60.0  # that a whole body may take to arrive
@@ -70,3 +70,17 @@ def gunzip(data: bytes, limit: int = MAX_BODY) -> bytes:
 
 def _too_large() -> HTTPException:
     return HTTPException(413, f"body must be at most {MAX_BODY} bytes, compressed or not")
+
+
+def header(request: Request, name: str) -> str | None:
+    """A header as its sender meant it: UTF-8, which Starlette reads as latin-1.
+
+    Bytes that are no UTF-8 become escapes, so that two different ids stay different.
+    """
+    value = request.headers.get(name)
+    return None if value is None else value.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
+def project(request: Request) -> str | None:
+    """The project that the caller works in, or None."""
+    return header(request, "x-project-id") or None

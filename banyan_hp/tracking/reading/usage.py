@@ -7,10 +7,54 @@ only at the end. Sources: the published API references, and the packages' own de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .fields import count, field, first_of, items, text
-from .reading import NO_USAGE, Usage
+
+
+class Usage(NamedTuple):
+    """Tokens of one call; None is "not told".
+
+    `input_tokens` has all that went in, cached ones included (`cached_tokens` of them were read from a
+    cache, `cache_write_tokens` written to one), `output_tokens` all that came out, `reasoning_tokens` of
+    them unseen.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    @property
+    def total(self) -> int | None:
+        """The total as told, else the sum of what was told."""
+        if self.total_tokens is not None:
+            return self.total_tokens
+        return _sum(self.input_tokens, self.output_tokens)
+
+    def plus(self, other: Usage) -> Usage:
+        """Both together."""
+        if self == NO_USAGE or other == NO_USAGE:
+            return other if self == NO_USAGE else self
+        return Usage(*map(_sum, self, other))._replace(total_tokens=_sum(self.total, other.total))
+
+    def updated(self, later: Usage) -> Usage:
+        """What `later` tells, and the rest as before."""
+        if self == NO_USAGE or later == NO_USAGE:
+            return later if self == NO_USAGE else self
+        return Usage(*(before if now is None else now for before, now in zip(self, later, strict=True)))
+
+
+NO_USAGE = Usage()
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
 
 Counters = Mapping[str, int]
 

@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from banyan_hp import tracking
-from banyan_hp.tracking.chunks import Chunks
-from banyan_hp.tracking.fields import as_text
-from banyan_hp.tracking.messages import question_in, question_text
-from banyan_hp.tracking.pieces import CUT, MOST_CHARACTERS
-from banyan_hp.tracking.reading import NO_USAGE, Reading, Usage
-from banyan_hp.tracking.responses import read_response
+from banyan_hp.tracking.reading.chunks import Chunks
+from banyan_hp.tracking.reading.fields import as_text
+from banyan_hp.tracking.reading.pieces import CUT, MOST_CHARACTERS
+from banyan_hp.tracking.reading.responses import Reading, question_in, question_text, read_response
+from banyan_hp.tracking.reading.usage import NO_USAGE, Usage
 from tests.support import recorded
 
 
@@ -281,7 +280,7 @@ def test_a_stream_without_end_keeps_no_more_than_its_bound() -> None:
 def test_no_provider_is_imported() -> None:
     """Tracking knows responses by their shape: of other packages it imports none."""
     imported = set()
-    for file in (Path(tracking.__file__).parent).glob("*.py"):
+    for file in (Path(tracking.__file__).parent).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {name.name.split(".")[0] for name in node.names}

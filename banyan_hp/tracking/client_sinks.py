@@ -26,12 +26,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
-from .fields import as_text_later
-from .guarding import Contained
-from .interaction import Interaction
-from .messages import question_text
-from .span import Span, without_none
-from .steps import Step
+from .interaction import Interaction, Step
+from .reading.fields import as_text_later, without_none
+from .reading.responses import question_text
+from .sink import Contained
+from .span import Span
 
 NO_PROMPT = "[no prompt]"
 NO_RESPONSE = "[no response]"
@@ -40,23 +39,6 @@ L = TypeVar("L")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 Failed = Callable[[str, BaseException], None]
-
-
-class Sink(Protocol[R_co]):
-    """Where finished interactions go. Made for each, or kept; has no state of its own."""
-
-    @property
-    def client(self) -> object:
-        """Whose it is: steps join the interactions of the same client."""
-
-    def log_interaction(self, interaction: Interaction[Any]) -> R_co:
-        """Log it, with its steps."""
-
-    def log_step(self, step: Step) -> object:
-        """Log a step that has no interaction, or outlived it."""
-
-    def failed(self, doing: str, error: BaseException) -> None:
-        """Count and log what went wrong while a call was followed, and in doing what."""
 
 
 class HuggingPlaceLogger(Protocol[R_co]):
@@ -92,14 +74,18 @@ class _SpanSink(ABC, Generic[L, R]):
         self.failed = failed
 
     def log_interaction(self, interaction: Interaction[Any]) -> R:
-        return self._log(interaction, interaction.steps if interaction.has_steps else [], interaction.fields)
+        return self._log(interaction, interaction.steps, interaction.fields)
 
     def log_step(self, step: Step) -> R:
         return self._log(step, [step], {})
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Hand over what is known; what was received and not read yet is left to our threads."""
-        unread = span.unread() + sum([step.unread() for step in steps]) if steps else span.unread()
+        unread = (
+            span._unread_size() + sum([step._unread_size() for step in steps])
+            if steps
+            else span._unread_size()
+        )
         if not unread or (fields and self.answer in fields):
             known = {
                 self.question: self._asked(span),
@@ -108,9 +94,9 @@ class _SpanSink(ABC, Generic[L, R]):
                 **fields,
             }
             return self._send(self._completed(known, self._told(span, steps), span, fields))
-        span.hold()
+        span._freeze()
         for step in steps:
-            step.hold()
+            step._freeze()
         later = Deferred(self._completing(span, steps, fields), unread)
         return self._send({self.question: NO_PROMPT, self.answer: later, "metadata": span.metadata, **fields})
 
@@ -190,7 +176,7 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
             "token_count": span.usage.total,
             "step_data": [step_data(step) for step in steps] or None,
         }
-        return {**without_none(reported), "metadata": span.reported()}
+        return {**without_none(reported), "metadata": span._reported_details()}
 
     def _send(self, record: dict[str, Any]) -> R:
         record["metadata"] = record["metadata"] or None
@@ -208,12 +194,12 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
         return span.question
 
     def _taken(self, span: Span) -> dict[str, Any]:
-        return {"duration_ms": round(span.watch.elapsed * 1000, 3)}
+        return {"duration_ms": round(span._stopwatch.elapsed * 1000, 3)}
 
     def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         tokens = {"token_count": span.usage.total, "step_data": [step_data(step) for step in steps] or None}
         model = {} if span.model is None else {"model": span.model}
-        details = {**without_none(tokens), **span.reported()}
+        details = {**without_none(tokens), **span._reported_details()}
         return {"output": span.answer.text, **model, "metadata": details}
 
     def _send(self, record: dict[str, Any]) -> bool:
@@ -245,7 +231,7 @@ def step_data(step: Step) -> dict[str, Any]:
 
 def seconds(span: Span) -> float:
     """What it took, as HuggingPlace has it."""
-    return round(span.watch.elapsed, 6)
+    return round(span._stopwatch.elapsed, 6)
 
 
 def _response(span: Span) -> Any:
@@ -253,5 +239,5 @@ def _response(span: Span) -> Any:
     said = span.answer.text
     if said is not None and said != "" and said != [] and said != {} and said != ():
         return said
-    _, error = span.failure()
+    _, error = span._failure()
     return NO_RESPONSE if error is None else "Error: " + error

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from ..foreign import is_deliberate
 
-if TYPE_CHECKING:
-    from .sinks import Sink
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Sink(Protocol[R_co]):
+    """Where finished interactions go. Made for each, or kept; has no state of its own."""
+
+    @property
+    def client(self) -> object:
+        """Whose it is: steps join the interactions of the same client."""
+
+    def log_interaction(self, interaction: Any) -> R_co:
+        """Log it, with its steps."""
+
+    def log_step(self, step: Any) -> object:
+        """Log a step that has no interaction, or outlived it."""
+
+    def failed(self, doing: str, error: BaseException) -> None:
+        """Count and log what went wrong while a call was followed, and in doing what."""
 
 
 class Contained:

@@ -17,3 +17,7 @@ class RoutingMode(Enum):
 
 
 ROUTING_MODES = tuple(mode.value for mode in RoutingMode)
+
+
+class StartError(Exception):
+    """The backend can't start. The message is one line that names the file or address and the reason."""

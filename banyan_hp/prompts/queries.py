@@ -1,4 +1,4 @@
-"""What can be asked of the backend about prompts and experiments: the request, and how its answer is read.
+"""The queries for prompts and experiments: the HTTP request of each, and how the response is read.
 
 Source of the calls: banyan-sdk 1.0.0 and 1.0.1; how sticky values travel with a prompt is ours.
 """
@@ -24,12 +24,12 @@ MAX_EXPERIMENTS = 100  # of a prompt that are read: the running ones, and those 
 
 Sticky = tuple[tuple[str, str], ...]
 EVERYONE: Sticky = (("", ""),)  # no sticky key is empty
-Value = TypeVar("Value", bound="Meaning")
-Value_co = TypeVar("Value_co", bound="Meaning", covariant=True)
+Value = TypeVar("Value", bound="Fetchable")
+Value_co = TypeVar("Value_co", bound="Fetchable", covariant=True)
 
 
-class Asking(NamedTuple):
-    """Where a question goes: what it is asked with."""
+class Endpoint(NamedTuple):
+    """Where queries go, and what authenticates them."""
 
     base_url: str
     api_key: str
@@ -37,75 +37,75 @@ class Asking(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the key, which the headers hold, too."""
-        return f"<Asking {self.base_url}>"
+        return f"<Endpoint {self.base_url}>"
 
 
 class Audience(Enum):
-    """For whom an answer is good."""
+    """For which users a response is valid."""
 
     ALL = "all"
-    ONE = "one"  # the asking user's alone: an experiment chose
+    ONE = "one"  # the querying user only: an experiment chose
     ONE_BY_DEFAULT = "one by default"  # likewise, but what was chosen is what everybody else gets
 
 
-class Meaning(Protocol):
-    """What an answer means."""
+class Fetchable(Protocol):
+    """The value that a response is read to."""
 
-    def seen(self, source: Source, fetched_at: float) -> Self:
+    def marked(self, source: Source, fetched_at: float) -> Self:
         """The same, marked with where it came from."""
 
 
-class Question(Protocol[Value_co]):
-    """Something to ask: a tuple of texts, under which the answer is kept."""
+class Query(Protocol[Value_co]):
+    """A tuple of texts, under which the cache keeps the value."""
 
     @property
     def subject(self) -> str:
-        """The name of the prompt or experiment in question."""
+        """The name of the prompt or experiment."""
 
     def pinned(self, value: Any, /) -> bool:
-        """Whether an answer of this meaning is what was named, and so seldom changes."""
+        """Whether the value is the version that was named, and so seldom changes."""
 
     @property
-    def shared(self) -> Question[Value_co]:
-        """The question that stands for everybody's, where an answer may be good for all users."""
+    def shared(self) -> Query[Value_co]:
+        """The query that stands for all users' where a response may be valid for all."""
 
     @property
-    def default(self) -> Question[Value_co]:
-        """The question whose answer will do where there is none for this one."""
+    def default(self) -> Query[Value_co]:
+        """The query whose value will do where there is none for this one."""
 
     @property
-    def whole(self) -> Question[Value_co]:
-        """The question about the prompt itself, without which there is no version of it either."""
+    def whole(self) -> Query[Value_co]:
+        """The query for the prompt itself: where there is none, there is no version of it either."""
 
     def __hash__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
 
-    def request(self, asking: Asking) -> Request: ...
+    def request(self, endpoint: Endpoint) -> Request: ...
 
-    def read(self, answer: Mapping[str, Any]) -> Value_co:
-        """The answer's meaning.
+    def read(self, body: Mapping[str, Any]) -> Value_co:
+        """The value of a response's JSON.
 
         Raises:
             ValueError: it has none.
         """
 
-    def audience(self, answer: Mapping[str, Any], /) -> Audience: ...
+    def audience(self, body: Mapping[str, Any], /) -> Audience: ...
 
 
 @dataclass(frozen=True, slots=True)
-class PromptAnswer:
-    """A prompt, and the running experiments that the backend leaves to us."""
+class FetchedPrompt:
+    """A prompt, and the running experiments that the backend leaves the client to route."""
 
     prompt: PromptData
     experiments: tuple[Experiment, ...] = ()
     ignored: tuple[str, ...] = ()  # why experiments could not be used
 
-    def seen(self, source: Source, fetched_at: float) -> PromptAnswer:
+    def marked(self, source: Source, fetched_at: float) -> FetchedPrompt:
         return replace(self, prompt=replace(self.prompt, source=source, fetched_at=fetched_at))
 
 
-class PromptQuestion(NamedTuple):
+class PromptQuery(NamedTuple):
     """A prompt by name."""
 
     name: str
@@ -118,54 +118,54 @@ class PromptQuestion(NamedTuple):
     def subject(self) -> str:
         return self.name
 
-    def pinned(self, value: PromptAnswer, /) -> bool:
+    def pinned(self, value: FetchedPrompt, /) -> bool:
         """A version is, unlike a name like "latest", which the backend answers with another."""
         return self.version is not None and value.prompt.version in (None, self.version)
 
     @property
-    def shared(self) -> PromptQuestion:
+    def shared(self) -> PromptQuery:
         if not self.sticky:
             return self
-        return PromptQuestion(self.name, self.version, self.branch, self.project, EVERYONE)
+        return PromptQuery(self.name, self.version, self.branch, self.project, EVERYONE)
 
     @property
-    def default(self) -> PromptQuestion:
+    def default(self) -> PromptQuery:
         return self._replace(sticky=())
 
     @property
-    def whole(self) -> PromptQuestion:
+    def whole(self) -> PromptQuery:
         return self._replace(version=None, sticky=())
 
-    def request(self, asking: Asking) -> Request:
+    def request(self, endpoint: Endpoint) -> Request:
         query = [("branch", self.branch)] + ([("version", self.version)] if self.version is not None else [])
         for key, value in self.sticky:
             query += [("sticky_key", key), ("sticky_value", value)]
-        headers = dict(asking.headers)
+        headers = dict(endpoint.headers)
         if self.project is not None:
             headers["X-Project-Id"] = self.project
         path = PROMPT_PATH + quote(self.name, safe="", errors="replace")
-        return Request("GET", f"{asking.base_url}{path}?{urlencode(query, errors='replace')}", headers)
+        return Request("GET", f"{endpoint.base_url}{path}?{urlencode(query, errors='replace')}", headers)
 
-    def read(self, answer: Mapping[str, Any]) -> PromptAnswer:
-        prompt = prompt_from_answer(answer)
+    def read(self, body: Mapping[str, Any]) -> FetchedPrompt:
+        prompt = prompt_from_json(body)
         if prompt.experiment_id is not None:
             key = prompt.sticky_key or (self.sticky[0][0] if len(self.sticky) == 1 else None)
             value = prompt.sticky_value or dict(self.sticky).get(key or "")
-            return PromptAnswer(replace(prompt, sticky_key=key, sticky_value=value, routed_by="server"))
-        configured, ignored = _experiments(answer.get("experiments"))
-        return PromptAnswer(prompt, configured, ignored)
+            return FetchedPrompt(replace(prompt, sticky_key=key, sticky_value=value, routed_by="server"))
+        configured, ignored = _experiments(body.get("experiments"))
+        return FetchedPrompt(prompt, configured, ignored)
 
-    def audience(self, answer: Mapping[str, Any], /) -> Audience:
-        if self.sticky and answer.get("experiment_id") is not None:
+    def audience(self, body: Mapping[str, Any], /) -> Audience:
+        if self.sticky and body.get("experiment_id") is not None:
             return Audience.ONE
-        if not self.sticky or "experiment_id" not in answer or isinstance(answer.get("experiments"), list):
+        if not self.sticky or "experiment_id" not in body or isinstance(body.get("experiments"), list):
             return Audience.ALL
         return Audience.ONE_BY_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentDetails:
-    """What an experiment is about."""
+    """The prompt of an experiment, and how it is routed."""
 
     prompt_name: str
     branch: str
@@ -173,11 +173,11 @@ class ExperimentDetails:
     running: bool
     sticky_type: str
 
-    def seen(self, source: Source, fetched_at: float) -> ExperimentDetails:  # noqa: ARG002 - nobody asks
+    def marked(self, source: Source, fetched_at: float) -> ExperimentDetails:  # noqa: ARG002 - nothing shows it
         return self
 
 
-class ExperimentQuestion(NamedTuple):
+class ExperimentQuery(NamedTuple):
     """An experiment's details."""
 
     experiment_id: str
@@ -190,42 +190,44 @@ class ExperimentQuestion(NamedTuple):
         return False
 
     @property
-    def shared(self) -> ExperimentQuestion:
+    def shared(self) -> ExperimentQuery:
         return self
 
     @property
-    def default(self) -> ExperimentQuestion:
+    def default(self) -> ExperimentQuery:
         return self
 
     @property
-    def whole(self) -> ExperimentQuestion:
+    def whole(self) -> ExperimentQuery:
         return self
 
-    def request(self, asking: Asking) -> Request:
-        return Request("GET", asking.base_url + EXPERIMENT_PATH + _quoted(self.experiment_id), asking.headers)
-
-    def read(self, answer: Mapping[str, Any]) -> ExperimentDetails:
-        _require(answer, "prompt_name", "status", "sticky_type")
-        project = answer.get("project_id", answer.get("project"))
-        return ExperimentDetails(
-            prompt_name=answer["prompt_name"],
-            branch=_text(answer.get("branch")) or "main",
-            project=project if isinstance(project, str) and project else None,
-            running=answer["status"] == RUNNING,
-            sticky_type=answer["sticky_type"],
+    def request(self, endpoint: Endpoint) -> Request:
+        return Request(
+            "GET", endpoint.base_url + EXPERIMENT_PATH + _quoted(self.experiment_id), endpoint.headers
         )
 
-    def audience(self, _answer: Mapping[str, Any], /) -> Audience:
+    def read(self, body: Mapping[str, Any]) -> ExperimentDetails:
+        _require(body, "prompt_name", "status", "sticky_type")
+        project = body.get("project_id", body.get("project"))
+        return ExperimentDetails(
+            prompt_name=body["prompt_name"],
+            branch=_text(body.get("branch")) or "main",
+            project=project if isinstance(project, str) and project else None,
+            running=body["status"] == RUNNING,
+            sticky_type=body["sticky_type"],
+        )
+
+    def audience(self, _body: Mapping[str, Any], /) -> Audience:
         return Audience.ALL
 
 
-class RouteQuestion(NamedTuple):
+class RouteQuery(NamedTuple):
     """Which version of an experiment a user gets, by the server's routing."""
 
     experiment_id: str
     sticky_key: str
     sticky_value: str
-    prompt_name: str  # the older of the published answers has neither name nor branch
+    prompt_name: str  # the older of the published responses has neither name nor branch
     branch: str
 
     @property
@@ -236,38 +238,38 @@ class RouteQuestion(NamedTuple):
         return False
 
     @property
-    def shared(self) -> RouteQuestion:
+    def shared(self) -> RouteQuery:
         return self
 
     @property
-    def default(self) -> RouteQuestion:
+    def default(self) -> RouteQuery:
         return self
 
     @property
-    def whole(self) -> RouteQuestion:
+    def whole(self) -> RouteQuery:
         return self
 
-    def request(self, asking: Asking) -> Request:
+    def request(self, endpoint: Endpoint) -> Request:
         body = {
             "experimentId": self.experiment_id,
             "stickyKey": self.sticky_key,
             "stickyValue": self.sticky_value,
-            "apiKey": asking.api_key,
+            "apiKey": endpoint.api_key,
         }
-        return Request("POST", asking.base_url + ROUTE_PATH, asking.headers, json.dumps(body).encode("ascii"))
-
-    def read(self, answer: Mapping[str, Any]) -> PromptAnswer:
-        """In either published form: `{prompt: {…}, selected_version_id}`, or flat with `version_number`."""
-        nested = answer.get("prompt")
-        version = answer.get("version_number", answer.get("version"))
-        flat = {"name": self.prompt_name, "branch": self.branch, **answer, "version": version}
-        prompt = prompt_from_answer(nested if isinstance(nested, dict) else flat)
-        chosen = (
-            answer.get("selected_version_id") if isinstance(nested, dict) else prompt.experiment_version_id
+        return Request(
+            "POST", endpoint.base_url + ROUTE_PATH, endpoint.headers, json.dumps(body).encode("ascii")
         )
+
+    def read(self, body: Mapping[str, Any]) -> FetchedPrompt:
+        """In either published form: `{prompt: {…}, selected_version_id}`, or flat with `version_number`."""
+        nested = body.get("prompt")
+        version = body.get("version_number", body.get("version"))
+        flat = {"name": self.prompt_name, "branch": self.branch, **body, "version": version}
+        prompt = prompt_from_json(nested if isinstance(nested, dict) else flat)
+        chosen = body.get("selected_version_id") if isinstance(nested, dict) else prompt.experiment_version_id
         if chosen is None:
-            return PromptAnswer(replace(prompt, experiment_id=None, experiment_version_id=None))
-        return PromptAnswer(
+            return FetchedPrompt(replace(prompt, experiment_id=None, experiment_version_id=None))
+        return FetchedPrompt(
             replace(
                 prompt,
                 experiment_id=self.experiment_id,
@@ -278,37 +280,37 @@ class RouteQuestion(NamedTuple):
             )
         )
 
-    def audience(self, _answer: Mapping[str, Any], /) -> Audience:
+    def audience(self, _body: Mapping[str, Any], /) -> Audience:
         return Audience.ONE
 
 
-def prompt_from_answer(answer: Mapping[str, Any]) -> PromptData:
+def prompt_from_json(body: Mapping[str, Any]) -> PromptData:
     """A prompt from the backend's JSON.
 
     Raises:
         ValueError: it lacks an id, a name or a content.
     """
-    _require(answer, "prompt_id", "name", "content")
-    metadata = answer.get("metadata")
+    _require(body, "prompt_id", "name", "content")
+    metadata = body.get("metadata")
     return PromptData(
-        prompt_id=answer["prompt_id"],
-        name=answer["name"],
-        content=answer["content"],
-        version=_text(answer.get("version")),
-        branch=_text(answer.get("branch")),
-        project=_text(answer.get("project")),
-        enable_logging=answer.get("enable_logging") is not False,
+        prompt_id=body["prompt_id"],
+        name=body["name"],
+        content=body["content"],
+        version=_text(body.get("version")),
+        branch=_text(body.get("branch")),
+        project=_text(body.get("project")),
+        enable_logging=body.get("enable_logging") is not False,
         metadata=read_only(metadata) if isinstance(metadata, dict) else ReadOnlyDict(),
-        experiment_id=_text(answer.get("experiment_id")),
-        experiment_version_id=_text(answer.get("experiment_version_id")),
-        sticky_key=_text(answer.get("sticky_key")),
-        sticky_value=_text(answer.get("sticky_value")),
+        experiment_id=_text(body.get("experiment_id")),
+        experiment_version_id=_text(body.get("experiment_version_id")),
+        sticky_key=_text(body.get("sticky_key")),
+        sticky_value=_text(body.get("sticky_value")),
         source="backend",
     )
 
 
-def _require(answer: Mapping[str, Any], *names: str) -> None:
-    missing = [name for name in names if not isinstance(answer.get(name), str)]
+def _require(body: Mapping[str, Any], *names: str) -> None:
+    missing = [name for name in names if not isinstance(body.get(name), str)]
     if missing:
         raise ValueError(f"the answer has no {' and no '.join(missing)}")
 

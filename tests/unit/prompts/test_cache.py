@@ -1,4 +1,4 @@
-"""The ladder of answers, step by step: clocks that stand still, and a real server that answers as told."""
+"""The cache, step by step: clocks that stand still, and a real server with scripted responses."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from typing import Any
 import pytest
 
 from banyan_hp.prompts import memory
-from banyan_hp.prompts.answers import NEGATIVE_SECONDS, Answers, Found
+from banyan_hp.prompts.cache import NEGATIVE_SECONDS, Found, PromptCache
 from banyan_hp.prompts.data import Source
-from banyan_hp.prompts.questions import Asking, PromptAnswer, PromptQuestion
+from banyan_hp.prompts.fetching import LONGEST_PAUSE, Backend
+from banyan_hp.prompts.queries import Endpoint, FetchedPrompt, PromptQuery
 from banyan_hp.prompts.store import Store
-from banyan_hp.prompts.troubles import LONGEST_PAUSE
+from banyan_hp.settings import PromptSettings
 from tests.support.clock import FakeClock
 from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json
 from tests.support.scripted import Hang, Reply, Request, ScriptedServer
 
-P = PromptQuestion("p", None, "main", None, ())
-PINNED = PromptQuestion("p", "1", "main", None, ())
+P = PromptQuery("p", None, "main", None, ())
+PINNED = PromptQuery("p", "1", "main", None, ())
 TTL = 60.0
 PINNED_TTL = 600.0
 NONE = Reply(404, {"error": "no such prompt"})
 HELLO = Reply(200, prompt_json())
 
-Make = Callable[..., Answers]
+Make = Callable[..., PromptCache]
 
 
-def user(ident: str, name: str = "p") -> PromptQuestion:
-    return PromptQuestion(name, None, "main", None, (("user_id", ident),))
+def user(ident: str, name: str = "p") -> PromptQuery:
+    return PromptQuery(name, None, "main", None, (("user_id", ident),))
 
 
 def routed(request: Request) -> Reply:
@@ -48,34 +49,39 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def make(server: ScriptedServer, clock: FakeClock, tmp_path: Path) -> Iterator[Make]:
-    """Answers of one server over one directory."""
+    """Caches of one server over one directory."""
     server.handler = always(HELLO)
-    made: list[Answers] = []
+    made: list[PromptCache] = []
 
-    def make(**options: Any) -> Answers:
-        asking = Asking(server.url, "psk_secret", {"X-API-Key": "psk_secret"})
-        settings: dict[str, Any] = {"ttl": TTL, "pinned_ttl": PINNED_TTL, "timeout": 5.0, "size": 100}
-        settings |= {"threaded": True, **options}
-        settings |= {"monotonic": clock.monotonic, "wall": clock.wall}
-        made.append(Answers(asking, Store(tmp_path / "prompts"), **settings))
+    def make(**options: Any) -> PromptCache:
+        endpoint = Endpoint(server.url, "psk_secret", {"X-API-Key": "psk_secret"})
+        settings = PromptSettings(
+            prompt_cache_ttl=TTL,
+            prompt_pinned_ttl=PINNED_TTL,
+            prompt_timeout=options.pop("timeout", 5.0),
+            prompt_cache_size=options.pop("size", 100),
+        )
+        backend = Backend(endpoint, settings.prompt_timeout)
+        options = {"threaded": True, "clock": clock, **options}
+        made.append(PromptCache(backend, Store(tmp_path / "prompts"), settings, **options))
         return made[-1]
 
     yield make
     server.release()
-    for answers in made:
-        landed(answers)
-        answers.close()
+    for cache in made:
+        all_done(cache)
+        cache.close()
 
 
-def reported(found: Found[PromptAnswer] | None) -> tuple[str, Source] | None:
+def reported(found: Found[FetchedPrompt] | None) -> tuple[str, Source] | None:
     """What a caller was given: the content (or "none") and its source."""
     if found is None:
         return None
     return (found[0].value.prompt.content if found[0].value else "none"), found[1]
 
 
-def landed(answers: Answers) -> None:
-    eventually(lambda: not answers._flights, "the landing of all flights")
+def all_done(cache: PromptCache) -> None:
+    eventually(lambda: not cache._fetches, "the end of all fetches")
 
 
 # -- fresh, stale --------------------------------------------------------------------------------------------
@@ -85,18 +91,18 @@ def test_fresh_until_the_ttl_then_stale_at_once_and_fresh_again(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """One request a TTL; its answer is there for the next caller."""
-    answers = make()
-    assert reported(answers.at_hand(P)) is None
-    assert reported(answers.ask(P)) == ("Hello", "backend")
+    cache = make()
+    assert reported(cache.cached(P)) is None
+    assert reported(cache.get(P)) == ("Hello", "backend")
     clock.advance(TTL * 0.8 - 0.1)
-    assert reported(answers.ask(P)) == ("Hello", "cache")
+    assert reported(cache.get(P)) == ("Hello", "cache")
     clock.advance(TTL * 0.2 + 0.1)
     server.handler = always(Reply(200, prompt_json("new")))
-    assert reported(answers.ask(P)) == ("Hello", "stale")
-    landed(answers)
-    assert reported(answers.ask(P)) == ("new", "cache")
+    assert reported(cache.get(P)) == ("Hello", "stale")
+    all_done(cache)
+    assert reported(cache.get(P)) == ("new", "cache")
     assert len(server.requests) == 2
-    counted = asdict(answers.counters)
+    counted = asdict(cache.counters)
     assert counted == {
         "prompts_fetched": 2,
         "cache_hits": 2,
@@ -110,10 +116,10 @@ def test_fresh_until_the_ttl_then_stale_at_once_and_fresh_again(
 def test_the_ttl_is_shortened_by_chance(make: Make, clock: FakeClock) -> None:
     """By up to a fifth, so that prompts fetched together are not asked for together for ever."""
     random.seed(4)
-    answers = make()
+    cache = make()
     for number in range(20):
-        answers.ask(P._replace(name=str(number)))
-    left = {entry.fresh_until - clock.monotonic() for entry in answers._entries.values()}
+        cache.get(P._replace(name=str(number)))
+    left = {entry.fresh_until - clock.monotonic() for entry in cache._entries.values()}
     assert len(left) == 20
     assert TTL * 0.8 <= min(left) < max(left) <= TTL
 
@@ -122,13 +128,13 @@ def test_a_cold_key_costs_one_request_however_many_ask(make: Make, server: Scrip
     """All of them get its answer."""
     held = Held()
     server.handler = always(held)
-    answers = make()
+    cache = make()
 
     def all_ask() -> None:
-        eventually(lambda: answers.counters.cache_misses == 50, "the question of each")
+        eventually(lambda: cache.counters.cache_misses == 50, "the question of each")
         held.go.set()
 
-    found = all_at_once(50, lambda _: reported(answers.ask(P)), all_ask)
+    found = all_at_once(50, lambda _: reported(cache.get(P)), all_ask)
     assert found == [("Hello", "backend")] * 50
     assert len(server.requests) == 1
 
@@ -137,15 +143,15 @@ def test_a_storm_after_the_ttl_costs_one_request(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """While it is under way, and after it has landed."""
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     clock.advance(TTL)
     held = Held(Reply(200, prompt_json("new")))
     server.handler = always(held)
-    assert all_at_once(50, lambda _: reported(answers.ask(P))) == [("Hello", "stale")] * 50
+    assert all_at_once(50, lambda _: reported(cache.get(P))) == [("Hello", "stale")] * 50
     held.go.set()
-    landed(answers)
-    assert all_at_once(50, lambda _: reported(answers.ask(P))) == [("new", "cache")] * 50
+    all_done(cache)
+    assert all_at_once(50, lambda _: reported(cache.get(P))) == [("new", "cache")] * 50
     assert len(server.requests) == 2
 
 
@@ -153,52 +159,52 @@ def test_without_threads_what_is_stale_is_fetched_by_the_caller(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """Who has waited for the answer gets it, and in trouble the old one."""
-    answers = make(threaded=False)
-    answers.ask(P)
+    cache = make(threaded=False)
+    cache.get(P)
     clock.advance(TTL)
     server.handler = always(Reply(200, prompt_json("new")))
-    assert reported(answers.ask(P)) == ("new", "backend")
+    assert reported(cache.get(P)) == ("new", "backend")
     clock.advance(TTL)
     server.handler = always(Reply(500))
-    assert reported(answers.ask(P)) == ("new", "stale")
+    assert reported(cache.get(P)) == ("new", "stale")
 
 
 def test_the_least_recently_used_go(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
-    """Never more than `size` answers in memory; what was used lately is among them."""
-    answers = make(size=3)
+    """Never more than `size` entries in memory; what was used lately is among them."""
+    cache = make(size=3)
     for name in ("a", "b", "c"):
         clock.advance(1)
-        answers.ask(P._replace(name=name))
+        cache.get(P._replace(name=name))
     clock.advance(1)
-    answers.ask(P._replace(name="a"))
+    cache.get(P._replace(name="a"))
     clock.advance(1)
-    answers.ask(P._replace(name="d"))
-    assert {key.subject for key in answers._entries} == {"a", "c", "d"}
+    cache.get(P._replace(name="d"))
+    assert {key.subject for key in cache._entries} == {"a", "c", "d"}
     assert len(server.requests) == 4
 
 
 def test_memory_is_bounded_in_bytes(
     make: Make, server: ScriptedServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Large answers push out those unused for longest; the newest is there even if it is too large itself."""
+    """Large responses push out those unused for longest; the newest stays even if it is too large itself."""
     monkeypatch.setattr(memory, "MAX_BYTES", 50_000)
 
     def ask(name: str, size: int) -> None:
         clock.advance(1)
         server.handler = always(Reply(200, prompt_json("x" * size)))
-        answers.ask(P._replace(name=name), use_cache=False)
+        cache.get(P._replace(name=name), use_cache=False)
 
-    answers = make()
+    cache = make()
     for name in "abcdefg":
         ask(name, 10_000)
-    assert {key.subject for key in answers._entries} == {"d", "e", "f", "g"}
+    assert {key.subject for key in cache._entries} == {"d", "e", "f", "g"}
     for _ in range(10):  # what takes its own place takes no room
         ask("g", 10_000)
-    assert {key.subject for key in answers._entries} == {"d", "e", "f", "g"}
+    assert {key.subject for key in cache._entries} == {"d", "e", "f", "g"}
     ask("large", 60_000)
-    assert {key.subject for key in answers._entries} == {"large"}
+    assert {key.subject for key in cache._entries} == {"large"}
     ask("a", 10_000)
-    assert {key.subject for key in answers._entries} == {"a"}
+    assert {key.subject for key in cache._entries} == {"a"}
 
 
 # -- the disk ------------------------------------------------------------------------------------------------
@@ -208,16 +214,16 @@ def test_the_disk_has_the_last_known_good_in_trouble(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """After a restart; also where the memory is full of others."""
-    make().ask(P)
-    answers = make(size=1)
-    answers.ask(P._replace(name="other"))
+    make().get(P)
+    cache = make(size=1)
+    cache.get(P._replace(name="other"))
     server.handler = always(Reply(503))
     clock.advance(10)
-    found = answers.ask(P)
+    found = cache.get(P)
     assert reported(found) == ("Hello", "disk")
     assert found is not None
     assert clock.wall() - found[0].fetched_at == 10.0
-    assert answers.counters.prompts_from_disk == 1
+    assert cache.counters.prompts_from_disk == 1
 
 
 def test_a_pinned_version_is_validated_slowly_and_at_start(
@@ -233,26 +239,26 @@ def test_a_pinned_version_is_validated_slowly_and_at_start(
         return Reply(200, prompt_json(contents[-1]), {"ETag": tag})
 
     server.handler = tagged
-    answers = make()
-    assert reported(answers.ask(PINNED)) == ("Hello", "backend")
+    cache = make()
+    assert reported(cache.get(PINNED)) == ("Hello", "backend")
     clock.advance(PINNED_TTL * 0.8 - 0.1)
-    assert reported(answers.ask(PINNED)) == ("Hello", "cache")
+    assert reported(cache.get(PINNED)) == ("Hello", "cache")
     assert len(server.requests) == 1
     clock.advance(PINNED_TTL * 0.2 + 0.1)
-    assert reported(answers.ask(PINNED)) == ("Hello", "stale")
-    landed(answers)
-    assert reported(answers.ask(PINNED)) == ("Hello", "cache")
+    assert reported(cache.get(PINNED)) == ("Hello", "stale")
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("Hello", "cache")
     assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"Hello"']
 
     contents.append("corrected")
     clock.advance(PINNED_TTL)
-    answers.ask(PINNED)
-    landed(answers)
-    assert reported(answers.ask(PINNED)) == ("corrected", "cache")
+    cache.get(PINNED)
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("corrected", "cache")
 
     contents.append("corrected again")
     restarted = make()
-    assert reported(restarted.ask(PINNED)) == ("corrected again", "backend")
+    assert reported(restarted.get(PINNED)) == ("corrected again", "backend")
     assert server.requests[-1].headers["If-None-Match"] == '"corrected"'
 
 
@@ -260,51 +266,51 @@ def test_a_pinned_version_is_there_when_the_backend_is_not(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """From memory and, after a restart, from disk; never as if it had just been confirmed."""
-    answers = make()
-    answers.ask(PINNED)
+    cache = make()
+    cache.get(PINNED)
     server.handler = always(Reply(503))
     clock.advance(PINNED_TTL)
-    assert reported(answers.ask(PINNED)) == ("Hello", "stale")
-    assert reported(make().ask(PINNED)) == ("Hello", "disk")
+    assert reported(cache.get(PINNED)) == ("Hello", "stale")
+    assert reported(make().get(PINNED)) == ("Hello", "disk")
 
 
 def test_a_deleted_version_is_given_to_nobody(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
     """Neither from memory nor after a restart, once the backend has said so."""
-    answers = make()
-    answers.ask(PINNED)
+    cache = make()
+    cache.get(PINNED)
     server.handler = always(NONE)
     clock.advance(PINNED_TTL)
-    answers.ask(PINNED)
-    landed(answers)
-    assert reported(answers.ask(PINNED)) == ("none", "cache")
+    cache.get(PINNED)
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("none", "cache")
     server.handler = always(Reply(503))
-    assert reported(make().ask(PINNED)) is None
+    assert reported(make().get(PINNED)) is None
 
 
 def test_the_versions_of_a_prompt_that_is_gone_are_asked_for(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """A caller waits for the backend rather than get the id of a deleted prompt; other prompts stay."""
-    answers = make()
+    cache = make()
     other = PINNED._replace(name="q")
     for question in (P, PINNED, other):
-        answers.ask(question)
+        cache.get(question)
     server.handler = always(NONE)
     clock.advance(TTL)
-    answers.ask(P)
-    landed(answers)
-    assert reported(answers.ask(PINNED)) == ("none", "backend")
-    assert reported(answers.ask(other)) == ("Hello", "cache")
+    cache.get(P)
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("none", "backend")
+    assert reported(cache.get(other)) == ("Hello", "cache")
 
 
 def test_what_the_disk_brings_does_not_replace_what_is_fresh(make: Make, server: ScriptedServer) -> None:
     """A user's fetch loads the default from disk while another fetch has just renewed that."""
-    make().ask(P)
-    answers = make()
+    make().get(P)
+    cache = make()
     server.handler = always(Reply(200, prompt_json("new")))
-    answers.ask(P)
-    answers.ask(user("u1"))
-    assert reported(answers.ask(P)) == ("new", "cache")
+    cache.get(P)
+    cache.get(user("u1"))
+    assert reported(cache.get(P)) == ("new", "cache")
 
 
 # -- there is none -------------------------------------------------------------------------------------------
@@ -313,42 +319,42 @@ def test_what_the_disk_brings_does_not_replace_what_is_fresh(make: Make, server:
 def test_none_is_remembered_shortly(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
     """One request in five seconds, however often it is asked for."""
     server.handler = always(NONE)
-    answers = make()
-    assert reported(answers.ask(P)) == ("none", "backend")
-    assert reported(answers.ask(P)) == ("none", "cache")
+    cache = make()
+    assert reported(cache.get(P)) == ("none", "backend")
+    assert reported(cache.get(P)) == ("none", "cache")
     assert len(server.requests) == 1
     clock.advance(NEGATIVE_SECONDS)
     server.handler = always(HELLO)
-    assert reported(answers.ask(P)) == ("Hello", "backend")
+    assert reported(cache.get(P)) == ("Hello", "backend")
 
 
 def test_a_deleted_prompt_is_gone_for_every_user_and_after_a_restart(
     make: Make, server: ScriptedServer, clock: FakeClock
 ) -> None:
     """Whoever hears of it first: nobody is served it any more, when the backend is away, too."""
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     server.handler = routed
-    answers.ask(user("u1"))
-    answers.ask(user("u2"))
+    cache.get(user("u1"))
+    cache.get(user("u2"))
     server.handler = always(NONE)
-    assert reported(answers.ask(user("u1"), use_cache=False)) == ("none", "backend")
-    assert reported(answers.ask(user("u2"))) == ("none", "cache")
+    assert reported(cache.get(user("u1"), use_cache=False)) == ("none", "backend")
+    assert reported(cache.get(user("u2"))) == ("none", "cache")
     server.handler = always(Reply(503))
     clock.advance(NEGATIVE_SECONDS)
     for question in (user("u1"), user("u2"), user("u3"), P):
-        assert reported(answers.ask(question)) is None
-        assert reported(make().ask(question)) is None
+        assert reported(cache.get(question)) is None
+        assert reported(make().get(question)) is None
 
 
 def test_a_404_that_is_not_the_apis_takes_the_ladder(make: Make, server: ScriptedServer) -> None:
     """HTML, or JSON that says neither error nor message, is trouble on the way."""
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     for trouble in (Reply(404, "<html>"), Reply(404, {"detail": "Not Found"}), Reply(404, "")):
         server.handler = always(trouble)
-        assert reported(answers.ask(P, use_cache=False)) == ("Hello", "stale")
-    assert answers.counters.prompt_errors == 3
+        assert reported(cache.get(P, use_cache=False)) == ("Hello", "stale")
+    assert cache.counters.prompt_errors == 3
 
 
 # -- tags ----------------------------------------------------------------------------------------------------
@@ -360,19 +366,19 @@ def test_a_304_renews_what_is_known(
     """With the tag that came with it, in memory and from disk; its time is renewed on disk, too."""
     tagged = Reply(200, prompt_json(), {"ETag": '"t1"'})
     server.handler = lambda request: Reply(304) if "If-None-Match" in request.headers else tagged
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     clock.advance(1_000)
-    assert reported(answers.ask(P)) == ("Hello", "stale")
-    landed(answers)
-    found = answers.ask(P)
+    assert reported(cache.get(P)) == ("Hello", "stale")
+    all_done(cache)
+    found = cache.get(P)
     assert reported(found) == ("Hello", "cache")
     assert found is not None
     assert found[0].fetched_at == clock.wall()
     kept = Store(tmp_path / "prompts").load(P)
     assert kept is not None
     assert kept.fetched_at == clock.wall()
-    assert reported(make().ask(P)) == ("Hello", "backend")
+    assert reported(make().get(P)) == ("Hello", "backend")
     assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"t1"', '"t1"']
 
 
@@ -381,28 +387,28 @@ def test_a_304_that_comes_after_the_cache_was_cleared_still_answers_who_waited(
 ) -> None:
     """It confirms what was known when it was asked; nothing of it is kept."""
     server.handler = always(Reply(200, prompt_json(), {"ETag": '"t1"'}))
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     held = Held(Reply(304))
     server.handler = always(held)
-    answers.invalidate("p")
-    flight = answers.start(P)
+    cache.invalidate("p")
+    flight = cache.start(P)
     server.wait_for(2)
-    answers.clear()
+    cache.clear()
     held.go.set()
-    assert flight.landed.wait(5)
+    assert flight.done.wait(5)
     assert flight.entry is not None
     assert flight.entry.value is not None
-    assert not answers.holds(P)
-    assert answers.counters.prompt_errors == 0
+    assert not cache.has(P)
+    assert cache.counters.prompt_errors == 0
 
 
 def test_a_304_without_a_tag_sent_is_trouble(make: Make, server: ScriptedServer) -> None:
     """There is nothing that it could confirm."""
     server.handler = always(Reply(304))
-    answers = make()
-    assert answers.ask(P) is None
-    assert answers.counters.prompt_errors == 1
+    cache = make()
+    assert cache.get(P) is None
+    assert cache.counters.prompt_errors == 1
 
 
 # -- caches on the way ---------------------------------------------------------------------------------------
@@ -410,19 +416,19 @@ def test_a_304_without_a_tag_sent_is_trouble(make: Make, server: ScriptedServer)
 
 def test_a_cache_on_the_way_is_told_to_ask_the_backend(make: Make, server: ScriptedServer) -> None:
     """Each fetch says so, also the first: what a shared cache keeps may be another key's."""
-    make().ask(P)
+    make().get(P)
     assert [request.headers["Cache-Control"] for request in server.requests] == ["no-cache"]
 
 
 def test_an_answer_is_as_old_as_a_cache_says(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
     """`Age` shortens how long it is fresh, and shows in when the backend confirmed it."""
     server.handler = always(Reply(200, prompt_json(), {"Age": "40"}))
-    answers = make()
-    found = answers.ask(P)
+    cache = make()
+    found = cache.get(P)
     assert found is not None
     assert found[0].fetched_at == clock.wall() - 40
     clock.advance(TTL - 40)
-    assert reported(answers.ask(P)) == ("Hello", "stale")
+    assert reported(cache.get(P)) == ("Hello", "stale")
 
 
 @pytest.mark.parametrize("age", ["-5", "x", "1e9", "", "9" * 40])
@@ -430,7 +436,7 @@ def test_an_age_that_makes_no_sense_is_none(
     make: Make, server: ScriptedServer, clock: FakeClock, age: str
 ) -> None:
     server.handler = always(Reply(200, prompt_json(), {"Age": age}))
-    found = make().ask(P)
+    found = make().get(P)
     assert found is not None
     assert found[0].fetched_at == clock.wall()
 
@@ -443,16 +449,16 @@ def test_in_trouble_the_pauses_double_up_to_a_limit(
 ) -> None:
     """A warm key asks again seldom; the first quick failure costs no pause; success ends it."""
     random.seed(1)
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     clock.advance(TTL)
     server.handler = always(Reply(500))
     asked_at: list[float] = []
     for _ in range(400):
-        before = answers.counters.prompt_errors
-        answers.ask(P)
-        landed(answers)
-        if answers.counters.prompt_errors > before:
+        before = cache.counters.prompt_errors
+        cache.get(P)
+        all_done(cache)
+        if cache.counters.prompt_errors > before:
             asked_at.append(clock.monotonic())
         clock.advance(0.5)
     gaps = [later - earlier for earlier, later in pairwise(asked_at)]
@@ -461,9 +467,9 @@ def test_in_trouble_the_pauses_double_up_to_a_limit(
     assert max(gaps) > LONGEST_PAUSE / 2
     server.handler = always(HELLO)
     clock.advance(LONGEST_PAUSE)
-    answers.ask(P)
-    landed(answers)
-    assert reported(answers.ask(P)) == ("Hello", "cache")
+    cache.get(P)
+    all_done(cache)
+    assert reported(cache.get(P)) == ("Hello", "cache")
 
 
 def test_many_failures_at_the_same_time_count_as_one(
@@ -471,31 +477,31 @@ def test_many_failures_at_the_same_time_count_as_one(
 ) -> None:
     """Users whose own fetches fail together do not drive the pause to its limit."""
     server.handler = routed
-    answers = make()
-    answers.ask(user("u0"))
+    cache = make()
+    cache.get(user("u0"))
     held = Held(Reply(500))
     server.handler = always(held)
-    flights = [answers.start(user(f"u{number}")) for number in range(1, 11)]
+    flights = [cache.start(user(f"u{number}")) for number in range(1, 11)]
     server.wait_for(11)
     held.go.set()
-    assert all(flight.landed.wait(5) for flight in flights)
-    assert answers.counters.prompt_errors == 10
+    assert all(flight.done.wait(5) for flight in flights)
+    assert cache.counters.prompt_errors == 10
     clock.advance(2.0)
     server.handler = routed
-    assert reported(answers.ask(user("u1"))) == ("for u1", "backend")
+    assert reported(cache.get(user("u1"))) == ("for u1", "backend")
 
 
 def test_trouble_with_one_user_spares_the_others_the_wait(make: Make, server: ScriptedServer) -> None:
     """They get the default version, and the backend no request each."""
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     server.handler = routed
-    answers.ask(user("u0"))
+    cache.get(user("u0"))
     server.handler = always(Reply(500))
     for ident in ("u1", "u2"):
-        answers.ask(user(ident))
+        cache.get(user(ident))
     asked = len(server.requests)
-    assert reported(answers.ask(user("u3"))) == ("Hello", "stale")
+    assert reported(cache.get(user("u3"))) == ("Hello", "stale")
     assert len(server.requests) == asked
 
 
@@ -504,14 +510,14 @@ def test_who_has_a_fallback_does_not_wait_for_a_backend_in_trouble(
 ) -> None:
     """The fetch goes on without it, and its answer is there for the next."""
     server.handler = always(Reply(500))
-    answers = make()
-    answers.ask(P)
+    cache = make()
+    cache.get(P)
     held = Held()
     server.handler = always(held)
-    assert answers.ask(P, patient=False) is None
+    assert cache.get(P, patient=False) is None
     held.go.set()
-    landed(answers)
-    assert reported(answers.ask(P, patient=False)) == ("Hello", "cache")
+    all_done(cache)
+    assert reported(cache.get(P, patient=False)) == ("Hello", "cache")
 
 
 def test_a_fetch_that_is_overdue_is_waited_for_by_nobody(
@@ -519,12 +525,12 @@ def test_a_fetch_that_is_overdue_is_waited_for_by_nobody(
 ) -> None:
     """Only the first callers pay the timeout; who comes later gets the next rung at once."""
     server.handler = always(Hang(HELLO))
-    answers = make(timeout=30.0)
-    flight = answers.start(P)
+    cache = make(timeout=30.0)
+    flight = cache.start(P)
     server.wait_for(1)
     clock.advance(30.0)
-    assert answers.ask(P) is None
-    assert not flight.landed.is_set()
+    assert cache.get(P) is None
+    assert not flight.done.is_set()
     assert len(server.requests) == 1
 
 
@@ -533,12 +539,12 @@ def test_a_fetch_that_had_to_wait_too_long_for_its_turn_is_not_made(
 ) -> None:
     """A backend that comes back is not asked for those who gave up."""
     server.handler = always(Hang(HELLO))
-    answers = make(timeout=30.0)
-    flights = [answers.start(P._replace(name=str(number))) for number in range(20)]
+    cache = make(timeout=30.0)
+    flights = [cache.start(P._replace(name=str(number))) for number in range(20)]
     server.wait_for(16)
     clock.advance(30.0)
     server.release()
-    assert all(flight.landed.wait(5) for flight in flights)
+    assert all(flight.done.wait(5) for flight in flights)
     assert len(server.requests) == 16
     assert [flight.entry is None for flight in flights] == [False] * 16 + [True] * 4
 
@@ -551,81 +557,81 @@ def test_an_answer_asked_for_before_the_invalidation_is_not_kept(
 ) -> None:
     """Who waited for it gets it; who asks afterwards gets the newer one, whichever lands last."""
     old = Held(Reply(200, prompt_json("old")))
-    answers = make()
+    cache = make()
     server.script([old])
     server.handler = always(Reply(200, prompt_json("new")))
-    flight = answers.start(P)
+    flight = cache.start(P)
     server.wait_for(1)
-    answers.invalidate("p")
-    assert reported(answers.ask(P)) == ("new", "backend")
+    cache.invalidate("p")
+    assert reported(cache.get(P)) == ("new", "backend")
     old.go.set()
-    assert flight.landed.wait(5)
-    assert reported(answers.ask(P)) == ("new", "cache")
+    assert flight.done.wait(5)
+    assert reported(cache.get(P)) == ("new", "cache")
     server.handler = always(Reply(500))
-    assert reported(make().ask(P)) == ("new", "disk")
+    assert reported(make().get(P)) == ("new", "disk")
 
 
 def test_a_late_404_does_not_delete_what_came_after_it(make: Make, server: ScriptedServer) -> None:
     """The prompt was made meanwhile, and asked for again."""
     late = Held(NONE)
-    answers = make()
+    cache = make()
     server.script([late])
-    flight = answers.start(P)
+    flight = cache.start(P)
     server.wait_for(1)
-    assert reported(answers.ask(P, use_cache=False)) == ("Hello", "backend")
+    assert reported(cache.get(P, use_cache=False)) == ("Hello", "backend")
     late.go.set()
-    assert flight.landed.wait(5)
-    assert reported(answers.ask(P)) == ("Hello", "cache")
+    assert flight.done.wait(5)
+    assert reported(cache.get(P)) == ("Hello", "cache")
     server.handler = always(Reply(500))
-    assert reported(make().ask(P)) == ("Hello", "disk")
+    assert reported(make().get(P)) == ("Hello", "disk")
 
 
 def test_invalidated_answers_stay_the_next_best(make: Make, server: ScriptedServer) -> None:
     """Only those of that name are asked for again; pinned ones, too."""
-    answers = make()
+    cache = make()
     other = P._replace(name="q")
     for question in (P, PINNED, other):
-        answers.ask(question)
-    answers.invalidate("p")
-    assert reported(answers.ask(other)) == ("Hello", "cache")
+        cache.get(question)
+    cache.invalidate("p")
+    assert reported(cache.get(other)) == ("Hello", "cache")
     server.handler = always(Reply(500))
-    assert reported(answers.ask(P)) == ("Hello", "stale")
+    assert reported(cache.get(P)) == ("Hello", "stale")
     server.handler = always(HELLO)
-    assert reported(answers.ask(PINNED)) == ("Hello", "backend")
-    assert reported(answers.ask(P)) == ("Hello", "backend")
+    assert reported(cache.get(PINNED)) == ("Hello", "backend")
+    assert reported(cache.get(P)) == ("Hello", "backend")
 
 
 def test_what_is_only_on_disk_is_invalidated_too(make: Make, server: ScriptedServer) -> None:
     """It is not given while the fetch that was to confirm it is under way; pinned versions neither."""
-    make().ask(P)
-    make().ask(PINNED)
+    make().get(P)
+    make().get(PINNED)
     for question in (P, PINNED):
-        answers = make()
-        answers.invalidate("p")
+        cache = make()
+        cache.invalidate("p")
         held = Held(Reply(200, prompt_json("new")))
         server.script([held])
         asked = len(server.requests)
-        answers.start(question)
+        cache.start(question)
         server.wait_for(asked + 1)
-        assert answers.at_hand(question) is None
+        assert cache.cached(question) is None
         held.go.set()
-        assert (reported(answers.ask(question)) or ("",))[0] == "new"
+        assert (reported(cache.get(question)) or ("",))[0] == "new"
 
 
 def test_cleared_is_forgotten_on_disk_too_even_by_a_fetch_under_way(
     make: Make, server: ScriptedServer, tmp_path: Path
 ) -> None:
     """Nothing that was asked for before is kept anywhere."""
-    answers = make()
-    answers.ask(P._replace(name="q"))
+    cache = make()
+    cache.get(P._replace(name="q"))
     held = Held()
     server.handler = always(held)
-    flight = answers.start(P)
+    flight = cache.start(P)
     server.wait_for(2)
-    answers.clear()
+    cache.clear()
     held.go.set()
-    assert flight.landed.wait(5)
-    assert not answers.holds(P)
+    assert flight.done.wait(5)
+    assert not cache.has(P)
     assert list((tmp_path / "prompts").iterdir()) == []
 
 
@@ -633,26 +639,26 @@ def test_cleared_while_an_answer_is_being_written(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The file does not outlive the clearing."""
-    answers = make()
-    keep = answers._store.keep
+    cache = make()
+    keep = cache._store.keep
 
     def keep_after_clearing(*arguments: Any) -> None:
-        answers.clear()
+        cache.clear()
         keep(*arguments)
 
-    monkeypatch.setattr(answers._store, "keep", keep_after_clearing)
-    answers.ask(P)
+    monkeypatch.setattr(cache._store, "keep", keep_after_clearing)
+    cache.get(P)
     assert list((tmp_path / "prompts").iterdir()) == []
 
 
 def test_use_cache_false_asks_in_any_case(make: Make, server: ScriptedServer) -> None:
     """In trouble it takes the ladder's next rungs."""
-    answers = make()
-    assert reported(answers.ask(P)) == ("Hello", "backend")
-    assert reported(answers.ask(P, use_cache=False)) == ("Hello", "backend")
+    cache = make()
+    assert reported(cache.get(P)) == ("Hello", "backend")
+    assert reported(cache.get(P, use_cache=False)) == ("Hello", "backend")
     server.handler = always(Reply(500))
     for _ in range(3):
-        assert reported(answers.ask(P, use_cache=False)) == ("Hello", "stale")
+        assert reported(cache.get(P, use_cache=False)) == ("Hello", "stale")
     assert len(server.requests) == 5
 
 
@@ -664,8 +670,8 @@ def test_users_that_the_server_routes_get_their_own(
 ) -> None:
     """Users who met in the first fetch, too; each costs one request, and none of it gets to the disk."""
     server.handler = routed
-    answers = make()
-    found = all_at_once(20, lambda number: reported(answers.ask(user(f"u{number % 10}"))))
+    cache = make()
+    found = all_at_once(20, lambda number: reported(cache.get(user(f"u{number % 10}"))))
     assert [each[0] if each else None for each in found] == [f"for u{number % 10}" for number in range(20)]
     assert len(server.requests) == 10
     assert not (tmp_path / "prompts").exists()
@@ -676,11 +682,11 @@ def test_a_configuration_costs_one_fetch_for_all_users(
 ) -> None:
     """Ten thousand users, one request; after the TTL one more."""
     server.handler = always(Reply(200, prompt_json(experiments=[experiment_json()])))
-    answers = make()
+    cache = make()
     for turn in (1, 2):
         for number in range(5_000):
-            assert answers.ask(user(f"u{number}")) is not None
-        landed(answers)
+            assert cache.get(user(f"u{number}")) is not None
+        all_done(cache)
         assert len(server.requests) == turn
         clock.advance(TTL)
 
@@ -696,18 +702,18 @@ def test_a_backend_may_change_between_the_four_forms(
         "routed": {"experiment_id": "e1", "experiment_version_id": "v1"},
         "no experiment": {"experiment_id": None},
     }
-    answers = make()
+    cache = make()
     order = ["plain", "routed", "configured", "no experiment", "plain", "configured", "routed", "plain"]
     for turn, form in enumerate(order):
         content = f"{turn}: {form}"
         server.handler = always(Reply(200, prompt_json(content, **forms[form])))
         clock.advance(TTL)
         for ident in ("u1", "u2"):
-            answers.ask(user(ident))
-            landed(answers)
+            cache.get(user(ident))
+            all_done(cache)
         asked = len(server.requests)
-        assert [(reported(answers.ask(user(ident))) or ("",))[0] for ident in ("u1", "u2")] == [content] * 2
-        landed(answers)
+        assert [(reported(cache.get(user(ident))) or ("",))[0] for ident in ("u1", "u2")] == [content] * 2
+        all_done(cache)
         assert len(server.requests) == asked
 
 
@@ -716,18 +722,18 @@ def test_the_default_version_serves_users_that_nobody_asked_for_yet(
 ) -> None:
     """What one user got by default will do for another in trouble, without a disk, too."""
     server.handler = always(Reply(200, prompt_json(experiment_id=None)))
-    answers = make()
-    answers._store = Store(None)
-    answers.ask(user("u1"))
+    cache = make()
+    cache._store = Store(None)
+    cache.get(user("u1"))
     server.handler = always(Reply(500))
-    assert reported(answers.ask(user("u2"))) == ("Hello", "stale")
+    assert reported(cache.get(user("u2"))) == ("Hello", "stale")
 
 
 def test_a_tag_of_a_users_answer_is_not_sent_for_the_default(make: Make, server: ScriptedServer) -> None:
     """It belongs to another URL."""
     server.handler = always(Reply(200, prompt_json(experiment_id=None), {"ETag": '"u1"'}))
-    make().ask(user("u1"))
-    make().ask(P)
+    make().get(user("u1"))
+    make().get(P)
     assert "If-None-Match" not in server.requests[-1].headers
 
 
@@ -743,7 +749,7 @@ def test_after_an_invalidation_nobody_is_given_what_was_before_it(
     plan = [[chance.choice("aaaaiucx") for _ in range(60)] for _ in range(6)]
     state = [0]
     server.handler = lambda _request: Reply(200, prompt_json(str(state[0])))
-    answers = make()
+    cache = make()
     wrong: list[str] = []
 
     def act(number: int) -> None:
@@ -752,18 +758,18 @@ def test_after_an_invalidation_nobody_is_given_what_was_before_it(
             if step == "x":
                 state[0] += 1
             elif step == "c":
-                answers.clear()
+                cache.clear()
             elif step == "i":
-                answers.invalidate("p")
+                cache.invalidate("p")
             if step in "xa":
-                if answers.ask(P) is None:
+                if cache.get(P) is None:
                     wrong.append("nothing")
                 continue
-            content = reported(answers.ask(P, use_cache=step != "u"))
+            content = reported(cache.get(P, use_cache=step != "u"))
             if content is None or int(content[0]) < known:
                 wrong.append(f"{step}: {content} after {known}")
 
     all_at_once(6, act)
-    landed(answers)
+    all_done(cache)
     assert wrong == []
-    assert answers.counters.prompt_errors == 0
+    assert cache.counters.prompt_errors == 0

@@ -11,13 +11,14 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from ..engine.records.conversions import has_json_form
-from ..engine.records.encode import AsText, text_of
-from ..engine.records.freeze import as_text as frozen_text
-from ..engine.records.freeze import freeze
-from ..foreign import is_deliberate, type_name
+from ...engine.records.conversions import has_json_form
+from ...engine.records.encode import AsText, text_of
+from ...engine.records.freeze import as_text as frozen_text
+from ...engine.records.freeze import freeze
+from ...foreign import as_dict, is_deliberate, type_name
 
 MOST_ITEMS = 10_000
+MOST_ERROR_CHARACTERS = 2_000
 _MOST_COPIED = 2_000
 _VALUE_SIZE = 64
 _DEEPEST = 12
@@ -171,3 +172,34 @@ def as_text_later(value: object) -> Any:
             raise
         structured = False
     return frozen_text(value) if structured else as_text(value)
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of `values`."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def as_dict_of(metadata: object) -> dict[str, Any]:
+    """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
+    if metadata is None:
+        return {}
+    if type(metadata) is dict:
+        return metadata.copy()
+    try:
+        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
+    except Exception as error:
+        if is_deliberate(error):
+            raise
+        return {"metadata": as_text(metadata)}
+
+
+def error_text(error: BaseException) -> str:
+    """An exception in one text, bounded; its own `__str__` may raise."""
+    name = type_name(error)
+    try:
+        said = str.__str__(str(error))
+    except Exception as failure:
+        if is_deliberate(failure):
+            raise
+        said = ""
+    return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

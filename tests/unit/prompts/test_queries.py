@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.prompts.questions import (
+from banyan_hp.prompts.queries import (
     EVERYONE,
     MAX_EXPERIMENTS,
-    Asking,
     Audience,
-    ExperimentQuestion,
-    PromptQuestion,
-    RouteQuestion,
+    Endpoint,
+    ExperimentQuery,
+    PromptQuery,
+    RouteQuery,
 )
 from tests.support.prompts import experiment_json, prompt_json
 
-ASKING = Asking("http://backend.test", "psk_secret", {"X-API-Key": "psk_secret"})
+ASKING = Endpoint("http://backend.test", "psk_secret", {"X-API-Key": "psk_secret"})
 USER = (("user_id", "u 1&"),)
-ASKED = PromptQuestion("p", None, "main", None, USER)
-ROUTE = RouteQuestion("e1", "user_id", "u1", "p", "main")
+ASKED = PromptQuery("p", None, "main", None, USER)
+ROUTE = RouteQuery("e1", "user_id", "u1", "p", "main")
 NOT_TEXTS: tuple[Any, ...] = (None, 5, ["x"], {})
 
 
@@ -30,7 +30,7 @@ NOT_TEXTS: tuple[Any, ...] = (None, 5, ["x"], {})
 
 def test_names_and_values_are_quoted() -> None:
     """No name reaches another path, and no value another parameter."""
-    question = PromptQuestion("a/../b?c#d ä%", "1&x=2", "a b", "other", USER)
+    question = PromptQuery("a/../b?c#d ä%", "1&x=2", "a b", "other", USER)
     request = question.request(ASKING)
     assert request.url == (
         "http://backend.test/api/logs/prompt/a%2F..%2Fb%3Fc%23d%20%C3%A4%25"
@@ -38,14 +38,14 @@ def test_names_and_values_are_quoted() -> None:
     )
     assert (request.method, request.headers["X-Project-Id"]) == ("GET", "other")
     assert "X-Project-Id" not in ASKED.request(ASKING).headers
-    assert ExperimentQuestion("a/b").request(ASKING).url == "http://backend.test/api/experiments/a%2Fb"
+    assert ExperimentQuery("a/b").request(ASKING).url == "http://backend.test/api/experiments/a%2Fb"
 
 
 def test_a_lone_surrogate_does_not_break_the_request() -> None:
     """A name that no URL can carry is asked for with a replacement."""
-    question = PromptQuestion("\ud800", None, "\ud800", None, (("user_id", "\ud800"),))
+    question = PromptQuery("\ud800", None, "\ud800", None, (("user_id", "\ud800"),))
     assert question.request(ASKING).url.endswith("/%3F?branch=%3F&sticky_key=user_id&sticky_value=%3F")
-    assert ExperimentQuestion("\ud800").request(ASKING).url.endswith("/%3F")
+    assert ExperimentQuery("\ud800").request(ASKING).url.endswith("/%3F")
 
 
 def test_the_route_request_is_the_published_one() -> None:
@@ -163,15 +163,15 @@ def test_what_may_be_missing_or_odd_does_no_harm() -> None:
 @pytest.mark.parametrize(("answered", "final"), [("2", True), (2, True), (None, True), ("7", False)])
 def test_only_a_version_that_is_what_was_asked_for_is_pinned(answered: Any, final: bool) -> None:
     """A backend may take "latest" for a version: that is no fixed one."""
-    question = PromptQuestion("p", "2", "main", None, ())
+    question = PromptQuery("p", "2", "main", None, ())
     assert question.pinned(question.read(prompt_json(version=answered))) is final
     assert not ASKED.pinned(ASKED.read(prompt_json()))
 
 
 def test_users_share_a_question_and_fall_back_to_the_default() -> None:
     """The keys under which answers are kept."""
-    assert ASKED.shared == PromptQuestion("p", None, "main", None, EVERYONE)
-    assert ASKED.default == PromptQuestion("p", None, "main", None, ())
+    assert ASKED.shared == PromptQuery("p", None, "main", None, EVERYONE)
+    assert ASKED.default == PromptQuery("p", None, "main", None, ())
     assert ASKED.default.shared == ASKED.default
 
 
@@ -205,15 +205,15 @@ def test_a_route_to_no_version_is_the_default(answer: dict[str, Any]) -> None:
 def test_routes_are_one_users_and_details_everybodys() -> None:
     """What is one user's never gets to the disk."""
     assert ROUTE.audience({}) is Audience.ONE
-    assert ExperimentQuestion("e1").audience({}) is Audience.ALL
+    assert ExperimentQuery("e1").audience({}) is Audience.ALL
 
 
 def test_details_of_an_experiment() -> None:
     """The project under either name, the branch by default main; running only while it says so."""
     plain = {"prompt_name": "p", "status": "running", "sticky_type": "user_id"}
-    details = ExperimentQuestion("e1").read({**plain, "project_id": "acme"})
+    details = ExperimentQuery("e1").read({**plain, "project_id": "acme"})
     assert (details.branch, details.project, details.running) == ("main", "acme", True)
-    details = ExperimentQuestion("e1").read({**plain, "status": "paused", "project": "x", "branch": "dev"})
+    details = ExperimentQuery("e1").read({**plain, "status": "paused", "project": "x", "branch": "dev"})
     assert (details.branch, details.project, details.running) == ("dev", "x", False)
     with pytest.raises(ValueError, match="no status and no sticky_type"):
-        ExperimentQuestion("e1").read({"prompt_name": "p"})
+        ExperimentQuery("e1").read({"prompt_name": "p"})

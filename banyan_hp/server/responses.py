@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from banyan_hp.server.experiment_bodies import UnfitError
-from banyan_hp.server.prompts import TakenError
+from .experiment_bodies import UnfitError
+from .prompts import TakenError
 
 logger = logging.getLogger(__name__)
+
+_OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8.3; without the W/ of a weak one
+_CACHE_CONTROL = "private, no-cache"
+_VARY = "Authorization, X-API-Key, X-Project-Id"
 
 BAD = 422  # what Banyan answers to a request that is not as it should be
 
@@ -38,6 +46,45 @@ def refuse(reason: str | None, status: int = BAD) -> None:
     """Answer the request with `reason`, if there is one."""
     if reason is not None:
         raise HTTPException(status, reason)
+
+
+# -- what clients and caches may keep ------------------------------------------------------------------------
+
+
+def tagged(request: Request, content: object) -> Response:
+    """`content` with a strong ETag over the whole body, or 304 when the caller's `If-None-Match` has it."""
+    answer = Json(content)
+    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    if _has(request, tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    answer.headers["ETag"] = tag
+    return answer
+
+
+def _has(request: Request, tag: str) -> bool:
+    """Whether `If-None-Match` names the tag, by the weak comparison of RFC 9110, 13.1.2."""
+    condition = ",".join(request.headers.getlist("if-none-match"))
+    return condition.strip() == "*" or tag in _OPAQUE_TAG.findall(condition)
+
+
+class PrivateResponses:
+    """Marks every answer so, errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", _CACHE_CONTROL)
+                headers.add_vary_header(_VARY)
+            await send(message)
+
+        await self._app(scope, receive, marked if scope["type"] == "http" else send)
+
+
+# -- exceptions ----------------------------------------------------------------------------------------------
 
 
 def _http(request: Request, error: Exception) -> Response:

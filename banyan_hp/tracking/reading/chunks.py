@@ -15,8 +15,7 @@ from typing import Any
 
 from .fields import as_text, count, field, first_of, items, path, text
 from .pieces import Choice, Room
-from .reading import Reading
-from .responses import block_reason, failure_of, item_call, joined, lines, read_response
+from .responses import Reading, block_reason, failure_of, item_call, joined, lines, read_response
 from .usage import counters_of, larger, usage_of
 
 DONE = object()  # what `data: [DONE]` comes to

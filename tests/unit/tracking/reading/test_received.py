@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from banyan_hp.tracking.calls import Call, call_of
-from banyan_hp.tracking.chunks import DONE, Chunks
-from banyan_hp.tracking.reading import Reading
-from banyan_hp.tracking.received import BROKEN_OFF, Body, decoded, events_in
-from banyan_hp.tracking.responses import read_response
+from banyan_hp.tracking.reading.chunks import DONE, Chunks
+from banyan_hp.tracking.reading.received import BROKEN_OFF, Body, decoded, events_in
+from banyan_hp.tracking.reading.responses import Reading, read_response
 from tests.support import recorded
 
 

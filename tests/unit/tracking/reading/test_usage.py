@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.tracking.reading import Usage
-from banyan_hp.tracking.usage import counters_of, larger, read_usage, usage_of
+from banyan_hp.tracking.reading.usage import Usage, counters_of, larger, read_usage, usage_of
 
 CHAT: dict[str, Any] = {"prompt_tokens": 100, "completion_tokens": 40, "total_tokens": 140}
 
