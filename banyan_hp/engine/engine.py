@@ -364,7 +364,7 @@ class Engine:
         queue.bytes += size
         queue.records.append(record)
         if self._scheduler.sleepers.idle:
-            self._scheduler.wake_for_record()
+            self._scheduler.sleepers.wake_for_record()
         return True
 
     @releases_on_error
@@ -402,7 +402,7 @@ class Engine:
         if not self._enqueue(record):
             self._overflow(record)
         with self.lock:
-            self._scheduler.wake_for_sync()
+            self._scheduler.sleepers.wake_for_sync()
 
     def _enqueue(self, record: Record) -> bool:
         with self.lock:
@@ -418,7 +418,7 @@ class Engine:
         record.with_caller = False
         self.ledger.own.move((record,), Term.QUEUED)
         self.queue.append(record)
-        self._scheduler.wake_for_record()
+        self._scheduler.sleepers.wake_for_record()
 
     def _overflow(self, record: Record) -> None:
         if record.place is not None or self.settings.overflow == "spill" or self.stopped:
@@ -622,7 +622,7 @@ class Engine:
         if self.spool is None or self.waiting.destination_gave_up(trips):
             return True
         with self.lock:  # no thread begins to read meanwhile
-            if self._scheduler.reading_back:
+            if self._scheduler.backlog.is_being_read:
                 return False
             return self.spool.emptied or not self.spool.readable or self._only_suspects_are_left()
 
@@ -739,7 +739,7 @@ class Engine:
         with self.lock:
             if self.spool is None or self.stopped:
                 return
-            keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
+            keeping.take([*self.worker.in_hand(), *self._scheduler.retries.records(), *self.queue.records])
             if not keeping.done:
                 self._scheduler.pause()
         try:
