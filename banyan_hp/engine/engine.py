@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..logs import forget_threads, is_suppressed, suppressed_threads, warn
 from ..settings import Settings
@@ -48,6 +48,9 @@ from .spool.silence import Silence
 from .spool.spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .sync import Clock, EngineLock, WakeUp, releases_on_error
+
+if TYPE_CHECKING:
+    from .delivery.loop_waiters import LoopWaiter, LoopWaiters
 
 _JOIN_SECONDS = 0.2
 _UNASKED_SECONDS = 1.0
@@ -182,6 +185,7 @@ class Engine:
         self.waiting = Waiting(
             shared, self.breaker, self._scheduler, self._settlement, self.worker, lambda: self._ended
         )
+        self._loop_waiters: LoopWaiters | None = None
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
 
     def _may_compress(self) -> bool:
@@ -480,6 +484,29 @@ class Engine:
         deadline = self._clock.monotonic() + patience
         self.waiting.for_record(record, lambda: self.waiting.given_up(record, trips), deadline)
         return record.term is Term.DELIVERED
+
+    def loop_waiter(self, record: Record) -> LoopWaiter | None:
+        """What a coroutine waits for this record with; None if there is nothing to wait for."""
+        if record.settled or not self.knows(record):
+            return None
+        return (self._loop_waiters or self._make_loop_waiters()).here()
+
+    def _make_loop_waiters(self) -> LoopWaiters:
+        """Two threads may make some at the same time: a loop that waits with the others waits as well."""
+        from .delivery.loop_waiters import LoopWaiters  # imports asyncio, which not everybody uses
+
+        made = self._loop_waiters = LoopWaiters(self.waiting, self.breaker, self.settings.patience)
+        return made
+
+    def why_not_sent(self) -> tuple[str, str]:
+        """Why a record was not sent yet: the circuit breaker's state, and a sentence.
+
+        The state is empty while the backend refuses records: that says nothing about another one.
+        """
+        if self.breaker.refusing:
+            words = "the backend refused the records that were sent last; this one was not sent yet"
+            return "", words
+        return self.breaker.state, self.notices.last_failure or "it was not sent yet"
 
     def knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
@@ -931,6 +958,7 @@ class Engine:
         if not self.may_reconfigure(destination, settings):
             raise ValueError("records leave only for where, and under the key, they were logged with")
         self.destination, self.settings = destination, settings
+        self._loop_waiters = None  # the next ones have the new patience
         old = self._delivery.reconfigure(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
@@ -1004,6 +1032,10 @@ class Engine:
     def set_aside(self) -> None:
         """Count a value that its field can't have and that went into the metadata."""
         self._count("values_set_aside")
+
+    def tracking_failed(self) -> None:
+        """Count a call that could not be followed as it should be."""
+        self._count("tracking_errors")
 
     def _count(self, name: str) -> None:
         self._be_of_this_process()

@@ -86,7 +86,7 @@ MAY_IMPORT = {
     "destinations": {"destinations", "engine", "foreign", "logs", "text", "_version"},
     "prompts": GROUND | {"engine", "experiments", "prompts"},
     "copies.py": {"engine", "errors", "settings"},
-    "tracking": GROUND | {"clients", "copies", "engine", "prompts", "tracking"},
+    "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
     "server": {"server", "experiments", "_version"},
     "cli": GROUND | {"cli", "destinations", "engine", "server", "_version"},
