@@ -198,8 +198,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             raise ValidationError(
                 f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
             )
-        changing = self._succession.changing
-        with ReleasingOnError((changing,)), changing:
+        with self._succession.changing():
             self._change(changes)
 
     def _change(self, changes: dict[str, Any]) -> None:

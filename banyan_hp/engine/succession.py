@@ -3,7 +3,7 @@
 A record leaves under the key, and for the URL and organisation, that it was logged with. So a change of one
 of these makes another engine. The one before *drains*: it delivers what it has, in memory and on disk, under
 its own identity, and ends. An engine goes over to another key, with all it has, only if the application
-named the old key as a previous one (`Engine.may_turn_to`).
+named the old key as a previous one (`Engine.may_reconfigure`).
 
     current ──change──► draining ──drained, or too many drain──► ending ──► summed up
        ▲                   │
@@ -18,9 +18,11 @@ child has no engine that drains: what was logged before is its parent's.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..settings import Settings
@@ -63,7 +65,9 @@ class _Life:
     """What belongs to one process."""
 
     def __init__(self, current: Engine) -> None:
-        self.changing = Lock()  # held while one thread changes the configuration
+        # Held while the configuration changes, which may wait for a disk: each greenlet must be an owner of
+        # its own. It is one of `threading.RLock`, which gevent and eventlet replace, but not of `sync.Lock`.
+        self.changing = threading.RLock()
         self.lock = Lock()  # guards the replacement of `line`
         self.line = _Line(current)
         self.quiet = Event()  # set while none is ending
@@ -94,10 +98,21 @@ class Succession:
 
     # -- change -----------------------------------------------------------------------------------------
 
-    @property
-    def changing(self) -> Lock:
-        """Held while one thread changes the configuration; re-entrant."""
-        return self._life.changing
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around a change of the configuration: one at a time, others wait. Re-entrant.
+
+        An exception that leaves finds the lock as it was before, wherever it came.
+        """
+        lock: Any = self._life.changing  # typeshed leaves out `_is_owned`
+        held_before = lock._is_owned()
+        try:
+            with lock:
+                yield
+        except BaseException:
+            while not held_before and lock._is_owned():
+                lock.release()
+            raise
 
     def change(
         self, destination: Destination, settings: Settings, publish: Callable[[Engine], object]
@@ -111,7 +126,7 @@ class Succession:
                 about to hand a record to that one gets None, and finds the new one here.
         """
         life = self._life
-        with ReleasingOnError((life.changing,)), life.changing:
+        with self.changing():
             if self._closed:
                 return
             current = life.line.current
@@ -170,7 +185,7 @@ class Succession:
             if engine.supersede(only_if_drained=only_if_drained):
                 lost = engine.shutdown(0.0).lost
         finally:  # Ctrl-C, too
-            if engine.superseded:
+            if engine.closed:
                 self._sum_up(life, engine, lost)
             else:  # a late record
                 self._drain_on(life, engine)
@@ -282,7 +297,7 @@ class Succession:
 
 def _until_quiet(life: _Life, deadline: float) -> UntilSet:
     """Those that are ending say at their end what they lost; on one of their own threads nobody waits."""
-    may_wait = all(engine.waiting.allowed for engine in life.line.ending)
+    may_wait = all(engine.may_wait for engine in life.line.ending)
     return UntilSet(life.quiet, _left(deadline) if may_wait else 0.0)
 
 
