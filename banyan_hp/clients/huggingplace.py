@@ -198,7 +198,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             raise ValidationError(
                 f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
             )
-        with self._succession.changing():
+        changing = self._succession.changing
+        with ReleasingOnError((changing,)), changing:
             self._change(changes)
 
     def _change(self, changes: dict[str, Any]) -> None:

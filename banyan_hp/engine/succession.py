@@ -18,11 +18,9 @@ child has no engine that drains: what was logged before is its parent's.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..settings import Settings
@@ -30,7 +28,7 @@ from .delivery.flushing import FlushResult
 from .delivery.stepwise import Event, UntilSet
 from .destination import Destination
 from .engine import Engine
-from .sync import Lock, ReleasingOnError
+from .sync import GreenletLock, Lock, ReleasingOnError
 
 MOST_DRAINING = (
     4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
@@ -65,9 +63,7 @@ class _Life:
     """What belongs to one process."""
 
     def __init__(self, current: Engine) -> None:
-        # Held while the configuration changes, which may wait for a disk: each greenlet must be an owner of
-        # its own. It is one of `threading.RLock`, which gevent and eventlet replace, but not of `sync.Lock`.
-        self.changing = threading.RLock()
+        self.changing = GreenletLock()  # held while the configuration changes, which may wait for a disk
         self.lock = Lock()  # guards the replacement of `line`
         self.line = _Line(current)
         self.quiet = Event()  # set while none is ending
@@ -98,21 +94,10 @@ class Succession:
 
     # -- change -----------------------------------------------------------------------------------------
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Around a change of the configuration: one at a time, others wait. Re-entrant.
-
-        An exception that leaves finds the lock as it was before, wherever it came.
-        """
-        lock: Any = self._life.changing  # typeshed leaves out `_is_owned`
-        held_before = lock._is_owned()
-        try:
-            with lock:
-                yield
-        except BaseException:
-            while not held_before and lock._is_owned():
-                lock.release()
-            raise
+    @property
+    def changing(self) -> GreenletLock:
+        """Held while the configuration changes; re-entrant."""
+        return self._life.changing
 
     def change(
         self, destination: Destination, settings: Settings, publish: Callable[[Engine], object]
@@ -126,7 +111,7 @@ class Succession:
                 about to hand a record to that one gets None, and finds the new one here.
         """
         life = self._life
-        with self.changing():
+        with ReleasingOnError((life.changing,)), life.changing:
             if self._closed:
                 return
             current = life.line.current

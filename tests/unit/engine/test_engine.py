@@ -892,7 +892,7 @@ def test_a_record_that_comes_after_the_end_is_not_queued(
         engine.shutdown(0)
         overflow(record)
 
-    monkeypatch.setattr(engine, "_overflow", end_first)
+    monkeypatch.setattr(engine.core.intake, "_overflow", end_first)
     engine.log()
     own = engine.ledger.own
     assert own[Term.QUEUED] == own[Term.IN_FLIGHT] == 0

@@ -262,7 +262,7 @@ def end_interrupted_at(
 
 
 def finish(engine: SteppedEngine) -> None:
-    engine.ending.finish(engine.clock.monotonic())
+    engine.core.ending.finish(engine.clock.monotonic())
 
 
 @pytest.mark.parametrize("end", [finish, lambda _engine: process_exit.at_exit()], ids=["shutdown", "exit"])
