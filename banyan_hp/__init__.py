@@ -15,7 +15,7 @@ if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each mod
     from .clients.banyan import *
     from .clients.huggingplace import *
     from .clients.receipts import *
-    from .engine.delivery.flushing import *
+    from .engine.delivery.waiters import *
     from .engine.process.exit import *
     from .engine.process.signals import *
     from .errors import *
@@ -33,7 +33,7 @@ else:
             "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
             "trace wrap_anthropic wrap_openai"
         ),
-        ".engine.delivery.flushing": "FlushResult",
+        ".engine.delivery.waiters": "FlushResult",
         ".engine.process.exit": "drain",
         ".engine.process.signals": "install_signal_handlers",
         ".errors": (

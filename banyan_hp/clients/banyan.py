@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ..copies import pickled
 from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_fields, headers_for, usage_body
-from ..engine.delivery.flushing import FlushResult
+from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as, never_raising
 from ..engine.records.freeze import as_text

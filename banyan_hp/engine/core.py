@@ -111,7 +111,7 @@ class Core:
         if spool is not None and spool.directory == directory and not self.lifecycle.stopped:
             with self.parts.lock:
                 spool.look_again()
-                self.parts.scheduler.wake_all()
+                self.parts.scheduler.sleepers.wake_all()
 
     # -- a successor, another configuration ---------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Core:
         self.parts.worker.between_tasks = lambda: when_drained() if self.is_drained() else None
         with self.parts.lock:
             self.parts.scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
-            self.parts.scheduler.wake_all()
+            self.parts.scheduler.sleepers.wake_all()
 
     def resume(self) -> None:
         """See `Engine.resume`."""
@@ -216,9 +216,9 @@ class Core:
 
     def stop_lingering(self) -> None:
         """See `Engine.stop_lingering`."""
-        self.parts.scheduler.own_first.add(self)
+        self.parts.scheduler.own_waiters.add(self)
         self.parts.scheduler.flush_waiters.add(self)
-        self.parts.scheduler.disturb()
+        self.parts.scheduler.sleepers.disturb()
 
     def heir(self) -> Core:
         """What a forked child goes on with: everything made anew; only what it is made from is the parent's.

@@ -85,14 +85,14 @@ class Ending:
                 return
             queued = self._parts.queue.records
             keeping.take([*self._worker.in_hand(), *self._scheduler.retrying(), *queued])
-            self._scheduler.securing = not keeping.done
+            if not keeping.done:
+                self._scheduler.pause()
         try:
             self._complete(keeping)
         finally:
             with self._lock:
                 self._parts.queue.drop_settled()
-                self._scheduler.securing = False
-                self._scheduler.wake_all()
+                self._scheduler.resume()
 
     def _end_of_what_is_on_disk(self) -> Mark | None:
         """What the exit waits for: later records don't hold it. None if some are in memory only."""
@@ -156,15 +156,15 @@ class Ending:
             sent = not waiting.on_disk(self._owed)
             return sent or gave_up or not self._can_read_back()
         own = self._parts.ledger.own
-        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._isolated(Term.IN_FLIGHT):
             return gave_up and not waiting.spool_usable
-        sent = own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED)
+        sent = own[Term.SPOOLED] <= self._isolated(Term.SPOOLED)
         return sent or gave_up or not self._can_read_back()
 
-    def _at_rest(self, term: Term) -> int:
+    def _isolated(self, term: Term) -> int:
         """Own records that fail on their own, and are not to be tried for a while."""
         suspects = self._parts.policies.suspects
-        return suspects.at_rest(self._clock.monotonic(), self._parts.ledger.own, term)
+        return suspects.count_isolated(self._clock.monotonic(), self._parts.ledger.own, term)
 
     def _can_read_back(self) -> bool:
         return self._parts.spool is not None and self._parts.spool.readable
@@ -173,7 +173,7 @@ class Ending:
     def await_responses(self, deadline: float) -> None:
         """Begin no more requests, so that none is repeated because its response came too late."""
         with self._lock:
-            self._scheduler.ending = True
+            self._scheduler.begin_nothing_more()
         if not self._is_silent:
             self._parts.waiting.hurry_until(lambda: not self._worker.sends, deadline)
 
@@ -259,10 +259,10 @@ class Ending:
         job.complete()
 
     def _give_to_idle_thread(self, job: Job) -> bool:
-        if job.done or not self._scheduler.idle or not self._worker.alive:
+        if job.done or not self._scheduler.sleepers.idle or not self._worker.alive:
             return False
         self._lock.defer(job.run)
-        self._scheduler.disturb()
+        self._scheduler.sleepers.disturb()
         return job.is_taken_up()
 
     def _close_all(self) -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ..logs import forget_threads
 from ..settings import Settings
 from .core import Core
-from .delivery.flushing import FlushResult
 from .delivery.stepwise import run
+from .delivery.waiters import FlushResult
 from .destination import Destination
 from .ending import Ending
 from .http.transport import Transport, connecting_as

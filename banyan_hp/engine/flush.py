@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from .delivery.flushing import FlushResult
 from .delivery.stepwise import Steps
+from .delivery.waiters import FlushResult
 from .parts import Parts
 from .process import exit as process_exit
 from .records.ledger import Term
@@ -172,5 +172,5 @@ class Flushing:
         """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""
         self._lock.assert_held()
         adopted, now = self._ledger.adopted, self._clock.monotonic()
-        at_rest = self._parts.policies.suspects.at_rest(now, adopted, Term.SPOOLED)
-        return bool(at_rest) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == at_rest
+        isolated = self._parts.policies.suspects.count_isolated(now, adopted, Term.SPOOLED)
+        return bool(isolated) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == isolated

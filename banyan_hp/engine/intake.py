@@ -37,6 +37,7 @@ class Intake:
         self._queue = parts.queue
         self._epochs = parts.epochs
         self._scheduler = parts.scheduler
+        self._sleepers = parts.scheduler.sleepers
         self._settlement = parts.settlement
         self._preparer = parts.preparer
         self._worker = parts.worker
@@ -112,7 +113,7 @@ class Intake:
         own.counts[_QUEUED] += 1
         queue.bytes += size
         queue.records.append(record)
-        if self._scheduler.idle:
+        if self._sleepers.idle:
             self._scheduler.wake_for_record()
         return True
 
@@ -186,7 +187,7 @@ class Intake:
         self._write_or_enqueue(record)
         if self._parts.notices.pending:
             with self._lock:
-                self._scheduler.wake_one()
+                self._sleepers.wake_one()
 
     def _write_or_enqueue(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""

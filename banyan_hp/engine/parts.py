@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 from ..settings import Settings
 from .delivery.batch import Delivery
-from .delivery.callbacks import Callbacks
+from .delivery.callbacks import Callbacks, Notices
 from .delivery.final_write import LastWrites
-from .delivery.notices import Notices
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
@@ -20,10 +19,11 @@ from .delivery.shared import Shared
 from .delivery.waiters import Waiting
 from .delivery.worker import Worker
 from .destination import Destination
-from .http.transport import Transport, is_loopback
+from .http.transport import Transport
 from .lifecycle import Lifecycle
 from .policy.batch_support import BatchSupport
 from .policy.circuit_breaker import CircuitBreaker
+from .policy.compression import Compression, may_compress
 from .policy.concurrency_limit import ConcurrencyLimit
 from .policy.policies import Policies
 from .policy.suspects import Suspects
@@ -91,7 +91,7 @@ class Parts:
         self.settlement = Settlement(shared, self.notices, policies.suspects)
         self.spool = self.settlement.spool = self._make_spool()
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
-        self.scheduler = Scheduler(settings, self.queue, policies, self.spool, self.ledger.own)
+        self.scheduler = Scheduler(shared, settings, self.queue, policies, self.spool)
         self.preparer = Preparer(
             shared, self.callbacks, self.settlement, settings.before_send, settings.max_record_bytes
         )
@@ -137,7 +137,7 @@ class Parts:
         """Leave work to a thread that is not in the middle of something. For a destructor: takes no lock."""
         self.lock.defer(work)
         process_exit.register_in_destructor(self.member)
-        self.scheduler.disturb()
+        self.scheduler.sleepers.disturb()
 
     @property
     def settings(self) -> Settings:
@@ -174,7 +174,7 @@ class Parts:
             self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))
         with self.lock:
             self.breaker.hurry(self.clock.monotonic())
-            self.scheduler.wake_all()
+            self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
         """The same settings, but for their callbacks."""
@@ -190,14 +190,8 @@ def _policies(setup: Setup) -> Policies:
         BatchSupport(
             settings.batching,
             may_batch=setup.destination.may_batch,
-            may_compress=_may_compress(settings, setup.destination.base_url),
+            compression=Compression(allowed=may_compress(settings.compression, setup.destination.base_url)),
         ),
         ConcurrencyLimit(),
         Suspects(settings.max_retries, settings.retry_delay),
     )
-
-
-def _may_compress(settings: Settings, url: str) -> bool:
-    """On this machine the bytes are free, and compressing them is not."""
-    wanted = settings.compression
-    return wanted == "always" or (wanted == "auto" and not is_loopback(url))

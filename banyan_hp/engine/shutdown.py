@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .delivery.flushing import FlushResult
+from .delivery.waiters import FlushResult
 from .ending import Ending
 from .flush import Flushing, Losses
 from .parts import Parts

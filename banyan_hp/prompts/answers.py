@@ -18,12 +18,18 @@ from typing import Any
 from weakref import WeakSet
 
 from ..engine.delivery.stepwise import Steps, UntilSet, run
-from ..engine.http.connecting import proxy_secrets
-from ..engine.http.transport import HTTPTransport, NoResponse, Request, Response, Transport, never_raising
+from ..engine.http.transport import (
+    HTTPTransport,
+    NoResponse,
+    Request,
+    Response,
+    Transport,
+    never_raising,
+    text_filter,
+)
 from ..engine.policy.jitter import between
 from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
-from ..text import TextFilter
 from . import replies
 from .data import Source
 from .entry import NEVER, Entry
@@ -87,7 +93,7 @@ class Answers:
         connect: Callable[[str, float, int], Transport] = HTTPTransport,
     ) -> None:
         self._asking = asking
-        self.clean = TextFilter((asking.api_key, *proxy_secrets(asking.base_url)))
+        self.clean = text_filter(asking.base_url, asking.headers)
         self._store = store
         self._ttl = ttl
         self._pinned_ttl = pinned_ttl

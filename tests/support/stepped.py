@@ -10,7 +10,7 @@ from typing import Any
 
 from banyan_hp.destinations.banyan import BATCH_PATH, BanyanDestination
 from banyan_hp.engine.core import Core
-from banyan_hp.engine.delivery.notices import Notices
+from banyan_hp.engine.delivery.callbacks import Notices
 from banyan_hp.engine.delivery.queue import Queue
 from banyan_hp.engine.delivery.scheduler import Scheduler
 from banyan_hp.engine.delivery.waiters import Waiting
@@ -22,7 +22,7 @@ from banyan_hp.engine.policy.circuit_breaker import CircuitBreaker
 from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.records.record import Record
 from banyan_hp.engine.spool.spool import Spool
-from banyan_hp.engine.sync import WakeUp
+from banyan_hp.engine.sync import EngineLock, WakeUp
 from banyan_hp.settings import Settings
 from tests.support.clock import FakeClock
 
@@ -139,6 +139,10 @@ class SteppedEngine(Engine):
         return self.core.parts
 
     @property
+    def lock(self) -> EngineLock:
+        return self.parts.lock
+
+    @property
     def ledger(self) -> Ledger:
         return self.parts.ledger
 
@@ -180,6 +184,11 @@ class SteppedEngine(Engine):
     def step(self, longest_wait: float = 0.0) -> None:
         """One task, or one wait of at most so many seconds."""
         self.worker.step(self._wake_up, self.clock.monotonic() + longest_wait)
+
+    def add_sleeper(self, wake_up: WakeUp, *, on_watch: bool = False) -> None:
+        """A sending thread falls asleep."""
+        with self.lock:
+            self.scheduler.sleepers.add(wake_up, on_watch=on_watch)
 
     def run(self, steps: int = 50) -> None:
         for _ in range(steps):

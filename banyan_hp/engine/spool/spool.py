@@ -12,7 +12,7 @@ the first time. It is never taken the other way round: nothing here takes the en
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -357,6 +357,12 @@ class Spool:
     def unsettled(self, mark: Mark) -> int:
         """How many of the records before `mark` are not settled."""
         return sum(count - segment.states[:count].count(SETTLED) for segment, count in mark)
+
+    @staticmethod
+    def before(mark: Mark, places: Iterable[Place]) -> int:
+        """How many of the places are before `mark`."""
+        ends = dict(mark)
+        return sum(place.number < ends.get(place.segment, 0) for place in places)
 
     # -- quarantine -------------------------------------------------------------------------------------
 

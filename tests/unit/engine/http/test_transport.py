@@ -25,9 +25,9 @@ import requests
 from urllib3.connection import HTTPConnection
 from urllib3.util import wait_for_read
 
-from banyan_hp.engine.http.connecting import Connector
+from banyan_hp.engine.http.connections import Connector
 from banyan_hp.engine.http.exchange import Message, exchange
-from banyan_hp.engine.http.response import MAX_ANSWER_BYTES
+from banyan_hp.engine.http.response import MAX_RESPONSE_BYTES
 from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Request, Response
 from banyan_hp.engine.http.trust import Trust
 from banyan_hp.errors import ConfigurationError
@@ -369,19 +369,19 @@ def test_of_a_huge_answer_the_beginning_is_read(make: MakeTransport, *, stated: 
         through = make(server.url)
         answer = ask(through, server)
         assert isinstance(answer, Response)
-        assert answer.body == b"x" * MAX_ANSWER_BYTES
+        assert answer.body == b"x" * MAX_RESPONSE_BYTES
         server.wait_for(lambda server: server.ended == 1)
         assert ask(through, server) == FINE
 
 
 def test_an_answer_of_just_the_most_bytes_is_whole(make: MakeTransport) -> None:
     """And the connection stays."""
-    raw = head(f"Content-Length: {MAX_ANSWER_BYTES}") + b"x" * MAX_ANSWER_BYTES
+    raw = head(f"Content-Length: {MAX_RESPONSE_BYTES}") + b"x" * MAX_RESPONSE_BYTES
     with RawServer(answering(raw, OK)) as server:
         through = make(server.url)
         answer = ask(through, server)
         assert isinstance(answer, Response)
-        assert len(answer.body) == MAX_ANSWER_BYTES
+        assert len(answer.body) == MAX_RESPONSE_BYTES
         assert (ask(through, server), server.connections) == (FINE, 1)
 
 
@@ -577,7 +577,7 @@ def test_what_the_system_still_sends_moves_the_deadline(
     monkeypatch.setattr("banyan_hp.engine.http.exchange._on_the_way", look)
     message = Message("POST", b"head", b"x" * 100_000)
     if arrives:
-        assert exchange(cast("socket.socket", sock), message, 1.0, is_tls=False).body == b"ok"
+        assert exchange(cast("socket.socket", sock), message, 1.0, is_tls=False).response.body == b"ok"
     else:
         with pytest.raises(TimeoutError):
             exchange(cast("socket.socket", sock), message, 1.0, is_tls=False)

@@ -7,11 +7,11 @@ from email.utils import formatdate
 
 import pytest
 
+from banyan_hp.engine.policy.classification import classify
 from banyan_hp.engine.policy.retry import (
     BACKOFF_CAP,
     RETRY_AFTER_CAP,
     backoff,
-    classify,
     event_time,
     parse_retry_after,
     probe_delay,
