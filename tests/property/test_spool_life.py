@@ -102,8 +102,8 @@ class Lives(RuleBasedStateMachine):
         own = engine.ledger.own
         in_memory = [*engine.queue.records]
         with engine.lock:
-            in_memory += engine._scheduler.retries.records()
-        in_memory += [record for record in engine._scheduler.backlog.fetched if record.book is own]
+            in_memory += engine.scheduler.retries.records()
+        in_memory += [record for record in engine.scheduler.backlog.fetched if record.book is own]
         lost = sum(record.place is None or record.place.segment.gone for record in in_memory)
         durable = self.options["durability"] == "disk"
         assert not lost or not durable or not self.disk_was_well(engine)
