@@ -3,7 +3,7 @@
 A record leaves under the key, and for the URL and organisation, that it was logged with. So a change of one
 of these makes another engine. The one before *drains*: it delivers what it has, in memory and on disk, under
 its own identity, and ends. An engine goes over to another key, with all it has, only if the application
-named the old key as a previous one (`Engine.may_turn_to`).
+named the old key as a previous one (`Engine.may_reconfigure`).
 
     current ──change──► draining ──drained, or too many drain──► ending ──► summed up
        ▲                   │
@@ -28,7 +28,7 @@ from .delivery.stepwise import Event, UntilSet
 from .delivery.waiters import FlushResult
 from .destination import Destination
 from .engine import Engine
-from .sync import Lock, ReleasingOnError
+from .sync import GreenletLock, Lock, ReleasingOnError
 
 MOST_DRAINING = (
     4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
@@ -63,7 +63,7 @@ class _Life:
     """What belongs to one process."""
 
     def __init__(self, current: Engine) -> None:
-        self.changing = Lock()  # held while one thread changes the configuration
+        self.changing = GreenletLock()  # held while the configuration changes, which may wait for a disk
         self.lock = Lock()  # guards the replacement of `line`
         self.line = _Line(current)
         self.quiet = Event()  # set while none is ending
@@ -95,8 +95,8 @@ class Succession:
     # -- change -----------------------------------------------------------------------------------------
 
     @property
-    def changing(self) -> Lock:
-        """Held while one thread changes the configuration; re-entrant."""
+    def changing(self) -> GreenletLock:
+        """Held while the configuration changes; re-entrant."""
         return self._life.changing
 
     def change(
@@ -170,7 +170,7 @@ class Succession:
             if engine.supersede(only_if_drained=only_if_drained):
                 lost = engine.shutdown(0.0).lost
         finally:  # Ctrl-C, too
-            if engine.superseded:
+            if engine.closed:
                 self._sum_up(life, engine, lost)
             else:  # a late record
                 self._drain_on(life, engine)
@@ -282,7 +282,7 @@ class Succession:
 
 def _until_quiet(life: _Life, deadline: float) -> UntilSet:
     """Those that are ending say at their end what they lost; on one of their own threads nobody waits."""
-    may_wait = all(engine.waiting.allowed for engine in life.line.ending)
+    may_wait = all(engine.may_wait for engine in life.line.ending)
     return UntilSet(life.quiet, _left(deadline) if may_wait else 0.0)
 
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
 
@@ -103,6 +103,31 @@ class Lock(RLock):
             self.release()
 
 
+class GreenletLock:
+    """As `Lock`, but under gevent and eventlet each greenlet is an owner of its own.
+
+    For sections that take long, in which greenlets switch. They replace `threading.RLock`.
+    """
+
+    def __init__(self) -> None:
+        self._lock: Any = threading.RLock()  # typeshed leaves out `_is_owned`
+
+    def __enter__(self) -> bool:
+        return bool(self._lock.acquire())
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread, or greenlet, is inside."""
+        return bool(self._lock._is_owned())
+
+    def let_go(self) -> None:
+        """Release it, however often the caller has entered."""
+        while self.is_mine():
+            self._lock.release()
+
+
 class EngineLock(Lock):
     """A lock whose owner is told when this thread is inside already.
 
@@ -135,7 +160,7 @@ class ReleasingOnError:
 
     __slots__ = ("_free",)
 
-    def __init__(self, locks: Iterable[Lock]) -> None:
+    def __init__(self, locks: Iterable[Lock | GreenletLock]) -> None:
         self._free = [lock for lock in locks if not lock.is_mine()]
 
     def __enter__(self) -> None:

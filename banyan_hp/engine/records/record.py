@@ -27,7 +27,7 @@ class Place:
 
 
 class Epoch:
-    """The records accepted between two flushes. `told` are the losses that a flush has reported."""
+    """The records accepted between two flushes. `reported` are the losses that a flush has reported."""
 
     __slots__ = ("in_memory", "lost", "reported")
 
@@ -35,6 +35,10 @@ class Epoch:
         self.in_memory = 0
         self.lost = 0
         self.reported = 0
+
+    def report(self) -> None:
+        """All losses so far are reported."""
+        self.reported = self.lost
 
 
 class Epochs:

@@ -378,7 +378,7 @@ def test_what_is_known_of_a_failing_record_outlasts_an_outage(clock: FakeClock, 
     model.everything = None
     logged(engine, "good", 1)
     run_for(engine, 30.0)
-    suspects = engine._scheduler.suspects
+    suspects = engine.scheduler.suspects
     (suspect,) = suspects._due
     assert suspect.history is not None
     assert suspect.history.counted >= 3
