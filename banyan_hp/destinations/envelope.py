@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from ..engine.http.transport import Request, Response, text_filter
 from ..engine.policy.classification import ID_CONFLICT, classify, outcome_of, unless_id_conflict
-from ..engine.policy.retry import event_time, parse_retry_after
+from ..engine.policy.retry import parse_retry_after
+from ..engine.records.encode import event_time
 from ..engine.records.outcome import Outcome, Verdict
 from ..engine.records.record import Record
 from ..text import as_text

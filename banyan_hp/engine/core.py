@@ -195,7 +195,7 @@ class Core:
             worker_restarts=parts.ledger.counters.worker_restarts,
             callback=None if callback is None else (now - callback[0], callback[1]),
             spool_problem=self.spool_problem,
-            spool_remark=parts.spool.remark if parts.spool is not None else None,
+            spool_warning=parts.spool.warning if parts.spool is not None else None,
         )
 
     @property

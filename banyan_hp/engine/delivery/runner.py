@@ -172,7 +172,7 @@ class TaskRunner:
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
-        book: Book = self._ledger.own if found.place.segment.own else self._ledger.adopted
+        book: Book = self._ledger.own if found.own else self._ledger.adopted
         record = Record(
             id=found.line.id,
             time=found.line.time,
