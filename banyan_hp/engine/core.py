@@ -126,14 +126,14 @@ class Core:
 
     def retire(self, when_drained: Callable[[], object]) -> None:
         """See `Engine.retire`."""
-        self.parts.worker.between_tasks = lambda: when_drained() if self.is_drained() else None
+        self.parts.worker.call_between_tasks(lambda: when_drained() if self.is_drained() else None)
         with self.parts.lock:
             self.parts.scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
             self.parts.scheduler.sleepers.wake_all()
 
     def resume(self) -> None:
         """See `Engine.resume`."""
-        self.parts.worker.between_tasks = None
+        self.parts.worker.call_between_tasks(None)
         with self.parts.lock:
             self.parts.scheduler.flush_waiters.discard(_RETIRED)
 
