@@ -17,7 +17,7 @@ import pytest
 
 from banyan_hp import HuggingPlace
 from banyan_hp.cli.main import main
-from banyan_hp.cli.spool.progress import Progress
+from banyan_hp.cli.spool.replay import Progress
 from banyan_hp.engine.spool.entries import LINE, UNSCRUBBED, Entry
 from banyan_hp.engine.spool.layout import (
     ADDRESS_NAME,

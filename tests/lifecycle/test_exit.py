@@ -30,13 +30,13 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
     finished = run_python(
         """
         import atexit
-        from banyan_hp.engine.process import lifecycle
+        from banyan_hp.engine.process import exit as process_exit
         logger = make()
         for number in range(100):
             logger.log_prompt("q", "a")
         def timed():
             began = time.monotonic()
-            lifecycle.at_exit()
+            process_exit.at_exit()
             if time.monotonic() - began > 0.5:
                 print("the exit took", time.monotonic() - began)
         atexit.register(timed)
@@ -51,13 +51,13 @@ def test_only_the_first_exit_waits_for_a_backend_that_hangs(tmp_path: Path) -> N
     """The next process need not find out again; one whose records are taken says that it is over."""
     program = """
     import atexit
-    from banyan_hp.engine.process import lifecycle
+    from banyan_hp.engine.process import exit as process_exit
     logger = make(exit_timeout=0.8, timeout=60, batching="always", flush_interval=30)
     logger.log_prompt("q", "a")
     if os.environ.get("FLUSH"): assert logger.flush(20)
     def timed():
         began = time.monotonic()
-        lifecycle.at_exit()
+        process_exit.at_exit()
         print(time.monotonic() - began > 0.75)
     atexit.register(timed)
     """

@@ -5,16 +5,29 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from ...engine.policy.retry import event_time
+from ...engine.records.encode import event_time
 from ...engine.spool import survey
 from ...engine.spool.lease import take_over
 from ...engine.spool.lines import Line
 from ...engine.spool.quarantine import Quarantine
 from ...engine.spool.survey import Seen, State
 from ...engine.sync import Clock
-from .outcome import DONE, LEFT
+from ..terminal import (
+    DONE,
+    LEFT,
+    age,
+    complain,
+    confirm,
+    counted,
+    one_line,
+    room_for,
+    say,
+    say_json,
+    size,
+    table,
+    within,
+)
 from .places import Place, base_directory, chosen, each
-from .words import age, complain, confirm, counted, one_line, room_for, say, say_json, size, table, within
 
 _HEAD = ("SEGMENT", "STATE", "UNSENT", "RECORDS", "BYTES", "AGE")
 _NUMBERS = frozenset({2, 3, 4, 5})

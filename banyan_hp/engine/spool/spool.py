@@ -21,7 +21,7 @@ is taken while no other lock is held, and no other lock is taken while it is hel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -325,6 +325,12 @@ class Spool:
     def unacknowledged(self, mark: Mark) -> int:
         """How many of the records before `mark` are not acknowledged. Takes no lock."""
         return sum(count - segment.states[:count].count(ACKNOWLEDGED) for segment, count in mark)
+
+    @staticmethod
+    def before(mark: Mark, places: Iterable[Place]) -> int:
+        """How many of the places are before `mark`."""
+        ends = dict(mark)
+        return sum(place.number < ends.get(place.segment, 0) for place in places)
 
     # -- quarantine -------------------------------------------------------------------------------------
 

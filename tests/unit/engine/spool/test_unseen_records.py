@@ -149,7 +149,7 @@ def test_a_before_send_at_work_at_the_end_keeps_nothing_from_the_disk(
     engine = SteppedEngine(backend, clock, tmp_path, before_send=hang, batching="always")
     for _ in range(5):
         engine.log()
-    engine.hasten()
+    engine.stop_lingering()
     thread = threading.Thread(target=lambda: engine.run(3), daemon=True)
     thread.start()
     assert at_work.wait(10)
@@ -197,7 +197,7 @@ def test_preparing_stops_when_the_engine_stops(
     engine = SteppedEngine(backend, clock, tmp_path, before_send=before_send, batching="always")
     for number in range(20):
         engine.log(number)
-    engine.hasten()
+    engine.stop_lingering()
     engine.run(3)
     engine.shutdown(0)
     assert not backend.usage()
