@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,21 @@ def lines(*numbers: int) -> bytes:
     return b"".join(
         format_line(place, f"id-{number}", NOW + number, b"{}") for place, number in enumerate(numbers)
     )
+
+
+def with_another_key(disk: Disk, number: int = 2) -> Disk:
+    """The same URL and project, with the same clock, under another key."""
+    other = Disk(disk.directory.with_name(f"0123456789abcdef-{number:08d}"))
+    other.clock, other.spools = disk.clock, disk.spools
+    return other
+
+
+def all_of(spool: Spool) -> list[int]:
+    found: list[int] = []
+    while batch := read(spool):
+        found += ids(batch)
+    return found
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
