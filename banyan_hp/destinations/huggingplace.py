@@ -88,10 +88,10 @@ def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
 
 
 def keep_numbers(body: MutableMapping[str, Any]) -> list[str]:
-    """Make numbers of the fields of numbers; what is none of 0 or more goes into the body's `metadata`.
+    """Make the numeric fields numbers; a value that is not a number of 0 or more moves to `metadata`.
 
     Returns:
-        The names of those that went there, with what was wrong with them.
+        What was wrong with the values that moved, one sentence each.
     """
     wrong = []
     for name, per_second in _NUMBERS.items():
@@ -106,4 +106,4 @@ def keep_numbers(body: MutableMapping[str, Any]) -> list[str]:
     return wrong
 
 
-_NUMBERS = {"token_count": None, "response_time": 1.0}  # per second, where it is a time
+_NUMBERS = {"token_count": None, "response_time": 1.0}  # for times: the field's units in a second
