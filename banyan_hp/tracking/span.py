@@ -160,7 +160,7 @@ class Span(OneObject):
                 self._finished = True
         except BaseException:
             if not held:
-                lock.let_go()
+                lock.release_fully()
             raise
         if scope is not None:
             scope.ended = True
