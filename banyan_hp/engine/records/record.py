@@ -150,8 +150,6 @@ class Record:
         queued_at: float,
         book: Book,
         term: Term = Term.IN_FLIGHT,
-        body: bytes | None = None,
-        place: Place | None = None,
     ) -> None:
         self.id = id
         self.time = time
@@ -160,10 +158,28 @@ class Record:
         self.queued_at = queued_at
         self.book = book
         self.term = term
-        if body is not None:
-            self.body = body
-        if place is not None:
-            self.place = place
+
+    @classmethod
+    def from_disk(
+        cls,
+        id: str,  # noqa: A002 - the word of the wire format
+        time: float,
+        body: bytes,
+        place: Place,
+        queued_at: float,
+        book: Book,
+        *,
+        raw: bool,
+    ) -> Record:
+        """A record that was read from the spool; `raw`: `before_send` has not seen it."""
+        record = cls(id, time, None, len(body), queued_at, book, Term.SPOOLED)
+        if raw:
+            record.raw = body
+        else:
+            record.body = body
+        record.place = place
+        record.maybe_stored = True
+        return record
 
     @property
     def writable(self) -> bool:

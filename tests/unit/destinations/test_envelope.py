@@ -27,9 +27,9 @@ JSON = {"content-type": "application/json"}
 
 
 def record(ident: str, body: bytes = b"{}", time: float = NOW) -> Record:
-    return Record(
-        id=ident, time=time, value=None, size=1, queued_at=0.0, book=Book(), term=Term.IN_FLIGHT, body=body
-    )
+    made = Record(id=ident, time=time, value=None, size=1, queued_at=0.0, book=Book(), term=Term.IN_FLIGHT)
+    made.body = body
+    return made
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
