@@ -238,10 +238,11 @@ def text_filter(url: str, headers: Mapping[str, str]) -> TextFilter:
 
 
 def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
-    """The values of the headers that hold credentials, and what follows their scheme (`Bearer`)."""
+    """The values of the headers that hold credentials, and the same without their scheme."""
     for name, value in headers.items():
         if name.lower() in _SECRET_HEADERS:
             yield value
+        if name.lower() == "authorization":
             yield value.partition(" ")[2]
 
 
