@@ -119,7 +119,7 @@ def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.M
         assert (origin.connections, len(origin.heard)) == (1, 3)
 
 
-@pytest.mark.parametrize("drips_from", ["handshake", "answer"])
+@pytest.mark.parametrize("drips_from", ["handshake", "response"])
 def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch, drips_from: str
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
                     content = source.recv(65536)
                     if source is peer.sock:
                         onward.sendall(content)
-                    elif drips_from == "answer" and not origin.heard:
+                    elif drips_from == "response" and not origin.heard:
                         peer.send(content)
                     else:
                         for byte in content:
@@ -189,7 +189,7 @@ def test_what_follows_a_response_in_a_tunnel_is_not_the_next_one(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
         b"garbage\r\n\r\n",
