@@ -282,7 +282,7 @@ class Engine:
             if not queued:
                 self._submit_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
-            lock.release_fully()
+            lock.let_go()
             self._let_go(record)
             raise
         if not self.worker.threads:

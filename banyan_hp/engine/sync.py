@@ -97,7 +97,7 @@ class Lock(RLock):
     def assert_held(self) -> None:
         """The caller must hold the lock. Does nothing here; the tests' lock checks it."""
 
-    def release_fully(self) -> None:
+    def let_go(self) -> None:
         """Release it, however often this thread has entered."""
         while self.is_mine():
             self.release()
@@ -144,7 +144,7 @@ class ReleasingOnError:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             for lock in self._free:
-                lock.release_fully()
+                lock.let_go()
 
 
 class HasLocks(Protocol):

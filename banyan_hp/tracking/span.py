@@ -160,7 +160,7 @@ class Span(OneObject):
                 self._finished = True
         except BaseException:
             if not held:
-                lock.release_fully()
+                lock.let_go()
             raise
         if scope is not None:
             scope.ended = True
