@@ -7,7 +7,6 @@ of a thread that hangs in a socket, and the late answer is ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from ...errors import DeliveryError
 from ..policy.suspects import Suspects
@@ -15,25 +14,10 @@ from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
-from .notices import Notices
+from ..spool.writer import is_on_disk
+from .callbacks import Notices
 from .shared import Shared
-
-
-class Wakes(Protocol):
-    """A bell of any kind."""
-
-    def wake(self) -> None:
-        """Something has changed. Called on any thread; must not block."""
-
-
-class Herald:
-    """Rings a bell when its record settles."""
-
-    def __init__(self, wake_up: Wakes) -> None:
-        self._wake_up = wake_up
-
-    def settled(self, _record: Record) -> None:
-        self._wake_up.wake()
+from .stepwise import Wakes
 
 
 class _Several:
@@ -82,7 +66,7 @@ class Settlement:
         kept = self.spool is not None and self.spool.quarantine(
             record, verdict.reason, verdict.status, verdict.detail
         )
-        if not kept and record.place is not None and not record.place.segment.gone:
+        if not kept and is_on_disk(record):
             with self._lock:
                 record.claimed = False
             return False
@@ -116,7 +100,7 @@ class Settlement:
         if spool is None:
             failed += [record for record in records if not record.claimed]
         else:
-            too_long = [r for r in records if r.place is None and spool.never_takes(r)]
+            too_long = [r for r in records if r.place is None and spool.is_too_large(r)]
             if too_long:
                 self.dropped(too_long, "spool_full")
             for chunk in spool.chunks(records):
@@ -129,7 +113,7 @@ class Settlement:
         mine = [record for record in records if not record.claimed]
         try:
             mine = self._claim(mine)
-            new = spool.not_there(mine)
+            new = spool.missing(mine)
             failed = new[spool.append(new) :]
             lost = set(map(id, failed))
             kept = [record for record in mine if id(record) not in lost]
@@ -181,8 +165,8 @@ class Settlement:
         spool = self.spool
         if spool is None:
             return records
-        new = spool.not_there(records)
-        writable = [record for record in new if not spool.never_takes(record)]
+        new = spool.missing(records)
+        writable = [record for record in new if not spool.is_too_large(record)]
         written = set(map(id, writable[: spool.append(writable)]))
         return [record for record in new if id(record) not in written]
 
@@ -224,7 +208,7 @@ class Settlement:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
-    def let_go(self, count: int) -> None:
+    def handed_back(self, count: int) -> None:
         """The spool has left an adopted segment to whoever adopts it next."""
         with self._lock:
             self._ledger.adopted.accept(Term.SPOOLED, -count)

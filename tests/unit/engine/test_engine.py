@@ -101,7 +101,7 @@ def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend
     wake_up = WakeUp()
 
     def one_of_two(_request: Request) -> Response:
-        engine._scheduler.sleep(wake_up)  # whoever waits for `other`, while it is in our hands
+        engine.add_sleeper(wake_up)  # whoever waits for `other`, while it is in our hands
         results = [{"id": mine.id, "status": 201}, {"id": other.id, "status": 503}]
         return json_answer(200, {"results": results})
 
@@ -119,13 +119,13 @@ def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
     scheduler = engine._scheduler
 
     def interrupted(*_: object) -> NoReturn:
-        assert len(scheduler.idle) == 1
+        assert len(scheduler.sleepers.idle) == 1
         raise KeyboardInterrupt
 
     monkeypatch.setattr(clock, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.step()
-    assert scheduler.idle == []
+    assert scheduler.sleepers.idle == []
 
 
 def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
@@ -701,7 +701,7 @@ def test_records_do_not_wake_a_sender_that_waits_for_its_back_off(
         def wake(self) -> None:
             rings.append(len(engine.queue))
 
-    engine._scheduler.sleep(Sleeper())
+    engine.add_sleeper(Sleeper())
     for _ in range(800):
         engine.log()
     assert len(backend.usage()) == 1
@@ -720,7 +720,7 @@ def test_a_drop_in_a_caller_is_told_though_the_senders_wait_for_their_back_off(
     engine.log()
     engine.run()
     sleeper = WakeUp()
-    engine._scheduler.sleep(sleeper)
+    engine.add_sleeper(sleeper)
     engine.log()
     engine.log()
     assert not sleeper.wait(0)
