@@ -2,8 +2,8 @@
 
 A copy, deep or shallow, is the same object: each stands for threads, files and records that exist once. A
 pickle of a logger carries its settings and makes another logger where it is read. It never carries a key:
-that is read from the environment there. A key that was given by hand is known again by its fingerprint, so
-that nobody's records leave under another key.
+that is read from the environment there. A key that was passed as an argument is recognised by its
+fingerprint, so that no record leaves under another key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECRET = ("api_key", "previous_keys")
 
 
 class OneObject:
-    """Whose copies are itself."""
+    """Base of objects whose copies are the same object."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def pickled(
     """What `__reduce__` returns for a logger.
 
     Args:
-        make: makes it of the options.
+        make: makes the logger from the options.
         options: all of its settings; the keys among them are left out.
         key: its key; empty if it is switched off.
         variable: the environment variable of the key.

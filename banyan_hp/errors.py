@@ -3,12 +3,12 @@
 BanyanHPError
 ├── ConfigurationError      a setting is wrong, or there is no configuration at all (also a ValueError)
 ├── RenderError             a prompt's placeholders have no variables (also a ValueError)
-├── DeliveryError           handed to `on_error`, never raised: what a backend or the network answered
+├── DeliveryError           handed to `on_error`, never raised: why an attempt to deliver failed
 └── HuggingPlaceSDKError    the published SDK's root: what became of a record that was waited for
     ├── AuthenticationError no API key, or one the backend refuses
     │   └── MissingKeyError     (also a ValidationError, which published code catches)
     ├── ValidationError     the record, or an argument, is not as it should be
-    ├── NetworkError        no connection, a timeout, an answer that could not be read
+    ├── NetworkError        no connection, a timeout, a response that could not be read
     ├── RateLimitError      the backend asked for patience
     └── ServerError         the backend failed
 """
@@ -66,7 +66,7 @@ class DeliveryError(BanyanHPError):
 
     Attributes:
         reason: a short stable word: no_connection, timeout, bad_answer, status, refused, too_large, forbidden
-        status: the HTTP status, or None where there was no answer.
+        status: the HTTP status, or None without a response.
         url: where it was sent.
         retry_after: seconds the backend asked to wait, or None.
         record_ids: the records concerned, at most 100 of them.
@@ -95,7 +95,7 @@ class HuggingPlaceSDKError(BanyanHPError):
 
     Attributes:
         spooled: True: the record is safe on disk and will be sent; don't log it again.
-        status: the HTTP status, or None where there was no answer.
+        status: the HTTP status, or None without a response.
         retry_after: seconds the backend asked to wait, or None.
         record_id: the record's id, or None where it was not accepted.
     """
@@ -129,12 +129,12 @@ class MissingKeyError(AuthenticationError, ValidationError):
 
 
 class NetworkError(HuggingPlaceSDKError):
-    """The backend could not be reached, or did not answer in time or understandably."""
+    """The backend could not be reached, or did not respond in time, or not understandably."""
 
 
 class RateLimitError(HuggingPlaceSDKError):
-    """The backend answered 429."""
+    """The backend responded with status 429."""
 
 
 class ServerError(HuggingPlaceSDKError):
-    """The backend answered 5xx, or like a wrong address."""
+    """The backend responded with a status of 5xx, or as a wrong address does."""
