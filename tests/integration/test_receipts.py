@@ -237,7 +237,7 @@ def test_a_valid_record_is_not_told_of_the_refusal_of_others(
     receipts = [client.log({**LOG, "response": f"bad {number}"}) for number in range(5)]
     for receipt in receipts:
         with pytest.raises(
-            ValidationError, match=r"is refused; it is kept.*bad field|is put aside"
+            ValidationError, match=r"is refused; it is kept.*bad field|is quarantined"
         ) as caught:
             receipt.result(10)
         assert caught.value.record_id == receipt.id
