@@ -155,7 +155,7 @@ def test_from_key_takes_no_key(spools: Spools, said: str) -> None:
     """Options show in process lists; the message does not repeat what may be a key."""
     code, out, err = spools.run("replay", "--from-key", said)
     assert (code, out) == (2, "")
-    assert "must be a fingerprint, as 'banyan-hp spool ls' shows it" in err
+    assert "must be a fingerprint as 'banyan-hp spool ls' shows it" in err
     assert not said or said not in err
 
 
@@ -163,7 +163,7 @@ def test_from_key_names_a_key_that_is_there(spools: Spools, outage: Callable[...
     """Else nothing would be sent, without a word."""
     outage(1)
     code, _, err = spools.run("replay", "--from-key", "0123456789abcdef")
-    assert (code, "no destination has a key of the fingerprint" in err) == (2, True)
+    assert (code, "no destination has a key with the fingerprint" in err) == (2, True)
 
 
 def test_directories_with_short_fingerprints_are_listed_and_sent_on_request(
@@ -200,7 +200,8 @@ def test_replay_of_a_directory_named_by_hand_asks_where_to(
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     code, _, err = spools.run(*there)
     assert code == 2
-    assert f"Send 2 records and your API key to {url}? Say --yes, or --base-url with this URL" in err
+    assert f"Send 2 records and your API key to {url}? There is no terminal to ask on: pass --yes" in err
+    assert "or --base-url with this URL" in err
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
     code, _, err = spools.run(*there)
     assert (code, f"Send 2 records and your API key to {url}? [y/N]" in err) == (1, True)

@@ -38,7 +38,7 @@ def test_without_a_home_directory_it_says_so(spools: Spools, monkeypatch: pytest
     monkeypatch.setattr("platformdirs.user_state_path", homeless)
     code, out, err = spools.run("ls")
     assert (code, out) == (3, "")
-    assert err.startswith("banyan-hp: no directory is known, say --dir")
+    assert err.startswith("banyan-hp: no directory is known, pass --dir")
 
 
 def test_a_destination_must_be_one(spools: Spools, make_logger: MakeLogger, port: int) -> None:
@@ -188,7 +188,9 @@ def test_purge_asks_and_does(spools: Spools, outage: Callable[..., None]) -> Non
     outage(3)
     code, _, err = spools.run("purge")
     assert code == 2
-    assert "Remove 1 segment with 3 unsent records for good? Say --yes" in err
+    assert (
+        "Remove 1 segment with 3 unsent records for good? There is no terminal to ask on: pass --yes" in err
+    )
     assert len(spools.segments()) == 1
     assert spools.run("purge", "--yes") == (0, "removed 1 segment with 3 unsent records\n", "")
     assert spools.segments() == []
