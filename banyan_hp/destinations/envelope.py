@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.http.transport import Request, Response, text_filter
+from ..engine.http.response import Response
+from ..engine.http.transport import Request, text_filter
 from ..engine.policy.classification import ID_CONFLICT, classify, outcome_of, unless_id_conflict
 from ..engine.policy.retry import parse_retry_after
 from ..engine.records.encode import event_time

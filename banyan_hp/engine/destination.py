@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .http.transport import Request, Response
+from .http.response import Response
+from .http.transport import Request
 from .records.outcome import Verdict
 from .records.record import Record
 

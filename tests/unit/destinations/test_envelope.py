@@ -15,7 +15,7 @@ from banyan_hp.destinations.banyan import (
     headers_for,
     usage_body,
 )
-from banyan_hp.engine.http.transport import Response
+from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.records.ledger import Book, Term
 from banyan_hp.engine.records.outcome import Outcome
 from banyan_hp.engine.records.record import Record

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from urllib3.util import wait_for_read
 
-from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import HTTPTransport, NoResponse
 from tests.support.raw import (
     AUTHORITY,
     OK,

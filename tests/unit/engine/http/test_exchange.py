@@ -14,7 +14,8 @@ from urllib3.connection import HTTPConnection
 
 from banyan_hp.engine.http.connections import Connector
 from banyan_hp.engine.http.exchange import Message, exchange
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from tests.support.raw import (
     AUTHORITY,
     OK,

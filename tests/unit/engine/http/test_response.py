@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from banyan_hp.engine.http.response import MAX_RESPONSE_BYTES
-from banyan_hp.engine.http.transport import NoResponse, Response
+from banyan_hp.engine.http.response import MAX_RESPONSE_BYTES, Response
+from banyan_hp.engine.http.transport import NoResponse
 from tests.support.raw import (
     OK,
     Peer,

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from tests.support.raw import (
     OK,
     RawServer,
