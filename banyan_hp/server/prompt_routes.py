@@ -174,7 +174,7 @@ class PromptRouting:
     mode: RoutingMode
 
     def fields(self, prompt: Prompt, sticky: Sequence[tuple[str, str]], *, pinned: bool) -> dict[str, object]:
-        """For a caller who sent these sticky pairs; `pinned`: who asked for a version by name."""
+        """For a request with these sticky pairs; `pinned`: it asks for a version by name."""
         if not sticky or self.mode is RoutingMode.NONE:
             return {}
         if pinned:  # whatever experiment runs, the caller gets the version it named
