@@ -49,7 +49,7 @@ class Intake:
         return Json({**self.thanks, "id": record.id}, self.new)
 
     async def batch(self, request: Request) -> Response:
-        """Store a batch's good records; the response has the outcome of each, or is short when all are good."""
+        """Store a batch's good records; the response has each one's outcome, or is short if all are good."""
         envelope: Any = await read_json(request)
         refuse(envelope_refusal(envelope), self.bad)
         entries: list[dict[str, Any]] = envelope["records"]

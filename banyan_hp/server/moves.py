@@ -99,7 +99,7 @@ def _by_slots(before: Experiment, after: Experiment, have: Shares, get: Shares) 
 
 
 def _by_shares(have: Shares, get: Shares) -> Moves:
-    """Taking part goes by one number, picking by another: users that take part in both are picked for twice."""
+    """Taking part goes by one number, picking by another: users in both are picked for twice."""
     in_before, in_after = _sum(have), _sum(get)
     in_both = min(in_before, in_after)
     picked = _overlaid(_line_of_picks(have), _line_of_picks(get)) if in_both else Joint(Share)
