@@ -86,30 +86,41 @@ class _SpanSink(ABC, Generic[L, R]):
             if steps
             else span._unread_size()
         )
-        if not unread or (fields and self.answer in fields):
+        if not unread or (fields and self.response_field in fields):
             known = {
-                self.question: self._asked(span),
-                **self._taken(span),
+                self.question_field: self._question(span),
+                **self._duration(span),
                 "metadata": span.metadata,
                 **fields,
             }
-            return self._send(self._completed(known, self._told(span, steps), span, fields))
+            return self._send(self._completed(known, self._reported(span, steps), span, fields))
         span._freeze()
         for step in steps:
             step._freeze()
         later = Deferred(self._completing(span, steps, fields), unread)
-        return self._send({self.question: NO_PROMPT, self.answer: later, "metadata": span.metadata, **fields})
+        return self._send(
+            {self.question_field: NO_PROMPT, self.response_field: later, "metadata": span.metadata, **fields}
+        )
 
     def _completing(
         self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]
     ) -> Callable[[dict[str, Any]], dict[str, Any]]:
         def complete(body: dict[str, Any]) -> dict[str, Any]:
-            taken = self._taken(span)  # it has ended: this is no other time than that of the end
+            duration = self._duration(span)  # it has ended: this is no other time than that of the end
             with Contained(self, "an answer could not be read"):
-                reported = {**self._told(span, steps), **taken, self.question: self._asked(span)}
+                reported = {
+                    **self._reported(span, steps),
+                    **duration,
+                    self.question_field: self._question(span),
+                }
                 body = self._completed(body, reported, span, fields)
-                return {**body, **{name: self._sent_as(body[name]) for name in (self.question, self.answer)}}
-            return {**taken, **body, self.answer: NO_RESPONSE}
+                return {
+                    **body,
+                    **{
+                        name: self._as_sent(body[name]) for name in (self.question_field, self.response_field)
+                    },
+                }
+            return {**duration, **body, self.response_field: NO_RESPONSE}
 
         return complete
 
@@ -128,30 +139,30 @@ class _SpanSink(ABC, Generic[L, R]):
 
     @property
     @abstractmethod
-    def question(self) -> str:
+    def question_field(self) -> str:
         """The field that holds what was asked."""
 
     @property
     @abstractmethod
-    def answer(self) -> str:
+    def response_field(self) -> str:
         """The field that holds what was answered."""
 
     @abstractmethod
-    def _asked(self, span: Interaction[Any] | Step) -> Any:
+    def _question(self, span: Interaction[Any] | Step) -> Any:
         """What was asked, as the record has it."""
 
     @abstractmethod
-    def _taken(self, span: Span) -> dict[str, Any]:
+    def _duration(self, span: Span) -> dict[str, Any]:
         """The field that holds the time it took."""
 
     @abstractmethod
-    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+    def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         """The others; `metadata` without the caller's own."""
 
     @abstractmethod
     def _send(self, record: dict[str, Any]) -> R: ...
 
-    def _sent_as(self, answered: Any) -> Any:
+    def _as_sent(self, answered: Any) -> Any:
         """What was answered as the client's log call would have it in the record."""
         return answered
 
@@ -160,16 +171,16 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
     """Logs to a HuggingPlace client, or to a session of one."""
 
     __slots__ = ()
-    question = "user_prompt"
-    answer = "response"
+    question_field = "user_prompt"
+    response_field = "response"
 
-    def _asked(self, span: Interaction[Any] | Step) -> Any:
+    def _question(self, span: Interaction[Any] | Step) -> Any:
         return question_text(span.question) or NO_PROMPT
 
-    def _taken(self, span: Span) -> dict[str, Any]:
+    def _duration(self, span: Span) -> dict[str, Any]:
         return {"response_time": seconds(span)}
 
-    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+    def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         reported = {
             "response": _response(span),
             "llm_model": span.model,
@@ -187,16 +198,16 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
     """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
 
     __slots__ = ()
-    question = "input"
-    answer = "output"
+    question_field = "input"
+    response_field = "output"
 
-    def _asked(self, span: Interaction[Any] | Step) -> Any:
+    def _question(self, span: Interaction[Any] | Step) -> Any:
         return span.question
 
-    def _taken(self, span: Span) -> dict[str, Any]:
+    def _duration(self, span: Span) -> dict[str, Any]:
         return {"duration_ms": round(span._stopwatch.elapsed * 1000, 3)}
 
-    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+    def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         tokens = {"token_count": span.usage.total, "step_data": [step_data(step) for step in steps] or None}
         model = {} if span.model is None else {"model": span.model}
         details = {**without_none(tokens), **span._reported_details()}
@@ -207,7 +218,7 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
         record["metadata"] = record["metadata"] or {}
         return self._logger.log_prompt(record.pop("input"), record.pop("output"), **record)
 
-    def _sent_as(self, answered: Any) -> Any:
+    def _as_sent(self, answered: Any) -> Any:
         return as_text(answered)
 
 

@@ -24,10 +24,10 @@ R = TypeVar("R")
 COLLECTED = "garbage-collected"
 AT_EXIT = "process ended"
 
-_followed: set[Watch] = set()
+_followed: set[StreamRecorder] = set()
 
 
-class Watch:
+class StreamRecorder:
     """Takes down the chunks of one stream for its span. Holds no reference to the stream."""
 
     __slots__ = ("_chunks", "_last", "_pid", "span")
@@ -85,76 +85,76 @@ class Watch:
 @atexit.register
 def _at_exit() -> None:
     """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
-    for watch in list(_followed):
-        watch.abandoned(AT_EXIT)
+    for recorder in list(_followed):
+        recorder.abandoned(AT_EXIT)
 
 
-def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
+def drive(generator: Generator[Y, S, R], recorder: StreamRecorder) -> Generator[Y, S, R]:
     """`generator`, as if by `yield from`."""
     resume: Any = generator.__next__
     sent: tuple[Any, ...] = ()
     while True:
-        token = watch.span._activate()
+        token = recorder.span._activate()
         try:
             item = resume(*sent)
         except StopIteration as stop:
-            watch.exhausted()
+            recorder.exhausted()
             result: R = stop.value
             return result
         except BaseException as error:
-            watch.failed(error)
+            recorder.failed(error)
             raise
         finally:
-            watch.span._deactivate(token)
-        watch.chunk(item)
+            recorder.span._deactivate(token)
+        recorder.chunk(item)
         try:
             resume, sent = generator.send, ((yield item),)
         except GeneratorExit:
-            _close(generator, watch)
+            _close(generator, recorder)
             raise
         except BaseException as error:  # noqa: BLE001 - whatever was thrown in is for the generator to take
             resume, sent = generator.throw, (error,)
 
 
-def _close(generator: Generator[Y, S, R], watch: Watch) -> None:
-    token = watch.span._activate()
+def _close(generator: Generator[Y, S, R], recorder: StreamRecorder) -> None:
+    token = recorder.span._activate()
     try:
         generator.close()
     except BaseException as error:
-        watch.failed(error)
+        recorder.failed(error)
         raise
     finally:
-        watch.span._deactivate(token)
-    watch.closed()
+        recorder.span._deactivate(token)
+    recorder.closed()
 
 
 def async_driver(
-    begin: Callable[P, tuple[AsyncGenerator[Y, S], Watch]],
+    begin: Callable[P, tuple[AsyncGenerator[Y, S], StreamRecorder]],
 ) -> Callable[P, AsyncGenerator[Y, S]]:
     """An async generator function that does for what `begin` returns what `drive` does."""
 
     async def driven(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Y, S]:
-        generator, watch = begin(*args, **kwargs)
-        watch.follow(generator)  # dropped without a running loop, nothing else tells
+        generator, recorder = begin(*args, **kwargs)
+        recorder.follow(generator)  # dropped without a running loop, nothing else tells
         resume: Any = generator.__anext__
         sent: tuple[Any, ...] = ()
         while True:
-            token = watch.span._activate()
+            token = recorder.span._activate()
             try:
                 item = await resume(*sent)
             except StopAsyncIteration:
-                watch.exhausted()
+                recorder.exhausted()
                 return
             except BaseException as error:
-                watch.failed(error)
+                recorder.failed(error)
                 raise
             finally:
-                watch.span._deactivate(token)
-            watch.chunk(item)
+                recorder.span._deactivate(token)
+            recorder.chunk(item)
             try:
                 resume, sent = generator.asend, ((yield item),)
             except GeneratorExit:
-                await _aclose(generator, watch)
+                await _aclose(generator, recorder)
                 raise
             except BaseException as error:  # noqa: BLE001 - what was thrown in is for the generator to take
                 resume, sent = generator.athrow, (error,)
@@ -162,22 +162,24 @@ def async_driver(
     return driven
 
 
-async def _aclose(generator: AsyncGenerator[Y, S], watch: Watch) -> None:
-    token = watch.span._activate()
+async def _aclose(generator: AsyncGenerator[Y, S], recorder: StreamRecorder) -> None:
+    token = recorder.span._activate()
     try:
         await generator.aclose()
     except BaseException as error:
-        watch.failed(error)
+        recorder.failed(error)
         raise
     finally:
-        watch.span._deactivate(token)
-    watch.closed()
+        recorder.span._deactivate(token)
+    recorder.closed()
 
 
 @async_driver
-def drive_async(generator: AsyncGenerator[Y, S], watch: Watch) -> tuple[AsyncGenerator[Y, S], Watch]:
+def drive_async(
+    generator: AsyncGenerator[Y, S], recorder: StreamRecorder
+) -> tuple[AsyncGenerator[Y, S], StreamRecorder]:
     """`generator`, as `drive` does it."""
-    return generator, watch
+    return generator, recorder
 
 
 def generator_of(items: Iterable[Y]) -> Generator[Y, None, None]:

@@ -30,10 +30,10 @@ MOST_BYTES = 8 * 2**20
 MOST_TAIL_BYTES = 2**20
 BASES = {False: "SyncByteStream", True: "AsyncByteStream"}
 
-_open: set[Taken] = set()
+_open: set[BodyRecorder] = set()
 
 
-class Taken:
+class BodyRecorder:
     """What has come of one body, for its span."""
 
     __slots__ = (
@@ -113,8 +113,8 @@ class Taken:
 @atexit.register
 def _at_exit() -> None:
     """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
-    for taken in list(_open):
-        taken.end(AT_EXIT)
+    for recorder in list(_open):
+        recorder.end(AT_EXIT)
 
 
 def tap(response: Any, span: Span, *, streamed: bool) -> bool:
@@ -125,9 +125,9 @@ def tap(response: Any, span: Span, *, streamed: bool) -> bool:
     if make is None:
         return False
     encoding = as_text(field(field(response, "headers"), "content-encoding"))
-    taken = Taken(span, encoding, streamed=streamed)
-    response.stream = make(body, taken)
-    _open.add(taken)
+    recorder = BodyRecorder(span, encoding, streamed=streamed)
+    response.stream = make(body, recorder)
+    _open.add(recorder)
     return True
 
 
@@ -145,76 +145,76 @@ def _tap_of(body: type) -> Any:
 
 
 class _Tap:
-    def __init__(self, body: Any, taken: Taken) -> None:
+    def __init__(self, body: Any, recorder: BodyRecorder) -> None:
         self._body = body
-        self._taken = taken
+        self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else there is to a body, `elapsed` for one."""
-        if name in ("_body", "_taken"):
+        if name in ("_body", "_recorder"):
             raise AttributeError(name)
         return getattr(self._body, name)
 
     def __del__(self) -> None:
-        taken = self.__dict__.get("_taken")
-        if taken is not None:
-            taken.end(COLLECTED)
+        recorder = self.__dict__.get("_recorder")
+        if recorder is not None:
+            recorder.end(COLLECTED)
 
 
 class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
-        taken = self._taken
-        piece = taken.piece
-        watch = taken.span._stopwatch
+        recorder = self._recorder
+        piece = recorder.piece
+        watch = recorder.span._stopwatch
         try:
             for each in self._body:
-                if taken.last is None and taken.streamed:
+                if recorder.last is None and recorder.streamed:
                     watch.lap()
                 piece(each)
                 yield each
-                taken.read()
+                recorder.read()
         except GeneratorExit:  # nobody wants more: whoever closes the body says how
             raise
         except BaseException as error:
-            taken.end(error=error)
+            recorder.end(error=error)
             raise
-        taken.end()
+        recorder.end()
 
     def close(self) -> None:
         try:
             self._body.close()
         finally:
-            self._taken.end(_how_closed())
+            self._recorder.end(_how_closed())
 
 
 class _AsyncTap(_Tap):
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        taken = self._taken
-        piece = taken.piece
-        watch = taken.span._stopwatch
+        recorder = self._recorder
+        piece = recorder.piece
+        watch = recorder.span._stopwatch
         pieces = self._body.__aiter__()
         try:
             async for each in pieces:
-                if taken.last is None and taken.streamed:
+                if recorder.last is None and recorder.streamed:
                     watch.lap()
                 piece(each)
                 yield each
-                taken.read()
+                recorder.read()
         except GeneratorExit:
             raise
         except BaseException as error:
-            taken.end(error=error)
+            recorder.end(error=error)
             raise
         finally:
             if hasattr(pieces, "aclose"):  # in the task that read it, not in one that the loop makes later
                 await pieces.aclose()
-        taken.end()
+        recorder.end()
 
     async def aclose(self) -> None:
         try:
             await self._body.aclose()
         finally:
-            self._taken.end(_how_closed())
+            self._recorder.end(_how_closed())
 
 
 def _how_closed() -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..foreign import checking, shown
-from .generators import Watch, async_driver, drive, drive_async
+from .generators import StreamRecorder, async_driver, drive, drive_async
 from .sink import Contained, Sink
 from .span import Span
 
@@ -107,9 +107,9 @@ def _followed_up(span: Span, result: Any) -> Any:
     if isinstance(result, CoroutineType):
         return _finished(span, result)
     if isinstance(result, GeneratorType):
-        return _followed(drive(result, watch := Watch(span)), watch)
+        return _followed(drive(result, recorder := StreamRecorder(span)), recorder)
     if isinstance(result, AsyncGeneratorType):
-        return _followed(drive_async(result, watch := Watch(span)), watch)
+        return _followed(drive_async(result, recorder := StreamRecorder(span)), recorder)
     if _is_future(result):
         result.add_done_callback(partial(_done, span))
         return result
@@ -133,8 +133,8 @@ def _done(span: Span, future: Future[Any]) -> None:
     span._finish(error)
 
 
-def _followed(driven: T, watch: Watch) -> T:
-    watch.follow(driven)
+def _followed(driven: T, recorder: StreamRecorder) -> T:
+    recorder.follow(driven)
     return driven
 
 
@@ -167,8 +167,8 @@ def _generator(
 ) -> Callable[P, Generator[Y, S, T]]:
     @wraps(function)
     def traced_call(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, T]:
-        watch = Watch(opened(args, kwargs))
-        return (yield from drive(function(*args, **kwargs), watch))
+        recorder = StreamRecorder(opened(args, kwargs))
+        return (yield from drive(function(*args, **kwargs), recorder))
 
     return traced_call
 
@@ -178,8 +178,8 @@ def _async_generator(
 ) -> Callable[P, AsyncGenerator[Y, S]]:
     @wraps(function)
     @async_driver
-    def traced_call(*args: P.args, **kwargs: P.kwargs) -> tuple[AsyncGenerator[Y, S], Watch]:
-        return function(*args, **kwargs), Watch(opened(args, kwargs))
+    def traced_call(*args: P.args, **kwargs: P.kwargs) -> tuple[AsyncGenerator[Y, S], StreamRecorder]:
+        return function(*args, **kwargs), StreamRecorder(opened(args, kwargs))
 
     return traced_call
 

@@ -21,7 +21,7 @@ from ..engine.records.encode import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
 from . import likenesses
-from .calls import ENDINGS, Call, call_of, forget, wait_for, waiting
+from .calls import FINAL_STATUSES, Call, call_of, forget_response, keep_open, open_span_of
 from .context import recorded
 from .interaction import Interaction, open_interaction
 from .likenesses import replace_method
@@ -134,7 +134,7 @@ def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None
         if call is None or recorded.get():
             return None, None
         if call.background is not None:
-            return call, waiting(call.background)
+            return call, open_span_of(call.background)
         return call, _span(sink, call, options.json_data)
     return None, None
 
@@ -204,10 +204,10 @@ def _goes_on(span: Span, response: Any) -> bool:
     status, response_id = text(field(response, "status")), text(field(response, "id"))
     if field(response, "background") is not True or response_id is None:
         return False
-    if status in ENDINGS:
-        forget(response_id)
+    if status in FINAL_STATUSES:
+        forget_response(response_id)
         return False
-    wait_for(response_id, span)
+    keep_open(response_id, span)
     return True
 
 

@@ -90,7 +90,7 @@ class Chunks:
                 self._finish_reason = text(field(choice, "finish_reason")) or self._finish_reason
                 self._failure = self._failure or failure_of(choice)
         self._failure = self._failure or failure_of(chunk)
-        self._told(chunk)
+        self._read_details(chunk)
         return True
 
     def _candidates(self, chunk: object) -> bool:
@@ -106,7 +106,7 @@ class Chunks:
                 ended = text(first_of(candidate, "finish_reason", "finishReason"))
                 self._finish_reason = ended or self._finish_reason
         self._finish_reason = self._finish_reason or blocked
-        self._told(chunk)
+        self._read_details(chunk)
         self._model = text(first_of(chunk, "model_version", "modelVersion")) or self._model
         return True
 
@@ -148,18 +148,18 @@ class Chunks:
             if call is not None:
                 self._items.append(self._room.within(call))
         elif kind == "response.created":
-            self._told(field(event, "response"))
+            self._read_details(field(event, "response"))
 
     def _message_event(self, kind: str, event: object) -> None:
         if kind == "message_start":
-            self._told(field(event, "message"))
+            self._read_details(field(event, "message"))
         elif kind == "content_block_start":
             self._choice(0).block(field(event, "index"), field(event, "content_block"))
         elif kind == "content_block_delta":
             self._choice(0).block_delta(field(event, "index"), field(event, "delta"))
         elif kind == "message_delta":
             self._finish_reason = text(path(event, "delta", "stop_reason")) or self._finish_reason
-            self._told(event)
+            self._read_details(event)
         elif kind == "message_stop":
             self._ended = True
 
@@ -180,7 +180,7 @@ class Chunks:
         return True
 
     def _interaction_state(self, kind: str, interaction: object) -> None:
-        self._told(interaction)
+        self._read_details(interaction)
         if kind == "interaction.completed":
             self._ended = True
             self._finish_reason = text(field(interaction, "status")) or self._finish_reason
@@ -197,7 +197,7 @@ class Chunks:
             self._known = True
             self._choice(choice).say(said)
 
-    def _told(self, chunk: object) -> None:
+    def _read_details(self, chunk: object) -> None:
         self._known = True
         self._model = text(field(chunk, "model")) or self._model
         counters = counters_of(chunk)
