@@ -1,8 +1,13 @@
-"""Which of a provider's requests are recorded, and as what.
+"""Which of a provider's requests are recorded, as what, and which span a later request ends.
 
 Recorded are the requests by which a model answers. Others pass unrecorded, as they are: embeddings, counts of
 tokens, batches, files, images, audio, moderations, assistants and their threads, realtime and WebSocket
-connections, and stored answers that are fetched again.
+connections, and stored responses that are fetched again.
+
+A response in the background is requested once and fetched by later requests. The span of the first stays open
+until a later one brings the end. One that is never fetched is logged as it began when the process ends, or
+when too many are open. No lock guards the open ones, since a fork could leave it held: single operations on
+the dict are atomic under the GIL, and no step here relies on two of them.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ class Call(NamedTuple):
 
     Attributes:
         api: its name in the records.
-        background: the id of the response that is asked for, which was begun in the background.
+        background: the id of the background response that is fetched.
     """
 
     api: str
@@ -40,7 +45,7 @@ class Call(NamedTuple):
 
 
 def call_of(provider: str, options: Any) -> Call | None:
-    """What a request is recorded as; None: it is not.
+    """What a request is recorded as; None if it is not.
 
     Args:
         provider: "openai" or "anthropic".
@@ -115,7 +120,7 @@ def open_span_of(response_id: str) -> Span | None:
 
 
 def forget_response(response_id: str) -> None:
-    """Its end has come."""
+    """Its end has been fetched."""
     _open.pop(response_id, None)
 
 

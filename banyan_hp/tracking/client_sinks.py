@@ -1,4 +1,4 @@
-"""From what was measured to what is logged: the two clients' records. Knows the clients by a Protocol.
+"""The two clients' sinks: from what a span measured to the record that is logged.
 
 HuggingPlace: `response_time` and those of the steps are seconds, `token_count` is the total. `step_data` has
 of each step `id` (in the order of opening, from 1), `type`, `user_question`, `prompt_response`, `token`,
@@ -13,7 +13,7 @@ seconds) go into the metadata.
 Whatever has no field of its own is in the metadata: `input_tokens`, `output_tokens`, `cached_tokens`,
 `cache_write_tokens`, `reasoning_tokens`, `finish_reason`, `time_to_first_chunk_ms`, `error`, `error_type`,
 `ended` ("closed early", "garbage-collected", "process ended", "broken off", "not fetched"), `read_ms` of
-streams (what the application took to read them, told apart from the time), `api` (of wrapped clients),
+streams (what the application took to read them, which is not part of the time), `api` (of wrapped clients),
 `interaction_id` and `parent_interaction_id` of nested interactions, and `step_details`, a list with the same
 of each step that has any, and its `parent`'s id.
 """
@@ -42,14 +42,14 @@ Failed = Callable[[str, BaseException], None]
 
 
 class HuggingPlaceLogger(Protocol[R_co]):
-    """What of `HuggingPlace` and `Session` is needed here."""
+    """The part of `HuggingPlace` and `Session` that is needed here."""
 
     def log(self, options: Mapping[str, Any]) -> R_co:
         """As `HuggingPlace.log`."""
 
 
 class BanyanLogger(Protocol):
-    """What of `PromptStackLogger` is needed here."""
+    """The part of `PromptStackLogger` that is needed here."""
 
     def log_prompt(
         self,
@@ -64,7 +64,7 @@ class BanyanLogger(Protocol):
 
 
 class _SpanSink(ABC, Generic[L, R]):
-    """What a span comes down to, whatever the record is made of."""
+    """The order of work that both records share."""
 
     __slots__ = ("_logger", "client", "failed")
 
@@ -80,7 +80,7 @@ class _SpanSink(ABC, Generic[L, R]):
         return self._log(step, [step], {})
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
-        """Hand over what is known; what was received and not read yet is left to our threads."""
+        """Log what is known now; our threads read and add what was received and not read yet."""
         unread = (
             span._unread_size() + sum([step._unread_size() for step in steps])
             if steps
@@ -106,8 +106,8 @@ class _SpanSink(ABC, Generic[L, R]):
         self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]
     ) -> Callable[[dict[str, Any]], dict[str, Any]]:
         def complete(body: dict[str, Any]) -> dict[str, Any]:
-            duration = self._duration(span)  # it has ended: this is no other time than that of the end
-            with Contained(self, "an answer could not be read"):
+            duration = self._duration(span)  # the span has ended, so this is its final time
+            with Contained(self, "a response could not be read"):
                 reported = {
                     **self._reported(span, steps),
                     **duration,
@@ -131,7 +131,7 @@ class _SpanSink(ABC, Generic[L, R]):
         span: Span,
         fields: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """`body` and what was told; what the caller gave wins."""
+        """`body` and what was reported; the caller's own fields and metadata win."""
         own = body.get("metadata") or {}
         details = {name: value for name, value in reported["metadata"].items() if name not in span.metadata}
         events = {**reported, "metadata": {**own, **details} or None}
@@ -140,30 +140,30 @@ class _SpanSink(ABC, Generic[L, R]):
     @property
     @abstractmethod
     def question_field(self) -> str:
-        """The field that holds what was asked."""
+        """The name of the record's field for the question."""
 
     @property
     @abstractmethod
     def response_field(self) -> str:
-        """The field that holds what was answered."""
+        """The name of the record's field for the answer."""
 
     @abstractmethod
     def _question(self, span: Interaction[Any] | Step) -> Any:
-        """What was asked, as the record has it."""
+        """The question, as the record has it."""
 
     @abstractmethod
     def _duration(self, span: Span) -> dict[str, Any]:
-        """The field that holds the time it took."""
+        """The field with the span's duration."""
 
     @abstractmethod
     def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
-        """The others; `metadata` without the caller's own."""
+        """The other fields; `metadata` without the caller's own."""
 
     @abstractmethod
     def _send(self, record: dict[str, Any]) -> R: ...
 
     def _as_sent(self, answered: Any) -> Any:
-        """What was answered as the client's log call would have it in the record."""
+        """A question or answer as the client's log call would put it into the record."""
         return answered
 
 
@@ -195,7 +195,7 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
 
 
 class BanyanSink(_SpanSink[BanyanLogger, bool]):
-    """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
+    """Logs to a Banyan client, or to the default one at the time of the record."""
 
     __slots__ = ()
     question_field = "input"
@@ -241,12 +241,12 @@ def step_data(step: Step) -> dict[str, Any]:
 
 
 def seconds(span: Span) -> float:
-    """What it took, as HuggingPlace has it."""
+    """The duration in HuggingPlace's unit."""
     return round(span._stopwatch.elapsed, 6)
 
 
 def _response(span: Span) -> Any:
-    """What it answered, and if that is nothing, why."""
+    """The answer, or if that is empty, the error."""
     said = span.answer.text
     if said is not None and said != "" and said != [] and said != {} and said != ():
         return said

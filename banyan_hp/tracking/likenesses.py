@@ -1,4 +1,4 @@
-"""Recording objects that look like a client of `openai` or `anthropic` and are none: fakes, mocks, others'.
+"""Recording objects that only look like a client of `openai` or `anthropic`: fakes, mocks, others' clients.
 
 Their methods `create` and `parse` are replaced on the objects that hold them. What they return is read at
 once; an iterator that a call with `stream=True` returns is passed through a generator.
@@ -31,7 +31,7 @@ METHODS = ("create", "parse")
 
 
 def refusal(client: object, provider: str) -> str:
-    """Why it can't be wrapped."""
+    """The error for a client that can't be wrapped."""
     return (
         f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
         f"(with {PLACES[provider][0]}.create), was {type_name(client)}"
@@ -110,7 +110,7 @@ def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | Non
 
 @contextmanager
 def _within(span: Span) -> Iterator[None]:
-    """While the other's code runs: its errors end the span, its calls to itself are not recorded."""
+    """While the client's code runs: its errors end the span, its calls to itself are not recorded."""
     token = recorded.set(True)
     try:
         yield

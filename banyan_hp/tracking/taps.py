@@ -7,7 +7,7 @@ helpers, `iter_lines`, `parse`) stays what it is. The tap's class is made of the
 imported.
 
 The end of a body is its span's end: when it is exhausted, fails, is closed, is dropped, or when the process
-ends. The span's time ends with the last piece received; what the application took to read is told apart.
+ends. The span's time ends with the last piece received; the application's time to read is measured apart.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _open: set[BodyRecorder] = set()
 
 
 class BodyRecorder:
-    """What has come of one body, for its span."""
+    """Collects the pieces of one body for its span, and ends it."""
 
     __slots__ = (
         "_encoding",
@@ -62,7 +62,7 @@ class BodyRecorder:
         self._tail_size = 0
 
     def piece(self, piece: bytes) -> None:
-        """One more has come."""
+        """Keep the next piece."""
         self.last = self.span._stopwatch.clock()
         self._left -= len(piece)
         if self._left >= 0:
@@ -80,14 +80,14 @@ class BodyRecorder:
             self._tail_size -= len(tail.popleft())
 
     def read(self) -> None:
-        """The application wants the next one."""
+        """Note that the application has read the last piece and asks for the next."""
         if self.last is not None:
             self._read += self.span._stopwatch.clock() - self.last
 
     def end(self, how: str | None = None, error: BaseException | None = None) -> None:
-        """There is no more to come. Only the first time counts.
+        """End the span, once. `how` says how the body ended, if not naturally.
 
-        A forked child must not log its parent's streams again: it drops and closes them at its exit.
+        A forked child must not log its parent's streams again when it drops and closes them at its exit.
         """
         _open.discard(self)
         span = self.span
@@ -118,7 +118,7 @@ def _at_exit() -> None:
 
 
 def tap(response: Any, span: Span, *, streamed: bool) -> bool:
-    """Have `span` end with the body of `response`; False where it can't be followed."""
+    """Have `span` end with the body of `response`; False where the body can't be tapped."""
     body = field(response, "stream")
     kind: Any = type(body)
     make = _tap_of(kind)
@@ -133,7 +133,7 @@ def tap(response: Any, span: Span, *, streamed: bool) -> bool:
 
 @lru_cache(maxsize=64)
 def _tap_of(body: type) -> Any:
-    """The class of taps for such bodies; None if they are none."""
+    """The class of taps for such bodies; None if these are not bodies of `httpx`."""
     sync, is_async = (
         next((base for base in body.__mro__ if base.__name__ == name), None) for name in BASES.values()
     )
@@ -150,7 +150,7 @@ class _Tap:
         self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else there is to a body, `elapsed` for one."""
+        """Other attributes of the body, such as `elapsed`."""
         if name in ("_body", "_recorder"):
             raise AttributeError(name)
         return getattr(self._body, name)
@@ -173,7 +173,7 @@ class _SyncTap(_Tap):
                 piece(each)
                 yield each
                 recorder.read()
-        except GeneratorExit:  # nobody wants more: whoever closes the body says how
+        except GeneratorExit:  # `close` of the body says how it ended
             raise
         except BaseException as error:
             recorder.end(error=error)
@@ -218,5 +218,5 @@ class _AsyncTap(_Tap):
 
 
 def _how_closed() -> str:
-    """By the application, or by the end of a generator that nobody reads any more."""
+    """Closed by the application, or by the end of a generator that was dropped."""
     return COLLECTED if sys.exc_info()[0] is GeneratorExit else CLOSED_EARLY

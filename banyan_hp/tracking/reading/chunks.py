@@ -1,11 +1,11 @@
-"""Putting a streamed answer together from its chunks, whoever sent them. Pure; bounded in memory.
+"""Putting a streamed answer together from its chunks, of any provider. Pure; bounded in memory.
 
-Known are the chunks of OpenAI's chat completions (and of those who speak like it, Mistral's `data` events
-included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the events that
+Known are the chunks of OpenAI's chat completions (and of providers with the same format, Mistral's `data`
+events included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the events that
 the helpers of the `openai` and `anthropic` packages make of them, and plain strings. Where no chunk is of a
 known kind their texts are taken as `str` gives them.
 
-What comes of a stream is what the whole answer gives: the same text, calls, model, tokens and reason.
+A stream gives what the whole answer gives: the same text, calls, model, tokens and reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DONE = object()  # what `data: [DONE]` comes to
 
 
 class Chunks:
-    """What has come of one stream so far."""
+    """One stream so far."""
 
     def __init__(self) -> None:
         self._room = Room()
@@ -38,7 +38,7 @@ class Chunks:
         self._ended = False
 
     def add(self, chunk: Any) -> None:
-        """Take in the next chunk."""
+        """Add the next chunk."""
         if chunk is DONE:
             self._ended = True
         elif isinstance(chunk, str):
@@ -47,7 +47,7 @@ class Chunks:
             self._stranger(chunk)
 
     def leave_out(self) -> None:
-        """What comes next is not what followed: between them something is left out."""
+        """Mark a gap: chunks are missing before the next one."""
         self._choice(0).leave_out()
 
     @property
@@ -190,7 +190,7 @@ class Chunks:
         if not self._known and not self._room.full:
             self._strange.append(self._room.within(as_text(chunk)))
 
-    # -- what they tell ---------------------------------------------------------------------------------
+    # -- what they have in common -----------------------------------------------------------------------
 
     def _say(self, choice: int, said: str | None) -> None:
         if said:
