@@ -14,9 +14,10 @@ from ._version import __version__ as __version__
 if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each module's __all__
     from .clients.banyan import *
     from .clients.huggingplace import *
+    from .clients.prompt_logger import *
     from .clients.receipts import *
-    from .engine.delivery.flushing import *
-    from .engine.process.lifecycle import *
+    from .engine.delivery.waiters import *
+    from .engine.process.exit import *
     from .engine.process.signals import *
     from .errors import *
     from .experiments import *
@@ -28,12 +29,12 @@ else:
 
     _NAMES_OF = {
         ".clients.banyan": (
-            "PromptStackLogger aflush aget_prompt ashutdown clear_cache configure experiment flush "
+            "aflush aget_prompt ashutdown clear_cache configure experiment flush "
             "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
             "trace wrap_anthropic wrap_openai"
         ),
-        ".engine.delivery.flushing": "FlushResult",
-        ".engine.process.lifecycle": "drain",
+        ".engine.delivery.waiters": "FlushResult",
+        ".engine.process.exit": "drain",
         ".engine.process.signals": "install_signal_handlers",
         ".errors": (
             "AuthenticationError BanyanHPError ConfigurationError DeliveryError HuggingPlaceSDKError "
@@ -42,6 +43,7 @@ else:
         ".experiments": "input_hash",
         ".clients.huggingplace": "HuggingPlace Session",
         ".prompts.data": "PromptData",
+        ".clients.prompt_logger": "PromptStackLogger",
         ".clients.receipts": "Receipt",
         ".tracking.context": "context",
         ".tracking.interaction": "Interaction Step",

@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
-from ..engine.http.connecting import proxy_secrets
-from ..engine.http.transport import HTTPTransport, NoResponse, Request, Response, Transport, never_raising
+from ..engine.http.transport import (
+    HTTPTransport,
+    NoResponse,
+    Request,
+    Response,
+    Transport,
+    never_raising,
+    text_filter,
+)
 from ..engine.policy.jitter import between
-from ..engine.process import uwsgi
+from ..engine.process import hosts
 from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
-from ..text import TextFilter
 from .memory import Entry
 from .queries import Endpoint, Query, Value
 
@@ -75,7 +81,7 @@ class FetchThreads:
             if self._busy >= MAX_FETCHERS:
                 return
             self._busy += 1
-        if not (self._threaded and uwsgi.threads_can_run() and self._new_thread()):
+        if not (self._threaded and hosts.threads_can_run() and self._new_thread()):
             self._work()
 
     def _new_thread(self) -> bool:
@@ -122,7 +128,7 @@ class Backend:
         connect: Callable[[str, float, int], Transport] = HTTPTransport,
     ) -> None:
         self.endpoint = endpoint
-        self.clean = TextFilter((endpoint.api_key, *proxy_secrets(endpoint.base_url)))
+        self.clean = text_filter(endpoint.base_url, endpoint.headers)
         self._timeout = timeout
         self._connect = never_raising(connect)
         self.forget_connections()

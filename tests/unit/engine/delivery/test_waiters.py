@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banyan_hp.engine.delivery.flushing import FlushResult
+from banyan_hp.engine.delivery.waiters import FlushResult
 from banyan_hp.engine.records.record import Epochs
 
 

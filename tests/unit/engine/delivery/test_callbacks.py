@@ -10,8 +10,7 @@ from typing import NoReturn
 import pytest
 
 from banyan_hp import logs
-from banyan_hp.engine.delivery.callbacks import Callbacks
-from banyan_hp.engine.delivery.notices import KEPT_ERRORS, Notices
+from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Notices
 from banyan_hp.engine.delivery.shared import Shared
 from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.sync import Clock, EngineLock

@@ -1,4 +1,4 @@
-"""How things are said on a terminal: tables, sizes, ages, bounded text, questions."""
+"""What commands have in common: exit codes, and text on a terminal (tables, sizes, ages, questions)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,33 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from ...text import printable, printable_json
-from .outcome import WRONG, CommandError
+from ..text import printable, printable_json
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _WIDTH = 110
 
 T = TypeVar("T")
+
+DONE = 0
+LEFT = 1
+WRONG = 2
+BROKEN = 3
+
+EXPLAINED = """\
+exit codes:
+  0  done
+  1  something is left, or not all was delivered
+  2  wrong usage; the key that is needed is not there, or is another one
+  3  the directory can't be read or written
+"""
+
+
+class CommandError(Exception):
+    """A command can't do what it was asked to; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def say(text: str = "") -> None:

@@ -1,12 +1,10 @@
-"""Freezing whatever a caller may log, and the bytes that come of it."""
+"""Freezing whatever a caller may log."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
-import math
 import pathlib
 import sys
 import uuid
@@ -19,17 +17,13 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
-from banyan_hp.engine.records.encode import encode, encode_with_json
+from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import (
     MAX_DEPTH,
     MAX_REPR,
-    MAX_VALUES,
-    NUMBERS_PER_VALUE,
-    cut_text,
     describe,
     freeze,
 )
-from banyan_hp.engine.records.shortening import encode_within
 
 
 class Colour(enum.Enum):
@@ -169,10 +163,6 @@ class Unset:
 
     present: int
     missing: int = dataclasses.field(init=False)
-
-
-def sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
 
 
 def frozen(value: object, **options: Any) -> Any:
@@ -351,6 +341,22 @@ def test_huge_integers_are_named_and_counted() -> None:
     assert json.loads(encode(result.value))[0] == 10**600
 
 
+def test_an_iterator_s_class_is_of_no_interest() -> None:
+    """A mapping by interface only, of which nothing is a dict, is copied by its items."""
+
+    class Lazy(Mapping[str, int]):
+        def __getitem__(self, key: str) -> int:
+            return {"a": 1}[key]
+
+        def __iter__(self) -> Iterator[str]:
+            return iter("a")
+
+        def __len__(self) -> int:
+            return 1
+
+    assert frozen(Lazy()) == {"a": 1}
+
+
 # -- cycles, depth, the caller's later changes ---------------------------------------------------------------
 
 
@@ -445,254 +451,3 @@ def test_strings_are_shared() -> None:
     assert result["top"] is text
     assert result["list"][0] is text
     assert result["1"] is text
-
-
-# -- caps ----------------------------------------------------------------------------------------------------
-
-
-def test_values_beyond_the_cap_are_cut_with_a_marker_and_counted() -> None:
-    """A list of too many values keeps the first ones and says how many are gone."""
-    result = freeze([str(number) for number in range(MAX_VALUES + 10)])
-    assert len(result.value) == MAX_VALUES + 1
-    assert result.value[-2] == str(MAX_VALUES - 1)
-    assert result.value[-1] == "… [cut: 10 more values]"
-    assert result.cut == 10
-
-
-def test_dicts_in_dicts_are_cut_beyond_the_cap_as_well() -> None:
-    """Each is small, but there are 200 in each of 200 others; it may be the same one."""
-    value: dict[str, Any] = {f"k{number}": number for number in range(200)}
-    for _ in range(2):
-        value = {f"k{number}": value for number in range(200)}
-    result = freeze({"metadata": value})
-    assert result.cut
-    assert encode(result.value).count(b":") <= 2 * MAX_VALUES
-
-
-def test_a_mapping_beyond_the_cap_is_cut_with_a_marker_and_counted() -> None:
-    """So does a mapping, under the key "…"."""
-    result = freeze({f"k{number}": number for number in range(MAX_VALUES + 10)})
-    assert len(result.value) == MAX_VALUES + 1
-    assert result.value["…"] == "… [cut: 10 more values]"
-    assert result.cut == 10
-
-
-def test_the_cap_is_of_the_whole_value() -> None:
-    """Values of all containers count together, however they are nested."""
-    result = freeze({"first": ["a"] * (MAX_VALUES - 2), "second": ["b", "b", "b"]})
-    assert len(result.value["first"]) == MAX_VALUES - 2
-    assert result.value["second"] == ["… [cut: 3 more values]"]
-    assert result.cut == 3
-
-
-@pytest.mark.parametrize("build", [float, int])
-def test_a_long_flat_list_of_numbers_is_kept(build: type) -> None:
-    """An embedding far longer than the cap on values is kept whole, equal and as a copy."""
-    numbers = [build(number) for number in range(MAX_VALUES * 3)]
-    result = freeze(numbers)
-    assert result.value == numbers
-    assert result.value is not numbers
-    assert result.cut == 0
-
-
-def test_a_list_of_numbers_beyond_its_cap_is_cut_and_counted() -> None:
-    """64 numbers count as a value; what is too much has a marker and a count."""
-    result = freeze([0.5] * (MAX_VALUES * NUMBERS_PER_VALUE + 7))
-    assert result.value[-1] == "… [cut: 7 more values]"
-    assert len(result.value) == MAX_VALUES * NUMBERS_PER_VALUE + 1
-    assert result.cut == 7
-
-
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-def test_numbers_that_json_lacks_are_found_in_long_lists(odd: float) -> None:
-    """The fast path for numbers lets no NaN or infinity through, and loses no neighbour to them."""
-    assert frozen([1.0] * 50 + [odd] + [2.0]) == [1.0] * 50 + [None] + [2.0]
-    assert frozen([sys.float_info.max] * 20) == [sys.float_info.max] * 20
-
-
-def test_booleans_in_long_lists_stay_booleans() -> None:
-    """True is not 1: a long list of both keeps them apart."""
-    result = frozen([True, 1] * 20)
-    assert [type(item) for item in result] == [bool, int] * 20
-
-
-def test_a_huge_array_is_cut_with_a_marker_and_counted() -> None:
-    """An array with more numbers than are kept says how many are gone, as a list does."""
-    limit = MAX_VALUES * NUMBERS_PER_VALUE
-    result = freeze(Array([0.5] * (limit + 7)))
-    assert result.value[-1] == "… [cut: 7 more values]"
-    assert result.cut == 7
-
-
-def test_a_huge_array_keeps_only_what_fits() -> None:
-    """An array with more numbers than are kept is cut before it becomes a list of them all."""
-    limit = MAX_VALUES * NUMBERS_PER_VALUE
-
-    class Huge(Array):
-        def tolist(self) -> Any:
-            raise MemoryError("the whole of it was asked for")
-
-    assert limit <= len(frozen(Huge([0.5] * (limit + 7)))) <= limit + 1
-
-
-def test_one_odd_key_does_not_halve_the_cap() -> None:
-    """A mapping below the cap is kept whole, wherever a key that is no string stands in it."""
-    value: dict[Any, Any] = {f"k{number}": number for number in range(MAX_VALUES - 10)}
-    value[1] = "odd"
-    result = freeze(value)
-    assert result.cut == 0
-    assert len(result.value) == MAX_VALUES - 9
-
-
-def test_odd_keys_at_each_level_do_not_multiply_the_work() -> None:
-    """A small nested mapping is kept whole, and its size is about that of one without odd keys."""
-    odd: dict[Any, Any] = {}
-    even: dict[str, Any] = {}
-    for _ in range(20):
-        odd, even = {"deeper": odd, 1: "x"}, {"deeper": even, "1": "x"}
-    assert frozen(odd) == even
-    assert freeze(odd).size < 2 * freeze(even).size
-
-
-def test_a_text_is_counted_as_cut_once() -> None:
-    """The number of cut values is exact, also beside an odd key."""
-    assert freeze({"long": "x" * 100, 1: 1}, max_text=10).cut == 1
-
-
-def test_long_texts_are_cut_with_their_length() -> None:
-    """`max_text` keeps the beginning of a text and says how long it was, at every level."""
-    result = freeze({"a": "x" * 11, "b": ["y" * 10, Text("z" * 12)], 1: "w" * 13}, max_text=10)
-    assert result.value == {
-        "a": "x" * 10 + "… [cut: 11 characters]",
-        "b": ["y" * 10, "z" * 10 + "… [cut: 12 characters]"],
-        "1": "w" * 10 + "… [cut: 13 characters]",
-    }
-
-
-@pytest.mark.parametrize("value", ["x" * 11, ["x" * 11], {"a": "x" * 11}])
-def test_each_cut_text_is_counted(value: object) -> None:
-    """A text cut to `max_text` counts as one cut value."""
-    assert freeze(value, max_text=10).cut == 1
-    assert freeze(value, max_text=11).cut == 0
-
-
-def test_size_grows_with_texts_and_values() -> None:
-    """The size in memory, by which the queue is bounded, covers texts and containers."""
-    empty, text = freeze({}).size, freeze({"a": "x" * 10_000}).size
-    assert text - empty > 10_000
-    assert freeze([0.5] * 10_000).size > 10_000 * 24
-    assert freeze(["x"] * 1000).size > 1000 * sys.getsizeof("x")
-
-
-def test_size_covers_long_keys() -> None:
-    """A megabyte in keys is a megabyte in the queue."""
-    assert freeze({"k" * 1_000_000: 1}).size > 1_000_000
-
-
-# -- encoding ------------------------------------------------------------------------------------------------
-
-AWKWARD: list[Any] = [
-    None,
-    {"text": 'café 😀 \x00 " \\ \n \u2028', "n": [1e-07, 1e22, 5e-324, -0.0, 0.1]},
-    [2**53 + 1, 2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**300],
-    ["\ud800", "a\udfffb", "\ud83d\ude00"],
-    {"\ud800key": 1},
-]
-
-
-@pytest.mark.parametrize("value", AWKWARD, ids=ascii)
-def test_both_encoders_give_equal_values(value: Any) -> None:
-    """With and without orjson the JSON values are equal, and valid UTF-8."""
-    fast, standard = encode(freeze(value).value), encode_with_json(freeze(value).value)
-    assert json.loads(fast.decode("utf-8")) == json.loads(standard.decode("utf-8"))
-
-
-@pytest.mark.parametrize("encoder", [encode, encode_with_json])
-def test_lone_surrogates_become_replacement_characters(encoder: Callable[[Any], bytes]) -> None:
-    """A lone surrogate can't be sent; a pair of them is the character that they mean."""
-    assert json.loads(encoder(["a\ud800b", "\udc00", "\ud83d\ude00"])) == ["a\ufffdb", "\ufffd", "😀"]
-
-
-@pytest.mark.parametrize("encoder", [encode, encode_with_json])
-def test_texts_travel_as_utf8(encoder: Callable[[Any], bytes]) -> None:
-    """Texts are not escaped beyond need: that would triple the bytes of many languages."""
-    assert encoder({"a": "日本"}) == '{"a":"日本"}'.encode()
-
-
-# -- the limit on a record's size ----------------------------------------------------------------------------
-
-
-def test_what_fits_is_not_touched() -> None:
-    """A body of exactly the limit stays as it is."""
-    value = {"a": "x" * 100}
-    body = encode(value)
-    assert encode_within(value, len(body)) == (body, False)
-
-
-def test_the_longest_text_gives_way_first() -> None:
-    """The longest text loses what is too much, about, and the others nothing."""
-    value = {"question": "q" * 500, "answer": "a" * 5000, "n": 1}
-    body, shortened = encode_within(value, 4000)
-    kept = json.loads(body)
-    assert shortened
-    assert 3800 < len(body) <= 4000
-    assert kept["question"] == "q" * 500
-    assert kept["answer"].endswith(f"… [cut: 5000 characters of text, SHA-256 {sha256(b'a' * 5000)}]")
-    assert value["answer"] == "a" * 5000
-
-
-@pytest.mark.parametrize("filler", ["x", "é", "日", "😀", '"', "\x00", "\\", "\ud800"], ids=ascii)
-@pytest.mark.parametrize("limit", [1024, 5000, 59_999])
-def test_shortened_bodies_keep_to_the_limit(filler: str, limit: int) -> None:
-    """Bytes are what counts, however many of them a character takes, and at least a third of them is used."""
-    body, shortened = encode_within({"text": filler * 60_000}, limit)
-    assert shortened
-    assert limit / 3 < len(body) <= limit
-    assert "… [cut: 60000 characters of text, SHA-256 " in json.loads(body)["text"]
-
-
-def test_several_long_texts_are_shortened_together() -> None:
-    """Where the longest text alone can't make room, all long ones give way."""
-    value = {"texts": [letter * 10_000 for letter in "abcdef"], "short": "kept"}
-    body, shortened = encode_within(value, 8000)
-    kept = json.loads(body)
-    assert shortened
-    assert len(body) <= 8000
-    assert kept["short"] == "kept"
-    assert all("… [cut: 10000 characters of text, SHA-256 " in text for text in kept["texts"])
-
-
-def test_a_text_cut_twice_tells_its_first_length() -> None:
-    """A text that `max_text` has cut keeps telling how long it was at first."""
-    value = frozen({"text": "x" * 50_000}, max_text=10_000)
-    body, _ = encode_within(value, 2000)
-    text = json.loads(body)["text"]
-    assert text.endswith("… [cut: 50000 characters]")
-    assert text.count("[cut") == 1
-
-
-def test_a_text_that_resembles_a_cut_one_is_shortened_too() -> None:
-    """A caller's text may hold the marker's words; it is shortened all the same."""
-    _, shortened = encode_within({"text": "… [cut: " + "x" * 5000 + " characters]"}, 2000)
-    assert shortened
-
-
-def test_the_marker_names_the_length() -> None:
-    """A cut text says how long it was."""
-    assert cut_text("abcdef", 2) == "ab… [cut: 6 characters]"
-
-
-def test_an_iterator_s_class_is_of_no_interest() -> None:
-    """A mapping by interface only, of which nothing is a dict, is copied by its items."""
-
-    class Lazy(Mapping[str, int]):
-        def __getitem__(self, key: str) -> int:
-            return {"a": 1}[key]
-
-        def __iter__(self) -> Iterator[str]:
-            return iter("a")
-
-        def __len__(self) -> int:
-            return 1
-
-    assert frozen(Lazy()) == {"a": 1}

@@ -1,11 +1,12 @@
-"""Whether the backend has been silent lately: then no exit waits for it, not even in the next process.
+"""What exits have learned about the backend: no exit waits for one that is silent, not even in the next
+process.
 
 Owns the file `health.v1.json` in the destination's directory:
 
     {"state": "silent", "since": 1767225600.123}
 
-`silent`: an exit has waited in vain, and got no answer; `answering`: one came later. The time is UTC. After a
-minute the next exit finds out anew. Only exits read and write it, and delivery works without it.
+`silent`: an exit has waited in vain, and got no response; `answering`: one came later. The time is UTC. After
+a minute the next exit finds out anew. Only exits read and write it, and delivery works without it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _SILENT, _ANSWERING = "silent", "answering"
 _LONGEST = 4096
 
 
-class Silence:
-    """One destination's.
+class BackendHealth:
+    """What is remembered of one destination.
 
     Args:
         directory: the destination's, below the spool; None: nothing is remembered.
@@ -35,23 +36,23 @@ class Silence:
         self._path = None if directory is None else directory / HEALTH_NAME
         self._wall = wall
 
-    def lasts(self, answered_at: float | None) -> bool:
-        """Whether nothing has been heard of the backend since an exit waited in vain.
+    def is_silent(self, responded_at: float | None) -> bool:
+        """Whether the backend has not responded since an exit waited in vain.
 
         Args:
-            answered_at: when it last answered this process, on the wall clock.
+            responded_at: when it last responded to this process, on the wall clock.
         """
         since = self._since()
         if since is None or not since <= self._wall() < since + BELIEVED_SECONDS:
             return False
-        return answered_at is None or answered_at < since
+        return responded_at is None or responded_at < since
 
-    def began(self) -> None:
+    def note_silent(self) -> None:
         """An exit has waited in vain."""
         self._write(_SILENT)
 
-    def is_over(self) -> None:
-        """It has answered."""
+    def note_answering(self) -> None:
+        """The backend has responded."""
         if self._since() is not None:
             self._write(_ANSWERING)
 
@@ -60,8 +61,8 @@ class Silence:
         if self._path is None:
             return None
         try:
-            said = json.loads(read_file(self._path, _LONGEST).decode("utf-8"))
-            return float(said["since"]) if said["state"] == _SILENT else None
+            found = json.loads(read_file(self._path, _LONGEST).decode("utf-8"))
+            return float(found["since"]) if found["state"] == _SILENT else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
