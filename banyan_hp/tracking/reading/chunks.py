@@ -1,9 +1,9 @@
 """Putting a streamed answer together from its chunks, of any provider. Pure; bounded in memory.
 
 Known are the chunks of OpenAI's chat completions (and of providers with the same format, Mistral's `data`
-events included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the events that
-the helpers of the `openai` and `anthropic` packages make of them, and plain strings. Where no chunk is of a
-known kind their texts are taken as `str` gives them.
+events included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the
+events that the helpers of the `openai` and `anthropic` packages make of them, and plain strings. Where no
+chunk is of a known kind their texts are taken as `str` gives them.
 
 A stream gives what the whole answer gives: the same text, calls, model, tokens and reason.
 """
