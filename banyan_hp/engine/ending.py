@@ -84,7 +84,7 @@ class Ending:
             if self._parts.spool is None or self._lifecycle.stopped:
                 return
             queued = self._parts.queue.records
-            keeping.take([*self._worker.in_hand(), *self._scheduler.retrying(), *queued])
+            keeping.take([*self._worker.in_hand(), *self._scheduler.retries.records(), *queued])
             if not keeping.done:
                 self._scheduler.pause()
         try:

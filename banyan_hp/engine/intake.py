@@ -36,7 +36,6 @@ class Intake:
         self._counters = parts.ledger.counters
         self._queue = parts.queue
         self._epochs = parts.epochs
-        self._scheduler = parts.scheduler
         self._sleepers = parts.scheduler.sleepers
         self._settlement = parts.settlement
         self._preparer = parts.preparer
@@ -114,7 +113,7 @@ class Intake:
         queue.bytes += size
         queue.records.append(record)
         if self._sleepers.idle:
-            self._scheduler.wake_for_record()
+            self._sleepers.wake_for_record()
         return True
 
     def write_first(self) -> None:
@@ -199,7 +198,7 @@ class Intake:
         if not self._enqueue(record):
             self._overflow(record)
         with self._lock:
-            self._scheduler.wake_for_sync()
+            self._sleepers.wake_for_sync()
 
     def _enqueue(self, record: Record) -> bool:
         with self._lock:
@@ -216,7 +215,7 @@ class Intake:
         record.with_caller = False
         self._own.move((record,), Term.QUEUED)
         self._queue.append(record)
-        self._scheduler.wake_for_record()
+        self._sleepers.wake_for_record()
 
     def _overflow(self, record: Record) -> None:
         """The setting `overflow` decides."""

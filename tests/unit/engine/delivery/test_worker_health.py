@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import NoReturn
 
 import pytest
@@ -59,7 +60,7 @@ def break_once(owner: object, name: str, error: BaseException) -> Iterator[None]
     "where",
     [
         "scheduler.next_task",
-        "delivery._attempt",
+        "delivery._sender.attempt",
         "worker._add_thread_if_useful",
         "runner._do",
         "worker._work",
@@ -77,7 +78,7 @@ def test_a_bug_in_the_worker_costs_no_record(
     logger = make_logger(server.url, batching="never" if "add_thread" in where else "auto")
     engine = logger._engine.core.parts
     part, _, method = where.rpartition(".")
-    owner = getattr(engine, part)
+    owner = attrgetter(part)(engine)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         break_once(owner, method, error)
         for number in range(10):
