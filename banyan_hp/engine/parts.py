@@ -112,7 +112,7 @@ class Parts:
             self.delivery,
             self.preparer,
             self.settlement,
-            self.last_writes.leaving,
+            self.last_writes.final,
         )
         self.worker = Worker(
             shared,
