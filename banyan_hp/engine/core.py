@@ -126,14 +126,14 @@ class Core:
 
     def retire(self, when_drained: Callable[[], object]) -> None:
         """See `Engine.retire`."""
-        self.parts.worker.between_tasks = lambda: when_drained() if self.is_drained() else None
+        self.parts.worker.call_between_tasks(lambda: when_drained() if self.is_drained() else None)
         with self.parts.lock:
             self.parts.scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
             self.parts.scheduler.sleepers.wake_all()
 
     def resume(self) -> None:
         """See `Engine.resume`."""
-        self.parts.worker.between_tasks = None
+        self.parts.worker.call_between_tasks(None)
         with self.parts.lock:
             self.parts.scheduler.flush_waiters.discard(_RETIRED)
 
@@ -195,7 +195,7 @@ class Core:
             worker_restarts=parts.ledger.counters.worker_restarts,
             callback=None if callback is None else (now - callback[0], callback[1]),
             spool_problem=self.spool_problem,
-            spool_remark=parts.spool.remark if parts.spool is not None else None,
+            spool_warning=parts.spool.warning if parts.spool is not None else None,
         )
 
     @property

@@ -14,7 +14,7 @@ from .parts import Parts
 from .process import exit as process_exit
 from .records.ledger import Term
 from .records.record import Record
-from .spool.silence import Silence
+from .spool.backend_health import BackendHealth
 from .spool.spool import Mark
 from .sync import WakeUp, releases_on_error
 
@@ -106,37 +106,37 @@ class Ending:
     # -- wait for the backend -----------------------------------------------------------------------------
 
     def wait_at_exit(self, deadline: float) -> None:
-        """`wait_until_sent`, but only for a backend that has responded lately; see `silence`."""
-        silence, began = self._silence(), self._clock.monotonic()
-        self._is_silent = was_silent = not self._responds_again(silence)
+        """`wait_until_sent`, but only for a backend that has responded lately; see `backend_health`."""
+        health, began = self._backend_health(), self._clock.monotonic()
+        self._is_silent = was_silent = not self._responds_again(health)
         if self.nothing_more_to_do():
             return
         self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
-        if was_silent and self._responds_again(silence):
+        if was_silent and self._responds_again(health):
             self._is_silent = False
             self.wait_until_sent(deadline)
         success = self._parts.breaker.last_success
         responded = success is not None and success >= began
         self._waited_in_vain = not responded and not self.nothing_more_to_do()
         if self._waited_in_vain and not was_silent:
-            silence.began()
+            health.note_silent()
 
-    def _responds_again(self, silence: Silence) -> bool:
+    def _responds_again(self, health: BackendHealth) -> bool:
         """Whether it is not silent, or no longer."""
         responded_at = self._responded_at()
-        if silence.lasts(responded_at):
+        if health.is_silent(responded_at):
             return False
         if responded_at is not None:
-            silence.is_over()
+            health.note_answering()
         return True
 
     def expects_response(self) -> bool:
         """Whether the backend can be expected to respond soon."""
-        return not self._silence().lasts(self._responded_at())
+        return not self._backend_health().is_silent(self._responded_at())
 
-    def _silence(self) -> Silence:
+    def _backend_health(self) -> BackendHealth:
         spool = self._parts.spool
-        return Silence(spool.directory if spool is not None else None, self._clock.wall)
+        return BackendHealth(spool.directory if spool is not None else None, self._clock.wall)
 
     def _responded_at(self) -> float | None:
         """When the backend last took a record of this process, on the wall clock."""

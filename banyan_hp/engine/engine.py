@@ -21,6 +21,7 @@ from .delivery.waiters import FlushResult
 from .destination import Destination
 from .ending import Ending
 from .http.transport import Transport, connecting_as
+from .lifecycle import Cause
 from .parts import Setup, TransportFactory
 from .process import exit as process_exit
 from .records.freeze import freeze_any, freeze_plain
@@ -37,13 +38,12 @@ def http_transport(destination: Destination, settings: Settings) -> Transport:
 
 
 class Engine:
-    """One destination's queue, threads, spool and ledger.
+    """One destination's queue, threads, spool and ledger. Construction does no I/O and starts no thread.
 
     Args:
         destination: the backend and its wire format.
         settings: see `banyan_hp.settings.Settings`.
-        clock: time; tests hand in another one.
-        transport: makes what requests are sent through; tests hand in another one.
+        clock, transport: time, and what makes the object that requests are sent through; for tests.
         spool_directory: the directory to spool to and replay from, where it is not to be the destination's
             own below the settings' `spool_dir`.
         leaves_raw: leave alone on disk what `before_send` has not seen.
@@ -52,8 +52,6 @@ class Engine:
         settings: the present ones.
         destination: the present one.
         core: all that belongs to this process. For tests; clients use the methods here.
-
-    Construction does no I/O and starts no thread.
     """
 
     core_type = Core
@@ -196,6 +194,11 @@ class Engine:
         """Whether it accepts nothing more."""
         return not self.core.lifecycle.accepting
 
+    @property
+    def superseded(self) -> bool:
+        """Whether `supersede` was called and did it."""
+        return self.core.lifecycle.cause is Cause.SUCCESSOR
+
     # -- asking -----------------------------------------------------------------------------------------
 
     @releases_on_error
@@ -279,9 +282,7 @@ class Engine:
         """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
 
         A record that a caller was about to hand over goes to the successor and does not count as rejected.
-
-        Returns:
-            False if records wait, and `only_if_drained`.
+        False if records wait, and `only_if_drained`.
         """
         return self.core.supersede(only_if_drained=only_if_drained)
 
@@ -325,8 +326,8 @@ class Engine:
     def after_fork(self) -> None:
         """In a forked child: nothing of the parent's is sent or touched; all is made anew.
 
-        Each of several threads, and a destructor in the middle, has the same heir take the place of the
-        parent's core: one assignment, which does no harm when done again.
+        Each of several threads, and a destructor in the middle, has the same heir take the core's place: one
+        assignment, which does no harm when done again.
         """
         inherited = self.core
         if os.getpid() == inherited.pid or inherited.parts.lock.is_mine():

@@ -163,10 +163,11 @@ class Flushing:
         spool, scheduler = self._parts.spool, self._parts.scheduler
         if spool is None or self._parts.waiting.destination_gave_up(trips):
             return True
-        with self._lock:  # no thread begins to read meanwhile
+        over = spool.emptied or not spool.readable  # takes the spool's lock, so not under ours
+        with self._lock:
             if scheduler.backlog.is_being_read:
                 return False
-            return spool.emptied or not spool.readable or self._only_suspects_are_left()
+            return over or self._only_suspects_are_left()
 
     def _only_suspects_are_left(self) -> bool:
         """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""

@@ -95,33 +95,14 @@ class Parts:
         self.preparer = Preparer(
             shared, self.callbacks, self.settlement, settings.before_send, settings.max_record_bytes
         )
-        self.delivery = Delivery(
-            shared,
-            policies,
-            setup.destination,
-            setup.make_transport(setup.destination, settings),
-            self.settlement,
-            self.preparer,
-            settings.max_batch_bytes,
-        )
+        self.delivery = self._make_delivery(shared)
         self.last_writes = LastWrites(self.clock, self.settlement, self.preparer)
+        final_write = self.last_writes.final
         self.runner = TaskRunner(
-            shared,
-            policies,
-            self.scheduler,
-            self.delivery,
-            self.preparer,
-            self.settlement,
-            self.last_writes.final,
+            shared, policies, self.scheduler, self.delivery, self.preparer, self.settlement, final_write
         )
         self.worker = Worker(
-            shared,
-            settings,
-            self.scheduler,
-            self.settlement,
-            self.notices,
-            self.runner,
-            may_start_threads,
+            shared, settings, self.scheduler, self.settlement, self.notices, self.runner, may_start_threads
         )
         self.waiting = Waiting(
             shared, self.breaker, self.scheduler, self.settlement, self.worker, lambda: self.lifecycle.over
@@ -142,6 +123,18 @@ class Parts:
     @property
     def settings(self) -> Settings:
         return self.setup.settings
+
+    def _make_delivery(self, shared: Shared) -> Delivery:
+        destination, settings = self.setup.destination, self.setup.settings
+        return Delivery(
+            shared,
+            self.policies,
+            destination,
+            self.setup.make_transport(destination, settings),
+            self.settlement,
+            self.preparer,
+            settings.max_batch_bytes,
+        )
 
     def _make_spool(self) -> Spool | None:
         setup, settings = self.setup, self.setup.settings

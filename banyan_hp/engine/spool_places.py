@@ -7,7 +7,7 @@ from pathlib import Path
 from ..logs import warn
 from ..settings import Settings
 from .destination import Destination
-from .spool.address import Address, destination_directory, spool_bases
+from .spool.layout import Address, destination_directory, spool_bases
 
 
 class SpoolPlaces:

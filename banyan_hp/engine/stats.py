@@ -32,14 +32,14 @@ class Troubles(NamedTuple):
         worker_restarts: how often in all.
         callback: seconds for which the slowest callback has been running, and its name.
         spool_problem: why the on-disk queue can't be used.
-        spool_remark: what is odd about it.
+        spool_warning: what is odd about it.
     """
 
     worker_failure: tuple[float, str]
     worker_restarts: int
     callback: tuple[float, str] | None
     spool_problem: str | None
-    spool_remark: str | None
+    spool_warning: str | None
 
 
 def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def problems_of(troubles: Troubles) -> list[str]:
         problems.append(f"the callback {name} has been running for {seconds:.0f} s")
     if troubles.spool_problem:
         problems.append(f"the on-disk queue can't be used: {troubles.spool_problem}")
-    if troubles.spool_remark:
-        problems.append(f"on-disk queue: {troubles.spool_remark}")
+    if troubles.spool_warning:
+        problems.append(f"on-disk queue: {troubles.spool_warning}")
     return problems
 
 

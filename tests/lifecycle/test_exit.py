@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.spool.segment import is_segment
-from banyan_hp.engine.spool.survey import unsettled_lines
+from banyan_hp.engine.spool.layout import is_segment
+from banyan_hp.engine.spool.survey import unacknowledged_lines
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
 from tests.support.scripted import Drip, Hang, ScriptedServer, batching
@@ -315,6 +315,6 @@ def test_who_goes_on_logging_does_not_hold_the_exit(tmp_path: Path) -> None:
         delivered = server.ids()
         assert len(delivered) == len(set(delivered))
         paths = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if is_segment(path.name)]
-        on_disk = {line.id for path in paths for line in unsettled_lines(path)}
+        on_disk = {line.id for path in paths for line in unacknowledged_lines(path)}
         assert not on_disk & set(delivered)
         assert len(on_disk) + len(delivered) >= len(finished.stdout.split())

@@ -16,7 +16,8 @@ from banyan_hp.engine.delivery.scheduler import Scheduler
 from banyan_hp.engine.delivery.waiters import Waiting
 from banyan_hp.engine.delivery.worker import Worker
 from banyan_hp.engine.engine import Engine
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from banyan_hp.engine.parts import Parts
 from banyan_hp.engine.policy.circuit_breaker import CircuitBreaker
 from banyan_hp.engine.records.ledger import Ledger

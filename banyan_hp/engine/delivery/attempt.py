@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ...logs import suppressed, warn
 from ..destination import Destination
-from ..http.transport import NoResponse, Request, Response, Transport
+from ..http.response import Response
+from ..http.transport import NoResponse, Request, Transport
 from ..policy.classification import (
     accepts_some,
     all_delivered,

@@ -176,21 +176,9 @@ class TaskRunner:
     def _record(self, found: Replayed) -> Record:
         """A record from the disk, in memory again, in its book. Call with the lock held."""
         self._lock.assert_held()
-        book: Book = self._ledger.own if found.place.segment.own else self._ledger.adopted
-        record = Record(
-            id=found.line.id,
-            time=found.line.time,
-            value=None,
-            body=None if found.line.raw else found.line.body,
-            size=len(found.line.body),
-            queued_at=self._clock.monotonic(),
-            book=book,
-            term=Term.SPOOLED,
-            place=found.place,
-        )
-        if found.line.raw:
-            record.raw = found.line.body
-        record.maybe_stored = True
+        book: Book = self._ledger.own if found.own else self._ledger.adopted
+        line, now = found.line, self._clock.monotonic()
+        record = Record.from_disk(line.id, line.time, line.body, found.place, now, book, raw=line.raw)
         book.move((record,), Term.IN_FLIGHT)
         return record
 

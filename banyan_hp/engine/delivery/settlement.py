@@ -14,6 +14,7 @@ from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
+from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
 from .stepwise import Wakes
@@ -65,7 +66,7 @@ class Settlement:
         kept = self.spool is not None and self.spool.quarantine(
             record, verdict.reason, verdict.status, verdict.detail
         )
-        if not kept and record.place is not None and not record.place.segment.gone:
+        if not kept and is_on_disk(record):
             with self._lock:
                 record.claimed = False
             return False
@@ -99,7 +100,7 @@ class Settlement:
         if spool is None:
             failed += [record for record in records if not record.claimed]
         else:
-            too_long = [r for r in records if r.place is None and spool.never_takes(r)]
+            too_long = [r for r in records if r.place is None and spool.is_too_large(r)]
             if too_long:
                 self.dropped(too_long, "spool_full")
             for chunk in spool.chunks(records):
@@ -112,7 +113,7 @@ class Settlement:
         mine = [record for record in records if not record.claimed]
         try:
             mine = self._claim(mine)
-            new = spool.not_there(mine)
+            new = spool.missing(mine)
             failed = new[spool.append(new) :]
             lost = set(map(id, failed))
             kept = [record for record in mine if id(record) not in lost]
@@ -165,8 +166,8 @@ class Settlement:
         spool = self.spool
         if spool is None:
             return records
-        new = spool.not_there(records)
-        writable = [record for record in new if not spool.never_takes(record)]
+        new = spool.missing(records)
+        writable = [record for record in new if not spool.is_too_large(record)]
         written = set(map(id, writable[: spool.append(writable)]))
         return [record for record in new if id(record) not in written]
 
@@ -209,7 +210,7 @@ class Settlement:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
-    def let_go(self, count: int) -> None:
+    def handed_back(self, count: int) -> None:
         """The spool has released an adopted segment, which another process may adopt."""
         with self._lock:
             self._ledger.adopted.accept(Term.SPOOLED, -count)

@@ -250,7 +250,7 @@ class Waiting:
     def on_disk(self, mark: Mark) -> int:
         """How many of the records before `mark` are not settled."""
         spool = self._settlement.spool
-        return spool.unsettled(mark) if spool is not None else 0
+        return spool.unacknowledged(mark) if spool is not None else 0
 
     def to_wait_for(self, mark: Mark) -> int:
         """The same, without those that fail on their own and are not to be tried for a while."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
-_NO_TIME = "1970-01-01T00:00:00.000Z"
 _SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
 
 
@@ -71,24 +69,3 @@ def _seconds_until(text: str, now: float) -> float | None:
         return moment.timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def event_time(seconds: float) -> str:
-    """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``.
-
-    Total: records come back from disk, and what is no time of our calendar there becomes the first of 1970.
-    """
-    try:
-        return _at_millisecond(int(seconds * 1000))
-    except (ValueError, OverflowError, OSError):
-        return _NO_TIME
-
-
-@lru_cache(maxsize=1024)
-def _at_millisecond(milliseconds: int) -> str:
-    return f"{_at_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
-
-
-@lru_cache(maxsize=16)
-def _at_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
 from banyan_hp.engine.sync import WakeUp

@@ -18,7 +18,7 @@ from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.spool.segment import parse_line
+from banyan_hp.engine.spool.lines import parse_line
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 

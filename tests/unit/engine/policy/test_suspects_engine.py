@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from banyan_hp.engine.policy.suspects import POISON_ATTEMPTS, POISON_SECONDS
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record

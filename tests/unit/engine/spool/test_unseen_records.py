@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool.quarantine import UNSCRUBBED, Quarantine
-from banyan_hp.engine.spool.segment import Line, format_line, parse_line
+from banyan_hp.engine.spool.entries import UNSCRUBBED
+from banyan_hp.engine.spool.lines import Line, format_line, parse_line
+from banyan_hp.engine.spool.quarantine import Quarantine
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
