@@ -175,7 +175,7 @@ class Adoption:
         return path if older and self._make_place() else None
 
     def adopt(self, path: Path) -> None:
-        """Take over a candidate if its owner is gone; it is none any more. Call without the lock."""
+        """Try to take a candidate over; it is no longer one then. Call without the lock."""
         try:
             with self._lock:
                 if path not in self.candidates:
