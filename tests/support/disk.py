@@ -81,7 +81,7 @@ class Disk:
 
 def record(ident: int, size: int = 20) -> Record:
     body = b'{"x":"%s"}' % (b"x" * max(0, size - 8))
-    return Record(
+    made = Record(
         id=f"id-{ident}",
         time=NOW + ident,
         value=None,
@@ -89,8 +89,9 @@ def record(ident: int, size: int = 20) -> Record:
         queued_at=0.0,
         book=Book(),
         term=Term.IN_FLIGHT,
-        body=body,
     )
+    made.body = body
+    return made
 
 
 def records(*numbers: int, size: int = 20) -> list[Record]:

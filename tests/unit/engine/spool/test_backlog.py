@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.http.transport import Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import Request
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool.adoption import HELD_AT_MOST
 from banyan_hp.engine.spool.index import Index
