@@ -232,7 +232,7 @@ def test_a_link_in_place_of_the_directory_is_refused(disk: Disk, tmp_path: Path)
 
 
 def test_a_file_in_place_of_the_directory_is_refused(disk: Disk) -> None:
-    """The problem is told and nothing is raised."""
+    """The problem is reported and nothing is raised."""
     disk.directory.parent.mkdir()
     disk.directory.touch()
     spool = disk.spool()
