@@ -79,11 +79,10 @@ MAY_IMPORT = {
     "logs.py": {"foreign", "text"},
     "experiments.py": set(),
     "files.py": set(),
-    "flock.py": {"files"},
     "foreign.py": {"errors"},
     "text.py": set(),
     "settings.py": {"errors", "foreign"},
-    "engine": GROUND | {"engine", "flock"},
+    "engine": GROUND | {"engine"},
     "destinations": {"destinations", "engine", "foreign", "logs", "text", "_version"},
     "prompts": GROUND | {"engine", "experiments", "prompts"},
     "copies.py": {"engine", "errors", "settings"},
@@ -113,6 +112,21 @@ def test_imports_point_down_only(part: str, allowed: set[str]) -> None:
         if part_of(start) == name and part_of(end) not in allowed
     }
     assert not wrong
+
+
+ROOMS_MAY_IMPORT = {"records": set[str](), "policy": {"records"}, "http": {"policy"}}
+
+
+@pytest.mark.parametrize(("room", "allowed"), ROOMS_MAY_IMPORT.items())
+def test_the_engine_s_lower_rooms_import_nothing_above_them(room: str, allowed: set[str]) -> None:
+    """Records know nothing of policies, policies nothing of HTTP, and neither of spool, delivery or engine."""
+    inside = f"banyan_hp.engine.{room}"
+    imported = {
+        end
+        for start, end in IMPORTS.arrows
+        if start.startswith(inside) and end.startswith("banyan_hp.engine.") and not end.startswith(inside)
+    }
+    assert {end.split(".")[2] for end in imported} <= allowed
 
 
 def test_the_top_level_shows_what_it_should() -> None:
