@@ -119,7 +119,7 @@ ROOMS_MAY_IMPORT = {"records": set[str](), "policy": {"records"}, "http": {"poli
 
 @pytest.mark.parametrize(("room", "allowed"), ROOMS_MAY_IMPORT.items())
 def test_the_engine_s_lower_rooms_import_nothing_above_them(room: str, allowed: set[str]) -> None:
-    """Records know nothing of policies, policies nothing of HTTP, and neither of spool, delivery or engine."""
+    """Records know nothing of policies, policies nothing of HTTP, and none of spool or delivery."""
     inside = f"banyan_hp.engine.{room}"
     imported = {
         end
