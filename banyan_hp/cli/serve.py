@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..server.modes import ROUTING_MODES, RoutingMode
+from ..server.starting import ROUTING_MODES, RoutingMode
 from .terminal import DONE, WRONG, CommandError
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     try:
-        from ..server.errors import StartError
         from ..server.serving import ServeSettings, serve
+        from ..server.starting import StartError
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _SERVER_EXTRA:

@@ -20,7 +20,7 @@ from ..engine.records.record import Deferred
 from ..errors import ConfigurationError, MissingKeyError, ValidationError
 from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, type_name
 from ..prompts.data import PromptData
-from ..prompts.questions import PromptQuestion, Sticky
+from ..prompts.queries import PromptQuery, Sticky
 from ..settings import checked_url, first_text, header_text
 from ..tracking.context import with_ambient
 
@@ -192,18 +192,18 @@ def keep_numbers(body: MutableMapping[str, Any], fields: Mapping[str, NumberFiel
 
 def prompt_question(
     name: str, version: str | None, branch: str, project_id: str | None, sticky: StickyContext | None
-) -> PromptQuestion:
+) -> PromptQuery:
     name = checked_name("name", name)
     branch = checked_text("branch", branch)
     if project_id is not None:
         project_id = header_text("project_id", checked_text("project_id", project_id))
     values = () if sticky is None else sticky_texts(sticky)
     if version is None:
-        return PromptQuestion(name, None, branch, project_id, values)
+        return PromptQuery(name, None, branch, project_id, values)
     version = str.__str__(str(version))
     if version == "":
         raise ConfigurationError("version must not be empty; None asks for the current one")
-    return PromptQuestion(name, version, branch, project_id, ())
+    return PromptQuery(name, version, branch, project_id, ())
 
 
 def checked_name(argument: str, name: object) -> str:

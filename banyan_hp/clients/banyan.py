@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..destinations.banyan import DEFAULT_BASE_URL
-from ..engine.delivery.flushing import FlushResult
+from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import http_transport
 from ..engine.http.transport import never_raising
 from ..engine.sync import Lock, ReleasingOnError
@@ -18,8 +18,8 @@ from ..errors import ConfigurationError
 from ..foreign import trouble
 from ..logs import warn
 from ..settings import env, truthy_env
+from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
-from ..tracking.sinks import BanyanSink
 from .prompt_logger import PromptStackLogger
 
 __all__ = [

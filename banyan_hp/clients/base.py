@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..copies import OneObject
-from ..engine.delivery.flushing import FlushResult
+from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine
 from ..engine.succession import Succession
 from ..foreign import is_deliberate, trouble

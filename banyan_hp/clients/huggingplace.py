@@ -19,10 +19,10 @@ from ..engine.sync import Lock, ReleasingOnError
 from ..errors import ValidationError
 from ..foreign import as_dict, checking
 from ..settings import Settings
+from ..tracking.client_sinks import HuggingPlaceSink
 from ..tracking.context import options_with_ambient
-from ..tracking.guarding import Contained
 from ..tracking.methods import HuggingPlaceTracking
-from ..tracking.sinks import HuggingPlaceSink
+from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers, problem_with_log, problem_with_step, resolved_config
 from .base import Client, Lifeline
 from .receipts import Receipt, Source

@@ -175,8 +175,8 @@ class PromptCalls:
         Raises:
             ConfigurationError: `name` is not a string.
         """
-        self._prompts.answers.invalidate(None if name is None else checked_text("name", name))
+        self._prompts.cache.invalidate(None if name is None else checked_text("name", name))
 
     def clear_cache(self) -> None:
         """Forget all prompts and experiments, also those on disk."""
-        self._prompts.answers.clear()
+        self._prompts.cache.clear()

@@ -8,18 +8,18 @@ from typing import Any
 
 from ..copies import pickled
 from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for
-from ..engine.delivery.flushing import FlushResult
+from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
 from ..engine.records.ledger import Term
-from ..engine.spool.address import Address, spool_bases
+from ..engine.spool.layout import Address, spool_bases
 from ..errors import MissingKeyError
 from ..prompts.client import PromptClient
 from ..prompts.data import PromptData
-from ..prompts.questions import Asking
+from ..prompts.queries import Endpoint
 from ..settings import PromptSettings, Settings, checked_seconds, checked_url, first_text, header_text
+from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
-from ..tracking.sinks import BanyanSink
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
 from .prompt_calls import PromptCalls
@@ -95,7 +95,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
-            Asking(url, key or "", headers_for(key or "", project)),
+            Endpoint(url, key or "", headers_for(key or "", project)),
             prompt_settings,
             _prompt_directories(settings, destination),
             threaded=settings.background_thread,
@@ -178,13 +178,13 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.shutdown`; also closes the connections for prompts."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.answers.close()
+        self._prompts.cache.close()
         return super().shutdown(seconds)
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.ashutdown`; also closes the connections for prompts."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.answers.close()
+        self._prompts.cache.close()
         return await super().ashutdown(seconds)
 
     def get_stats(self) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from banyan_hp.cli.main import main
+from banyan_hp.engine.spool.lease import take_over
 from banyan_hp.engine.spool.quarantine import Quarantine
-from banyan_hp.engine.spool.segment import Segment
 from banyan_hp.engine.sync import Clock
 from tests.support.scripted import ScriptedServer
 
@@ -54,9 +54,9 @@ class Spools:
 
 def acknowledge(path: Path, number: int) -> None:
     """As a process does that has delivered this record and dies."""
-    segment = Segment.adopt(path)
+    segment = take_over(path)
     assert segment is not None
-    segment.index()
+    segment.read_index()
     segment.acknowledge([number])
     segment.close()
 

@@ -237,7 +237,7 @@ def _count(text: str) -> int:
 
 def _key_fingerprint(text: str) -> str:
     """The message never repeats the argument, which may be a key."""
-    from ...engine.spool.address import is_fingerprint
+    from ...engine.spool.layout import is_fingerprint
 
     if not is_fingerprint(text):
         raise argparse.ArgumentTypeError(

@@ -6,9 +6,10 @@ import argparse
 from collections import Counter
 from collections.abc import Callable
 
-from ...engine.policy.retry import event_time
-from ...engine.spool.quarantine import UNSCRUBBED, Entry, Quarantine
-from ...engine.spool.requeue import requeue as requeue_entries
+from ...engine.records.encode import event_time
+from ...engine.spool.entries import UNSCRUBBED, Entry
+from ...engine.spool.quarantine import Quarantine
+from ...engine.spool.quarantine import requeue as requeue_entries
 from ...engine.sync import Clock
 from ..terminal import (
     DONE,

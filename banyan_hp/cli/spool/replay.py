@@ -15,7 +15,7 @@ from ...destinations.huggingplace import HuggingPlaceDestination
 from ...engine.destination import Destination
 from ...engine.engine import Engine
 from ...engine.spool import survey
-from ...engine.spool.address import Address, key_fingerprint
+from ...engine.spool.layout import Address, key_fingerprint
 from ...engine.spool.survey import State
 from ...errors import ConfigurationError
 from ...settings import Settings, checked_url, first_text, header_text
@@ -101,11 +101,11 @@ def _mention_raw(waiting: Waiting) -> int:
 
 def _waiting(directory: Path) -> Waiting:
     seen = survey.segments(directory)
-    held = sum(one.unsettled for one in seen if one.state is State.HELD)
+    held = sum(one.unacknowledged for one in seen if one.state is State.HELD)
     # A segment with only damaged lines is adopted, too: its lines go to the quarantine.
-    free = [one for one in seen if one.state in (State.FREE, State.DAMAGED)]
+    free = [one for one in seen if one.state in (State.ABANDONED, State.DAMAGED)]
     raw = sum(one.raw for one in free)
-    return Waiting(sum(one.unsettled + one.damaged for one in free) - raw, held, raw)
+    return Waiting(sum(one.unacknowledged + one.damaged for one in free) - raw, held, raw)
 
 
 def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from banyan_hp.engine.spool.quarantine import UNSCRUBBED, Entry, Quarantine
+from banyan_hp.engine.spool.entries import UNSCRUBBED, Entry
+from banyan_hp.engine.spool.quarantine import Quarantine
 from banyan_hp.engine.spool.segment import Segment
 from tests.conftest import MakeLogger
 from tests.support.scripted import ScriptedServer, batching

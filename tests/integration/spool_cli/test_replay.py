@@ -13,9 +13,15 @@ import pytest
 
 from banyan_hp import HuggingPlace
 from banyan_hp.cli.spool.replay import Progress
-from banyan_hp.engine.spool.address import ADDRESS_NAME, Address, key_fingerprint, short_directory
-from banyan_hp.engine.spool.quarantine import LINE
-from banyan_hp.engine.spool.segment import Segment, segment_name
+from banyan_hp.engine.spool.entries import LINE
+from banyan_hp.engine.spool.layout import (
+    ADDRESS_NAME,
+    Address,
+    key_fingerprint,
+    segment_name,
+    short_directory,
+)
+from banyan_hp.engine.spool.lease import take_over
 from tests.support.scripted import Reply, ScriptedServer, batching, one_by_one
 from tests.support.spools import KEY, Spools, Terminal, numbers
 
@@ -276,7 +282,7 @@ def test_replay_leaves_alone_what_others_hold(
     """It is theirs to send, and no failure."""
     outage(2)
     back = up()
-    owner = Segment.adopt(spools.segments()[0])
+    owner = take_over(spools.segments()[0])
     assert owner is not None
     code, out, _ = spools.run("replay")
     assert (code, out.splitlines()[1]) == (0, "  nothing to send (2 records held by running applications)")

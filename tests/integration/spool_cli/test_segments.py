@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.spool.address import ADDRESS_NAME, key_fingerprint
-from banyan_hp.engine.spool.segment import Segment, segment_name
+from banyan_hp.engine.spool.layout import ADDRESS_NAME, key_fingerprint, segment_name
+from banyan_hp.engine.spool.lease import take_over
 from tests.conftest import MakeLogger
 from tests.support.spools import DESTINATION, KEY, Spools, Terminal, acknowledge
 
@@ -116,7 +116,7 @@ def test_ls_tells_states_apart(spools: Spools, outage: Callable[..., None]) -> N
     (segment,) = spools.segments()
     segment.write_bytes(segment.read_bytes() + b'{"crc":"torn')
     (segment.with_name(segment.name.replace("v1", "v2"))).write_bytes(b"?")
-    owner = Segment.adopt(segment)
+    owner = take_over(segment)
     assert owner is not None
     states = {seen["segment"]: (seen["state"], seen["unsent"], seen["damaged"]) for seen in spools.json("ls")}
     assert states == {
@@ -249,7 +249,7 @@ def test_purge_leaves_held_segments_unless_told(spools: Spools, outage: Callable
     (segment,) = spools.segments()
     unknown = segment.with_name(segment.name.replace("v1", "v2"))
     unknown.write_bytes(b"?")
-    owner = Segment.adopt(segment)
+    owner = take_over(segment)
     assert owner is not None
     code, _, err = spools.run("purge", "--yes")
     assert (code, "running application holds it" in err, "another version" in err) == (1, True, True)
