@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ..destinations.banyan import add_fields, usage_body
 from ..destinations.huggingplace import DEFAULT_BASE_URL, MODES
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
@@ -65,13 +64,14 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    body = usage_body(asked, output, with_ambient(metadata))
+    metadata = with_ambient(metadata)
+    body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != _NO_NAMES:
-        add_fields(body, _prompt_fields(prompt, *names))
+        _add_given(body, _prompt_fields(prompt, *names))
     if model is not None:
         body["model"] = as_text(model)
     if with_prompt:
-        add_fields(body, _experiment_fields(prompt, experiment))
+        _add_given(body, _experiment_fields(prompt, experiment))
     return body, deferred
 
 
@@ -94,6 +94,11 @@ def _check_usage(prompt_data: object, metadata: object, experiment_context: obje
                 f"experiment_context has a key that is not allowed ({kind_of(key)}); "
                 f"allowed are {', '.join(_EXPERIMENT_FIELDS)}"
             )
+
+
+def _add_given(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Add the fields that have a value: published clients leave out the others."""
+    body.update((name, value) for name, value in fields.items() if value is not None)
 
 
 def _optional_text(value: Any) -> Any:
