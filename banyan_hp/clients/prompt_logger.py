@@ -197,7 +197,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     @property
     def closed(self) -> bool:
         """Whether `shutdown()` was called."""
-        return self._engine.closing
+        return self._engine.closed
 
     @property
     def exit_timeout(self) -> float:

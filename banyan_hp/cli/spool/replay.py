@@ -83,7 +83,7 @@ def _replay(place: Place, arguments: argparse.Namespace) -> int:
         say(f"  {_summary(tally)}{_held(after)}")
     if tally.left:
         complain(why or "some records have come since, or could not be adopted")
-    if engine.spool is not None and engine.spool.problem:
+    if engine.spool_problem:
         return BROKEN
     code = LEFT if tally.left or tally.quarantined or tally.lost else DONE
     return max(code, _mention_raw(after))
@@ -111,8 +111,7 @@ def _waiting(directory: Path) -> Waiting:
 def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:
     """Run the engine until everything is sent. Returns why something is left, or None."""
     try:
-        engine.replay(timeout, lambda: progress.show(_settled(engine)))
-        return _why_ended(engine, timeout)
+        return engine.replay(timeout, lambda: progress.show(_settled(engine)))
     finally:
         engine.shutdown(_LET_GO_SECONDS)
         progress.end(_settled(engine))
@@ -121,18 +120,6 @@ def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:
 def _settled(engine: Engine) -> int:
     adopted = engine.stats()["adopted"]
     return int(adopted["recovered"] + adopted["quarantined"] + adopted["dropped"])
-
-
-def _why_ended(engine: Engine, timeout: float) -> str | None:
-    stats = engine.stats()
-    spool = engine.spool
-    if engine.breaker.is_open:
-        return f"given up, {stats['state']}: {stats['last_error']}"
-    if spool is not None and (spool.problem or not spool.readable):
-        return f"the spool can't be used: {spool.problem or 'see above'}"
-    if spool is not None and not spool.emptied:
-        return f"stopped after {timeout:g} s"
-    return None
 
 
 def _tally(engine: Engine, after: Waiting) -> Tally:
