@@ -232,11 +232,11 @@ def test_a_forked_child_has_its_own_fetches_connections_and_counters() -> None:
         cache, counters = logger._prompts.cache, logger._prompts._counters
         asking = threading.Thread(target=logger.get_prompt, args=("slow",), daemon=True)
         asking.start()
-        while not cache._fetches:
+        while not cache._state.fetches:
             time.sleep(0.001)
         holding, done = threading.Event(), threading.Event()
         def hold():
-            with cache._lock, counters._lock, cache._threads._lock, logger._prompts._backend._lock:
+            with cache._state.lock, counters._lock, cache._threads._lock, logger._prompts._backend._lock:
                 holding.set()
                 done.wait(20)
         threading.Thread(target=hold, daemon=True).start()
