@@ -1,6 +1,6 @@
 """Fetching: requests to the backend, the threads that make them, what a response says, and failed fetches.
 
-Which fetches there are, and that a query has only one at a time, is up to `cache`.
+Which fetches there are, and that a query has only one at a time, is up to `state`.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class _Failures:
 
 
 class FailedFetches:
-    """Which queries must not be fetched yet. Changed under the lock of `cache`.
+    """Which queries must not be fetched yet. Changed under the lock of `state`.
 
     Failures count by the shared query, whoever asked. Pauses double up to `LONGEST_PAUSE`.
 

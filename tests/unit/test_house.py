@@ -18,8 +18,8 @@ LIMITS = {
     "files in circles": 0,
     "circles of rooms": 0,
     "files over 400 lines": 0,
-    "classes over 300 lines": 3,  # to be 0
-    "constructors over 7 arguments": 1,  # to be 0
+    "classes over 300 lines": 2,
+    "constructors over 7 arguments": 0,
     "functions over 40 lines": 1,  # to be 0
 }
 
