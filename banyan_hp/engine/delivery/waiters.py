@@ -248,7 +248,7 @@ class Waiting:
         return spool.mark() if spool is not None else []
 
     def on_disk(self, mark: Mark) -> int:
-        """How many of the records before `mark` are not settled."""
+        """How many of the records before `mark` are still to be sent."""
         spool = self._settlement.spool
         return spool.unacknowledged(mark) if spool is not None else 0
 
