@@ -410,7 +410,8 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
 
     def slowly(max_records: int, max_bytes: int, **how: bool) -> list[Replayed]:
         found = real(max_records, max_bytes, **how)
-        engine.worker.stop()
+        with engine.lock:
+            engine.worker.stop()
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
