@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from ...errors import DeliveryError
+from ..process.threads import start
 from ..sync import EngineLock
 from .callbacks import Callbacks, OwnThread
 
@@ -72,7 +73,7 @@ class Notices:
             return
         try:
             teller = OwnThread(target=self.report, name="banyan_hp-last-words", daemon=True)
-            teller.start()
+            start(teller)
         except RuntimeError:  # no threads any more: the interpreter is shutting down
             self.report()
             return

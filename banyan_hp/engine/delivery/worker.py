@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from ...logs import warn
 from ...settings import Settings
@@ -19,6 +20,7 @@ from ..policy.concurrency_limit import ConcurrencyLimit
 from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON
 from ..process import lifecycle, uwsgi
+from ..process.threads import ThreadStart
 from ..records.ledger import Book, Ledger, Term
 from ..records.record import Record
 from ..spool.reader import Replayed
@@ -110,27 +112,26 @@ class Worker:
         It is asked for again, at most once a second: at the next record, stats poll, or task of any
         worker of this process.
         """
-        thread = None
+        if len(self.threads) >= wanted or not self._may_start():
+            return
         try:
-            thread = self._next_thread(wanted)
-            if thread is not None:
-                thread.start()
-                _without_thread.pop(self, None)
+            thread = OwnThread(target=self._run, daemon=True)
+            with ThreadStart(thread, partial(self._forget, thread)) as begun:
+                if self._noted(thread, wanted):
+                    begun.make()
+                    _without_thread.pop(self, None)
         except RuntimeError as error:  # in subinterpreters without daemon threads, one can't even be made
             self._refused(error)
-        finally:  # an interrupted start (Ctrl-C) may have been none, too
-            if thread is not None and thread.ident is None:
-                self._forget(thread)
 
-    def _next_thread(self, wanted: int) -> OwnThread | None:
-        """On the list, and not started yet; None if there are so many, or may be none."""
+    def _noted(self, thread: OwnThread, wanted: int) -> bool:
+        """Put it on the list, unless there are so many by now."""
         with self._lock:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
-                return None
-            thread = OwnThread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
+                return False
+            thread.name = f"banyan_hp-{number}"
             self.threads.append(thread)
-            return thread
+            return True
 
     def _refused(self, error: RuntimeError) -> None:
         """The system has no threads left, or the interpreter is shutting down: then all is as it should be.

@@ -37,6 +37,7 @@ from pathlib import Path
 from ...files import open_file
 from ...flock import forked_since, latest_fork
 from .acks import AckLog, Ranges
+from .nesting import is_within
 
 try:
     import fcntl
@@ -55,6 +56,7 @@ _CONTENT = re.compile(rb',"(body|raw)":(?=\{)')  # no JSON string before it can 
 _ID = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")  # what travels in a header
 _END_OF_TIME = 253_402_300_800.0  # the year 10000: dates end there
 _ANY_JSON = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)  # numbers are not looked at
+_DEEPEST = 900  # levels: CPython 3.11 stops below 1,000, 3.14 at tens of thousands
 _PLAIN = re.compile(r"[\w.-]*", re.ASCII)
 _LOCKABLE = fcntl is not None
 
@@ -155,11 +157,13 @@ def is_time(seconds: object) -> bool:
 
 
 def is_body(raw: bytes) -> bool:
-    """Whether it is the body of a record: a JSON object in UTF-8."""
+    """Whether it is the body of a record: a JSON object in UTF-8, no deeper than every Python reads."""
     try:
-        return isinstance(_ANY_JSON.decode(raw.decode("utf-8")), dict)
+        value = _ANY_JSON.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError):
         return False
+    shallow = raw.count(b"{") + raw.count(b"[") <= _DEEPEST or is_within(_DEEPEST, value)
+    return isinstance(value, dict) and shallow
 
 
 def _to_nobody(_segment: Segment) -> None:
