@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from ...foreign import MOST_PAIRS, is_deliberate, type_name
 from .conversions import CONTAINERS, bytes_text, is_array, is_finite, plain, rule_for
 from .ledger import Term
+from .speedups import usable_orjson
 
 if TYPE_CHECKING:
     from ..delivery.flushing import Epoch
@@ -555,9 +556,8 @@ def _without_lone_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-try:
-    import orjson
-except ImportError:
+orjson = usable_orjson()
+if orjson is None:
     encode = encode_with_json
 else:
 
