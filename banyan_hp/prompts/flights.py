@@ -10,8 +10,8 @@ from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
 from ..engine.process import uwsgi
-from ..engine.process.threads import ThreadStart
 from ..engine.sync import Lock, ReleasingOnError
+from ..engine.threads import ThreadStart
 from ..logs import warn
 from .entry import Entry
 from .questions import Question, Value

@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from ..process.threads import start
 from ..sync import LONGEST_WAIT
+from ..threads import start
 from .stepwise import Steps, Wait
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from banyan_hp.engine import threads
 from banyan_hp.engine.delivery import worker as worker_module
-from banyan_hp.engine.process import threads
-from banyan_hp.engine.process.threads import ThreadStart, start
+from banyan_hp.engine.threads import ThreadStart, start
 from banyan_hp.prompts import flights
 from banyan_hp.prompts.flights import Fetchers, Flight
 from tests.support.clock import FakeClock
@@ -83,16 +83,24 @@ def test_a_worker_notes_no_thread_that_does_not_run(tmp_path: Path, monkeypatch:
     """Whatever its start is interrupted by: else its records would wait for ever."""
     engine = SteppedEngine(FakeBackend(), FakeClock(), tmp_path)
     worker = engine.worker
-    monkeypatch.setattr(type(worker), "background", True)
-    monkeypatch.setattr(worker, "_work", lambda: setattr(worker, "stopping", True))
+    ran: list[int] = []
+
+    def work() -> None:
+        ran.append(number)
+        worker._runner.stopping = True
+
+    monkeypatch.setattr(worker, "_may_start", lambda: not worker._runner.stopping)
+    monkeypatch.setattr(worker, "_work", work)
+    number = 0
 
     def begin() -> None:
-        worker.stopping = False
+        worker._runner.stopping = False
         worker.start()
 
     for number in strikes(begin, worker_module, threads, threading):
         engine.lock.let_go()  # as each public call does
         assert comes_true(lambda: not worker.threads), number
+    assert ran
     engine.shutdown(0)
 
 
