@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import banyan_hp
 from banyan_hp.engine import threads
 from banyan_hp.engine.delivery import worker as worker_module
 from banyan_hp.engine.threads import ThreadStart, start
@@ -128,3 +130,11 @@ def test_a_fetch_on_the_caller_s_thread_gives_its_place_back() -> None:
     for number in strikes(begin, flights):
         assert not fetchers._places, number
         assert not fetchers._lock.is_mine()
+
+
+def test_no_module_starts_a_thread_by_itself() -> None:
+    """All go the one way that an exception can't leave half-done."""
+    package = Path(banyan_hp.__file__).parent
+    starts = re.compile(r"thread[^\n]*\.start\(\)", re.IGNORECASE)
+    starters = {path.name for path in package.rglob("*.py") if starts.search(path.read_text("utf-8"))}
+    assert starters == {"threads.py"}
