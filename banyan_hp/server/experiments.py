@@ -10,11 +10,10 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from banyan_hp.experiments import MAX_DECIMALS, Slots, Split
-from banyan_hp.server.allocation import Ranges, allocated
-from banyan_hp.server.database import Database
-from banyan_hp.server.prompts import Prompt, Prompts, TakenError
-from banyan_hp.server.routing import choose, choose_by_slot
+from ..experiments import MAX_DECIMALS, Range, Slots, Split
+from .allocation import Ranges, allocated
+from .database import Database
+from .prompts import Prompt, Prompts, TakenError
 
 RUNNING = "running"
 STATUSES = ("draft", "scheduled", RUNNING, "paused", "finished")
@@ -106,7 +105,7 @@ class Experiment:
         return {"slots": {each.experiment_version_id: each.slots for each in self.variants}}
 
     def as_json(self, prompt: Prompt) -> dict[str, object]:
-        """What the experiment's own page answers."""
+        """The JSON of a single experiment."""
         where = {"prompt_name": prompt.name, "branch": prompt.branch, "project_id": prompt.project}
         return {**where, **self.as_configuration()}
 
@@ -206,7 +205,7 @@ class Experiments:
             self._database.executemany(_PUT_VARIANT, _variant_rows(experiment))
 
     def remove(self, experiment_id: str) -> bool:
-        """Remove an experiment; False when there is none of this id. Its usage records stay."""
+        """Remove an experiment; False when no experiment has this id. Its usage records stay."""
         sql = "DELETE FROM experiments WHERE experiment_id = ?"
         return self._database.execute(sql, (experiment_id,)).rowcount == 1
 
@@ -249,3 +248,16 @@ def _variant_rows(experiment: Experiment) -> list[tuple[object, ...]]:
         )
         for position, each in enumerate(experiment.variants)
     ]
+
+
+# -- which version a sticky value gets: by the rules that clients route by themselves with -------------------
+
+
+def choose(salt: str, sticky_value: str, percentages: Sequence[float]) -> int | None:
+    """The index of the version that the value gets, or None where the percentages leave it out."""
+    return Split(salt, percentages).choose(sticky_value)
+
+
+def choose_by_slot(salt: str, sticky_value: str, slots: Sequence[Sequence[Range]]) -> int | None:
+    """The same by the slots that each version has."""
+    return Slots(salt, slots).choose(sticky_value)

@@ -1,4 +1,4 @@
-"""Recording objects that look like a client of `openai` or `anthropic` and are none: fakes, mocks, others'.
+"""Recording objects that only look like a client of `openai` or `anthropic`: fakes, mocks, others' clients.
 
 Their methods `create` and `parse` are replaced on the objects that hold them. What they return is read at
 once; an iterator that a call with `stream=True` returns is passed through a generator.
@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError
 from ..foreign import type_name
 from .context import recorded, restore
-from .fields import path, text
-from .generators import async_generator_of, drive, drive_async, generator_of
-from .guarding import Contained
+from .generators import StreamRecorder, async_generator_of, drive, drive_async, generator_of
 from .interaction import Interaction, open_interaction
-from .messages import question_in
-from .sinks import Sink
+from .reading.fields import path, text
+from .reading.responses import question_in
+from .sink import Contained, Sink
 from .span import Span
-from .watching import Watch
 
 C = TypeVar("C")
 GetSink = Callable[[], Sink[Any]]
@@ -33,7 +31,7 @@ METHODS = ("create", "parse")
 
 
 def refusal(client: object, provider: str) -> str:
-    """Why it can't be wrapped."""
+    """The error for a client that can't be wrapped."""
     return (
         f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
         f"(with {PLACES[provider][0]}.create), was {type_name(client)}"
@@ -87,7 +85,7 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
             if inspect.isawaitable(result):
                 return _awaited(span, result, _is_streamed(options))
             return _settled(span, result, _is_streamed(options))
-        span.finish()
+        span._finish()
         return result
 
     @wraps(method)
@@ -105,19 +103,19 @@ def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | Non
             if around is None
             else around.step("completion", question, metadata={"api": api})
         )
-        span.asked_model = text(options.get("model"))
+        span._requested_model = text(options.get("model"))
         return span
     return None
 
 
 @contextmanager
 def _within(span: Span) -> Iterator[None]:
-    """While the other's code runs: its errors end the span, its calls to itself are not recorded."""
+    """While the client's code runs: its errors end the span, its calls to itself are not recorded."""
     token = recorded.set(True)
     try:
         yield
     except BaseException as error:
-        span.finish(error)
+        span._finish(error)
         raise
     finally:
         restore(recorded, token)
@@ -128,7 +126,7 @@ def _is_streamed(options: Mapping[str, Any]) -> bool:
 
 
 async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
-    span.watch.restart()
+    span._stopwatch.restart()
     with _within(span):
         outcome = await result
     return _settled(span, outcome, streamed)
@@ -136,11 +134,11 @@ async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
 
 def _settled(span: Span, result: Any, streamed: bool) -> Any:
     """`result`, which ends `span` now or, being a stream, later."""
-    with Contained(span.sink, "a response could not be recorded"):
+    with Contained(span._sink, "a response could not be recorded"):
         if streamed and _is_stream(result):
-            return _passed_through(result, Watch(span))
+            return _passed_through(result, StreamRecorder(span))
         span.response = result
-    span.finish()
+    span._finish()
     return result
 
 
@@ -149,11 +147,11 @@ def _is_stream(value: object) -> bool:
     return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
 
 
-def _passed_through(stream: Any, watch: Watch) -> Any:
+def _passed_through(stream: Any, recorder: StreamRecorder) -> Any:
     followed: Any = (
-        drive_async(async_generator_of(stream), watch)
+        drive_async(async_generator_of(stream), recorder)
         if isinstance(stream, AsyncIterator)
-        else drive(generator_of(stream), watch)
+        else drive(generator_of(stream), recorder)
     )
-    watch.follow(followed)
+    recorder.follow(followed)
     return followed

@@ -3,15 +3,15 @@
 A scope is opened by a `with` (or around a traced call) and is current for the code inside it. A context
 variable carries it, so that tasks of asyncio and `asyncio.to_thread` inherit it. That alone is not enough:
 
-- The body of a `with` in a generator is left at each `yield` without the `with` being told, and whoever asked
-  for the next item runs on in the same context. A scope opened by a generator counts only while that
+- The body of a `with` in a generator is left at each `yield` without the `with` noticing, and the caller that
+  asked for the next item runs on in the same context. A scope opened by a generator counts only while that
   generator's frame is on the stack; and it counts there, whatever other generators have left in the context
   variable meanwhile.
 - A `with` can be left in another context than it was entered in (a generator that another thread drops). What
   has ended is never current, wherever it is still found.
 
-Where a scope of a generator is found in another thread or task, it can't be known whether that was started by
-the generator or by whoever iterates over it. Then it does not count: no user is better than the wrong one.
+Where a scope of a generator is found in another thread or task, it can't be known whether the generator or
+its caller has started that. Then it does not count: no user is better than the wrong one.
 
 All state is in the scopes and in `_generators`, whose single operations are atomic under the GIL. A
 generator's frame runs in one thread at a time, so no two threads change the same entry.
@@ -26,13 +26,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
-
-if TYPE_CHECKING:
-    from .span import Span
 
 NOTHING: Mapping[str, Any] = {}
 _GENERATOR = CO_GENERATOR | CO_ASYNC_GENERATOR
@@ -46,7 +43,7 @@ class Scope:
 
     Attributes:
         metadata: all that is set here, outer scopes' included.
-        span: the innermost interaction or step that is open here.
+        span: the innermost `Span` that is open here, or None; a scope only carries it.
         parent: the scope that was current when this one was opened.
         ended: never current from now on.
         pinned: current whatever generators are on the stack.
@@ -55,7 +52,7 @@ class Scope:
     __slots__ = ("_generator", "_origin", "_outer", "ended", "metadata", "parent", "pinned", "span")
 
     def __init__(
-        self, metadata: Mapping[str, Any], span: Span | None, parent: Scope | None, *, pinned: bool = False
+        self, metadata: Mapping[str, Any], span: Any, parent: Scope | None, *, pinned: bool = False
     ) -> None:
         self.metadata = metadata
         self.span = span
@@ -110,7 +107,7 @@ class Scope:
     # -- whether it counts ------------------------------------------------------------------------------
 
     def is_suspended(self, running: set[FrameType]) -> bool:
-        """Whether its generator does not run here now. Notes where it can't be known whose code this is."""
+        """Whether its generator does not run here now. Counts cases where that can't be known."""
         if self._generator is None or self.ended or self._generator in running:
             return False
         if self._origin != _here():
@@ -143,7 +140,7 @@ def metadata_here() -> Mapping[str, Any]:
     return current().metadata
 
 
-def inside(metadata: Mapping[str, Any] | None = None, span: Span | None = None) -> Scope:
+def inside(metadata: Mapping[str, Any] | None = None, span: Any = None) -> Scope:
     """A scope inside the current one, to be entered or resumed."""
     around = current()
     merged = {**around.metadata, **metadata} if metadata else around.metadata

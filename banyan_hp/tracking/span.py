@@ -1,40 +1,85 @@
 """Something that takes time and ends once: what interactions and steps have in common.
 
-A span is opened, may be the current one of its context for a while, and is finished exactly once, by
-whoever comes first: its `with`, a stream's end, the garbage collector. What is logged then is up to the
-subclass; a failure to log is counted and goes no further.
+A span is opened, may be the current one of its context for a while, and is finished exactly once, by what
+comes first: its `with`, a stream's end, the garbage collector. The subclass decides what is logged then; a
+failure to log is counted and goes no further.
 """
 
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
+from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from ..copies import OneObject
 from ..engine.records.freeze import freeze
 from ..engine.sync import Lock
-from ..foreign import as_dict, is_deliberate, type_name
-from .fields import as_text, count
-from .guarding import Contained
-from .reading import NO_USAGE, Reading, Usage
-from .received import Received
-from .responses import read_response
+from ..foreign import type_name
+from .reading.fields import as_dict_of, count, error_text, without_none
+from .reading.received import Received
+from .reading.responses import Reading, read_response
+from .reading.usage import NO_USAGE, Usage
 from .scopes import Scope, current, inside, metadata_here, pinned
-from .timing import Clock, Stopwatch
+from .sink import Contained, Sink
 
-if TYPE_CHECKING:
-    from .sinks import Sink
+Clock = Callable[[], float]
 
-
-MOST_ERROR_CHARACTERS = 2_000
 CLOSED_EARLY = "closed early"
 
 
+class Stopwatch:
+    """Runs from its construction (or the last `restart`) until `stop`; `lap` marks the first chunk."""
+
+    __slots__ = ("_lap", "_started", "_stopped", "clock")
+
+    def __init__(self, clock: Clock = perf_counter) -> None:
+        self.clock = clock
+        self._stopped: float | None = None
+        self._lap: float | None = None
+        self._started = clock()
+
+    def restart(self) -> None:
+        """Start from zero again."""
+        self._stopped = None
+        self._lap = None
+        self._started = self.clock()
+
+    def lap(self) -> None:
+        """Note the time, the first time only."""
+        if self._lap is None:
+            self._lap = self.clock()
+
+    def stop(self, at: float | None = None) -> None:
+        """Note the end, the first time only: now, or `at` an earlier time of the clock."""
+        if self._stopped is None:
+            self._stopped = self.clock() if at is None else at
+
+    def __reduce__(self) -> tuple[Callable[..., Stopwatch], tuple[float, float | None]]:
+        """Pickled as stopped: the clock means nothing in another process."""
+        return _stopped_at, (self.elapsed, self.first)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds until `stop`, or until now."""
+        return (self.clock() if self._stopped is None else self._stopped) - self._started
+
+    @property
+    def first(self) -> float | None:
+        """Seconds until the first `lap`; None if there was none."""
+        return None if self._lap is None else self._lap - self._started
+
+
+def _stopped_at(elapsed: float, first: float | None) -> Stopwatch:
+    watch = Stopwatch()
+    watch._started, watch._stopped, watch._lap = 0.0, elapsed, first
+    return watch
+
+
 class Span(OneObject):
-    """Times something, and keeps what it was asked, what it answered and how it ended."""
+    """Times a call, and keeps its question, its answer and how it ended."""
 
     __slots__ = (
         "_answer",
@@ -42,20 +87,20 @@ class Span(OneObject):
         "_finished",
         "_lock",
         "_metadata_around",
+        "_read_seconds",
+        "_request_size",
+        "_requested_model",
         "_response",
         "_scope",
+        "_sink",
+        "_stopwatch",
         "_tokens",
         "_usage",
-        "asked_model",
-        "asked_size",
         "ended",
         "error",
         "llm_model",
         "metadata",
         "parent",
-        "read_seconds",
-        "sink",
-        "watch",
     )
 
     def __init__(
@@ -66,16 +111,16 @@ class Span(OneObject):
         metadata: Mapping[str, Any] | None,
         clock: Clock,
     ) -> None:
-        self.sink = sink
+        self._sink = sink
         self.parent = parent
         self.llm_model = llm_model
-        self.asked_model: str | None = None
-        self.asked_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
-        self.metadata: dict[str, Any] = _as_dict(metadata)
+        self._requested_model: str | None = None
+        self._request_size = 0  # bytes of a wrapped client's question, of which this span has the only copy
+        self.metadata: dict[str, Any] = as_dict_of(metadata)
         self._response: Any = None
         self.error: BaseException | None = None
-        self.ended: str | None = None  # how, where that was before its natural end
-        self.read_seconds: float | None = None  # what the application took to read what came bit by bit
+        self.ended: str | None = None  # how it ended, if before its natural end
+        self._read_seconds: float | None = None  # what the application took to read a stream
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
@@ -85,7 +130,7 @@ class Span(OneObject):
         # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
         self._lock = Lock()
         self._finished = False  # guarded by _lock
-        self.watch = Stopwatch(clock)
+        self._stopwatch = Stopwatch(clock)
 
     def set_tokens(
         self,
@@ -93,18 +138,18 @@ class Span(OneObject):
         output_tokens: int | None = None,
         total_tokens: int | None = None,
     ) -> None:
-        """Say how many tokens it took, where `response` does not tell; these win over what it tells.
+        """Set the number of tokens, where `response` does not have it; these win over what it has.
 
-        What is no number of 0 or more counts as not said.
+        A value that is not a number of 0 or more counts as missing.
         """
-        with Contained(self.sink, "tokens given by hand could not be read"):
+        with Contained(self._sink, "tokens given by hand could not be read"):
             reported = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
             both = reported.input_tokens is not None and reported.output_tokens is not None
             self._tokens = reported._replace(total_tokens=reported.total) if both else reported
 
     @property
     def response(self) -> Any:
-        """What it answered: plain data as it was when it was set, a provider's object as it is at the end."""
+        """The response: plain data as it was when it was set, a provider's object as it is at the end."""
         return self._response
 
     @response.setter
@@ -119,7 +164,7 @@ class Span(OneObject):
     # -- pickles ----------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An account of it, which has ended: only the original is logged."""
+        """Pickled as ended: only the original is logged."""
         state = {name: getattr(self, name) for name in _slots(type(self)) if name not in _OF_THIS_PROCESS}
         state.update(_finished=True, _entered=True, error=_plain(self.error))
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
@@ -133,17 +178,17 @@ class Span(OneObject):
 
     # -- ending -----------------------------------------------------------------------------------------
 
-    def finish(self, error: BaseException | None = None, ended: str | None = None) -> None:
+    def _finish(self, error: BaseException | None = None, ended: str | None = None) -> None:
         """End it, now, unless it has ended already, and log it. Raises nothing.
 
         Args:
             error: what the body raised.
             ended: how it ended, where that was before its natural end.
         """
-        self.watch.stop()
+        self._stopwatch.stop()
         if not self._claim():
             return
-        with Contained(self.sink, "a finished call could not be logged"):
+        with Contained(self._sink, "a finished call could not be logged"):
             self.error, self.ended = error, ended
             if metadata_here() is self._metadata_around:
                 self._log()
@@ -154,7 +199,7 @@ class Span(OneObject):
     def _claim(self) -> bool:
         lock, scope = self._lock, self._scope
         held = lock.is_mine()
-        try:  # as `LetsGo` does, without a call: every span comes here
+        try:  # as `ReleasingOnError` does, without a call: every span comes here
             with lock:
                 first = not self._finished
                 self._finished = True
@@ -173,7 +218,7 @@ class Span(OneObject):
 
     @property
     def answer(self) -> Reading:
-        """What it answered: `response`, read. Once it has ended, it stays what it was at the first look."""
+        """`response`, read. Once the span has ended, it stays what it was when first read."""
         if self._answer is not None:
             return self._answer
         answer = self._read()
@@ -181,34 +226,34 @@ class Span(OneObject):
         return answer
 
     def _read(self) -> Reading:
-        with Contained(self.sink, "a response could not be read"):
+        with Contained(self._sink, "a response could not be read"):
             response = self.response
             return response.read() if isinstance(response, Received) else read_response(response)
         return Reading(f"<{type_name(self.response)}>")
 
-    def unread(self) -> int:
-        """How many bytes of what it received have not been read yet: for our threads to do."""
+    def _unread_size(self) -> int:
+        """How many bytes of what it received our threads have still to read."""
         response = self._response
         if self._answer is not None or not isinstance(response, Received):
             return 0
-        return response.size + self.asked_size
+        return response.size + self._request_size
 
-    def hold(self) -> None:
-        """Keep all that the application could change, while the rest is read later."""
-        if self.asked_size:  # made by a wrapped client: nothing of it is the application's
+    def _freeze(self) -> None:
+        """Freeze all that the application could change, since the rest is read later."""
+        if self._request_size:  # a wrapped client's: the application can change nothing of it
             return
-        if not self.unread():
+        if not self._unread_size():
             _ = self.answer
         self.metadata = freeze(self.metadata).value if self.metadata else {}
 
     @property
     def model(self) -> str | None:
-        """The model: as given, as the response tells, or as it was asked for."""
-        return self.llm_model or self.answer.model or self.asked_model
+        """The model: as given, as the response has it, or as it was requested."""
+        return self.llm_model or self.answer.model or self._requested_model
 
     @property
     def usage(self) -> Usage:
-        """Its own tokens, or else those of what happened inside. Kept as `answer` is."""
+        """Its own tokens, or else the sum of the steps inside. Kept as `answer` is."""
         if self._usage is not None:
             return self._usage
         usage = self.answer.usage.updated(self._tokens)
@@ -220,12 +265,12 @@ class Span(OneObject):
     def _inside(self) -> list[Span]:
         raise NotImplementedError
 
-    def details(self) -> dict[str, Any]:
-        """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
-        return {**self.reported(), **self.metadata}
+    def _details(self) -> dict[str, Any]:
+        """For the metadata: what neither wire format has a field for; the caller's own metadata wins."""
+        return {**self._reported_details(), **self.metadata}
 
-    def reported(self) -> dict[str, Any]:
-        """Of `details` what the call told."""
+    def _reported_details(self) -> dict[str, Any]:
+        """The part of the details that comes from the call."""
         usage, reported = self.usage, {}
         if usage != NO_USAGE:
             reported = {
@@ -233,16 +278,16 @@ class Span(OneObject):
                 for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
             }
         reported["finish_reason"] = self.answer.finish_reason
-        if self.watch.first is not None:
-            reported["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
-        if self.read_seconds is not None:
-            reported["read_ms"] = round(self.read_seconds * 1000, 3)
-        reported["error_type"], reported["error"] = self.failure()
+        if self._stopwatch.first is not None:
+            reported["time_to_first_chunk_ms"] = round(self._stopwatch.first * 1000, 3)
+        if self._read_seconds is not None:
+            reported["read_ms"] = round(self._read_seconds * 1000, 3)
+        reported["error_type"], reported["error"] = self._failure()
         reported["ended"] = self._ending()
         return without_none(reported)
 
-    def failure(self) -> tuple[str | None, str | None]:
-        """Type and text of the error that was raised, or else of the one that the answer tells."""
+    def _failure(self) -> tuple[str | None, str | None]:
+        """Type and text of the error that was raised, or else of the one in the answer."""
         if self.error is not None:
             return type_name(self.error), error_text(self.error)
         return self.answer.error_type, self.answer.error
@@ -254,13 +299,13 @@ class Span(OneObject):
 
     # -- being the current one --------------------------------------------------------------------------
 
-    def activate(self) -> Scope:
+    def _activate(self) -> Scope:
         """Make it the current one here until `deactivate`, which takes what this returns."""
         if self._scope is None:
             self._scope = inside(span=self)
         return self._scope.resume()
 
-    def deactivate(self, before: Scope) -> None:
+    def _deactivate(self, before: Scope) -> None:
         """Undo `activate`."""
         Scope.pause(before)
 
@@ -270,20 +315,20 @@ class Span(OneObject):
         self._entered = True
         self._scope = inside(span=self)
         self._metadata_around = self._scope.metadata
-        self.watch.restart()
+        self._stopwatch.restart()
         self._scope.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.watch.stop()
+        self._stopwatch.stop()
         if self._scope is not None:
             self._scope.leave()
-        if isinstance(error, GeneratorExit):  # a generator that nobody wants more of; no error
-            self.finish(ended=CLOSED_EARLY)
+        if isinstance(error, GeneratorExit):  # a generator that is closed early; no error
+            self._finish(ended=CLOSED_EARLY)
         else:
-            self.finish(error)
+            self._finish(error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -304,38 +349,7 @@ def _slots(kind: type) -> Iterator[str]:
 
 
 def _plain(error: BaseException | None) -> BaseException | None:
-    """An exception that can be pickled: those of other packages often can't be made again."""
+    """An exception that can be pickled: those of other packages often can't be unpickled."""
     if error is None or type(error).__module__ == "builtins":
         return error
     return Exception(error_text(error))
-
-
-def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of `values`."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _as_dict(metadata: object) -> dict[str, Any]:
-    """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
-    if metadata is None:
-        return {}
-    if type(metadata) is dict:
-        return metadata.copy()
-    try:
-        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
-    except Exception as error:
-        if is_deliberate(error):
-            raise
-        return {"metadata": as_text(metadata)}
-
-
-def error_text(error: BaseException) -> str:
-    """An exception in one text, bounded; its own `__str__` may raise."""
-    name = type_name(error)
-    try:
-        said = str.__str__(str(error))
-    except Exception as failure:
-        if is_deliberate(failure):
-            raise
-        said = ""
-    return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

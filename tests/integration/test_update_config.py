@@ -194,9 +194,9 @@ def test_an_engine_that_has_delivered_all_ends(make: Make, server: ScriptedServe
     (old,) = client._succession._life.line.draining
     keys.open.set()
     receipt.result(10)
-    for thread in list(old.worker.threads):
+    for thread in list(old.core.parts.worker.threads):
         thread.join(10)
-    assert (old.stopped, threads()) == (True, before)
+    assert (old.core.lifecycle.stopped, threads()) == (True, before)
     assert client._succession._life.line.engines == (client._engine,)
     stats = client.get_stats()
     assert (stats["logs_queued"], stats["logs_sent"], stats["in_flight"]) == (2, 2, 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 from banyan_hp.engine.records.ledger import Book, Term
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.spool.quarantine import Entry, Quarantine
+from banyan_hp.engine.spool.entries import Entry
+from banyan_hp.engine.spool.layout import segment_name
+from banyan_hp.engine.spool.lines import format_line
+from banyan_hp.engine.spool.quarantine import Quarantine
 from banyan_hp.engine.spool.reader import Replayed
-from banyan_hp.engine.spool.segment import format_line, segment_name
 from banyan_hp.engine.spool.spool import Spool, SpoolSettings
 from tests.support.clock import FakeClock
 
@@ -28,8 +31,8 @@ class Ledger:
     def adopted(self, count: int, damaged: int) -> None:
         self.events.append(("adopted", count, damaged))
 
-    def let_go(self, count: int) -> None:
-        self.events.append(("let go", count))
+    def handed_back(self, count: int) -> None:
+        self.events.append(("handed back", count))
 
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         self.events.append(("lost", count, reason, own))
@@ -78,7 +81,7 @@ class Disk:
 
 def record(ident: int, size: int = 20) -> Record:
     body = b'{"x":"%s"}' % (b"x" * max(0, size - 8))
-    return Record(
+    made = Record(
         id=f"id-{ident}",
         time=NOW + ident,
         value=None,
@@ -86,8 +89,9 @@ def record(ident: int, size: int = 20) -> Record:
         queued_at=0.0,
         book=Book(),
         term=Term.IN_FLIGHT,
-        body=body,
     )
+    made.body = body
+    return made
 
 
 def records(*numbers: int, size: int = 20) -> list[Record]:
@@ -131,3 +135,21 @@ def lines(*numbers: int) -> bytes:
     return b"".join(
         format_line(place, f"id-{number}", NOW + number, b"{}") for place, number in enumerate(numbers)
     )
+
+
+def with_another_key(disk: Disk, number: int = 2) -> Disk:
+    """The same URL and project, with the same clock, under another key."""
+    other = Disk(disk.directory.with_name(f"0123456789abcdef-{number:08d}"))
+    other.clock, other.spools = disk.clock, disk.spools
+    return other
+
+
+def all_of(spool: Spool) -> list[int]:
+    found: list[int] = []
+    while batch := read(spool):
+        found += ids(batch)
+    return found
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")

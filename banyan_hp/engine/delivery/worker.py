@@ -18,8 +18,7 @@ from ...settings import Settings
 from ..records.record import Record
 from ..sync import WakeUp
 from ..threads import ThreadStart
-from .callbacks import OwnThread
-from .notices import Notices
+from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
 from .settlement import Settlement
@@ -65,7 +64,7 @@ class Worker:
         self._runner = runner
         self._process_lets_start = may_start
         self.threads: list[threading.Thread] = []
-        self.between_tasks: Callable[[], object] | None = None
+        self._between_tasks: Callable[[], object] | None = None
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
         self._no_thread_until = float("-inf")
         self.failed_at = float("-inf")
@@ -86,6 +85,10 @@ class Worker:
         This is asked inside guarded sections, where nothing may switch.
         """
         return bool(self.threads)
+
+    def call_between_tasks(self, function: Callable[[], object] | None) -> None:
+        """Have each thread call this after each task or wait; None: nothing any more."""
+        self._between_tasks = function
 
     def is_own_thread(self) -> bool:
         return threading.get_ident() in self._own_threads
@@ -169,8 +172,8 @@ class Worker:
         while not self._runner.stopping:
             try:
                 self.step(wake_up, NO_DEADLINE, one_of_many=True)
-                if self.between_tasks is not None:
-                    self.between_tasks()
+                if self._between_tasks is not None:
+                    self._between_tasks()
                 if _without_thread:
                     start_refused()
             except BaseException as error:  # noqa: BLE001 - a thread's loop
@@ -196,7 +199,7 @@ class Worker:
         finally:
             self._own_threads.discard(me)
             with self._lock:
-                self._scheduler.wake_one()
+                self._scheduler.sleepers.wake_one()
 
     def drive(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp) -> None:
         """Do the threads' work on the calling thread until `done` or the deadline; `bell` wakes it."""

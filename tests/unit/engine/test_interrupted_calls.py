@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from banyan_hp import PromptStackLogger, logs
-from banyan_hp.engine import engine as engine_module
-from banyan_hp.engine.process import lifecycle
+from banyan_hp.engine import parts
+from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool import events as events
 from banyan_hp.engine.spool import spool
@@ -48,7 +48,7 @@ class InterruptedGuard(EngineLock):
 
 @pytest.fixture
 def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (engine_module, spool, events):
+    for module in (parts, spool, events):
         monkeypatch.setattr(module, "EngineLock", InterruptedGuard)
     monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     yield
@@ -71,7 +71,7 @@ CALLS: dict[str, Call] = {
     "reject": lambda engine: engine.reject(),
     "retire": lambda engine: engine.retire(lambda _engine: None),
     "shutdown": lambda engine: engine.shutdown(1),
-    "exit": lambda _engine: lifecycle.at_exit(),
+    "exit": lambda _engine: process_exit.at_exit(),
 }
 
 
@@ -84,8 +84,8 @@ def interrupt(call: Call, strikes_at: int, directory: Path, durability: str) -> 
     )
     for _ in range(3):
         engine.log()
-    lifecycle._engines.clear()
-    lifecycle.register(engine)
+    process_exit._engines.clear()
+    process_exit.register(engine)
     InterruptedGuard.entries, InterruptedGuard.strikes_at = 0, strikes_at
     with suppress(Interrupted):
         call(engine)
@@ -110,8 +110,8 @@ def test_whatever_section_is_interrupted_no_lock_stays_held(
             strikes_at += 1
         assert strikes_at > 1
     finally:
-        lifecycle._leaving.clear()
-        lifecycle._engines.clear()
+        process_exit._leaving.clear()
+        process_exit._engines.clear()
 
 
 def test_what_was_held_before_stays_held() -> None:
@@ -177,7 +177,7 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
             signal.signal(signal.SIGALRM, before)
         assert all(is_free(lock) for lock in locks)
         logger.shutdown(10)
-        assert logger._engine.ledger.own.balanced()
+        assert logger._engine.core.parts.ledger.own.balanced()
 
 
 def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path: Path) -> None:
@@ -187,6 +187,6 @@ def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path
     record = engine.log()
     assert record is not None
     engine.ledger.own.hand_over(engine.queue.take(1, 10**9))
-    engine._let_go(record)
+    engine.core.intake._withdraw(record)
     assert (record.term, record.claimed) == (Term.IN_FLIGHT, False)
     assert engine.ledger.own.drops == {}

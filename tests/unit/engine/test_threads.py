@@ -15,8 +15,8 @@ import banyan_hp
 from banyan_hp.engine import threads
 from banyan_hp.engine.delivery import worker as worker_module
 from banyan_hp.engine.threads import ThreadStart, start
-from banyan_hp.prompts import flights
-from banyan_hp.prompts.flights import Fetchers, Flight
+from banyan_hp.prompts import fetching
+from banyan_hp.prompts.fetching import Fetch, FetchThreads
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine
 from tests.support.striking import strikes
@@ -109,12 +109,12 @@ def test_a_worker_notes_no_thread_that_does_not_run(tmp_path: Path, monkeypatch:
 def test_a_fetch_that_is_interrupted_gives_its_place_back() -> None:
     """Else there were one fewer of them each time, and none in the end."""
     landed: list[object] = []
-    fetchers = Fetchers(landed.append, threaded=True)
+    fetchers = FetchThreads(landed.append, threaded=True)
 
     def begin() -> None:
-        fetchers.start(Flight("question", "key", 0.0))  # type: ignore[arg-type]
+        fetchers.start(Fetch("question", "key", 0.0))  # type: ignore[arg-type]
 
-    for number in strikes(begin, flights, threads, threading):
+    for number in strikes(begin, fetching, threads, threading):
         assert comes_true(lambda: not fetchers._places), number
         assert not fetchers._lock.is_mine()
     assert landed
@@ -122,12 +122,12 @@ def test_a_fetch_that_is_interrupted_gives_its_place_back() -> None:
 
 def test_a_fetch_on_the_caller_s_thread_gives_its_place_back() -> None:
     """When it is interrupted, too."""
-    fetchers = Fetchers(lambda _flight: None, threaded=False)
+    fetchers = FetchThreads(lambda _fetch: None, threaded=False)
 
     def begin() -> None:
-        fetchers.start(Flight("question", "key", 0.0))  # type: ignore[arg-type]
+        fetchers.start(Fetch("question", "key", 0.0))  # type: ignore[arg-type]
 
-    for number in strikes(begin, flights):
+    for number in strikes(begin, fetching):
         assert not fetchers._places, number
         assert not fetchers._lock.is_mine()
 

@@ -29,8 +29,8 @@ from openai.types.chat import ChatCompletion
 
 from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import freeze
-from banyan_hp.tracking.fields import as_text
-from banyan_hp.tracking.responses import read_response
+from banyan_hp.tracking.reading.fields import as_text
+from banyan_hp.tracking.reading.responses import read_response
 from tests.support import recorded
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from banyan_hp import logs
 from banyan_hp.destinations.banyan import BanyanDestination
-from banyan_hp.engine.delivery.scheduler import ReadBack
+from banyan_hp.engine.delivery.tasks import ReadBack
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool.address import short_directory
+from banyan_hp.engine.spool.layout import short_directory
 from banyan_hp.engine.spool.reader import Replayed
-from banyan_hp.engine.spool.spool import FSYNC_INTERVAL, LOOK_SECONDS
+from banyan_hp.engine.spool.spool import LOOK_SECONDS
+from banyan_hp.engine.spool.writer import FSYNC_INTERVAL
 from tests.support.clock import FakeClock
 from tests.support.stepped import URL, FakeBackend, SteppedEngine, down, failing
 
@@ -281,8 +282,8 @@ def test_fsync_at_intervals_does_not_wait_for_the_next_batch(town: Town) -> None
         def wake(self) -> None:
             rung.append(True)
 
-    engine._scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
-    engine._scheduler.sleep(WakeUp())  # type: ignore[arg-type]
+    engine.scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
+    engine.add_sleeper(WakeUp())  # type: ignore[arg-type]
     engine.log()
     assert rung
     assert engine.spool is not None
@@ -413,7 +414,7 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
-    engine.runner._read_back(ReadBack(own_only=False, several=True))
+    engine.parts.runner._read_back(ReadBack(own_only=False, several=True))
     assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
     assert engine.ledger.adopted[Term.SPOOLED] == 20
     engine.shutdown(0)

@@ -1,0 +1,182 @@
+"""The calls for prompts and experiments, as a class that `PromptStackLogger` inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from ..errors import BanyanHPError, ConfigurationError
+from ..foreign import shown
+from ..prompts.client import UNSET, Fallback, PromptClient, Unset
+from ..prompts.data import PromptData
+from ..settings import Settings
+from .arguments import (
+    StickyContext,
+    check_fallback,
+    checked_name,
+    checked_text,
+    prompt_question,
+    sticky_texts,
+)
+
+
+class PromptCalls:
+    """Checks arguments, and asks the `PromptClient`. Trouble with the backend is counted, never raised."""
+
+    _settings: Settings
+    _prompts: PromptClient
+
+    def get_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str = "main",
+        use_cache: bool = True,
+        sticky_context: StickyContext | None = None,
+        project_id: str | None = None,
+        fallback: Fallback | Unset = UNSET,
+    ) -> PromptData | None:
+        """Get a prompt by name, from the first of these that has it:
+
+        1. the cache, if the backend confirmed the prompt within `prompt_cache_ttl`, or a `version` within
+           `prompt_pinned_ttl`;
+        2. the cache, at once, while a background thread asks the backend again;
+        3. the backend, within `prompt_timeout`; threads that ask for the same prompt share one request;
+        4. the disk, where an earlier process left the last good response;
+        5. `fallback`;
+        6. None.
+
+        Args:
+            name: any text; it is URL-quoted.
+            version: a fixed version; no experiment applies. Default: the branch's current version. A version
+                rarely changes, so the backend is asked only at the start and every `prompt_pinned_ttl`. If
+                the backend responds with another version ("latest", say), the prompt is cached like any.
+            branch: default "main".
+            use_cache: False asks the backend even if the prompt is cached; steps 4 to 6 apply if that fails.
+            sticky_context: e.g. `{"user_id": "user_123"}`, with any keys. A running experiment on one of
+                these keys chooses the version; the first key that has an experiment counts. Values are
+                strings, ints or UUIDs, compared as text: 1 and "1" are the same user. An empty value counts
+                as missing. If the context has no experiment's key, the default version is returned, and the
+                call counts as `experiment_key_missing`.
+            project_id: a project other than the logger's.
+            fallback: a text, a `PromptData`, or a function without arguments that returns one of them (or
+                None). It is used where nothing else is left, also for a prompt that does not exist. An empty
+                text is a fallback, too.
+
+        Returns:
+            The prompt. None if the backend says that there is no such prompt (remembered for 5 s), or if
+            nothing is known about it. A backend that can't be reached, or that refuses the key, is logged
+            and counted as `prompt_errors`, never raised.
+
+        Raises:
+            ConfigurationError: an argument is not as described; the message names it.
+        """
+        try:
+            question = prompt_question(name, version, branch, project_id, sticky_context)
+            if fallback is not UNSET:
+                check_fallback(fallback)
+            if not self._settings.enabled:
+                return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
+            return self._prompts.get(question, fallback, use_cache=bool(use_cache))
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._prompts.failed(error, name, fallback)
+
+    async def aget_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str = "main",
+        use_cache: bool = True,
+        sticky_context: StickyContext | None = None,
+        project_id: str | None = None,
+        fallback: Fallback | Unset = UNSET,
+    ) -> PromptData | None:
+        """`get_prompt` without blocking the event loop; a cached prompt is returned at once.
+
+        A `fallback` that is a function runs on a thread.
+        """
+        try:
+            question = prompt_question(name, version, branch, project_id, sticky_context)
+            if fallback is not UNSET:
+                check_fallback(fallback)
+            if not self._settings.enabled:
+                return None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
+            return await self._prompts.aget(question, fallback, use_cache=bool(use_cache))
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._prompts.failed(error, name, fallback)
+
+    def experiment(
+        self,
+        experiment_id: str,
+        sticky_context: StickyContext | None = None,
+        input_text: str | None = None,
+    ) -> PromptData | None:
+        """Get the version of an experiment's prompt that a user is routed to.
+
+        Nothing is remembered between calls: pass the prompt on to `log_prompt(prompt_data=…)`.
+
+        Args:
+            experiment_id: the backend's id of the experiment.
+            sticky_context: as in `get_prompt`; the experiment's `sticky_type` says which key counts.
+            input_text: for experiments by content: if the context has no `input_hash`, the sticky value is
+                `banyan_hp.input_hash(input_text)`.
+
+        Returns:
+            The prompt. It has its default version if the experiment is not running, or if its key has no
+            value (counted as `experiment_key_missing`). None if nothing is known about the experiment.
+
+        Raises:
+            ConfigurationError: an argument is not as described; the message names it.
+        """
+        try:
+            name = checked_name("experiment_id", experiment_id)
+            text = None if input_text is None else checked_text("input_text", input_text)
+            values = dict(sticky_texts(sticky_context))
+            return self._prompts.experiment(name, values, text) if self._settings.enabled else None
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._prompts.failed(error, "")
+
+    def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
+        """Fetch prompts in parallel, e.g. at start-up, so that no request has to wait for them.
+
+        Waits at most `prompt_timeout` for all of them together (with `background_thread=False`, that and one
+        fetch). If there are more names than the cache holds (`prompt_cache_size`), the first ones are
+        fetched.
+
+        Returns:
+            How many of them are available, possibly from an earlier process's copy on disk.
+
+        Raises:
+            ConfigurationError: a name is empty or not a string, or `names` is one string.
+        """
+        try:
+            if isinstance(names, str):
+                raise ConfigurationError(f"names must be a list of names, was the string {shown(names)}")
+            wanted = islice(iter(names), self._prompts.size)
+            questions = [prompt_question(name, None, branch, project_id, None) for name in wanted]
+            return self._prompts.prefetch(questions) if self._settings.enabled else 0
+        except BanyanHPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            self._prompts.failed(error, "")
+            return 0
+
+    def invalidate(self, name: str | None = None) -> None:
+        """Make the next `get_prompt` of `name` (default: of any prompt) wait for the backend.
+
+        The cached prompt is still used if the backend does not respond.
+
+        Raises:
+            ConfigurationError: `name` is not a string.
+        """
+        self._prompts.cache.invalidate(None if name is None else checked_text("name", name))
+
+    def clear_cache(self) -> None:
+        """Forget all prompts and experiments, also those on disk."""
+        self._prompts.cache.clear()
