@@ -26,7 +26,7 @@ from banyan_hp.engine.delivery.final_write import Job
 from banyan_hp.engine.sync import EngineLock
 from banyan_hp.tracking import scopes
 from tests.support.clock import FakeClock
-from tests.unit.engine.test_interrupted_calls import Interrupted, is_free, let_go_of_pythons_own
+from tests.unit.engine.test_interrupted_calls import Interrupted, is_free
 
 Case = tuple[object, str, Callable[[], object]]
 """Who has the lock, under which name, and a public call that takes it."""
@@ -268,7 +268,6 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
                 while True:
                     use_all()
             signal.setitimer(signal.ITIMER_REAL, 0)
-            let_go_of_pythons_own()
             assert not any(lock.is_mine() for lock in locks), number
             del locks[7:]
     finally:
