@@ -100,7 +100,7 @@ def test_a_worker_notes_no_thread_that_does_not_run(tmp_path: Path, monkeypatch:
         worker.start()
 
     for number in strikes(begin, worker_module, threads, threading):
-        engine.lock.let_go()  # as each public call does
+        engine.lock.release_fully()  # as each public call does
         assert comes_true(lambda: not worker.threads), number
     assert ran
     engine.shutdown(0)
