@@ -1,4 +1,4 @@
-"""The maintainers' pages name only what is there: a file that moves or a function that is renamed shows here."""
+"""The maintainers' pages name only what is there: a moved file or a renamed function shows here."""
 
 from __future__ import annotations
 
