@@ -14,9 +14,9 @@ from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, add_field
 from ..engine.delivery.flushing import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as, never_raising
-from ..engine.records.deferred import Deferred
+from ..engine.records.freeze import as_text
 from ..engine.records.ledger import Term
-from ..engine.records.record import as_text
+from ..engine.records.record import Deferred
 from ..engine.spool.address import Address, spool_bases
 from ..engine.sync import Lock, ReleasingOnError
 from ..errors import BanyanHPError, ConfigurationError, MissingKeyError

@@ -108,8 +108,7 @@ class Client(OneObject):
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log what went wrong while a call was followed; the call itself goes on."""
-        with self._engine.lock:
-            self._engine.ledger.counters.tracking_errors += 1
+        self._engine.tracking_failed()
         warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
 
     def __enter__(self) -> Self:

@@ -21,8 +21,8 @@ from ..destinations.huggingplace import (
 from ..engine.delivery.loops import on_few_threads
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import NoResponse, never_raising
-from ..engine.records.deferred import Deferred
-from ..engine.records.record import encode
+from ..engine.records.encode import encode
+from ..engine.records.record import Deferred
 from ..engine.succession import Succession
 from ..engine.sync import Lock, ReleasingOnError
 from ..errors import MissingKeyError, ValidationError
@@ -34,7 +34,7 @@ from ..tracking.guarding import Contained
 from ..tracking.methods import HuggingPlaceTracking
 from ..tracking.sinks import HuggingPlaceSink
 from .base import Client, Lifeline
-from .receipts import Receipt, Waits
+from .receipts import Receipt, Source
 
 __all__ = ["HuggingPlace", "Session"]
 
@@ -46,12 +46,12 @@ class _Line(NamedTuple):
     """What a log call needs, read in one step: `update_config` may replace it at any moment."""
 
     engine: Engine
-    waits: Waits
+    source: Source
     org_id: str
     mode: str
 
 
-class HuggingPlace(HuggingPlaceTracking, Client):
+class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     """Logs LLM interactions, in the background or awaited. Thread-safe; usable in `with` and `async with`.
 
     Args:
@@ -91,9 +91,8 @@ class HuggingPlace(HuggingPlaceTracking, Client):
     def _use(self, engine: Engine) -> None:
         """Log there from now on."""
         self._engine = engine
-        self._line = _Line(
-            engine, Waits(engine, self._lifeline), self._config["org_id"], self._config["mode"]
-        )
+        source = Source(engine, self._lifeline)
+        self._line = _Line(engine, source, self._config["org_id"], self._config["mode"])
 
     def _engines(self) -> Succession:
         return self._succession
@@ -136,12 +135,12 @@ class HuggingPlace(HuggingPlaceTracking, Client):
 
     def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
         """Take a record over, with the dict that it is in."""
-        engine, waits, org_id, mode = line = self._line
+        engine, source, org_id, mode = line = self._line
         if not engine.settings.enabled:
-            return Receipt(waits)
+            return Receipt(source)
         if problem is not None:
             engine.reject()
-            return Receipt(waits, error=ValidationError(problem))
+            return Receipt(source, error=ValidationError(problem))
         for wrong in keep_numbers(body):
             warn("value set aside", "%s; it is in the metadata", wrong)
             engine.set_aside()
@@ -155,13 +154,13 @@ class HuggingPlace(HuggingPlaceTracking, Client):
             deferred = None
         record = engine.submit(body, max_text=engine.settings.max_record_bytes, deferred=deferred)
         if record is not None:
-            return Receipt(waits, record)
+            return Receipt(source, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
             return self._submit(None, body if deferred is None else {**body, "response": deferred})
-        return Receipt(waits, error=ValidationError("shutdown() was called: no more records are accepted"))
+        return Receipt(source, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _refused(self, call: str, error: Exception) -> Receipt:
-        return Receipt(self._line.waits, error=ValidationError(self._not_logged(call, error)))
+        return Receipt(self._line.source, error=ValidationError(self._not_logged(call, error)))
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         return HuggingPlaceSink(self, self, self._tracking_failed)
@@ -259,7 +258,7 @@ class HuggingPlace(HuggingPlaceTracking, Client):
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session(HuggingPlaceTracking, OneObject):
+class Session(HuggingPlaceTracking[Receipt], OneObject):
     """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
 
     def __init__(

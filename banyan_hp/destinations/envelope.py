@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from ..engine.http.connecting import proxy_secrets
 from ..engine.http.transport import Request, Response
-from ..engine.policy.retry import Outcome, Verdict, classify, event_time, parse_retry_after
+from ..engine.policy.retry import classify, event_time, parse_retry_after
+from ..engine.records.outcome import Outcome, Verdict
 from ..engine.records.record import Record
 from ..text import TextFilter, as_text
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .http.transport import Request, Response
-from .policy.retry import Verdict
+from .records.outcome import Verdict
 from .records.record import Record
 
 

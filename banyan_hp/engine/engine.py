@@ -13,19 +13,21 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..logs import forget_threads, is_suppressed, suppressed_threads, warn
 from ..settings import Settings
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks
 from .delivery.final_write import Job, LastWrites
-from .delivery.flushing import Epoch, Epochs, FlushResult
+from .delivery.flushing import FlushResult
 from .delivery.notices import Notices
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
+from .delivery.runner import TaskRunner
 from .delivery.scheduler import Scheduler
 from .delivery.settlement import Settlement
+from .delivery.shared import Shared
 from .delivery.stepwise import Steps, run
 from .delivery.waiters import Waiting
 from .delivery.worker import Worker
@@ -34,16 +36,20 @@ from .http.transport import Transport, connecting_as, is_loopback, never_raising
 from .policy.batch_support import BatchSupport
 from .policy.circuit_breaker import CircuitBreaker
 from .policy.concurrency_limit import ConcurrencyLimit
+from .policy.policies import Policies
 from .policy.suspects import Suspects
 from .process import lifecycle
-from .records.deferred import Deferred
+from .records.freeze import freeze_any, freeze_plain
 from .records.ledger import Ledger, Term
-from .records.record import RECORD_OVERHEAD, Record, freeze_any, freeze_plain
+from .records.record import RECORD_OVERHEAD, Deferred, Epoch, Epochs, Record
 from .spool.address import Address, destination_directory, spool_bases
 from .spool.silence import Silence
 from .spool.spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .sync import Clock, EngineLock, WakeUp, releases_on_error
+
+if TYPE_CHECKING:
+    from .delivery.loop_waiters import LoopWaiter, LoopWaiters
 
 _JOIN_SECONDS = 0.2
 _UNASKED_SECONDS = 1.0
@@ -126,82 +132,59 @@ class Engine:
         self._owed: Mark | None = None
         self.lock = EngineLock()
         self.ledger = Ledger()
+        shared = self.shared = Shared(self.lock, self._clock, self.ledger)
+        policies = self.policies = Policies(
+            CircuitBreaker(settings.max_retries, settings.retry_delay),
+            BatchSupport(
+                settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
+            ),
+            ConcurrencyLimit(),
+            Suspects(settings.max_retries, settings.retry_delay),
+        )
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
-        self.breaker = CircuitBreaker(settings.max_retries, settings.retry_delay)
-        self._batch_support = BatchSupport(
-            settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
-        )
-        self.callbacks = Callbacks(self.lock, self.ledger.counters, self._clock)
-        self.notices = Notices(self.lock, self.callbacks, settings.on_error, settings.on_drop)
-        suspects = Suspects(settings.max_retries, settings.retry_delay)
-        self._settlement = Settlement(self.lock, self.ledger, self.notices, suspects)
+        self.breaker, self._batch_support, _, suspects = policies
+        self.callbacks = Callbacks(shared)
+        self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
+        self._settlement = Settlement(shared, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
-        concurrency = ConcurrencyLimit()
-        self._scheduler = Scheduler(
-            settings,
-            self.queue,
-            self.breaker,
-            self._batch_support,
-            concurrency,
-            suspects,
-            self.spool,
-            self.ledger.own,
-        )
+        self._scheduler = Scheduler(settings, self.queue, policies, self.spool, self.ledger.own)
         self._preparer = Preparer(
-            self.lock,
-            self._clock,
-            self.ledger.counters,
-            self.callbacks,
-            self._settlement,
-            settings.before_send,
-            settings.max_record_bytes,
+            shared, self.callbacks, self._settlement, settings.before_send, settings.max_record_bytes
         )
         self._transport = self._make_transport(self.destination, settings)
         self._delivery = Delivery(
-            self.lock,
-            self._clock,
-            self.ledger.counters,
-            self.breaker,
-            self._batch_support,
-            concurrency,
-            suspects,
+            shared,
+            policies,
             self.destination,
             self._transport,
             self._settlement,
             self._preparer,
             settings.max_batch_bytes,
         )
-        self._last_writes = LastWrites(
-            self._clock,
-            self._settlement,
-            self._preparer,
-        )
-        self.worker = Worker(
-            self.lock,
-            self._clock,
-            settings,
-            self.ledger,
-            self.breaker,
-            self._batch_support,
-            concurrency,
+        self._last_writes = LastWrites(self._clock, self._settlement, self._preparer)
+        self.runner = TaskRunner(
+            shared,
+            policies,
             self._scheduler,
             self._delivery,
             self._preparer,
             self._settlement,
-            self.notices,
-            self.spool,
             self._last_writes.leaving,
         )
-        self.waiting = Waiting(
-            self.lock,
-            self._clock,
-            self.breaker,
+        self.worker = Worker(
+            shared,
+            settings,
             self._scheduler,
             self._settlement,
-            self.worker,
-            lambda: self._ended,
+            self.notices,
+            self.runner,
+            lifecycle.may_start_threads,
         )
+        self.waiting = Waiting(
+            shared, self.breaker, self._scheduler, self._settlement, self.worker, lambda: self._ended
+        )
+        self._loop_waiters: LoopWaiters | None = None
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
 
     def _may_compress(self) -> bool:
@@ -496,6 +479,29 @@ class Engine:
         deadline = self._clock.monotonic() + patience
         self.waiting.for_record(record, lambda: self.waiting.given_up(record, trips), deadline)
         return record.term is Term.DELIVERED
+
+    def loop_waiter(self, record: Record) -> LoopWaiter | None:
+        """What a coroutine waits for this record with; None if there is nothing to wait for."""
+        if record.settled or not self.knows(record):
+            return None
+        return (self._loop_waiters or self._make_loop_waiters()).here()
+
+    def _make_loop_waiters(self) -> LoopWaiters:
+        """Two threads may make some at the same time: a loop that waits with the others waits as well."""
+        from .delivery.loop_waiters import LoopWaiters  # imports asyncio, which not everybody uses
+
+        made = self._loop_waiters = LoopWaiters(self.waiting, self.breaker, self.settings.patience)
+        return made
+
+    def why_not_sent(self) -> tuple[str, str]:
+        """Why a record was not sent yet: the circuit breaker's state, and a sentence.
+
+        The state is empty while the backend refuses records: that says nothing about another one.
+        """
+        if self.breaker.refusing:
+            words = "the backend refused the records that were sent last; this one was not sent yet"
+            return "", words
+        return self.breaker.state, self.notices.last_failure or "it was not sent yet"
 
     def knows(self, record: Record) -> bool:
         """Whether it is of this process: after a fork nothing more is heard of the parent's."""
@@ -947,6 +953,7 @@ class Engine:
         if not self.may_reconfigure(destination, settings):
             raise ValueError("records leave only for where, and under the key, they were logged with")
         self.destination, self.settings = destination, settings
+        self._loop_waiters = None  # the next ones have the new patience
         old = self._delivery.reconfigure(destination, self._make_transport(destination, settings))
         self._transport = self._delivery.transport
         old.close()
@@ -1020,6 +1027,10 @@ class Engine:
     def set_aside(self) -> None:
         """Count a value that its field can't have and that went into the metadata."""
         self._count("values_set_aside")
+
+    def tracking_failed(self) -> None:
+        """Count a call that could not be followed as it should be."""
+        self._count("tracking_errors")
 
     def _count(self, name: str) -> None:
         self._be_of_this_process()

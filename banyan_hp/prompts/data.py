@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..engine.records.record import freeze
+from ..engine.records.freeze import freeze
 from ..errors import RenderError
 
 __all__ = ["PromptData"]

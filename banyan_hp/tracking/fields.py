@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from ..engine.records.conversions import has_json_form
-from ..engine.records.record import AsText, freeze, text_of
-from ..engine.records.record import as_text as frozen_text
+from ..engine.records.encode import AsText, text_of
+from ..engine.records.freeze import as_text as frozen_text
+from ..engine.records.freeze import freeze
 from ..foreign import is_deliberate, type_name
 
 MOST_ITEMS = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.records.record import AsText
+from ..engine.records.encode import AsText
 from .fields import as_text_later, field, first_of, items, text
 from .responses import content_text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..foreign import as_dict
 from .guarding import Contained
@@ -14,12 +14,12 @@ from .trace import traced
 from .wrappers import wrap
 
 if TYPE_CHECKING:
-    from ..clients.receipts import Receipt
     from ..prompts.data import PromptData
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 T = TypeVar("T")
+Receipt = TypeVar("Receipt")
 
 FindPrompt = str | Callable[..., Any] | None
 
@@ -108,8 +108,11 @@ class Tracking:
         return wrap(client, "anthropic", self._sink)
 
 
-class HuggingPlaceTracking(Tracking):
-    """`HuggingPlace` and `Session`: records with `response_time` in seconds, and `step_data`."""
+class HuggingPlaceTracking(Tracking, Generic[Receipt]):
+    """`HuggingPlace` and `Session`: records with `response_time` in seconds, and `step_data`.
+
+    Generic in what the client's `log` returns.
+    """
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         raise NotImplementedError

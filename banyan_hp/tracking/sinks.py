@@ -24,8 +24,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..engine.records.deferred import Deferred
-from ..engine.records.record import as_text
+from ..engine.records.freeze import as_text
+from ..engine.records.record import Deferred
 from .fields import as_text_later
 from .guarding import Contained
 from .interaction import Interaction

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..copies import OneObject
-from ..engine.records.record import freeze
+from ..engine.records.freeze import freeze
 from ..engine.sync import Lock
 from ..foreign import as_dict, is_deliberate, type_name
 from .fields import as_text, count

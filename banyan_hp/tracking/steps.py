@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..engine.records.record import freeze
+from ..engine.records.freeze import freeze
 from .fields import as_text_later
 from .span import Span
 from .timing import Clock

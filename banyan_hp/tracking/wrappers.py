@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, TypeVar
 
-from ..engine.records.record import AsText
+from ..engine.records.encode import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
 from . import background, likenesses

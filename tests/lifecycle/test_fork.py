@@ -49,6 +49,7 @@ def test_a_lock_held_at_the_fork_does_not_hang_the_child(lock: str) -> None:
     check(
         f"""
 import logging
+import banyan_hp.clients.banyan as banyan_clients
 logger = banyan.configure("psk_local", os.environ["URL"], flush_interval=0.05)
 log(logger, 0)
 assert logger.flush(5)
@@ -60,7 +61,7 @@ locks = {{
     "spool": engine.spool._lock,
     "prompts": logger._prompts.answers._lock,
     "logging": handler.lock,
-    "default": banyan.banyan._default_lock,
+    "default": banyan_clients._default_lock,
 }}
 held, go = threading.Event(), threading.Event()
 def hold():
@@ -141,7 +142,7 @@ def interrupted(name, make):
             log(logger, destructors.pop(name))
         return part
     return run
-names = ["Guard", "Ledger", "Queue", "Scheduler", "Worker"]
+names = ["EngineLock", "Ledger", "Queue", "Scheduler", "Worker"]
 for name in names:
     setattr(parts, name, interrupted(name, getattr(parts, name)))
 def work():
@@ -381,7 +382,7 @@ async def main():
     if pid == 0:
         try:
             for receipt in receipts: receipt.close()
-            assert not client._engine._scheduler.hurried, client._engine._scheduler.hurried
+            assert not client._engine._scheduler.flush_waiters, client._engine._scheduler.flush_waiters
             asyncio.run(in_the_child())
             assert client.get_stats()["logs_sent"] == 1
         except BaseException:

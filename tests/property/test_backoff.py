@@ -11,12 +11,11 @@ from banyan_hp.engine.policy.circuit_breaker import CircuitBreaker
 from banyan_hp.engine.policy.retry import (
     BACKOFF_CAP,
     RETRY_AFTER_CAP,
-    Outcome,
-    Verdict,
     backoff,
     parse_retry_after,
     probe_delay,
 )
+from banyan_hp.engine.records.outcome import Outcome, Verdict
 
 QUICK = settings(max_examples=200, deadline=None)
 FAILURES = st.integers(1, 10**6)

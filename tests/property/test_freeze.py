@@ -10,14 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.records.record import (
-    MAX_DEPTH,
-    encode,
-    encode_with_json,
-    freeze,
-    freeze_any,
-    freeze_plain,
-)
+from banyan_hp.engine.records.encode import encode, encode_with_json
+from banyan_hp.engine.records.freeze import MAX_DEPTH, freeze, freeze_any, freeze_plain
 from banyan_hp.engine.records.shortening import encode_within
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

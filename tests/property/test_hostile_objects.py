@@ -26,7 +26,8 @@ from banyan_hp import (
     Receipt,
 )
 from banyan_hp import logs as log
-from banyan_hp.engine.records.record import encode, encode_with_json, freeze, freeze_any
+from banyan_hp.engine.records.encode import encode, encode_with_json
+from banyan_hp.engine.records.freeze import freeze, freeze_any
 from banyan_hp.logs import logger
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.hostile import ANYTHING, Recipe, made, some_of

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...errors import DeliveryError
 from ...logs import suppressed, warn
 from ..destination import Destination
 from ..http.transport import NoResponse, Request, Response, Transport, goes_compressed
-from ..policy.batch_support import BatchSupport
-from ..policy.circuit_breaker import CircuitBreaker
-from ..policy.concurrency_limit import ConcurrencyLimit
-from ..policy.retry import Outcome, Verdict, may_be_the_record
-from ..policy.suspects import POISON, Suspects
-from ..records.ledger import Counters, Term
+from ..policy.policies import Policies
+from ..policy.retry import may_be_the_record
+from ..policy.suspects import POISON
+from ..records.ledger import Term
+from ..records.outcome import Outcome, Verdict
 from ..records.record import Record
-from ..sync import Clock, EngineLock
+from .prepare import Preparer
 from .settlement import Settlement
-
-if TYPE_CHECKING:
-    from .prepare import Preparer
+from .shared import Shared
 
 _KEY_GOOD_SECONDS = 60.0
 _ENVELOPE_BYTES = 128  # around each body of a batch, at the most
@@ -54,26 +51,17 @@ class Delivery:
 
     def __init__(
         self,
-        lock: EngineLock,
-        clock: Clock,
-        counters: Counters,
-        breaker: CircuitBreaker,
-        batching: BatchSupport,
-        concurrency: ConcurrencyLimit,
-        suspects: Suspects,
+        shared: Shared,
+        policies: Policies,
         destination: Destination,
         transport: Transport,
         settlement: Settlement,
         preparer: Preparer,
         max_batch_bytes: int,
     ) -> None:
-        self._lock = lock
-        self._clock = clock
-        self._counters = counters
-        self._breaker = breaker
-        self._batch_support = batching
-        self._concurrency = concurrency
-        self._suspects = suspects
+        self._lock, self._clock, ledger = shared
+        self._counters = ledger.counters
+        self._breaker, self._batch_support, self._concurrency, self._suspects = policies
         self._destination = destination
         self._transport = transport
         self._settlement = settlement

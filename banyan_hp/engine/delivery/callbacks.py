@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from ...foreign import is_deliberate, type_name
 from ...logs import suppressed, warn
-from ..records.ledger import Counters
-from ..sync import Clock, EngineLock
+from .shared import Shared
 
 
 class OwnThread(threading.Thread):
@@ -26,10 +25,9 @@ class Raised:
 class Callbacks:
     """Calls on any thread, without a lock held."""
 
-    def __init__(self, lock: EngineLock, counters: Counters, clock: Clock) -> None:
-        self._lock = lock
-        self._counters = counters
-        self._clock = clock
+    def __init__(self, shared: Shared) -> None:
+        self._lock, self._clock, ledger = shared
+        self._counters = ledger.counters
         self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
 
     def call(self, name: str, callback: Callable[..., object], *args: object) -> object:

@@ -1,43 +1,10 @@
-"""Watermarks: what was accepted before a flush, and whether it has left memory.
-
-A record belongs to the epoch in which it was accepted; each flush begins a new one. So a flush can tell
-its own records from later ones, although senders settle them out of order. Guarded by the engine's lock.
-"""
+"""What a flush says at its end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 __all__ = ["FlushResult"]
-
-
-class Epoch:
-    """The records accepted between two flushes. `told` are the losses that a flush has reported."""
-
-    __slots__ = ("in_memory", "lost", "reported")
-
-    def __init__(self) -> None:
-        self.in_memory = 0
-        self.lost = 0
-        self.reported = 0
-
-
-class Epochs:
-    """All epochs that a flush has to wait for, or to report losses of, the current one last."""
-
-    def __init__(self) -> None:
-        self.current = Epoch()
-        self._live = [self.current]
-
-    def close(self) -> list[Epoch]:
-        """Begin a new epoch; returns those that a flush now has to wait for.
-
-        With them those of which records were lost since the last flush.
-        """
-        closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.reported]
-        self.current = Epoch()
-        self._live = [*(epoch for epoch in closed if epoch.in_memory), self.current]
-        return closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from ...errors import DeliveryError
-from ..sync import EngineLock
 from .callbacks import Callbacks, OwnThread
+from .shared import Shared
 
 KEPT_ERRORS = 100
 
@@ -17,12 +17,12 @@ class Notices:
 
     def __init__(
         self,
-        lock: EngineLock,
+        shared: Shared,
         callbacks: Callbacks,
         on_error: Callable[[DeliveryError], object] | None,
         on_drop: Callable[[str, int], object] | None,
     ) -> None:
-        self._lock = lock
+        self._lock = shared.lock
         self._callbacks = callbacks
         self._on_error = on_error
         self._on_drop = on_drop

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...foreign import is_deliberate, type_name
-from ..policy.retry import Outcome, Verdict
-from ..records.deferred import Deferred
-from ..records.ledger import Counters
-from ..records.record import JSONValue, Record, encode, freeze
+from ..records.encode import JSONValue, encode
+from ..records.freeze import freeze
+from ..records.outcome import Outcome, Verdict
+from ..records.record import Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.quarantine import UNSCRUBBED
-from ..sync import Clock, EngineLock
 from .callbacks import Callbacks, Raised
 from .settlement import Settlement
+from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
@@ -38,17 +38,14 @@ class Preparer:
 
     def __init__(
         self,
-        lock: EngineLock,
-        clock: Clock,
-        counters: Counters,
+        shared: Shared,
         callbacks: Callbacks,
         settlement: Settlement,
         before_send: BeforeSend | None,
         max_record_bytes: int,
     ) -> None:
-        self._lock = lock
-        self._clock = clock
-        self._counters = counters
+        self._lock, self._clock, ledger = shared
+        self._counters = ledger.counters
         self._callbacks = callbacks
         self._settlement = settlement
         self._before_send = before_send

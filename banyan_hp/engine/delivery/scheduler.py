@@ -10,12 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...settings import Settings
-from ..policy.batch_support import BatchSupport
-from ..policy.circuit_breaker import CircuitBreaker
-from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS, ConcurrencyLimit
+from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
 from ..policy.jitter import chance
+from ..policy.policies import Policies
 from ..policy.retry import backoff, may_be_the_record
-from ..policy.suspects import Suspects
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
@@ -88,19 +86,13 @@ class Scheduler:
         self,
         settings: Settings,
         queue: Queue,
-        breaker: CircuitBreaker,
-        batching: BatchSupport,
-        concurrency: ConcurrencyLimit,
-        suspects: Suspects,
+        policies: Policies,
         spool: Spool | None,
         own: Book,
     ) -> None:
         self._settings = settings
         self._queue = queue
-        self._breaker = breaker
-        self._batch_support = batching
-        self._concurrency = concurrency
-        self.suspects = suspects
+        self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool
         self._own = own
         self._retrying: list[Retry] = []
@@ -452,6 +444,22 @@ class Scheduler:
         return self._reading_back
 
     # -- handing back ------------------------------------------------------------------------------------
+
+    def to_rest(self, records: Iterable[Record]) -> list[Record]:
+        """Which of those that were not accepted fail on their own."""
+        is_open = self._breaker.is_open
+        return [record for record in records if self.suspects.must_rest(record, is_open=is_open)]
+
+    def are_better_on_disk(self, records: Iterable[Record], now: float) -> bool:
+        """Whether trying these again soon makes no sense."""
+        if self.closing and self._breaker.failures:
+            self._breaker.break_now(now)
+        return self._breaker.is_open or any(self._is_worn_out(record) for record in records)
+
+    def _is_worn_out(self, record: Record) -> bool:
+        """Tried often enough in vain; of those that may fail on their own it is to be found out."""
+        on_its_own = record.verdict is not None and may_be_the_record(record.verdict)
+        return record.attempts > self._settings.max_retries and not on_its_own
 
     def retry(self, records: Sequence[Record], now: float) -> None:
         """These are tried again, after a back-off of their own: they may fail while others are accepted."""

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ...errors import DeliveryError
-from ..policy.retry import Verdict
 from ..policy.suspects import Suspects
-from ..records.ledger import Ledger, Term
+from ..records.ledger import Term
+from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
-from ..sync import EngineLock
 from .notices import Notices
+from .shared import Shared
 
 
 class Wakes(Protocol):
@@ -50,9 +50,9 @@ class _Several:
 class Settlement:
     """Moves records to where they end, on disk first and in the ledger then."""
 
-    def __init__(self, lock: EngineLock, ledger: Ledger, notices: Notices, suspects: Suspects) -> None:
-        self._lock = lock
-        self._ledger = ledger
+    def __init__(self, shared: Shared, notices: Notices, suspects: Suspects) -> None:
+        self._lock = shared.lock
+        self._ledger = shared.ledger
         self._notices = notices
         self.suspects = suspects
         self._waiting: set[Wakes] = set()

@@ -17,6 +17,7 @@ from ..spool.spool import Mark
 from ..sync import Clock, EngineLock, WakeUp, releases_on_error
 from .scheduler import Scheduler
 from .settlement import Herald, Settlement, Wakes
+from .shared import Shared
 from .worker import Worker
 
 
@@ -33,16 +34,14 @@ class Waiting:
 
     def __init__(
         self,
-        lock: EngineLock,
-        clock: Clock,
+        shared: Shared,
         breaker: CircuitBreaker,
         scheduler: Scheduler,
         settlement: Settlement,
         worker: Worker,
         ended: Callable[[], bool],
     ) -> None:
-        self._lock = lock
-        self._clock = clock
+        self._lock, self._clock, _ = shared
         self._breaker = breaker
         self._scheduler = scheduler
         self._settlement = settlement

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import NamedTuple
+
+from ..records.outcome import Outcome, Verdict
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
@@ -16,29 +16,7 @@ _NO_TIME = "1970-01-01T00:00:00.000Z"
 _SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
 
 
-class Outcome(enum.Enum):
-    """What is to be done with a record after an attempt."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"  # the destination is unwell
-    HOLD_AUTH = "auth_error"  # the credentials are wrong
-    HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
-    REFUSED = "refused"  # this record, or one in this batch
-    CONFLICT = "conflict"  # delivered, if an earlier attempt may have stored it; else refused
-    TOO_LARGE = "too_large"
-
-
 _REFUSALS = (Outcome.REFUSED, Outcome.CONFLICT)
-
-
-class Verdict(NamedTuple):
-    """An outcome with what the backend said."""
-
-    outcome: Outcome
-    detail: str = ""
-    status: int | None = None
-    retry_after: float | None = None
-    reason: str = "status"
 
 
 def may_be_the_record(verdict: Verdict) -> bool:

@@ -17,12 +17,9 @@ Pure: no I/O and no clock. Guarded by the engine's lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
-from ..delivery.flushing import Epoch
 from ..records.ledger import Book, Term
-from ..records.record import Record
-from ..spool.segment import Place, Segment
+from ..records.record import Place, Record, Trial
 from .jitter import chance
 
 REFUSALS_IN_A_ROW = 5  # this many without an acceptance between them: it is the backend, not the records
@@ -36,49 +33,6 @@ MAX_REMEMBERED = 10_000
 LONGEST_REST = 900.0  # twenty attempts still fit in a day
 LONGEST_REST_REFUSED = 60.0  # the first to notice that a backend no longer refuses everything
 _NEVER = float("inf")
-
-
-@dataclass(slots=True)
-class Trial:
-    """What is known of one suspect.
-
-    Attributes:
-        refused: the last attempt refused it.
-        heard: another record was accepted since it was refused.
-        retest: the attempt under way began after that.
-        failures: attempts with it alone that were refused or failed.
-        beside_others: it failed within `NEAR_SECONDS` after another record was accepted.
-        counted: failures that others were accepted before and after.
-        first: when the first counted one was.
-        failed_at: `Record.failed_at`, while the record is on disk only.
-        resting: it waits for its next attempt.
-        epoch: whose flush has to learn if it is lost after all, if it is on disk.
-        evicted: there are too many suspects to keep it in memory.
-    """
-
-    refused: bool = False
-    heard: bool = False
-    retest: bool = False
-    failures: int = 0
-    beside_others: bool = False
-    counted: int = 0
-    first: float = 0.0
-    failed_at: float = _NEVER
-    resting: bool = False
-    epoch: Epoch | None = None
-    evicted: bool = False
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether anything speaks against the record, and not only against the destination."""
-        return self.refused or self.beside_others or self.counted > 0
-
-    def count(self, failed_at: float) -> bool:
-        """One more failure beside acceptances. True if that proves it poison."""
-        if not self.counted:
-            self.first = failed_at
-        self.counted += 1
-        return self.counted >= POISON_ATTEMPTS and failed_at - self.first >= POISON_SECONDS
 
 
 class Suspects:
@@ -135,7 +89,7 @@ class Suspects:
             self._unconfirmed.pop(record, None)
         near = {record: at for record, at in self._unconfirmed.items() if now - at <= NEAR_SECONDS}
         self._unconfirmed = {}
-        proven = [record for record, at in near.items() if _trial(record).count(at)]
+        proven = [record for record, at in near.items() if _is_poison(_trial(record), at)]
         for record in proven:
             self._leave(record)
         return proven
@@ -277,7 +231,7 @@ class Suspects:
         """How many of a book's records in this term rest for longer. Needs no lock: the copy is atomic."""
         return sum(record.book is book and record.term is term for record in self._asleep(now))
 
-    def at_rest_before(self, now: float, mark: Iterable[tuple[Segment, int]]) -> int:
+    def at_rest_before(self, now: float, mark: Iterable[tuple[object, int]]) -> int:
         """How many before a mark on disk. Needs no lock."""
         ends = dict(mark)
         places = [record.place for record in self._asleep(now) if record.place is not None]
@@ -291,3 +245,11 @@ def _trial(record: Record) -> Trial:
     if record.trial is None:
         record.trial = Trial()
     return record.trial
+
+
+def _is_poison(trial: Trial, failed_at: float) -> bool:
+    """Count one more failure beside acceptances. True if that proves the record poison."""
+    if not trial.counted:
+        trial.first = failed_at
+    trial.counted += 1
+    return trial.counted >= POISON_ATTEMPTS and failed_at - trial.first >= POISON_SECONDS

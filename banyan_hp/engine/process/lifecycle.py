@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 
 from ... import logs
 from ...settings import checked_seconds
+from ..delivery.worker import MayStart
 from . import celery, rq, termination, uvicorn, uwsgi
 
 if TYPE_CHECKING:
@@ -272,6 +273,16 @@ def hasten() -> None:
 
 
 _drain_first = termination.DrainFirst(at_exit, hear, exit_timeout, in_a_section)
+
+
+# -- threads -------------------------------------------------------------------------------------------------
+
+
+def may_start_threads() -> MayStart:
+    """What this process says about threads now; from 3.12 on Python refuses one while it ends."""
+    if not uwsgi.threads_can_run():
+        return MayStart.NEVER
+    return MayStart.NOT_NOW if leaving() or newborn() else MayStart.NOW
 
 
 # -- fork ----------------------------------------------------------------------------------------------------

@@ -11,10 +11,7 @@ import enum
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .record import Record
+from typing import Protocol
 
 
 class Term(enum.Enum):
@@ -28,6 +25,12 @@ class Term(enum.Enum):
     SPOOLED = "spooled"
     QUARANTINED = "quarantined"
     DROPPED = "dropped"
+
+
+class Counted(Protocol):
+    """What a book moves: a record."""
+
+    term: Term
 
 
 class Book:
@@ -44,7 +47,7 @@ class Book:
         self.accepted += count
         self.counts[term] += count
 
-    def move(self, records: Iterable[Record], to: Term) -> None:
+    def move(self, records: Iterable[Counted], to: Term) -> None:
         """Move records, which may be of several terms, to another one."""
         counts = self.counts
         for record in records:
@@ -52,7 +55,7 @@ class Book:
             counts[to] += 1
             record.term = to
 
-    def hand_over(self, queued: Sequence[Record]) -> None:
+    def hand_over(self, queued: Sequence[Counted]) -> None:
         """The queue's records are under way now."""
         self.shift(Term.QUEUED, Term.IN_FLIGHT, len(queued))
         in_flight = Term.IN_FLIGHT

@@ -1,55 +1,110 @@
-"""A record, and how a caller's value becomes one: freeze at the call, encode later.
+"""A record: one log call on its way, and what its parts are.
 
-`freeze` copies containers and shares strings, so that it costs by the number of values and not by their
-length, and so that what the caller changes afterwards changes nothing here. It is total: whatever it is
-given, it returns a frozen value, which is a JSON value with two more kinds of leaves, whose text takes time
-in proportion to their length and is made by `encode`: long `bytes`, and `AsText`. `encode` makes the bytes
-that go on the wire and into the spool. What does not fit into a record is `shortening`'s business.
+Values only. What a record's place on disk is, only the spool knows.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from json.encoder import encode_basestring_ascii
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from ...foreign import MOST_PAIRS, is_deliberate, type_name
-from .conversions import CONTAINERS, bytes_text, is_array, is_finite, plain, rule_for
-from .ledger import Term
+from .encode import JSONValue
+from .ledger import Book, Term
+from .outcome import Verdict
 
-if TYPE_CHECKING:
-    from ..delivery.flushing import Epoch
-    from ..policy.retry import Verdict
-    from ..policy.suspects import Trial
-    from ..spool.segment import Place
-    from .deferred import Deferred
-    from .ledger import Book
-
-MAX_VALUES = MOST_PAIRS
-MAX_DEPTH = 60
-NUMBERS_PER_VALUE = 64
-MAX_REPR = 200
-FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
-LONGEST_TEXT = 1024 * 1024  # what is cut at the call is cut to this many characters,
-ROOM = 16 * LONGEST_TEXT  # and only in a value of more bytes than these
 RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
-_INT64 = 2**63
-_LOWEST = -_INT64
-_PLAIN_VALUES = 1000
-_PLAIN_DEPTH = 8
-_SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
-_VALUE_SIZE = 128  # bytes: a key without its text, its slot, and a small value
-_ONLY_TEXT = frozenset({str})
-_PLAIN_SIZE = MAX_VALUES * _VALUE_SIZE  # up to here nested dicts hold no more values than are kept
-_EMPTY_SIZE = 64  # about what an empty object takes
-_DIGITS_LIMIT_BITS = 2048  # 617 digits: the least that Python can be told to print at most is 640
+_NEVER = float("inf")
 
-JSONValue = Any
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the spool keeps a record. Others compare places; only the spool looks inside."""
+
+    segment: Any
+    number: int
+
+
+class Epoch:
+    """The records accepted between two flushes. `told` are the losses that a flush has reported."""
+
+    __slots__ = ("in_memory", "lost", "reported")
+
+    def __init__(self) -> None:
+        self.in_memory = 0
+        self.lost = 0
+        self.reported = 0
+
+
+class Epochs:
+    """All epochs that a flush has to wait for, or to report losses of, the current one last."""
+
+    def __init__(self) -> None:
+        self.current = Epoch()
+        self._live = [self.current]
+
+    def close(self) -> list[Epoch]:
+        """Begin a new epoch; returns those that a flush now has to wait for.
+
+        With them those of which records were lost since the last flush.
+        """
+        closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.reported]
+        self.current = Epoch()
+        self._live = [*(epoch for epoch in closed if epoch.in_memory), self.current]
+        return closed
+
+
+class Deferred:
+    """What completes a record.
+
+    Attributes:
+        complete: takes the frozen body and returns the completed one. It must not change what it is given,
+            for two threads may complete the same record at shutdown. If it raises, the record goes as it is.
+        size: how many bytes are held for it.
+    """
+
+    __slots__ = ("complete", "size")
+
+    def __init__(self, complete: Callable[[dict[str, Any]], dict[str, Any]], size: int = 0) -> None:
+        self.complete = complete
+        self.size = size
+
+
+@dataclass(slots=True)
+class Trial:
+    """What is known of one suspect.
+
+    Attributes:
+        refused: the last attempt refused it.
+        heard: another record was accepted since it was refused.
+        retest: the attempt under way began after that.
+        failures: attempts with it alone that were refused or failed.
+        beside_others: it failed within `NEAR_SECONDS` after another record was accepted.
+        counted: failures that others were accepted before and after.
+        first: when the first counted one was.
+        failed_at: `Record.failed_at`, while the record is on disk only.
+        resting: it waits for its next attempt.
+        epoch: whose flush has to learn if it is lost after all, if it is on disk.
+        evicted: there are too many suspects to keep it in memory.
+    """
+
+    refused: bool = False
+    heard: bool = False
+    retest: bool = False
+    failures: int = 0
+    beside_others: bool = False
+    counted: int = 0
+    first: float = 0.0
+    failed_at: float = _NEVER
+    resting: bool = False
+    epoch: Epoch | None = None
+    evicted: bool = False
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether anything speaks against the record, and not only against the destination."""
+        return self.refused or self.beside_others or self.counted > 0
 
 
 class Waiter(Protocol):
@@ -123,459 +178,3 @@ class Record:
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"
-
-
-class Frozen(NamedTuple):
-    """A JSON value nobody else holds, its size in memory, and how many values were cut from it."""
-
-    value: JSONValue
-    size: int
-    cut: int
-
-
-class AsText:
-    """A frozen value that is a field's text: it becomes JSON text in the worker, not in the caller."""
-
-    __slots__ = ("cut", "size", "value")
-
-    def __init__(self, frozen: Frozen) -> None:
-        self.value, self.size, self.cut = frozen
-
-    def __repr__(self) -> str:
-        return f"<AsText, {self.size} bytes>"
-
-
-def as_text(value: object) -> str | bytes | AsText:
-    """What a field of text has of any value, frozen: the text, or what becomes text when it is encoded.
-
-    Texts as they are; lists, dicts and the like as JSON text; None as the empty text. Never raises.
-    """
-    kind = type(value)
-    if kind is str or kind is AsText:
-        return value  # type: ignore[return-value]
-    if value is None:
-        return ""
-    frozen = freeze(value, max_text=LONGEST_TEXT, room=ROOM)
-    if isinstance(frozen.value, (str, bytes)):
-        return frozen.value
-    return AsText(frozen) if isinstance(frozen.value, (dict, list)) else encode(frozen.value).decode("utf-8")
-
-
-def freeze(value: object, *, max_text: int | None = None, room: int = 0) -> Frozen:
-    """The JSON value of anything. Never raises.
-
-    Args:
-        value: what the caller handed over. Strings are shared, containers copied. What `conversions` knows
-            becomes its JSON form; NaN and infinities become null; anything else its type's name and a
-            bounded `repr`.
-        max_text: longer texts are cut to this many characters, with a marker that names their length,
-        room: unless the value is within this many bytes so far: it is shortened when it is encoded.
-
-    Beyond `MAX_VALUES` values (a flat list of numbers counts as one for each 64) and `MAX_DEPTH` levels
-    the rest is cut, with a marker, and counted in `Frozen.cut`.
-    """
-    longest = sys.maxsize if max_text is None else max_text
-    if type(value) is dict and longest >= _SHORT_TEXT:
-        own = value.copy()  # one step under the GIL: another thread may be changing the original
-        size = freeze_plain(own, longest)
-        if size:
-            return Frozen(own, size, 0)
-    elif type(value) is list and longest >= _SHORT_TEXT:
-        items = value.copy()
-        size = _freeze_plain_items(items, longest)
-        if size:
-            return Frozen(items, size, 0)
-    return freeze_any(value, longest, room)
-
-
-def freeze_any(value: object, max_text: int, room: int = 0) -> Frozen:
-    """`freeze` without looking for the usual first."""
-    freezer = _Freezer(max_text, room)
-    try:
-        frozen = freezer.freeze(value)
-    except RecursionError:  # the caller is near Python's own limit already
-        return Frozen(f"<{type_name(value)}>", _VALUE_SIZE, 1)
-    return Frozen(frozen, freezer.size, freezer.cut)
-
-
-def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) -> int:
-    """Freeze a dict of texts, numbers and such dicts in place; 0 if there is anything else in it.
-
-    Most records are like that, and this costs them a fifth of what `freeze` does.
-
-    Args:
-        own: a dict that nobody else holds. The dicts in it, which others may hold, are replaced by copies.
-        max_text: a longer text is something else; 64 or more.
-        depth: so is a dict below so many others.
-
-    Returns:
-        The size in memory, in bytes. With 0, `own` has the same values as before.
-    """
-    if len(own) > _PLAIN_VALUES:
-        return 0
-    size = _VALUE_SIZE * len(own) + _VALUE_SIZE
-    for key, item in own.items():
-        if type(key) is not str or len(key) > _SHORT_TEXT:
-            return 0
-        kind = type(item)
-        if kind is str:
-            if len(item) > _SHORT_TEXT:
-                if len(item) > max_text:
-                    return 0
-                size += item.__sizeof__()
-        elif kind is int:
-            if not _LOWEST <= item < _INT64:
-                return 0
-        elif kind is float:
-            if item - item != 0.0:  # NaN, or an infinity
-                return 0
-        elif kind is dict:
-            copied = item.copy()  # one step under the GIL: another thread may be changing it
-            within = freeze_plain(copied, max_text, depth - 1) if depth else 0
-            if not within:
-                return 0
-            own[key] = copied  # replaces a value: no key is added, the iteration holds
-            size += within
-            if size > _PLAIN_SIZE:
-                return 0
-        elif item is not None and kind is not bool:
-            return 0
-    return size
-
-
-def _freeze_plain_items(own: list[Any], max_text: int) -> int:
-    """As `freeze_plain`, of a list of such dicts: messages."""
-    if len(own) > _PLAIN_VALUES:
-        return 0
-    size = _VALUE_SIZE + 8 * len(own)
-    for position, item in enumerate(own):
-        if type(item) is not dict:
-            return 0
-        copied = item.copy()  # one step under the GIL: another thread may be changing it
-        within = freeze_plain(copied, max_text)
-        size += within
-        if not within or size > _PLAIN_SIZE:
-            return 0
-        own[position] = copied
-    return size
-
-
-def cut_text(text: str, keep: int) -> str:
-    """The first `keep` characters and a marker that tells how long the text was."""
-    return f"{text[:keep]}… [cut: {len(text)} characters]"
-
-
-def _estimated_size(value: str | bytes | Sequence[Any] | Mapping[Any, Any]) -> int:
-    return _EMPTY_SIZE + len(value) * (1 if isinstance(value, (str, bytes)) else _EMPTY_SIZE)
-
-
-def _measure() -> Callable[[Any], int]:
-    """What tells sizes: Python, or ourselves where it refuses to (PyPy)."""
-    try:
-        sys.getsizeof("")
-    except TypeError:
-        return _estimated_size
-    return sys.getsizeof
-
-
-_size_of = _measure()
-
-
-class _Freezer:
-    __slots__ = ("cut", "depth", "left", "max_text", "path", "room", "size")
-
-    def __init__(self, max_text: int, room: int) -> None:
-        self.max_text = max_text
-        self.room = room
-        self.left = MAX_VALUES
-        self.size = _VALUE_SIZE
-        self.cut = 0
-        self.depth = 0
-        self.path: set[int] = set()
-
-    def freeze(self, value: Any) -> JSONValue:
-        kind = type(value)
-        if kind is str:
-            return self.text(value)
-        if value is None or value is True or value is False:
-            return value
-        if kind is int:
-            return self.integer(value)
-        if kind is float:
-            self.size += 24
-            return value if math.isfinite(value) else None
-        if kind is dict:
-            return self.within(value, self.mapping)
-        if kind is list or kind is tuple:
-            return self.within(value, self.sequence)
-        return self.foreign(value)
-
-    def text(self, value: str) -> str:
-        if len(value) > self.max_text and self.size + len(value) > self.room:
-            value = cut_text(value, self.max_text)
-            self.cut += 1
-        self.size += _size_of(value)
-        return value
-
-    def raw(self, value: bytes) -> str | bytes:
-        """Long bytes, which become text when they are encoded."""
-        if len(value) > self.max_text and self.size + len(value) > self.room:
-            self.cut += 1
-            return f"<{len(value)} bytes>"
-        self.size += _size_of(value)
-        return value
-
-    def as_text(self, value: AsText) -> JSONValue:
-        """It is frozen already, and shared."""
-        if self.size + value.size > max(self.room, self.max_text):
-            return AsText(Frozen(self.freeze(value.value), value.size, value.cut))
-        self.size += value.size
-        self.cut += value.cut
-        return value
-
-    def integer(self, value: int) -> JSONValue:
-        self.size += 32
-        if -_INT64 <= value < _INT64 or value.bit_length() <= _DIGITS_LIMIT_BITS:
-            return value
-        self.cut += 1
-        return f"<integer of {value.bit_length()} bits>"
-
-    def within(self, value: Any, copy: Callable[[Any], JSONValue]) -> JSONValue:
-        """Copy a container, unless we are inside of it already or too deep."""
-        if id(value) in self.path:
-            self.cut += 1
-            return "<cycle>"
-        if self.depth >= MAX_DEPTH:
-            self.cut += 1
-            return "<too deep>"
-        self.path.add(id(value))
-        self.depth += 1
-        try:
-            return copy(value)
-        finally:
-            self.depth -= 1
-            self.path.discard(id(value))
-
-    def mapping(self, value: dict[Any, Any]) -> dict[str, JSONValue]:
-        copied = value.copy()  # one step under the GIL: another thread may be changing the original
-        self.size += _size_of(copied)
-        if len(copied) > self.left or not _ONLY_TEXT.issuperset(map(type, copied)):
-            return self.uneven_mapping(copied.items(), len(copied))
-        self.left -= len(copied)
-        self.size += sum(map(len, copied))
-        for key, item in copied.items():
-            if type(item) is str and len(item) <= self.max_text:
-                self.size += _size_of(item)
-            else:
-                copied[key] = self.freeze(item)  # replaces a value: no key is added, the iteration holds
-        return copied
-
-    def uneven_mapping(self, pairs: Iterable[tuple[Any, Any]], total: int | None) -> dict[str, JSONValue]:
-        """Pair by pair, as many as are kept; a `total` of None: it is not known, and there may be no end."""
-        frozen: dict[str, JSONValue] = {}
-        for position, (key, item) in enumerate(pairs):
-            if self.left <= 0:
-                frozen["…"] = self.cut_marker(total, position)
-                break
-            self.left -= 1
-            frozen[self.key(key)] = self.freeze(item)  # the key's size is counted by freezing it
-        return frozen
-
-    def key(self, key: Any) -> str:
-        """Keys as JSON has them: 1 and "1" are one key, of which the later value stays."""
-        frozen = self.freeze(key)
-        if isinstance(frozen, str):
-            return frozen
-        return json.dumps(frozen)
-
-    def sequence(self, value: Sequence[Any]) -> list[JSONValue]:
-        items = list(value)
-        self.size += _size_of(items)
-        if len(items) >= FLAT_LIST and all_numbers(items):
-            return self.numbers(items)
-        return self.one_by_one(items, len(items))
-
-    def one_by_one(self, items: Iterable[Any], total: int | None) -> list[JSONValue]:
-        """As `uneven_mapping`, of items."""
-        frozen: list[JSONValue] = []
-        for position, item in enumerate(items):
-            if self.left <= 0:
-                frozen.append(self.cut_marker(total, position))
-                break
-            self.left -= 1
-            frozen.append(self.freeze(item))
-        return frozen
-
-    def numbers(self, items: list[JSONValue]) -> list[JSONValue]:
-        fitting = self.left * NUMBERS_PER_VALUE
-        if len(items) > fitting:
-            items = [*items[:fitting], self.cut_marker(len(items), fitting)]
-        self.left -= len(items) // NUMBERS_PER_VALUE
-        self.size += 24 * len(items)
-        return items
-
-    def cut_marker(self, total: int | None, kept: int) -> str:
-        self.cut += 1 if total is None else total - kept
-        return "… [cut: more values]" if total is None else f"… [cut: {total - kept} more values]"
-
-    def foreign(self, value: Any) -> JSONValue:
-        """A value of no JSON type: converted by the first rule that fits, then frozen like any other."""
-        if type(value) is AsText:
-            return self.as_text(value)
-        if self.depth >= MAX_DEPTH:
-            self.cut += 1
-            return "<too deep>"
-        self.depth += 1
-        try:
-            return self.converted(value)
-        except Exception as error:
-            if is_deliberate(error):
-                raise
-            return self.text(describe(value))
-        finally:
-            self.depth -= 1
-
-    def converted(self, value: Any) -> JSONValue:
-        rule = rule_for(value)
-        if rule is not None:
-            simpler = rule(value)
-            return self.raw(simpler) if type(simpler) is bytes else self.freeze(simpler)
-        if is_array(value):
-            return self.array(value)
-        if isinstance(value, Mapping):
-            if is_finite(value):
-                return self.freeze(dict(value.items()))
-            return self.within(value, lambda mapping: self.uneven_mapping(mapping.items(), None))
-        if isinstance(value, CONTAINERS):
-            if is_finite(value):
-                return self.freeze(list(value))  # type: ignore[call-overload]
-            return self.within(value, lambda items: self.one_by_one(items, None))
-        return self.text(describe(value))
-
-    def array(self, value: Any) -> JSONValue:
-        """A numpy scalar or array, by its interface; an array larger than what is kept is cut first."""
-        most = MAX_VALUES * NUMBERS_PER_VALUE
-        kind = getattr(value.dtype, "kind", "")
-        if not getattr(value, "ndim", 0):
-            simpler = float(value) if kind == "f" else value.tolist()
-            return self.freeze(plain(simpler, list, int, float, str, bytes, tuple))
-        if kind in ("m", "M"):
-            return self.freeze(list(value[:MAX_VALUES]))  # numpy itself makes integers of nanoseconds
-        excess = value.size - most
-        if excess <= 0:
-            return self.freeze(plain(value.tolist(), list))
-        frozen = self.freeze(plain(value.reshape(-1)[:most].tolist(), list))
-        return [*frozen, self.cut_marker(value.size, most)]
-
-
-def all_numbers(items: list[Any]) -> bool:
-    """Whether JSON has all of them, and they are of one kind."""
-    kinds = set(map(type, items))
-    if kinds == {float}:
-        return math.isfinite(sum(items))
-    return kinds == {int} and min(items) >= -_INT64 and max(items) < _INT64
-
-
-def describe(value: object) -> str:
-    """The type's name and a bounded `repr`, for a value that has no JSON form."""
-    name = type_name(value)
-    try:
-        shown = str.__str__(repr(value))
-    except Exception as error:
-        if is_deliberate(error):
-            raise
-        return f"<{name}>"
-    if len(shown) > MAX_REPR:
-        shown = shown[:MAX_REPR] + "…"
-    return f"<{name}: {shown}>"
-
-
-def text_of(leaf: object) -> str:
-    """The text of a frozen leaf that is not text yet. Encoders ask for it.
-
-    Raises:
-        TypeError: it is no such leaf.
-    """
-    if type(leaf) is AsText:
-        return encode(leaf.value).decode("utf-8")
-    if type(leaf) is bytes:
-        return bytes_text(leaf)
-    raise TypeError(f"{type_name(leaf)} is not frozen")
-
-
-_OPTIONS: dict[str, Any] = {
-    "default": text_of,
-    "check_circular": False,
-    "allow_nan": False,
-    "separators": (",", ":"),
-}
-_escaping = json.JSONEncoder(**_OPTIONS)
-_as_it_is = json.JSONEncoder(ensure_ascii=False, **_OPTIONS)
-
-
-def encode_with_json(value: JSONValue) -> bytes:
-    """The bytes of a frozen value, by the standard library. Lone surrogates become U+FFFD.
-
-    Escaping all that is not ASCII is twice as fast as leaving it as it is, but makes other scripts than
-    Latin twice as long; there, and where there may be a lone surrogate, it is left as it is.
-    """
-    text = _escape(value)
-    if _SURROGATE.search(text) is None and not _mostly_escapes(text):
-        return text.encode("ascii")
-    text = _as_it_is.encode(value)
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        return _without_lone_surrogates(text).encode("utf-8")
-
-
-def _mostly_escapes(text: str) -> bool:
-    """Judged by a sample from its middle: more than a third of it."""
-    middle = len(text) // 2
-    sample = text[middle : middle + _SAMPLE]
-    return sample.count("\\u") * 18 > len(sample)
-
-
-def _made_once() -> Callable[[JSONValue], str]:
-    """What `JSONEncoder.encode` does, without making the C encoder anew for each record."""
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # not CPython
-        return _escaping.encode
-    no = False  # sort_keys, skipkeys, allow_nan
-    encoder = make(None, text_of, encode_basestring_ascii, None, ":", ",", no, no, no)
-    return lambda value: "".join(encoder(value, 0))
-
-
-_SURROGATE = re.compile(r"\\ud")
-_SAMPLE = 180
-_escape = _made_once()
-
-
-def _without_lone_surrogates(text: str) -> str:
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-try:
-    import orjson
-except ImportError:
-    encode = encode_with_json
-else:
-
-    def encode(value: JSONValue) -> bytes:
-        """The bytes of a frozen value; what orjson can't do (large integers) goes the standard way.
-
-        A copy: orjson's own result keeps all the room that it was written in, about 8 KB for 1.3 KB, and
-        an encoded record may wait in memory for long.
-        """
-        try:
-            return b"".join((orjson.dumps(value, text_of), b""))
-        except TypeError:
-            return encode_with_json(value)
-
-
-def encode_somehow(value: JSONValue) -> bytes:
-    """`encode`, where nothing may be raised: in place of what can't be encoded stands its type."""
-    try:
-        return encode(value)
-    except Exception:  # noqa: BLE001 - frozen values are encoded; this one was changed afterwards
-        return encode(f"<{type_name(value)}>")

@@ -17,7 +17,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from .conversions import BASE64
-from .record import FLAT_LIST, AsText, Frozen, JSONValue, all_numbers, encode, text_of
+from .encode import AsText, Frozen, JSONValue, encode, text_of
+from .freeze import FLAT_LIST, all_numbers
 
 MARKER = 128  # bytes that a marker takes, at most about
 SHORTEST = 2 * MARKER  # nothing is gained by shortening less

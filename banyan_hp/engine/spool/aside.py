@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ..records.record import JSONValue, Record, encode_somehow, freeze
+from ..records.encode import JSONValue, encode_somehow
+from ..records.freeze import freeze
+from ..records.record import Record
 from ..sync import Clock
 from .disk_health import DiskHealth
 from .events import Events

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..records.record import Place
 from ..sync import EngineLock
 from .aside import Aside
 from .disk_health import DiskHealth
@@ -14,7 +15,7 @@ from .held_segments import HeldSegments, by_age
 from .lease import Adoption
 from .page import Page
 from .retention import Retention
-from .segment import FREE, SETTLED, Line, Place, Segment, parse_line
+from .segment import FREE, SETTLED, Line, Segment, parse_line
 
 _READ_AT_ONCE = 512 * 1024
 

@@ -91,14 +91,6 @@ class Straggler:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands on disk."""
-
-    segment: Segment
-    number: int
-
-
 def format_line(number: int, record_id: str, time: float, body: bytes, *, raw: bool = False) -> bytes:
     quoted = f'"{record_id}"' if _PLAIN.fullmatch(record_id) else json.dumps(record_id)
     name = b"raw" if raw else b"body"

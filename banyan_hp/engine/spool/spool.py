@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..records.record import Record
+from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
 from .address import Address
 from .aside import Aside
@@ -27,7 +27,7 @@ from .layout import Directory
 from .lease import HELD_AT_MOST, Adoption
 from .reader import Reader, Replayed
 from .retention import RESCAN_SECONDS, Retention
-from .segment import FREE, SETTLED, Place, Segment
+from .segment import FREE, SETTLED, Segment
 from .writer import Writer, length_of
 
 LOOK_SECONDS = 30.0

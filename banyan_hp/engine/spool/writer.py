@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ...files import sync_directory
-from ..records.record import Record
+from ..records.record import Place, Record
 from ..sync import Clock
 from .held_segments import HeldSegments
 from .layout import Directory
 from .retention import Retention
-from .segment import Place, Segment, format_line, segment_name
+from .segment import Segment, format_line, segment_name
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 _CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most

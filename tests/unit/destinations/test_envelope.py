@@ -16,8 +16,8 @@ from banyan_hp.destinations.banyan import (
     usage_body,
 )
 from banyan_hp.engine.http.transport import Response
-from banyan_hp.engine.policy.retry import Outcome
 from banyan_hp.engine.records.ledger import Book, Term
+from banyan_hp.engine.records.outcome import Outcome
 from banyan_hp.engine.records.record import Record
 
 NOW = 1_767_225_600.0

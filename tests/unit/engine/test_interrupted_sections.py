@@ -61,10 +61,12 @@ def logger(tmp_path: Path) -> Any:
 
 
 def receipts(client: Any, _: Any) -> Case:
+    waiters = client._engine._make_loop_waiters()
+
     async def wait() -> None:
         await client.log({"user_prompt": "question", "response": "answer"})
 
-    return client._line.waits, "_lock", lambda: asyncio.run(wait())
+    return waiters, "_lock", lambda: asyncio.run(wait())
 
 
 def session(client: Any, _: Any) -> Case:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from banyan_hp.engine.delivery.flushing import Epochs, FlushResult
+from banyan_hp.engine.delivery.flushing import FlushResult
+from banyan_hp.engine.records.record import Epochs
 
 
 def test_an_empty_epoch_is_nothing_to_wait_for() -> None:

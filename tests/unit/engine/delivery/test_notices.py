@@ -12,7 +12,8 @@ import pytest
 from banyan_hp import logs
 from banyan_hp.engine.delivery.callbacks import Callbacks
 from banyan_hp.engine.delivery.notices import KEPT_ERRORS, Notices
-from banyan_hp.engine.records.ledger import Counters
+from banyan_hp.engine.delivery.shared import Shared
+from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.sync import Clock, EngineLock
 from banyan_hp.errors import DeliveryError
 
@@ -33,11 +34,12 @@ def _fresh_rate_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def notices_of(
     lock: EngineLock,
-    counters: Counters,
+    ledger: Ledger,
     on_error: Callable[[DeliveryError], object] | None,
     on_drop: Callable[[str, int], object] | None,
 ) -> Notices:
-    return Notices(lock, Callbacks(lock, counters, Clock()), on_error, on_drop)
+    shared = Shared(lock, Clock(), ledger)
+    return Notices(shared, Callbacks(shared), on_error, on_drop)
 
 
 def is_pending(notices: Notices) -> bool:
@@ -77,7 +79,7 @@ def test_callbacks_are_told_what_happened() -> None:
     """Each error by itself and in order; drops as one number for each reason."""
     lock = EngineLock()
     ear = Ear(lock)
-    notices = notices_of(lock, Counters(), ear.on_error, ear.on_drop)
+    notices = notices_of(lock, Ledger(), ear.on_error, ear.on_drop)
     assert not is_pending(notices)
     with lock:
         notices.failed(error("first"))
@@ -97,7 +99,7 @@ def test_nothing_is_told_twice() -> None:
     """What has been told is no longer pending."""
     lock = EngineLock()
     ear = Ear(lock)
-    notices = notices_of(lock, Counters(), ear.on_error, ear.on_drop)
+    notices = notices_of(lock, Ledger(), ear.on_error, ear.on_drop)
     notices.failed(error("once"))
     notices.dropped("overflow", 1)
     notices.report()
@@ -110,7 +112,7 @@ def test_errors_that_nobody_hears_are_bounded() -> None:
     """A thousand failures before anybody is told are the last hundred of them."""
     lock = EngineLock()
     ear = Ear(lock)
-    notices = notices_of(lock, Counters(), lambda reported: ear.errors.append(str(reported)), None)
+    notices = notices_of(lock, Ledger(), lambda reported: ear.errors.append(str(reported)), None)
     for number in range(KEPT_ERRORS + 50):
         notices.failed(error(str(number)))
     notices.report()
@@ -123,7 +125,7 @@ def test_errors_that_nobody_hears_are_bounded() -> None:
 
 def test_without_callbacks_nothing_is_gathered() -> None:
     """The last error is kept for the stats, and no more."""
-    notices = notices_of(EngineLock(), Counters(), None, None)
+    notices = notices_of(EngineLock(), Ledger(), None, None)
     notices.failed(error("seen in stats"))
     notices.dropped("overflow", 5)
     assert not notices.pending
@@ -133,14 +135,14 @@ def test_without_callbacks_nothing_is_gathered() -> None:
 
 def test_a_callback_that_raises_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The others are still called; the log names the callback and the kind of error, not its text."""
-    counters, heard = Counters(), []
-    notices = notices_of(EngineLock(), counters, explode, lambda reason, count: heard.append((reason, count)))
+    ledger, heard = Ledger(), []
+    notices = notices_of(EngineLock(), ledger, explode, lambda reason, count: heard.append((reason, count)))
     notices.failed(error("x"))
     notices.failed(error("y"))
     notices.dropped("overflow", 1)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         notices.report()
-    assert counters.callback_errors == 2
+    assert ledger.counters.callback_errors == 2
     assert heard == [("overflow", 1)]
     assert [record.getMessage() for record in caplog.records] == ["the callback on_error raised ValueError"]
 
@@ -155,7 +157,7 @@ def test_a_callback_may_cause_news() -> None:
         with lock:
             notices.failed(error("again"))
 
-    notices = notices_of(lock, Counters(), on_error, None)
+    notices = notices_of(lock, Ledger(), on_error, None)
     notices.failed(error("first"))
     notices.report()
     assert reported == ["first"]

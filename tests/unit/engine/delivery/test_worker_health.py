@@ -61,7 +61,7 @@ def break_once(owner: object, name: str, error: BaseException) -> Iterator[None]
         "_scheduler.next_task",
         "_delivery._attempt",
         "worker._add_thread_if_useful",
-        "worker._do",
+        "runner._do",
         "worker._work",
     ],
 )
@@ -74,7 +74,7 @@ def test_a_bug_in_the_worker_costs_no_record(
 ) -> None:
     """Wherever it strikes: counted, logged once, shown by `health()`, and all records are delivered."""
     server.handler = batching()
-    logger = make_logger(server.url, batching="never" if "share" in where else "auto")
+    logger = make_logger(server.url, batching="never" if "add_thread" in where else "auto")
     engine = logger._engine
     part, _, method = where.rpartition(".")
     owner = getattr(engine, part)

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from banyan_hp.engine.policy.circuit_breaker import HOLD_PROBE_SECONDS, HURRIED_PROBE_GAP, CircuitBreaker
-from banyan_hp.engine.policy.retry import BACKOFF_CAP, Outcome, Verdict
+from banyan_hp.engine.policy.retry import BACKOFF_CAP
+from banyan_hp.engine.records.outcome import Outcome, Verdict
 
 FAILED = Verdict(Outcome.RETRY)
 

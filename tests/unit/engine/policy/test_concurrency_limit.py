@@ -71,7 +71,7 @@ def test_whoever_is_on_watch_and_gets_other_work_is_relieved() -> None:
     """Else nobody would look while a request hangs, as long as no further record comes."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    scheduler, concurrency = engine._scheduler, engine.worker._concurrency
+    scheduler, concurrency = engine._scheduler, engine.policies.concurrency
     concurrency.begin(1, clock.monotonic())
     watch, other = WakeUp(), WakeUp()
     scheduler.sleep(other)
@@ -87,7 +87,7 @@ def test_one_of_those_who_stand_by_looks_again_soon() -> None:
     """The second sender sleeps a moment, the third until it is rung; after the moment a hang is seen."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    scheduler, concurrency = engine._scheduler, engine.worker._concurrency
+    scheduler, concurrency = engine._scheduler, engine.policies.concurrency
     for _ in range(3):
         engine.log()
     now = clock.monotonic()

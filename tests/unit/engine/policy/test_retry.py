@@ -10,13 +10,13 @@ import pytest
 from banyan_hp.engine.policy.retry import (
     BACKOFF_CAP,
     RETRY_AFTER_CAP,
-    Outcome,
     backoff,
     classify,
     event_time,
     parse_retry_after,
     probe_delay,
 )
+from banyan_hp.engine.records.outcome import Outcome
 
 NOW = 1_767_225_600.0
 ALMOST_ONE = 1 - 2**-53

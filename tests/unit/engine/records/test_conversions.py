@@ -27,7 +27,8 @@ import sqlalchemy
 from openai.lib._parsing import parse_chat_completion
 from openai.types.chat import ChatCompletion
 
-from banyan_hp.engine.records.record import encode, freeze
+from banyan_hp.engine.records.encode import encode
+from banyan_hp.engine.records.freeze import freeze
 from banyan_hp.tracking.fields import as_text
 from banyan_hp.tracking.responses import read_response
 from tests.support import recorded

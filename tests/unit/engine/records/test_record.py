@@ -19,15 +19,14 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
-from banyan_hp.engine.records.record import (
+from banyan_hp.engine.records.encode import encode, encode_with_json
+from banyan_hp.engine.records.freeze import (
     MAX_DEPTH,
     MAX_REPR,
     MAX_VALUES,
     NUMBERS_PER_VALUE,
     cut_text,
     describe,
-    encode,
-    encode_with_json,
     freeze,
 )
 from banyan_hp.engine.records.shortening import encode_within

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.engine.records.encode import encode
+from banyan_hp.engine.records.freeze import as_text, freeze
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.records.record import as_text, encode, freeze
 from banyan_hp.engine.records.shortening import encode_within
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine

@@ -413,7 +413,7 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
-    engine.worker._read_back(ReadBack(own_only=False, several=True))
+    engine.runner._read_back(ReadBack(own_only=False, several=True))
     assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
     assert engine.ledger.adopted[Term.SPOOLED] == 20
     engine.shutdown(0)

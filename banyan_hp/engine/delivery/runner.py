@@ -1,0 +1,238 @@
+"""Carries out the tasks that the scheduler names, one after the other, on whichever thread calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..policy.policies import Policies
+from ..policy.suspects import POISON
+from ..records.ledger import Book, Term
+from ..records.record import Record
+from ..spool.reader import Replayed
+from ..spool.spool import Spool
+from ..sync import WakeUp
+from .batch import Delivery
+from .final_write import Job
+from .prepare import Preparer
+from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
+from .settlement import Settlement
+from .shared import Shared
+
+_READ_BACK_RECORDS = 200
+_READ_BACK_BYTES = 2 * 1024 * 1024
+
+
+class TaskRunner:
+    """All tasks under way in one engine, and the records in their hands."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        policies: Policies,
+        scheduler: Scheduler,
+        delivery: Delivery,
+        preparer: Preparer,
+        settlement: Settlement,
+        final_write: Job,
+    ) -> None:
+        self._lock, self._clock, self._ledger = shared
+        self._breaker, self._batch_support, self._concurrency, _ = policies
+        self._scheduler = scheduler
+        self._delivery = delivery
+        self._preparer = preparer
+        self._settlement = settlement
+        self._final_write = final_write
+        self._in_hand: list[list[Record]] = []  # one group for each task under way
+        self._recoveries = 0
+        self.stopping = False
+
+    @property
+    def spool(self) -> Spool | None:
+        return self._settlement.spool
+
+    def step(
+        self, wake_up: WakeUp, deadline: float, get_help: Callable[[], None], *, one_of_many: bool = False
+    ) -> None:
+        """One task, or one wait, which `wake_up` ends.
+
+        `get_help` is called before a task where one thread may be too few, see `Worker`.
+        """
+        with self._lock:
+            if self.stopping:
+                return
+            now = self._clock.monotonic()
+            task = self._scheduler.next_task(now, one_of_many=one_of_many)
+            if isinstance(task, Wait):
+                self._scheduler.sleep(wake_up, on_watch=task.on_watch)
+            elif isinstance(task, (Send, Spill)):
+                self._in_hand.append(task.records)
+                if isinstance(task, Send):
+                    self._concurrency.begin(id(task.records), now)
+        if isinstance(task, Wait):
+            self._wait(wake_up, min(task.seconds, deadline - now))
+        else:
+            self._carry_out(task, deadline, get_help)
+
+    def _wait(self, wake_up: WakeUp, seconds: float) -> None:
+        try:
+            if not self._lock.deferred:  # what is deferred from now on rings
+                self._clock.wait(wake_up, seconds)
+        finally:  # Ctrl-C, too: a bell that nobody hears must not be rung in another one's stead
+            with self._lock:
+                self._scheduler.awake(wake_up)
+
+    def _carry_out(self, task: Task, deadline: float, get_help: Callable[[], None]) -> None:
+        """Whatever goes wrong, the task's records stay with us, and its probe is over."""
+        try:
+            if not isinstance(task, AskForBatches) and not self._batch_support.batches:
+                get_help()
+            self._do(task, deadline)
+        except BaseException:
+            if isinstance(task, (Send, AskForBatches)):
+                with self._lock:
+                    self._breaker.end(probe=task.probe)
+            raise
+        finally:
+            if isinstance(task, (Send, Spill)):
+                self._hand_back(task.records)
+        self._after_recovery()
+
+    def _do(self, task: Task, deadline: float) -> None:
+        if isinstance(task, Send):
+            self._send(task, deadline)
+        elif isinstance(task, Spill):
+            self._spill(task.records)
+        elif isinstance(task, ReadBack):
+            self._read_back(task)
+        elif isinstance(task, AskForBatches):
+            self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
+        elif self.spool is not None and isinstance(task, OpenSpool):
+            self.spool.open()
+            self._settlement.wake()  # who waits for a backlog looks whether there is one
+        elif self.spool is not None and isinstance(task, SyncSpool):
+            self.spool.sync()
+
+    def _send(self, task: Send, deadline: float) -> None:
+        left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
+        if left:
+            others = [record for record in self._without_suspects(left) if record.writable]
+            if others and self._are_better_on_disk(others):
+                self._settlement.spooled(others, in_order=not task.probe)
+
+    def _without_suspects(self, records: list[Record]) -> list[Record]:
+        """Those that do not fail on their own; the others are put to rest."""
+        with self._lock:
+            suspects = self._scheduler.to_rest(records)
+        if not suspects:
+            return records
+        self._settlement.put_to_rest(suspects)
+        return [record for record in records if record not in suspects]
+
+    def _spill(self, records: list[Record]) -> None:
+        on_disk = [record for record in records if record.place is not None]  # as they are there
+        others = [record for record in records if record.place is None]
+        failed = self._settlement.spooled(on_disk + self._preparer.prepare(others))
+        self._settlement.dropped([r for r in failed if r.trial is not None and r.trial.evicted], POISON)
+
+    def _are_better_on_disk(self, records: list[Record]) -> bool:
+        with self._lock:
+            return self._scheduler.are_better_on_disk(records, self._clock.monotonic())
+
+    def _hand_back(self, records: list[Record]) -> None:
+        """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
+        with self._lock:
+            self._in_hand = [group for group in self._in_hand if group is not records]
+            self._concurrency.end(id(records))
+            left = [record for record in records if not record.claimed]
+            stopping, closing = self.stopping, self._scheduler.closing
+            if not stopping:
+                self._scheduler.retry(left, self._clock.monotonic())
+        if closing or any(record.trial is not None for record in left):
+            self._settlement.wake()  # a flush does not wait for those at rest
+        if stopping:
+            self._final_write.take(left)  # whoever stopped us found them being written, in vain
+            self._final_write.run()
+
+    def _read_back(self, task: ReadBack) -> None:
+        replayed: list[Replayed] = []
+        try:
+            if self.spool is not None:
+                replayed = self.spool.read_back(
+                    _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
+                )
+        finally:
+            with self._lock:
+                records = [self._record(found) for found in replayed]
+                self._scheduler.read_back(records, self._clock.monotonic())
+        if self.stopping:
+            self._settlement.spooled(records)  # they stay where they are
+        elif not records:
+            self._settlement.wake()
+
+    def _record(self, found: Replayed) -> Record:
+        """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
+        book: Book = self._ledger.own if found.place.segment.own else self._ledger.adopted
+        record = Record(
+            id=found.line.id,
+            time=found.line.time,
+            value=None,
+            body=None if found.line.raw else found.line.body,
+            size=len(found.line.body),
+            queued_at=self._clock.monotonic(),
+            book=book,
+            term=Term.SPOOLED,
+            place=found.place,
+        )
+        if found.line.raw:
+            record.raw = found.line.body
+        record.maybe_stored = True
+        book.move((record,), Term.IN_FLIGHT)
+        return record
+
+    def _after_recovery(self) -> None:
+        """The destination is back: look again for what other processes left behind."""
+        with self._lock:
+            recovered = self._breaker.recoveries > self._recoveries
+            self._recoveries = self._breaker.recoveries
+            if recovered:
+                self._batch_support.ask_soon()
+                self._scheduler.wake_all()
+        if recovered and self.spool is not None:
+            self.spool.open()
+
+    # -- what is under way ------------------------------------------------------------------------------
+
+    def stop(self) -> list[Record]:
+        """Begin no more tasks; the records in hand are the caller's now. Call with the lock held."""
+        self.stopping = True
+        self._preparer.stop()
+        self._scheduler.wake_all()
+        return self.in_hand()
+
+    @property
+    def sending(self) -> int:
+        """How many requests with records are under way."""
+        return self._concurrency.at_work
+
+    def oldest_at(self) -> float | None:
+        """When the oldest record under way was queued. Call with the lock held."""
+        return min([group[0].queued_at for group in self._in_hand if group], default=None)
+
+    @property
+    def sends_backlog(self) -> bool:
+        """Whether a request with others' records is under way. Takes no lock: the copy is atomic."""
+        adopted = self._ledger.adopted
+        return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
+
+    @property
+    def sends(self) -> bool:
+        """Whether somebody has records in hand. Takes no lock."""
+        return bool(self._in_hand)
+
+    def forget(self) -> None:
+        """What is in hand has another owner now. Call with the lock held."""
+        self._in_hand = []
+
+    def in_hand(self) -> list[Record]:
+        """Records that a thread tries to send, or writes. Call with the lock held."""
+        return [record for group in self._in_hand for record in group]

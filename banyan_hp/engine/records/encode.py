@@ -1,0 +1,125 @@
+"""The bytes of a frozen value: what goes on the wire and into the spool."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii
+from typing import Any, NamedTuple
+
+from ...foreign import type_name
+from .conversions import bytes_text
+
+JSONValue = Any
+
+
+class Frozen(NamedTuple):
+    """A JSON value nobody else holds, its size in memory, and how many values were cut from it."""
+
+    value: JSONValue
+    size: int
+    cut: int
+
+
+class AsText:
+    """A frozen value that is a field's text: it becomes JSON text in the worker, not in the caller."""
+
+    __slots__ = ("cut", "size", "value")
+
+    def __init__(self, frozen: Frozen) -> None:
+        self.value, self.size, self.cut = frozen
+
+    def __repr__(self) -> str:
+        return f"<AsText, {self.size} bytes>"
+
+
+def text_of(leaf: object) -> str:
+    """The text of a frozen leaf that is not text yet. Encoders ask for it.
+
+    Raises:
+        TypeError: it is no such leaf.
+    """
+    if type(leaf) is AsText:
+        return encode(leaf.value).decode("utf-8")
+    if type(leaf) is bytes:
+        return bytes_text(leaf)
+    raise TypeError(f"{type_name(leaf)} is not frozen")
+
+
+_OPTIONS: dict[str, Any] = {
+    "default": text_of,
+    "check_circular": False,
+    "allow_nan": False,
+    "separators": (",", ":"),
+}
+_escaping = json.JSONEncoder(**_OPTIONS)
+_as_it_is = json.JSONEncoder(ensure_ascii=False, **_OPTIONS)
+
+
+def encode_with_json(value: JSONValue) -> bytes:
+    """The bytes of a frozen value, by the standard library. Lone surrogates become U+FFFD.
+
+    Escaping all that is not ASCII is twice as fast as leaving it as it is, but makes other scripts than
+    Latin twice as long; there, and where there may be a lone surrogate, it is left as it is.
+    """
+    text = _escape(value)
+    if _SURROGATE.search(text) is None and not _mostly_escapes(text):
+        return text.encode("ascii")
+    text = _as_it_is.encode(value)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return _without_lone_surrogates(text).encode("utf-8")
+
+
+def _mostly_escapes(text: str) -> bool:
+    """Judged by a sample from its middle: more than a third of it."""
+    middle = len(text) // 2
+    sample = text[middle : middle + _SAMPLE]
+    return sample.count("\\u") * 18 > len(sample)
+
+
+def _made_once() -> Callable[[JSONValue], str]:
+    """What `JSONEncoder.encode` does, without making the C encoder anew for each record."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # not CPython
+        return _escaping.encode
+    no = False  # sort_keys, skipkeys, allow_nan
+    encoder = make(None, text_of, encode_basestring_ascii, None, ":", ",", no, no, no)
+    return lambda value: "".join(encoder(value, 0))
+
+
+_SURROGATE = re.compile(r"\\ud")
+_SAMPLE = 180
+_escape = _made_once()
+
+
+def _without_lone_surrogates(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+try:
+    import orjson
+except ImportError:
+    encode = encode_with_json
+else:
+
+    def encode(value: JSONValue) -> bytes:
+        """The bytes of a frozen value; what orjson can't do (large integers) goes the standard way.
+
+        A copy: orjson's own result keeps all the room that it was written in, about 8 KB for 1.3 KB, and
+        an encoded record may wait in memory for long.
+        """
+        try:
+            return b"".join((orjson.dumps(value, text_of), b""))
+        except TypeError:
+            return encode_with_json(value)
+
+
+def encode_somehow(value: JSONValue) -> bytes:
+    """`encode`, where nothing may be raised: in place of what can't be encoded stands its type."""
+    try:
+        return encode(value)
+    except Exception:  # noqa: BLE001 - frozen values are encoded; this one was changed afterwards
+        return encode(f"<{type_name(value)}>")

@@ -1,0 +1,28 @@
+"""What becomes of a record after an attempt, and what the backend said."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Outcome(enum.Enum):
+    """What is to be done with a record after an attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"  # the destination is unwell
+    HOLD_AUTH = "auth_error"  # the credentials are wrong
+    HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
+    REFUSED = "refused"  # this record, or one in this batch
+    CONFLICT = "conflict"  # delivered, if an earlier attempt may have stored it; else refused
+    TOO_LARGE = "too_large"
+
+
+class Verdict(NamedTuple):
+    """An outcome with what the backend said."""
+
+    outcome: Outcome
+    detail: str = ""
+    status: int | None = None
+    retry_after: float | None = None
+    reason: str = "status"
