@@ -78,7 +78,7 @@ def test_the_stats_table_names_every_key() -> None:
 
 
 def test_quickstart_delivers_its_thousand(backend: Backend, tmp_path: Path) -> None:
-    """`examples/quickstart.py` with a model that takes no time, and without an outage (`make demo` has one)."""
+    """`examples/quickstart.py` with a model that takes no time; without an outage (`make demo` has one)."""
     program = """
 import runpy, time
 time.sleep = lambda seconds: None
