@@ -71,7 +71,7 @@ def test_the_settings_table_names_every_setting_with_its_default() -> None:
 
 def test_the_stats_table_names_every_key() -> None:
     """The README documents exactly the keys that `get_stats()` has."""
-    section = README.partition("## What get_stats() tells")[2].partition("\n## ")[0]
+    section = README.partition("## What get_stats() returns")[2].partition("\n## ")[0]
     first_cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
     named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     assert named == set(PromptStackLogger(enabled=False).get_stats())
