@@ -107,7 +107,7 @@ def test_a_crash_between_requeue_s_two_steps_loses_nothing(
         raise OSError("crash")
 
     ids = [entry["id"] for entry in spools.json("quarantine", "show")]
-    monkeypatch.setattr(Quarantine, "_leave_out", crash)
+    monkeypatch.setattr(Quarantine, "_leave_out", crash)  # between the two steps no public call is made
     assert spools.run("quarantine", "requeue", "--all")[0] == 3
     assert [record["id"] for record in spools.json("show")] == ids
     assert [entry["id"] for entry in spools.json("quarantine", "show")] == ids

@@ -66,7 +66,7 @@ def quick() -> Any:
 
     from banyan_hp.cli.spool import replay
 
-    return replace(replay._SETTINGS, max_retries=0)
+    return replace(replay._SETTINGS, max_retries=0)  # the command has no option for its retries
 
 
 def test_replay_stops_at_its_timeout(
