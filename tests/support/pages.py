@@ -27,6 +27,7 @@ _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
 _PLACE = re.compile(r"([\w./-]+\.py): ([A-Za-z_][\w.]*)(?:\(\))?")
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*(?:/|\.(?:py|md|cfg|txt|toml|json|svg))")
 _MEMBER = re.compile(r"([A-Z]\w*\.\w+)(?:\(\))?")
+_MOST_PLACES = 3
 _NAME = re.compile(r"(\w+)\(\)|([a-z]+(?:_[a-z0-9]+)+)")
 
 
@@ -41,15 +42,19 @@ class Code:
     def defines(self, path: Path, name: str) -> bool:
         return name in self._defined.get(path.resolve(), set())
 
-    def places_of(self, name: str) -> list[str]:
+    def places_of(self, name: str) -> str:
         """Where this is defined now: what a page should say instead."""
         last = name.rpartition(".")[2]
-        return [
-            f"{path.relative_to(self.package)}: {each}"
-            for path, names in self._defined.items()
-            for each in sorted(names)
-            if each == last or each.endswith(f".{last}")
-        ]
+        for wanted in (name, last):
+            found = [
+                f"{path.relative_to(self.package)}: {each}"
+                for path, names in self._defined.items()
+                for each in sorted(names)
+                if each == wanted or each.endswith(f".{wanted}")
+            ]
+            if found:
+                return f"now {', '.join(found[:_MOST_PLACES])}{', …' if len(found) > _MOST_PLACES else ''}"
+        return "defined nowhere"
 
     @cached_property
     def anywhere(self) -> set[str]:
@@ -95,6 +100,10 @@ class Page:
     def read(cls, path: Path) -> Page:
         return cls(path, path.read_text(encoding="utf-8"))
 
+    @property
+    def _shown(self) -> Path:
+        return self.path.relative_to(ROOT) if self.path.is_relative_to(ROOT) else Path(self.path.name)
+
     def missing(self, code: Code) -> list[str]:
         """What it names and nothing is, with the line, and with where the name is now."""
         prose = _FENCE.sub(lambda block: "\n" * block.group().count("\n"), self.text)
@@ -102,7 +111,7 @@ class Page:
         for number, line in enumerate(prose.splitlines(), 1):
             named = [*_CODE.findall(line), *_LINK.findall(_CODE.sub("", line))]
             found += [
-                f"{self.path.name}:{number}: {each}" for name in named if (each := self._wrong(name, code))
+                f"{self._shown}:{number}: {each}" for name in named if (each := self._wrong(name, code))
             ]
         return found
 
@@ -110,12 +119,12 @@ class Page:
         if place := _PLACE.fullmatch(name):
             path = self._file(place[1])
             if path is None:
-                return f"`{name}`: no such file; now at {code.places_of(place[2])}"
-            return None if code.defines(path, place[2]) else f"`{name}`: now at {code.places_of(place[2])}"
+                return f"`{name}`: no such file; {code.places_of(place[2])}"
+            return None if code.defines(path, place[2]) else f"`{name}`: {code.places_of(place[2])}"
         if _PATH.fullmatch(name):
             return None if self._file(name) else f"`{name}`: no such path"
         if member := _MEMBER.fullmatch(name):
-            return None if member[1] in code.anywhere else f"`{name}`: now at {code.places_of(member[1])}"
+            return None if member[1] in code.anywhere else f"`{name}`: {code.places_of(member[1])}"
         if word := _NAME.fullmatch(name):
             return None if (word[1] or word[2]) in code.words else f"`{name}`: not in the sources"
         return None

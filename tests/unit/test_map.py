@@ -46,12 +46,12 @@ def test_what_is_not_there_is_found_with_its_new_place(tmp_path: Path) -> None:
 """
     page = Page(tmp_path / "PAGE.md", text)
     assert page.missing(Code(tmp_path)) == [
-        "PAGE.md:4: `top.py: Thing.act`: now at ['top.py: act']",
-        "PAGE.md:4: `gone.py: act`: no such file; now at ['top.py: act']",
+        "PAGE.md:4: `top.py: Thing.act`: now top.py: act",
+        "PAGE.md:4: `gone.py: act`: no such file; now top.py: act",
         "PAGE.md:4: `gone.py`: no such path",
         "PAGE.md:4: `gone.md`: no such path",
         "PAGE.md:5: `gone/`: no such path",
-        "PAGE.md:5: `Thing.gone`: now at []",
+        "PAGE.md:5: `Thing.gone`: defined nowhere",
         "PAGE.md:5: `gone()`: not in the sources",
         "PAGE.md:5: `gone_too`: not in the sources",
     ]
