@@ -4,7 +4,8 @@ A page names code in backticks, in one of these forms:
 
 - `engine/core.py` or `engine/spool/`: a path from the repository, the package, or the page's own folder;
 - `engine/core.py: Core.accept`, `clients/base.py: Client`: what that file defines;
-- `Core.accept`, `encode()`, `batch_size`: what some file of the package defines, or at least says.
+- `Core.accept`, `tracking.scopes.inside`: what some file, or that file, of the package defines;
+- `encode()`, `batch_size`, `Ledger`: what some file of the package at least says.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _PLACE = re.compile(r"([\w./-]+\.py): ([A-Za-z_][\w.]*)(?:\(\))?")
 _PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*(?:/|\.(?:py|md|cfg|txt|toml|json|svg))")
 _MEMBER = re.compile(r"([A-Z]\w*\.\w+)(?:\(\))?")
 _MOST_PLACES = 3
-_NAME = re.compile(r"(\w+)\(\)|([a-z]+(?:_[a-z0-9]+)+)")
+_DOTTED = re.compile(r"([a-z]\w*(?:\.\w+)+)(?:\(\))?")
+_NAME = re.compile(r"(\w+)\(\)|([a-z]+(?:_[a-z0-9]+)+)|([A-Z]\w*[a-z]\w*)")
 
 
 class Code:
@@ -41,6 +43,17 @@ class Code:
 
     def defines(self, path: Path, name: str) -> bool:
         return name in self._defined.get(path.resolve(), set())
+
+    def has(self, dotted: str) -> bool:
+        """Whether `room.module.name` is defined; a name that begins elsewhere (`os._exit`) is not ours."""
+        first, *rest = dotted.split(".")
+        if not (self.package / first).is_dir() and not (self.package / f"{first}.py").exists():
+            return True
+        for length in range(len(rest)):
+            path = self.package.joinpath(first, *rest[:length]).with_suffix(".py")
+            if path.exists():
+                return self.defines(path, ".".join(rest[length:]))
+        return False
 
     def places_of(self, name: str) -> str:
         """Where this is defined now: what a page should say instead."""
@@ -125,8 +138,10 @@ class Page:
             return None if self._file(name) else f"`{name}`: no such path"
         if member := _MEMBER.fullmatch(name):
             return None if member[1] in code.anywhere else f"`{name}`: {code.places_of(member[1])}"
+        if dotted := _DOTTED.fullmatch(name):
+            return None if code.has(dotted[1]) else f"`{name}`: {code.places_of(dotted[1])}"
         if word := _NAME.fullmatch(name):
-            return None if (word[1] or word[2]) in code.words else f"`{name}`: not in the sources"
+            return None if word[word.lastindex or 0] in code.words else f"`{name}`: not in the sources"
         return None
 
     def _file(self, name: str) -> Path | None:

@@ -37,9 +37,9 @@ def test_what_is_not_there_is_found_with_its_new_place(tmp_path: Path) -> None:
     )
     text = """
 `top.py: Thing.turn` `top.py: Thing.at` `top.py: Thing.size` `top.py: act()`
-`Thing.turn` `top.py` `act()` [a](top.py#x) `GONE` `banyan-hp ls`
+`Thing.turn` `top.py` `act()` [a](top.py#x) `GONE` `banyan-hp ls` `Thing` `top.act` `top.Thing.at` `os._exit`
 `top.py: Thing.act` `gone.py: act` `gone.py` [b](gone.md)
-`gone/` `Thing.gone` `gone()` `gone_too`
+`gone/` `Thing.gone` `gone()` `gone_too` `Gone` `top.gone`
 ```
 `gone.py`
 ```
@@ -54,4 +54,6 @@ def test_what_is_not_there_is_found_with_its_new_place(tmp_path: Path) -> None:
         "PAGE.md:5: `Thing.gone`: defined nowhere",
         "PAGE.md:5: `gone()`: not in the sources",
         "PAGE.md:5: `gone_too`: not in the sources",
+        "PAGE.md:5: `Gone`: not in the sources",
+        "PAGE.md:5: `top.gone`: defined nowhere",
     ]
