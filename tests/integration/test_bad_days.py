@@ -93,7 +93,7 @@ def test_retry_after_holds_for_all_senders(make_logger: MakeLogger, server: Scri
 def test_a_lost_or_broken_answer_is_retried_under_the_same_id(
     make_logger: MakeLogger, server: ScriptedServer, trouble: Any
 ) -> None:
-    """Whatever breaks, the records come again with the ids they had, so that a backend can tell."""
+    """Whatever breaks, the records come again with the ids they had, so that a backend recognizes them."""
     server.handler = batching()
     server.script([Reply(200, EMPTY), trouble])
     logger = make_logger(server.url)

@@ -1,4 +1,4 @@
-"""A scripted HTTP/1.1 server on a loopback socket: what a client meets on a bad day, exactly as told.
+"""A scripted HTTP/1.1 server on a loopback socket: what a client meets on a bad day, exactly as scripted.
 
 Owned here: the socket, the parsing of requests, and the record of what arrived. The answers, good and broken,
 are in `scripted_answers`; tests import all of it from here.
@@ -84,7 +84,7 @@ Want = int | Callable[[list[Request]], bool]
 
 
 class ScriptedServer:
-    """Listens from construction on (`port` 0: a free one) and does to each request what it was told.
+    """Listens from construction on (`port` 0: a free one) and does to each request what is scripted.
 
     Requests are recorded before they are answered. Safe for use by several threads.
     """

@@ -70,7 +70,7 @@ class TestErrors:
             assert "Traceback" in backend.stderr
 
     def test_a_database_in_trouble_is_a_503(self) -> None:
-        """A client is told to try again, since the trouble may pass."""
+        """The response says to try again, since the trouble may pass."""
         with Backend() as backend:
             with sqlite3.connect(backend.db) as meddler:
                 meddler.execute("ALTER TABLE logs RENAME TO elsewhere")
@@ -279,12 +279,12 @@ class TestRefusedStarts:
         assert flaw in line
 
     def test_a_host_that_is_no_name_is_named(self, tmp_path: Path) -> None:
-        """What can't be looked up is told as what can't be bound."""
+        """A name that can't be looked up is reported like an address that can't be bound."""
         line = refused_start("--host", "a..b", "--port", "0", "--db", str(tmp_path / "db"))
         assert line.startswith("banyan-hp: can't listen on a..b:0: ")
 
     def test_a_missing_seed_is_named(self, tmp_path: Path) -> None:
-        """A wrong path is told as such."""
+        """A wrong path is reported as such."""
         line = refused_start(
             "--port", "0", "--db", str(tmp_path / "db"), "--seed", str(tmp_path / "none.json")
         )

@@ -104,13 +104,13 @@ class TestRouting:
         assert answer["experiment_id"] is None
 
     def test_a_version_asked_for_by_name_is_not_routed(self, backend: Backend) -> None:
-        """Who pins a version gets it."""
+        """A caller that pins a version gets it."""
         user = self._user_with("A", backend)
         answer = prompt(backend, "tested", ("version", "0"), *sticky("user_id", user)).json()
         assert (answer["content"], answer["experiment_id"]) == ("default", None)
 
     def test_half_a_sticky_pair_is_a_422(self, backend: Backend) -> None:
-        """A key without a value is a mistake of the client, and is told so."""
+        """A key without a value is a mistake of the client, and the response says so."""
         assert prompt(backend, "tested", ("sticky_key", "user_id")).status_code == 422
 
     def test_the_route_call_agrees_with_the_fetch(self, backend: Backend) -> None:
@@ -123,7 +123,7 @@ class TestRouting:
             assert answer.json()["prompt"]["name"] == "tested"
 
     def test_an_ended_experiment_selects_nothing(self, backend: Backend) -> None:
-        """Who still asks after the end gets the default version."""
+        """Callers that still ask after the end get the default version."""
         answer = self._route(backend, experimentId="over", stickyKey="session_id").json()
         assert (answer["selected_version_id"], answer["prompt"]["content"]) == (None, "default")
 

@@ -263,7 +263,7 @@ class TestLoggingABatch:
 
     @pytest.mark.parametrize("damage", [b"no gzip", b"", EMPTY_GZIP[:-4], EMPTY_GZIP + b"x"])
     def test_a_corrupt_gzip_is_a_400(self, backend: Backend, damage: bytes) -> None:
-        """Not gzip at all, empty, cut short, or followed by more: each is told."""
+        """Not gzip at all, empty, cut short, or followed by more: each is named."""
         answer = self._post_gzip(backend, damage)
         assert answer.status_code == 400
         assert answer.json()["error"].startswith("body isn't valid gzip: ")
