@@ -14,27 +14,27 @@ from ._version import __version__ as __version__
 if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each module's __all__
     from .clients.banyan import *
     from .clients.huggingplace import *
+    from .clients.prompt_logger import *
     from .clients.receipts import *
-    from .engine.delivery.flushing import *
-    from .engine.process.lifecycle import *
+    from .engine.delivery.waiters import *
+    from .engine.process.exit import *
     from .engine.process.signals import *
     from .errors import *
     from .experiments import *
     from .prompts.data import *
     from .tracking.context import *
     from .tracking.interaction import *
-    from .tracking.steps import *
 else:
     import importlib as _importlib
 
     _NAMES_OF = {
         ".clients.banyan": (
-            "PromptStackLogger aflush aget_prompt ashutdown clear_cache configure experiment flush "
+            "aflush aget_prompt ashutdown clear_cache configure experiment flush "
             "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
             "trace wrap_anthropic wrap_openai"
         ),
-        ".engine.delivery.flushing": "FlushResult",
-        ".engine.process.lifecycle": "drain",
+        ".engine.delivery.waiters": "FlushResult",
+        ".engine.process.exit": "drain",
         ".engine.process.signals": "install_signal_handlers",
         ".errors": (
             "AuthenticationError BanyanHPError ConfigurationError DeliveryError HuggingPlaceSDKError "
@@ -43,10 +43,10 @@ else:
         ".experiments": "input_hash",
         ".clients.huggingplace": "HuggingPlace Session",
         ".prompts.data": "PromptData",
+        ".clients.prompt_logger": "PromptStackLogger",
         ".clients.receipts": "Receipt",
         ".tracking.context": "context",
-        ".tracking.interaction": "Interaction",
-        ".tracking.steps": "Step",
+        ".tracking.interaction": "Interaction Step",
     }
     _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
     __all__ = sorted([*_MODULE_OF, "__version__"])

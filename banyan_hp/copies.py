@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
-from .engine.spool.address import key_fingerprint
+from .engine.spool.layout import key_fingerprint
 from .errors import ConfigurationError, MissingKeyError
 from .settings import env, truthy_env
 

@@ -16,6 +16,11 @@ import os
 import stat
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows: no spool there
+    fcntl = None  # type: ignore[assignment]
+
 # O_NONBLOCK: opening a pipe would wait for its other end.
 _CAREFUL = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 
@@ -168,5 +173,48 @@ def write_new_file(path: Path, content: bytes, *, sync: bool = False) -> None:
     except OSError:
         path.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(fd)
+
+
+# -- file locks ----------------------------------------------------------------------------------------------
+
+
+def can_lock() -> bool:
+    """Whether this system has the locks that a spool needs."""
+    return fcntl is not None
+
+
+def lock_file(fd: int) -> None:
+    """Lock the file for its descriptor alone. The kernel frees it when the last copy of `fd` is closed.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def unlock_file(fd: int) -> None:
+    """Let go of a lock, also for a forked child that has inherited it."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the file just now. False if it is gone.
+
+    Raises:
+        OSError: it can't be opened.
+    """
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        unlock_file(fd)
+        return False
     finally:
         os.close(fd)

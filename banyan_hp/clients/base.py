@@ -7,13 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..copies import OneObject
-from ..engine.delivery.flushing import FlushResult
+from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine
 from ..engine.succession import Succession
 from ..foreign import is_deliberate, trouble
 from ..logs import warn
 from ..settings import checked_seconds
 from ..tracking.scopes import unknown
+from .arguments import InvalidRecordError
 
 
 class Lifeline:
@@ -94,17 +95,28 @@ class Client(OneObject):
         return self._engines().health()
 
     def _not_logged(self, call: str, error: Exception) -> str:
-        """Count and log a record that could not be taken, because the caller's own objects raised.
+        """Count and log a record that was not accepted: an argument is wrong, or the caller's objects raised.
 
-        Returns what happened, in a sentence without any of their values. What somebody raises to stop the
-        calling thread passes. For the guard of a public call; see `foreign`.
+        For the outer guard of a public call, see `foreign`: an exception that is meant to stop the calling
+        thread passes.
+
+        Returns:
+            What happened, in a sentence that shows no value of the caller's.
         """
         if is_deliberate(error):
             raise error
         self._engine.reject()
-        problem = f"{call} could not read what it was given: {trouble(error)}"
-        warn(f"bad input of {call}", "a record was not accepted: %s", problem)
+        problem, topic = f"{call} could not read what it was given: {trouble(error)}", f"bad input of {call}"
+        if isinstance(error, InvalidRecordError):
+            problem, topic = str(error), "bad input"
+        warn(topic, "a record was not accepted: %s", problem)
         return problem
+
+    def _note_set_aside(self, wrong: list[str]) -> None:
+        """Count and log values that their field can't hold, see `keep_numbers`."""
+        for sentence in wrong:
+            warn("value set aside", "%s", sentence)
+            self._engine.set_aside()
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log what went wrong while a call was followed; the call itself goes on."""

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ..copies import OneObject, pickled
-from ..destinations.huggingplace import (
-    DEFAULT_BASE_URL,
-    MODES,
-    HuggingPlaceDestination,
-    keep_numbers,
-    problem_with_log,
-    problem_with_step,
-    step_body,
-)
+from ..destinations.huggingplace import HuggingPlaceDestination, step_body
 from ..engine.delivery.loops import on_few_threads
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import NoResponse, never_raising
@@ -25,14 +16,14 @@ from ..engine.records.encode import encode
 from ..engine.records.record import Deferred
 from ..engine.succession import Succession
 from ..engine.sync import Lock, ReleasingOnError
-from ..errors import MissingKeyError, ValidationError
-from ..foreign import as_dict, checking, shown
-from ..logs import warn
-from ..settings import Settings, checked_url, first_text, header_text
+from ..errors import ValidationError
+from ..foreign import as_dict, checking
+from ..settings import Settings
+from ..tracking.client_sinks import HuggingPlaceSink
 from ..tracking.context import options_with_ambient
-from ..tracking.guarding import Contained
 from ..tracking.methods import HuggingPlaceTracking
-from ..tracking.sinks import HuggingPlaceSink
+from ..tracking.sink import Contained
+from .arguments import LOG_NUMBERS, keep_numbers, problem_with_log, problem_with_step, resolved_config
 from .base import Client, Lifeline
 from .receipts import Receipt, Source
 
@@ -82,7 +73,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
             config.update((name, value) for name, value in given.items() if value is not None)
             self._options = {name: value for name, value in config.items() if name not in _OWN}
-        self._config = _resolved(config, needed=Settings.from_options(self._options).enabled)
+        self._config = resolved_config(config, needed=Settings.from_options(self._options).enabled)
         settings = _settings(self._config, self._options)
         self._succession = Succession(_destination(self._config), settings)
         self._lifeline = Lifeline(self._succession)
@@ -141,9 +132,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         if problem is not None:
             engine.reject()
             return Receipt(source, error=ValidationError(problem))
-        for wrong in keep_numbers(body):
-            warn("value set aside", "%s; it is in the metadata", wrong)
-            engine.set_aside()
+        self._note_set_aside(keep_numbers(body, LOG_NUMBERS))
         body = options_with_ambient(body)
         body["org_id"] = org_id
         body["mode"] = mode
@@ -205,7 +194,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     def _change(self, changes: dict[str, Any]) -> None:
         options = dict(self._options)
         named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
-        config = _resolved({**self._config, **changes}, needed=True)
+        config = resolved_config({**self._config, **changes}, needed=True)
         if named or any(config[name] != self._config[name] for name in _IDENTITY):
             options["previous_keys"] = named[0] if named else ()
         settings = _settings(config, options)
@@ -350,39 +339,3 @@ def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
 def _own(options: Any) -> Any:
     """A copy of a dict, in one step: another thread may be changing it. Anything else as it is."""
     return as_dict(options) if isinstance(options, Mapping) else options
-
-
-def _resolved(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
-    """Arguments and environment together, checked; `needed` is False where logging is switched off."""
-    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
-    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
-    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
-    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
-    url = url or DEFAULT_BASE_URL
-    timeout = config.get("timeout")
-    timeout = 10_000 if timeout is None else timeout
-    if key is None and needed:
-        raise MissingKeyError(
-            "no API key: pass api_key=…, or set the environment variable HUGGINGPLACE_API_KEY "
-            "(or switch logging off with enabled=False)"
-        )
-    if org is None and needed:
-        raise ValidationError(
-            "no organisation: pass org_id=…, or set the environment variable HUGGINGPLACE_ORG_ID"
-        )
-    if mode not in MODES:
-        raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
-    with checking("timeout", ValidationError):
-        if not _positive(timeout):
-            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
-    return {
-        "api_key": header_text("api_key", key or ""),
-        "org_id": org or "",
-        "mode": mode,
-        "base_url": checked_url("base_url", url),
-        "timeout": timeout,
-    }
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf

@@ -14,14 +14,14 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.http.connecting import proxy_secrets
-from ..engine.http.transport import Request, Response
-from ..engine.policy.retry import classify, event_time, parse_retry_after
+from ..engine.http.transport import Request, Response, text_filter
+from ..engine.policy.classification import ID_CONFLICT, classify, outcome_of, unless_id_conflict
+from ..engine.policy.retry import parse_retry_after
+from ..engine.records.encode import event_time
 from ..engine.records.outcome import Outcome, Verdict
 from ..engine.records.record import Record
-from ..text import TextFilter, as_text
+from ..text import as_text
 
-_ID_CONFLICT = "id_conflict"  # the backend has another record under this id
 _RECORDS_OWN = (Outcome.REFUSED, Outcome.TOO_LARGE, Outcome.CONFLICT)
 
 
@@ -37,7 +37,7 @@ class EnvelopeDestination:
     def __init__(self, base_url: str, api_key: str, headers: Mapping[str, str]) -> None:
         self.base_url = base_url
         self.key = api_key
-        self.clean = TextFilter((api_key, *proxy_secrets(base_url)))  # the proxy's own answers look like any
+        self.clean = text_filter(base_url, headers)
         self.identity: tuple[str, ...] = ()
         self.may_batch = urlsplit(base_url).hostname not in self.hosted
         self._headers = MappingProxyType(dict(headers))
@@ -88,27 +88,25 @@ def takes_batches(response: Response) -> tuple[bool, bool]:
 def verdict(response: Response, now: float) -> Verdict:
     """What an answer means for the one record, or the whole batch, that was sent."""
     outcome = _outcome(response)
-    if _is_from_between(response, outcome):
+    if outcome is None:
         return Verdict(Outcome.HOLD_CONFIG, _what_came(response), response.status, reason="bad_answer")
     retry_after = parse_retry_after(response.headers.get("retry-after"), now)
     words = "" if outcome is Outcome.DELIVERED else error_text(response)
     verdict = Verdict(outcome, words, response.status, retry_after, _reason(outcome))
-    return _unless_id_conflict(verdict, says_so=_ID_CONFLICT.encode() in response.body)
+    return unless_id_conflict(verdict, says_so=ID_CONFLICT.encode() in response.body)
 
 
-def _outcome(response: Response) -> Outcome:
-    """By the status. A refusal without a reason, before all of the request was taken, is one of its size."""
-    outcome = classify(response.status)
-    if outcome is Outcome.REFUSED and not response.took_all and not _is_json(response):
-        return Outcome.TOO_LARGE
-    return outcome
-
-
-def _unless_id_conflict(verdict: Verdict, *, says_so: bool) -> Verdict:
-    """A conflict about the id is a refusal, whatever became of earlier attempts."""
-    if verdict.outcome is not Outcome.CONFLICT or not says_so:
-        return verdict
-    return verdict._replace(outcome=Outcome.REFUSED, reason=_ID_CONFLICT)
+def _outcome(response: Response) -> Outcome | None:
+    """None for a response that is not the API's."""
+    if 200 <= response.status < 300:
+        return outcome_of(response.status, is_html=_is_html(response))
+    return outcome_of(
+        response.status,
+        is_html=_is_html(response),
+        is_json=_is_json(response),
+        may_be_the_apis=_may_be_the_apis(response),
+        took_all=response.took_all,
+    )
 
 
 def verdicts(records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
@@ -139,7 +137,7 @@ def _result_verdict(result: dict[str, Any] | None, retry_after: float | None) ->
     outcome = classify(status)
     words = as_text(result.get("error") or "")
     verdict = Verdict(outcome, words, status, retry_after, _reason(outcome))
-    return _unless_id_conflict(verdict, says_so=_ID_CONFLICT in f"{result.get('code')} {words}")
+    return unless_id_conflict(verdict, says_so=ID_CONFLICT in f"{result.get('code')} {words}")
 
 
 def _reason(outcome: Outcome) -> str:
@@ -167,18 +165,6 @@ def _json(response: Response) -> Any:
         return json.loads(response.body)
     except (ValueError, RecursionError):
         return None
-
-
-def _is_from_between(response: Response, outcome: Outcome) -> bool:
-    """Whether something on the way to the API responded in its stead: a proxy, a firewall, a login page.
-
-    A delivery and a refusal are decisions about a record, which only the API can make. A refusal without a
-    body is taken for the API's: frameworks send those, and nothing in it says otherwise. It alone costs no
-    record, as long as no other one is accepted.
-    """
-    if outcome is Outcome.DELIVERED:
-        return _is_html(response)
-    return outcome in (Outcome.REFUSED, Outcome.CONFLICT) and not _may_be_the_apis(response)
 
 
 def _may_be_the_apis(response: Response) -> bool:

@@ -1,16 +1,16 @@
-"""The HuggingPlace backend's wire format: path, headers, and what a record must look like.
+"""The HuggingPlace backend's wire format: path, headers, and the body of a step.
 
 Bodies are the caller's dict as it is, plus `org_id` and `mode`. Source: the published Python SDK.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..engine.http.transport import Request
-from ..foreign import kind_of, number, put_aside
+from ..foreign import number
 from .banyan import USER_AGENT
 from .envelope import EnvelopeDestination
 
@@ -61,49 +61,3 @@ def step_body(step: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in step.items() if name not in numbers}
     own.update((name, value) for name, value in numbers.items() if value is not None)
     return {**body, "step_data": [own]}
-
-
-def problem_with_log(options: object) -> str | None:
-    """What is wrong with a record, in a sentence that names the field; None if nothing is."""
-    if not isinstance(options, Mapping):
-        return f"log() takes a dict, got {kind_of(options)}"
-    return _missing(options, ("user_prompt", "response"))
-
-
-def problem_with_step(step: object) -> str | None:
-    """What is wrong with a step, in a sentence that names the field; None if nothing is."""
-    if not isinstance(step, Mapping):
-        return f"log_step() takes a dict, got {kind_of(step)}"
-    return _missing(step, ("type", "user_question", "prompt_response", "token", "response_time"))
-
-
-def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
-    for name in names:
-        if name not in options:
-            return f"{name} is missing; it is required and must not be empty"
-        value = options[name]
-        if value is None or (isinstance(value, (str, list, tuple, dict)) and not value):
-            return f"{name} must not be empty, was {kind_of(value)}"
-    return None
-
-
-def keep_numbers(body: MutableMapping[str, Any]) -> list[str]:
-    """Make numbers of the fields of numbers; what is none of 0 or more goes into the body's `metadata`.
-
-    Returns:
-        The names of those that went there, with what was wrong with them.
-    """
-    wrong = []
-    for name, per_second in _NUMBERS.items():
-        value = body.get(name)
-        if value is None or (type(value) is int and value >= 0):
-            continue
-        body[name] = number(value, per_second=per_second)
-        if body[name] is None:
-            del body[name]
-            body["metadata"] = put_aside(body.get("metadata"), name, value, per_second)
-            wrong.append(f"{name} must be a number, 0 or more, was {kind_of(value)}")
-    return wrong
-
-
-_NUMBERS = {"token_count": None, "response_time": 1.0}  # per second, where it is a time

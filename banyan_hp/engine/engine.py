@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ..logs import forget_threads, is_suppressed, suppressed_threads, warn
 from ..settings import Settings
 from .delivery.batch import Delivery
-from .delivery.callbacks import Callbacks
+from .delivery.callbacks import Callbacks, Notices
 from .delivery.final_write import Job, LastWrites
-from .delivery.flushing import FlushResult
-from .delivery.notices import Notices
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
@@ -29,21 +27,23 @@ from .delivery.scheduler import Scheduler
 from .delivery.settlement import Settlement
 from .delivery.shared import Shared
 from .delivery.stepwise import Steps, run
-from .delivery.waiters import Waiting
+from .delivery.waiters import FlushResult, Waiting
 from .delivery.worker import Worker
 from .destination import Destination
-from .http.transport import Transport, connecting_as, is_loopback, never_raising
+from .http.transport import Transport, connecting_as, never_raising
 from .policy.batch_support import BatchSupport
 from .policy.circuit_breaker import CircuitBreaker
+from .policy.compression import Compression, may_compress
 from .policy.concurrency_limit import ConcurrencyLimit
 from .policy.policies import Policies
 from .policy.suspects import Suspects
-from .process import lifecycle
+from .process import exit as process_exit
+from .process import fork
 from .records.freeze import freeze_any, freeze_plain
 from .records.ledger import Ledger, Term
 from .records.record import RECORD_OVERHEAD, Deferred, Epoch, Epochs, Record
-from .spool.address import Address, destination_directory, spool_bases
-from .spool.silence import Silence
+from .spool.backend_health import BackendHealth
+from .spool.layout import Address, destination_directory, spool_bases
 from .spool.spool import Mark, Spool, SpoolSettings
 from .stats import health_of, problems_of, stats_of
 from .sync import Clock, EngineLock, WakeUp, releases_on_error
@@ -117,7 +117,7 @@ class Engine:
         self.no_spool_because: str | None = None
         self._assemble()
         if settings.enabled and settings.on_sigterm == "auto":
-            lifecycle.handle_signals()
+            process_exit.handle_signals()
 
     def _assemble(self) -> None:
         """Everything that belongs to one process: made at construction and again in a forked child."""
@@ -136,7 +136,11 @@ class Engine:
         policies = self.policies = Policies(
             CircuitBreaker(settings.max_retries, settings.retry_delay),
             BatchSupport(
-                settings.batching, may_batch=self.destination.may_batch, may_compress=self._may_compress()
+                settings.batching,
+                may_batch=self.destination.may_batch,
+                compression=Compression(
+                    allowed=may_compress(settings.compression, self.destination.base_url)
+                ),
             ),
             ConcurrencyLimit(),
             Suspects(settings.max_retries, settings.retry_delay),
@@ -148,7 +152,7 @@ class Engine:
         self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
         self._settlement = Settlement(shared, self.notices, suspects)
         self.spool = self._settlement.spool = self._make_spool()
-        self._scheduler = Scheduler(settings, self.queue, policies, self.spool, self.ledger.own)
+        self._scheduler = Scheduler(shared, settings, self.queue, policies, self.spool)
         self._preparer = Preparer(
             shared, self.callbacks, self._settlement, settings.before_send, settings.max_record_bytes
         )
@@ -179,18 +183,13 @@ class Engine:
             self._settlement,
             self.notices,
             self.runner,
-            lifecycle.may_start_threads,
+            fork.may_start_threads,
         )
         self.waiting = Waiting(
             shared, self.breaker, self._scheduler, self._settlement, self.worker, lambda: self._ended
         )
         self._loop_waiters: LoopWaiters | None = None
         self._pid = os.getpid()  # last: whoever reads it finds all the rest
-
-    def _may_compress(self) -> bool:
-        """On this machine the bytes are free, and compressing them is not."""
-        wanted = self.settings.compression
-        return wanted == "always" or (wanted == "auto" and not is_loopback(self.destination.base_url))
 
     def _state_directories(self) -> tuple[Path, ...]:
         """Where records are kept, and behind it where else they may lie; none: no home."""
@@ -241,6 +240,10 @@ class Engine:
         )
 
     @property
+    def ending(self) -> Engine:
+        return self
+
+    @property
     def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `lets_go`."""
         return (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
@@ -250,7 +253,7 @@ class Engine:
     def submit(
         self, value: dict[str, Any], *, max_text: int = sys.maxsize, deferred: Deferred | None = None
     ) -> Record | None:
-        """Take a record over. Does no I/O but for overflow, `durability="disk"` and at exit.
+        """Take a record over. Does no I/O but for overflow, `durability="disk"` and at process_exit.
 
         Args:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
@@ -294,8 +297,8 @@ class Engine:
     def _defer(self, work: Callable[[], object]) -> None:
         """Leave work to a thread that is not in the middle of something; takes no lock."""
         self.lock.defer(work)
-        lifecycle.remember(self)
-        self._scheduler.disturb()
+        process_exit.register_in_destructor(self)
+        self._scheduler.sleepers.disturb()
 
     @releases_on_error
     def _submit_out_of_turn(self, record: Record) -> Record | None:
@@ -360,7 +363,7 @@ class Engine:
         own.counts[_QUEUED] += 1
         queue.bytes += size
         queue.records.append(record)
-        if self._scheduler.idle:
+        if self._scheduler.sleepers.idle:
             self._scheduler.wake_for_record()
         return True
 
@@ -387,7 +390,7 @@ class Engine:
         self._write_or_enqueue(record)
         if self.notices.pending:
             with self.lock:
-                self._scheduler.wake_one()
+                self._scheduler.sleepers.wake_one()
 
     def _write_or_enqueue(self, record: Record) -> None:
         """To disk first (`durability="disk"`), or past a full queue."""
@@ -449,14 +452,14 @@ class Engine:
     @releases_on_error
     def _ensure_worker(self, record: Record) -> None:
         """Start the workers; where there can be none, deliver here."""
-        lifecycle.register(self)
-        if lifecycle.leaving():  # the first record of all, and the end has begun
+        process_exit.register(self)
+        if process_exit.leaving():  # the first record of all, and the end has begun
             self.shutdown(0.0)
             record.turned_away = record.term is Term.DROPPED
             return
         self.worker.start()
         if not self.worker.background or self.worker.lacks_thread:
-            lifecycle.end_abandoned()
+            process_exit.end_abandoned()
             self.wait_for(record, self._callers_patience())
 
     def _callers_patience(self) -> float | None:
@@ -563,9 +566,9 @@ class Engine:
 
     def _drain_backlog(self, deadline: float) -> Steps[None]:
         """Send what others have left on disk, with our threads, as far as there is time."""
-        if self.spool is None or self._scheduler.own_only or lifecycle.leaving():
+        if self.spool is None or self._scheduler.own_only or process_exit.leaving():
             return
-        lifecycle.register(self)
+        process_exit.register(self)
         trips = self.waiting.trips_seen()
         yield self.waiting.for_all(lambda: self._scheduler.own_only or self._replayed(trips), deadline)
 
@@ -610,7 +613,7 @@ class Engine:
             report: called about four times a second, on this thread.
         """
         deadline = self._clock.monotonic() + timeout
-        lifecycle.register(self)
+        process_exit.register(self)
         while not self._replayed() and self._clock.monotonic() < deadline:
             self.waiting.until(self._replayed, min(deadline, self._clock.monotonic() + _TELL_SECONDS))
             report()
@@ -618,17 +621,18 @@ class Engine:
     def _replayed(self, trips: int = 0) -> bool:
         if self.spool is None or self.waiting.destination_gave_up(trips):
             return True
-        with self.lock:  # no thread begins to read meanwhile
+        over = self.spool.emptied or not self.spool.readable  # takes the spool's lock, so not under ours
+        with self.lock:
             if self._scheduler.reading_back:
                 return False
-            return self.spool.emptied or not self.spool.readable or self._only_suspects_are_left()
+            return over or self._only_suspects_are_left()
 
     def _only_suspects_are_left(self) -> bool:
         """What earlier processes left is settled, but for what fails on its own. Call with the lock held."""
         adopted, now = self.ledger.adopted, self._clock.monotonic()
         suspects = self._scheduler.suspects
-        at_rest = suspects.at_rest(now, adopted, Term.SPOOLED)
-        return bool(at_rest) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == at_rest
+        isolated = suspects.count_isolated(now, adopted, Term.SPOOLED)
+        return bool(isolated) and not adopted[Term.IN_FLIGHT] and adopted[Term.SPOOLED] == isolated
 
     # -- shutdown ---------------------------------------------------------------------------------------
 
@@ -693,7 +697,7 @@ class Engine:
         if self.worker.threads:
             self._defer(self._end_abandoned)
         else:
-            lifecycle.abandoned(self)
+            process_exit.abandon(self)
 
     def _end_abandoned(self) -> None:
         timeout = self.settings.exit_timeout
@@ -714,7 +718,7 @@ class Engine:
             self.breaker.hurry(now)
             if self.breaker.delay(now) > timeout:  # told to wait longer than we can
                 self.breaker.break_now(now)
-            self._leaving = lifecycle.leaving()
+            self._leaving = process_exit.leaving()
             self.closing = True
 
     # The end, step by step: `shutdown` takes them for one engine, the exit each of them for all engines.
@@ -737,14 +741,14 @@ class Engine:
             if self.spool is None or self.stopped:
                 return
             keeping.take([*self.worker.in_hand(), *self._scheduler.retrying(), *self.queue.records])
-            self._scheduler.securing = not keeping.done
+            if not keeping.done:
+                self._scheduler.pause()
         try:
             self._see_to(keeping)
         finally:
             with self.lock:
                 self.queue.drop_settled()
-                self._scheduler.securing = False
-                self._scheduler.wake_all()
+                self._scheduler.resume()
 
     def _all_on_disk(self) -> Mark | None:
         """The end of what the exit owes: later records don't hold it. None if some are in memory only."""
@@ -755,35 +759,35 @@ class Engine:
         return self.waiting.mark()
 
     def wait_at_exit(self, deadline: float) -> None:
-        """`wait_until_sent`, but only for a backend that has answered lately; see `silence`."""
-        silence, began = self._silence(), self._clock.monotonic()
-        self._is_silent = was_silent = not self._heard_again(silence)
+        """`wait_until_sent`, but only for a backend that has answered lately; see `backend_health`."""
+        health, began = self._backend_health(), self._clock.monotonic()
+        self._is_silent = was_silent = not self._heard_again(health)
         if self._nothing_more_to_do():
             return
         self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
-        if was_silent and self._heard_again(silence):
+        if was_silent and self._heard_again(health):
             self._is_silent = False
             self.wait_until_sent(deadline)
         answered = self.breaker.last_success is not None and self.breaker.last_success >= began
         self._waited_in_vain = not answered and not self._nothing_more_to_do()
         if self._waited_in_vain and not was_silent:
-            silence.began()
+            health.note_silent()
 
-    def _heard_again(self, silence: Silence) -> bool:
+    def _heard_again(self, health: BackendHealth) -> bool:
         """Whether it is not silent, or no longer."""
         answered = self._answered_at()
-        if silence.lasts(answered):
+        if health.is_silent(answered):
             return False
         if answered is not None:
-            silence.is_over()
+            health.note_answering()
         return True
 
-    def answers(self) -> bool:
+    def expects_response(self) -> bool:
         """Whether the backend can be expected to answer soon."""
-        return not self._silence().lasts(self._answered_at())
+        return not self._backend_health().is_silent(self._answered_at())
 
-    def _silence(self) -> Silence:
-        return Silence(self.spool.directory if self.spool is not None else None, self._clock.wall)
+    def _backend_health(self) -> BackendHealth:
+        return BackendHealth(self.spool.directory if self.spool is not None else None, self._clock.wall)
 
     def _answered_at(self) -> float | None:
         """When the backend last took a record of this process, on the wall clock."""
@@ -802,20 +806,20 @@ class Engine:
             sent = not self.waiting.on_disk(self._owed)
             return sent or self._scheduler.gave_up or not self._can_read_back()
         own = self.ledger.own
-        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._at_rest(Term.IN_FLIGHT):
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._isolated(Term.IN_FLIGHT):
             return self._scheduler.gave_up and not self.waiting.spool_usable
-        done = own[Term.SPOOLED] <= self._at_rest(Term.SPOOLED)
+        done = own[Term.SPOOLED] <= self._isolated(Term.SPOOLED)
         return done or self._scheduler.gave_up or not self._can_read_back()
 
-    def _at_rest(self, term: Term) -> int:
+    def _isolated(self, term: Term) -> int:
         """Own records that fail on their own, and are not to be tried for a while."""
-        return self._scheduler.suspects.at_rest(self._clock.monotonic(), self.ledger.own, term)
+        return self._scheduler.suspects.count_isolated(self._clock.monotonic(), self.ledger.own, term)
 
     @releases_on_error
     def await_responses(self, deadline: float) -> None:
         """Begin no more requests, so that none is repeated because its response came too late."""
         with self.lock:
-            self._scheduler.ending = True
+            self._scheduler.begin_nothing_more()
         if not self._is_silent:
             self.waiting.hurry_until(lambda: not self.worker.sends, deadline)
 
@@ -889,19 +893,19 @@ class Engine:
         job.complete()
 
     def _hand_over(self, job: Job) -> bool:
-        if job.done or not self._scheduler.idle or not self.worker.alive:
+        if job.done or not self._scheduler.sleepers.idle or not self.worker.alive:
             return False
         self.lock.defer(job.run)
-        self._scheduler.disturb()
+        self._scheduler.sleepers.disturb()
         return job.is_taken_up()
 
     def _close(self) -> None:
         if self.spool is not None and self._last_writes.leaving.done:
             self.spool.close(takes_late=self._leaving)
             if not self._leaving:
-                lifecycle.spool_closed(self.spool.directory)
+                process_exit.spool_released(self.spool.directory)
         self._transport.close()
-        lifecycle.unregister(self)
+        process_exit.unregister(self)
 
     # -- what applications ask --------------------------------------------------------------------------
 
@@ -966,7 +970,7 @@ class Engine:
             )
         with self.lock:
             self.breaker.hurry(self._clock.monotonic())
-            self._scheduler.wake_all()
+            self._scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
         """Take over the callbacks of settings that are the same but for them."""
@@ -985,7 +989,7 @@ class Engine:
         self.worker.between_tasks = lambda: when_drained(self) if self.drained else None
         with self.lock:
             self._scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
-            self._scheduler.wake_all()
+            self._scheduler.sleepers.wake_all()
 
     @releases_on_error
     def resume(self) -> None:
@@ -1042,12 +1046,12 @@ class Engine:
             setattr(counters, name, getattr(counters, name) + 1)
 
     @releases_on_error
-    def look_on_disk(self, directory: Path) -> None:
+    def spool_released(self, directory: Path) -> None:
         """Somebody has let go of segments in `directory`."""
         if self.spool is not None and self.spool.directory == directory and not self.stopped:
             with self.lock:
                 self.spool.look_again()
-                self._scheduler.wake_all()
+                self._scheduler.sleepers.wake_all()
 
     # -- signals ----------------------------------------------------------------------------------------
 
@@ -1061,15 +1065,15 @@ class Engine:
             return True
         return self.lock.is_mine() or (self.spool is not None and self.spool.in_a_section)
 
-    def keep_first(self) -> None:
+    def write_before_sending(self) -> None:
         """From now on each record is on disk before it is sent. Takes no lock."""
         self._keeps_first = self.spool is not None
 
-    def hasten(self) -> None:
+    def stop_lingering(self) -> None:
         """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
-        self._scheduler.own_first.add(self)
+        self._scheduler.own_waiters.add(self)
         self._scheduler.flush_waiters.add(self)
-        self._scheduler.disturb()
+        self._scheduler.sleepers.disturb()
 
     # -- fork -------------------------------------------------------------------------------------------
 
@@ -1094,7 +1098,7 @@ class Engine:
         if first is heir and inherited.spool is not None:  # once: a descriptor must not be closed twice
             inherited.spool.abandon()
         if inherited.closing:
-            lifecycle.unregister(self)
+            process_exit.unregister(self)
         self.__dict__ = first.__dict__
 
     def _made_anew(self) -> Engine:

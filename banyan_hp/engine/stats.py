@@ -73,8 +73,8 @@ def problems_of(engine: Engine, now: float) -> list[str]:
     spool_problem = engine.spool.problem if engine.spool is not None else engine.no_spool_because
     if spool_problem:
         problems.append(f"the on-disk queue can't be used: {spool_problem}")
-    if engine.spool is not None and engine.spool.remark:
-        problems.append(f"on-disk queue: {engine.spool.remark}")
+    if engine.spool is not None and engine.spool.warning:
+        problems.append(f"on-disk queue: {engine.spool.warning}")
     return problems
 
 

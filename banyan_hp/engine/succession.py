@@ -24,8 +24,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..settings import Settings
-from .delivery.flushing import FlushResult
 from .delivery.stepwise import Event, UntilSet
+from .delivery.waiters import FlushResult
 from .destination import Destination
 from .engine import Engine
 from .sync import Lock, ReleasingOnError

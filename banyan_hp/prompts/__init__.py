@@ -1,5 +1,6 @@
 """Prompts: fetched once, kept fresh in the background, and there when the backend is not.
 
-What is remembered of the backend's answers, and for how long, is in `answers`; what is asked, and how its
-JSON is read, in `questions`; which prompt a caller gets out of that in `client`.
+`client` decides which prompt a caller gets: a cached or fetched one, an experiment's version of it, or the
+fallback. `cache` gives it entries, fresh or old, from `memory`, `fetching` and `store` (the disk). `queries`
+are what can be fetched: the requests, and how responses are read. `data` is the prompt that callers get.
 """

@@ -1,4 +1,4 @@
-"""Which prompt a caller gets: what the backend last said, the experiment's version of it, or the fallback."""
+"""Which prompt a caller gets: the backend's last one, an experiment's version of it, or the fallback."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from typing import Any, Final, Literal
 
 from ..engine.delivery.stepwise import run
 from ..engine.http.transport import HTTPTransport
+from ..engine.sync import Lock, ReleasingOnError
 from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
 from ..settings import PromptSettings
-from .answers import AnswerCounters, Answers, Found
+from .cache import CacheCounters, Found, PromptCache
 from .data import PromptData
-from .questions import Asking, ExperimentQuestion, PromptAnswer, PromptQuestion, RouteQuestion, Sticky
+from .fetching import Backend
+from .queries import Endpoint, ExperimentQuery, FetchedPrompt, PromptQuery, RouteQuery, Sticky
 from .store import Store
-from .tallies import Tallies
 
+MAX_EXPOSURES = 1000
+OTHERS = "others"
 INPUT_HASH = "input_hash"
 ROUTED_HERE = {1: "local/1", 2: "local/2"}  # by allocation
 
@@ -35,21 +38,64 @@ FallbackValue = str | PromptData | None
 Fallback = FallbackValue | Callable[[], FallbackValue]
 
 
+class PromptCounters:
+    """Counters under a lock of their own. `experiments` counts by experiment and version, up to a bound."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Zeroes, and a lock of its own: for a forked child."""
+        self._lock = Lock()
+        self._exposures: dict[tuple[str, str], int] = {}
+        self._counts = {
+            "experiment_key_missing": 0,
+            "experiments_ignored": 0,
+            "prompts_fallback": 0,
+            "fallback_errors": 0,
+        }
+
+    def count(self, what: str) -> None:
+        with ReleasingOnError((self._lock,)), self._lock:
+            self._counts[what] += 1
+
+    def exposed(self, experiment_id: str, version_id: str | None) -> None:
+        """A caller was given this version of an experiment."""
+        key = (experiment_id, version_id or "")
+        with ReleasingOnError((self._lock,)), self._lock:
+            number = self._exposures.get(key)
+            if number is None and len(self._exposures) >= MAX_EXPOSURES:
+                key = (OTHERS, OTHERS)
+                number = self._exposures.get(key)
+            self._exposures[key] = 1 if number is None else number + 1
+
+    def stats(self) -> dict[str, Any]:
+        """Their part of `get_stats()`."""
+        with ReleasingOnError((self._lock,)), self._lock:
+            exposures = list(self._exposures.items())
+            counts: dict[str, Any] = dict(self._counts)
+        experiments: dict[str, dict[str, int]] = {}
+        for (experiment_id, version_id), number in exposures:
+            experiments.setdefault(experiment_id, {})[version_id] = number
+        counts["experiments"] = experiments
+        return counts
+
+
 class PromptClient:
     """Prompts and experiments of one destination. Thread-safe. Never raises for trouble with the backend.
 
     Args:
-        asking: URL, key and headers.
+        endpoint: URL, key and headers.
         settings: times and bounds.
-        directories: where the last answers are kept for the next process, and where an earlier one may have
-            kept them; none keeps them in memory only.
+        directories: where the last responses are kept for the next process, and where an earlier one may have
+            kept them; without any they are in memory only.
         threaded: False fetches on the caller's thread.
         connect: makes the transport for the fetches.
     """
 
     def __init__(
         self,
-        asking: Asking,
+        endpoint: Endpoint,
         settings: PromptSettings,
         directories: Sequence[Path],
         *,
@@ -58,156 +104,151 @@ class PromptClient:
     ) -> None:
         self._timeout = settings.prompt_timeout
         self.size = settings.prompt_cache_size
-        self._tallies = Tallies()
-        self.answers: Answers = Answers(
-            asking,
+        self._counters = PromptCounters()
+        self._backend = Backend(endpoint, settings.prompt_timeout, connect)
+        self.cache: PromptCache = PromptCache(
+            self._backend,
             Store(*directories),
-            ttl=settings.prompt_cache_ttl,
-            pinned_ttl=settings.prompt_pinned_ttl,
-            timeout=settings.prompt_timeout,
-            size=settings.prompt_cache_size,
+            settings,
             threaded=threaded,
-            heard=self._heard,
-            forked=self._tallies.start_anew,
-            connect=connect,
+            on_value=self._report_ignored,
+            on_fork=self._counters.reset,
         )
 
-    def get(
-        self, question: PromptQuestion, fallback: Fallback | Unset, *, use_cache: bool
-    ) -> PromptData | None:
+    def get(self, query: PromptQuery, fallback: Fallback | Unset, *, use_cache: bool) -> PromptData | None:
         """The prompt as the ladder has it: fresh, stale, from disk, the fallback, None."""
-        found = self.answers.ask(question, use_cache=use_cache, patient=fallback is UNSET)
-        return self.prompt(found, question, fallback)
+        found = self.cache.get(query, use_cache=use_cache, patient=fallback is UNSET)
+        return self.prompt(found, query, fallback)
 
     async def aget(
-        self, question: PromptQuestion, fallback: Fallback | Unset, *, use_cache: bool
+        self, query: PromptQuery, fallback: Fallback | Unset, *, use_cache: bool
     ) -> PromptData | None:
         """`get` on the running event loop: fetches, and a fallback that is a function, run on our threads."""
-        found = self.answers.at_hand(question) if use_cache else None
+        found = self.cache.cached(query) if use_cache else None
         if found is None:
-            found = await self._fetched(question, use_cache=use_cache, patient=fallback is UNSET)
+            found = await self._fetched(query, use_cache=use_cache, patient=fallback is UNSET)
         if not callable(fallback):
-            return self.prompt(found, question, fallback)
-        prompt = self.prompt(found, question, UNSET)
-        return prompt if prompt is not None else await self.afall_back(fallback, question)
+            return self.prompt(found, query, fallback)
+        prompt = self.prompt(found, query, UNSET)
+        return prompt if prompt is not None else await self.afall_back(fallback, query)
 
     async def _fetched(
-        self, question: PromptQuestion, *, use_cache: bool, patient: bool
-    ) -> Found[PromptAnswer] | None:
+        self, query: PromptQuery, *, use_cache: bool, patient: bool
+    ) -> Found[FetchedPrompt] | None:
         from ..engine.delivery import loops  # who does not use it does not pay for it
 
-        asking = self.answers.asking(question, use_cache=use_cache, patient=patient)
-        if self.answers.threaded:
-            return await loops.drive(asking)
-        return await loops.on_few_threads(lambda: run(asking))
+        steps = self.cache.get_stepwise(query, use_cache=use_cache, patient=patient)
+        if self.cache.threaded:
+            return await loops.drive(steps)
+        return await loops.on_few_threads(lambda: run(steps))
 
-    async def afall_back(self, fallback: Fallback, question: PromptQuestion) -> PromptData | None:
+    async def afall_back(self, fallback: Fallback, query: PromptQuery) -> PromptData | None:
         """`fall_back`; a function, which may block, is called on a thread."""
         from ..engine.delivery import loops
 
         if not callable(fallback):
-            return self.fall_back(fallback, question)
-        return await loops.on_few_threads(lambda: self.fall_back(fallback, question))
+            return self.fall_back(fallback, query)
+        return await loops.on_few_threads(lambda: self.fall_back(fallback, query))
 
     def prompt(
-        self, found: Found[PromptAnswer] | None, question: PromptQuestion, fallback: Fallback | Unset
+        self, found: Found[FetchedPrompt] | None, query: PromptQuery, fallback: Fallback | Unset
     ) -> PromptData | None:
         """The user's version of what was found, or else the fallback."""
-        prompt = self._routed(found, question.sticky) if found is not None else None
+        prompt = self._routed(found, query.sticky) if found is not None else None
         if prompt is not None or fallback is UNSET:
             return prompt
-        return self.fall_back(fallback, question)
+        return self.fall_back(fallback, query)
 
-    def fall_back(self, fallback: Fallback, question: PromptQuestion) -> PromptData | None:
-        """What the caller wants where there is nothing else."""
-        value = self._called(fallback, question.name) if callable(fallback) else fallback
+    def fall_back(self, fallback: Fallback, query: PromptQuery) -> PromptData | None:
+        """The prompt that the fallback gives, counted."""
+        value = self._called(fallback, query.name) if callable(fallback) else fallback
         if value is None:
             return None
-        self._tallies.count("prompts_fallback")
+        self._counters.count("prompts_fallback")
         if isinstance(value, PromptData):
             return replace(value, source="fallback")
         return PromptData(
-            "", question.name, value, branch=question.branch, project=question.project, source="fallback"
+            "", query.name, value, branch=query.branch, project=query.project, source="fallback"
         )
 
     def failed(self, error: Exception, name: object, fallback: Fallback | Unset = UNSET) -> PromptData | None:
-        """What the caller gets whose own objects raised: the fallback. For the guard of a public call.
+        """The fallback, after a caller's own objects raised. For the outer guard of a public call.
 
-        Counted and logged; what somebody raises to stop the calling thread passes.
+        Counts and logs the error; re-raises one that is meant to stop the calling thread.
         """
         if is_deliberate(error):
             raise error
-        self.answers.count_error()
+        self.cache.count_error()
         warn("bad question", "a prompt could not be asked for: %s", trouble(error))
         if fallback is UNSET:
             return None
         asked = name if type(name) is str else ""
-        return self.fall_back(fallback, PromptQuestion(asked, None, "main", None, ()))
+        return self.fall_back(fallback, PromptQuery(asked, None, "main", None, ()))
 
     def experiment(
         self, experiment_id: str, sticky_values: Mapping[str, str], input_text: str | None
     ) -> PromptData | None:
         """The version of the experiment's prompt that a user gets, by the server's routing."""
-        found = self.answers.ask(ExperimentQuestion(experiment_id))
+        found = self.cache.get(ExperimentQuery(experiment_id))
         details = found[0].value if found is not None else None
         if details is None:
             return None
-        default = PromptQuestion(details.prompt_name, None, details.branch, details.project, ())
+        default = PromptQuery(details.prompt_name, None, details.branch, details.project, ())
         value = sticky_values.get(details.sticky_type)
         if value is None and details.sticky_type == INPUT_HASH and input_text is not None:
             value = input_hash(input_text)
         if details.running and value is not None:
             wanted = (experiment_id, details.sticky_type, value, details.prompt_name, details.branch)
-            routed = self.answers.ask(RouteQuestion(*wanted))
+            routed = self.cache.get(RouteQuery(*wanted))
             if routed is not None and routed[0].value is not None:
                 return self._routed(routed, ())
         elif details.running:
-            self._tallies.count("experiment_key_missing")
+            self._counters.count("experiment_key_missing")
         return self.get(default, UNSET, use_cache=True)
 
-    def prefetch(self, questions: Iterable[PromptQuestion]) -> int:
+    def prefetch(self, queries: Iterable[PromptQuery]) -> int:
         """Fetch several at the same time and wait for them, within one timeout; how many are there."""
         deadline = time.monotonic() + self._timeout
-        wanted = list(questions)
-        flights = [self.answers.start(each) for each in wanted if time.monotonic() < deadline]
-        for flight in flights:
-            flight.landed.wait(max(0.0, deadline - time.monotonic()))
-        return sum(map(self.answers.holds, wanted))
+        wanted = list(queries)
+        fetches = [self.cache.start(each) for each in wanted if time.monotonic() < deadline]
+        for fetch in fetches:
+            fetch.done.wait(max(0.0, deadline - time.monotonic()))
+        return sum(map(self.cache.has, wanted))
 
     def stats(self) -> dict[str, Any]:
-        stats = self._tallies.stats()
-        counters = self.answers.counters
-        for name in AnswerCounters.__slots__:
+        stats = self._counters.stats()
+        counters = self.cache.counters
+        for name in CacheCounters.__slots__:
             stats[name] = getattr(counters, name)
         return stats
 
     # -- routing ----------------------------------------------------------------------------------------
 
-    def _routed(self, found: Found[PromptAnswer], sticky: Sticky) -> PromptData | None:
+    def _routed(self, found: Found[FetchedPrompt], sticky: Sticky) -> PromptData | None:
         entry, source = found
-        answer = entry.as_seen(source)
-        if answer is None:
+        fetched = entry.marked(source)
+        if fetched is None:
             return None
-        prompt = answer.prompt
+        prompt = fetched.prompt
         if prompt.experiment_id is not None:
-            self._tallies.exposed(prompt.experiment_id, prompt.experiment_version_id)
+            self._counters.exposed(prompt.experiment_id, prompt.experiment_version_id)
             return prompt
-        return self._routed_here(answer, sticky) if sticky and answer.experiments else prompt
+        return self._routed_here(fetched, sticky) if sticky and fetched.experiments else prompt
 
-    def _routed_here(self, answer: PromptAnswer, sticky: Sticky) -> PromptData:
+    def _routed_here(self, fetched: FetchedPrompt, sticky: Sticky) -> PromptData:
         """By the first of the user's keys that an experiment goes by."""
         for key, value in sticky:
-            for experiment in answer.experiments:
+            for experiment in fetched.experiments:
                 if experiment.sticky_type == key:
-                    return self._assigned(answer.prompt, experiment, value)
-        self._tallies.count("experiment_key_missing")
-        return answer.prompt
+                    return self._assigned(fetched.prompt, experiment, value)
+        self._counters.count("experiment_key_missing")
+        return fetched.prompt
 
     def _assigned(self, prompt: PromptData, experiment: Experiment, value: str) -> PromptData:
         version = experiment.version_for(value)
         if version is None:
             return prompt
-        self._tallies.exposed(experiment.experiment_id, version.experiment_version_id)
+        self._counters.exposed(experiment.experiment_id, version.experiment_version_id)
         return _at(prompt, experiment, version, value)
 
     # -- fallback ---------------------------------------------------------------------------------------
@@ -218,24 +259,24 @@ class PromptClient:
         except Exception as error:
             if is_deliberate(error):
                 raise
-            self._tallies.count("fallback_errors")
+            self._counters.count("fallback_errors")
             warn("fallback", "the fallback of the prompt %r failed: %s", name, trouble(error))
             return None
         if value is None or isinstance(value, (str, PromptData)):
             return value
-        self._tallies.count("fallback_errors")
+        self._counters.count("fallback_errors")
         wrong = type_name(value)
         warn("fallback", "the fallback of %r must return a str, a PromptData or None, was %s", name, wrong)
         return None
 
-    def _heard(self, value: object) -> None:
-        """An answer has come in: report what can't be used of it."""
-        problems = value.ignored if isinstance(value, PromptAnswer) else ()
+    def _report_ignored(self, value: object) -> None:
+        """Count and log the experiments of a fetched prompt that can't be used."""
+        problems = value.ignored if isinstance(value, FetchedPrompt) else ()
         for _ in problems:
-            self._tallies.count("experiments_ignored")
+            self._counters.count("experiments_ignored")
         if problems:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-            warn("experiment", "%s%s", self.answers.clean(problems[0]), more)
+            warn("experiment", "%s%s", self._backend.clean(problems[0]), more)
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

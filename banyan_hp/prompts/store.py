@@ -1,9 +1,9 @@
-"""The last known good answers on disk, so that a restart during an outage finds them.
+"""The last good responses on disk, so that a restart during an outage finds them.
 
-One file an answer, `<hash of the question>.v1.json`, an object with `question`, `fetched_at` (UTC, seconds),
-`etag` and `answer` (the backend's JSON). Written beside and renamed over, so that it is always whole; any
-number of processes may write. Directory 0700, files 0600, no links followed, owner checked. Nothing here
-raises: a disk that can't be used means that nothing is remembered.
+One file a query, `<hash of the query>.v1.json`, an object with `question` (the query), `fetched_at` (UTC,
+seconds), `etag` and `answer` (the backend's JSON). Written beside and renamed over, so that it is always
+whole; any number of processes may write. Directory 0700, files 0600, no links followed, owner checked.
+Nothing here raises: where the disk can't be used, nothing is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TEMPORARY = ".tmp"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer as it stands on disk; `size` is that of its file, which does not name it."""
+    """A file's content, by its names; `size` is that of the file, which does not name it."""
 
     question: list[Any]
     fetched_at: float
@@ -40,12 +40,12 @@ class Kept:
 
 
 class Store:
-    """The answers of one destination. Thread-safe. An answer that stays the same is seldom written again.
+    """The responses of one destination. Thread-safe. One that stays the same is seldom written again.
 
     Args:
-        directory: made when first needed; None remembers nothing, and neither does a system without POSIX
-            owners and modes.
-        earlier: where answers may be that were kept before an upgrade; none is kept there any more.
+        directory: made when first needed. Nothing is kept without one, or on a system without POSIX owners
+            and modes.
+        earlier: where responses may be that were kept before an upgrade; nothing is written there.
     """
 
     def __init__(self, directory: Path | None = None, earlier: Path | None = None) -> None:
@@ -53,36 +53,34 @@ class Store:
         self._earlier = earlier if self._directory is not None else None
         self._written: dict[Path, tuple[str, float, int]] = {}  # what each file holds, its time and size
 
-    def load(self, question: Iterable[Any]) -> Kept | None:
-        """What was kept for a question; None if there is nothing, or nothing that can be read."""
-        found = (self._load(directory, question) for directory in self._directories())
+    def load(self, query: Iterable[Any]) -> Kept | None:
+        """What was kept for a query; None if there is nothing, or nothing that can be read."""
+        found = (self._load(directory, query) for directory in self._directories())
         return next((kept for kept in found if kept is not None), None)
 
     def _directories(self) -> list[Path]:
         return [each for each in (self._directory, self._earlier) if each is not None]
 
-    def _load(self, directory: Path, question: Iterable[Any]) -> Kept | None:
+    def _load(self, directory: Path, query: Iterable[Any]) -> Kept | None:
         try:
             check_own_directory(directory)
-            content = read_file(self._path(directory, question), MAX_BYTES + 1)
+            content = read_file(self._path(directory, query), MAX_BYTES + 1)
             kept = replace(Kept(**json.loads(content)), size=len(content))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        return kept if kept.question == _plain(question) and _is_whole(kept) else None
+        return kept if kept.question == _plain(query) and _is_whole(kept) else None
 
-    def keep(
-        self, question: Iterable[Any], answer: dict[str, Any], etag: str | None, fetched_at: float
-    ) -> None:
-        """Remember an answer in the place of an earlier one."""
+    def keep(self, query: Iterable[Any], answer: dict[str, Any], etag: str | None, fetched_at: float) -> None:
+        """Keep a response in the place of an earlier one."""
         if self._directory is None:
             return
-        path = self._path(self._directory, question)
+        path = self._path(self._directory, query)
         digest = hashlib.sha256(json.dumps([etag, answer]).encode("ascii")).hexdigest()
         earlier, at, size = self._written.get(path, ("", 0.0, 0))
         if earlier == digest and 0 <= fetched_at - at < WRITE_AGAIN_SECONDS:
             return
-        reported = {"question": _plain(question), "fetched_at": fetched_at, "etag": etag, "answer": answer}
-        content = json.dumps(reported).encode("ascii")
+        fields = {"question": _plain(query), "fetched_at": fetched_at, "etag": etag, "answer": answer}
+        content = json.dumps(fields).encode("ascii")
         try:
             self._write(self._directory, path, content, grown=len(content) > size)
         except OSError as error:
@@ -102,17 +100,17 @@ class Store:
         if grown:
             _make_room(directory)
 
-    def renew(self, question: Iterable[Any], etag: str | None, fetched_at: float) -> None:
-        """The backend has confirmed what it gave under this tag."""
-        kept = self.load(question)
+    def renew(self, query: Iterable[Any], etag: str | None, fetched_at: float) -> None:
+        """The backend has confirmed the response that it gave with this tag."""
+        kept = self.load(query)
         if kept is not None and kept.etag == etag and fetched_at - kept.fetched_at >= WRITE_AGAIN_SECONDS:
-            self.keep(question, kept.answer, etag, fetched_at)
+            self.keep(query, kept.answer, etag, fetched_at)
 
-    def forget(self, question: Iterable[Any]) -> None:
-        """The backend says that there is none."""
+    def forget(self, query: Iterable[Any]) -> None:
+        """The backend says that it has none."""
         for directory in self._directories():
             with suppress(OSError):
-                path = self._path(directory, question)
+                path = self._path(directory, query)
                 self._written.pop(path, None)
                 path.unlink(missing_ok=True)
 
@@ -124,14 +122,14 @@ class Store:
                 for path in _files(directory):
                     path.unlink(missing_ok=True)
 
-    def _path(self, directory: Path, question: Iterable[Any]) -> Path:
-        name = json.dumps(_plain(question)).encode("ascii")
+    def _path(self, directory: Path, query: Iterable[Any]) -> Path:
+        name = json.dumps(_plain(query)).encode("ascii")
         return directory / (hashlib.sha256(name).hexdigest()[:32] + _SUFFIX)
 
 
-def _plain(question: Iterable[Any]) -> list[Any]:
-    """The question as JSON has it: lists for tuples."""
-    return [_plain(each) if isinstance(each, tuple) else each for each in question]
+def _plain(query: Iterable[Any]) -> list[Any]:
+    """The query as JSON has it: lists for tuples."""
+    return [_plain(each) if isinstance(each, tuple) else each for each in query]
 
 
 def _is_whole(kept: Kept) -> bool:
@@ -144,7 +142,7 @@ def _is_whole(kept: Kept) -> bool:
 
 
 def _make_room(directory: Path) -> None:
-    """Keep the newest; what was cut short between writing and renaming goes with the old."""
+    """Keep the newest; temporary files that were never renamed go with the old ones."""
     newest_first = sorted((_dated(path) for path in _files(directory)), reverse=True)
     total = 0
     for number, (_at, size, path) in enumerate(newest_first):
@@ -160,6 +158,6 @@ def _files(directory: Path) -> list[Path]:
 def _dated(path: Path) -> tuple[float, int, Path]:
     try:
         status = path.lstat()
-    except OSError:  # another process was quicker
+    except OSError:  # another process removed it first
         return 0.0, 0, path
     return status.st_mtime, status.st_size, path

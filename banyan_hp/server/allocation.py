@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 
-from banyan_hp.experiments import SLOTS, Range
+from ..experiments import SLOTS, Range
 
 Ranges = tuple[Range, ...]  # in the order in which they were given
 

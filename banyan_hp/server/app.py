@@ -13,21 +13,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from banyan_hp.server.answers import EXCEPTION_HANDLERS, Json
-from banyan_hp.server.auth import ApiKeys
-from banyan_hp.server.bodies import BODY_SECONDS
-from banyan_hp.server.caching import PrivateAnswers
-from banyan_hp.server.database import Database
-from banyan_hp.server.experiment_routes import experiment_routes
-from banyan_hp.server.experiments import Experiments
-from banyan_hp.server.hosts import HostCheck
-from banyan_hp.server.interaction_routes import interaction_routes
-from banyan_hp.server.log_routes import log_routes
-from banyan_hp.server.modes import RoutingMode
-from banyan_hp.server.prompt_routes import prompt_routes
-from banyan_hp.server.prompt_routing import PromptRouting
-from banyan_hp.server.prompts import Prompts
-from banyan_hp.server.records import INTERACTIONS, LOGS, Records
+from .auth import ApiKeys
+from .database import Database
+from .experiment_routes import experiment_routes
+from .experiments import Experiments
+from .hosts import HostCheck
+from .prompt_routes import PromptRouting, prompt_routes
+from .prompts import Prompts
+from .record_routes import interaction_routes, log_routes
+from .records import INTERACTIONS, LOGS, Records
+from .requests import BODY_SECONDS
+from .responses import EXCEPTION_HANDLERS, Json, PrivateResponses
+from .starting import RoutingMode
 
 
 def create_app(
@@ -59,7 +56,7 @@ def create_app(
         *experiment_routes(experiments, prompts, logs, keys),
     ]
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
-    middleware = [Middleware(PrivateAnswers), *checks]
+    middleware = [Middleware(PrivateResponses), *checks]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=middleware)
     app.state.body_seconds = body_seconds
     # Many clients lose a redirected POST's body; a 404 says better what is wrong.

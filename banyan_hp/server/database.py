@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from banyan_hp.server.errors import StartError
-from banyan_hp.server.validation import text_in
+from .starting import StartError
+from .validation import text_in
 
 BUSY_SECONDS = 1.0  # the event loop waits with it; a client that got a 503 comes again
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
-from banyan_hp.experiments import MAX_DECIMALS, MAX_VERSIONS
-from banyan_hp.server.experiments import (
+from ..experiments import MAX_DECIMALS, MAX_VERSIONS
+from .experiments import (
     ALLOCATIONS,
     NEWEST_ALLOCATION,
     RUNNING,
@@ -20,8 +20,8 @@ from banyan_hp.server.experiments import (
     Experiment,
     Variant,
 )
-from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts
-from banyan_hp.server.validation import (
+from .prompts import DEFAULT_BRANCH, Prompt, Prompts
+from .validation import (
     BOOLEAN,
     NAME,
     PERCENTAGE,

@@ -10,11 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from banyan_hp.server.answers import Json, refuse
-from banyan_hp.server.auth import ApiKeys
-from banyan_hp.server.bodies import read_json
-from banyan_hp.server.etags import tagged
-from banyan_hp.server.experiment_bodies import (
+from .auth import ApiKeys
+from .experiment_bodies import (
     DRY_RUN,
     EXPERIMENT_CHANGE,
     NEW_EXPERIMENT,
@@ -23,12 +20,13 @@ from banyan_hp.server.experiment_bodies import (
     experiment_refusal,
     new_experiment,
 )
-from banyan_hp.server.experiments import Experiment, Experiments
-from banyan_hp.server.headers import project
-from banyan_hp.server.moves import moves
-from banyan_hp.server.prompts import Prompt, Prompts
-from banyan_hp.server.records import Records
-from banyan_hp.server.validation import ROUTE, given, object_refusal, shown
+from .experiments import Experiment, Experiments
+from .moves import moves
+from .prompts import Prompt, Prompts
+from .records import Records
+from .requests import project, read_json
+from .responses import Json, refuse, tagged
+from .validation import ROUTE, given, object_refusal, shown
 
 
 def experiment_routes(

@@ -10,11 +10,10 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from banyan_hp.experiments import MAX_DECIMALS, Slots, Split
-from banyan_hp.server.allocation import Ranges, allocated
-from banyan_hp.server.database import Database
-from banyan_hp.server.prompts import Prompt, Prompts, TakenError
-from banyan_hp.server.routing import choose, choose_by_slot
+from ..experiments import MAX_DECIMALS, Range, Slots, Split
+from .allocation import Ranges, allocated
+from .database import Database
+from .prompts import Prompt, Prompts, TakenError
 
 RUNNING = "running"
 STATUSES = ("draft", "scheduled", RUNNING, "paused", "finished")
@@ -249,3 +248,16 @@ def _variant_rows(experiment: Experiment) -> list[tuple[object, ...]]:
         )
         for position, each in enumerate(experiment.variants)
     ]
+
+
+# -- which version a sticky value gets: by the rules that clients route by themselves with -------------------
+
+
+def choose(salt: str, sticky_value: str, percentages: Sequence[float]) -> int | None:
+    """The index of the version that the value gets, or None where the percentages leave it out."""
+    return Split(salt, percentages).choose(sticky_value)
+
+
+def choose_by_slot(salt: str, sticky_value: str, slots: Sequence[Sequence[Range]]) -> int | None:
+    """The same by the slots that each version has."""
+    return Slots(salt, slots).choose(sticky_value)

@@ -13,8 +13,8 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from banyan_hp.server.answers import failure
-from banyan_hp.server.validation import shown
+from .responses import failure
+from .validation import shown
 
 MISDIRECTED = 421
 _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:]+)(?::\d*)?")  # a name or an address, and a port

@@ -10,11 +10,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from banyan_hp.server.answers import Json, refuse
-from banyan_hp.server.bodies import read_json
-from banyan_hp.server.headers import header
-from banyan_hp.server.records import Record, Records, Stored
-from banyan_hp.server.validation import ENTRY, envelope_refusal, timestamp_refusal
+from .records import Record, Records, Stored
+from .requests import header, read_json
+from .responses import Json, refuse
+from .validation import ENTRY, envelope_refusal, timestamp_refusal
 
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 

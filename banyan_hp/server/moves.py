@@ -14,8 +14,8 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 
-from banyan_hp.experiments import SLOTS
-from banyan_hp.server.experiments import Experiment
+from ..experiments import SLOTS
+from .experiments import Experiment
 
 Share = Fraction
 Shares = Mapping[str, Share]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from starlette.exceptions import HTTPException
@@ -9,14 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from banyan_hp.server.answers import BAD, Json, refuse
-from banyan_hp.server.auth import ApiKeys
-from banyan_hp.server.bodies import read_json
-from banyan_hp.server.etags import tagged
-from banyan_hp.server.headers import project
-from banyan_hp.server.prompt_routing import PromptRouting
-from banyan_hp.server.prompts import DEFAULT_BRANCH, Prompt, Prompts, new_prompt_id
-from banyan_hp.server.validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, given, object_refusal, shown
+from .auth import ApiKeys
+from .experiments import Experiments
+from .prompts import DEFAULT_BRANCH, Prompt, Prompts, new_prompt_id
+from .requests import project, read_json
+from .responses import BAD, Json, refuse, tagged
+from .starting import RoutingMode
+from .validation import NEW_PROMPT, NEW_VERSION, PROMPT_CHANGE, given, object_refusal, shown
 
 
 def prompt_routes(prompts: Prompts, routing: PromptRouting, keys: ApiKeys) -> list[Route]:
@@ -161,3 +161,39 @@ def _sticky_pairs(request: Request) -> list[tuple[str, str]]:
     if len(keys) != len(values):
         refuse(f"sticky_key must be as many as sticky_value, was {len(keys)} to {len(values)}")
     return list(zip(keys, values, strict=True))
+
+
+# -- what experiments say of a fetched prompt ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRouting:
+    """The fields that experiments add to a prompt's own, or put in their place."""
+
+    experiments: Experiments
+    mode: RoutingMode
+
+    def fields(self, prompt: Prompt, sticky: Sequence[tuple[str, str]], *, pinned: bool) -> dict[str, object]:
+        """For a caller who sent these sticky pairs; `pinned`: who asked for a version by name."""
+        if not sticky or self.mode is RoutingMode.NONE:
+            return {}
+        if pinned:  # whatever experiment runs, the caller gets the version it named
+            return {"experiment_id": None}
+        if self.mode is RoutingMode.CLIENT:
+            return {"experiments": [each.as_configuration() for each in self.experiments.on(prompt)]}
+        return self._assignment(prompt, sticky)
+
+    def _assignment(self, prompt: Prompt, sticky: Sequence[tuple[str, str]]) -> dict[str, object]:
+        running = self.experiments.running_on(prompt, sticky)
+        variant = running[0].variant_for(running[1]) if running is not None else None
+        if running is None or variant is None:
+            return {"experiment_id": None}
+        experiment, sticky_value = running
+        return {
+            "version": variant.version,
+            "content": variant.content,
+            "experiment_id": experiment.experiment_id,
+            "experiment_version_id": variant.experiment_version_id,
+            "sticky_key": experiment.sticky_type,
+            "sticky_value": sticky_value,
+        }

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from banyan_hp.server.database import Database
-from banyan_hp.server.records import now
+from .database import Database
+from .records import now
 
 DEFAULT_BRANCH = "main"
 FIRST_VERSION = "1.0"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from banyan_hp.server.database import Database
-from banyan_hp.server.validation import text_in
+from .database import Database
+from .validation import text_in
 
 MAX_PAGE_BYTES = 8 * 1024 * 1024  # of bodies
 

@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from banyan_hp.server.database import Database
-from banyan_hp.server.errors import StartError
-from banyan_hp.server.experiment_bodies import SEED_EXPERIMENT, UnfitError, experiment_refusal, new_experiment
-from banyan_hp.server.experiments import Experiments
-from banyan_hp.server.modes import ROUTING_MODES, RoutingMode
-from banyan_hp.server.prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Prompts, new_prompt_id
-from banyan_hp.server.validation import (
+from .database import Database
+from .experiment_bodies import SEED_EXPERIMENT, UnfitError, experiment_refusal, new_experiment
+from .experiments import Experiments
+from .prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Prompts, new_prompt_id
+from .starting import ROUTING_MODES, RoutingMode, StartError
+from .validation import (
     BOOLEAN,
     METADATA,
     NAME,

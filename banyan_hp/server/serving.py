@@ -18,12 +18,11 @@ from typing import NoReturn
 import uvicorn
 from starlette.applications import Starlette
 
-from banyan_hp.server.app import create_app
-from banyan_hp.server.database import Database
-from banyan_hp.server.errors import StartError
-from banyan_hp.server.hosts import is_loopback
-from banyan_hp.server.modes import RoutingMode
-from banyan_hp.server.seed import load_seed
+from .app import create_app
+from .database import Database
+from .hosts import is_loopback
+from .seed import load_seed
+from .starting import RoutingMode, StartError
 
 BACKLOG = 2048
 # Longer than common clients keep an idle connection, so that they and not we close it:

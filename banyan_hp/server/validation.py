@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from banyan_hp.experiments import MAX_DECIMALS
+from ..experiments import MAX_DECIMALS
 
 MAX_REPR = 80
 MAX_ID = 255

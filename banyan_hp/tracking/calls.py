@@ -7,10 +7,13 @@ connections, and stored answers that are fetched again.
 
 from __future__ import annotations
 
+import atexit
+import os
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .fields import field
+from .reading.fields import field
+from .span import Span
 
 _ANSWERED = {
     "openai": {
@@ -87,3 +90,42 @@ def _response_id(parts: tuple[str, ...]) -> str | None:
 
 def _may_end(method: str, parts: tuple[str, ...]) -> bool:
     return method == ("post" if parts[-1] == "cancel" else "get")
+
+
+# -- responses that are worked out in the background --------------------------------------------------------
+
+MOST = 1_000
+NOT_FETCHED = "not fetched"
+ENDINGS = frozenset({"completed", "failed", "incomplete", "cancelled"})
+
+_waiting: dict[str, tuple[int, Span]] = {}  # by response id: the process and the span
+
+
+def wait_for(response_id: str, span: Span) -> None:
+    """Keep `span` open until the end of this response is fetched."""
+    _waiting[response_id] = (os.getpid(), span)
+    for oldest in list(_waiting)[: len(_waiting) - MOST]:
+        _give_up(oldest)
+
+
+def waiting(response_id: str) -> Span | None:
+    """The span that was opened for this response; None once it has ended."""
+    _, span = _waiting.get(response_id, (0, None))
+    return None if span is None or span.finished else span
+
+
+def forget(response_id: str) -> None:
+    """Its end has come."""
+    _waiting.pop(response_id, None)
+
+
+def _give_up(response_id: str) -> None:
+    pid, span = _waiting.pop(response_id, (0, None))
+    if span is not None and pid == os.getpid():  # a forked child must not log its parent's
+        span._finish(ended=NOT_FETCHED)
+
+
+@atexit.register
+def _at_exit() -> None:
+    for response_id in list(_waiting):
+        _give_up(response_id)

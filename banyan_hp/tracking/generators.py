@@ -6,15 +6,87 @@ the same context.
 
 from __future__ import annotations
 
+import atexit
+import os
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from .watching import Watch
+from .reading.chunks import Chunks
+from .sink import Contained
+from .span import CLOSED_EARLY, Span
 
 P = ParamSpec("P")
 Y = TypeVar("Y")
 S = TypeVar("S")
 R = TypeVar("R")
+
+COLLECTED = "garbage-collected"
+AT_EXIT = "process ended"
+
+_followed: set[Watch] = set()
+
+
+class Watch:
+    """Takes down the chunks of one stream for its span. Holds no reference to the stream."""
+
+    __slots__ = ("_chunks", "_last", "_pid", "span")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self._pid = os.getpid()
+        self._chunks = Chunks()
+        self._last: float | None = None  # when the last one came
+
+    def chunk(self, chunk: Any) -> None:
+        """One more has come."""
+        if self.span.finished:
+            return
+        self.span._stopwatch.lap()
+        self._last = self.span._stopwatch.clock()
+        with Contained(self.span._sink, "a chunk of a stream could not be read"):
+            self._chunks.add(chunk)
+
+    def exhausted(self) -> None:
+        """There are no more."""
+        self._end(None, None)
+
+    def failed(self, error: BaseException) -> None:
+        """Taking the next one raised."""
+        self._end(error, None)
+
+    def closed(self) -> None:
+        """Nobody wants more."""
+        self._end(None, CLOSED_EARLY, self._last)
+
+    def follow(self, stream: object) -> None:
+        """See to it that the span ends with `stream`, at the latest."""
+        _followed.add(self)
+        weakref.finalize(stream, self.abandoned, COLLECTED).atexit = False  # as `_at_exit` does it in time
+
+    def abandoned(self, how: str) -> None:
+        """Nobody can take any more."""
+        if self._pid == os.getpid():  # a forked child must not log its parent's streams again
+            self._end(None, how, self._last)
+
+    def _end(self, error: BaseException | None, ended: str | None, at: float | None = None) -> None:
+        """`at`: when it had come to what it came to, where nobody waited for more."""
+        span = self.span
+        span._stopwatch.stop(at)
+        _followed.discard(self)
+        if span.finished:
+            return
+        if span.response is None:
+            with Contained(span._sink, "a stream could not be put together"):
+                span.response = self._chunks.reading()
+        span._finish(error, ended)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
+    for watch in list(_followed):
+        watch.abandoned(AT_EXIT)
 
 
 def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
@@ -22,7 +94,7 @@ def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
     resume: Any = generator.__next__
     sent: tuple[Any, ...] = ()
     while True:
-        token = watch.span.activate()
+        token = watch.span._activate()
         try:
             item = resume(*sent)
         except StopIteration as stop:
@@ -33,7 +105,7 @@ def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
             watch.failed(error)
             raise
         finally:
-            watch.span.deactivate(token)
+            watch.span._deactivate(token)
         watch.chunk(item)
         try:
             resume, sent = generator.send, ((yield item),)
@@ -45,14 +117,14 @@ def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
 
 
 def _close(generator: Generator[Y, S, R], watch: Watch) -> None:
-    token = watch.span.activate()
+    token = watch.span._activate()
     try:
         generator.close()
     except BaseException as error:
         watch.failed(error)
         raise
     finally:
-        watch.span.deactivate(token)
+        watch.span._deactivate(token)
     watch.closed()
 
 
@@ -67,7 +139,7 @@ def async_driver(
         resume: Any = generator.__anext__
         sent: tuple[Any, ...] = ()
         while True:
-            token = watch.span.activate()
+            token = watch.span._activate()
             try:
                 item = await resume(*sent)
             except StopAsyncIteration:
@@ -77,7 +149,7 @@ def async_driver(
                 watch.failed(error)
                 raise
             finally:
-                watch.span.deactivate(token)
+                watch.span._deactivate(token)
             watch.chunk(item)
             try:
                 resume, sent = generator.asend, ((yield item),)
@@ -91,14 +163,14 @@ def async_driver(
 
 
 async def _aclose(generator: AsyncGenerator[Y, S], watch: Watch) -> None:
-    token = watch.span.activate()
+    token = watch.span._activate()
     try:
         await generator.aclose()
     except BaseException as error:
         watch.failed(error)
         raise
     finally:
-        watch.span.deactivate(token)
+        watch.span._deactivate(token)
     watch.closed()
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from ..engine.records.freeze import freeze
 from ..engine.sync import ReleasingOnError
-from .fields import as_text_later
-from .reading import Reading
+from .reading.fields import as_text_later, without_none
+from .reading.responses import Reading
 from .scopes import current
-from .span import Span, without_none
-from .steps import Step
-from .timing import Clock
+from .sink import Sink
+from .span import Clock, Span
 
-if TYPE_CHECKING:
-    from .sinks import Sink
-
-__all__ = ["Interaction"]
+__all__ = ["Interaction", "Step"]
 
 R = TypeVar("R")
 
@@ -72,11 +69,6 @@ class Interaction(Span, Generic[R]):
         """The steps that have ended, in the order of their opening."""
         return sorted(self._steps, key=lambda step: step.number)
 
-    @property
-    def has_steps(self) -> bool:
-        """Whether any step has ended in it."""
-        return bool(self._steps)
-
     def step(
         self,
         type: str,  # noqa: A002 - the wire's name
@@ -97,9 +89,9 @@ class Interaction(Span, Generic[R]):
 
         A step that outlives its interaction is logged by itself.
         """
-        return self.open_step(type, user_question, llm_model, metadata, fields)
+        return self._open_step(type, user_question, llm_model, metadata, fields)
 
-    def open_step(
+    def _open_step(
         self,
         type: str,  # noqa: A002 - the wire's name
         question: Any,
@@ -111,7 +103,7 @@ class Interaction(Span, Generic[R]):
         around = current().span
         parent = around if isinstance(around, Step) and around.interaction is self else self
         return Step(
-            self.sink,
+            self._sink,
             type,
             question,
             interaction=self,
@@ -119,16 +111,16 @@ class Interaction(Span, Generic[R]):
             llm_model=llm_model,
             metadata=metadata,
             fields=fields,
-            clock=self.watch.clock,
+            clock=self._stopwatch.clock,
         )
 
-    def number_step(self) -> int:
+    def _next_step_number(self) -> int:
         """The next step's number, from 1."""
         with ReleasingOnError((self._lock,)), self._lock:
             self._opened += 1
             return self._opened
 
-    def take(self, step: Step) -> bool:
+    def _add_step(self, step: Step) -> bool:
         """Take in a step that has ended; False if it comes too late."""
         with ReleasingOnError((self._lock,)), self._lock:
             if not self._finished:
@@ -160,22 +152,22 @@ class Interaction(Span, Generic[R]):
                     return Reading(step.answer.text, step.model)
         return super()._read()
 
-    def hold(self) -> None:
+    def _freeze(self) -> None:
         """As of every span; and the id of the one around is made now, which is to tell it, too."""
-        super().hold()
+        super()._freeze()
         if self.parent is not None:
             self._parent_id()
 
-    def reported(self) -> dict[str, Any]:
+    def _reported_details(self) -> dict[str, Any]:
         """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
         reported = {
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "interaction_id": self._id,
             "parent_interaction_id": self._parent_id(),
-            "step_details": [more for step in self.steps if (more := step.more())] or None,
+            "step_details": [more for step in self.steps if (more := step._step_details())] or None,
         }
-        return {**without_none(reported), **super().reported()}
+        return {**without_none(reported), **super()._reported_details()}
 
     def _parent_id(self) -> str | None:
         around = enclosing(self.parent)
@@ -185,11 +177,75 @@ class Interaction(Span, Generic[R]):
         return [step for step in self.steps if step.parent is self]
 
     def _log(self) -> None:
-        self.receipt = self.sink.log_interaction(self)
+        self.receipt = self._sink.log_interaction(self)
 
     def __repr__(self) -> str:
         state = "logged" if self._finished else "open"
-        return f"<Interaction {state}, {len(self._steps)} steps, {self.watch.elapsed:.3f} s>"
+        return f"<Interaction {state}, {len(self._steps)} steps, {self._stopwatch.elapsed:.3f} s>"
+
+
+class Step(Span):
+    """One step of an interaction, measured by its `with`. Made by `Interaction.step` and the clients' `step`.
+
+    Attributes:
+        response: as of an interaction.
+        metadata: likewise; goes to `step_details` in the interaction's metadata.
+        number: in the order of opening, from 1; `id` on the wire.
+    """
+
+    __slots__ = ("_children", "_question", "fields", "interaction", "number", "type")
+
+    def __init__(
+        self,
+        sink: Sink[Any],
+        type: str,  # noqa: A002 - the wire's name
+        question: Any,
+        *,
+        interaction: Interaction[Any] | None = None,
+        parent: Span | None = None,
+        llm_model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        clock: Clock = perf_counter,
+    ) -> None:
+        super().__init__(sink, parent, llm_model, metadata, clock)
+        self.type = type
+        self.fields = fields or {}
+        self.interaction = interaction
+        self.number = 1 if interaction is None else interaction._next_step_number()
+        self._question = as_text_later(question)
+        self._children: list[Step] = []
+
+    @property
+    def question(self) -> Any:
+        """What it was asked, or what the interaction was."""
+        if self._question is None and self.interaction is not None:
+            return self.interaction.question
+        return self._question
+
+    def _freeze(self) -> None:
+        """As of every span, and its fields."""
+        super()._freeze()
+        if self.fields:
+            self.fields = freeze(dict(self.fields)).value
+
+    def _step_details(self) -> dict[str, Any]:
+        """Its details, with its number and that of the step it was made in; empty if there are none."""
+        inside = {"parent": self.parent.number} if isinstance(self.parent, Step) else {}
+        more = {**inside, **self._details()}
+        return {"id": self.number, **more} if more else {}
+
+    def _inside(self) -> list[Span]:
+        return list(self._children)
+
+    def _log(self) -> None:
+        if self.interaction is None or not self.interaction._add_step(self):
+            self._sink.log_step(self)
+        elif isinstance(self.parent, Step):
+            self.parent._children.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Step {self.number} {self.type!r}, {'ended' if self._finished else 'open'}>"
 
 
 def enclosing(span: Span | None) -> Interaction[Any] | None:
@@ -202,6 +258,6 @@ def enclosing(span: Span | None) -> Interaction[Any] | None:
 def open_interaction(client: object) -> Interaction[Any] | None:
     """The innermost interaction of `client` that is open here."""
     found = enclosing(current().span)
-    while found is not None and (found.finished or found.sink.client is not client):
+    while found is not None and (found.finished or found._sink.client is not client):
         found = enclosing(found.parent)
     return found

@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError
 from ..foreign import type_name
 from .context import recorded, restore
-from .fields import path, text
-from .generators import async_generator_of, drive, drive_async, generator_of
-from .guarding import Contained
+from .generators import Watch, async_generator_of, drive, drive_async, generator_of
 from .interaction import Interaction, open_interaction
-from .messages import question_in
-from .sinks import Sink
+from .reading.fields import path, text
+from .reading.responses import question_in
+from .sink import Contained, Sink
 from .span import Span
-from .watching import Watch
 
 C = TypeVar("C")
 GetSink = Callable[[], Sink[Any]]
@@ -87,7 +85,7 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
             if inspect.isawaitable(result):
                 return _awaited(span, result, _is_streamed(options))
             return _settled(span, result, _is_streamed(options))
-        span.finish()
+        span._finish()
         return result
 
     @wraps(method)
@@ -105,7 +103,7 @@ def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | Non
             if around is None
             else around.step("completion", question, metadata={"api": api})
         )
-        span.asked_model = text(options.get("model"))
+        span._requested_model = text(options.get("model"))
         return span
     return None
 
@@ -117,7 +115,7 @@ def _within(span: Span) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        span.finish(error)
+        span._finish(error)
         raise
     finally:
         restore(recorded, token)
@@ -128,7 +126,7 @@ def _is_streamed(options: Mapping[str, Any]) -> bool:
 
 
 async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
-    span.watch.restart()
+    span._stopwatch.restart()
     with _within(span):
         outcome = await result
     return _settled(span, outcome, streamed)
@@ -136,11 +134,11 @@ async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
 
 def _settled(span: Span, result: Any, streamed: bool) -> Any:
     """`result`, which ends `span` now or, being a stream, later."""
-    with Contained(span.sink, "a response could not be recorded"):
+    with Contained(span._sink, "a response could not be recorded"):
         if streamed and _is_stream(result):
             return _passed_through(result, Watch(span))
         span.response = result
-    span.finish()
+    span._finish()
     return result
 
 

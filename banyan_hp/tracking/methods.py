@@ -6,10 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..foreign import as_dict
-from .guarding import Contained
-from .interaction import Interaction, open_interaction
-from .sinks import BanyanSink, HuggingPlaceSink, Sink
-from .steps import Step
+from .client_sinks import BanyanSink, HuggingPlaceSink
+from .interaction import Interaction, Step, open_interaction
+from .sink import Contained, Sink
 from .trace import traced
 from .wrappers import wrap
 
@@ -57,7 +56,7 @@ class Tracking:
         sink = self._sink()
         around = open_interaction(sink.client)
         if around is not None:
-            return around.open_step(type, question, llm_model, metadata, fields)
+            return around._open_step(type, question, llm_model, metadata, fields)
         return Step(sink, type, question, llm_model=llm_model, metadata=metadata, fields=fields)
 
     def _decorated(

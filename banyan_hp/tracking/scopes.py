@@ -26,13 +26,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
-
-if TYPE_CHECKING:
-    from .span import Span
 
 NOTHING: Mapping[str, Any] = {}
 _GENERATOR = CO_GENERATOR | CO_ASYNC_GENERATOR
@@ -46,7 +43,7 @@ class Scope:
 
     Attributes:
         metadata: all that is set here, outer scopes' included.
-        span: the innermost interaction or step that is open here.
+        span: the innermost `Span` that is open here, or None; a scope only carries it.
         parent: the scope that was current when this one was opened.
         ended: never current from now on.
         pinned: current whatever generators are on the stack.
@@ -55,7 +52,7 @@ class Scope:
     __slots__ = ("_generator", "_origin", "_outer", "ended", "metadata", "parent", "pinned", "span")
 
     def __init__(
-        self, metadata: Mapping[str, Any], span: Span | None, parent: Scope | None, *, pinned: bool = False
+        self, metadata: Mapping[str, Any], span: Any, parent: Scope | None, *, pinned: bool = False
     ) -> None:
         self.metadata = metadata
         self.span = span
@@ -143,7 +140,7 @@ def metadata_here() -> Mapping[str, Any]:
     return current().metadata
 
 
-def inside(metadata: Mapping[str, Any] | None = None, span: Span | None = None) -> Scope:
+def inside(metadata: Mapping[str, Any] | None = None, span: Any = None) -> Scope:
     """A scope inside the current one, to be entered or resumed."""
     around = current()
     merged = {**around.metadata, **metadata} if metadata else around.metadata

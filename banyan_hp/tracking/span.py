@@ -8,29 +8,74 @@ subclass; a failure to log is counted and goes no further.
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
+from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from ..copies import OneObject
 from ..engine.records.freeze import freeze
 from ..engine.sync import Lock
-from ..foreign import as_dict, is_deliberate, type_name
-from .fields import as_text, count
-from .guarding import Contained
-from .reading import NO_USAGE, Reading, Usage
-from .received import Received
-from .responses import read_response
+from ..foreign import type_name
+from .reading.fields import as_dict_of, count, error_text, without_none
+from .reading.received import Received
+from .reading.responses import Reading, read_response
+from .reading.usage import NO_USAGE, Usage
 from .scopes import Scope, current, inside, metadata_here, pinned
-from .timing import Clock, Stopwatch
+from .sink import Contained, Sink
 
-if TYPE_CHECKING:
-    from .sinks import Sink
+Clock = Callable[[], float]
 
-
-MOST_ERROR_CHARACTERS = 2_000
 CLOSED_EARLY = "closed early"
+
+
+class Stopwatch:
+    """Runs from its making (or the last `restart`) until `stop`; `lap` notes the first of something."""
+
+    __slots__ = ("_lap", "_started", "_stopped", "clock")
+
+    def __init__(self, clock: Clock = perf_counter) -> None:
+        self.clock = clock
+        self._stopped: float | None = None
+        self._lap: float | None = None
+        self._started = clock()
+
+    def restart(self) -> None:
+        """From zero again."""
+        self._stopped = None
+        self._lap = None
+        self._started = self.clock()
+
+    def lap(self) -> None:
+        """Note the time, if that was not done before."""
+        if self._lap is None:
+            self._lap = self.clock()
+
+    def stop(self, at: float | None = None) -> None:
+        """Note the end, if that was not done before: now, or `at` a time of the clock that has passed."""
+        if self._stopped is None:
+            self._stopped = self.clock() if at is None else at
+
+    def __reduce__(self) -> tuple[Callable[..., Stopwatch], tuple[float, float | None]]:
+        """Stopped: the clock means nothing in another process."""
+        return _stopped_at, (self.elapsed, self.first)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds until `stop`, or until now."""
+        return (self.clock() if self._stopped is None else self._stopped) - self._started
+
+    @property
+    def first(self) -> float | None:
+        """Seconds until the first `lap`; None if there was none."""
+        return None if self._lap is None else self._lap - self._started
+
+
+def _stopped_at(elapsed: float, first: float | None) -> Stopwatch:
+    watch = Stopwatch()
+    watch._started, watch._stopped, watch._lap = 0.0, elapsed, first
+    return watch
 
 
 class Span(OneObject):
@@ -42,20 +87,20 @@ class Span(OneObject):
         "_finished",
         "_lock",
         "_metadata_around",
+        "_read_seconds",
+        "_request_size",
+        "_requested_model",
         "_response",
         "_scope",
+        "_sink",
+        "_stopwatch",
         "_tokens",
         "_usage",
-        "asked_model",
-        "asked_size",
         "ended",
         "error",
         "llm_model",
         "metadata",
         "parent",
-        "read_seconds",
-        "sink",
-        "watch",
     )
 
     def __init__(
@@ -66,16 +111,16 @@ class Span(OneObject):
         metadata: Mapping[str, Any] | None,
         clock: Clock,
     ) -> None:
-        self.sink = sink
+        self._sink = sink
         self.parent = parent
         self.llm_model = llm_model
-        self.asked_model: str | None = None
-        self.asked_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
-        self.metadata: dict[str, Any] = _as_dict(metadata)
+        self._requested_model: str | None = None
+        self._request_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
+        self.metadata: dict[str, Any] = as_dict_of(metadata)
         self._response: Any = None
         self.error: BaseException | None = None
         self.ended: str | None = None  # how, where that was before its natural end
-        self.read_seconds: float | None = None  # what the application took to read what came bit by bit
+        self._read_seconds: float | None = None  # what the application took to read what came bit by bit
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
@@ -85,7 +130,7 @@ class Span(OneObject):
         # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
         self._lock = Lock()
         self._finished = False  # guarded by _lock
-        self.watch = Stopwatch(clock)
+        self._stopwatch = Stopwatch(clock)
 
     def set_tokens(
         self,
@@ -97,7 +142,7 @@ class Span(OneObject):
 
         What is no number of 0 or more counts as not said.
         """
-        with Contained(self.sink, "tokens given by hand could not be read"):
+        with Contained(self._sink, "tokens given by hand could not be read"):
             reported = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
             both = reported.input_tokens is not None and reported.output_tokens is not None
             self._tokens = reported._replace(total_tokens=reported.total) if both else reported
@@ -133,17 +178,17 @@ class Span(OneObject):
 
     # -- ending -----------------------------------------------------------------------------------------
 
-    def finish(self, error: BaseException | None = None, ended: str | None = None) -> None:
+    def _finish(self, error: BaseException | None = None, ended: str | None = None) -> None:
         """End it, now, unless it has ended already, and log it. Raises nothing.
 
         Args:
             error: what the body raised.
             ended: how it ended, where that was before its natural end.
         """
-        self.watch.stop()
+        self._stopwatch.stop()
         if not self._claim():
             return
-        with Contained(self.sink, "a finished call could not be logged"):
+        with Contained(self._sink, "a finished call could not be logged"):
             self.error, self.ended = error, ended
             if metadata_here() is self._metadata_around:
                 self._log()
@@ -181,30 +226,30 @@ class Span(OneObject):
         return answer
 
     def _read(self) -> Reading:
-        with Contained(self.sink, "a response could not be read"):
+        with Contained(self._sink, "a response could not be read"):
             response = self.response
             return response.read() if isinstance(response, Received) else read_response(response)
         return Reading(f"<{type_name(self.response)}>")
 
-    def unread(self) -> int:
+    def _unread_size(self) -> int:
         """How many bytes of what it received have not been read yet: for our threads to do."""
         response = self._response
         if self._answer is not None or not isinstance(response, Received):
             return 0
-        return response.size + self.asked_size
+        return response.size + self._request_size
 
-    def hold(self) -> None:
+    def _freeze(self) -> None:
         """Keep all that the application could change, while the rest is read later."""
-        if self.asked_size:  # made by a wrapped client: nothing of it is the application's
+        if self._request_size:  # made by a wrapped client: nothing of it is the application's
             return
-        if not self.unread():
+        if not self._unread_size():
             _ = self.answer
         self.metadata = freeze(self.metadata).value if self.metadata else {}
 
     @property
     def model(self) -> str | None:
         """The model: as given, as the response tells, or as it was asked for."""
-        return self.llm_model or self.answer.model or self.asked_model
+        return self.llm_model or self.answer.model or self._requested_model
 
     @property
     def usage(self) -> Usage:
@@ -220,11 +265,11 @@ class Span(OneObject):
     def _inside(self) -> list[Span]:
         raise NotImplementedError
 
-    def details(self) -> dict[str, Any]:
+    def _details(self) -> dict[str, Any]:
         """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
-        return {**self.reported(), **self.metadata}
+        return {**self._reported_details(), **self.metadata}
 
-    def reported(self) -> dict[str, Any]:
+    def _reported_details(self) -> dict[str, Any]:
         """Of `details` what the call told."""
         usage, reported = self.usage, {}
         if usage != NO_USAGE:
@@ -233,15 +278,15 @@ class Span(OneObject):
                 for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
             }
         reported["finish_reason"] = self.answer.finish_reason
-        if self.watch.first is not None:
-            reported["time_to_first_chunk_ms"] = round(self.watch.first * 1000, 3)
-        if self.read_seconds is not None:
-            reported["read_ms"] = round(self.read_seconds * 1000, 3)
-        reported["error_type"], reported["error"] = self.failure()
+        if self._stopwatch.first is not None:
+            reported["time_to_first_chunk_ms"] = round(self._stopwatch.first * 1000, 3)
+        if self._read_seconds is not None:
+            reported["read_ms"] = round(self._read_seconds * 1000, 3)
+        reported["error_type"], reported["error"] = self._failure()
         reported["ended"] = self._ending()
         return without_none(reported)
 
-    def failure(self) -> tuple[str | None, str | None]:
+    def _failure(self) -> tuple[str | None, str | None]:
         """Type and text of the error that was raised, or else of the one that the answer tells."""
         if self.error is not None:
             return type_name(self.error), error_text(self.error)
@@ -254,13 +299,13 @@ class Span(OneObject):
 
     # -- being the current one --------------------------------------------------------------------------
 
-    def activate(self) -> Scope:
+    def _activate(self) -> Scope:
         """Make it the current one here until `deactivate`, which takes what this returns."""
         if self._scope is None:
             self._scope = inside(span=self)
         return self._scope.resume()
 
-    def deactivate(self, before: Scope) -> None:
+    def _deactivate(self, before: Scope) -> None:
         """Undo `activate`."""
         Scope.pause(before)
 
@@ -270,20 +315,20 @@ class Span(OneObject):
         self._entered = True
         self._scope = inside(span=self)
         self._metadata_around = self._scope.metadata
-        self.watch.restart()
+        self._stopwatch.restart()
         self._scope.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.watch.stop()
+        self._stopwatch.stop()
         if self._scope is not None:
             self._scope.leave()
         if isinstance(error, GeneratorExit):  # a generator that nobody wants more of; no error
-            self.finish(ended=CLOSED_EARLY)
+            self._finish(ended=CLOSED_EARLY)
         else:
-            self.finish(error)
+            self._finish(error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -308,34 +353,3 @@ def _plain(error: BaseException | None) -> BaseException | None:
     if error is None or type(error).__module__ == "builtins":
         return error
     return Exception(error_text(error))
-
-
-def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of `values`."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _as_dict(metadata: object) -> dict[str, Any]:
-    """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
-    if metadata is None:
-        return {}
-    if type(metadata) is dict:
-        return metadata.copy()
-    try:
-        return as_dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
-    except Exception as error:
-        if is_deliberate(error):
-            raise
-        return {"metadata": as_text(metadata)}
-
-
-def error_text(error: BaseException) -> str:
-    """An exception in one text, bounded; its own `__str__` may raise."""
-    name = type_name(error)
-    try:
-        said = str.__str__(str(error))
-    except Exception as failure:
-        if is_deliberate(failure):
-            raise
-        said = ""
-    return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

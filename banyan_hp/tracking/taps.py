@@ -20,11 +20,11 @@ from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .fields import as_text, field
-from .guarding import Contained
-from .received import Body
+from .generators import AT_EXIT, COLLECTED
+from .reading.fields import as_text, field
+from .reading.received import Body
+from .sink import Contained
 from .span import CLOSED_EARLY, Span
-from .watching import AT_EXIT, COLLECTED
 
 MOST_BYTES = 8 * 2**20
 MOST_TAIL_BYTES = 2**20
@@ -63,7 +63,7 @@ class Taken:
 
     def piece(self, piece: bytes) -> None:
         """One more has come."""
-        self.last = self.span.watch.clock()
+        self.last = self.span._stopwatch.clock()
         self._left -= len(piece)
         if self._left >= 0:
             self._head.append(piece)
@@ -82,7 +82,7 @@ class Taken:
     def read(self) -> None:
         """The application wants the next one."""
         if self.last is not None:
-            self._read += self.span.watch.clock() - self.last
+            self._read += self.span._stopwatch.clock() - self.last
 
     def end(self, how: str | None = None, error: BaseException | None = None) -> None:
         """There is no more to come. Only the first time counts.
@@ -93,21 +93,21 @@ class Taken:
         span = self.span
         if span.finished or (how is not None and self._pid != os.getpid()):
             return
-        with Contained(span.sink, "a response could not be recorded"):
+        with Contained(span._sink, "a response could not be recorded"):
             self._measure(failed=error is not None, exhausted=how is None)
             pieces = [*self._head, *(self._tail or ())]
             gap = None if self._tail is None else len(self._head)
             span.response = Body(pieces, self._encoding, gap=gap, streamed=self.streamed)
-        span.finish(error, how)
+        span._finish(error, how)
 
     def _measure(self, *, failed: bool, exhausted: bool) -> None:
-        watch, last = self.span.watch, self.last
+        watch, last = self.span._stopwatch, self.last
         watch.stop(None if failed else last)
         if not self.streamed or last is None:
             return
         if not exhausted:
             self.read()
-        self.span.read_seconds = self._read
+        self.span._read_seconds = self._read
 
 
 @atexit.register
@@ -165,7 +165,7 @@ class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
         taken = self._taken
         piece = taken.piece
-        watch = taken.span.watch
+        watch = taken.span._stopwatch
         try:
             for each in self._body:
                 if taken.last is None and taken.streamed:
@@ -191,7 +191,7 @@ class _AsyncTap(_Tap):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         taken = self._taken
         piece = taken.piece
-        watch = taken.span.watch
+        watch = taken.span._stopwatch
         pieces = self._body.__aiter__()
         try:
             async for each in pieces:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from functools import partial, wraps
+from inspect import Parameter
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..foreign import checking, shown
-from .generators import async_driver, drive, drive_async
-from .guarding import Contained
-from .prompts import Find, prompt_finder
-from .sinks import Sink
+from .generators import Watch, async_driver, drive, drive_async
+from .sink import Contained, Sink
 from .span import Span
-from .watching import Watch
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -34,6 +32,14 @@ S = TypeVar("S")
 GetSink = Callable[[], Sink[Any]]
 Open = Callable[[Any], Span]
 OpenCall = Callable[[tuple[Any, ...], dict[str, Any]], Span]
+
+NAMES = (
+    "prompt", "user_prompt", "question", "user_question", "query", "input", "user_input", "message",
+    "messages", "text", "content",
+)  # fmt: skip
+_BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+Find = Callable[[tuple[Any, ...], Mapping[str, Any]], Any]
 
 
 def traced(
@@ -76,14 +82,14 @@ def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
     @wraps(function)
     def traced_call(*args: P.args, **kwargs: P.kwargs) -> T:
         span = opened(args, kwargs)
-        token = span.activate()
+        token = span._activate()
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            span.finish(error)
+            span._finish(error)
             raise
         finally:
-            span.deactivate(token)
+            span._deactivate(token)
         return cast(T, _settled(span, result))
 
     return traced_call
@@ -91,9 +97,9 @@ def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
 
 def _settled(span: Span, result: Any) -> Any:
     """A result, which ends the span now; or when it has run, if it is still to do that."""
-    with Contained(span.sink, "the result of a traced call could not be recorded"):
+    with Contained(span._sink, "the result of a traced call could not be recorded"):
         return _followed_up(span, result)
-    span.finish()
+    span._finish()
     return result
 
 
@@ -108,7 +114,7 @@ def _followed_up(span: Span, result: Any) -> Any:
         result.add_done_callback(partial(_done, span))
         return result
     span.response = result
-    span.finish()
+    span._finish()
     return result
 
 
@@ -121,10 +127,10 @@ def _done(span: Span, future: Future[Any]) -> None:
     import asyncio
 
     error: BaseException | None = None
-    with Contained(span.sink, "the result of a traced call could not be recorded"):
+    with Contained(span._sink, "the result of a traced call could not be recorded"):
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         span.response = None if error is not None else future.result()
-    span.finish(error)
+    span._finish(error)
 
 
 def _followed(driven: T, watch: Watch) -> T:
@@ -133,16 +139,16 @@ def _followed(driven: T, watch: Watch) -> T:
 
 
 async def _finished(span: Span, coroutine: Coroutine[Any, Any, T]) -> T:
-    token = span.activate()
+    token = span._activate()
     try:
         result = await coroutine
     except BaseException as error:
-        span.finish(error)
+        span._finish(error)
         raise
     finally:
-        span.deactivate(token)
+        span._deactivate(token)
     span.response = result
-    span.finish()
+    span._finish()
     return result
 
 
@@ -176,3 +182,74 @@ def _async_generator(
         return function(*args, **kwargs), Watch(opened(args, kwargs))
 
     return traced_call
+
+
+# -- which argument is the prompt ----------------------------------------------------------------------------
+
+
+def prompt_finder(function: Callable[..., Any], prompt: str | Callable[..., Any] | None) -> Find:
+    """What finds the prompt in the arguments of a call.
+
+    Args:
+        function: whose arguments they are.
+        prompt: the argument's name; or a function of all arguments that returns the prompt; or None: the
+            first of `NAMES` that there is, else the first argument (but for `self` and `cls`).
+
+    Raises:
+        ConfigurationError: there is no argument of that name.
+    """
+    if callable(prompt):
+        return lambda arguments, named: prompt(*arguments, **named)
+    parameters = _parameters(function)
+    if prompt is not None and not _takes(parameters, prompt):
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        raise ConfigurationError(
+            f"prompt must name an argument of {name}(), was {prompt!r}; "
+            f"its arguments are {', '.join(parameters) or 'none'}"
+        )
+    chosen = prompt or _likely(parameters)
+    return _by_likely_name if chosen is None else _by_name(chosen, parameters)
+
+
+def _by_name(chosen: str, parameters: Mapping[str, Parameter]) -> Find:
+    positions = [name for name, each in parameters.items() if each.kind in _BY_POSITION]
+    index = positions.index(chosen) if chosen in positions else None
+    default = None
+    if chosen in parameters:
+        default = parameters[chosen].default
+        index = len(positions) if parameters[chosen].kind is Parameter.VAR_POSITIONAL else index
+
+    def find(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        if chosen in named:
+            return named[chosen]
+        if index is not None and index < len(arguments):
+            return arguments[index]
+        return None if default is Parameter.empty else default
+
+    return find
+
+
+def _by_likely_name(_: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """For functions of `**kwargs` only."""
+    return next((named[name] for name in NAMES if name in named), None)
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some builtins tell nothing
+        return {}
+
+
+def _takes(parameters: Mapping[str, Parameter], name: str) -> bool:
+    return name in parameters or any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
+
+
+def _likely(parameters: Mapping[str, Parameter]) -> str | None:
+    named = next((name for name in NAMES if name in parameters), None)
+    own = [
+        name
+        for position, (name, each) in enumerate(parameters.items())
+        if each.kind is not Parameter.VAR_KEYWORD and not (position == 0 and name in ("self", "cls"))
+    ]
+    return named or next(iter(own), None)

@@ -20,16 +20,15 @@ from typing import Any, TypeVar
 from ..engine.records.encode import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
-from . import background, likenesses
-from .calls import Call, call_of
+from . import likenesses
+from .calls import ENDINGS, Call, call_of, forget, wait_for, waiting
 from .context import recorded
-from .fields import as_text_later, field, is_model, text
-from .guarding import Contained
 from .interaction import Interaction, open_interaction
 from .likenesses import replace_method
-from .messages import question_in
-from .received import Body, snapshot
-from .sinks import Sink
+from .reading.fields import as_text_later, field, is_model, text
+from .reading.received import Body, snapshot
+from .reading.responses import question_in
+from .sink import Contained, Sink
 from .span import Span
 from .taps import tap
 
@@ -135,7 +134,7 @@ def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None
         if call is None or recorded.get():
             return None, None
         if call.background is not None:
-            return call, background.waiting(call.background)
+            return call, waiting(call.background)
         return call, _span(sink, call, options.json_data)
     return None, None
 
@@ -150,8 +149,8 @@ def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
         if around is None
         else around.step("completion", question, metadata=metadata)
     )
-    span.asked_model = text(asked.get("model"))
-    span.asked_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
+    span._requested_model = text(asked.get("model"))
+    span._request_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
     return span
 
 
@@ -159,16 +158,16 @@ def _failed(span: Span, call: Call, error: BaseException) -> None:
     """With the answer that was paid for, where the error carries it (it was cut, and can't be parsed)."""
     if call.background is not None:
         return  # only the fetching failed
-    with Contained(span.sink, "an answer could not be recorded"):
+    with Contained(span._sink, "an answer could not be recorded"):
         cut = field(error, "completion")
         if cut is not None:
             span.response = snapshot(cut)
-    span.finish(error)
+    span._finish(error)
 
 
 def _came(span: Span, call: Call, options: Any, result: Any) -> None:
     """End the span by the result, now or, where it is still to be read, later."""
-    with Contained(span.sink, "an answer could not be recorded"):
+    with Contained(span._sink, "an answer could not be recorded"):
         asked = options.json_data
         if is_model(result):
             span.response, response = snapshot(result), None
@@ -183,7 +182,7 @@ def _came(span: Span, call: Call, options: Any, result: Any) -> None:
         may_go_on = call.background is not None or field(asked, "background") is True
         if may_go_on and _goes_on(span, result if response is None else _json(response.content)):
             return
-    span.finish()
+    span._finish()
 
 
 def _is_streamed(call: Call, asked: Any, response: Any) -> bool:
@@ -205,10 +204,10 @@ def _goes_on(span: Span, response: Any) -> bool:
     status, response_id = text(field(response, "status")), text(field(response, "id"))
     if field(response, "background") is not True or response_id is None:
         return False
-    if status in background.ENDINGS:
-        background.forget(response_id)
+    if status in ENDINGS:
+        forget(response_id)
         return False
-    background.wait_for(response_id, span)
+    wait_for(response_id, span)
     return True
 
 

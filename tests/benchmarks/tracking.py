@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from banyan_hp import PromptStackLogger, context
-from banyan_hp.tracking.chunks import Chunks
+from banyan_hp.tracking.reading.chunks import Chunks
 from tests.support import recorded
 from tests.support.scripted import ScriptedServer, batching
 

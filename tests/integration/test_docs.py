@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.clients.banyan import PromptStackLogger
+from banyan_hp import PromptStackLogger
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.backend import Backend
 

@@ -12,8 +12,9 @@ import pytest
 
 from banyan_hp import DeliveryError, PromptStackLogger
 from banyan_hp.cli.main import main
+from banyan_hp.engine.spool.layout import segment_name
+from banyan_hp.engine.spool.lines import format_line
 from banyan_hp.engine.spool.quarantine import QUARANTINE_NAME
-from banyan_hp.engine.spool.segment import format_line, segment_name
 from tests.conftest import MakeLogger
 from tests.support.raw import Peer, RawServer
 from tests.support.servers import wait_until

@@ -233,14 +233,14 @@ def test_a_forked_child_has_its_own_fetches_connections_and_counters() -> None:
     program = """
         logger = make()
         logger.get_prompt("warm", sticky_context={"user_id": 1})
-        answers, tallies = logger._prompts.answers, logger._prompts._tallies
+        cache, counters = logger._prompts.cache, logger._prompts._counters
         asking = threading.Thread(target=logger.get_prompt, args=("slow",), daemon=True)
         asking.start()
-        while not answers._flights:
+        while not cache._fetches:
             time.sleep(0.001)
         holding, done = threading.Event(), threading.Event()
         def hold():
-            with answers._lock, tallies._lock, answers._fetchers._lock:
+            with cache._lock, counters._lock, cache._threads._lock, logger._prompts._backend._lock:
                 holding.set()
                 done.wait(20)
         threading.Thread(target=hold, daemon=True).start()

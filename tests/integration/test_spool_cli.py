@@ -17,10 +17,18 @@ import pytest
 
 from banyan_hp import HuggingPlace
 from banyan_hp.cli.main import main
-from banyan_hp.cli.spool.progress import Progress
-from banyan_hp.engine.spool.address import ADDRESS_NAME, Address, key_fingerprint, short_directory
-from banyan_hp.engine.spool.quarantine import LINE, UNSCRUBBED, Entry, Quarantine
-from banyan_hp.engine.spool.segment import Segment, segment_name
+from banyan_hp.cli.spool.replay import Progress
+from banyan_hp.engine.spool.entries import LINE, UNSCRUBBED, Entry
+from banyan_hp.engine.spool.layout import (
+    ADDRESS_NAME,
+    Address,
+    key_fingerprint,
+    segment_name,
+    short_directory,
+)
+from banyan_hp.engine.spool.lease import take_over
+from banyan_hp.engine.spool.quarantine import Quarantine
+from banyan_hp.engine.spool.segment import Segment
 from banyan_hp.engine.sync import Clock
 from tests.conftest import MakeLogger
 from tests.support.scripted import Reply, ScriptedServer, batching, one_by_one
@@ -97,9 +105,9 @@ def up(port: int) -> Iterator[Callable[[], ScriptedServer]]:
 
 def acknowledge(path: Path, number: int) -> None:
     """As a process does that has delivered this record and dies."""
-    segment = Segment.adopt(path)
+    segment = take_over(path)
     assert segment is not None
-    segment.index()
+    segment.read_index()
     segment.acknowledge([number])
     segment.close()
 
@@ -208,7 +216,7 @@ def test_ls_tells_states_apart(spools: Spools, outage: Callable[..., None]) -> N
     (segment,) = spools.segments()
     segment.write_bytes(segment.read_bytes() + b'{"crc":"torn')
     (segment.with_name(segment.name.replace("v1", "v2"))).write_bytes(b"?")
-    owner = Segment.adopt(segment)
+    owner = take_over(segment)
     assert owner is not None
     states = {seen["segment"]: (seen["state"], seen["unsent"], seen["damaged"]) for seen in spools.json("ls")}
     assert states == {
@@ -530,7 +538,7 @@ def test_replay_leaves_alone_what_others_hold(
     """It is theirs to send, and no failure."""
     outage(2)
     back = up()
-    owner = Segment.adopt(spools.segments()[0])
+    owner = take_over(spools.segments()[0])
     assert owner is not None
     code, out, _ = spools.run("replay")
     assert (code, out.splitlines()[1]) == (0, "  nothing to send (2 records held by running applications)")
@@ -660,7 +668,7 @@ def test_purge_leaves_held_segments_unless_told(spools: Spools, outage: Callable
     (segment,) = spools.segments()
     unknown = segment.with_name(segment.name.replace("v1", "v2"))
     unknown.write_bytes(b"?")
-    owner = Segment.adopt(segment)
+    owner = take_over(segment)
     assert owner is not None
     code, _, err = spools.run("purge", "--yes")
     assert (code, "running application holds it" in err, "another version" in err) == (1, True, True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.spool.segment import is_segment
-from banyan_hp.engine.spool.survey import unsettled_lines
+from banyan_hp.engine.spool.layout import is_segment
+from banyan_hp.engine.spool.survey import unacknowledged_lines
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
 from tests.support.scripted import Drip, Hang, ScriptedServer, batching
@@ -30,13 +30,13 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
     finished = run_python(
         """
         import atexit
-        from banyan_hp.engine.process import lifecycle
+        from banyan_hp.engine.process import exit as process_exit
         logger = make()
         for number in range(100):
             logger.log_prompt("q", "a")
         def timed():
             began = time.monotonic()
-            lifecycle.at_exit()
+            process_exit.at_exit()
             if time.monotonic() - began > 0.5:
                 print("the exit took", time.monotonic() - began)
         atexit.register(timed)
@@ -51,13 +51,13 @@ def test_only_the_first_exit_waits_for_a_backend_that_hangs(tmp_path: Path) -> N
     """The next process need not find out again; one whose records are taken says that it is over."""
     program = """
     import atexit
-    from banyan_hp.engine.process import lifecycle
+    from banyan_hp.engine.process import exit as process_exit
     logger = make(exit_timeout=0.8, timeout=60, batching="always", flush_interval=30)
     logger.log_prompt("q", "a")
     if os.environ.get("FLUSH"): assert logger.flush(20)
     def timed():
         began = time.monotonic()
-        lifecycle.at_exit()
+        process_exit.at_exit()
         print(time.monotonic() - began > 0.75)
     atexit.register(timed)
     """
@@ -315,6 +315,6 @@ def test_who_goes_on_logging_does_not_hold_the_exit(tmp_path: Path) -> None:
         delivered = server.ids()
         assert len(delivered) == len(set(delivered))
         paths = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if is_segment(path.name)]
-        on_disk = {line.id for path in paths for line in unsettled_lines(path)}
+        on_disk = {line.id for path in paths for line in unacknowledged_lines(path)}
         assert not on_disk & set(delivered)
         assert len(on_disk) + len(delivered) >= len(finished.stdout.split())

@@ -90,11 +90,11 @@ def test_without_fork_hooks_the_process_id_tells() -> None:
     """A server that forks past Python's hooks: each call finds out by itself, many threads together."""
     check(
         """
-import banyan_hp.engine.process.lifecycle as lifecycle
-lifecycle._engines.clear()  # what the hook would find
+import banyan_hp.engine.process.exit as process_exit
+process_exit._engines.clear()  # what the hook would find
 logger = make(flush_interval=0.3)
 log(logger, *range(50))
-lifecycle._engines.clear()
+process_exit._engines.clear()
 def asks_first():
     stats = logger.get_stats()
     assert (stats["logs_queued"], stats["worker_alive"]) == (0, False), stats

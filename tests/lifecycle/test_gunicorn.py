@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.spool.segment import is_segment
-from banyan_hp.engine.spool.survey import unsettled_lines
+from banyan_hp.engine.spool.layout import is_segment
+from banyan_hp.engine.spool.survey import unacknowledged_lines
 from tests.support.scripted import Handler, Hang, ScriptedServer, batching
 from tests.support.servers import (
     Arrivals,
@@ -177,6 +177,6 @@ def test_a_gevent_worker_that_quits_under_load_repeats_nothing(
             assert_quiet(server)
         delivered = destination.ids()
         paths = [path for path in tmp_path.rglob("*.v1.jsonl") if is_segment(path.name)]
-        on_disk = [line.id for path in paths for line in unsettled_lines(path)]
+        on_disk = [line.id for path in paths for line in unacknowledged_lines(path)]
         assert len(delivered) == len(set(delivered))
         assert not set(on_disk) & set(delivered)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.spool.address import key_fingerprint
+from banyan_hp.engine.spool.layout import key_fingerprint
 from tests.support.backend import Backend
 from tests.support.process import run_python
 

@@ -20,12 +20,12 @@ from tests.support.scripted import HUGGINGPLACE_PATH, Hang, Reply, Request, Scri
 
 TIMED = """
 import atexit
-from banyan_hp.engine.process import lifecycle
+from banyan_hp.engine.process import exit as process_exit
 def timed():
     started = []
     threading.Thread.start = lambda thread: started.append(thread.name)
     began = time.monotonic()
-    lifecycle.at_exit()
+    process_exit.at_exit()
     print(time.monotonic() - began, started, flush=True)
 atexit.register(timed)
 """
@@ -113,8 +113,8 @@ def test_loggers_that_are_dropped_leave_no_thread_and_no_descriptor(tmp_path: Pa
         end = time.monotonic() + 20
         while held() != before and time.monotonic() < end:
             time.sleep(0.01)
-        from banyan_hp.engine.process import lifecycle
-        print(before == held(), len(lifecycle._engines))
+        from banyan_hp.engine.process import exit as process_exit
+        print(before == held(), len(process_exit._engines))
         """
         finished = run_python(program, url=server.url)
         assert (finished.stdout, finished.stderr) == ("True 0\n", "")
@@ -145,10 +145,10 @@ def test_loggers_without_threads_are_ended_by_the_next_one(tmp_path: Path) -> No
     """With `background_thread=False` the caller's thread does what a worker would."""
     with ScriptedServer(lambda _request: Reply(503)) as server:
         program = """
-        from banyan_hp.engine.process import lifecycle
+        from banyan_hp.engine.process import exit as process_exit
         for _ in range(20):
             make(background_thread=False, max_retries=0, durability="disk").log_prompt("q", "a")
-        print(len(lifecycle._engines) <= 2)
+        print(len(process_exit._engines) <= 2)
         """
         finished = run_python(program, url=server.url)
     assert (finished.stdout, finished.stderr) == ("True\n", "")

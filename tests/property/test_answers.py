@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
 from banyan_hp.engine.http.exchange import Message, exchange
-from banyan_hp.engine.http.response import MAX_ANSWER_BYTES, Answer
+from banyan_hp.engine.http.response import MAX_RESPONSE_BYTES, Received
 
 QUICK = settings(max_examples=300, deadline=None)
 THOROUGH = settings(max_examples=1000, deadline=None)
@@ -94,7 +94,7 @@ def by_http_client(content: bytes, method: str) -> Read:
     return Read(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
 
-def by_us(segments: list[bytes], method: str = "POST", *, closes: bool = True) -> Answer:
+def by_us(segments: list[bytes], method: str = "POST", *, closes: bool = True) -> Received:
     wire = cast("socket.socket", Wire(segments, closes=closes))
     return exchange(wire, Message(method, b"head", b"body"), 3600.0, is_tls=False)
 
@@ -160,8 +160,8 @@ def test_well_formed_answers_are_read_as_http_client_reads_them(
     raw, method, until_the_end = answer
     expected = by_http_client(raw, method)
     got = by_us(cut(raw, places), method, closes=until_the_end)
-    assert (got.status, got.body) == (expected.status, expected.body)
-    assert {name: value.strip(" \t") for name, value in got.headers.items()} == {
+    assert (got.response.status, got.response.body) == (expected.status, expected.body)
+    assert {name: value.strip(" \t") for name, value in got.response.headers.items()} == {
         name: value.strip(" \t") for name, value in expected.headers.items()
     }
     if until_the_end:
@@ -181,7 +181,7 @@ def test_what_follows_an_answer_is_never_taken_for_the_next_one(
         return
     segments = cut(raw, places)
     seen = by_us([*segments[:-1], segments[-1] + more], method)
-    assert seen.status == by_us(segments, method).status
+    assert seen.response.status == by_us(segments, method).response.status
     assert not seen.ended_clean or not segments[-1]
 
 
@@ -252,7 +252,7 @@ def test_an_answer_to_half_a_request_is_one(error: OSError) -> None:
     wire = Wire([b"HTTP/1.1 413 \r\nContent-Length: 0\r\n\r\n"], closes=False)
     wire.broken = error
     answer = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0, is_tls=False)
-    assert (answer.status, answer.ended_clean) == (413, False)
+    assert (answer.response.status, answer.ended_clean) == (413, False)
 
 
 def test_nobody_can_accept_half_a_request() -> None:
@@ -269,7 +269,7 @@ def test_packed_answers_are_unpacked(coding: str, framing: str) -> None:
     """Nobody asked for it, yet some do."""
     body = gzip.compress(b"hello" * 100)
     raw = packed(coding, body, framing)
-    assert by_us([raw[:40], raw[40:]], closes=framing == "end").body == b"hello" * 100
+    assert by_us([raw[:40], raw[40:]], closes=framing == "end").response.body == b"hello" * 100
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -277,7 +277,7 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
     framing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory stays within a small multiple of the largest response; urllib3 has no part in it."""
-    body = gzip.compress(bytes(8 * MAX_ANSWER_BYTES))
+    body = gzip.compress(bytes(8 * MAX_RESPONSE_BYTES))
     no_decoder = SimpleNamespace(has_unconsumed_tail=False)
     monkeypatch.setattr(urllib3.response, "_get_decoder", lambda _: no_decoder)
     tracemalloc.start()
@@ -286,8 +286,8 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert answer.body == bytes(MAX_ANSWER_BYTES)
-    assert peak < 4 * MAX_ANSWER_BYTES
+    assert answer.response.body == bytes(MAX_RESPONSE_BYTES)
+    assert peak < 4 * MAX_RESPONSE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
 def test_encodings_that_we_know_are_unpacked_and_no_others(coding: str, body: bytes, content: bytes) -> None:
     """Of any other the status counts, and nothing of the body."""
     answer = by_us([packed(coding, body, "length")])
-    assert (answer.status, answer.body) == (200, content)
+    assert (answer.response.status, answer.response.body) == (200, content)
 
 
 @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"hello" * 100)[:-9]])
@@ -329,8 +329,8 @@ def assert_no_more_lenient(raw: bytes, method: str, places: list[int]) -> None:
         got = by_us(cut(raw, places), method)
     except MAPPED:
         return
-    if 200 <= got.status < 300:
+    if 200 <= got.response.status < 300:
         expected = by_http_client(raw, method)
-        assert got.status == expected.status
-        if "content-encoding" not in got.headers:
-            assert got.body == expected.body
+        assert got.response.status == expected.status
+        if "content-encoding" not in got.response.headers:
+            assert got.response.body == expected.body

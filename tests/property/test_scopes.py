@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banyan_hp import context
+from banyan_hp.tracking.client_sinks import BanyanSink
 from banyan_hp.tracking.methods import BanyanTracking
 from banyan_hp.tracking.scopes import current, unknown
-from banyan_hp.tracking.sinks import BanyanSink
 
 User = int | None
 Entries = list[tuple[User, User]]  # whose code it was, and who is on the record

@@ -10,8 +10,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.spool.acks import format_entry, format_ranges
-from banyan_hp.engine.spool.segment import FREE, Line, Segment, format_line, parse_line, segment_name
+from banyan_hp.engine.spool.index import ON_DISK_ONLY
+from banyan_hp.engine.spool.layout import segment_name
+from banyan_hp.engine.spool.lease import take_over
+from banyan_hp.engine.spool.lines import Line, format_line, parse_line
+from banyan_hp.engine.spool.segment import Segment, format_entry, format_ranges
 
 QUICK = settings(max_examples=80, deadline=None)
 NAME = segment_name(1_767_225_600.0, "abc", 0)
@@ -31,7 +34,7 @@ def adopted(content: bytes, acknowledgements: bytes = b"") -> Iterator[Segment]:
         path = Path(directory) / NAME
         path.write_bytes(content)
         path.with_name(NAME + ".ack").write_bytes(acknowledgements)
-        segment = Segment.adopt(path)
+        segment = take_over(path)
         assert segment is not None
         try:
             yield segment
@@ -40,10 +43,10 @@ def adopted(content: bytes, acknowledgements: bytes = b"") -> Iterator[Segment]:
 
 
 def found(segment: Segment) -> tuple[list[Line], list[bytes]]:
-    damaged = segment.index()
-    lines = [line for _, raw in segment.lines_from(0) if (line := parse_line(raw))]
+    damaged = segment.read_index().damaged
+    lines = [line for _, raw in segment.content.lines() if (line := parse_line(raw))]
     known = bytes(segment.states).ljust(len(lines), b"\xff")  # settled ones at the end have no state
-    return [line for line in lines if known[line.number] == FREE], damaged
+    return [line for line in lines if known[line.number] == ON_DISK_ONLY], damaged
 
 
 @QUICK

@@ -101,7 +101,7 @@ class Lives(RuleBasedStateMachine):
         engine = self.engines[who]
         own = engine.ledger.own
         in_memory = [*engine.queue.records]
-        in_memory += [record for group in engine._scheduler._retrying for record in group.records]
+        in_memory += engine._scheduler.retrying()
         in_memory += [record for record in engine._scheduler._replay if record.book is own]
         lost = sum(record.place is None or record.place.segment.gone for record in in_memory)
         durable = self.options["durability"] == "disk"

@@ -13,7 +13,7 @@ import httpx
 
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
-from banyan_hp.server.modes import RoutingMode
+from banyan_hp.server.starting import RoutingMode
 
 KEY = "psk_local"
 

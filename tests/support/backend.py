@@ -155,7 +155,7 @@ class Backend:
         command = [
             sys.executable,
             "-m",
-            "banyan_hp.cli.main",
+            "banyan_hp",
             "serve",
             "--port",
             str(self.port),

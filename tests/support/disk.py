@@ -7,9 +7,11 @@ from typing import Any
 
 from banyan_hp.engine.records.ledger import Book, Term
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.spool.quarantine import Entry, Quarantine
+from banyan_hp.engine.spool.entries import Entry
+from banyan_hp.engine.spool.layout import segment_name
+from banyan_hp.engine.spool.lines import format_line
+from banyan_hp.engine.spool.quarantine import Quarantine
 from banyan_hp.engine.spool.reader import Replayed
-from banyan_hp.engine.spool.segment import format_line, segment_name
 from banyan_hp.engine.spool.spool import Spool, SpoolSettings
 from tests.support.clock import FakeClock
 
@@ -28,8 +30,8 @@ class Ledger:
     def adopted(self, count: int, damaged: int) -> None:
         self.events.append(("adopted", count, damaged))
 
-    def let_go(self, count: int) -> None:
-        self.events.append(("let go", count))
+    def handed_back(self, count: int) -> None:
+        self.events.append(("handed back", count))
 
     def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
         self.events.append(("lost", count, reason, own))

@@ -122,6 +122,11 @@ class SteppedEngine(Engine):
         """One task, or one wait of at most so many seconds."""
         self.worker.step(self._wake_up, self.clock.monotonic() + longest_wait)
 
+    def add_sleeper(self, wake_up: WakeUp, *, on_watch: bool = False) -> None:
+        """A sending thread falls asleep."""
+        with self.lock:
+            self._scheduler.sleepers.add(wake_up, on_watch=on_watch)
+
     def run(self, steps: int = 50) -> None:
         for _ in range(steps):
             self.step()

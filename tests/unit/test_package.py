@@ -73,6 +73,7 @@ def part_of(module: str) -> str:
 
 GROUND = {"errors", "files", "foreign", "logs", "settings", "text"}
 MAY_IMPORT = {
+    "__main__.py": {"cli"},
     "_version.py": set(),
     "errors.py": set(),
     "logs.py": {"foreign", "text"},

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from banyan_hp.destinations.banyan import BanyanDestination
-from banyan_hp.engine.http.connecting import proxy_secrets, secrets_of
+from banyan_hp.engine.http.connections import proxy_secrets, secrets_of
 from banyan_hp.engine.http.exchange import Message
-from banyan_hp.engine.http.response import Answer
 from banyan_hp.engine.http.transport import HTTPTransport, Request, Response
-from banyan_hp.prompts.questions import Asking
+from banyan_hp.prompts.queries import Endpoint
 from banyan_hp.text import LENGTH, TextFilter, clean, printable, printable_json
 
 KEY = "bn_live_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK"
@@ -125,10 +124,9 @@ def test_a_proxy_s_credentials_are_secrets_in_all_forms(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "thing",
     [
-        Asking("http://backend.test", KEY, {"X-API-Key": KEY}),
+        Endpoint("http://backend.test", KEY, {"X-API-Key": KEY}),
         Request("GET", "http://backend.test", {"X-API-Key": KEY}, KEY.encode()),
         Response(401, {"x-echo": KEY}, KEY.encode()),
-        Answer(401, {"x-echo": KEY}, KEY.encode(), ended_clean=True),
         Message("GET", KEY.encode(), KEY.encode()),
         BanyanDestination("http://backend.test", KEY, None),
         HTTPTransport("http://backend.test", 1.0, 1),

@@ -2,11 +2,9 @@
 
 Works on directories, while applications run or not; what it sends goes through the engine.
 
-    arguments.py    what can be said on the command line
-    running.py      runs one, and turns failures into exit codes (outcome.py)
+    arguments.py    the command line; runs a command and turns failures into exit codes
     places.py       which destinations are meant
     segments.py     path, ls, show, purge
-    replay.py       replay, with progress.py
+    replay.py       replay, and its progress
     quarantine.py   quarantine ls, show, requeue, purge
-    words.py        tables, sizes, ages, questions
 """

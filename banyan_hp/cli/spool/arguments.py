@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
+import os
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .outcome import EXPLAINED
+from ..terminal import BROKEN, DONE, EXPLAINED, LEFT, complain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
@@ -66,9 +70,39 @@ def _command(commands: Commands, name: str, does: str, about: str) -> ArgumentPa
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .running import run
+    """Run what `arguments.does` names."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # bodies hold what a terminal's encoding may not
+    try:
+        code = _function(arguments.does)(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return LEFT
+    except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter from flushing into the void
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        complain(f"the spool can't be used: {error}")
+        return BROKEN
 
-    return run(arguments)
+
+def _function(does: str) -> Callable[[argparse.Namespace], int]:
+    from . import quarantine, replay, segments  # they load the engine, which `--help` does not need
+
+    functions = {
+        "segments:path": segments.path,
+        "segments:ls": segments.ls,
+        "segments:show": segments.show,
+        "segments:purge": segments.purge,
+        "replay:replay": replay.replay,
+        "quarantine:ls": quarantine.ls,
+        "quarantine:show": quarantine.show,
+        "quarantine:requeue": quarantine.requeue,
+        "quarantine:purge": quarantine.purge,
+    }
+    return functions[does]
 
 
 def _add_path(spool: Commands) -> None:
@@ -196,7 +230,7 @@ def _count(text: str) -> int:
 
 def _key_fingerprint(text: str) -> str:
     """What was said never gets into the message: it may be a key."""
-    from ...engine.spool.address import is_fingerprint
+    from ...engine.spool.layout import is_fingerprint
 
     if not is_fingerprint(text):
         raise argparse.ArgumentTypeError(

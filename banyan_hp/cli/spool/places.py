@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...engine.spool.address import KEYS, Address, spool_bases
+from ...engine.spool.layout import KEYS, Address, spool_bases
 from ...engine.spool.survey import destinations
 from ...files import check_own_directory
 from ...settings import env
-from .outcome import BROKEN, DONE, WRONG, CommandError
-from .words import complain
+from ..terminal import BROKEN, DONE, WRONG, CommandError, complain
 
 
 @dataclass(frozen=True, slots=True)

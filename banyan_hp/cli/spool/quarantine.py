@@ -6,13 +6,26 @@ import argparse
 from collections import Counter
 from collections.abc import Callable
 
-from ...engine.policy.retry import event_time
-from ...engine.spool.quarantine import UNSCRUBBED, Entry, Quarantine
-from ...engine.spool.requeue import requeue as requeue_entries
+from ...engine.records.encode import event_time
+from ...engine.spool.entries import UNSCRUBBED, Entry
+from ...engine.spool.quarantine import Quarantine
+from ...engine.spool.quarantine import requeue as requeue_entries
 from ...engine.sync import Clock
-from .outcome import DONE, LEFT
+from ..terminal import (
+    DONE,
+    LEFT,
+    age,
+    complain,
+    confirm,
+    counted,
+    one_line,
+    room_for,
+    say,
+    say_json,
+    table,
+    within,
+)
 from .places import Place, each
-from .words import age, complain, confirm, counted, one_line, room_for, say, say_json, table, within
 
 
 def _entries(place: Place) -> list[Entry]:

@@ -7,23 +7,25 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import TextIO
 
 from ...destinations.banyan import BanyanDestination
 from ...destinations.huggingplace import HuggingPlaceDestination
 from ...engine.destination import Destination
 from ...engine.engine import Engine
 from ...engine.spool import survey
-from ...engine.spool.address import Address, key_fingerprint
+from ...engine.spool.layout import Address, key_fingerprint
 from ...engine.spool.survey import State
 from ...errors import ConfigurationError
 from ...settings import Settings, checked_url, first_text, header_text
-from .outcome import BROKEN, DONE, LEFT, WRONG, CommandError
+from ..terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain, confirm, counted, say
 from .places import Place, chosen, each
-from .progress import Progress
-from .words import complain, confirm, counted, say
 
 _KEYS = {"banyan": "BANYAN_API_KEY", "huggingplace": "HUGGINGPLACE_API_KEY"}
 _LET_GO_SECONDS = 5.0
+_BAR = 30
+_SECONDS_BETWEEN_LINES = 5.0
 
 # The caps are the applications' business: who asks for a replay wants old records sent, not removed.
 _SETTINGS = Settings(spool_max_age=1e9, spool_max_bytes=2**62)
@@ -99,11 +101,11 @@ def _said_of_raw(waiting: Waiting) -> int:
 
 def _waiting(directory: Path) -> Waiting:
     seen = survey.segments(directory)
-    held = sum(one.unsettled for one in seen if one.state is State.HELD)
+    held = sum(one.unacknowledged for one in seen if one.state is State.HELD)
     # A segment whose every line is damaged has to be taken over, too: its lines go to the quarantine.
-    free = [one for one in seen if one.state in (State.FREE, State.DAMAGED)]
+    free = [one for one in seen if one.state in (State.ABANDONED, State.DAMAGED)]
     raw = sum(one.raw for one in free)
-    return Waiting(sum(one.unsettled + one.damaged for one in free) - raw, held, raw)
+    return Waiting(sum(one.unacknowledged + one.damaged for one in free) - raw, held, raw)
 
 
 def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:
@@ -227,3 +229,52 @@ _CLIENTS: dict[str, Callable[[Address, str], Destination]] = {
     "banyan": _banyan,
     "huggingplace": _huggingplace,
 }
+
+
+class Progress:
+    """Tells of `total` records how many are done.
+
+    Args:
+        total: how many there are; more may turn up.
+        stream: where it is told.
+        clock: seconds, for the rate.
+    """
+
+    def __init__(self, total: int, stream: TextIO, clock: Callable[[], float] = monotonic) -> None:
+        self._total = total
+        self._stream = stream
+        self._clock = clock
+        self._began = self._told_at = clock()
+        self._bar = stream.isatty()
+
+    def show(self, done: int) -> None:
+        """Tell, if it is time to."""
+        if self._bar:
+            self._stream.write(f"\r{self._drawn(done)} {self._said(done)}\x1b[K")
+            self._stream.flush()
+        elif self._clock() - self._told_at >= _SECONDS_BETWEEN_LINES:
+            self._told_at = self._clock()
+            self._write_line(done)
+
+    def end(self, done: int) -> None:
+        """Tell the last figure and leave the line."""
+        if self._bar:
+            self.show(done)
+            self._stream.write("\n")
+        else:
+            self._write_line(done)
+        self._stream.flush()
+
+    def _write_line(self, done: int) -> None:
+        self._stream.write(f"  {self._said(done)}\n")
+        self._stream.flush()
+
+    def _said(self, done: int) -> str:
+        total = max(done, self._total)
+        seconds = self._clock() - self._began
+        rate = f", {done / seconds:,.0f}/s" if seconds > 0 else ""
+        return f"{done:,} of {total:,}{rate}"
+
+    def _drawn(self, done: int) -> str:
+        full = _BAR * done // max(done, self._total, 1)
+        return f"  [{'#' * full}{' ' * (_BAR - full)}]"

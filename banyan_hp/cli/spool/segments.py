@@ -5,15 +5,29 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from ...engine.policy.retry import event_time
+from ...engine.records.encode import event_time
 from ...engine.spool import survey
+from ...engine.spool.lease import take_over
+from ...engine.spool.lines import Line
 from ...engine.spool.quarantine import Quarantine
-from ...engine.spool.segment import Line, Segment
 from ...engine.spool.survey import Seen, State
 from ...engine.sync import Clock
-from .outcome import DONE, LEFT
+from ..terminal import (
+    DONE,
+    LEFT,
+    age,
+    complain,
+    confirm,
+    counted,
+    one_line,
+    room_for,
+    say,
+    say_json,
+    size,
+    table,
+    within,
+)
 from .places import Place, base_directory, chosen, each
-from .words import age, complain, confirm, counted, one_line, room_for, say, say_json, size, table, within
 
 _HEAD = ("SEGMENT", "STATE", "UNSENT", "RECORDS", "BYTES", "AGE")
 _NUMBERS = frozenset({2, 3, 4, 5})
@@ -60,7 +74,7 @@ def _row(seen: Seen, now: float) -> tuple[str, ...]:
     return (
         seen.path.name,
         seen.state.value,
-        f"{seen.unsettled:,}" if known else "?",
+        f"{seen.unacknowledged:,}" if known else "?",
         f"{seen.total:,}" if known else "?",
         size(seen.size),
         age(now - seen.created),
@@ -75,7 +89,7 @@ def _list_as_json(place: Place, segments: list[Seen], now: float) -> None:
                 **place.fields(),
                 "segment": seen.path.name,
                 "state": seen.state.value,
-                "unsent": seen.unsettled if known else None,
+                "unsent": seen.unacknowledged if known else None,
                 "raw": seen.raw if known else None,
                 "records": seen.total if known else None,
                 "damaged": seen.damaged if known else None,
@@ -117,7 +131,7 @@ def _records(place: Place, segment: str | None, prefix: str) -> Iterator[Line]:
     for seen in survey.segments(place.directory):
         if seen.state is State.UNKNOWN or segment not in (None, seen.path.name):
             continue
-        for line in survey.unsettled_lines(seen.path):
+        for line in survey.unacknowledged_lines(seen.path):
             if line.id.startswith(prefix):
                 yield line
 
@@ -151,11 +165,11 @@ def purge(arguments: argparse.Namespace) -> int:
 
 
 def _may_go(seen: Seen, *, held: bool) -> bool:
-    return seen.state in (State.FREE, State.DAMAGED) or (held and seen.state is State.HELD)
+    return seen.state in (State.ABANDONED, State.DAMAGED) or (held and seen.state is State.HELD)
 
 
 def _summary(segments: list[Seen]) -> str:
-    records = counted(sum(seen.unsettled for seen in segments), "unsent record")
+    records = counted(sum(seen.unacknowledged for seen in segments), "unsent record")
     return f"{counted(len(segments), 'segment')} with {records}"
 
 
@@ -170,7 +184,7 @@ def _remove(seen: Seen) -> bool:
     if seen.state is State.HELD:
         survey.look(seen.path).remove()
         return True
-    segment = Segment.adopt(seen.path)
+    segment = take_over(seen.path)
     if segment is None:
         return False
     segment.remove()

@@ -13,9 +13,17 @@ from typing import NamedTuple
 from ...errors import DeliveryError
 from ...logs import suppressed, warn
 from ..destination import Destination
-from ..http.transport import NoResponse, Request, Response, Transport, goes_compressed
+from ..http.transport import NoResponse, Request, Response, Transport
+from ..policy.classification import (
+    accepts_some,
+    all_delivered,
+    has_conflict,
+    is_to_be_bisected,
+    may_be_the_record,
+    reconsider,
+    resolve_conflicts,
+)
 from ..policy.policies import Policies
-from ..policy.retry import may_be_the_record
 from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.outcome import Outcome, Verdict
@@ -27,12 +35,9 @@ from .shared import Shared
 _KEY_GOOD_SECONDS = 60.0
 _ENVELOPE_BYTES = 128  # around each body of a batch, at the most
 
-_HOLDS = (Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)
-_FAILURES = (Outcome.RETRY, *_HOLDS)  # the worst last
+_FAILURES = (Outcome.RETRY, Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)  # the worst last
 _REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
-_BISECTED = frozenset({*_REFUSALS, Outcome.CONFLICT})
 _CONFLICT = 409
-_REFUSE_COMPRESSION = (400, 403, 415)
 
 Group = list[Record]
 
@@ -100,7 +105,8 @@ class Delivery:
     def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
         with self._lock:  # one mode for all of it: another thread may find out meanwhile that it has changed
             most_bytes = min(self._max_batch_bytes, self._batch_support.byte_limit)
-            how = How(self._batch_support.batches, self._batch_support.compress, most_bytes, deadline)
+            compress = self._batch_support.compression.active
+            how = How(self._batch_support.batches, compress, most_bytes, deadline)
         ready = self._preparer.prepare(records, deadline)
         if len(ready) < len(records):
             left: Group = [record for record in records if not record.claimed]
@@ -139,7 +145,7 @@ class Delivery:
             return
         batches, compress = self._destination.takes_batches(answer)
         with self._lock:
-            self._batch_support.learn(answer, batches=batches, compress=compress, now=now)
+            self._batch_support.learn(answer.status, batches=batches, compress=compress, now=now)
 
     # -- one request ------------------------------------------------------------------------------------
 
@@ -170,10 +176,12 @@ class Delivery:
         self._count_attempt(group)
         began = self._clock.monotonic()
         verdicts = self._verdicts(request, group, how)
-        if goes_compressed(request):
+        if request.goes_compressed:
             verdicts = self._plain_if_refused(request, verdicts, group, how)
-        verdicts = self._reconsidered(self._without_conflicts(group, verdicts), how.deadline)
-        if not _all_delivered(verdicts) and not _to_be_bisected(group, verdicts):
+        if has_conflict(verdicts) and not is_to_be_bisected(verdicts, len(group)):
+            verdicts = resolve_conflicts(verdicts, [record.maybe_stored for record in group])
+        verdicts = reconsider(verdicts, lambda: self._key_is_good(how.deadline))
+        if not all_delivered(verdicts) and not is_to_be_bisected(verdicts, len(group)):
             _note(group, _for_each(verdicts, group))
         if not self._batches_are_gone(verdicts, how):
             self._update_breaker(verdicts, began, request, group)
@@ -191,26 +199,20 @@ class Delivery:
         self, request: Request, verdicts: list[Verdict], group: Group, how: How
     ) -> list[Verdict]:
         """The same once more, not compressed, if something on the way may have refused the compression."""
-        if _accepts_some(verdicts):
+        if accepts_some(verdicts):
             with self._lock:
-                self._batch_support.compressed_worked()
+                self._batch_support.compression.worked()
             return verdicts
-        if not self._may_be_the_compression(verdicts):
+        if not self._batch_support.compression.may_explain(verdicts):
             return verdicts
         again = self._verdicts(request._replace(compress=False), group, how)
-        if _accepts_some(again):
+        if accepts_some(again):
             self._compress_no_more(verdicts[0])
         return again
 
-    def _may_be_the_compression(self, verdicts: list[Verdict]) -> bool:
-        """The API's own refusal of a batch is one of its content, if it has unpacked others."""
-        if len(verdicts) > 1 or verdicts[0].status not in _REFUSE_COMPRESSION:
-            return False
-        return verdicts[0].outcome is not Outcome.REFUSED or not self._batch_support.compress_proven
-
     def _compress_no_more(self, verdict: Verdict) -> None:
         with self._lock:
-            is_new = self._batch_support.compression_is_refused()
+            is_new = self._batch_support.compression.refused()
         if is_new:
             where = self._destination.base_url
             warn(
@@ -247,33 +249,6 @@ class Delivery:
                 self._counters.bytes_sent += answer.sent_bytes
                 self._concurrency.took(self._clock.monotonic() - began)
         return answer
-
-    def _without_conflicts(self, group: Group, verdicts: list[Verdict]) -> list[Verdict]:
-        """A conflict says that the record is there already, if an earlier attempt may have stored it."""
-        if _to_be_bisected(group, verdicts) or all(v.outcome is not Outcome.CONFLICT for v in verdicts):
-            return verdicts
-        return [
-            _conflict_of(record, verdict) if verdict.outcome is Outcome.CONFLICT else verdict
-            for record, verdict in zip(group, verdicts, strict=True)
-        ]
-
-    def _reconsidered(self, verdicts: list[Verdict], deadline: float) -> list[Verdict]:
-        """What looks like a wrong key or address is a refusal of that record, where others are accepted.
-
-        So is a 403 with a key that is valid: firewalls block bodies that hold SQL.
-        """
-        if _all_delivered(verdicts):
-            return verdicts
-        accepted = any(verdict.outcome is Outcome.DELIVERED for verdict in verdicts)
-        return [
-            Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")
-            if verdict.outcome in _HOLDS and (accepted or self._is_a_firewall(verdict, deadline))
-            else verdict
-            for verdict in verdicts
-        ]
-
-    def _is_a_firewall(self, verdict: Verdict, deadline: float) -> bool:
-        return verdict.status == 403 and self._key_is_good(deadline)
 
     def _key_is_good(self, deadline: float) -> bool:
         now = self._clock.monotonic()
@@ -320,7 +295,7 @@ class Delivery:
                 self._report_refusal(record, verdict)
             elif record.term is Term.SPOOLED:  # else it is in a thread's hands
                 with self._lock:
-                    self._suspects.rest(record, now)
+                    self._suspects.isolate(record, now)
 
     def _destination_failed(
         self, verdict: Verdict, began: float, request: Request, group: Group, *, whole: bool
@@ -353,11 +328,11 @@ class Delivery:
 
     def _act_on_verdicts(self, group: Group, verdicts: list[Verdict], groups: deque[Group]) -> Group:
         """Settle what is decided, queue up halves of what was refused as a whole; returns what is not."""
-        if _to_be_bisected(group, verdicts):
+        if is_to_be_bisected(verdicts, len(group)):
             middle = len(group) // 2
             groups.extendleft((group[middle:], group[:middle]))  # down to one record first
             return []
-        if _all_delivered(verdicts):
+        if all_delivered(verdicts):
             self._settlement.delivered(group)
             return []
         verdicts = _for_each(verdicts, group)
@@ -386,7 +361,7 @@ class Delivery:
         if self._settlement.quarantined(record, verdict):
             return True
         with self._lock:
-            self._suspects.not_put_aside(record)
+            self._suspects.quarantine_failed(record)
         return False
 
     def _is_at_fault(self, record: Record, verdict: Verdict, accepts_others: bool) -> bool:
@@ -430,27 +405,13 @@ def _bytes_of(group: Group) -> int:
     return sum([len(record.body or b"") for record in group]) + _ENVELOPE_BYTES * len(group)
 
 
-def _accepts_some(verdicts: list[Verdict]) -> bool:
-    return any(verdict.outcome is Outcome.DELIVERED for verdict in verdicts)
-
-
 def _for_each(verdicts: list[Verdict], group: Group) -> list[Verdict]:
     """One verdict for a whole batch is that of each of its records."""
     return verdicts * len(group) if len(verdicts) == 1 else verdicts
 
 
-def _to_be_bisected(group: Group, verdicts: list[Verdict]) -> bool:
-    """Whether one record of several is refused, nobody knows which."""
-    return len(verdicts) == 1 and len(group) > 1 and verdicts[0].outcome in _BISECTED
-
-
-def _conflict_of(record: Record, verdict: Verdict) -> Verdict:
-    outcome = Outcome.DELIVERED if record.maybe_stored else Outcome.REFUSED
-    return verdict._replace(outcome=outcome)
-
-
 def _is_refused(record: Record) -> bool:
-    return record.trial is not None and record.trial.refused
+    return record.history is not None and record.history.refused
 
 
 def _note(group: Group, verdicts: list[Verdict]) -> None:

@@ -1,14 +1,22 @@
-"""Calling the application's functions: what one raises is counted and logged, one that blocks is seen."""
+"""The application's callbacks: how they are called, and what `on_error` and `on_drop` have to be called with.
+
+What a callback raises is counted and logged; one that blocks shows in `health()`. Calls of `on_error` and
+`on_drop` are collected anywhere and made on our own threads.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...errors import DeliveryError
 from ...foreign import is_deliberate, type_name
 from ...logs import suppressed, warn
 from .shared import Shared
+
+KEPT_ERRORS = 100
 
 
 class OwnThread(threading.Thread):
@@ -64,3 +72,70 @@ class Callbacks:
     def longest(self) -> tuple[float, str] | None:
         """The callback that has run for the longest time: since when (monotonic clock), and its name."""
         return min(tuple(self._running.values()), default=None)  # the copy is atomic under the GIL
+
+
+class Notices:
+    """Pending calls of `on_error` and `on_drop`. Guarded by the engine's lock; it calls out without it."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        callbacks: Callbacks,
+        on_error: Callable[[DeliveryError], object] | None,
+        on_drop: Callable[[str, int], object] | None,
+    ) -> None:
+        self._lock = shared.lock
+        self._callbacks = callbacks
+        self._on_error = on_error
+        self._on_drop = on_drop
+        self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
+        self._drops: Counter[str] = Counter()
+        self.last_error: str | None = None
+        self.last_failure: str | None = None  # the last error that is about the destination, not one record
+
+    def reconfigure_callbacks(
+        self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
+    ) -> None:
+        """Other objects for the same functions."""
+        self._on_error, self._on_drop = on_error, on_drop
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._errors or self._drops)
+
+    def dropped(self, reason: str, count: int) -> None:
+        """Call with the lock held."""
+        if self._on_drop is not None:
+            self._drops[reason] += count
+
+    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
+        """Call with the lock held."""
+        self.last_error = str(error)
+        if not of_one_record:
+            self.last_failure = self.last_error
+        if self._on_error is not None:
+            self._errors.append(error)
+
+    def report(self) -> None:
+        """Call the callbacks."""
+        with self._lock:
+            errors, self._errors = list(self._errors), deque(maxlen=KEPT_ERRORS)
+            drops, self._drops = self._drops, Counter()
+        if self._on_error is not None:
+            for error in errors:
+                self._callbacks.call("on_error", self._on_error, error)
+        if self._on_drop is not None:
+            for reason, count in drops.items():
+                self._callbacks.call("on_drop", self._on_drop, reason, count)
+
+    def report_in_passing(self, patience: float) -> None:
+        """`tell` on a thread of its own, waiting at most `patience` seconds: a callback may block at exit."""
+        if not self.pending:
+            return
+        try:
+            teller = OwnThread(target=self.report, name="banyan_hp-last-words", daemon=True)
+            teller.start()
+        except RuntimeError:  # no threads any more: the interpreter is shutting down
+            self.report()
+            return
+        teller.join(patience)

@@ -21,7 +21,7 @@ from ..records.freeze import freeze
 from ..records.outcome import Outcome, Verdict
 from ..records.record import Deferred, Record
 from ..records.shortening import fitted, with_texts
-from ..spool.quarantine import UNSCRUBBED
+from ..spool.entries import UNSCRUBBED
 from .callbacks import Callbacks, Raised
 from .settlement import Settlement
 from .shared import Shared

@@ -14,9 +14,10 @@ from ..sync import WakeUp
 from .batch import Delivery
 from .final_write import Job
 from .prepare import Preparer
-from .scheduler import AskForBatches, OpenSpool, ReadBack, Scheduler, Send, Spill, SyncSpool, Task, Wait
+from .scheduler import Scheduler
 from .settlement import Settlement
 from .shared import Shared
+from .tasks import AskForBatches, OpenSpool, ReadBack, Send, Spill, SyncSpool, Task, Wait
 
 _READ_BACK_RECORDS = 200
 _READ_BACK_BYTES = 2 * 1024 * 1024
@@ -63,7 +64,7 @@ class TaskRunner:
             now = self._clock.monotonic()
             task = self._scheduler.next_task(now, one_of_many=one_of_many)
             if isinstance(task, Wait):
-                self._scheduler.sleep(wake_up, on_watch=task.on_watch)
+                self._scheduler.sleepers.add(wake_up, on_watch=task.on_watch)
             elif isinstance(task, (Send, Spill)):
                 self._in_hand.append(task.records)
                 if isinstance(task, Send):
@@ -79,7 +80,7 @@ class TaskRunner:
                 self._clock.wait(wake_up, seconds)
         finally:  # Ctrl-C, too: a bell that nobody hears must not be rung in another one's stead
             with self._lock:
-                self._scheduler.awake(wake_up)
+                self._scheduler.sleepers.remove(wake_up)
 
     def _carry_out(self, task: Task, deadline: float, get_help: Callable[[], None]) -> None:
         """Whatever goes wrong, the task's records stay with us, and its probe is over."""
@@ -120,9 +121,9 @@ class TaskRunner:
                 self._settlement.spooled(others, in_order=not task.probe)
 
     def _without_suspects(self, records: list[Record]) -> list[Record]:
-        """Those that do not fail on their own; the others are put to rest."""
+        """Those that do not fail on their own; the others are isolated."""
         with self._lock:
-            suspects = self._scheduler.to_rest(records)
+            suspects = self._scheduler.to_isolate(records)
         if not suspects:
             return records
         self._settlement.put_to_rest(suspects)
@@ -132,7 +133,7 @@ class TaskRunner:
         on_disk = [record for record in records if record.place is not None]  # as they are there
         others = [record for record in records if record.place is None]
         failed = self._settlement.spooled(on_disk + self._preparer.prepare(others))
-        self._settlement.dropped([r for r in failed if r.trial is not None and r.trial.evicted], POISON)
+        self._settlement.dropped([r for r in failed if r.history is not None and r.history.evicted], POISON)
 
     def _are_better_on_disk(self, records: list[Record]) -> bool:
         with self._lock:
@@ -147,7 +148,7 @@ class TaskRunner:
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
                 self._scheduler.retry(left, self._clock.monotonic())
-        if closing or any(record.trial is not None for record in left):
+        if closing or any(record.history is not None for record in left):
             self._settlement.wake()  # a flush does not wait for those at rest
         if stopping:
             self._final_write.take(left)  # whoever stopped us found them being written, in vain
@@ -171,7 +172,7 @@ class TaskRunner:
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
-        book: Book = self._ledger.own if found.place.segment.own else self._ledger.adopted
+        book: Book = self._ledger.own if found.own else self._ledger.adopted
         record = Record(
             id=found.line.id,
             time=found.line.time,
@@ -196,7 +197,7 @@ class TaskRunner:
             self._recoveries = self._breaker.recoveries
             if recovered:
                 self._batch_support.ask_soon()
-                self._scheduler.wake_all()
+                self._scheduler.sleepers.wake_all()
         if recovered and self.spool is not None:
             self.spool.open()
 
@@ -206,7 +207,7 @@ class TaskRunner:
         """Begin no more tasks; the records in hand are the caller's now. Call with the lock held."""
         self.stopping = True
         self._preparer.stop()
-        self._scheduler.wake_all()
+        self._scheduler.sleepers.wake_all()
         return self.in_hand()
 
     @property

@@ -1,120 +1,68 @@
-"""What a sending thread does next: the one place where it is decided, and the one place to wait.
+"""What a sending thread does next: the one place where that is decided.
 
-Guarded by the engine's lock; decides, and leaves all I/O to whoever asked.
+Guarded by the engine's lock. Decides only; the I/O is the runner's.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from ...settings import Settings
+from ..policy.classification import may_be_the_record
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
-from ..policy.jitter import chance
 from ..policy.policies import Policies
-from ..policy.retry import backoff, may_be_the_record
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
-from ..sync import WakeUp
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
+from .retries import Retries, any_of
+from .shared import Shared
+from .sleepers import Sleepers
+from .tasks import NEVER, AskForBatches, OpenSpool, ReadBack, Send, Spill, SyncSpool, Task, Wait
 
-
-class Send(NamedTuple):
-    """Deliver these."""
-
-    records: list[Record]
-    probe: bool
-
-
-class Spill(NamedTuple):
-    """Write these to disk: they can't be sent now."""
-
-    records: list[Record]
-
-
-class OpenSpool:
-    """Look what is on disk."""
-
-
-class ReadBack(NamedTuple):
-    """Fetch records from the disk, to be sent; see `Replay.read`."""
-
-    own_only: bool
-    several: bool
-
-
-class SyncSpool:
-    """Force the spool to the disk."""
-
-
-class AskForBatches(NamedTuple):
-    """Find out whether the destination takes batches."""
-
-    probe: bool
-
-
-class Wait(NamedTuple):
-    """Nothing to do for so many seconds, unless a bell rings."""
-
-    seconds: float
-    on_watch: bool = False  # who waits so looks then whether those at work hang
-
-
-class Retry(NamedTuple):
-    """A group that has failed, and the earliest moment to try it again."""
-
-    at: float
-    records: list[Record]
-
-
-Task = Send | Spill | OpenSpool | ReadBack | SyncSpool | AskForBatches | Wait
-NEVER = float("inf")
 _ANYTHING: Load = (1, NEVER)
 _NOTHING: Load = (NEVER, NEVER)
 
 
 class Scheduler:
-    """Who waits, what waits, and whose turn it is.
+    """What waits, and whose turn it is.
 
     Fresh records and the backlog on disk take turns, a request each, while there are both: neither holds
     up the other.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        queue: Queue,
-        policies: Policies,
-        spool: Spool | None,
-        own: Book,
+        self, shared: Shared, settings: Settings, queue: Queue, policies: Policies, spool: Spool | None
     ) -> None:
+        self._lock = shared.lock
+        self._own = shared.ledger.own
         self._settings = settings
         self._queue = queue
         self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool
-        self._own = own
-        self._retrying: list[Retry] = []
+        self._retries = Retries(settings.retry_delay)
         self._replay: deque[Record] = deque()
-        self.idle: list[WakeUp] = []
+        self.sleepers = Sleepers(shared.lock)
         self._wake_at: Load = _ANYTHING
-        self._watch: WakeUp | None = None
         self._reading_back = False
         self._backlogs_turn = False
         self._spilled_last = False
         self._suspected_last = False
         self._probed_newest = False
-        self.flush_waiters: set[object] = set()  # who waits for records to settle: no lingering meanwhile
-        self.own_first: set[object] = set()  # who waits for this process's own records to settle first
+        self.flush_waiters: set[object] = set()  # wait for records to settle: no lingering meanwhile
+        self.own_waiters: set[object] = set()  # wait for this process's own records to settle first
         self.closing = False
         self._last_chance = 0
         self._sync_planned = False
-        self.ending = False  # at exit: nothing is begun any more, only responses are awaited
-        self.securing = False  # at exit: what waits is being written to disk, and nobody takes it meanwhile
+        self._begins_nothing = False
+        self._paused = False
+
+    # -- the end -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
+        self._lock.assert_held()
         self.closing = True
         self._last_chance = self._breaker.trips
 
@@ -122,6 +70,20 @@ class Scheduler:
     def gave_up(self) -> bool:
         """Closing, and the last attempt has failed: what is left goes to disk."""
         return self.closing and self._breaker.is_open and self._breaker.trips > self._last_chance
+
+    def pause(self) -> None:
+        """Hand out nothing until `resume`: what waits is being written to disk."""
+        self._lock.assert_held()
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self.sleepers.wake_all()
+
+    def begin_nothing_more(self) -> None:
+        """From now on only responses are awaited."""
+        self._lock.assert_held()
+        self._begins_nothing = True
 
     # -- from the callers' side --------------------------------------------------------------------------
 
@@ -131,57 +93,31 @@ class Scheduler:
         records, size = self._wake_at
         if len(queue.records) < records and queue.bytes < size:
             return
-        if self._batch_support.batches or self._worth_another(queue.records[-1].queued_at):
-            self.wake_one()
+        if self._batch_support.batches or self._is_another_worthwhile(queue.records[-1].queued_at):
+            self.sleepers.wake_one()
 
     def wake_for_sync(self) -> None:
         """Wake a sleeping thread, if the disk has become dirty since it went to sleep."""
-        if self.idle and not self._sync_planned and self._spool is not None and self._spool.dirty:
+        self._lock.assert_held()
+        if self.sleepers.idle and not self._sync_planned and self._spool is not None and self._spool.dirty:
             self._sync_planned = True
-            self.wake_one()
+            self.sleepers.wake_one()
 
-    def _worth_another(self, now: float) -> bool:
+    def _is_another_worthwhile(self, now: float) -> bool:
         """Whether one more sender helps, be it to watch whether those at work hang."""
-        return self._watch is None or not self._concurrency.enough(now)
-
-    def wake_one(self) -> None:
-        if self.idle:
-            self.idle[-1].wake()  # before it is taken out: Ctrl-C between the two must not leave it asleep
-            self._relieve(self.idle.pop())
-
-    def wake_all(self) -> None:
-        while self.idle:
-            self.wake_one()
-
-    def disturb(self) -> None:
-        """Have sleeping threads look around, without a lock: the copy is atomic under the GIL."""
-        for wake_up in tuple(self.idle):
-            wake_up.wake()
-
-    def sleep(self, wake_up: WakeUp, *, on_watch: bool = False) -> None:
-        self.idle.append(wake_up)
-        if on_watch:
-            self._watch = wake_up
-
-    def awake(self, wake_up: WakeUp) -> None:
-        if wake_up in self.idle:
-            self.idle.remove(wake_up)
-        self._relieve(wake_up)
-
-    def _relieve(self, wake_up: WakeUp) -> None:
-        if wake_up is self._watch:
-            self._watch = None
+        return not self.sleepers.is_watched or not self._concurrency.enough(now)
 
     # -- from the senders' side --------------------------------------------------------------------------
 
     def next_task(self, now: float, *, one_of_many: bool = False) -> Task:
-        """What to do now. Records in the answer are in the hands of whoever asked.
+        """What to do now. The caller owns the records of the task.
 
         Args:
             now: by the monotonic clock.
-            one_of_many: who asks may be told that others do enough.
+            one_of_many: the caller need not do anything if other threads do enough.
         """
-        if self.securing or self.ending:
+        self._lock.assert_held()
+        if self._paused or self._begins_nothing:
             return Wait(NEVER)
         if self._spool is not None and self._look_due_in(now) <= 0:
             return OpenSpool()
@@ -189,17 +125,18 @@ class Scheduler:
             return SyncSpool()
         delay = NEVER if self.gave_up else self._breaker.delay(now)
         if delay > 0:
-            return self._while_closed(now, delay)
+            return self._instead_of_sending(now, delay)
         if one_of_many and not self._batch_support.batches and self._concurrency.enough(now):
-            return Wait(LOOK_AGAIN_SECONDS, on_watch=True) if self._watch is None else Wait(NEVER)
-        return self._while_open(now)
+            return Wait(NEVER) if self.sleepers.is_watched else Wait(LOOK_AGAIN_SECONDS, on_watch=True)
+        return self._next_to_send(now)
 
     def share(self, now: float) -> None:
         """Wake another sender, if it would find work."""
-        if (self._queue.records or self._replay or self._retrying) and self._worth_another(now):
-            self.wake_one()
+        self._lock.assert_held()
+        if (self._queue.records or self._replay or self._retries) and self._is_another_worthwhile(now):
+            self.sleepers.wake_one()
 
-    def _while_closed(self, now: float, delay: float) -> Task:
+    def _instead_of_sending(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""
         if self._spool is None:
             return self._wait(now, delay, _NOTHING)
@@ -207,8 +144,8 @@ class Scheduler:
             return Spill(self._take_all_replay())
         if not self._spool.usable:
             return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
-        if self._breaker.is_open and self._retrying:
-            return Spill(self._take_oldest_retry())
+        if self._breaker.is_open and self._retries:
+            return Spill(self._retries.take_oldest())
         may_spill = len(self._queue) - self._kept_for_the_probe()
         if self._breaker.is_open and self._lingered_in(now) <= 0 < may_spill:
             return Spill(self._take(min(self._settings.batch_size, may_spill)))
@@ -224,9 +161,9 @@ class Scheduler:
         """While everything seems refused, the newest record waits in memory: it is tried within seconds."""
         return int(self._breaker.refusing and not self.closing)
 
-    def _while_open(self, now: float) -> Task:
-        self._wake_at = _ANYTHING  # whatever the sleepers wanted while it was closed
-        over = self.suspects.take_one_too_many()
+    def _next_to_send(self, now: float) -> Task:
+        self._wake_at = _ANYTHING  # whatever the sleepers waited for while nothing could be sent
+        over = self.suspects.take_excess()
         if over is not None:
             return Spill([over])
         if self._breaker.refusing or (self._breaker.broken and self._breaker.doubtful):
@@ -252,7 +189,7 @@ class Scheduler:
         return self._wait_for_any(now, fresh_due)
 
     def _wait_for_any(self, now: float, fresh_due: float) -> Wait:
-        due = min(fresh_due, self._retry_due_in(now), self._suspect_due_in(now))
+        due = min(fresh_due, self._retries.due_in(now, self._only), self._suspect_due_in(now))
         return self._wait(now, due, self._first_or_batch())
 
     def _probe(self, now: float) -> Task:
@@ -263,7 +200,7 @@ class Scheduler:
         if len(self._queue) and not self._probed_newest:
             self._probed_newest = True
             return self._send(self._hand_over(self._queue.take_newest()))
-        may_replay = self._may_go(self._replay)
+        may_replay = any_of(self._only, self._replay)
         if self._backlog() and not may_replay and not self._reading_back:
             self._reading_back = True
             return ReadBack(own_only=self.own_only, several=False)
@@ -275,9 +212,9 @@ class Scheduler:
             return self._send(retry)
         if len(self._queue):
             return self._send(self._take(1))
-        return (
-            self._send_suspect() if self._suspect_due_in(now) < NEVER else self._wait(now, NEVER, _ANYTHING)
-        )
+        if self._suspect_due_in(now) < NEVER:
+            return self._send_suspect()
+        return self._wait(now, NEVER, _ANYTHING)
 
     def _is_a_suspect_s_turn(self, now: float) -> bool:
         """Suspects that are due and the other records take turns."""
@@ -285,11 +222,11 @@ class Scheduler:
         return self._suspected_last
 
     def _suspect_due_in(self, now: float) -> float:
-        return self.suspects.due_in(now, self._own if self.own_only else None)
+        return self.suspects.due_in(now, self._only)
 
     def _send_suspect(self) -> Send:
-        """Alone: only then it is known who fails."""
-        record = self.suspects.take_due(self._own if self.own_only else None)
+        """Alone: only then it is known which record fails."""
+        record = self.suspects.take_due(self._only)
         record.book.move((record,), Term.IN_FLIGHT)
         return self._send([record])
 
@@ -299,8 +236,12 @@ class Scheduler:
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
-        worth_it = (len(self._retrying) == 1 or self._breaker.doubtful) and not self.closing
+        worth_it = (len(self._retries) == 1 or self._breaker.doubtful) and not self.closing
         return worth_it and self._breaker.failures > 0 and not self._breaker.is_open and fresh_due <= 0
+
+    def _due_retry(self, now: float) -> list[Record] | None:
+        is_open = self._breaker.is_open
+        return self._retries.take_due(now, self._only, at_once=self.closing or is_open, one=is_open)
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
@@ -317,7 +258,7 @@ class Scheduler:
         return Send(records, probe=self._breaker.begin())
 
     def _send_backlog(self, now: float, fresh_due: float) -> Task:
-        if self._may_go(self._replay):
+        if any_of(self._only, self._replay):
             self._backlogs_turn = False
             return self._send(self._take_replay(self._per_request()))
         if not self._reading_back:
@@ -332,12 +273,6 @@ class Scheduler:
         if not self._batch_support.batches or self._breaker.is_open:
             return 1
         return int(min(self._settings.batch_size, self._batch_support.limit))
-
-    def _take_oldest_retry(self) -> list[Record]:
-        """Records go to disk in the order in which they were logged."""
-        oldest = min(self._retrying, key=lambda retry: retry.records[0].queued_at)
-        self._retrying.remove(oldest)
-        return oldest.records
 
     def _take(self, count: int) -> list[Record]:
         return self._hand_over(self._queue.take(count, self._settings.max_batch_bytes))
@@ -359,28 +294,9 @@ class Scheduler:
         self._replay.clear()
         return records
 
-    def _due_retry(self, now: float) -> list[Record] | None:
-        """The first group whose time has come; of a probe only its first record."""
-        hasty = self.closing or self._breaker.is_open
-        due = next((r for r in self._retrying if (r.at <= now or hasty) and self._may_go(r.records)), None)
-        if due is None:
-            return None
-        self._retrying.remove(due)
-        if self._breaker.is_open and len(due.records) > 1:
-            self._retrying.append(Retry(due.at, due.records[1:]))
-            return due.records[:1]
-        return due.records
-
-    def _retry_due_in(self, now: float) -> float:
-        due = (retry.at for retry in self._retrying if self._may_go(retry.records))
-        return max(0.0, min(due, default=NEVER) - now)
-
     def _spill_excess(self) -> Spill:
         excess = max(1, len(self._queue) - int(SPILL_TO * self._queue.max_records))
         return Spill(self._take(min(excess, self._settings.batch_size)))
-
-    def _batch_is_full(self) -> bool:
-        return self._queue.full_batch(self._settings.batch_size, self._settings.max_batch_bytes)
 
     def _fresh_due_in(self, now: float) -> float:
         """Seconds until the queue's records should be sent: where they go one by one, at once."""
@@ -397,30 +313,33 @@ class Scheduler:
             return 0.0
         return max(0.0, oldest + self._settings.flush_interval - now)
 
+    def _batch_is_full(self) -> bool:
+        return self._queue.full_batch(self._settings.batch_size, self._settings.max_batch_bytes)
+
     def _backlog(self) -> bool:
         """Whether there is something on disk to send."""
-        if self._may_go(self._replay):
+        if any_of(self._only, self._replay):
             return True
         if self._spool is None or not self._spool.readable:
             return False
         return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
 
     def _own_on_disk_only(self) -> int:
-        """Suspects at rest are on disk, and in memory, too."""
-        return self._own[Term.SPOOLED] - self.suspects.at_rest(-NEVER, self._own, Term.SPOOLED)
+        """Isolated suspects are on disk, and in memory, too."""
+        return self._own[Term.SPOOLED] - self.suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
 
     @property
     def own_only(self) -> bool:
         """No request begins with others' records: at the end, and while a flush waits for our own ones."""
-        return self.closing or bool(self.own_first)
+        return self.closing or bool(self.own_waiters)
 
-    def _may_go(self, records: Iterable[Record]) -> bool:
-        """Whether a request with some of these may begin."""
-        own_only = self.own_only
-        return any(not own_only or record.book is self._own for record in records)
+    @property
+    def _only(self) -> Book | None:
+        """The book whose records may begin a request; None for any."""
+        return self._own if self.own_only else None
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
-        """Sleep so long, or until the queue holds so much."""
+        """Sleep this long, or until the queue holds this much."""
         self._wake_at = wake_at
         if self._spool is None:
             return Wait(seconds)
@@ -432,7 +351,7 @@ class Scheduler:
         """A look at the directory now and then, also of an idle process: a sibling may have died.
 
         Two wake-ups a minute are the price; without them the records of a dead sibling would wait until
-        this process logs again. At the end only what is ours matters.
+        this process logs again. At the end only this process's own records matter.
         """
         if self._spool is None or (self.closing and self._spool.opened):
             return NEVER
@@ -440,76 +359,70 @@ class Scheduler:
 
     @property
     def reading_back(self) -> bool:
-        """Whether a thread is fetching records from the disk. Ask with the engine's lock held."""
+        """Whether a thread is fetching records from the disk."""
+        self._lock.assert_held()
         return self._reading_back
 
-    # -- handing back ------------------------------------------------------------------------------------
+    # -- what comes back ---------------------------------------------------------------------------------
 
-    def to_rest(self, records: Iterable[Record]) -> list[Record]:
+    def to_isolate(self, records: Iterable[Record]) -> list[Record]:
         """Which of those that were not accepted fail on their own."""
+        self._lock.assert_held()
         is_open = self._breaker.is_open
-        return [record for record in records if self.suspects.must_rest(record, is_open=is_open)]
+        return [record for record in records if self.suspects.must_be_isolated(record, is_open=is_open)]
 
     def are_better_on_disk(self, records: Iterable[Record], now: float) -> bool:
         """Whether trying these again soon makes no sense."""
+        self._lock.assert_held()
         if self.closing and self._breaker.failures:
             self._breaker.break_now(now)
         return self._breaker.is_open or any(self._is_worn_out(record) for record in records)
 
     def _is_worn_out(self, record: Record) -> bool:
-        """Tried often enough in vain; of those that may fail on their own it is to be found out."""
+        """Tried often enough in vain; those that may fail on their own are tried until that is known."""
         on_its_own = record.verdict is not None and may_be_the_record(record.verdict)
         return record.attempts > self._settings.max_retries and not on_its_own
 
     def retry(self, records: Sequence[Record], now: float) -> None:
-        """These are tried again, after a back-off of their own: they may fail while others are accepted."""
+        """Try these again, after a back-off of their own: they may fail while others are accepted."""
+        self._lock.assert_held()
         others = []
         for record in records:
-            if record.trial is not None and record.trial.resting:
-                self.suspects.rest(record, now)
+            if record.history is not None and record.history.isolated:
+                self.suspects.isolate(record, now)
             else:
                 others.append(record)
-        to_blame = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
-        if len(to_blame) > 1:
-            self._retry_in_halves(others, to_blame, now)
+        suspected = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
+        if len(suspected) > 1:
+            self._retries.add_halves(others, suspected, now)
         elif others:
-            failures = max(record.attempts for record in others)
-            self._retry_after(failures, others, now)
-
-    def _retry_after(self, failures: int, records: list[Record], now: float) -> None:
-        wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
-        self._retrying.append(Retry(now + wait, records))
-
-    def _retry_in_halves(self, records: list[Record], to_blame: list[Record], now: float) -> None:
-        """One of several may be the cause: halves find out which. The destination's back-off is enough."""
-        blamed = set(to_blame)
-        rest = [record for record in records if record not in blamed]
-        middle = len(to_blame) // 2
-        parts = (to_blame[:middle], to_blame[middle:], rest)
-        self._retrying += [Retry(now, part) for part in parts if part]
+            self._retries.add(others, now)
 
     def read_back(self, records: Sequence[Record], now: float) -> None:
         """These came from the disk."""
+        self._lock.assert_held()
         self._reading_back = False
         for record in records:
-            if self.suspects.recall(record):
-                self.suspects.rest(record, now, at_once=True)
+            if self.suspects.recognise(record):
+                self.suspects.isolate(record, now, at_once=True)
             else:
                 self._replay.append(record)
-        self.wake_all()
+        self.sleepers.wake_all()
 
     def retrying(self) -> list[Record]:
         """What waits for a retry. It stays here."""
-        return [record for group in self._retrying for record in group.records]
+        return self._retries.records()
 
     def waiting(self) -> list[Record]:
         """All that waits: in the queue, for a retry, or read from disk to be sent. It stays here."""
+        self._lock.assert_held()
         return [*self.retrying(), *self._queue.records, *self._replay, *self.suspects.all()]
 
     def forget(self) -> None:
         """All that waits has another owner now. Ctrl-C in the middle: once more does no harm."""
+        self._lock.assert_held()
         self._own.move([r for r in self._queue.records if r.term is Term.QUEUED], Term.IN_FLIGHT)
         self._queue.clear()
-        self._retrying.clear()
+        self._retries.clear()
         self._replay.clear()
         self.suspects.forget()

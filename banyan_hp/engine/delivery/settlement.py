@@ -7,7 +7,6 @@ of a thread that hangs in a socket, and the late answer is ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from ...errors import DeliveryError
 from ..policy.suspects import Suspects
@@ -15,25 +14,10 @@ from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
-from .notices import Notices
+from ..spool.writer import is_on_disk
+from .callbacks import Notices
 from .shared import Shared
-
-
-class Wakes(Protocol):
-    """A bell of any kind."""
-
-    def wake(self) -> None:
-        """Something has changed. Called on any thread; must not block."""
-
-
-class Herald:
-    """Rings a bell when its record settles."""
-
-    def __init__(self, wake_up: Wakes) -> None:
-        self._wake_up = wake_up
-
-    def settled(self, _record: Record) -> None:
-        self._wake_up.wake()
+from .stepwise import Wakes
 
 
 class _Several:
@@ -82,7 +66,7 @@ class Settlement:
         kept = self.spool is not None and self.spool.quarantine(
             record, verdict.reason, verdict.status, verdict.detail
         )
-        if not kept and record.place is not None and not record.place.segment.gone:
+        if not kept and is_on_disk(record):
             with self._lock:
                 record.claimed = False
             return False
@@ -116,7 +100,7 @@ class Settlement:
         if spool is None:
             failed += [record for record in records if not record.claimed]
         else:
-            too_long = [r for r in records if r.place is None and spool.never_takes(r)]
+            too_long = [r for r in records if r.place is None and spool.is_too_large(r)]
             if too_long:
                 self.dropped(too_long, "spool_full")
             for chunk in spool.chunks(records):
@@ -129,14 +113,14 @@ class Settlement:
         mine = [record for record in records if not record.claimed]
         try:
             mine = self._claim(mine)
-            new = spool.not_there(mine)
+            new = spool.missing(mine)
             failed = new[spool.append(new) :]
             lost = set(map(id, failed))
             kept = [record for record in mine if id(record) not in lost]
             with self._lock:
                 self._account(kept, Term.SPOOLED)
                 for record in kept:
-                    if record.trial is not None:
+                    if record.history is not None:
                         self.suspects.remember(record)
         finally:
             with self._lock:
@@ -163,11 +147,11 @@ class Settlement:
 
     def _rest(self, record: Record, *, on_disk: bool) -> None:
         """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
-        epoch, trial = record.epoch, record.trial
-        if trial is not None:
-            trial.resting = True
+        epoch, history = record.epoch, record.history
+        if history is not None:
+            history.isolated = True
             if on_disk:
-                trial.epoch = epoch or trial.epoch
+                history.epoch = epoch or history.epoch
         if on_disk:
             self._account((record,), Term.SPOOLED)
         elif epoch is not None:
@@ -181,8 +165,8 @@ class Settlement:
         spool = self.spool
         if spool is None:
             return records
-        new = spool.not_there(records)
-        writable = [record for record in new if not spool.never_takes(record)]
+        new = spool.missing(records)
+        writable = [record for record in new if not spool.is_too_large(record)]
         written = set(map(id, writable[: spool.append(writable)]))
         return [record for record in new if id(record) not in written]
 
@@ -212,8 +196,8 @@ class Settlement:
             if epoch is not None:
                 epoch.in_memory -= 1
                 epoch.lost += lost
-            elif lost and record.trial is not None and record.trial.epoch is not None:
-                record.trial.epoch.lost += 1
+            elif lost and record.history is not None and record.history.epoch is not None:
+                record.history.epoch.lost += 1
             # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
@@ -224,7 +208,7 @@ class Settlement:
             self._ledger.adopted.accept(Term.SPOOLED, count)
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
-    def let_go(self, count: int) -> None:
+    def handed_back(self, count: int) -> None:
         """The spool has left an adopted segment to whoever adopts it next."""
         with self._lock:
             self._ledger.adopted.accept(Term.SPOOLED, -count)
@@ -299,5 +283,5 @@ class Settlement:
 
 def _refusal_of(record: Record) -> str:
     """Why a record is lost that was refused, and only kept until that would be certain."""
-    refused = record.trial is not None and record.trial.refused and record.verdict is not None
+    refused = record.history is not None and record.history.refused and record.verdict is not None
     return record.verdict.reason if refused and record.verdict is not None else ""

@@ -11,9 +11,15 @@ from collections.abc import Generator
 from typing import Protocol, TypeVar
 
 from ..sync import WakeUp
-from .settlement import Wakes
 
 T = TypeVar("T")
+
+
+class Wakes(Protocol):
+    """A bell of any kind."""
+
+    def wake(self) -> None:
+        """Something has changed. Called on any thread; must not block."""
 
 
 class Wait(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..policy.circuit_breaker import CircuitBreaker
@@ -16,9 +17,51 @@ from ..records.record import Record, Waiter
 from ..spool.spool import Mark
 from ..sync import Clock, EngineLock, WakeUp, releases_on_error
 from .scheduler import Scheduler
-from .settlement import Herald, Settlement, Wakes
+from .settlement import Settlement
 from .shared import Shared
+from .stepwise import Wakes
 from .worker import Worker
+
+__all__ = ["FlushResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """What `flush` and `shutdown` return; true only if all was delivered that this process has logged.
+
+    Attributes:
+        delivered: everything accepted before the call has been delivered.
+        pending: this process's records still in memory, in the queue or under way.
+        spooled: this process's records that are on disk and will be sent.
+        lost: records refused or dropped since the last call, of those that it is about.
+        ledger: this process's ledger at the end: accepted, queued, in_flight, delivered, spooled,
+            quarantined, dropped.
+        backlog: records of earlier processes that this one has taken over, and that are neither delivered
+            nor given up.
+        backlog_bytes: what other processes have on disk and is not read yet, as far as the last look found
+            it; a part of it may belong to processes that live.
+    """
+
+    delivered: bool
+    pending: int
+    spooled: int
+    lost: int
+    ledger: dict[str, int]
+    backlog: int = 0
+    backlog_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return self.delivered
+
+
+class _WokenBy:
+    """Rings a bell when its record settles."""
+
+    def __init__(self, wake_up: Wakes) -> None:
+        self._wake_up = wake_up
+
+    def settled(self, _record: Record) -> None:
+        self._wake_up.wake()
 
 
 class AsyncWaiter(Waiter, Wakes, Protocol):
@@ -64,7 +107,7 @@ class Waiting:
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
         """`hurry_until`, and `done` is asked when this record has settled, too."""
         wake_up = WakeUp()
-        herald = Herald(wake_up)
+        herald = _WokenBy(wake_up)
         self._settlement.also_wake(record, herald)
         try:
             self.hurry_until(done, deadline, wake_up)
@@ -149,7 +192,7 @@ class Waiting:
         """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
         with self._lock:
             self._scheduler.flush_waiters.add(who)
-            self._scheduler.wake_all()
+            self._scheduler.sleepers.wake_all()
 
     def _take_it_easy(self, who: object) -> None:
         with self._lock:
@@ -160,13 +203,13 @@ class Waiting:
         """Somebody waits for this process's own records: meanwhile no request begins with others'."""
         me = object()
         with self._lock:
-            self._scheduler.own_first.add(me)
+            self._scheduler.own_waiters.add(me)
         try:
             yield
         finally:
             with self._lock:
-                self._scheduler.own_first.discard(me)
-                self._scheduler.wake_all()
+                self._scheduler.own_waiters.discard(me)
+                self._scheduler.sleepers.wake_all()
 
     # -- in vain? ---------------------------------------------------------------------------------------
 
@@ -181,8 +224,8 @@ class Waiting:
 
     def given_up(self, record: Record, trips: int) -> bool:
         """Whether a record is settled, or must stay in memory: no destination and no disk."""
-        at_rest = record.trial is not None and record.trial.resting
-        return self.left_memory(not record.settled and not at_rest, trips)
+        isolated = record.history is not None and record.history.isolated
+        return self.left_memory(not record.settled and not isolated, trips)
 
     def left_memory(self, in_memory: bool, trips: int) -> bool:
         """The same for all that are waited for."""
@@ -207,12 +250,14 @@ class Waiting:
     def on_disk(self, mark: Mark) -> int:
         """How many of the records before `mark` are not settled."""
         spool = self._settlement.spool
-        return spool.unsettled(mark) if spool is not None else 0
+        return spool.unacknowledged(mark) if spool is not None else 0
 
     def to_wait_for(self, mark: Mark) -> int:
         """The same, without those that fail on their own and are not to be tried for a while."""
-        left = self.on_disk(mark)
-        return left - self._scheduler.suspects.at_rest_before(self._clock.monotonic(), mark) if left else 0
+        spool, left = self._settlement.spool, self.on_disk(mark)
+        if spool is None or not left:
+            return left
+        return left - spool.before(mark, self._scheduler.suspects.isolated_places(self._clock.monotonic()))
 
 
 class Until:

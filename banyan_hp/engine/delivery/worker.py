@@ -16,8 +16,7 @@ from ...logs import warn
 from ...settings import Settings
 from ..records.record import Record
 from ..sync import WakeUp
-from .callbacks import OwnThread
-from .notices import Notices
+from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
 from .settlement import Settlement
@@ -195,7 +194,7 @@ class Worker:
         finally:
             self._own_threads.discard(me)
             with self._lock:
-                self._scheduler.wake_one()
+                self._scheduler.sleepers.wake_one()
 
     def drive(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp) -> None:
         """Do the threads' work on the calling thread until `done` or the deadline; `bell` wakes it."""

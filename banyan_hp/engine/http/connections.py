@@ -1,4 +1,7 @@
-"""Connections to one host: made when needed, kept while idle.
+"""How a host is reached, and the connections to it: made when needed, kept while idle.
+
+Owns which proxy the environment names, and how urllib3's connection classes are set up. They do the
+rest: name resolution, socket options, TLS, tunnels. Which certificates count is decided in `trust`.
 
 No lock is held anywhere: a fork while another thread holds one would leave it held for ever in the child,
 where the garbage collector, closing what was kept, would wait for it.
@@ -6,16 +9,275 @@ where the garbage collector, closing what was kept, would wait for it.
 
 from __future__ import annotations
 
+import http.client
 import socket
+import ssl
 import time
+from base64 import b64encode
 from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+import requests.utils
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig, port_by_scheme
+from urllib3.exceptions import (
+    HTTPError,
+    LocationParseError,
+    LocationValueError,
+    ProxyError,
+    ProxySchemeUnknown,
+    SSLError,
+    URLSchemeUnknown,
+)
+from urllib3.util import Url, parse_url
+from urllib3.util.ssl_match_hostname import CertificateError
+from urllib3.util.ssltransport import SSLTransport
 
 from ..policy.jitter import chance
-from .connecting import Connector
+from .response import ResponseReader, seconds_left
+from .trust import Trust
 
 _TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it, often without a word
+
+
+def proxy_from_environment(url: str) -> str | None:
+    """The proxy by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, read as requests reads them."""
+    found: str | None = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    return found
+
+
+def proxy_secrets(url: str) -> tuple[str, ...]:
+    """What no text may repeat of the proxy that leads to a URL: its credentials, as they travel, too."""
+    try:
+        return secrets_of(proxy_from_environment(url))
+    except ValueError:  # the URL leads nowhere
+        return ()
+
+
+def secrets_of(proxy: str | None) -> tuple[str, ...]:
+    """The user and password of a proxy's URL, together and apart, quoted, unquoted and in base64."""
+    given = (proxy or "").rpartition("@")[0].rpartition("//")[2]
+    user, _, password = map(unquote, given.partition(":"))
+    basic = b64encode(f"{user}:{password}".encode("utf-8", "surrogatepass")).decode("ascii")
+    secret = given.partition(":")[2]
+    return (given, basic, secret or given, password or user) if given else ()
+
+
+class _Host(NamedTuple):
+    """Where a URL leads."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: Url) -> _Host:
+        if url.scheme not in port_by_scheme:
+            raise URLSchemeUnknown(url.scheme or "")
+        if not url.host:
+            raise LocationValueError("No host specified.")
+        return cls(url.scheme, url.host, url.port or port_by_scheme[url.scheme])
+
+    @property
+    def authority(self) -> str:
+        address, _, zone = self.host.partition("%")  # a zone means nothing to anybody else
+        host = f"{address}]" if zone else address
+        return host if self.port == port_by_scheme[self.scheme] else f"{host}:{self.port}"
+
+
+class _TunnelResponse(http.client.HTTPResponse):
+    """A proxy's response to CONNECT, read with a deadline for all of it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        timeout = sock.gettimeout()
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        super().__init__(ResponseReader(sock, b"", deadline).as_socket(), *args, **kwargs)
+
+
+class _Countdown:
+    """A socket whose timeout is one for all that it does until it is given another.
+
+    urllib3's TLS within TLS reads from the outer one as often as it takes to make out something: a peer that
+    drips one byte at a time could hold a sender for ever.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self._sock = sock
+        self.settimeout(timeout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def settimeout(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._sock.settimeout(seconds)
+
+    def recv(self, most: int) -> bytes:
+        self._sock.settimeout(seconds_left(self._deadline))
+        return self._sock.recv(most)
+
+    def sendall(self, content: bytes) -> None:
+        self._sock.settimeout(seconds_left(self._deadline))
+        self._sock.sendall(content)
+
+
+class _TLSConnection(HTTPSConnection):
+    response_class = _TunnelResponse
+
+
+class _TunnelConnection(_TLSConnection):
+    @property
+    def is_connected(self) -> bool:
+        """What came through the outer TLS, but not yet through the inner one, is to be read, too."""
+        unread = isinstance(self.sock, SSLTransport) and self.sock.incoming.pending
+        return super().is_connected and not unread
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        outer = super()._connect_tls_proxy(hostname, sock)
+        return cast("ssl.SSLSocket", _Countdown(outer, cast("float", self.timeout)))
+
+
+class Connector:
+    """Makes connections to one host, which it finds in a URL. Thread-safe.
+
+    Raises:
+        ValueError: the URL, or that of the proxy to use, leads nowhere.
+    """
+
+    def __init__(self, url: str, trust: Trust = Trust()) -> None:  # noqa: B008 - immutable
+        found = proxy_from_environment(url)
+        self._host = _Host.of(parse_url(url))
+        self._socks = _socks(found) if found and found.lower().startswith("socks") else None
+        self._proxy = _proxy(found) if found and self._socks is None else None
+        self._tunnels = self._proxy is not None and self._host.scheme == "https"
+        self._peer = self._host if self._proxy is None else _Host.of(self._proxy)
+        self.secrets = secrets_of(found)
+        self._trust = trust
+        self._contexts: dict[str, ssl.SSLContext] = {}  # made once: loading a trust store takes milliseconds
+
+    @property
+    def authority(self) -> str:
+        """What requests say in `Host`: an IPv6 address in brackets; the port if it isn't the usual one."""
+        return self._host.authority
+
+    @property
+    def forwarded_with(self) -> Mapping[str, str] | None:
+        """Headers for a proxy that forwards our requests; None where none does."""
+        return None if self._proxy is None or self._tunnels else _authorization(self._proxy)
+
+    def connect(self, timeout: float) -> HTTPConnection:
+        """A new connection, within so many seconds for each of its steps: TCP, a tunnel, TLS.
+
+        Raises:
+            urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError: there is none.
+        """
+        connection = self._unconnected(timeout)
+        connected = False
+        try:
+            connection.connect()
+            connected = True
+        except (ssl.SSLError, CertificateError) as error:
+            raise self._blamed(SSLError(error), connection) from error
+        except (OSError, HTTPError, http.client.HTTPException) as error:
+            raise self._blamed(error, connection) from error
+        finally:
+            if not connected:
+                connection.close()
+        return connection
+
+    def _unconnected(self, timeout: float) -> HTTPConnection:
+        host, port = self._peer.host.strip("[]"), self._peer.port
+        options: dict[str, Any] = {"timeout": timeout}
+        if self._socks is not None:
+            return self._by_socks(self._socks, host, port, options)
+        if self._proxy is not None:
+            options |= {"proxy": self._proxy, "proxy_config": self._proxy_config()}
+        if "https" not in (self._host.scheme, self._peer.scheme):
+            return HTTPConnection(host, port, **options)
+        if not self._tunnels:
+            context = self._context() if self._proxy is None else self._proxy_context()
+            return _TLSConnection(host, port, **options, ssl_context=context)
+        connection = _TunnelConnection(host, port, **options, ssl_context=self._context())
+        credentials = _authorization(cast("Url", self._proxy))
+        connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
+        return connection
+
+    def _by_socks(self, socks: Socks, host: str, port: int, options: dict[str, Any]) -> HTTPConnection:
+        if self._host.scheme == "http":
+            return socks.plain(host, port, options)
+        return socks.tls(host, port, {**options, "ssl_context": self._context()})
+
+    def _proxy_config(self) -> ProxyConfig:
+        context = self._proxy_context() if self._peer.scheme == "https" else None
+        return ProxyConfig(
+            context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        """Two threads may make one each, of which the first stays: `setdefault` is atomic under the GIL."""
+        made = self._contexts.get("host")
+        return made or self._contexts.setdefault("host", self._trust.context())
+
+    def _proxy_context(self) -> ssl.SSLContext:
+        made = self._contexts.get("proxy")
+        return made or self._contexts.setdefault("proxy", self._trust.context_without_certificate())
+
+    def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
+        """The error, on the proxy if it was not got past."""
+        if self._proxy is None or connection.has_connected_to_proxy:
+            return error
+        return ProxyError("Unable to connect to proxy", error)
+
+
+class Socks:
+    """A SOCKS proxy, which needs the package PySocks.
+
+    Raises:
+        ValueError: the package is missing, or the proxy's URL is not valid.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection, SOCKSProxyManager
+        except ImportError:
+            raise ValueError(
+                "the environment names a SOCKS proxy, which needs the package PySocks: pip install PySocks"
+            ) from None
+        options = SOCKSProxyManager(url).connection_pool_kw["_socks_options"]
+        self._plain = partial(SOCKSConnection, options)
+        self._tls = partial(SOCKSHTTPSConnection, options)
+
+    def plain(self, host: str, port: int, options: Mapping[str, Any]) -> HTTPConnection:
+        return self._plain(host=host, port=port, **options)
+
+    def tls(self, host: str, port: int, options: Mapping[str, Any]) -> HTTPConnection:
+        return self._tls(host=host, port=port, **options)
+
+
+def _socks(url: str) -> Socks:
+    try:
+        return Socks(url)
+    except LocationParseError:  # which repeats the URL, with the password
+        raise LocationValueError("The SOCKS proxy's URL in the environment is not valid.") from None
+
+
+def _proxy(given: str) -> Url:
+    try:
+        proxy = parse_url(given if "://" in given else f"http://{given}")
+    except LocationParseError:  # which says all of it, with the password
+        raise LocationValueError("The proxy's URL in the environment is none.") from None
+    if proxy.scheme not in port_by_scheme:
+        raise ProxySchemeUnknown(proxy.scheme)
+    return proxy
+
+
+def _authorization(proxy: Url) -> dict[str, str]:
+    user, password = requests.utils.get_auth_from_url(proxy.url)
+    if not user:
+        return {}
+    return {"Proxy-Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii")}
 
 
 class Connection:

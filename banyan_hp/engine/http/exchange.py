@@ -1,18 +1,21 @@
-"""One request and its answer, on an open connection."""
+"""One request and its response, on an open connection."""
 
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 import sys
 import time
+from collections.abc import Mapping
 from http.client import RemoteDisconnected
 from typing import NamedTuple
+from urllib.parse import quote, urlsplit
 
 from urllib3.exceptions import ProtocolError
 
-from .response import TLS_RECORD, Answer, read_answer, seconds_left
+from .response import TLS_RECORD, Received, read_response, seconds_left
 
 try:
     from fcntl import ioctl
@@ -22,8 +25,63 @@ except ImportError:  # Windows
 
 SLOWEST = 4096.0  # bytes a second
 MOST_TIMEOUTS = 10
-_FIRST_READ = 16384  # an allocation for each answer
+_FIRST_READ = 16384  # an allocation for each response
 _SMALL = 16384  # is copied to go with its head
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET_CHARACTERS = "/?:@!$&'()*+,;="
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
+_OURS = frozenset({"host", "accept-encoding", "content-length", "transfer-encoding"})
+
+
+class Heads:
+    """Makes the heads of all requests to one host.
+
+    Args:
+        authority: the host, in brackets if it is an IPv6 address, and the port if it isn't the scheme's own.
+        forwarded_with: None for requests to the host itself, or to the end of a tunnel. For a proxy that
+            forwards them: the headers that it wants, and the target is the whole URL.
+    """
+
+    def __init__(self, authority: str, forwarded_with: Mapping[str, str] | None = None) -> None:
+        self._authority = authority
+        self._forwarded = forwarded_with is not None
+        self._also = "".join(f"{name}: {value}\r\n" for name, value in (forwarded_with or {}).items())
+        self._last: tuple[tuple[str, ...], str] = ((), "")  # the next request mostly begins like the last one
+
+    def head(self, method: str, url: str, headers: Mapping[str, str], length: int) -> bytes:
+        """The head of a request with a body of so many bytes.
+
+        Raises:
+            ValueError: a method, header name or value that HTTP can't carry, or a header that is ours to say.
+        """
+        shape = (method, url, *headers)
+        known, beginning = self._last
+        if known != shape:
+            beginning = self._beginning(method, url, headers)
+            self._last = shape, beginning
+        values = "".join(headers.values())
+        if "\n" in values or "\r" in values or "\0" in values:
+            raise ValueError("a header's value contains a line break or a zero byte")
+        framing = f"Content-Length: {length}\r\n" if length or method not in _WITHOUT_BODY else ""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        return f"{beginning}{framing}{lines}{self._also}\r\n".encode("latin-1")
+
+    def _beginning(self, method: str, url: str, headers: Mapping[str, str]) -> str:
+        for name in (method, *headers):
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"not a method or a header's name: {name!r}")
+        if not _OURS.isdisjoint(name.lower() for name in headers):
+            raise ValueError(f"one of {sorted(headers)} is not the caller's to say")
+        line = f"{method} {self._target(url)} HTTP/1.1"
+        return f"{line}\r\nHost: {self._authority}\r\nAccept-Encoding: identity\r\n"
+
+    def _target(self, url: str) -> str:
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        percent = "" if _STRAY_PERCENT.search(target) else "%"
+        quoted = quote(target, safe=_TARGET_CHARACTERS + percent, errors="surrogatepass")
+        return f"http://{self._authority}{quoted}" if self._forwarded else quoted
 
 
 class Message(NamedTuple):
@@ -65,21 +123,22 @@ class _Deadline:
 
 def exchange(
     sock: socket.socket, message: Message, timeout: float, *, is_tls: bool, at_most: float = float("inf")
-) -> Answer:
-    """Send a request and read the answer.
+) -> Received:
+    """Send a request and read the response.
 
     Args:
         sock: an open connection.
         message: the request.
         is_tls: whether the connection is.
-        timeout: seconds for all of it, however slowly an answer's bytes drip in; from the last movement on,
+        timeout: seconds for all of it, however slowly a response's bytes drip in; from the last movement on,
             while the request's own bytes move.
         at_most: seconds, even then.
 
     Raises:
-        ConnectionError: the connection ended before an answer began.
+        ConnectionError: the connection ended before a response began.
         TimeoutError: the time is up.
-        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the answer is broken, or breaks off.
+        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the response is broken
+            or breaks off.
     """
     deadline = _Deadline(timeout, at_most)
     sent = _send(sock, message.head, message.body, deadline, is_tls=is_tls)
@@ -87,14 +146,13 @@ def exchange(
     if not received:
         raise RemoteDisconnected("Remote end closed connection without response")
     try:
-        answer = read_answer(sock, received, message.method, deadline.at)
+        response, ended_clean = read_response(sock, received, message.method, deadline.at)
     except (ConnectionError, ValueError) as error:  # http.client lets some numbers of bytes be negative
         raise ProtocolError(f"Connection broken: {error}", error) from error
-    if sent:
-        return answer
-    if 200 <= answer.status < 300:
-        raise ProtocolError(f"Answered {answer.status} to a part of the request: the rest was not taken")
-    return answer._replace(ended_clean=False, took_all=False)
+    if not sent and 200 <= response.status < 300:
+        raise ProtocolError(f"Status {response.status} for a part of the request: the rest was not taken")
+    response = response._replace(sent_bytes=len(message.body), took_all=sent)
+    return Received(response, sent and ended_clean)
 
 
 def _send(sock: socket.socket, head: bytes, body: bytes, deadline: _Deadline, *, is_tls: bool) -> bool:
@@ -125,7 +183,7 @@ def _send_some(sock: socket.socket, rest: memoryview, *, is_tls: bool) -> int:
 
 
 def _first_part(sock: socket.socket, deadline: _Deadline, *, may_be_on_the_way: bool) -> bytes:
-    """The beginning of the answer. The system may still be sending what it took, and that is no time-out."""
+    """The beginning of the response. While the system still sends what it took, nothing has timed out."""
     on_the_way = _on_the_way(sock) if may_be_on_the_way else 0
     while on_the_way:
         sock.settimeout(min(deadline.look_again, deadline.seconds_left()))
@@ -144,10 +202,10 @@ def _on_the_way(sock: socket.socket) -> int:
     if not TIOCOUTQ:
         return 0
     try:
-        answer = ioctl(sock.fileno(), TIOCOUTQ, bytes(4))
+        pending = ioctl(sock.fileno(), TIOCOUTQ, bytes(4))
     except OSError:
         return 0
-    return max(0, int.from_bytes(answer, sys.byteorder, signed=True))
+    return max(0, int.from_bytes(pending, sys.byteorder, signed=True))
 
 
 def _is_closed_by_peer(error: OSError) -> bool:

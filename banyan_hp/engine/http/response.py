@@ -1,10 +1,10 @@
-"""An answer, read from a socket before a deadline.
+"""A response, read from a socket before a deadline.
 
 The usual one is read here: HTTP/1.1, a plain head that arrives in one piece, a body of a stated length. Any
 other is the standard library's to parse, from the same bytes: strictness here costs time at most.
 
 Requests ask for no encoding. A body that is compressed nevertheless is unpacked here, up to
-`MAX_ANSWER_BYTES`: some versions of urllib3 unpack all of it, and 300 KB can become 600 MiB.
+`MAX_RESPONSE_BYTES`: some versions of urllib3 unpack all of it, and 300 KB can become 600 MiB.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import socket
 import time
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import urllib3
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 _AT_ONCE = 65536
 TLS_RECORD = 16384  # bytes, at the most
 _MOST_HEADERS = 64  # http.client refuses 100 and more
@@ -41,27 +42,37 @@ _WINDOWS = {  # what zlib is told, in the order to try; not all servers mean the
 _FOLD = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 
 
-class Answer(NamedTuple):
-    """An answer. Header names are lower case; of a repeated one the last counts.
+class Response(NamedTuple):
+    """What a server sent back.
 
-    Of an error (300 and above) the body may be incomplete, where it broke off: the status says enough.
+    Attributes:
+        status: the HTTP status.
+        headers: their names are lower case; of a repeated one the last counts.
+        body: of an error (300 and above) it may be incomplete, where it broke off: the status says enough.
+        sent_bytes: of the request's body, as it travelled.
+        took_all: the peer read the whole request; otherwise it responded and closed before that.
     """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
-    ended_clean: bool
-    """The connection stays open, and nothing came after the answer."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: bytes = b""
+    sent_bytes: int = 0
     took_all: bool = True
-    """The peer took the whole request; else it answered and closed before that."""
 
     def __repr__(self) -> str:
         """Without headers and body, which may repeat a key."""
-        return f"<Answer {self.status}, {len(self.body)} bytes>"
+        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
-def read_answer(sock: socket.socket, received: bytes, method: str, deadline: float) -> Answer:
-    """The answer that begins with what was received.
+class Received(NamedTuple):
+    """A response, and whether it ended clean: the connection stays open, and nothing came after it."""
+
+    response: Response
+    ended_clean: bool
+
+
+def read_response(sock: socket.socket, received: bytes, method: str, deadline: float) -> Received:
+    """The response that begins with what was received.
 
     Args:
         sock: where the rest of it comes from.
@@ -82,8 +93,8 @@ def read_answer(sock: socket.socket, received: bytes, method: str, deadline: flo
             end = head.end() + length
             content = _completed(sock, received, end, deadline, may_break_off=status >= _ERRORS_FROM)
             ended_clean = len(content) == end and not _closes(headers)
-            return Answer(status, headers, content[head.end() : end], ended_clean)
-    return _any_answer(AnswerReader(sock, received, deadline), method)
+            return Received(Response(status, headers, content[head.end() : end]), ended_clean)
+    return _any_response(ResponseReader(sock, received, deadline), method)
 
 
 def seconds_left(deadline: float) -> float:
@@ -108,10 +119,10 @@ def _headers(lines: bytes) -> dict[str, str]:
 def _length(status: int, headers: Mapping[str, str]) -> int | None:
     """How long the body is, if that is beyond doubt and it is of a length that we read."""
     stated = headers.get("content-length", "")
-    if not stated.isdecimal() or len(stated) > len(str(MAX_ANSWER_BYTES)) or status in _BODILESS:
+    if not stated.isdecimal() or len(stated) > len(str(MAX_RESPONSE_BYTES)) or status in _BODILESS:
         return None
     length = int(stated)
-    return length if length <= MAX_ANSWER_BYTES and _UNUSUAL.isdisjoint(headers) else None
+    return length if length <= MAX_RESPONSE_BYTES and _UNUSUAL.isdisjoint(headers) else None
 
 
 def _closes(headers: Mapping[str, str]) -> bool:
@@ -128,7 +139,7 @@ def _completed(
             sock.settimeout(seconds_left(deadline))
             part = sock.recv(max(TLS_RECORD, min(missing, _AT_ONCE)))
             if not part:
-                raise ProtocolError(f"Connection broken: {missing} bytes of the answer did not come")
+                raise ProtocolError(f"Connection broken: {missing} bytes of the response are missing")
             parts.append(part)
             missing -= len(part)
     except (OSError, ProtocolError):
@@ -137,9 +148,9 @@ def _completed(
     return received if len(parts) == 1 else b"".join(parts)
 
 
-def _any_answer(reader: AnswerReader, method: str) -> Answer:
+def _any_response(reader: ResponseReader, method: str) -> Received:
     parsed = _final(reader, method)
-    answer = urllib3.HTTPResponse(
+    response = urllib3.HTTPResponse(
         parsed,
         urllib3.HTTPHeaderDict(parsed.headers.items()),
         parsed.status,
@@ -149,9 +160,9 @@ def _any_answer(reader: AnswerReader, method: str) -> Answer:
     )
     body, more = b"", True
     try:
-        packed = answer.read(MAX_ANSWER_BYTES, decode_content=False)
-        more = answer.length_remaining != 0 and bool(answer.read(1, decode_content=False))
-        body = _unpacked(packed, answer.headers.get("content-encoding", ""))
+        packed = response.read(MAX_RESPONSE_BYTES, decode_content=False)
+        more = response.length_remaining != 0 and bool(response.read(1, decode_content=False))
+        body = _unpacked(packed, response.headers.get("content-encoding", ""))
     except ReadTimeoutError as error:
         if parsed.status < _ERRORS_FROM:
             raise TimeoutError("timed out") from error
@@ -160,9 +171,9 @@ def _any_answer(reader: AnswerReader, method: str) -> Answer:
             raise
     # Before `close`, which ends the reader, too. Behind a 101 there is another protocol.
     ended_clean = reader.is_used_up and not more and not parsed.will_close and parsed.status >= 200
-    answer.close()
-    headers = {name.lower(): _FOLD.sub(" ", value) for name, value in answer.headers.items()}
-    return Answer(parsed.status, headers, body, ended_clean)
+    response.close()
+    headers = {name.lower(): _FOLD.sub(" ", value) for name, value in response.headers.items()}
+    return Received(Response(parsed.status, headers, body), ended_clean)
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
@@ -187,14 +198,14 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
 
 def _inflated(body: bytes, window: int) -> bytes:
     stream = zlib.decompressobj(window)
-    content = stream.decompress(body, MAX_ANSWER_BYTES)
-    if not stream.eof and len(content) < MAX_ANSWER_BYTES:
+    content = stream.decompress(body, MAX_RESPONSE_BYTES)
+    if not stream.eof and len(content) < MAX_RESPONSE_BYTES:
         raise zlib.error("it breaks off")
     return content
 
 
-def _final(reader: AnswerReader, method: str) -> http.client.HTTPResponse:
-    """What comes after interim answers (102, 103), of which http.client skips only 100."""
+def _final(reader: ResponseReader, method: str) -> http.client.HTTPResponse:
+    """What comes after interim responses (102, 103), of which http.client skips only 100."""
     while True:
         parsed = http.client.HTTPResponse(reader.as_socket(), method=method)
         parsed.begin()
@@ -203,7 +214,7 @@ def _final(reader: AnswerReader, method: str) -> http.client.HTTPResponse:
         parsed.fp = io.BufferedReader(io.BytesIO())  # its end must not be the reader's
 
 
-class AnswerReader(io.BufferedReader):
+class ResponseReader(io.BufferedReader):
     """Bytes received already, then those of a socket, until a deadline.
 
     Knows at its end what it took too much. Its buffer holds a whole TLS record, so that none of one stays in
@@ -216,7 +227,7 @@ class AnswerReader(io.BufferedReader):
         super().__init__(self._rest, TLS_RECORD)
 
     def as_socket(self) -> socket.socket:
-        """As much of a socket as http.client needs to read an answer."""
+        """As much of a socket as http.client needs to read a response."""
         return cast("socket.socket", self)
 
     def makefile(self, _mode: str) -> io.BufferedReader:

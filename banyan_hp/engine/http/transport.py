@@ -1,19 +1,16 @@
-"""One HTTP request, one answer: no retries, no redirects.
+"""One HTTP request, one response: no retries, no redirects. This module is the door of the room.
 
-Knows nothing of records. Whatever goes wrong on the way is returned as a `NoAnswer`, not raised.
+Knows nothing of records. Whatever goes wrong on the way is returned as a `NoResponse`, not raised.
 """
 
 from __future__ import annotations
 
-import gzip
 import http.client
-import ipaddress
 import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple, ParamSpec, Protocol
 from urllib.parse import urlsplit
 
@@ -24,16 +21,23 @@ from ...errors import ConfigurationError
 from ...logs import logger, suppressed
 from ...settings import Settings
 from ...text import TextFilter, clean
-from .connecting import Connector, proxy_secrets
-from .connections import Connection, Connections
-from .exchange import Message, exchange
-from .head import Heads
-from .response import Answer
+from ..policy.compression import compressed, is_worth_it
+from .connections import Connection, Connections, Connector, proxy_secrets
+from .exchange import Heads, Message, exchange
+from .response import Response
 from .trust import Trust
 
+__all__ = [
+    "HTTPTransport",
+    "NoResponse",
+    "Request",
+    "Response",
+    "Transport",
+    "connecting_as",
+    "never_raising",
+    "text_filter",
+]
 P = ParamSpec("P")
-_GZIP_LEVEL = 1
-_GZIP_FROM = 1024
 MAX_AGE_SECONDS = 300.0
 _SHORTEST_TIMEOUT = 0.05
 _SENTENCE_LENGTH = 500
@@ -50,23 +54,14 @@ class Request(NamedTuple):
     body: bytes = b""
     compress: bool = False
 
+    @property
+    def goes_compressed(self) -> bool:
+        """Whether it travels compressed: a short body goes as it is."""
+        return self.compress and is_worth_it(len(self.body))
+
     def __repr__(self) -> str:
         """Without the headers, which hold the key, and without the body."""
         return f"<Request {self.method} {self.url}>"
-
-
-class Response(NamedTuple):
-    """What came back. Header names are lower case."""
-
-    status: int
-    headers: Mapping[str, str] = MappingProxyType({})
-    body: bytes = b""
-    sent_bytes: int = 0
-    took_all: bool = True  # else it came, and the connection ended, before the whole request was taken
-
-    def __repr__(self) -> str:
-        """Without headers and body, which may repeat a key."""
-        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
 class NoResponse(NamedTuple):
@@ -87,22 +82,13 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 class HTTPTransport:
     """Connections to one host, each used for one request at a time.
 
     Args:
         url: any URL of the destination; decides proxy and certificates.
         timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
-            all of it. The answer's time is a deadline for the whole answer, however slowly its bytes drip in;
+            all of it. That is a deadline for the whole response, however slowly its bytes drip in;
             a request whose bytes move is given more, up to ten times as many.
         connections: how many idle connections are kept.
         max_age: seconds after which a connection is not used again.
@@ -137,30 +123,30 @@ class HTTPTransport:
         try:
             body, headers = _encoded(request)
             head = self._heads.head(request.method, request.url, headers, len(body))
-            answer = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
+            response = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
-            return self._no_answer("no_connection", error, request)
+            return self._no_response("no_connection", error, request)
         except (Urllib3Timeout, TimeoutError) as error:
-            return self._no_answer("timeout", error, request)
+            return self._no_response("timeout", error, request)
         except (HTTPError, http.client.HTTPException, OSError) as error:
-            return self._no_answer("bad_answer", error, request)
+            return self._no_response("bad_answer", error, request)
         except ValueError as error:
-            return self._no_answer("no_connection", error, request)
+            return self._no_response("no_connection", error, request)
         if logger.isEnabledFor(logging.DEBUG):
             with suppressed():
-                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), answer.status)
-        return answer
+                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), response.status)
+        return response
 
-    def _no_answer(self, reason: str, error: Exception, request: Request) -> NoResponse:
+    def _no_response(self, reason: str, error: Exception, request: Request) -> NoResponse:
         """A peer can only repeat what it was sent."""
         return NoResponse(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
 
     def close(self) -> None:
-        """Close the connections: those in use when their answer is here."""
+        """Close the connections: those in use once their response has arrived."""
         self._connections.close()
 
     def _on_a_fresh_connection_if_gone(self, message: Message, deadline: float) -> Response:
-        """A kept connection that ends without a byte of an answer says nothing about the backend.
+        """A kept connection that ends without a byte of a response says nothing about the backend.
 
         The peer closed it while it was idle, be it a moment ago: servers recycle workers and limit the
         requests of a connection. A record that did arrive is recognised by its id.
@@ -181,14 +167,16 @@ class HTTPTransport:
         try:
             timeout = self._seconds(deadline)
             at_most = max(timeout, deadline - time.monotonic())
-            answer = exchange(connection.sock, message, timeout, is_tls=connection.is_tls, at_most=at_most)
-            reusable = answer.ended_clean and not _is_unwell(answer)
+            response, ended_clean = exchange(
+                connection.sock, message, timeout, is_tls=connection.is_tls, at_most=at_most
+            )
+            reusable = ended_clean and not _speaks_against_its_host(response)
         finally:
             if reusable:
                 self._connections.keep(connection)
             else:
                 connection.close()
-        return Response(answer.status, answer.headers, answer.body, len(message.body), answer.took_all)
+        return response
 
 
 class Unreachable:
@@ -225,26 +213,28 @@ def connecting_as(settings: Settings) -> Callable[[str, float, int], HTTPTranspo
     return partial(HTTPTransport, max_age=settings.connection_max_age, trust=trust)
 
 
-def _is_unwell(answer: Answer) -> bool:
-    """Whether it speaks against the host that gave it: the next connection may reach another one.
+def _speaks_against_its_host(response: Response) -> bool:
+    """Whether the host that sent it is unhealthy: the next connection may reach another one.
 
     Balancers balance connections. A 429 with a Retry-After speaks for the whole service.
     """
-    if answer.status == 429:
-        return "retry-after" not in answer.headers
-    return answer.status >= 500 or answer.status == 408
-
-
-def goes_compressed(request: Request) -> bool:
-    """Whether it is worth it: a short body is sent as it is."""
-    return request.compress and len(request.body) >= _GZIP_FROM
+    if response.status == 429:
+        return "retry-after" not in response.headers
+    return response.status >= 500 or response.status == 408
 
 
 def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
-    if not goes_compressed(request):
+    if not request.goes_compressed:
         return request.body, request.headers
-    body = gzip.compress(request.body, _GZIP_LEVEL, mtime=0)
-    return body, {**request.headers, "Content-Encoding": "gzip"}
+    return compressed(request.body), {**request.headers, "Content-Encoding": "gzip"}
+
+
+def text_filter(url: str, headers: Mapping[str, str]) -> TextFilter:
+    """The filter for all texts about requests to a URL: it strikes out their credentials and the proxy's.
+
+    A backend may repeat the key that it refuses, and a proxy's responses look like the backend's.
+    """
+    return TextFilter((*_secrets_in(headers), *proxy_secrets(url)))
 
 
 def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..http.transport import Response
+from .compression import Compression
 
 ASK_AGAIN_SECONDS = 30.0
 _UNLIMITED = float("inf")
@@ -59,13 +59,11 @@ class BatchSupport:
     asks only whether batches may be compressed.
     """
 
-    def __init__(self, setting: str, *, may_batch: bool, may_compress: bool = True) -> None:
+    def __init__(self, setting: str, *, may_batch: bool, compression: Compression) -> None:
         self._auto = setting == "auto" and may_batch
         self.batches = setting == "always"
-        self.compress = False
-        self.compress_proven = False  # whoever refuses a batch refuses it for what it holds
-        self._may_compress = may_compress
-        self._asks = self._auto or (self.batches and may_batch and may_compress)
+        self.compression = compression
+        self._asks = self._auto or (self.batches and may_batch and compression.allowed)
         self._known = not self._asks
         self._ask_again_at = float("inf")
         self._records = SizeLimit()
@@ -98,24 +96,15 @@ class BatchSupport:
         """Bytes in a batch of several records, at the most."""
         return self._bytes.value
 
-    def compressed_worked(self) -> None:
-        """A compressed batch was accepted."""
-        self.compress_proven = True
-
-    def compression_is_refused(self) -> bool:
-        """A compressed batch was refused, and accepted in plain text. True if that is news."""
-        events, self.compress, self._may_compress = self.compress, False, False
-        return events
-
     def must_ask(self, now: float) -> bool:
         return self._asks and (not self._known or now >= self._ask_again_at)
 
-    def learn(self, response: Response, *, batches: bool, compress: bool, now: float) -> None:
+    def learn(self, status: int, *, batches: bool, compress: bool, now: float) -> None:
         self._known = True
         if self._auto:
             self.batches = batches
-        self.compress = batches and compress and self._may_compress
-        final = batches or response.status in _FINAL or 200 <= response.status < 300
+        self.compression.offer(offered=batches and compress)
+        final = batches or status in _FINAL or 200 <= status < 300
         self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS
 
     def learn_nothing(self, now: float) -> None:
@@ -135,5 +124,6 @@ class BatchSupport:
         """
         if not self._auto or status not in _FINAL:
             return False
-        self.batches = self.compress = self._known = False
+        self.batches = self._known = False
+        self.compression.offer(offered=False)
         return True

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..records.outcome import Outcome, Verdict
+from .classification import may_be_the_record
 from .jitter import chance
-from .retry import backoff, may_be_the_record, probe_delay
+from .retry import backoff, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
 REFUSED_PROBE_SECONDS = 2.0  # what is refused costs the backend little, and good records wait meanwhile

@@ -1,51 +1,14 @@
-"""What an answer means and how long to wait after it: pure functions, no clock, no state."""
+"""How long to wait after a failed attempt: pure functions, no clock, no state."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-
-from ..records.outcome import Outcome, Verdict
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
-_PASSING = frozenset({408, 425, 429})
-_NO_TIME = "1970-01-01T00:00:00.000Z"
 _SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
-
-
-_REFUSALS = (Outcome.REFUSED, Outcome.CONFLICT)
-
-
-def may_be_the_record(verdict: Verdict) -> bool:
-    """Whether a failure may be due to what was sent: the request got there, and then failed.
-
-    Or something on the way to the API refused it, which may be a firewall that dislikes the content.
-    """
-    if verdict.outcome is Outcome.HOLD_CONFIG:
-        return verdict.status is not None and classify(verdict.status) in _REFUSALS
-    if verdict.outcome is not Outcome.RETRY or verdict.status in _PASSING:
-        return False
-    return verdict.status is not None or verdict.reason != "no_connection"
-
-
-def classify(status: int) -> Outcome:
-    """Design decision 7, as a function of the status alone."""
-    if 200 <= status < 300:
-        return Outcome.DELIVERED
-    if status == 409:
-        return Outcome.CONFLICT
-    if status in _PASSING or status >= 500:
-        return Outcome.RETRY
-    if status in (401, 403):
-        return Outcome.HOLD_AUTH
-    if status in (400, 422):
-        return Outcome.REFUSED
-    if status == 413:
-        return Outcome.TOO_LARGE
-    return Outcome.HOLD_CONFIG
 
 
 def backoff(failures: int, base: float, chance: float) -> float:
@@ -106,24 +69,3 @@ def _seconds_until(text: str, now: float) -> float | None:
         return moment.timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def event_time(seconds: float) -> str:
-    """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``.
-
-    Total: records come back from disk, and what is no time of our calendar there becomes the first of 1970.
-    """
-    try:
-        return _at_millisecond(int(seconds * 1000))
-    except (ValueError, OverflowError, OSError):
-        return _NO_TIME
-
-
-@lru_cache(maxsize=1024)
-def _at_millisecond(milliseconds: int) -> str:
-    return f"{_at_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
-
-
-@lru_cache(maxsize=16)
-def _at_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -8,8 +8,9 @@ Is the record at fault, or the destination? Only the acceptance of another recor
   `POISON_ATTEMPTS` such attempts over at least `POISON_SECONDS`. An attempt counts only if another record
   was accepted within `NEAR_SECONDS` before and after it.
 
-Until then a suspect rests, in memory and on disk, and is tried alone, after a back-off of its own. What is
-known of it is kept in `Record.trial`, and, while it is on disk only, by its place. A restart begins anew.
+Until then a suspect is isolated: it waits apart from the others, in memory and on disk, and is tried alone,
+after a back-off of its own. Its failures are kept in `Record.history`, and, while it is on disk only, by its
+place. A restart begins anew.
 
 Pure: no I/O and no clock. Guarded by the engine's lock.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ..records.ledger import Book, Term
-from ..records.record import Place, Record, Trial
+from ..records.record import FailureHistory, Place, Record
 from .jitter import chance
 
 REFUSALS_IN_A_ROW = 5  # this many without an acceptance between them: it is the backend, not the records
@@ -27,11 +28,11 @@ NEAR_SECONDS = 60.0
 POISON = "poison"  # the reason in the quarantine
 POISON_ATTEMPTS = 20
 POISON_SECONDS = 24 * 3600.0
-MAX_RESTING = 1000
-MAX_RESTING_BYTES = 16 * 1024 * 1024
+MAX_ISOLATED = 1000
+MAX_ISOLATED_BYTES = 16 * 1024 * 1024
 MAX_REMEMBERED = 10_000
-LONGEST_REST = 900.0  # twenty attempts still fit in a day
-LONGEST_REST_REFUSED = 60.0  # the first to notice that a backend no longer refuses everything
+LONGEST_BACKOFF = 900.0  # twenty attempts still fit in a day
+LONGEST_BACKOFF_REFUSED = 60.0  # the first to notice that a backend no longer refuses everything
 _NEVER = float("inf")
 
 
@@ -42,17 +43,17 @@ class Suspects:
         self._max_retries = max_retries
         self._retry_delay = max(retry_delay, 0.1)
         self._chance = chance
-        self._resting: dict[Record, float] = {}  # until when, by the monotonic clock
+        self._due: dict[Record, float] = {}  # until when, by the monotonic clock
         self._bytes = 0
         self._next_due = _NEVER
-        self._unheard: dict[Record, None] = {}
+        self._without_acceptance: dict[Record, None] = {}
         self._unconfirmed: dict[Record, float] = {}
-        self._remembered: dict[Place, Trial] = {}
+        self._remembered: dict[Place, FailureHistory] = {}
         self._accepted_at = float("-inf")
         self.refusals = 0
 
     def __len__(self) -> int:
-        return len(self._resting)
+        return len(self._due)
 
     @property
     def everything_is_refused(self) -> bool:
@@ -69,27 +70,27 @@ class Suspects:
             is_back: the destination was not well before, so all suspects get another chance.
         """
         self._accepted_at = now
-        if self.refusals or self._unheard:
-            self._let_hear(now)
-        if is_back and self._resting:
-            self._resting = dict.fromkeys(self._resting, now)
+        if self.refusals or self._without_acceptance:
+            self._note_acceptance(now)
+        if is_back and self._due:
+            self._due = dict.fromkeys(self._due, now)
             self._next_due = now
         return self._confirm(now, group) if self._unconfirmed else []
 
-    def _let_hear(self, now: float) -> None:
+    def _note_acceptance(self, now: float) -> None:
         self.refusals = 0
-        for record in self._unheard:
-            _trial(record).heard = True
-            if record in self._resting:
-                self._resting[record] = self._next_due = now
-        self._unheard = {}
+        for record in self._without_acceptance:
+            _history_of(record).others_accepted = True
+            if record in self._due:
+                self._due[record] = self._next_due = now
+        self._without_acceptance = {}
 
     def _confirm(self, now: float, group: Iterable[Record]) -> list[Record]:
         for record in group:
             self._unconfirmed.pop(record, None)
         near = {record: at for record, at in self._unconfirmed.items() if now - at <= NEAR_SECONDS}
         self._unconfirmed = {}
-        proven = [record for record, at in near.items() if _is_poison(_trial(record), at)]
+        proven = [record for record, at in near.items() if _is_poison(_history_of(record), at)]
         for record in proven:
             self._leave(record)
         return proven
@@ -99,22 +100,22 @@ class Suspects:
 
         `beside_others`: the same response accepted others.
         """
-        trial = _trial(record)
-        if beside_others or trial.retest:
+        history = _history_of(record)
+        if beside_others or history.retest:
             return True
-        if record not in self._unheard:
+        if record not in self._without_acceptance:
             self.refusals += 1
-            self._unheard[record] = None
-        trial.refused, trial.heard = True, False
-        trial.failures += 1
+            self._without_acceptance[record] = None
+        history.refused, history.others_accepted = True, False
+        history.failures += 1
         return False
 
-    def not_put_aside(self, record: Record) -> None:
+    def quarantine_failed(self, record: Record) -> None:
         """It is at fault, but the quarantine can't be written: it is to rest once more."""
-        trial = _trial(record)
-        trial.refused, trial.heard, trial.retest = True, False, False
-        trial.failures += 1
-        self._unheard[record] = None
+        history = _history_of(record)
+        history.refused, history.others_accepted, history.retest = True, False, False
+        history.failures += 1
+        self._without_acceptance[record] = None
 
     def failed(self, group: Sequence[Record], now: float) -> bool:
         """A request failed as a whole. True if that tells nothing new of the destination.
@@ -129,127 +130,127 @@ class Suspects:
         return known
 
     def _failed_alone(self, record: Record, now: float) -> None:
-        trial = _trial(record)
-        trial.refused = trial.heard = trial.retest = False
-        trial.failures += 1
-        trial.beside_others = now - self._accepted_at <= NEAR_SECONDS
-        if trial.beside_others:
+        history = _history_of(record)
+        history.refused = history.others_accepted = history.retest = False
+        history.failures += 1
+        history.beside_others = now - self._accepted_at <= NEAR_SECONDS
+        if history.beside_others:
             self._unconfirmed[record] = now
         else:
             self._unconfirmed.pop(record, None)
 
-    # -- rest -------------------------------------------------------------------------------------------
+    # -- isolation -------------------------------------------------------------------------------------------
 
-    def must_rest(self, record: Record, *, is_open: bool) -> bool:
+    def must_be_isolated(self, record: Record, *, is_open: bool) -> bool:
         """Whether a record that was not accepted waits apart from the others."""
-        trial = record.trial
-        if trial is None:
+        history = record.history
+        if history is None:
             return False
-        return trial.refused or (not is_open and trial.suspicious and trial.failures > self._max_retries)
+        return history.refused or (
+            not is_open and history.suspicious and history.failures > self._max_retries
+        )
 
-    def rest(self, record: Record, now: float, *, at_once: bool = False) -> None:
+    def isolate(self, record: Record, now: float, *, at_once: bool = False) -> None:
         """Keep a suspect until it is to be tried again; `at_once`: it came from the disk."""
-        trial = _trial(record)
-        trial.resting = True
-        due = now if at_once or (trial.refused and trial.heard) else now + self._pause(trial)
-        self._bytes += 0 if record in self._resting else record.size
-        self._resting[record] = due
+        history = _history_of(record)
+        history.isolated = True
+        due = now if at_once or (history.refused and history.others_accepted) else now + self._pause(history)
+        self._bytes += 0 if record in self._due else record.size
+        self._due[record] = due
         self._next_due = min(self._next_due, due)
 
-    def _pause(self, trial: Trial) -> float:
-        doublings = min(trial.failures - 1, 32)
-        if trial.refused:
-            return min(LONGEST_REST_REFUSED, 5.0 * 2.0**doublings) * (1 + self._chance()) / 2
-        return min(LONGEST_REST, self._retry_delay * 2.0**doublings) * (1 + self._chance()) / 2
+    def _pause(self, history: FailureHistory) -> float:
+        doublings = min(history.failures - 1, 32)
+        if history.refused:
+            return min(LONGEST_BACKOFF_REFUSED, 5.0 * 2.0**doublings) * (1 + self._chance()) / 2
+        return min(LONGEST_BACKOFF, self._retry_delay * 2.0**doublings) * (1 + self._chance()) / 2
 
     def due_in(self, now: float, only: Book | None = None) -> float:
         """Seconds until a suspect is to be tried, of all or of one book's."""
         if only is None:
             return max(0.0, self._next_due - now)
-        return max(0.0, min([self._resting[record] for record in self._of(only)], default=_NEVER) - now)
+        return max(0.0, min([self._due[record] for record in self._of(only)], default=_NEVER) - now)
 
     def take_due(self, only: Book | None = None) -> Record:
         """The suspect that is due first; there must be one."""
-        return self._take(min(self._of(only), key=self._resting.__getitem__))
+        return self._take(min(self._of(only), key=self._due.__getitem__))
 
     def _of(self, book: Book | None) -> list[Record]:
-        return [record for record in self._resting if book is None or record.book is book]
+        return [record for record in self._due if book is None or record.book is book]
 
-    def take_one_too_many(self) -> Record | None:
+    def take_excess(self) -> Record | None:
         """The one longest at rest, if there is no room for all."""
-        if len(self._resting) <= MAX_RESTING and self._bytes <= MAX_RESTING_BYTES:
+        if len(self._due) <= MAX_ISOLATED and self._bytes <= MAX_ISOLATED_BYTES:
             return None
-        record = self._take(next(iter(self._resting)))
-        self._unheard.pop(record, None)
-        _trial(record).evicted = True
+        record = self._take(next(iter(self._due)))
+        self._without_acceptance.pop(record, None)
+        _history_of(record).evicted = True
         return record
 
     def all(self) -> list[Record]:
-        return list(self._resting)
+        return list(self._due)
 
     def forget(self) -> None:
         """Somebody else has all that rests. Once more does no harm."""
-        self._resting.clear()
+        self._due.clear()
         self._bytes, self._next_due = 0, _NEVER
 
     def _take(self, record: Record) -> Record:
         self._leave(record)
-        trial = _trial(record)
-        trial.resting, trial.retest, trial.evicted = False, trial.heard, False
+        history = _history_of(record)
+        history.isolated, history.retest, history.evicted = False, history.others_accepted, False
         return record
 
     def _leave(self, record: Record) -> None:
-        if record in self._resting:
-            del self._resting[record]
+        if record in self._due:
+            del self._due[record]
             self._bytes -= record.size
-            self._next_due = min(self._resting.values(), default=_NEVER)
+            self._next_due = min(self._due.values(), default=_NEVER)
 
     # -- on disk ----------------------------------------------------------------------------------------
 
     def remember(self, record: Record) -> None:
         """A record is on disk only from now on: keep in mind what is known of it."""
-        trial, place = record.trial, record.place
-        if trial is None or place is None or not trial.suspicious:
+        history, place = record.history, record.place
+        if history is None or place is None or not history.suspicious:
             return
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        trial.failed_at = record.failed_at
-        self._remembered[place] = trial
+        history.failed_at = record.failed_at
+        self._remembered[place] = history
 
-    def recall(self, record: Record) -> bool:
+    def recognise(self, record: Record) -> bool:
         """A record was read back from the disk. True if it is a suspect."""
         if not self._remembered or record.place is None:
             return False
-        record.trial = self._remembered.pop(record.place, None)
-        if record.trial is not None:
-            record.failed_at = record.trial.failed_at
-        return record.trial is not None
+        record.history = self._remembered.pop(record.place, None)
+        if record.history is not None:
+            record.failed_at = record.history.failed_at
+        return record.history is not None
 
     # -- what waiters need not wait for -----------------------------------------------------------------
 
-    def at_rest(self, now: float, book: Book, term: Term) -> int:
-        """How many of a book's records in this term rest for longer. Needs no lock: the copy is atomic."""
-        return sum(record.book is book and record.term is term for record in self._asleep(now))
+    def count_isolated(self, now: float, book: Book, term: Term) -> int:
+        """How many of a book's records in this term wait for longer. Needs no lock: the copy is atomic."""
+        return sum(record.book is book and record.term is term for record in self._waiting(now))
 
-    def at_rest_before(self, now: float, mark: Iterable[tuple[object, int]]) -> int:
-        """How many before a mark on disk. Needs no lock."""
-        ends = dict(mark)
-        places = [record.place for record in self._asleep(now) if record.place is not None]
-        return sum(place.number < ends.get(place.segment, 0) for place in places)
+    def isolated_places(self, now: float) -> list[Place]:
+        """Where those that wait for longer are on disk. Needs no lock."""
+        return [record.place for record in self._waiting(now) if record.place is not None]
 
-    def _asleep(self, now: float) -> list[Record]:
-        return [record for record, due in tuple(self._resting.items()) if due > now]
+    def _waiting(self, now: float) -> list[Record]:
+        return [record for record, due in tuple(self._due.items()) if due > now]
 
 
-def _trial(record: Record) -> Trial:
-    if record.trial is None:
-        record.trial = Trial()
-    return record.trial
+def _history_of(record: Record) -> FailureHistory:
+    if record.history is None:
+        record.history = FailureHistory()
+    return record.history
 
 
-def _is_poison(trial: Trial, failed_at: float) -> bool:
+def _is_poison(history: FailureHistory, failed_at: float) -> bool:
     """Count one more failure beside acceptances. True if that proves the record poison."""
-    if not trial.counted:
-        trial.first = failed_at
-    trial.counted += 1
-    return trial.counted >= POISON_ATTEMPTS and failed_at - trial.first >= POISON_SECONDS
+    if not history.counted:
+        history.first_at = failed_at
+    history.counted += 1
+    return history.counted >= POISON_ATTEMPTS and failed_at - history.first_at >= POISON_SECONDS

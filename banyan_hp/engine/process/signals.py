@@ -10,7 +10,7 @@ from types import FrameType
 
 from ...errors import ConfigurationError
 from ...logs import warn
-from . import lifecycle
+from . import exit as process_exit
 from .termination import Again, DrainFirst
 
 __all__ = ["install_signal_handlers"]
@@ -60,16 +60,16 @@ class _Terminate:
         self._raised_at = float("-inf")
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._again.heard()
-        if lifecycle.in_a_section() and not self._again.in_vain:
+        self._again.arrived()
+        if process_exit.in_a_section() and not self._again.too_long:
             self._again.later(number)
             return
         if callable(self._previous):
-            lifecycle.hear()
+            process_exit.prepare_for_end()
             self._previous(number, frame)
             return
-        lifecycle.hasten()
-        if not lifecycle.leaving() and time.monotonic() > self._raised_at + _AGAIN_SECONDS:
+        process_exit.stop_lingering()
+        if not process_exit.leaving() and time.monotonic() > self._raised_at + _AGAIN_SECONDS:
             self._raised_at = (
                 time.monotonic()
             )  # a second one at once must not break into the exit's beginning

@@ -33,7 +33,7 @@ from . import eventlet
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
 _SECTION_SECONDS = 0.001
 _SECTIONS_AT_MOST = 2.0
-_UNHEARD_SECONDS = 0.05
+_AGAIN_SECONDS = 0.05
 _STATUS_BYTES = 65536
 _GRACE_SECONDS = 3.0  # beyond the drain's own deadline; then the default action happens at any rate
 
@@ -48,11 +48,11 @@ class Again:
         self._wanted = False
         self._first = float("-inf")
 
-    def heard(self) -> None:
+    def arrived(self) -> None:
         self._wanted = False
 
     @property
-    def in_vain(self) -> bool:
+    def too_long(self) -> bool:
         """Whether it has been sent again for too long."""
         return _SECTIONS_AT_MOST < time.monotonic() - self._first < 2 * _SECTIONS_AT_MOST
 
@@ -65,15 +65,15 @@ class Again:
             _thread.start_new_thread(self._send, (number,))
 
     def _send(self, number: int) -> None:
-        """Until it is heard: a signal that comes just before a system call is not heard before its end."""
+        """Until it arrives: one just before a system call is not handled before that has ended."""
         time.sleep(_SECTION_SECONDS)
         while self._wanted:
             interrupt_main(number)
-            time.sleep(_UNHEARD_SECONDS)
+            time.sleep(_AGAIN_SECONDS)
 
 
 class _Ending:
-    """A process's drain: the first signal that was heard, if any, and whether the drain is over."""
+    """A process's drain: the first signal that came, if any, and whether the drain is over."""
 
     def __init__(self, number: int | None = None) -> None:
         self.pid = os.getpid()
@@ -86,7 +86,7 @@ class DrainFirst:
 
     Args:
         drain: ends all engines; has a deadline.
-        hear: has all records on disk soon, also later ones.
+        prepare: has all records on disk soon, also later ones.
         patience: how long that may take, in seconds.
         in_a_section: whether the calling thread is in the middle of changing something.
     """
@@ -94,27 +94,27 @@ class DrainFirst:
     def __init__(
         self,
         drain: Callable[[], None],
-        hear: Callable[[], None],
+        prepare: Callable[[], None],
         patience: Callable[[], float],
         in_a_section: Callable[[], bool],
     ) -> None:
         self._drain = drain
-        self._hear = hear
+        self._prepare = prepare
         self._patience = patience
         self._in_a_section = in_a_section
         self._again = Again()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        self._again.heard()
+        self._again.arrived()
         ending = _current()
         if ending is not None and ending.over:
             die(ending.number or number)
         elif ending is not None:
             ending.number = ending.number or number
-        elif self._in_a_section() and not self._again.in_vain:
+        elif self._in_a_section() and not self._again.too_long:
             self._again.later(number)
         elif os.getpid() == 1:  # the default action does nothing to a container's first process
-            self._hear()
+            self._prepare()
         else:
             self._begin(number)
 
@@ -124,7 +124,7 @@ class DrainFirst:
             die(number)
         ending = _ending = _Ending(number)
         try:
-            _thread.start_new_thread(self._drain_aside, (ending, number))
+            _thread.start_new_thread(self._drain_on_thread, (ending, number))
         except RuntimeError:  # no thread to be had
             self._drain()
         else:
@@ -133,14 +133,14 @@ class DrainFirst:
             time.sleep(self._patience() + _GRACE_SECONDS)  # interrupted by the end of the drain
         die(number)
 
-    def _drain_aside(self, ending: _Ending, number: int) -> None:
+    def _drain_on_thread(self, ending: _Ending, number: int) -> None:
         try:
             self._drain()
         finally:
             ending.over = True
-            while True:  # until it is heard, see `Again`
+            while True:  # until it arrives, see `Again`
                 interrupt_main(number)
-                time.sleep(_UNHEARD_SECONDS)
+                time.sleep(_AGAIN_SECONDS)
 
 
 _ending: _Ending | None = None
@@ -151,7 +151,7 @@ def install(handler: DrainFirst) -> None:
     """Set the handler for each signal that has its default action. On other threads than the main one, and
     in subinterpreters, nothing happens: Python allows it nowhere else.
     """
-    be_heard()
+    watch_hub()
     for number in _with_default_action():
         if number not in _set_once:
             with suppress(ValueError):
@@ -159,7 +159,7 @@ def install(handler: DrainFirst) -> None:
                 _set_once.add(number)
 
 
-def be_heard() -> None:
+def watch_hub() -> None:
     """Prepare for a drain's greenlet, in each process."""
     if _who_makes_threads() == "eventlet":
         eventlet.watch()
@@ -175,28 +175,28 @@ def exiting(handler: DrainFirst | None) -> Iterator[None]:
     global _ending
     ending = _ending = _current() or _Ending()
     ending.over = False
-    held_off = _hold_off(handler)
+    taken_over = _take_over(handler)
     try:
         yield
     finally:
         ending.over = True
-        _let_go(held_off)
+        _restore(taken_over)
         if ending.number is not None and _on_main_thread():
             die(ending.number)
 
 
-def _hold_off(handler: DrainFirst | None) -> list[int]:
-    held_off = []
+def _take_over(handler: DrainFirst | None) -> list[int]:
+    taken_over = []
     if handler is not None and _on_main_thread():
         for number in _with_default_action():
             with suppress(ValueError):
                 signal.signal(number, handler)
-                held_off.append(number)
-    return held_off
+                taken_over.append(number)
+    return taken_over
 
 
-def _let_go(held_off: list[int]) -> None:
-    for number in held_off:
+def _restore(taken_over: list[int]) -> None:
+    for number in taken_over:
         if isinstance(signal.getsignal(number), DrainFirst):
             signal.signal(number, signal.SIG_DFL)
 
@@ -206,14 +206,14 @@ def _let_go(held_off: list[int]) -> None:
 _masks: dict[int, list[set[int]]] = {}  # by thread: what it blocked before it began to fork
 
 
-def hold_for_fork() -> None:
-    """Have signals wait while this thread forks: Python forgets what a child hears before it is ready."""
+def block_for_fork() -> None:
+    """Have signals wait while this thread forks: Python forgets what a child gets before it is ready."""
     if _set_once:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         _masks.setdefault(threading.get_ident(), []).append(mask)
 
 
-def let_go_after_fork() -> None:
+def unblock_after_fork() -> None:
     """In parent and child."""
     masks = _masks.get(threading.get_ident())
     if masks:
@@ -242,7 +242,7 @@ def interrupt_main(number: int) -> None:
 
 
 def _current() -> _Ending | None:
-    """The drain of this process: a forked child has heard nothing yet."""
+    """The drain of this process: a forked child has had no signal yet."""
     return _ending if _ending is not None and _ending.pid == os.getpid() else None
 
 

@@ -1,10 +1,12 @@
-"""The bytes of a frozen value: what goes on the wire and into the spool."""
+"""The bytes of a frozen value, as they go on the wire and into the spool; and a record's time."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from ...foreign import type_name
 from .conversions import bytes_text
 
 JSONValue = Any
+_NO_TIME = "1970-01-01T00:00:00.000Z"
 
 
 class Frozen(NamedTuple):
@@ -123,3 +126,24 @@ def encode_somehow(value: JSONValue) -> bytes:
         return encode(value)
     except Exception:  # noqa: BLE001 - frozen values are encoded; this one was changed afterwards
         return encode(f"<{type_name(value)}>")
+
+
+def event_time(seconds: float) -> str:
+    """A UTC time as the wire carries it: ``2026-01-31T12:00:00.123Z``.
+
+    Never raises: a number from disk that is no date of our calendar becomes the first of 1970.
+    """
+    try:
+        return _at_millisecond(int(seconds * 1000))
+    except (ValueError, OverflowError, OSError):
+        return _NO_TIME
+
+
+@lru_cache(maxsize=1024)
+def _at_millisecond(milliseconds: int) -> str:
+    return f"{_at_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _at_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -72,32 +72,32 @@ class Deferred:
 
 
 @dataclass(slots=True)
-class Trial:
+class FailureHistory:
     """What is known of one suspect.
 
     Attributes:
         refused: the last attempt refused it.
-        heard: another record was accepted since it was refused.
+        others_accepted: another record was accepted since it was refused.
         retest: the attempt under way began after that.
         failures: attempts with it alone that were refused or failed.
         beside_others: it failed within `NEAR_SECONDS` after another record was accepted.
         counted: failures that others were accepted before and after.
-        first: when the first counted one was.
+        first_at: when the first counted one was.
         failed_at: `Record.failed_at`, while the record is on disk only.
-        resting: it waits for its next attempt.
+        isolated: it waits, apart from the others, for its next attempt.
         epoch: whose flush has to learn if it is lost after all, if it is on disk.
         evicted: there are too many suspects to keep it in memory.
     """
 
     refused: bool = False
-    heard: bool = False
+    others_accepted: bool = False
     retest: bool = False
     failures: int = 0
     beside_others: bool = False
     counted: int = 0
-    first: float = 0.0
+    first_at: float = 0.0
     failed_at: float = _NEVER
-    resting: bool = False
+    isolated: bool = False
     epoch: Epoch | None = None
     evicted: bool = False
 
@@ -134,7 +134,7 @@ class Record:
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
-    trial: Trial | None = None  # what is known of it, if it failed on its own
+    history: FailureHistory | None = None  # what is known of it, if it failed on its own
     waiter: Waiter | None = None  # who is told when it is settled
 
     def __init__(

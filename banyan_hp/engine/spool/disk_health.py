@@ -1,16 +1,18 @@
 """Whether a spool's disk can be used now, and what is wrong with it if not.
 
 A failed write, or a directory that can't be looked at, degrades the spool to memory only for a while. What
-our own records don't depend on does not. Guarded by the spool's lock; its fields can be read without.
+our own records don't depend on does not. Needs no lock: each of its fields stands for itself, and the latest
+finding wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...text import clean
-from ..sync import Clock
+from ..sync import Clock, EngineLock
 from .events import Events
 
 TRY_AGAIN_SECONDS = 30.0
@@ -57,7 +59,7 @@ class DiskHealth:
         return written
 
     def in_passing(self, action: Callable[[], object]) -> None:
-        """Run a file operation that our own records don't depend on; a failure is counted and told."""
+        """Run a file operation that our own records don't depend on; a failure is counted and logged."""
         try:
             action()
         except OSError as error:
@@ -86,3 +88,20 @@ class DiskHealth:
 
     def pause_writing(self, seconds: float) -> None:
         self._write_again_at = max(self._write_again_at, self._clock.monotonic() + seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every part of a spool is given.
+
+    Attributes:
+        lock: the spool's own, see `spool`.
+        clock: time.
+        events: what the ledger and people learn once the lock is free.
+        disk_health: what file operations found.
+    """
+
+    lock: EngineLock
+    clock: Clock
+    events: Events
+    disk_health: DiskHealth

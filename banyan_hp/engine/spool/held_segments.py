@@ -1,6 +1,8 @@
-"""The segments that this process holds, its own and adopted ones, until they are settled, lost or given up.
+"""The segments that this process holds, its own and adopted ones.
 
-Guarded by the spool's lock; `segments` may be copied without.
+Held until all is acknowledged, lost or discarded, or until the segment is handed back.
+Guarded by the spool's lock. `segments` may be copied without: a list's copy is atomic under the GIL, and a
+list locks itself without it.
 """
 
 from __future__ import annotations
@@ -8,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .disk_health import DiskHealth
-from .events import Events
-from .segment import Known, Segment
+from .disk_health import Common
+from .lease import Register
+from .segment import Segment
 
 
 class HeldSegments:
@@ -19,18 +21,19 @@ class HeldSegments:
     Attributes:
         segments: all of them, in no order.
         active: the one that is being written to, if there is one.
-        taking: those whose lease is just being taken, and which are not in `segments` yet. Added to and
-            discarded from without a lock, which is atomic.
-        closed: nothing more is taken in.
+        being_leased: those whose lease is just being taken, and which are not in `segments` yet. Added to
+            and discarded from without a lock, which is atomic: a set locks itself, with the GIL or without.
+        closed: nothing more is held.
     """
 
-    def __init__(self, disk_health: DiskHealth, events: Events) -> None:
+    def __init__(self, common: Common) -> None:
         self.segments: list[Segment] = []
         self.active: Segment | None = None
-        self.taking: set[Segment] = set()
+        self.being_leased: set[Segment] = set()
         self.closed = False
-        self._disk_health = disk_health
-        self._events = events
+        self._lock = common.lock
+        self._disk_health = common.disk_health
+        self._events = common.events
 
     @property
     def size(self) -> int:
@@ -38,36 +41,45 @@ class HeldSegments:
         return sum(segment.size for segment in self.segments)
 
     @contextmanager
-    def leasing(self) -> Iterator[Known]:
-        """Around taking a lease: what is handed to `known` is closed in a child that is forked meanwhile."""
-        known: list[Segment] = []
+    def leasing(self) -> Iterator[Register]:
+        """Around taking a lease: what is registered is closed in a child that is forked meanwhile."""
+        registered: list[Segment] = []
 
-        def know(segment: Segment) -> None:
-            known.append(segment)
-            self.taking.add(segment)
+        def register(segment: Segment) -> None:
+            registered.append(segment)
+            self.being_leased.add(segment)
 
         try:
-            yield know
+            yield register
         finally:
-            self.taking.difference_update(known)
+            self.being_leased.difference_update(registered)
 
     def waiting(self) -> list[Segment]:
         """Those with records that are on disk only, the oldest first."""
-        return sorted((segment for segment in self.segments if segment.free), key=by_age)
+        self._lock.assert_held()
+        return sorted((segment for segment in self.segments if segment.on_disk_only), key=by_age)
 
     def idle(self) -> list[Segment]:
         """Finished segments of which no record is in hand, the oldest first."""
+        self._lock.assert_held()
         idle = [s for s in self.segments if s is not self.active and not s.in_hand]
         return sorted(idle, key=by_age)
 
+    # -- the end of one ---------------------------------------------------------------------------------
+
     def finish_active(self) -> None:
+        """Write to it no more."""
+        self._lock.assert_held()
         finished, self.active = self.active, None
         if finished is not None:
-            self.retire_if_settled(finished)
+            self.remove_if_done(finished)
 
-    def retire_if_settled(self, segment: Segment) -> bool:
-        """True if nothing of it is left on disk; a deletion that fails is tried again at the end."""
-        if segment.unsettled or segment is self.active or not self._disk_health.attempt(segment.remove):
+    def remove_if_done(self, segment: Segment) -> bool:
+        """Delete a segment of which all is acknowledged; a deletion that fails is tried again at the end."""
+        self._lock.assert_held()
+        if segment.unacknowledged or segment is self.active:
+            return False
+        if not self._disk_health.attempt(segment.remove):
             return False
         self._drop(segment)
         return True
@@ -78,9 +90,10 @@ class HeldSegments:
         Raises:
             OSError: the file can't be asked.
         """
+        self._lock.assert_held()
         if segment.gone or not segment.notice_removal():
             return segment.gone
-        self._events.lost(segment, segment.free, "removed")
+        self._events.lost(segment, segment.on_disk_only, "removed")
         segment.forget()
         self._drop(segment)
         segment.close()
@@ -90,16 +103,28 @@ class HeldSegments:
         """The same; True if it can't be asked."""
         return not self._disk_health.attempt(lambda: self.notice_removal(segment)) or segment.gone
 
-    def give_up(self, segment: Segment, reason: str) -> bool:
+    def discard(self, segment: Segment, reason: str) -> bool:
         """Delete an idle segment, whose records are lost. False if it is still there."""
+        self._lock.assert_held()
         if self.is_removed(segment):
             return segment.gone
         if not self._disk_health.attempt(segment.remove):
             return False
         self._drop(segment)
-        self._events.lost(segment, segment.free, reason)
+        self._events.lost(segment, segment.on_disk_only, reason)
         segment.forget()
         return True
+
+    def hand_back(self, segment: Segment) -> None:
+        """Give up the lease on one: another process may send what is left."""
+        self._lock.assert_held()
+        self._leave(segment)
+        self._drop(segment)
+
+    def _leave(self, segment: Segment) -> None:
+        if not self.remove_if_done(segment):
+            self._disk_health.attempt(segment.catch_up)
+            segment.close()
 
     def _drop(self, segment: Segment) -> None:
         if segment is self.active:
@@ -107,31 +132,22 @@ class HeldSegments:
         if segment in self.segments:
             self.segments.remove(segment)
 
-    def close(self, *, sync: bool) -> None:
-        """Let go of all: another process may send what is left. `sync`: what is dirty is synced before."""
+    # -- the end of all ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give up all leases: another process may send what is left."""
+        self._lock.assert_held()
         self.active = None
         for segment in list(self.segments):
             if not self.is_removed(segment):
-                self._leave(segment, sync=sync)
+                self._leave(segment)
         self.closed = True
         self.segments.clear()
 
-    def let_go(self, segment: Segment) -> None:
-        """Let go of one: another process may send what is left."""
-        self._leave(segment, sync=False)
-        self._drop(segment)
-
-    def _leave(self, segment: Segment, *, sync: bool) -> None:
-        if sync and segment.dirty:
-            self._disk_health.attempt(segment.sync)
-        if not self.retire_if_settled(segment):
-            self._disk_health.attempt(segment.catch_up)
-            segment.close()
-
     def abandon(self) -> None:
-        """In a forked child: close the parent's descriptors and touch nothing else."""
+        """In a forked child, which has no other thread: close the parent's descriptors, no more."""
         self.closed = True
-        for segment in {*self.segments, *self.taking}:
+        for segment in {*self.segments, *self.being_leased}:
             segment.close()
 
 

@@ -1,34 +1,186 @@
-"""The directory of one destination: whether it may be used, what lies in it, and what is left over.
+"""Where the records of one destination lie: the directory's name, what lies in it, and whose it is.
 
     <base>/spool/<16 digits for URL and project>-<16 for the key>/
         <created ms>-<process>-<number>.v1.jsonl    a segment, see `segment`
-        <the same>.ack                              what of it is settled, see `acks`
+        <the same>.ack                              which of its records are acknowledged
         .<the same>.tmp                             a segment in the making
-        destination.v1.json                         which destination this is, for people, see `address`
-        health.v1.json                              whether the backend answers, see `silence`
+        destination.v1.json                         which destination this is, for people
+        health.v1.json                              whether the backend answers, see `backend_health`
         quarantine.v1.jsonl                         refused records
 
-A key itself is never written, nor anything that it could be had from.
+A key itself is never written, nor anything that it could be derived from: only 64 bits of a hash of it.
+`destination.v1.json` tells people and `banyan-hp spool` what the directory's name, being hashes, can't:
+
+    {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "0123456789abcdef"}
+
+Delivery works without that file. It is written once, when the directory is made, and believed only if it
+fits the directory's name.
+
+The first versions took 32 bits of the hash, too few to tell keys apart for certain. Their directories are
+listed and sent on request (`banyan-hp spool replay --from-key`), but no application takes records from them
+by itself.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from ...files import check_own_directory, make_own_directory
-from .address import ADDRESS_NAME, Address
-from .segment import Segment, is_segment, lockable
-from .silence import HEALTH_NAME
+import platformdirs
 
-OLD_SECONDS = 3600.0  # what is left over for so long has no process that still works on it
+from ...files import can_lock, check_own_directory, make_own_directory, read_file, replace_file
+from ...settings import checked_url
 
-_TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
-_REPLACED = "|".join(map(re.escape, (ADDRESS_NAME, HEALTH_NAME)))
-_HALF_WRITTEN = re.compile(rf"\.(?:{_REPLACED})\.[0-9a-f]{{16}}\.tmp")
+FORMAT = "v1"
+SUFFIX = f".{FORMAT}.jsonl"
+ADDRESS_NAME = "destination.v1.json"
+KEYS = ("client", "base_url", "project", "key_fingerprint")
+_LONGEST = 65536
+_FINGERPRINT = re.compile(r"[0-9a-f]{8}(?:[0-9a-f]{8})?")
+_SHORT = 8
+_ON_MACOS = sys.platform == "darwin"
+_NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
 _OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+def is_segment(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def created_at(name: str) -> float:
+    match = _NAME.fullmatch(name)
+    return int(match[1]) / 1000 if match else 0.0
+
+
+def segment_name(created: float, process: str, number: int) -> str:
+    return f"{round(created * 1000):013d}-{process}-{number:04d}{SUFFIX}"
+
+
+def key_fingerprint(key: str) -> str:
+    """16 hex digits that tell keys apart and from which none can be had back."""
+    return hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:16]
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether this has the form of a fingerprint, be it a short one of the first versions."""
+    return _FINGERPRINT.fullmatch(text) is not None
+
+
+def short_directory(directory: Path) -> Path:
+    """Where the first versions kept the records of the same destination and key."""
+    where, _, fingerprint = directory.name.rpartition("-")
+    return directory.with_name(f"{where}-{fingerprint[:_SHORT]}")
+
+
+def directory_name(identity: Sequence[str], fingerprint: str) -> str:
+    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
+    return f"{where}-{fingerprint}"
+
+
+def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
+    """One directory a destination and key: a tenant's records must not leave under another's key."""
+    return base / "spool" / directory_name(identity, key_fingerprint(key))
+
+
+def spool_base(given: str | os.PathLike[str] | None) -> Path:
+    """The directory below which all spools are, absolute: the one given, else the user's state directory.
+
+    Raises:
+        RuntimeError, KeyError: there is no home directory.
+        OSError: the working directory is gone.
+    """
+    base = Path(given or platformdirs.user_state_path("banyan_hp"))
+    if not given and not base.is_absolute():  # without a home it begins with a tilde
+        raise RuntimeError("this user has no home directory")
+    return base.absolute()
+
+
+def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """`spool_base`, and behind it where an earlier platformdirs had the spools, if there is such a directory.
+
+    Raises:
+        RuntimeError, KeyError, OSError: as `spool_base` does.
+    """
+    base, earlier = spool_base(given), None if given else _earlier_base()
+    return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
+
+
+def _earlier_base() -> Path | None:
+    """On macOS platformdirs looks at XDG_STATE_HOME from version 4.6 on."""
+    if not _ON_MACOS or not os.environ.get("XDG_STATE_HOME", "").strip():
+        return None
+    try:
+        return Path.home() / "Library" / "Application Support" / "banyan_hp"
+    except (RuntimeError, KeyError):  # there is no home directory
+        return None
+
+
+@cache
+def _was_there(directory: Path) -> bool:
+    """When this process first looked: nothing makes it any more."""
+    return directory.is_dir()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the records of one directory go.
+
+    Attributes:
+        client: "banyan" or "huggingplace".
+        base_url: the backend's.
+        project: the project, or HuggingPlace's organisation; may be empty.
+        fingerprint: of the key, see `key_fingerprint`.
+    """
+
+    client: str
+    base_url: str
+    project: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, identity: Sequence[str], key: str) -> Address:
+        client, base_url, project = identity
+        return cls(client, base_url, project, key_fingerprint(key))
+
+    @property
+    def directory_name(self) -> str:
+        return directory_name((self.client, self.base_url, self.project), self.fingerprint)
+
+    @classmethod
+    def read(cls, directory: Path) -> Address | None:
+        """What the directory says of itself; None if it says nothing, or what does not fit its name."""
+        try:
+            said = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
+            address = cls(*(said[key] for key in KEYS))
+            checked_url("base_url", address.base_url)
+            return address if address.directory_name == directory.name else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def write(self, directory: Path) -> None:
+        """Say it in the directory, once. A failure is no trouble: only people miss the file."""
+        path = directory / ADDRESS_NAME
+        if not os.path.lexists(path):
+            with suppress(OSError):
+                replace_file(path, json.dumps(self.said()).encode() + b"\n")
+
+    def said(self) -> dict[str, str]:
+        """As it stands in the file."""
+        return dict(zip(KEYS, (self.client, self.base_url, self.project, self.fingerprint), strict=True))
+
+
+# -- the directory -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +214,7 @@ class Directory:
 
     def check(self) -> Path:
         """Make it if need be, and make sure that it is ours."""
-        if not lockable():
+        if not can_lock():
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         if not self.path.is_absolute():
             raise OSError("no directory for it is known, set spool_dir")
@@ -74,21 +226,6 @@ class Directory:
         segments = [self.path / name for name in sorted(names) if is_segment(name)]
         unknown = [name for name in names if _OTHER_VERSION.fullmatch(name) and not is_segment(name)]
         return Listing(segments, sorted(unknown))
-
-    # -- left-overs -------------------------------------------------------------------------------------
-
-    def clean(self, now: float) -> None:
-        """Delete what processes that died left half made or half deleted. `now` is the wall clock."""
-        for path in list(self.path.iterdir()):
-            if _TEMPORARY.fullmatch(path.name) and _is_old(path, now):
-                self._delete_if_abandoned(path)
-            elif (_HALF_WRITTEN.fullmatch(path.name) or _is_orphan(path)) and _is_old(path, now):
-                path.unlink(missing_ok=True)
-
-    def _delete_if_abandoned(self, path: Path) -> None:
-        half_made = Segment.adopt(path)
-        if half_made is not None:
-            half_made.remove()
 
 
 def segments_in(directory: Path) -> list[Path]:
@@ -102,18 +239,6 @@ def segments_in(directory: Path) -> list[Path]:
         return sorted(path for path in directory.iterdir() if is_segment(path.name))
     except FileNotFoundError:
         return []
-
-
-def _is_orphan(path: Path) -> bool:
-    """Whether this lists what is settled of a segment that is no more."""
-    return path.suffix == ".ack" and is_segment(path.stem) and not path.with_suffix("").exists()
-
-
-def _is_old(path: Path, now: float) -> bool:
-    try:
-        return path.lstat().st_mtime < now - OLD_SECONDS
-    except FileNotFoundError:
-        return False
 
 
 def sizes(paths: Sequence[Path]) -> int:

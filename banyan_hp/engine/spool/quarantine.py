@@ -1,14 +1,7 @@
 """What one destination refused, and lines found damaged: kept with the reason, never sent unless asked.
 
 Owns two files of the destination's directory, `quarantine.v1.jsonl` and, once that is full, its predecessor
-`quarantine.v1.jsonl.old`; both together are bounded by size. One JSON object a line:
-
-    {"crc":"89abcdef","at":1767225600.5,"from":"record","reason":"refused","status":422,"detail":"…",
-     "segment":"…","id":"…","t":1767225599.25,"body":{…}}
-
-`crc` is the CRC-32 of all that follows its comma, to the closing brace. `at` is when it was put aside, `t`
-the record's own time, both UTC in seconds. `from` is "record", or "line" for a damaged line of the segment
-named. The last field holds the very bytes: `body` as they are if they are JSON, else `text`, else `base64`.
+`quarantine.v1.jsonl.old`; both together are bounded by size. `entries` describes their lines.
 
 Any number of processes append to it. Each, for a moment, takes an exclusive `flock` on `quarantine.v1.jsonl`
 and then makes sure that the path still is the file it has locked. So nothing is written to a file that was
@@ -16,150 +9,35 @@ rotated or rewritten away, the newer file becomes the older one exactly once, an
 is counted by the process that did it. An entry is one write; one that the disk takes in part only is cut off
 again. What a crash tears is ended by the next writer and skipped by readers, who need no lock: they open the
 newer file first, so that a rotation shows them entries of one file twice at the most, which they notice.
+
+Another process may hold that `flock` for up to `LOCK_SECONDS`: nothing here is called with the spool's lock
+held.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ...files import open_file, write_new_file
-from ...flock import acquire, release
-from ...text import clean
+from ...files import lock_file, open_file, sync_directory, unlock_file, write_new_file
+from ..records.encode import JSONValue, encode_somehow
+from ..records.freeze import freeze
+from ..records.record import Record
 from ..sync import Clock, WakeUp
-from .segment import is_body, is_count, is_record_id, is_time
+from .disk_health import Common
+from .entries import LINE, Entry, format_entry, parse_entry
+from .layout import Directory, segment_name
+from .lease import create
+from .lines import format_line
+from .segment import Segment
 
 QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
-RECORD, LINE = "record", "line"
-UNSCRUBBED = "before_send_failed"  # the reason of records that `before_send` has not seen to
 LOCK_SECONDS = 2.0
-DETAIL_LENGTH = 1000
 _POLL_SECONDS = 0.005
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One refused record or damaged line.
-
-    Attributes:
-        reason: a short stable word: refused, too_large, forbidden, before_send_failed, corrupt, …
-        body: the record's body as it goes on the wire, or the damaged line; the very bytes.
-        origin: `RECORD` or `LINE`.
-        status: the HTTP status, or None where there was no answer.
-        detail: the backend's words, at most `DETAIL_LENGTH` characters of them.
-        segment: the name of the segment it was in, if it was on disk.
-        id: the record's id; None for a line.
-        time: the record's own time, UTC in seconds; None for a line.
-        at: when it was put aside, UTC in seconds.
-    """
-
-    reason: str
-    body: bytes
-    origin: str = RECORD
-    status: int | None = None
-    detail: str = ""
-    segment: str | None = None
-    id: str | None = None
-    time: float | None = None
-    at: float = 0.0
-
-    @property
-    def sendable(self) -> bool:
-        """Whether there is a record in it that could be sent."""
-        return self.origin == RECORD and self.id is not None and is_body(self.body) and b"\n" not in self.body
-
-    def readable_body(self) -> tuple[str, str]:
-        """Under which name the body stands in a line, and its text: `body`, `text` or `base64`."""
-        try:
-            text = self.body.decode("utf-8")
-        except UnicodeDecodeError:
-            return "base64", base64.b64encode(self.body).decode("ascii")
-        return ("body" if _is_json(self.body) else "text"), text
-
-
-def format_entry(entry: Entry) -> bytes:
-    """The entry as a line, with its line end."""
-    head = {
-        "at": round(entry.at, 6),
-        "from": entry.origin,
-        "reason": clean(entry.reason),
-        "status": entry.status,
-        "detail": clean(entry.detail, DETAIL_LENGTH),
-        "segment": entry.segment,
-        "id": entry.id,
-        "t": entry.time if entry.time is None else round(entry.time, 6),
-    }
-    rest = json.dumps(head, separators=(",", ":"))[1:].encode()[:-1] + _body_field(entry) + b"}"
-    return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
-
-
-def parse_entry(line: bytes) -> Entry | None:
-    """The entry in a line without its line end; None if the line is torn or damaged."""
-    rest = line[18:]
-    if line[:8] != b'{"crc":"' or line[16:18] != b'",' or b"%08x" % zlib.crc32(rest) != line[8:16]:
-        return None
-    head, is_body, body = rest.partition(b',"body":')  # no JSON before it can hold these bytes
-    try:
-        fields = json.loads(b"{" + head + b"}" if is_body else b"{" + rest)
-        return _entry(fields, body[:-1] if is_body else _bytes_of(fields))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _entry(fields: dict[str, Any], body: bytes) -> Entry | None:
-    """None if a field is not what it should be."""
-    entry = Entry(
-        reason=fields["reason"],
-        body=body,
-        origin=fields["from"],
-        status=fields["status"],
-        detail=fields["detail"],
-        segment=fields["segment"],
-        id=fields["id"],
-        time=fields["t"],
-        at=fields["at"],
-    )
-    return entry if _makes_sense(entry) else None
-
-
-def _makes_sense(entry: Entry) -> bool:
-    return (
-        all(isinstance(text, str) for text in (entry.reason, entry.origin, entry.detail))
-        and (entry.status is None or is_count(entry.status))
-        and (entry.segment is None or isinstance(entry.segment, str))
-        and (entry.id is None or is_record_id(entry.id))
-        and (entry.time is None or is_time(entry.time))
-        and is_time(entry.at)
-    )
-
-
-def _body_field(entry: Entry) -> bytes:
-    name, text = entry.readable_body()
-    value = entry.body if name == "body" else json.dumps(text).encode()
-    return b',"%s":%s' % (name.encode(), value)
-
-
-def _bytes_of(fields: dict[str, Any]) -> bytes:
-    if "text" in fields:
-        return str(fields["text"]).encode("utf-8")
-    return base64.b64decode(fields["base64"], validate=True)
-
-
-def _is_json(raw: bytes) -> bool:
-    """Whether it is JSON in UTF-8, on one line."""
-    try:
-        json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return False
-    return b"\n" not in raw
 
 
 class Quarantine:
@@ -172,7 +50,7 @@ class Quarantine:
         max_bytes: the bound for all of it. An entry larger than half of it is not taken.
 
     Attributes:
-        evicted: how many entries this object has given up for younger ones.
+        evicted: how many entries this object has discarded for younger ones.
     """
 
     def __init__(
@@ -210,8 +88,8 @@ class Quarantine:
     def add_damage(self, segment: str, lines: Sequence[bytes]) -> int:
         """Keep damaged lines of a segment; one that is here already stays alone.
 
-        That the segment's `.ack` names what was seen to is not enough: a crash between the two brings them
-        here again.
+        That the segment's ack log names what was dealt with is not enough: a crash between the two brings
+        them here again.
 
         Returns:
             How many of them are here now; less than all when some are too large.
@@ -252,9 +130,9 @@ class Quarantine:
 
     def _rotate(self) -> None:
         """Call with the lock held."""
-        given_up = len(_parsed(_read(self._older)))
+        discarded = len(_parsed(_read(self._older)))
         self._newer.replace(self._older)
-        self.evicted += given_up
+        self.evicted += discarded
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -317,7 +195,7 @@ class Quarantine:
         try:
             yield fd
         finally:
-            release(fd)  # closing alone would leave it to a child that was forked meanwhile
+            unlock_file(fd)  # closing alone would leave it to a child that was forked meanwhile
             os.close(fd)
 
     def _lock(self) -> int:
@@ -334,7 +212,7 @@ class Quarantine:
         """The newer file, open, locked and still in its place; None if somebody else was faster."""
         fd = open_file(self._newer, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
-            acquire(fd)
+            lock_file(fd)
             if self._newer.lstat().st_ino == os.fstat(fd).st_ino:
                 return fd
         except (BlockingIOError, FileNotFoundError):
@@ -363,3 +241,122 @@ def _parsed(content: bytes) -> list[tuple[bytes, Entry]]:
     """The whole lines of a file, each with its entry."""
     parsed = ((line, parse_entry(line)) for line in content.split(b"\n"))
     return [(line, entry) for line, entry in parsed if entry is not None]
+
+
+# -- from the spool ------------------------------------------------------------------------------------------
+
+
+class QuarantineWriter:
+    """What a spool puts into its destination's quarantine: refused records, and lines found damaged.
+
+    Called without the spool's lock.
+    """
+
+    def __init__(self, common: Common, directory: Directory, *, sync: bool) -> None:
+        self._disk_health = common.disk_health
+        self._events = common.events
+        self._clock = common.clock
+        self._sync = sync
+        self._directory = directory
+        self._quarantine = Quarantine(directory.path, common.clock, sync=sync)
+
+    @property
+    def evicted(self) -> int:
+        """Entries that this process has discarded, to stay within the bound."""
+        return self._quarantine.evicted
+
+    def reconfigure(self, directory: Directory) -> None:
+        evicted = self._quarantine.evicted
+        self._directory = directory
+        self._quarantine = Quarantine(directory.path, self._clock, sync=self._sync)
+        self._quarantine.evicted = evicted
+
+    def record(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
+        """Keep a refused record; False if it could not be written."""
+        entry = Entry(
+            reason,
+            record.body or record.raw or encode_somehow(_value(record)),
+            status=status,
+            detail=detail,
+            segment=record.place.segment.path.name if record.place is not None else None,
+            id=record.id,
+            time=record.time,
+        )
+        return bool(self._kept(lambda: self._quarantine.add(entry)))
+
+    def damage(self, segment: Segment, lines: Sequence[bytes]) -> bool:
+        """Keep damaged lines of a segment, and note there that they are dealt with; True if all are kept."""
+        if not lines:
+            return True
+        kept = self._kept(lambda: self._quarantine.add_damage(segment.path.name, lines))
+        self._disk_health.attempt(segment.damage_handled)
+        return kept == len(lines)
+
+    def _kept(self, add: Callable[[], int]) -> int:
+        """What `add` says it has kept; 0 if it can't write."""
+        kept = 0
+
+        def action() -> None:
+            nonlocal kept
+            self._directory.prepare()
+            try:
+                kept = add()
+            except TimeoutError as error:  # somebody holds its lock: nothing is wrong with the disk
+                self._events.warn("a refused record could not be kept: %s", error)
+
+        self._disk_health.attempt_to_write(action)
+        return kept
+
+
+def _value(record: Record) -> JSONValue:
+    """What it comes to; as far as it was worked out, where completing it fails."""
+    value, deferred = record.value, record.deferred
+    if deferred is not None:
+        with suppress(Exception):  # its failure is counted where the record is prepared
+            return freeze(deferred.complete(value)).value
+    return value
+
+
+# -- back into the spool -------------------------------------------------------------------------------------
+
+
+def requeue(
+    directory: Path,
+    chosen: Callable[[Entry], bool],
+    clock: Clock,
+    raw: Callable[[Entry], bool] = lambda _entry: False,
+) -> list[Entry]:
+    """Put the chosen records into a new segment, then take them out of the quarantine. Returns them.
+
+    Those that `raw` names leave only when a `before_send` has seen them.
+
+    The segment is on the disk itself before the quarantine is touched: a crash between the two leaves
+    records in both places and none in neither. They keep their ids, so a backend that knows ids stores a
+    record that is sent twice once. Any process of the destination takes the segment over, at its next look.
+
+    Raises:
+        OSError: it could not be written; then nothing has changed.
+    """
+    return Quarantine(directory, clock).take(
+        lambda entry: entry.sendable and chosen(entry),
+        lambda entries: _write(directory, entries, clock, raw),
+    )
+
+
+def _write(directory: Path, entries: list[Entry], clock: Clock, raw: Callable[[Entry], bool]) -> None:
+    segment = create(directory, segment_name(clock.wall(), os.urandom(8).hex(), 0))
+    try:
+        lines = (
+            format_line(number, entry.id or "", _time_of(entry), entry.body, raw=raw(entry))
+            for number, entry in enumerate(entries)
+        )
+        segment.write(b"".join(lines), len(entries), sync=True)
+        sync_directory(directory)
+    except OSError:
+        segment.remove()
+        raise
+    segment.close()
+
+
+def _time_of(entry: Entry) -> float:
+    return entry.at if entry.time is None else entry.time

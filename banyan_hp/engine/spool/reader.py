@@ -1,21 +1,25 @@
-"""Reads records back from the segments that are held: the oldest first, each once until it is released."""
+"""Reads records back from the segments that are held: the oldest first, each once until it is released.
+
+Lines are read and parsed without the spool's lock, from a descriptor of their own; two short sections of the
+lock are around that. The first one notes where to begin. The second one takes those records that are still on
+disk only, unless the segment was discarded, handed back or closed meanwhile. A crash at any point leaves all
+as it was: reading changes no file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..records.record import Place
-from ..sync import EngineLock
-from .aside import Aside
-from .disk_health import DiskHealth
-from .events import Events
+from .adoption import Adoption
+from .disk_health import Common
 from .held_segments import HeldSegments, by_age
-from .lease import Adoption
-from .page import Page
+from .index import ACKNOWLEDGED, IN_MEMORY, ON_DISK_ONLY
+from .lines import Content, Line, parse_line
+from .quarantine import QuarantineWriter
 from .retention import Retention
-from .segment import FREE, SETTLED, Line, Segment, parse_line
+from .segment import Segment
 
 _READ_AT_ONCE = 512 * 1024
 
@@ -27,27 +31,30 @@ class Replayed:
     line: Line
     place: Place
 
+    @property
+    def own(self) -> bool:
+        """Whether this process has written it."""
+        return bool(self.place.segment.own)
+
 
 class Reader:
-    """Where reading goes on. One thread at a time: two would read the same lines."""
+    """Where reading goes on. One thread at a time: two would read the same lines. Takes the lock itself."""
 
     def __init__(
         self,
-        lock: EngineLock,
+        common: Common,
         held: HeldSegments,
         adoption: Adoption,
         retention: Retention,
-        aside: Aside,
-        disk_health: DiskHealth,
-        events: Events,
+        quarantine: QuarantineWriter,
     ) -> None:
-        self._lock = lock
+        self._lock = common.lock
+        self._disk_health = common.disk_health
+        self._events = common.events
         self._held = held
         self._adoption = adoption
         self._retention = retention
-        self._aside = aside
-        self._disk_health = disk_health
-        self._events = events
+        self._quarantine = quarantine
 
     def read(
         self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
@@ -55,8 +62,8 @@ class Reader:
         """The oldest records that are on disk only, now in memory too. Call without the spool's lock.
 
         Args:
-            max_records: so many at the most.
-            max_bytes: about so many bytes.
+            max_records: this many at the most.
+            max_bytes: about this many bytes.
             own_only: leave alone what others have left.
             several: go on with the next segment where one has less than that.
         """
@@ -64,9 +71,9 @@ class Reader:
         try:
             while len(found) < max_records and max_bytes > 0:
                 segment = self._next_segment(own_only=own_only, anew=not found)
-                taken = (
-                    self._read(segment, max_records - len(found), max_bytes) if segment is not None else []
-                )
+                if segment is None:
+                    break
+                taken = self._read(segment, max_records - len(found), max_bytes)
                 found += taken
                 max_bytes -= sum(len(each.line.body) for each in taken)
                 if not taken or not several:
@@ -79,8 +86,10 @@ class Reader:
     def _put_back(self, found: list[Replayed]) -> None:
         with self._lock:
             for each in found:
-                each.place.segment.set_state(each.place.number, FREE)
+                each.place.segment.set_state(each.place.number, ON_DISK_ONLY)
                 each.place.segment.cursor = 0
+
+    # -- which segment ----------------------------------------------------------------------------------
 
     def _next_segment(self, *, own_only: bool, anew: bool) -> Segment | None:
         """The one to read from; candidates are adopted when their turn comes."""
@@ -90,7 +99,8 @@ class Reader:
             if not isinstance(found, Path):
                 return found
             self._adoption.adopt(found)
-            self._retention.recompute()
+            with self._lock:
+                self._retention.recompute()
 
     def _next_readable(self, *, own_only: bool, anew: bool) -> Segment | Path | None:
         """The segment to read from, or a candidate to be adopted first, if there is one."""
@@ -106,24 +116,28 @@ class Reader:
             unread = waiting
         return next(iter(unread), None)
 
+    # -- its records ------------------------------------------------------------------------------------
+
     def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Replayed]:
         from_the_start = segment.cursor == 0
-        usual = segment.size // max(1, len(segment.states)) + 64
+        count = len(segment.states)  # before its size is asked for: these are in what is read
+        usual = segment.size // max(1, count) + 64
         about = min(_READ_AT_ONCE, max_bytes + 4096, max_records * usual)
         try:
-            while (page := self._page(segment, about)) is not None:
-                lines = self._taken(segment, page, max_records, max_bytes)
-                if lines is None:
-                    return []
-                if lines:
-                    return [Replayed(line, Place(segment, line.number)) for line in lines]
+            with segment.opened() as content:
+                while (page := self._page(segment, content, about)) is not None:
+                    page.fetch_out_of_order(content, max_records)
+                    lines = self._taken(segment, page, max_records, max_bytes)
+                    if lines is None:
+                        return []
+                    if lines:
+                        return [Replayed(line, Place(segment, line.number)) for line in lines]
+                self._at_the_end(segment, content, count if from_the_start else 0)
         except OSError as error:
             self._can_t_read(segment, error)
-            return []
-        self._at_the_end(segment, from_the_start=from_the_start)
         return []
 
-    def _page(self, segment: Segment, about: int) -> Page | None:
+    def _page(self, segment: Segment, content: Content, about: int) -> Page | None:
         """The next lines; None at the end, also of a segment that is no longer there.
 
         Raises:
@@ -133,49 +147,113 @@ class Reader:
             if segment not in self._held.segments or self._held.notice_removal(segment):
                 return None
             start = segment.cursor
-            content = segment.whole_lines(start, about)
-        return Page(segment, start, content) if content else None
+        lines = content.whole_lines(start, about)
+        return Page(segment, start, lines) if lines else None
 
     def _taken(self, segment: Segment, page: Page, max_records: int, max_bytes: int) -> list[Line] | None:
-        """What of the page is on disk only; None if the segment was given up, or closed, meanwhile."""
+        """What of the page is on disk only; None if the segment was discarded, or closed, meanwhile."""
         with self._lock:
-            if segment not in self._held.segments:
-                return None
-            page.fetch_stragglers(max_records)
-            return page.take(max_records, max_bytes)
-
-    def _at_the_end(self, segment: Segment, *, from_the_start: bool) -> None:
-        with self._lock:
-            if segment not in self._held.segments:
-                return
-            segment.cursor = segment.size
-            if from_the_start:
-                self._disk_health.attempt(lambda: self._give_up_unreadable(segment))
+            return page.take(max_records, max_bytes) if segment in self._held.segments else None
 
     def _can_t_read(self, segment: Segment, error: OSError) -> None:
         with self._lock:
+            if segment not in self._held.segments or self._held.is_removed(segment):
+                return
             segment.cursor = segment.size
-            if not self._held.closed:
-                self._disk_health.reading_failed(segment.path, error)
+            self._disk_health.reading_failed(segment.path, error)
 
-    def _give_up_unreadable(self, segment: Segment) -> None:
+    # -- what can't be read any more --------------------------------------------------------------------
+
+    def _at_the_end(self, segment: Segment, content: Content, count: int) -> None:
+        """All was read; of the first `count` records nothing was found, if it was read from the start."""
+        with self._lock:
+            if segment not in self._held.segments:
+                return
+            segment.cursor = content.size
+        if count:
+            self._disk_health.attempt(lambda: self._give_up_unreadable(segment, content, count))
+
+    def _give_up_unreadable(self, segment: Segment, content: Content, count: int) -> None:
         """A whole pass found nothing of what should be there: the file was damaged since it was written."""
-        numbers = {line.number for _, line in _whole(segment) if line is not None}
-        lost = [n for n, state in enumerate(segment.states) if state == FREE and n not in numbers]
-        damaged = [raw for raw, line in _whole(segment) if line is None]
-        if not lost:
-            return
-        kept = self._aside.damage(segment, damaged) and bool(damaged)
+        found = [(raw, parse_line(raw)) for _, raw in content.lines()]
+        readable = {line.number for _, line in found if line is not None}
+        lost = [n for n in range(count) if segment.is_on_disk_only(n) and n not in readable]
+        if lost:
+            damaged = [raw for raw, line in found if line is None]
+            kept = self._quarantine.damage(segment, damaged) and bool(damaged)
+            with self._lock:
+                if segment in self._held.segments:
+                    self._account(segment, list(filter(segment.is_on_disk_only, lost)), kept=kept)
+
+    def _account(self, segment: Segment, lost: list[int], *, kept: bool) -> None:
         for number in lost:
-            segment.set_state(number, SETTLED)
+            segment.set_state(number, ACKNOWLEDGED)
         if kept:
             self._events.damaged(segment, len(lost))
         else:
             self._events.lost(segment, len(lost), "corrupt")
-        if not self._held.retire_if_settled(segment):
+        if not self._held.remove_if_done(segment):
             self._disk_health.attempt(lambda: segment.acknowledge(lost))
 
 
-def _whole(segment: Segment) -> Iterator[tuple[bytes, Line | None]]:
-    for _, raw in segment.lines_from(0):
-        yield raw, parse_line(raw)
+class Page:
+    """Whole lines of a segment from `start` on, and records out of order that belong before some of them.
+
+    Only `take` needs the lock that guards the segment.
+    """
+
+    def __init__(self, segment: Segment, start: int, content: bytes) -> None:
+        self._segment = segment
+        self._start = start
+        self._end = start + len(content)
+        self._lines: list[tuple[int, Line]] = []
+        self._late: list[Line] = []
+        for raw in content[:-1].split(b"\n"):
+            line = parse_line(raw)
+            if line is not None and start not in segment.index.rejected:
+                self._lines.append((start, line))
+            start += len(raw) + 1
+
+    def fetch_out_of_order(self, content: Content, at_most: int) -> None:
+        """Read what stands further behind but was logged before some of this page.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        out_of_order = self._segment.index.out_of_order
+        if not out_of_order:
+            return
+        last = dict(sorted(line.call for _, line in self._lines))
+        here = {line.number for _, line in self._lines}
+        late = [each for each in out_of_order if each.call < last.get(each.process, -1)]
+        late = [
+            each for each in late if each.number not in here and self._segment.is_on_disk_only(each.number)
+        ]
+        for each in sorted(late, key=lambda each: (each.process, each.call))[:at_most]:
+            line = parse_line(content.whole_lines(each.offset, 4096).partition(b"\n")[0])
+            if line is not None:
+                self._late.append(line)
+
+    def take(self, max_records: int, max_bytes: int) -> list[Line]:
+        """The oldest records that are on disk only, up to these limits: now in memory, too.
+
+        The segment's cursor moves to the first that is left, unless something was released meanwhile.
+        """
+        segment = self._segment
+        lines = self._late + [line for _, line in self._lines]
+        waiting = [line for line in lines if segment.is_on_disk_only(line.number)]
+        taken = []
+        for line in sorted(waiting, key=_by_call)[:max_records]:
+            if max_bytes <= 0:
+                break
+            max_bytes -= len(line.body)
+            segment.set_state(line.number, IN_MEMORY)
+            taken.append(line)
+        if segment.cursor == self._start:
+            left = (offset for offset, line in self._lines if segment.is_on_disk_only(line.number))
+            segment.cursor = next(left, self._end)
+        return taken
+
+
+def _by_call(line: Line) -> tuple[str, int]:
+    return line.call

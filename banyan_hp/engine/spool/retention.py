@@ -1,89 +1,172 @@
-"""What is given up to stay within `spool_max_bytes` and `spool_max_age`.
+"""What is discarded to stay within `spool_max_bytes` and `spool_max_age`.
 
 The caps hold for a destination's directory. What this process holds is counted exactly. Of others' segments
 the size at the last look counts; when the cap is reached, a look is taken, at most once a second, before
-anything is given up. So n processes exceed the cap by what they write within one look, at the most. Segments
+anything is discarded. So n processes exceed the cap by what they write within one look, at the most. Segments
 of the living are theirs: when they alone fill the cap, this process keeps its records in memory.
+
+A look, and the adoption of an abandoned segment that is to be discarded, take long. So `make_room` does
+neither: it returns the step to take first, and its caller takes it without the spool's lock. One thread at a
+time takes a step; others that need room meanwhile wait for it, at most `ROOM_SECONDS`, also without the lock,
+and ask again: what is discarded, and in which order, is the same as if each had held the lock all the while.
+Threads for which there is room wait for nobody. Whoever writes has the lock from the answer "there is room"
+to the end of the write.
 """
 
 from __future__ import annotations
 
-from ..sync import Clock
-from .disk_health import DiskHealth
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ..sync import WakeUp
+from .adoption import Adoption
+from .disk_health import Common
 from .held_segments import HeldSegments, by_age
-from .lease import Adoption
 from .segment import Segment
 
 RESCAN_SECONDS = 1.0
+ROOM_SECONDS = 2.0  # the longest wait for another thread that makes room
+
+Step = Callable[[], object]
 
 
 class Retention:
     """Both caps of one spool. Guarded by its lock."""
 
     def __init__(
-        self,
-        max_bytes: int,
-        max_age: float,
-        clock: Clock,
-        held: HeldSegments,
-        adoption: Adoption,
-        disk_health: DiskHealth,
+        self, common: Common, held: HeldSegments, adoption: Adoption, *, max_bytes: int, max_age: float
     ) -> None:
-        self._max_bytes = max_bytes
-        self._max_age = max_age
-        self._clock = clock
+        self._lock = common.lock
+        self._clock = common.clock
+        self._disk_health = common.disk_health
         self._held = held
         self._adoption = adoption
-        self._disk_health = disk_health
-        self._room = 0  # under the cap there are so many bytes at least
+        self.max_bytes = max_bytes
+        self._max_age = max_age
+        self._room = 0  # under the cap there are at least this many bytes
         self._expire_at = float("-inf")
+        self._maker: int | None = None  # the thread that takes a step
+        self._waiting: list[WakeUp] = []
 
     def recompute(self) -> None:
-        """Segments have turned up or gone: what was reckoned before does not count."""
+        """Segments have turned up or gone: what was computed before does not count."""
+        self._lock.assert_held()
         self._room = 0
         self._expire_at = float("-inf")
 
     def use(self, length: int) -> None:
-        """So many bytes have been written."""
+        """`length` bytes have been written."""
+        self._lock.assert_held()
         self._room -= length
 
-    def make_room(self, length: int) -> bool:
-        """Give up the oldest segments until so many bytes fit under the cap. False if they never will."""
+    # -- bytes ------------------------------------------------------------------------------------------
+
+    def make_room(self, length: int, deadline: float) -> bool | Step:
+        """Discard the oldest segments until this many bytes fit under the cap.
+
+        Args:
+            length: bytes.
+            deadline: until when other threads are waited for, on the monotonic clock.
+
+        Returns:
+            True if they fit, False if they can't. Else what is to be done first, without the lock; then ask
+            again.
+        """
+        self._lock.assert_held()
         self.expire()
-        if length > self._max_bytes:
+        if length > self.max_bytes:
             return False
-        if self._exceeded_by(length) and self._may_look():
-            self._disk_health.attempt(self._adoption.look)  # others may have sent and deleted what we count
-            self.recompute()
+        if not self._exceeded_by(length):
+            return True
+        if self._maker is not None:
+            may_wait = self._maker != threading.get_ident() and self._clock.monotonic() < deadline
+            return self._wait if may_wait else False
+        if self._clock.monotonic() >= self._adoption.scanned_at + RESCAN_SECONDS:
+            return partial(self._take, self._look)
+        return self._discard_until(length)
+
+    def _discard_until(self, length: int) -> bool | Step:
         while self._exceeded_by(length):
             oldest = self._oldest()
+            if isinstance(oldest, Path):
+                return partial(self._take, partial(self._adoption.adopt, oldest))
             if oldest is None:
                 self._disk_health.problem = (
                     "spool_max_bytes is reached, and nothing there can be given up now"
                 )
                 return False
-            if not self._give_up(oldest, "spool_full"):
+            if not self._discard(oldest, "spool_full"):
                 return False
         return True
 
-    def _may_look(self) -> bool:
-        return self._clock.monotonic() >= self._adoption.scanned_at + RESCAN_SECONDS
-
     def _exceeded_by(self, length: int) -> bool:
         if length > self._room:
-            self._room = self._max_bytes - self._adoption.size - self._held.size
+            self._room = self.max_bytes - self._adoption.size - self._held.size
         return length > self._room
 
-    def _give_up(self, segment: Segment, reason: str) -> bool:
-        given_up = self._held.give_up(segment, reason)
+    def _discard(self, segment: Segment, reason: str) -> bool:
+        discarded = self._held.discard(segment, reason)
         self._room = 0
-        return given_up
+        return discarded
+
+    def _oldest(self) -> Segment | Path | None:
+        """The segment to discard: ours or adopted; the one being written, too, when it is the oldest.
+
+        A path if it is abandoned, and to be adopted first.
+        """
+        active = self._held.active
+        if active is not None and active.size and not self._older_than(by_age(active)):
+            self._held.finish_active()
+        oldest = next(iter(self._held.idle()), None)
+        return self._adoption.oldest_before(None if oldest is None else by_age(oldest)) or oldest
+
+    def _older_than(self, name: str) -> bool:
+        """Whether anything else could be discarded before the segment of that name."""
+        idle, candidates = self._held.idle(), self._adoption.candidates
+        return any(by_age(segment) < name for segment in idle) or any(p.name < name for p in candidates)
+
+    # -- steps, taken without the lock ------------------------------------------------------------------
+
+    def _take(self, step: Step) -> None:
+        """Take a step, unless another thread takes one. An exception leaves the way free for others."""
+        mine = False
+        try:
+            with self._lock:
+                if self._maker is None:
+                    mine, self._maker = True, threading.get_ident()
+            if mine:
+                step()
+        finally:
+            if mine:
+                with self._lock:
+                    self._maker = None
+                    self.recompute()
+                    waiting, self._waiting = self._waiting, []
+                for wake_up in waiting:
+                    wake_up.wake()
+
+    def _look(self) -> None:
+        """Others may have sent and deleted what we count."""
+        self._disk_health.attempt(self._adoption.look)
+
+    def _wait(self) -> None:
+        wake_up = WakeUp()
+        with self._lock:
+            if self._maker is None:
+                return
+            self._waiting.append(wake_up)
+        self._clock.wait(wake_up, ROOM_SECONDS)
+
+    # -- age --------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Give up what is too old; a segment is written for an eighth of `max_age`, and kept as long more.
+        """Discard what is too old; a segment is written for an eighth of `max_age`, and kept as long more.
 
         The age of our own segments follows the monotonic clock: that of the wall may jump.
         """
+        self._lock.assert_held()
         now, span = self._clock.monotonic(), self._max_age / 8
         if now < self._expire_at:
             return
@@ -92,21 +175,4 @@ class Retention:
         if active is not None and active.made_at < now - span:
             self._held.finish_active()
         for segment in [s for s in self._held.idle() if s.made_at < now - self._max_age - span]:
-            self._give_up(segment, "spool_expired")
-
-    def _oldest(self) -> Segment | None:
-        """The one to give up: ours or abandoned; the one being written, too, when it is the oldest."""
-        active = self._held.active
-        if active is not None and active.size and not self._older_than(by_age(active)):
-            self._held.finish_active()
-        oldest = next(iter(self._held.idle()), None)
-        while path := self._adoption.oldest_before(None if oldest is None else by_age(oldest)):
-            self._adoption.adopt(path)
-            self.recompute()
-            oldest = next(iter(self._held.idle()), None)
-        return oldest
-
-    def _older_than(self, name: str) -> bool:
-        """Whether anything else could be given up before the segment of that name."""
-        idle, candidates = self._held.idle(), self._adoption.candidates
-        return any(by_age(segment) < name for segment in idle) or any(p.name < name for p in candidates)
+            self._discard(segment, "spool_expired")

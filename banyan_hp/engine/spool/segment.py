@@ -1,271 +1,194 @@
-"""One file of the spool: its format, its lease, and which of its records are settled.
+"""One file of the spool, and which of its records are acknowledged.
 
-A segment ``<created ms>-<process>-<number>.v1.jsonl`` holds one JSON object a line:
+A segment ``<created ms>-<process>-<number>.v1.jsonl`` holds one record a line, see `lines`. Beside it
+``….ack`` lists which of them are acknowledged: need not be sent any more. Who holds the lease on a segment
+owns both files, see `lease`. Only the process that made a segment appends to it.
 
-    {"crc":"89abcdef","n":0,"id":"…","t":1767225600.123456,"body":{…}}
+The ack log is append-only, and valid at every cut. Each line is an entry, written by one `write`:
 
-`crc` is the CRC-32 of all that follows its comma, to the closing brace; `n` counts from 0; `t` is the UTC
-time of the call in seconds; `body` holds the very bytes for the wire. Where a line has `raw` in place of
-`body`, `before_send` has not seen the record: it must before the record leaves. (Versions that don't know
-`raw` take the line for damaged, and send nothing of it.) Beside it ``….ack`` lists the numbers of settled
-records, see `acks`. Who holds the `flock` on a segment owns it; the kernel frees it when its
-owner dies. Only the process that made a segment appends to it.
+    3d2a1f00 0-99,101        the records with these numbers are acknowledged
+    77b01c2e @4096           damaged bytes from this offset on are dealt with: quarantined, or counted lost
+
+The first eight digits are the CRC-32 of what follows the space: an entry that was cut short or damaged counts
+for nothing, and its records are sent again. An entry begins with an empty line, which ends what a crash or a
+full disk may have cut short before it.
+
+An entry that can't be written (a full disk) is caught up with by the next one, which then names all that is
+acknowledged. So a failure costs a repetition only if this process dies before that, and once for each such
+death: a segment of which all is acknowledged is deleted, for which a full disk has room.
 
 What a crash leaves, by the step that it comes after:
 
     made as ``.….tmp``, leased        an empty file; deleted when it is old and nobody's
-    renamed                           an empty segment; deleted by who adopts it
+    renamed                           an empty segment; deleted by whoever adopts it
     a part of a line written          a torn line; the quarantine
-    a line written                    the record; sent by who adopts it, also if its line end is missing
+    a line written                    the record; sent by whoever adopts it, also if its line end is missing
     sent                              the same: sent again, under the same id
-    settled (`.ack` written)          not sent again
+    acknowledged (`.ack` written)     not sent again
     segment deleted                   an `.ack` without a segment; deleted when it is old
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...files import open_file
-from ...flock import forked_since, latest_fork
-from .acks import AckLog, Ranges
+from ...files import open_file, read_file
+from .index import ACKNOWLEDGED, IN_MEMORY, ON_DISK_ONLY, Index, Ranges, read_index
+from .layout import created_at
+from .lines import Content
 
-try:
-    import fcntl
-except ImportError:  # Windows: no spool there
-    fcntl = None  # type: ignore[assignment]
-
-FORMAT = "v1"
-SUFFIX = f".{FORMAT}.jsonl"
-FREE, IN_MEMORY, SETTLED, _MISSING = 0, 1, 2, 3
-_CHUNK = 1024 * 1024
-_FORK_SECONDS = 0.001
-_FORKS_AT_MOST = 100
-_NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
-_HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"(body|raw)":(?=\{)')
-_CONTENT = re.compile(rb',"(body|raw)":(?=\{)')  # no JSON string before it can hold these bytes
-_ID = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")  # what travels in a header
-_END_OF_TIME = 253_402_300_800.0  # the year 10000: dates end there
-_ANY_JSON = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)  # numbers are not looked at
-_PLAIN = re.compile(r"[\w.-]*", re.ASCII)
-_LOCKABLE = fcntl is not None
-
-Known = Callable[["Segment"], object]
+_LONGEST = 64 * 1024 * 1024  # bytes of an ack log that are read; entries beyond count for nothing
+_RANGE = rb"\d{1,18}(?:-\d{1,18})?"
+_ENTRY = re.compile(rb"^([0-9a-f]{8}) (@?)(%b(?:,%b)*)$" % (_RANGE, _RANGE), re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One record as it stands in a segment."""
+# -- the ack log ---------------------------------------------------------------------------------------------
 
-    number: int
-    id: str
-    time: float
-    body: bytes
-    raw: bool = False  # `before_send` has not seen it
 
-    @property
-    def call(self) -> tuple[str, int]:
-        """Which process logged it, and at which of its calls; from ids that are not ours, nothing."""
+class AckLog:
+    """The file `….ack` of one segment. Its owner is whoever holds the segment's lease."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.behind = False  # an entry is missing
+        self._fd: int | None = None
+
+    def read(self) -> tuple[Ranges, set[int]]:
+        """The ranges of acknowledged numbers, last ones included, and the offsets of damage dealt with.
+
+        Raises:
+            OSError: it can't be read, and so nothing of its segment should be sent.
+        """
+        acknowledged: Ranges = []
+        damage: Ranges = []
         try:
-            process, number, *_time = self.id.split("-")
-            return process, int(number, 16)
-        except ValueError:
-            return self.id, 0
+            content = read_file(self.path, _LONGEST)
+        except FileNotFoundError:
+            return [], set()
+        for crc, offsets, text in _ENTRY.findall(content):
+            if crc == b"%08x" % zlib.crc32(offsets + text):
+                (damage if offsets else acknowledged).extend(_parsed(text))
+        return acknowledged, {first for first, _ in damage}
+
+    def acknowledge(self, numbers: Iterable[int]) -> None:
+        """Note that these records need not be sent any more.
+
+        Raises:
+            OSError: it could not be written; `behind` is set.
+        """
+        self._append(format_ranges(numbers))
+
+    def damage_handled(self, offsets: Iterable[int]) -> None:
+        """Note that the damage at these offsets needs no more attention.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._append(b"@" + b",".join(b"%d" % offset for offset in offsets))
+
+    def _append(self, entry: bytes) -> None:
+        if entry in (b"", b"@"):
+            return
+        self.behind = True
+        if self._fd is None:
+            self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        line = format_entry(entry)
+        if os.write(self._fd, line) != len(line):
+            raise OSError("the disk took only a part of the acknowledgement")
+        self.behind = False
+
+    def notice_removal(self) -> bool:
+        """Whether somebody has deleted the file under us: the next entry makes it anew."""
+        if self._fd is None or os.fstat(self._fd).st_nlink:
+            return False
+        self.close()
+        self.behind = True
+        return True
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Straggler:
-    """A record that is to be sent before others that stand before it: a thread had it in hand."""
-
-    process: str
-    call: int
-    number: int
-    offset: int
+def format_entry(text: bytes) -> bytes:
+    return b"\n%08x %s\n" % (zlib.crc32(text), text)
 
 
-def format_line(number: int, record_id: str, time: float, body: bytes, *, raw: bool = False) -> bytes:
-    quoted = f'"{record_id}"' if _PLAIN.fullmatch(record_id) else json.dumps(record_id)
-    name = b"raw" if raw else b"body"
-    rest = b'"n":%d,"id":%s,"t":%.6f,"%s":%s}' % (number, quoted.encode(), time, name, body)
-    return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
+def format_ranges(numbers: Iterable[int]) -> bytes:
+    """Numbers as the text of an entry: `0-99,101`."""
+    return b",".join(b"%d" % a if a == b else b"%d-%d" % (a, b) for a, b in _ranges(numbers))
 
 
-def parse_line(line: bytes) -> Line | None:
-    """The record in a line without its line end; None if a single bit of it is wrong, or it makes no sense.
-
-    Of the body only the braces are looked at, see `is_body`.
-    """
-    rest = line[18:]
-    if not _has_right_crc(line) or not rest.endswith(b"}}"):
-        return None
-    usual = _HEAD.match(rest)
-    if usual is not None:
-        body, raw = rest[usual.end() : -1], usual[4] == b"raw"
-        return Line(int(usual[1]), usual[2].decode(), float(usual[3]), body, raw)
-    return _parse_unusual(rest)
+def _ranges(numbers: Iterable[int]) -> Ranges:
+    """Numbers as ranges, each with its last one: acknowledged records mostly follow each other."""
+    ranges: Ranges = []
+    for number in sorted(numbers):
+        if ranges and ranges[-1][1] + 1 >= number:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ranges
 
 
-def _has_right_crc(line: bytes) -> bool:
-    return line[:8] == b'{"crc":"' and line[16:18] == b'",' and b"%08x" % zlib.crc32(line[18:]) == line[8:16]
+def _parsed(text: bytes) -> Ranges:
+    pairs = [part.split(b"-") for part in text.split(b",")]
+    return [(int(pair[0]), int(pair[-1])) for pair in pairs]
 
 
-def _parse_unusual(rest: bytes) -> Line | None:
-    """Where the id is not made of letters and digits, or somebody else has written the line."""
-    content = _CONTENT.search(rest)
-    if content is None:
-        return None
-    try:
-        fields = json.loads(b"{" + rest[: content.start()] + b"}")
-        number, ident, time = fields["n"], fields["id"], fields["t"]
-    except (ValueError, KeyError, RecursionError):
-        return None
-    if not (is_count(number) and is_record_id(ident) and is_time(time)):
-        return None
-    return Line(number, ident, float(time), rest[content.end() : -1], content[1] == b"raw")
-
-
-def is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**18
-
-
-def is_record_id(ident: object) -> bool:
-    """Whether it can be a record's id: printable ASCII that an HTTP header carries as it is."""
-    return isinstance(ident, str) and _ID.fullmatch(ident) is not None
-
-
-def is_time(seconds: object) -> bool:
-    """Whether it is a UTC time that can be written as a date."""
-    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < _END_OF_TIME
-
-
-def is_body(raw: bytes) -> bool:
-    """Whether it is the body of a record: a JSON object in UTF-8."""
-    try:
-        return isinstance(_ANY_JSON.decode(raw.decode("utf-8")), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _to_nobody(_segment: Segment) -> None:
-    """Where nobody forks."""
+# -- the segment ---------------------------------------------------------------------------------------------
 
 
 class Segment:
-    """A leased segment. `states` tells for each record: FREE (on disk only), IN_MEMORY too, or SETTLED.
+    """A segment, and for each of its records one of three states: `ON_DISK_ONLY`, `IN_MEMORY` too, or
+    `ACKNOWLEDGED`.
 
     Attributes:
         own: whether this process made it; else it was adopted.
-        made_at: when it was made, on this process's monotonic clock; what its age is reckoned from.
+        fd: the descriptor that holds the lease; -1 without one.
+        made_at: when it was made, on this process's monotonic clock; its age counts from then.
+        on_disk_only: how many records are in that state.
+        unacknowledged: how many records are in one of the other two.
+        cursor: the offset from which on it is to be read.
         torn: a write failed half-way: nothing more is to be written to it.
         gone: somebody has deleted it under us; what is not in memory as well is lost.
-        left: how many records are not to be sent by us, see `leave_raw`.
-        stragglers: records that were logged before others that stand before them, as `index` found.
-        rejected: the offsets of lines that `index` found damaged, or senseless; they are not to be sent.
-        records_damaged: how many records `index` could not read, that had not been found damaged before.
+        dirty: something written waits for `sync`.
+        left_raw: how many records are not to be sent by us, see `leave_raw`.
+        index: what `read_index` found; empty for a segment of our own.
     """
 
-    def __init__(self, path: Path, fd: int, *, own: bool, size: int) -> None:
+    def __init__(self, path: Path, *, own: bool, fd: int = -1, size: int = 0) -> None:
         self.path = path
         self.own = own
+        self.fd = fd
         self.size = size
         self.made_at = 0.0
         self.states = bytearray()
-        self.free = 0
-        self.unsettled = 0
+        self.on_disk_only = 0
+        self.unacknowledged = 0
         self.cursor = 0
         self.torn = False
         self.gone = False
         self.dirty = False
-        self.records_damaged = 0
-        self.left = 0
-        self._raw: list[int] = []
-        self.stragglers: list[Straggler] = []
-        self.rejected: frozenset[int] = frozenset()
-        self._fd = fd
-        self._lacks_end = (
-            False  # of the last line only the line end is missing: it is read as if it were there
-        )
+        self.left_raw = 0
+        self.index = Index()
         self._acks = AckLog(self.ack_path)
-        self._good_until = 0  # the end of the last whole line
-        self._damage: tuple[list[int], list[int]] = ([], [])
-
-    @classmethod
-    def create(cls, directory: Path, name: str, known: Known = _to_nobody) -> Segment:
-        """A new one, leased before anybody can see it.
-
-        It is handed to `known` before its file is opened, see `flock`.
-
-        Raises:
-            OSError: the directory does not take it.
-        """
-        temporary = directory / f".{name}.tmp"
-        segment = cls(directory / name, -1, own=True, size=0)
-        known(segment)
-        segment._open(temporary, os.O_CREAT | os.O_EXCL)
-        try:
-            _lease(segment._fd)
-            temporary.rename(segment.path)
-        except OSError:
-            segment.close()
-            temporary.unlink(missing_ok=True)
-            raise
-        return segment
-
-    @classmethod
-    def adopt(cls, path: Path, known: Known = _to_nobody) -> Segment | None:
-        """Lease a segment whose owner is gone; None if it has an owner or is no longer there.
-
-        It is handed to `known` before its file is opened, see `flock`.
-
-        Raises:
-            OSError: it can't be opened, or is not ours.
-        """
-        segment = cls(path, -1, own=False, size=0)
-        known(segment)
-        try:
-            segment._open(path, 0)
-            _lease(segment._fd)
-            segment._make_sure_of_it()
-        except (BlockingIOError, FileNotFoundError):
-            segment.close()
-            return None
-        except BaseException:
-            segment.close()
-            raise
-        return segment
-
-    def _open(self, path: Path, flags: int) -> None:
-        """Open the file, with a descriptor that no fork has copied before it was known here."""
-        flags |= os.O_RDWR | os.O_APPEND
-        for _ in range(_FORKS_AT_MOST):
-            latest = latest_fork()
-            self._fd = open_file(path, flags)
-            if not forked_since(latest):
-                return
-            self.close()
-            flags &= ~(os.O_CREAT | os.O_EXCL)
-            time.sleep(_FORK_SECONDS)
-        raise OSError("this process forks all the time: a child would share the lease")
-
-    def _make_sure_of_it(self) -> None:
-        """That the file still has its name. Its owner may have written until it let go."""
-        status, named = os.fstat(self._fd), self.path.lstat()
-        if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
-            raise FileNotFoundError
-        self.size = status.st_size
 
     @property
     def created(self) -> float:
         """The wall clock when it was made, from its name, in seconds."""
         return created_at(self.path.name)
+
+    @property
+    def ack_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".ack")
+
+    # -- writing ----------------------------------------------------------------------------------------
 
     def write(self, lines: bytes, count: int, *, sync: bool = False) -> None:
         """Append whole lines by one write; their records count as IN_MEMORY.
@@ -275,206 +198,126 @@ class Segment:
         """
         self.torn = True  # until the end: a signal handler may raise at any point
         try:
-            if os.write(self._fd, lines) != len(lines):
+            if os.write(self.fd, lines) != len(lines):
                 raise OSError("the disk took only a part of the record")
             if sync:
-                os.fsync(self._fd)
+                os.fsync(self.fd)
         except OSError:
-            os.ftruncate(self._fd, self.size)
+            os.ftruncate(self.fd, self.size)
             self.torn = False
             raise
         self.size += len(lines)
-        self.unsettled += count
+        self.unacknowledged += count
         self.states += bytes([IN_MEMORY]) * count
         self.dirty = not sync
         self.torn = False
 
-    def notice_removal(self) -> bool:
-        """Whether somebody has deleted the file under us; then all of it counts as settled.
-
-        Raises:
-            OSError: the file can't be asked.
-        """
-        if os.fstat(self._fd).st_nlink:
-            return False
-        self.gone = True
-        return True
-
     def sync(self) -> None:
-        """Force what was written to the disk itself. Needs no lock: it takes a descriptor of its own,
-        without the lease, so that it may be closed, or inherited by a fork, at any time.
+        """Force what was written to the disk itself. Needs no lock, see `opened`.
 
         Raises:
             OSError: it could not be; it is still `dirty`.
         """
         self.dirty = False
         try:
-            fd = open_file(self.path, os.O_RDONLY)
-            try:
+            with self._opened() as fd:
                 os.fsync(fd)
-            finally:
-                os.close(fd)
         except FileNotFoundError:
-            return  # settled and deleted meanwhile
+            return  # acknowledged and deleted meanwhile
         except OSError:
             self.dirty = True
             raise
 
-    def whole_lines(self, offset: int, about: int) -> bytes:
-        """Complete lines from `offset` on, about so many bytes, at least one line; empty at the end.
+    # -- reading ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def opened(self) -> Iterator[Content]:
+        """The lines that it has now, readable without a lock.
+
+        The descriptor is another one than that of the lease, so that the segment may be closed, deleted, or
+        inherited by a fork meanwhile.
+
+        Raises:
+            OSError: it can't be opened; FileNotFoundError: it is deleted already.
+        """
+        with self._opened() as fd:
+            yield Content(fd, self.size, lacks_end=self.index.lacks_end)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        fd = open_file(self.path, os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @property
+    def content(self) -> Content:
+        """Its lines, readable as long as it is not closed."""
+        return Content(self.fd, self.size, lacks_end=self.index.lacks_end)
+
+    def read_index(self) -> Index:
+        """Read it all once: which records there are, and which are acknowledged.
 
         Raises:
             OSError: it can't be read.
         """
-        found = b""
-        while offset + len(found) < self.size:
-            chunk = self._read_at(offset + len(found), min(about, self.size - offset - len(found)))
-            if not chunk:
-                break
-            end = chunk.rfind(b"\n") + 1
-            if end:
-                return found + chunk[:end]
-            found += chunk
-        return b""
+        acknowledged, handled = self._acks.read()
+        self.index = index = read_index(self.content, acknowledged, handled)
+        self.size += index.lacks_end
+        self.states = index.states
+        self.on_disk_only = self.unacknowledged = index.states.count(ON_DISK_ONLY)
+        return index
 
-    def lines_from(self, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Complete lines from `offset` on, each with the offset behind it. A torn end is left out."""
-        pending = b""
-        position = offset
-        while position < self.size:
-            chunk = self._read_at(position, min(_CHUNK, self.size - position))
-            if not chunk:
-                return
-            position += len(chunk)
-            start = position - len(chunk) - len(pending)
-            *lines, pending = (pending + chunk).split(b"\n")
-            for line in lines:
-                start += len(line) + 1
-                yield start, line
-
-    def _read_at(self, offset: int, count: int) -> bytes:
-        chunk = os.pread(self._fd, count, offset)
-        at_the_end = self._lacks_end and offset + len(chunk) == self.size - 1
-        return chunk + b"\n" if at_the_end else chunk
-
-    def index(self) -> list[bytes]:
-        """Read it all once: which records there are, which are settled.
-
-        Returns:
-            The damaged lines that have not been put aside before.
-
-        Raises:
-            OSError: it can't be read.
-        """
-        settled, put_aside = self._acks.read()
-        found = self._read_all()
-        self.rejected = frozenset(offset for offset, _ in found)
-        damaged = [(offset, raw) for offset, raw in found if offset not in put_aside]
-        beyond = self._apply(settled)
-        missing = [number for number, state in enumerate(self.states) if state == _MISSING]
-        for number in missing:
-            self.states[number] = SETTLED
-        self.free = self.unsettled = self.states.count(FREE)
-        self._damage = ([offset for offset, _ in damaged], missing)
-        at_the_end = sum(offset >= self._good_until for offset, _ in damaged)
-        senseless = sum(_has_right_crc(raw) for _, raw in damaged)  # a record each, perhaps without a number
-        self.records_damaged = max(len(missing) + max(0, at_the_end - beyond), senseless)
-        return [raw for _, raw in damaged]
-
-    def _read_all(self) -> list[tuple[int, bytes]]:
-        """Find out which numbers there are; returns what is damaged, with its offset."""
-        damaged = []
-        end = self._good_until = 0
-        self.states = bytearray()
-        self.stragglers = []
-        self._raw = []
-        highest: dict[str, int] = {}
-        for end, raw in self.lines_from(0):
-            if not self._know(raw, end, highest):
-                damaged.append((end - len(raw) - 1, raw))
-        if end < self.size:
-            torn = self._read_at(end, self.size - end)
-            if self._know(torn, self.size + 1, highest):
-                self.size += 1
-                self._lacks_end = True
-            else:
-                damaged.append((end, torn))
-        return damaged
-
-    def _know(self, raw: bytes, end: int, highest: dict[str, int]) -> bool:
-        """Take note of the record in a line that ends there; False if there is none that can be sent."""
-        line = parse_line(raw)
-        if line is None or line.number > self.size or self._is_known(line.number) or not is_body(line.body):
-            return False
-        if line.number >= len(self.states):
-            self.states += bytes([_MISSING]) * (line.number + 1 - len(self.states))
-        self.states[line.number] = FREE
-        if line.raw:
-            self._raw.append(line.number)
-        self._good_until = end
-        process, call = line.call
-        if call < highest.get(process, -1):
-            self.stragglers.append(Straggler(process, call, line.number, end - len(raw) - 1))
-        highest[process] = max(call, highest.get(process, -1))
-        return True
-
-    def _is_known(self, number: int) -> bool:
-        return number < len(self.states) and self.states[number] == FREE
-
-    def _apply(self, settled: Ranges) -> int:
-        """Mark what is settled; returns how many of the settled ones are beyond the last whole line."""
-        known = len(self.states)
-        beyond = 0
-        for first, last in settled:
-            end = min(last + 1, known)
-            if first < end:
-                self.states[first:end] = bytes([SETTLED]) * (end - first)
-            beyond += last + 1 - max(first, end)
-        return beyond
-
-    def put_damage_aside(self) -> None:
-        """Note that what `index` found damaged has been dealt with: who adopts this later passes over it.
+    def damage_handled(self) -> None:
+        """Note that the damage in `index` has been dealt with: whoever adopts this later passes over it.
 
         Raises:
             OSError: it could not be written.
         """
-        offsets, missing = self._damage
-        self._acks.put_aside(offsets)
-        self._acks.settled(missing)
+        self._acks.damage_handled(self.index.damaged_at)
+        self._acks.acknowledge(self.index.missing)
 
     def leave_raw(self) -> None:
         """Don't read back what `before_send` has not seen: it stays on disk, for somebody who has one."""
-        waiting = [number for number in self._raw if self.states[number] == FREE]
+        waiting = [number for number in self.index.raw if self.states[number] == ON_DISK_ONLY]
         for number in waiting:
             self.set_state(number, IN_MEMORY)
-        self.left = len(waiting)
+        self.left_raw = len(waiting)
+
+    # -- states -----------------------------------------------------------------------------------------
 
     def set_state(self, number: int, state: int) -> None:
         before = self.states[number]
         self.states[number] = state
-        self.free += (state == FREE) - (before == FREE)
-        self.unsettled += (state != SETTLED) - (before != SETTLED)
+        self.on_disk_only += (state == ON_DISK_ONLY) - (before == ON_DISK_ONLY)
+        self.unacknowledged += (state != ACKNOWLEDGED) - (before != ACKNOWLEDGED)
+
+    def is_on_disk_only(self, number: int) -> bool:
+        return number < len(self.states) and self.states[number] == ON_DISK_ONLY
 
     @property
     def in_hand(self) -> int:
-        """How many unsettled records are in memory, too."""
-        return self.unsettled - self.free - self.left
+        """How many unacknowledged records are in memory, too."""
+        return self.unacknowledged - self.on_disk_only - self.left_raw
 
     def forget(self) -> None:
-        """Nothing in here is of interest any more: it counts as settled."""
-        self.states = bytearray([SETTLED]) * len(self.states)
-        self.free = self.unsettled = self.left = 0
+        """Nothing in here is of interest any more: it counts as acknowledged."""
+        self.states = bytearray([ACKNOWLEDGED]) * len(self.states)
+        self.on_disk_only = self.unacknowledged = self.left_raw = 0
+
+    # -- acknowledging ----------------------------------------------------------------------------------
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
-        """Note on disk that these are settled. A failure costs a repetition after a crash, no more.
+        """Note these on disk. A failure costs a repetition after a crash, no more.
 
         Raises:
             OSError: it could not be written.
         """
         if self._acks.behind:
-            settled = (number for number, state in enumerate(self.states) if state == SETTLED)
-            numbers = {*numbers, *settled}
-        self._acks.settled(numbers)
+            done = (number for number, state in enumerate(self.states) if state == ACKNOWLEDGED)
+            numbers = {*numbers, *done}
+        self._acks.acknowledge(numbers)
 
     def catch_up(self) -> None:
         """Write the acknowledgements that could not be written before, or that somebody has deleted.
@@ -485,9 +328,18 @@ class Segment:
         if self._acks.notice_removal() or self._acks.behind:
             self.acknowledge(())
 
-    @property
-    def ack_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".ack")
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def notice_removal(self) -> bool:
+        """Whether somebody has deleted the file under us; then all of it counts as acknowledged.
+
+        Raises:
+            OSError: the file can't be asked.
+        """
+        if os.fstat(self.fd).st_nlink:
+            return False
+        self.gone = True
+        return True
 
     def remove(self) -> None:
         """Delete both files, the records first: an orphaned list of numbers harms nobody.
@@ -500,37 +352,16 @@ class Segment:
         self.close()
 
     def close(self) -> None:
-        """Let go of the lease by closing, never by unlocking: a parent process may hold the same one.
+        """Give the lease up by closing, never by unlocking: a parent process may hold the same one.
 
         In a forked child a descriptor may be closed already, by a thread that the fork caught in this place.
         """
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
         self._acks.close()
 
     def __repr__(self) -> str:
-        return f"<Segment {self.path.name}: {self.unsettled} unsettled, {self.free} free, {self.size} bytes>"
-
-
-def _lease(fd: int) -> None:
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def lockable() -> bool:
-    """Whether this system has the locks that a spool needs."""
-    return _LOCKABLE
-
-
-def is_segment(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None
-
-
-def created_at(name: str) -> float:
-    match = _NAME.fullmatch(name)
-    return int(match[1]) / 1000 if match else 0.0
-
-
-def segment_name(created: float, process: str, number: int) -> str:
-    return f"{round(created * 1000):013d}-{process}-{number:04d}{SUFFIX}"
+        counts = f"{self.unacknowledged} unacknowledged, {self.on_disk_only} on disk only"
+        return f"<Segment {self.path.name}: {counts}, {self.size} bytes>"

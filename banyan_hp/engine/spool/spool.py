@@ -1,37 +1,46 @@
 """Records on disk: what can't be sent now, kept until it can.
 
 Owns one destination's directory as this process sees it, and the lock that guards its parts: what is held
-(`holdings`), written (`writing`), taken over from others (`adoption`), read back (`replaying`), given up to
-stay within the caps (`caps`) and put aside (`aside`). Counts nothing itself: it tells an observer, which
-keeps the ledger.
+(`held_segments`), written (`writer`), taken over from others (`adoption`), read back (`reader`), discarded to
+stay within the caps (`retention`) and refused (`quarantine`). Counts nothing itself: an observer keeps the
+ledger.
 
-The lock is the spool's own `Guard`. It is held across single reads and writes, the one place in the engine
-where a lock is held across I/O; never across a sync for `fsync="interval"`, nor while a segment is read for
-the first time. It is never taken the other way round: nothing here takes the engine's lock while holding it.
+The lock is the spool's own. It is held across single small file operations, the one place in the library
+where a lock is held across I/O: one write to a segment or an ack log, making, deleting or closing a file,
+asking whether one still has its name. It is free while a segment is read (`reader`, `adoption`), while a
+directory is listed (`adoption`), while another process's `flock` is waited for (`quarantine`), and during
+every `fsync` but that of `fsync="always"`, which is part of the write, and that of a new segment's name. It
+is taken while no other lock is held, and no other lock is taken while it is held.
+
+    a record's state in its segment     it is also         what a crash leaves
+    IN_MEMORY                           with the engine    the record, sent again by the next process
+    ON_DISK_ONLY                        nowhere            the record
+    ACKNOWLEDGED                        delivered, or      nothing, once the ack log says so or the segment is
+                                        counted as lost    deleted; until then the record
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
-from .address import Address
-from .aside import Aside
-from .disk_health import DiskHealth
+from .adoption import HELD_AT_MOST, Adoption
+from .disk_health import Common, DiskHealth
 from .events import Events, Observer
 from .held_segments import HeldSegments
-from .layout import Directory
-from .lease import HELD_AT_MOST, Adoption
+from .index import ACKNOWLEDGED, ON_DISK_ONLY
+from .layout import Address, Directory
+from .lease import delete_leftovers
+from .quarantine import QuarantineWriter
 from .reader import Reader, Replayed
-from .retention import RESCAN_SECONDS, Retention
-from .segment import FREE, SETTLED, Segment
-from .writer import Writer, length_of
+from .retention import Retention
+from .segment import Segment
+from .writer import Writer, is_on_disk, length_of
 
 LOOK_SECONDS = 30.0
-FSYNC_INTERVAL = 0.5
 
 Mark = list[tuple[Segment, int]]
 
@@ -57,51 +66,37 @@ class Spool:
         self._settings = settings
         self._clock = clock
         self._lock = EngineLock()
-        self._directory = self._directory_at(settings.directory, settings.address)
         self._events = events = Events(observer)
-        self._disk_health = disk_health = DiskHealth(settings.directory, clock, events)
-        self._held = held = HeldSegments(disk_health, events)
-        self._aside = aside = Aside(
-            self._directory, disk_health, events, clock, sync=settings.fsync != "never"
-        )
+        self._disk_health = DiskHealth(settings.directory, clock, events)
+        self._directory = directory = self._directory_at(settings.directory, settings.address)
+        common = Common(self._lock, clock, events, self._disk_health)
+        self._held = held = HeldSegments(common)
+        self._quarantine = QuarantineWriter(common, directory, sync=settings.fsync != "never")
         self._adoption = Adoption(
-            self._directory,
-            settings.previous,
-            self._lock,
-            clock,
+            common,
             held,
-            aside,
-            disk_health,
-            events,
+            self._quarantine,
+            directory,
+            settings.previous,
             leaves_raw=settings.leaves_raw,
         )
         self._retention = Retention(
-            settings.max_bytes, settings.max_age, clock, held, self._adoption, disk_health
+            common, held, self._adoption, max_bytes=settings.max_bytes, max_age=settings.max_age
         )
-        self._replay = Reader(self._lock, held, self._adoption, self._retention, aside, disk_health, events)
-        self._writer = Writer(
-            self._directory,
-            process,
-            clock,
-            held,
-            self._retention,
-            fsync=settings.fsync,
-            max_bytes=settings.max_bytes,
-        )
-        self._takes_late = False
+        self._reader = Reader(common, held, self._adoption, self._retention, self._quarantine)
+        self._writer = Writer(common, held, self._retention, directory, process=process, fsync=settings.fsync)
         self._opened = False
         self._look_at = float("-inf")
-        self._synced_at = float("-inf")
 
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
         return Directory(path, durable=self._settings.fsync != "never", address=address)
 
     @property
     def locks(self) -> tuple[EngineLock, ...]:
-        """What the methods here may take, see `lets_go`."""
+        """What the methods here may take, see `releases_on_error`."""
         return self._lock, self._events.lock
 
-    # -- is it there? -----------------------------------------------------------------------------------
+    # -- can it be used? --------------------------------------------------------------------------------
 
     @property
     def in_a_section(self) -> bool:
@@ -112,17 +107,13 @@ class Spool:
     def usable(self) -> bool:
         return self.usable_in() <= 0
 
-    @property
-    def _shut(self) -> bool:
-        return self._held.closed and not self._takes_late
-
     def try_again(self) -> None:
         """Have the next write tried, even if one has just failed: there is no later."""
         self._disk_health.try_again()
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
-        return float("inf") if self._shut else self._disk_health.writable_in()
+        return float("inf") if self._writer.closed else self._disk_health.writable_in()
 
     @property
     def readable(self) -> bool:
@@ -135,9 +126,15 @@ class Spool:
         return self._disk_health.problem
 
     @property
-    def remark(self) -> str | None:
+    def warning(self) -> str | None:
         """Something that people should know of, though all works."""
-        return self._adoption.remark
+        return self._adoption.warning
+
+    @property
+    def directory(self) -> Path:
+        return self._directory.path
+
+    # -- what others have left --------------------------------------------------------------------------
 
     @property
     def opened(self) -> bool:
@@ -147,9 +144,9 @@ class Spool:
     def backlog(self) -> bool:
         """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._held.segments)
-        if any(segment.free for segment in held):
+        if any(segment.on_disk_only for segment in held):
             return True
-        in_hand = sum(not segment.own and segment.unsettled > segment.left for segment in held)
+        in_hand = sum(not segment.own and segment.unacknowledged > segment.left_raw for segment in held)
         return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
 
     @property
@@ -159,44 +156,49 @@ class Spool:
 
     @property
     def emptied(self) -> bool:
-        """Whether all that others have left is settled, as far as the last look found it.
+        """Whether all that others have left is acknowledged, as far as the last look found it.
 
-        False before the first look. Waits for a write to end.
+        False before the first look, and while a segment is being adopted. Waits for a write to end: not to be
+        asked with the engine's lock held.
         """
         with self._lock:
-            looked = self._adoption.scanned_at > float("-inf")
+            adoption = self._adoption
             held = [segment for segment in self._held.segments if not segment.own]
-            left = any(segment.unsettled > segment.left for segment in held)
-            return looked and not left and not self._adoption.candidates
-
-    @property
-    def directory(self) -> Path:
-        return self._directory.path
+            left = any(segment.unacknowledged > segment.left_raw for segment in held)
+            return adoption.looked and not (left or adoption.candidates or adoption.under_way)
 
     def look_due_in(self, now: float) -> float:
         """Seconds until `open` should be called (again): a sibling may have died, or made room."""
         return max(0.0, self._look_at - now)
 
     def look_again(self) -> None:
-        """Another one in this process has let go of segments in the same directory."""
+        """Another one in this process has given up leases in the same directory."""
         self._look_at = float("-inf")
 
     def open(self) -> None:
         """Make sure of the directory and look for segments whose owners are gone. Never raises."""
         with self._lock:
-            if not self._held.closed:
+            closed = self._held.closed
+            if not closed:
                 self._opened = True
                 self._look_at = self._clock.monotonic() + LOOK_SECONDS
-                self._disk_health.attempt(self._look)
+                self._disk_health.attempt(self._look_at_our_own)
+        if not closed:
+            self._disk_health.attempt(self._look)
         self._events.report()
 
-    def _look(self) -> None:
+    def _look_at_our_own(self) -> None:
         for segment in list(self._held.segments):
             if not self._held.notice_removal(segment):
                 self._disk_health.attempt(segment.catch_up)
         self._retention.recompute()
+
+    def _look(self) -> None:
+        directory = self._directory.path
         self._adoption.look()
-        self._disk_health.in_passing(lambda: self._directory.clean(self._clock.wall()))
+        with self._lock:
+            self._retention.recompute()
+        self._disk_health.in_passing(lambda: delete_leftovers(directory, self._clock.wall()))
 
     def reconfigure(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
@@ -204,7 +206,7 @@ class Spool:
             if path != self.directory:
                 self._directory = self._directory_at(path, address)
                 self._disk_health.where = path
-                self._aside.reconfigure(self._directory)
+                self._quarantine.reconfigure(self._directory)
                 self._writer.reconfigure(self._directory)
             self._adoption.reconfigure(self._directory, previous)
             self.look_again()
@@ -216,7 +218,7 @@ class Spool:
         """The same records, as many at a time as `append` writes by one write."""
         return self._writer.chunks(records)
 
-    def never_takes(self, record: Record) -> bool:
+    def is_too_large(self, record: Record) -> bool:
         """Whether this record alone is longer than `spool_max_bytes`."""
         return length_of((record,)) > self._settings.max_bytes
 
@@ -229,66 +231,32 @@ class Spool:
         """
         written = 0
         for chunk in self._writer.chunks(records):
-            if not self._append(chunk):
+            if not self.usable or self._lock.is_mine() or not self._writer.append(chunk):
                 break
             written += len(chunk)
-        return written
-
-    def _append(self, records: Sequence[Record]) -> bool:
-        if not self.usable or self._lock.is_mine():
-            return False
-        with self._lock:
-            if self._shut:
-                return False
-            written = self._write([record for record in records if not _is_on_disk(record)])
         self._events.report()
         return written
 
-    def _write(self, records: Sequence[Record]) -> bool:
-        if not records:
-            return True
-        length = length_of(records)
-        if length > self._settings.max_bytes:
-            return False
-        written = self._retention.make_room(length) and self._disk_health.attempt_to_write(
-            lambda: self._writer.write(records, length)
-        )
-        if not written:
-            self._disk_health.pause_writing(RESCAN_SECONDS)
-        return written
-
-    def not_there(self, records: Sequence[Record]) -> list[Record]:
+    def missing(self, records: Sequence[Record]) -> list[Record]:
         """Those that are not on disk; also because somebody has deleted their segment."""
         with self._lock:
             for segment in {place.segment for place in _places(records)} & set(self._held.segments):
                 self._held.is_removed(segment)
         self._events.report()
-        return [record for record in records if not _is_on_disk(record)]
-
-    # -- fsync ------------------------------------------------------------------------------------------
+        return [record for record in records if not is_on_disk(record)]
 
     @property
     def dirty(self) -> bool:
         """Whether something waits for `sync`. Takes no lock."""
-        held = tuple(self._held.segments)
-        return self._settings.fsync == "interval" and any(segment.dirty for segment in held)
+        return self._writer.dirty
 
     def sync_due_in(self, now: float) -> float:
         """Seconds until `sync` should be called; infinite if there is nothing to sync."""
-        return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
+        return self._writer.sync_due_in(now)
 
     def sync(self) -> None:
         """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
-        held = self._held
-        with self._lock:
-            self._synced_at = self._clock.monotonic()
-            dirty = [s for s in list(held.segments) if s.dirty and not held.is_removed(s)]
-        for segment in dirty:
-            try:
-                segment.sync()
-            except OSError as error:
-                with self._lock:
-                    self._disk_health.failed(error)
+        self._writer.sync()
         self._events.report()
 
     # -- replay -----------------------------------------------------------------------------------------
@@ -299,9 +267,9 @@ class Spool:
         """The oldest records that are on disk only, now in memory too. Never raises.
 
         One thread at a time, please: two would read the same lines. Segments whose owners are gone are
-        adopted when their turn comes, by age. For `own_only` and `several` see `Replay.read`.
+        adopted when their turn comes, by age. For `own_only` and `several` see `Reader.read`.
         """
-        replayed = self._replay.read(max_records, max_bytes, own_only=own_only, several=several)
+        replayed = self._reader.read(max_records, max_bytes, own_only=own_only, several=several)
         self._events.report()
         return replayed
 
@@ -319,32 +287,32 @@ class Spool:
                 if place.segment.gone:
                     self._events.lost(place.segment, 1, "removed")
                     continue
-                place.segment.set_state(place.number, FREE)
+                place.segment.set_state(place.number, ON_DISK_ONLY)
                 if in_order:
                     place.segment.cursor = 0
             if not in_order:
-                self._adoption.let_go({place.segment for place in places} & set(self._held.segments))
+                self._adoption.hand_back({place.segment for place in places} & set(self._held.segments))
         self._events.report()
 
     def acknowledge(self, records: Sequence[Record]) -> None:
-        """These records are settled for good. Never raises."""
+        """These records need not be sent any more. Never raises."""
         by_segment: dict[Segment, list[int]] = {}
         for place in _places(records):
             by_segment.setdefault(place.segment, []).append(place.number)
         with self._lock:
             for segment, numbers in by_segment.items():
-                self._settle(segment, numbers)
+                self._acknowledge(segment, numbers)
         self._events.report()
 
-    def _settle(self, segment: Segment, numbers: list[int]) -> None:
+    def _acknowledge(self, segment: Segment, numbers: list[int]) -> None:
         held = self._held
         for number in numbers:
-            segment.set_state(number, SETTLED)
+            segment.set_state(number, ACKNOWLEDGED)
         if segment not in held.segments:
             return
-        if segment is held.active and not self._settings.durable and not segment.unsettled:
+        if segment is held.active and not self._settings.durable and not segment.unacknowledged:
             held.active = None
-        if not held.retire_if_settled(segment):
+        if not held.remove_if_done(segment):
             self._disk_health.attempt(lambda: segment.acknowledge(numbers))
 
     # -- what a flush waits for -------------------------------------------------------------------------
@@ -354,46 +322,51 @@ class Spool:
         with self._lock:
             return [(segment, len(segment.states)) for segment in self._held.segments if segment.own]
 
-    def unsettled(self, mark: Mark) -> int:
-        """How many of the records before `mark` are not settled."""
-        return sum(count - segment.states[:count].count(SETTLED) for segment, count in mark)
+    def unacknowledged(self, mark: Mark) -> int:
+        """How many of the records before `mark` are not acknowledged. Takes no lock."""
+        return sum(count - segment.states[:count].count(ACKNOWLEDGED) for segment, count in mark)
+
+    @staticmethod
+    def before(mark: Mark, places: Iterable[Place]) -> int:
+        """How many of the places are before `mark`."""
+        ends = dict(mark)
+        return sum(place.number < ends.get(place.segment, 0) for place in places)
 
     # -- quarantine -------------------------------------------------------------------------------------
 
     @property
     def quarantine_evicted(self) -> int:
-        """Quarantined records and lines that this process has given up, to stay within the bound."""
-        return self._aside.evicted
+        """Quarantined records and lines that this process has discarded, to stay within the bound."""
+        return self._quarantine.evicted
 
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""
         if not self.usable or self._lock.is_mine():
             return False
-        kept = self._aside.record(record, reason, status, detail)
+        kept = self._quarantine.record(record, reason, status, detail)
         self._events.report()
         return kept
 
     # -- the end ----------------------------------------------------------------------------------------
 
     def close(self, *, takes_late: bool = False) -> None:
-        """Let go of all segments: another process may send what is left. Never raises.
+        """Give up all leases: another process may send what is left. Never raises.
 
         Args:
             takes_late: records can still be appended, to segments that are held until the process is gone.
         """
         with self._lock:
-            self._takes_late = takes_late
-            self._held.close(sync=self._settings.fsync == "interval")
-            self._adoption.candidates.clear()
+            dirty = [segment for segment in self._held.segments if segment.dirty]
+            self._writer.takes_late = takes_late
+            self._held.close()
+            self._adoption.forget()
+        if self._settings.fsync == "interval":
+            self._writer.sync_all(dirty)
         self._events.report()
 
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""
         self._held.abandon()
-
-
-def _is_on_disk(record: Record) -> bool:
-    return record.place is not None and not record.place.segment.gone
 
 
 def _places(records: Sequence[Record]) -> list[Place]:

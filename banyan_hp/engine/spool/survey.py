@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...files import open_file
-from ...flock import is_leased
-from .segment import FORMAT, SETTLED, Line, Segment, parse_line
+from ...files import is_locked, open_file
+from .index import ACKNOWLEDGED
+from .layout import FORMAT
+from .lines import Line, parse_line
+from .segment import Segment
 
 _ANY_FORMAT = re.compile(r"^\d{13}-[0-9a-f]+-\d+\.(v\d+)\.jsonl$")
 
@@ -25,8 +27,8 @@ class State(enum.Enum):
     """What can be done with a segment."""
 
     HELD = "held"  # a live process owns it, and sends what is in it
-    FREE = "free"  # its owner is gone: any process of the destination may take it over
-    DAMAGED = "damaged"  # free, and some of its lines can't be read
+    ABANDONED = "free"  # its owner is gone: any process of the destination may take it over
+    DAMAGED = "damaged"  # the same, and some of its lines can't be read
     UNKNOWN = "unknown format"  # made by another version of this library: left alone
 
 
@@ -35,18 +37,18 @@ class Seen:
     """One segment.
 
     Attributes:
-        unsettled: records that are neither delivered nor given up.
+        unacknowledged: records that are not acknowledged.
         total: records that were written to it, as far as they can be read.
         damaged: lines that can't be read.
-        raw: unsettled records that `before_send` has not seen.
+        raw: unacknowledged records that `before_send` has not seen.
         size: bytes, acknowledgements not counted.
         created: the wall clock when it was begun, in seconds.
-        newest: the time of the newest unsettled record; `created` if there is none.
+        newest: the time of the newest unacknowledged record; `created` if there is none.
     """
 
     path: Path
     state: State
-    unsettled: int
+    unacknowledged: int
     total: int
     damaged: int
     size: int
@@ -90,7 +92,7 @@ def _seen(path: Path) -> Seen | None:
     except FileNotFoundError:
         return None  # sent and removed a moment ago
     try:
-        return _counted(segment, held=is_leased(path))
+        return _counted(segment, held=is_locked(path))
     finally:
         segment.close()
 
@@ -102,34 +104,37 @@ def look(path: Path) -> Segment:
         OSError: it can't be opened.
     """
     fd = open_file(path, os.O_RDONLY)
-    return Segment(path, fd, own=False, size=os.fstat(fd).st_size)
+    return Segment(path, own=False, fd=fd, size=os.fstat(fd).st_size)
 
 
 def _counted(segment: Segment, *, held: bool) -> Seen:
-    torn = segment.index()
-    damaged = 0 if held else len(torn)  # a live process may be in the middle of a line
-    unsettled = total = unseen = 0
-    newest = segment.created
-    for line in _lines(segment):
-        total += 1
-        if segment.states[line.number] != SETTLED:
-            unsettled += 1
-            unseen += line.raw
-            newest = max(newest, line.time)
-    state = State.HELD if held else State.DAMAGED if damaged else State.FREE
-    return Seen(segment.path, state, unsettled, total, damaged, segment.size, segment.created, newest, unseen)
+    index = segment.read_index()
+    damaged = 0 if held else len(index.damaged)  # a live process may be in the middle of a line
+    lines = list(_lines(segment))
+    waiting = [line for line in lines if segment.states[line.number] != ACKNOWLEDGED]
+    return Seen(
+        segment.path,
+        State.HELD if held else State.DAMAGED if damaged else State.ABANDONED,
+        unacknowledged=len(waiting),
+        total=len(lines),
+        damaged=damaged,
+        size=segment.size,
+        created=segment.created,
+        newest=max([segment.created, *(line.time for line in waiting)]),
+        raw=sum(line.raw for line in waiting),
+    )
 
 
 def _lines(segment: Segment) -> Iterator[Line]:
     """The records that can be read, once the segment is indexed."""
-    for end, raw in segment.lines_from(0):
+    for end, raw in segment.content.lines():
         line = parse_line(raw)
-        if line is not None and end - len(raw) - 1 not in segment.rejected:
+        if line is not None and end - len(raw) - 1 not in segment.index.rejected:
             yield line
 
 
-def unsettled_lines(path: Path) -> Iterator[Line]:
-    """The records of a segment that are neither delivered nor given up; none if it is gone.
+def unacknowledged_lines(path: Path) -> Iterator[Line]:
+    """The records of a segment that are still to be sent; none if it is gone.
 
     Raises:
         OSError: it can't be read.
@@ -139,9 +144,9 @@ def unsettled_lines(path: Path) -> Iterator[Line]:
     except FileNotFoundError:
         return
     try:
-        segment.index()
+        segment.read_index()
         for line in _lines(segment):
-            if segment.states[line.number] != SETTLED:
+            if segment.states[line.number] != ACKNOWLEDGED:
                 yield line
     finally:
         segment.close()

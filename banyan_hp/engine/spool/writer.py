@@ -1,55 +1,75 @@
-"""Writes records to a spool's segments, each batch by one write, and gives each record its place."""
+"""Writes records to a spool's segments, each batch by one write, and gives each record its place.
+
+step                            the lock      a crash leaves
+what is to make room first      free          see `retention`
+room is found                   held          what was discarded is gone
+the lines are written           held          whole lines: their records are sent by the next process
+records get their places        held          the same
+synced (`fsync="interval"`)     free          the same, also after a power cut
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...files import sync_directory
 from ..records.record import Place, Record
-from ..sync import Clock
+from .disk_health import Common
 from .held_segments import HeldSegments
-from .layout import Directory
-from .retention import Retention
-from .segment import Segment, format_line, segment_name
+from .layout import Directory, segment_name
+from .lease import create
+from .lines import format_line
+from .retention import RESCAN_SECONDS, ROOM_SECONDS, Retention, Step
+from .segment import Segment
 
 SEGMENT_BYTES = 8 * 1024 * 1024
+FSYNC_INTERVAL = 0.5
 _CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most
 _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 
 class Writer:
-    """What one process writes. Guarded by the spool's lock, but for `chunks`.
+    """What one process writes.
 
     Args:
+        common: see `Common`.
+        held: where new segments are added.
+        retention: finds room.
         directory: where new segments go.
         process: what this process calls itself in their names.
         fsync: "never", "interval" or "always".
-        max_bytes: the spool's cap; a segment takes an eighth of it at most.
     """
 
     def __init__(
         self,
-        directory: Directory,
-        process: str,
-        clock: Clock,
+        common: Common,
         held: HeldSegments,
         retention: Retention,
+        directory: Directory,
         *,
+        process: str,
         fsync: str,
-        max_bytes: int,
     ) -> None:
-        self._directory = directory
-        self._process = process
-        self._clock = clock
+        self._lock = common.lock
+        self._clock = common.clock
+        self._disk_health = common.disk_health
         self._held = held
         self._retention = retention
+        self._directory = directory
+        self._process = process
         self._fsync = fsync
-        self._max_bytes = max_bytes
         self._made = 0
         self._named_at = 0.0
+        self._synced_at = float("-inf")
+        self.takes_late = False  # records are taken although the spool is closed
+
+    @property
+    def closed(self) -> bool:
+        return self._held.closed and not self.takes_late
 
     def reconfigure(self, directory: Directory) -> None:
+        self._lock.assert_held()
         self._directory = directory
         self._held.finish_active()
 
@@ -69,8 +89,39 @@ class Writer:
         if chunk:
             yield chunk
 
-    def write(self, records: Sequence[Record], length: int) -> None:
-        """Append a chunk, of so many bytes.
+    # -- appending --------------------------------------------------------------------------------------
+
+    def append(self, records: Sequence[Record]) -> bool:
+        """Write a chunk, as far as it is not on disk. False if none of it was written.
+
+        Call without the lock. Never raises an `OSError`.
+        """
+        deadline = self._clock.monotonic() + ROOM_SECONDS
+        while True:
+            with self._lock:
+                written = False if self.closed else self._append(records, deadline)
+            if isinstance(written, bool):
+                return written
+            written()
+
+    def _append(self, records: Sequence[Record], deadline: float) -> bool | Step:
+        """True, False, or what is to be done first, without the lock."""
+        new = [record for record in records if not is_on_disk(record)]
+        if not new:
+            return True
+        length = length_of(new)
+        if length > self._retention.max_bytes:
+            return False
+        room = self._retention.make_room(length, deadline)
+        if not isinstance(room, bool):
+            return room
+        written = room and self._disk_health.attempt_to_write(lambda: self._write(new, length))
+        if not written:
+            self._disk_health.pause_writing(RESCAN_SECONDS)
+        return written
+
+    def _write(self, records: Sequence[Record], length: int) -> None:
+        """Write these, this many bytes.
 
         Raises:
             OSError: nothing of it was written.
@@ -111,8 +162,8 @@ class Writer:
         self._named_at = max(self._clock.wall(), self._named_at + 0.001)
         process = self._process + os.urandom(4).hex()  # copies of a snapshot share what was drawn before
         name = segment_name(self._named_at, process, self._made)
-        with self._held.leasing() as known:
-            segment = Segment.create(directory, name, known)
+        with self._held.leasing() as register:
+            segment = create(directory, name, register)
             self._made += 1
             segment.made_at = self._clock.monotonic()
             self._sync_name(segment)
@@ -128,7 +179,38 @@ class Writer:
             raise
 
     def _segment_bytes(self) -> int:
-        return min(SEGMENT_BYTES, max(16 * 1024, self._max_bytes // 8))
+        """A segment takes an eighth of the cap at most."""
+        return min(SEGMENT_BYTES, max(16 * 1024, self._retention.max_bytes // 8))
+
+    # -- fsync ------------------------------------------------------------------------------------------
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something waits for `sync`. Takes no lock."""
+        held = tuple(self._held.segments)
+        return self._fsync == "interval" and any(segment.dirty for segment in held)
+
+    def sync_due_in(self, now: float) -> float:
+        """Seconds until `sync` should be called; infinite if there is nothing to sync."""
+        return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
+
+    def sync(self) -> None:
+        """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
+        held = self._held
+        with self._lock:
+            self._synced_at = self._clock.monotonic()
+            dirty = [s for s in list(held.segments) if s.dirty and not held.is_removed(s)]
+        self.sync_all(dirty)
+
+    def sync_all(self, segments: Iterable[Segment]) -> None:
+        """The same for these, held or not. Call without the lock."""
+        for segment in segments:
+            self._disk_health.attempt(segment.sync)
+
+
+def is_on_disk(record: Record) -> bool:
+    """Whether it has a place, and nobody has deleted the segment there."""
+    return record.place is not None and not record.place.segment.gone
 
 
 def _line(number: int, record: Record) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 import requests
 import uvicorn
 
-from banyan_hp.cli.main import DEFAULT_KEY, KEYS_VARIABLE
+from banyan_hp.cli.serve import DEFAULT_KEY, KEYS_VARIABLE
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
 from tests.support.app import LocalApp

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from banyan_hp._version import __version__
-from banyan_hp.cli.main import KEYS_VARIABLE, main
+from banyan_hp.cli.main import main
+from banyan_hp.cli.serve import KEYS_VARIABLE
 
 WITHOUT_THE_EXTRA = """
 import sys
@@ -32,6 +33,13 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"banyan-hp {__version__}\n"
+
+
+@pytest.mark.parametrize("module", ["banyan_hp", "banyan_hp.cli"])
+def test_the_command_line_is_the_packages_main_module(module: str) -> None:
+    """`python -m banyan_hp` is for environments whose `bin` is not on the path."""
+    ended = run("-m", module, "--version")
+    assert (ended.returncode, ended.stdout) == (0, f"banyan-hp {__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -107,5 +115,5 @@ sys.exit(main(["spool", "ls", "--dir", sys.argv[1]]))
 
 def test_what_the_spool_commands_do_is_imported_when_they_run() -> None:
     """`banyan-hp serve` does not pay for it."""
-    ended = run("-c", "import banyan_hp.cli.main, sys; print('banyan_hp.cli.spool.running' in sys.modules)")
+    ended = run("-c", "import banyan_hp.cli.main, sys; print('banyan_hp.cli.spool.replay' in sys.modules)")
     assert (ended.returncode, ended.stdout) == (0, "False\n")

@@ -101,7 +101,7 @@ def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend
     wake_up = WakeUp()
 
     def one_of_two(_request: Request) -> Response:
-        engine._scheduler.sleep(wake_up)  # whoever waits for `other`, while it is in our hands
+        engine.add_sleeper(wake_up)  # whoever waits for `other`, while it is in our hands
         results = [{"id": mine.id, "status": 201}, {"id": other.id, "status": 503}]
         return json_answer(200, {"results": results})
 
@@ -119,13 +119,13 @@ def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
     scheduler = engine._scheduler
 
     def interrupted(*_: object) -> NoReturn:
-        assert len(scheduler.idle) == 1
+        assert len(scheduler.sleepers.idle) == 1
         raise KeyboardInterrupt
 
     monkeypatch.setattr(clock, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.step()
-    assert scheduler.idle == []
+    assert scheduler.sleepers.idle == []
 
 
 def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
@@ -628,7 +628,7 @@ def test_compression_that_is_refused_on_the_way_is_turned_off_and_said_once(
 ) -> None:
     """The batch is accepted in plain text, at once; the next ones are not compressed any more."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compress = True
+    engine._batch_support.compression.active = True
     backend.behaviour = refusing_gzip(backend, status, html=html)
     engine.log("x" * 2000)
     assert engine.flush(5)
@@ -647,12 +647,12 @@ def test_what_is_refused_in_plain_text_too_leaves_compression_as_it_was(
 ) -> None:
     """The verdict is that of the plain request, and the records are kept."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compress = True
+    engine._batch_support.compression.active = True
     backend.behaviour = failing(415)
     engine.log("x" * 2000)
     assert not engine.flush(5)
     assert [request.compress for request in backend.usage()[:2]] == [True, False]
-    assert engine._batch_support.compress
+    assert engine._batch_support.compression.active
     assert (engine.breaker.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
 
 
@@ -661,7 +661,7 @@ def test_a_backend_that_unpacks_batches_is_not_asked_twice_about_a_refused_one(
 ) -> None:
     """Its own refusal is one of the content: each half goes once."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compress = True
+    engine._batch_support.compression.active = True
     engine.log("x" * 2000)
     assert engine.flush(5)
     backend.behaviour = failing(400)
@@ -701,7 +701,7 @@ def test_records_do_not_wake_a_sender_that_waits_for_its_back_off(
         def wake(self) -> None:
             rings.append(len(engine.queue))
 
-    engine._scheduler.sleep(Sleeper())
+    engine.add_sleeper(Sleeper())
     for _ in range(800):
         engine.log()
     assert len(backend.usage()) == 1
@@ -720,7 +720,7 @@ def test_a_drop_in_a_caller_is_told_though_the_senders_wait_for_their_back_off(
     engine.log()
     engine.run()
     sleeper = WakeUp()
-    engine._scheduler.sleep(sleeper)
+    engine.add_sleeper(sleeper)
     engine.log()
     engine.log()
     assert not sleeper.wait(0)

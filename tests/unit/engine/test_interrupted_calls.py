@@ -15,7 +15,7 @@ import pytest
 
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import engine as engine_module
-from banyan_hp.engine.process import lifecycle
+from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool import events as events
 from banyan_hp.engine.spool import spool
@@ -71,7 +71,7 @@ CALLS: dict[str, Call] = {
     "reject": lambda engine: engine.reject(),
     "retire": lambda engine: engine.retire(lambda _engine: None),
     "shutdown": lambda engine: engine.shutdown(1),
-    "exit": lambda _engine: lifecycle.at_exit(),
+    "exit": lambda _engine: process_exit.at_exit(),
 }
 
 
@@ -84,8 +84,8 @@ def interrupt(call: Call, strikes_at: int, directory: Path, durability: str) -> 
     )
     for _ in range(3):
         engine.log()
-    lifecycle._engines.clear()
-    lifecycle.register(engine)
+    process_exit._engines.clear()
+    process_exit.register(engine)
     InterruptedGuard.entries, InterruptedGuard.strikes_at = 0, strikes_at
     with suppress(Interrupted):
         call(engine)
@@ -110,8 +110,8 @@ def test_whatever_section_is_interrupted_no_lock_stays_held(
             strikes_at += 1
         assert strikes_at > 1
     finally:
-        lifecycle._leaving.clear()
-        lifecycle._engines.clear()
+        process_exit._leaving.clear()
+        process_exit._engines.clear()
 
 
 def test_what_was_held_before_stays_held() -> None:

@@ -84,7 +84,7 @@ def changing(client: Any, _: Any) -> Case:
 
 def span_end(client: Any, _: Any) -> Case:
     span = client.interaction("question")
-    return span, "_lock", span.finish
+    return span, "_lock", span._finish
 
 
 def span_id(client: Any, _: Any) -> Case:
@@ -100,35 +100,39 @@ def span_step(client: Any, _: Any) -> Case:
 def span_step_end(client: Any, _: Any) -> Case:
     span = client.interaction("question")
     step = span.step("search")
-    return span, "_lock", step.finish
+    return span, "_lock", step._finish
 
 
-def tallies(_: Any, logger: Any) -> Case:
-    return logger._prompts._tallies, "_lock", logger.get_stats
+def prompt_counters(_: Any, logger: Any) -> Case:
+    return logger._prompts._counters, "_lock", logger.get_stats
 
 
-def tallies_fallback(_: Any, logger: Any) -> Case:
-    return logger._prompts._tallies, "_lock", lambda: logger.get_prompt("a", fallback="text")
+def prompt_counters_fallback(_: Any, logger: Any) -> Case:
+    return logger._prompts._counters, "_lock", lambda: logger.get_prompt("a", fallback="text")
 
 
-def answers(_: Any, logger: Any) -> Case:
-    return logger._prompts.answers, "_lock", lambda: logger.get_prompt("a")
+def prompt_cache(_: Any, logger: Any) -> Case:
+    return logger._prompts.cache, "_lock", lambda: logger.get_prompt("a")
 
 
-def answers_invalidate(_: Any, logger: Any) -> Case:
-    return logger._prompts.answers, "_lock", logger.invalidate
+def prompt_cache_invalidate(_: Any, logger: Any) -> Case:
+    return logger._prompts.cache, "_lock", logger.invalidate
 
 
-def answers_clear(_: Any, logger: Any) -> Case:
-    return logger._prompts.answers, "_lock", logger.clear_cache
+def prompt_cache_clear(_: Any, logger: Any) -> Case:
+    return logger._prompts.cache, "_lock", logger.clear_cache
 
 
-def answers_prefetch(_: Any, logger: Any) -> Case:
-    return logger._prompts.answers, "_lock", lambda: logger.prefetch(["a"])
+def prompt_cache_prefetch(_: Any, logger: Any) -> Case:
+    return logger._prompts.cache, "_lock", lambda: logger.prefetch(["a"])
 
 
-def flights(_: Any, logger: Any) -> Case:
-    return logger._prompts.answers._fetchers, "_lock", lambda: logger.get_prompt("a")
+def prompt_threads(_: Any, logger: Any) -> Case:
+    return logger._prompts.cache._threads, "_lock", lambda: logger.get_prompt("a")
+
+
+def prompt_backend(_: Any, logger: Any) -> Case:
+    return logger._prompts._backend, "_lock", logger._prompts._backend.close
 
 
 def configure(_: Any, logger: Any) -> Case:
@@ -160,13 +164,14 @@ def last_write(_: Any, logger: Any) -> Case:
         span_id,
         span_step,
         span_step_end,
-        tallies,
-        tallies_fallback,
-        answers,
-        answers_invalidate,
-        answers_clear,
-        answers_prefetch,
-        flights,
+        prompt_counters,
+        prompt_counters_fallback,
+        prompt_cache,
+        prompt_cache_invalidate,
+        prompt_cache_clear,
+        prompt_cache_prefetch,
+        prompt_threads,
+        prompt_backend,
         configure,
         default_logger,
         unknown_scope,
@@ -196,7 +201,7 @@ def test_a_section_of_the_same_thread_stays_held_around_an_interrupted_end() -> 
     lock = span._lock = StrikingLock()
     EngineLock.__enter__(lock)
     with pytest.raises(Interrupted):
-        span.finish()
+        span._finish()
     assert lock.is_mine()
 
 
@@ -234,15 +239,15 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
     """Their handler raises at any point: each time all locks are free, and other threads find them so."""
     monkeypatch.setattr(logging.getLogger("banyan_hp"), "disabled", True)  # its handlers' locks are not ours
     made, prompts = client.start_session(), logger._prompts
-    answers, life = prompts.answers, client._succession._life
-    locks = [made._lock, prompts._tallies._lock, answers._lock, answers._fetchers._lock]
+    prompt_cache, life = prompts.cache, client._succession._life
+    locks = [made._lock, prompts._counters._lock, prompt_cache._lock, prompt_cache._threads._lock]
     locks += [life.lock, life.changing, scopes._unknown_lock]
 
     def use_all() -> None:
         span = client.interaction("question")
         locks.append(span._lock)
         with span:
-            span.step("search").finish()
+            span.step("search")._finish()
         logger.get_prompt("a", fallback="text")
         logger.invalidate("a")
         logger.get_stats()

@@ -12,8 +12,8 @@ import pytest
 
 from banyan_hp.experiments import experiment_from_config
 from banyan_hp.server.experiments import Experiment, Variant
-from banyan_hp.server.modes import RoutingMode
 from banyan_hp.server.moves import moves
+from banyan_hp.server.starting import RoutingMode
 from tests.support.app import LocalApp
 
 PATH = "/api/experiments/tone"

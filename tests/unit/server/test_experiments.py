@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from banyan_hp.server.modes import RoutingMode
+from banyan_hp.server.starting import RoutingMode
 from tests.support.app import LocalApp
 
 PATH = "/api/experiments"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from banyan_hp.server.bodies import gunzip
-from banyan_hp.server.routing import choose
+from banyan_hp.server.experiments import choose
+from banyan_hp.server.requests import gunzip
 from banyan_hp.server.validation import (
     MAX_DEPTH,
     envelope_refusal,

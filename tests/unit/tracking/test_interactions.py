@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from banyan_hp import ConfigurationError, Interaction, Step, context
-from banyan_hp.tracking.fields import as_text
+from banyan_hp.tracking.client_sinks import BanyanSink
 from banyan_hp.tracking.methods import BanyanTracking
+from banyan_hp.tracking.reading.fields import as_text
 from banyan_hp.tracking.scopes import current
-from banyan_hp.tracking.sinks import BanyanSink
 from tests.support import recorded
 
 
@@ -81,7 +81,7 @@ def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: l
         clock.now += 1.5
         it.response = recorded.CHAT
         assert records == []
-    it.finish()
+    it._finish()
     assert records == [
         {
             "input": "Hi",
@@ -217,7 +217,7 @@ def test_whoever_ends_it_first_logs_it(tracker: Tracker, records: list[dict[str,
 
         def end(it: Interaction[bool] = it, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(5)
-            it.finish()
+            it._finish()
 
         threads = [threading.Thread(target=end) for _ in range(4)]
         for thread in threads:

@@ -15,10 +15,10 @@ import pytest
 
 import banyan_hp.engine
 from banyan_hp import PromptStackLogger, logs
-from banyan_hp.engine.process import lifecycle
+from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.spool.segment import parse_line
+from banyan_hp.engine.spool.lines import parse_line
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
@@ -41,9 +41,9 @@ def backend() -> FakeBackend:
 def leaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The process ends."""
     monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
-    lifecycle._leaving.add(os.getpid())
+    process_exit._leaving.add(os.getpid())
     yield
-    lifecycle._leaving.discard(os.getpid())
+    process_exit._leaving.discard(os.getpid())
 
 
 def ids_on_disk(directory: Path) -> list[str]:
@@ -254,7 +254,7 @@ def end_interrupted_at(
     backend.behaviour = down
     engine = SteppedEngine(backend, clock, directory, batching="always", max_retries=0)
     logged = ids([engine.log() for _ in range(3)])
-    lifecycle.register(engine)
+    process_exit.register(engine)
     with interrupted_at(moment) as moments, suppress(KeyboardInterrupt):
         end(engine)
     right = engine._ended and engine.balanced() and set(ids_on_disk(directory)) == set(logged)
@@ -265,7 +265,7 @@ def finish(engine: SteppedEngine) -> None:
     engine.finish(engine.clock.monotonic())
 
 
-@pytest.mark.parametrize("end", [finish, lambda _engine: lifecycle.at_exit()], ids=["shutdown", "exit"])
+@pytest.mark.parametrize("end", [finish, lambda _engine: process_exit.at_exit()], ids=["shutdown", "exit"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of generators
 @pytest.mark.usefixtures("leaving")
 def test_ctrl_c_at_any_moment_of_the_end_loses_nothing(

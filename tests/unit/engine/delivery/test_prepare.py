@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine.delivery import prepare as preparing
-from banyan_hp.engine.policy.retry import event_time
-from banyan_hp.engine.records.encode import encode
+from banyan_hp.engine.records.encode import encode, event_time
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Deferred
 from banyan_hp.engine.spool.quarantine import Quarantine

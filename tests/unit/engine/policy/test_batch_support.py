@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from banyan_hp.engine.http.transport import Response
 from banyan_hp.engine.policy.batch_support import ASK_AGAIN_SECONDS, BatchSupport, SizeLimit
+from banyan_hp.engine.policy.compression import Compression
+
+
+def support(setting: str, *, may_batch: bool = True, may_compress: bool = True) -> BatchSupport:
+    return BatchSupport(setting, may_batch=may_batch, compression=Compression(allowed=may_compress))
 
 
 def learn(
     subject: BatchSupport, status: int, *, batches: bool = False, compress: bool = False, now: float = 0.0
 ) -> None:
-    subject.learn(Response(status), batches=batches, compress=compress, now=now)
+    subject.learn(status, batches=batches, compress=compress, now=now)
 
 
 def taught(status: int = 200) -> BatchSupport:
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     learn(subject, status, batches=True, compress=True)
     return subject
 
 
 def test_auto_asks_before_it_batches() -> None:
     """Until the destination has said so, records travel one by one."""
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     assert subject.must_ask(0.0)
-    assert (subject.batches, subject.compress) == (False, False)
+    assert (subject.batches, subject.compression.active) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_where_it_is_settled_nobody_asks(
     setting: str, *, may_batch: bool, may_compress: bool, batches: bool
 ) -> None:
     """The setting decides, or the host that is known to take none."""
-    subject = BatchSupport(setting, may_batch=may_batch, may_compress=may_compress)
+    subject = support(setting, may_batch=may_batch, may_compress=may_compress)
     assert subject.batches is batches
     assert not subject.must_ask(1e9)
     subject.ask_soon()
@@ -50,35 +54,35 @@ def test_where_it_is_settled_nobody_asks(
 
 def test_always_asks_only_whether_batches_may_be_compressed() -> None:
     """Whatever the answer, batches are sent; a passing answer is asked for again."""
-    subject = BatchSupport("always", may_batch=True)
+    subject = support("always")
     assert subject.must_ask(0.0)
     learn(subject, 503)
-    assert (subject.batches, subject.compress) == (True, False)
+    assert (subject.batches, subject.compression.active) == (True, False)
     assert subject.must_ask(ASK_AGAIN_SECONDS)
     learn(subject, 200, batches=True, compress=True)
-    assert (subject.batches, subject.compress) == (True, True)
+    assert (subject.batches, subject.compression.active) == (True, True)
     assert not subject.must_ask(1e9)
 
 
 def test_a_proper_answer_means_batches_for_good() -> None:
     """It is not asked again."""
     subject = taught()
-    assert (subject.batches, subject.compress) == (True, True)
+    assert (subject.batches, subject.compression.active) == (True, True)
     subject.ask_soon()
     assert not subject.must_ask(1e9)
 
 
 def test_compression_needs_batches() -> None:
     """Without batches nothing is compressed, whatever the answer said."""
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     learn(subject, 200, batches=False, compress=True)
-    assert not subject.compress
+    assert not subject.compression.active
 
 
 @pytest.mark.parametrize("status", [200, 204, 404, 405, 410, 501])
 def test_an_answer_that_tells_is_final(status: int) -> None:
     """A backend without a batch endpoint is not asked for ever."""
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     learn(subject, status)
     subject.ask_soon()
     assert not subject.must_ask(1e9)
@@ -88,7 +92,7 @@ def test_an_answer_that_tells_is_final(status: int) -> None:
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 429, 500, 503])
 def test_a_passing_answer_is_asked_for_again(status: int) -> None:
     """An outage or a refused key says nothing about batches: one by one for a while, then ask."""
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     learn(subject, status, now=100.0)
     assert not subject.must_ask(100.0 + ASK_AGAIN_SECONDS - 0.1)
     assert subject.must_ask(100.0 + ASK_AGAIN_SECONDS)
@@ -96,7 +100,7 @@ def test_a_passing_answer_is_asked_for_again(status: int) -> None:
 
 def test_a_recovery_asks_at_once() -> None:
     """When the destination is back, the answer of the outage doesn't count."""
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     learn(subject, 503, now=100.0)
     subject.ask_soon()
     assert subject.must_ask(100.0)
@@ -107,7 +111,7 @@ def test_a_vanished_endpoint_is_forgotten(status: int) -> None:
     """After a roll-back of the backend we ask again, and travel one by one."""
     subject = taught()
     assert subject.unlearn(status)
-    assert (subject.batches, subject.compress) == (False, False)
+    assert (subject.batches, subject.compression.active) == (False, False)
     assert subject.must_ask(0.0)
 
 
@@ -116,12 +120,12 @@ def test_other_answers_forget_nothing(status: int | None) -> None:
     """An outage or a refused key doesn't mean that the endpoint is gone."""
     subject = taught()
     assert not subject.unlearn(status)
-    assert (subject.batches, subject.compress) == (True, True)
+    assert (subject.batches, subject.compression.active) == (True, True)
 
 
 def test_a_batch_that_fails_after_the_endpoint_was_forgotten_is_no_failure_either() -> None:
     """Two batches were under way when the endpoint went: the second answer means the same as the first."""
-    subject = BatchSupport("auto", may_batch=True)
+    subject = support("auto")
     learn(subject, 200, batches=True)
     assert subject.unlearn(404)
     assert subject.unlearn(404)
@@ -131,7 +135,7 @@ def test_a_batch_that_fails_after_the_endpoint_was_forgotten_is_no_failure_eithe
 @pytest.mark.parametrize(("setting", "may_batch"), [("always", True), ("auto", False)])
 def test_nothing_is_forgotten_that_was_not_found_out(setting: str, may_batch: bool) -> None:
     """Where batches were decided by the user, or can't be, a 404 is about the base URL."""
-    assert not BatchSupport(setting, may_batch=may_batch).unlearn(404)
+    assert not support(setting, may_batch=may_batch).unlearn(404)
 
 
 def largest_passing(limit: SizeLimit, too_much: float, requests: int, most: float = 500.0) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from banyan_hp.engine.delivery.scheduler import NEVER, Send, Wait
+from banyan_hp.engine.delivery.tasks import NEVER, Send, Task, Wait
 from banyan_hp.engine.policy.concurrency_limit import LOOK_AGAIN_SECONDS, ConcurrencyLimit
 from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
@@ -74,29 +74,35 @@ def test_whoever_is_on_watch_and_gets_other_work_is_relieved() -> None:
     scheduler, concurrency = engine._scheduler, engine.policies.concurrency
     concurrency.begin(1, clock.monotonic())
     watch, other = WakeUp(), WakeUp()
-    scheduler.sleep(other)
-    scheduler.sleep(watch, on_watch=True)
+    engine.add_sleeper(other)
+    engine.add_sleeper(watch, on_watch=True)
     engine.log()
-    assert scheduler.idle == [other, watch], "those at work do enough, and one is on watch"
-    scheduler.wake_one()
+    assert scheduler.sleepers.idle == [other, watch], "those at work do enough, and one is on watch"
+    with engine.lock:
+        scheduler.sleepers.wake_one()
     engine.log()
-    assert scheduler.idle == [], "nobody is on watch: the next one takes it over"
+    assert scheduler.sleepers.idle == [], "nobody is on watch: the next one takes it over"
 
 
 def test_one_of_those_who_stand_by_looks_again_soon() -> None:
     """The second sender sleeps a moment, the third until it is rung; after the moment a hang is seen."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    scheduler, concurrency = engine._scheduler, engine.policies.concurrency
+    concurrency = engine.policies.concurrency
+
+    def next_task(now: float, *, one_of_many: bool = False) -> Task:
+        with engine.lock:
+            return engine._scheduler.next_task(now, one_of_many=one_of_many)
+
     for _ in range(3):
         engine.log()
     now = clock.monotonic()
-    first = scheduler.next_task(now, one_of_many=True)
+    first = next_task(now, one_of_many=True)
     assert isinstance(first, Send)
     concurrency.begin(id(first.records), now)
-    second = scheduler.next_task(now, one_of_many=True)
+    second = next_task(now, one_of_many=True)
     assert second == Wait(LOOK_AGAIN_SECONDS, on_watch=True)
-    scheduler.sleep(WakeUp(), on_watch=True)
-    assert scheduler.next_task(now, one_of_many=True) == Wait(NEVER)
-    assert isinstance(scheduler.next_task(now), Send), "a caller who does the work itself waits for nobody"
-    assert isinstance(scheduler.next_task(now + 2 * LOOK_AGAIN_SECONDS, one_of_many=True), Send)
+    engine.add_sleeper(WakeUp(), on_watch=True)
+    assert next_task(now, one_of_many=True) == Wait(NEVER)
+    assert isinstance(next_task(now), Send), "a caller who does the work itself waits for nobody"
+    assert isinstance(next_task(now + 2 * LOOK_AGAIN_SECONDS, one_of_many=True), Send)

@@ -379,9 +379,9 @@ def test_what_is_known_of_a_failing_record_outlasts_an_outage(clock: FakeClock, 
     logged(engine, "good", 1)
     run_for(engine, 30.0)
     suspects = engine._scheduler.suspects
-    (suspect,) = suspects._resting
-    assert suspect.trial is not None
-    assert suspect.trial.counted >= 3
+    (suspect,) = suspects._due
+    assert suspect.history is not None
+    assert suspect.history.counted >= 3
 
 
 @MODES

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from banyan_hp.engine.process import uwsgi
+from banyan_hp.engine.process import hosts
 from tests.conftest import MakeLogger
 from tests.support.scripted import Hang, ScriptedServer, batching
 
@@ -31,15 +31,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def test_outside_of_uwsgi_threads_can_run() -> None:
     """There is no such module."""
-    assert uwsgi.threads_can_run()
+    assert hosts.threads_can_run()
 
 
 def test_uwsgi_itself_tells_whether_threads_can_run(install: Install) -> None:
     """Its options don't: since 2.0.27 threads run without them, too."""
     install(has_threads=0)
-    assert not uwsgi.threads_can_run()
+    assert not hosts.threads_can_run()
     install(has_threads=1)
-    assert uwsgi.threads_can_run()
+    assert hosts.threads_can_run()
 
 
 def test_the_master_starts_no_threads_but_its_workers_do(
@@ -101,7 +101,7 @@ def test_the_exit_of_a_uwsgi_worker_drains_and_calls_what_was_there(install: Ins
     called: list[str] = []
     module = install()
     module.atexit = lambda: called.append("theirs")  # type: ignore[attr-defined]
-    uwsgi.at_exit(lambda: called.append("ours"))
+    hosts.at_exit_of_uwsgi_worker(lambda: called.append("ours"))
     module.atexit()
     assert called == ["ours", "theirs"]
 
@@ -113,6 +113,6 @@ def test_a_uwsgi_without_a_hook_gets_ours(install: Install) -> None:
     def drain() -> None:
         """Nothing to do."""
 
-    uwsgi.at_exit(drain)
-    uwsgi.at_exit(drain)
+    hosts.at_exit_of_uwsgi_worker(drain)
+    hosts.at_exit_of_uwsgi_worker(drain)
     assert module.atexit is drain

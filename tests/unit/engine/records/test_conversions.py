@@ -29,8 +29,8 @@ from openai.types.chat import ChatCompletion
 
 from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import freeze
-from banyan_hp.tracking.fields import as_text
-from banyan_hp.tracking.responses import read_response
+from banyan_hp.tracking.reading.fields import as_text
+from banyan_hp.tracking.reading.responses import read_response
 from tests.support import recorded
 
 
@@ -192,7 +192,7 @@ def test_each_kind_has_one_json_form(make: Callable[[], Any], form: Any) -> None
 def test_no_package_is_imported_for_it() -> None:
     """Freezing a value of each of Python's own kinds leaves all of them unloaded."""
     code = (
-        "import sys; from banyan_hp.engine.records.record import freeze; from collections import deque\n"
+        "import sys; from banyan_hp.engine.records.freeze import freeze; from collections import deque\n"
         "freeze({'a': [deque([1]), object(), b'x', {1}]})\n"
         "bad = {'numpy', 'pandas', 'attr', 'msgspec', 'pydantic', 'sqlalchemy', 'django', 'google'}\n"
         "assert not bad & set(sys.modules), bad & set(sys.modules)"

@@ -24,6 +24,10 @@ URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 DIGEST = hashlib.sha256(PICTURE).hexdigest()
 
 
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
 def asked(*content: Any) -> dict[str, Any]:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": list(content)}]
     return {"input": as_text(messages), "output": "A cat.", "metadata": {"user_id": "u1"}}
@@ -148,3 +152,61 @@ def test_texts_beyond_a_quarter_of_the_queue_are_cut_at_the_call() -> None:
     frozen = freeze(texts, max_text=1000, room=1_000_000)
     assert [len(text) > 399_999 for text in frozen.value] == [True, True, False]
     assert frozen.cut == 1
+
+
+# -- the limit on a record's size ----------------------------------------------------------------------------
+
+
+def test_what_fits_is_not_touched() -> None:
+    """A body of exactly the limit stays as it is."""
+    value = {"a": "x" * 100}
+    body = encode(value)
+    assert encode_within(value, len(body)) == (body, False)
+
+
+def test_the_longest_text_gives_way_first() -> None:
+    """The longest text loses what is too much, about, and the others nothing."""
+    value = {"question": "q" * 500, "answer": "a" * 5000, "n": 1}
+    body, was_shortened = encode_within(value, 4000)
+    kept = json.loads(body)
+    assert was_shortened
+    assert 3800 < len(body) <= 4000
+    assert kept["question"] == "q" * 500
+    assert kept["answer"].endswith(f"… [cut: 5000 characters of text, SHA-256 {sha256(b'a' * 5000)}]")
+    assert value["answer"] == "a" * 5000
+
+
+@pytest.mark.parametrize("filler", ["x", "é", "日", "😀", '"', "\x00", "\\", "\ud800"], ids=ascii)
+@pytest.mark.parametrize("limit", [1024, 5000, 59_999])
+def test_shortened_bodies_keep_to_the_limit(filler: str, limit: int) -> None:
+    """Bytes are what counts, however many of them a character takes, and at least a third of them is used."""
+    body, was_shortened = encode_within({"text": filler * 60_000}, limit)
+    assert was_shortened
+    assert limit / 3 < len(body) <= limit
+    assert "… [cut: 60000 characters of text, SHA-256 " in json.loads(body)["text"]
+
+
+def test_several_long_texts_are_shortened_together() -> None:
+    """Where the longest text alone can't make room, all long ones give way."""
+    value = {"texts": [letter * 10_000 for letter in "abcdef"], "short": "kept"}
+    body, was_shortened = encode_within(value, 8000)
+    kept = json.loads(body)
+    assert was_shortened
+    assert len(body) <= 8000
+    assert kept["short"] == "kept"
+    assert all("… [cut: 10000 characters of text, SHA-256 " in text for text in kept["texts"])
+
+
+def test_a_text_cut_twice_tells_its_first_length() -> None:
+    """A text that `max_text` has cut keeps telling how long it was at first."""
+    value = freeze({"text": "x" * 50_000}, max_text=10_000).value
+    body, _ = encode_within(value, 2000)
+    text = json.loads(body)["text"]
+    assert text.endswith("… [cut: 50000 characters]")
+    assert text.count("[cut") == 1
+
+
+def test_a_text_that_resembles_a_cut_one_is_shortened_too() -> None:
+    """A caller's text may hold the marker's words; it is shortened all the same."""
+    _, was_shortened = encode_within({"text": "… [cut: " + "x" * 5000 + " characters]"}, 2000)
+    assert was_shortened

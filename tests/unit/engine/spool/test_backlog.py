@@ -10,8 +10,11 @@ import pytest
 
 from banyan_hp.engine.http.transport import Request, Response
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool.lease import HELD_AT_MOST
-from banyan_hp.engine.spool.segment import Segment, format_line, parse_line
+from banyan_hp.engine.spool.adoption import HELD_AT_MOST
+from banyan_hp.engine.spool.index import Index
+from banyan_hp.engine.spool.lease import create
+from banyan_hp.engine.spool.lines import format_line, parse_line
+from banyan_hp.engine.spool.segment import Segment
 from banyan_hp.engine.spool.spool import Spool
 from tests.support.clock import FakeClock
 from tests.support.disk import Disk, abandoned, ids, in_hand, lines, read
@@ -62,7 +65,7 @@ def scatter(directory: Path, copies: int) -> list[str]:
     start, process, _ = path.name.split("-", 2)
     made = []
     for number in range(copies):
-        segment = Segment.create(path.parent, f"{int(start) + number:013d}-{process}-{number:04d}.v1.jsonl")
+        segment = create(path.parent, f"{int(start) + number:013d}-{process}-{number:04d}.v1.jsonl")
         ident = f"{process}-{number:x}"
         segment.write(_renamed(line, ident), 1)
         segment.close()
@@ -180,7 +183,7 @@ def test_a_first_flush_when_the_end_is_near_is_about_our_own_records(
     engine = SteppedEngine(backend, clock, tmp_path)
     mine = engine.log()
     assert mine is not None
-    engine.hasten()
+    engine.stop_lingering()
     began = clock.monotonic()
     assert engine.flush(600)
     assert clock.monotonic() - began < 60
@@ -283,14 +286,14 @@ def test_what_was_read_before_a_failure_is_read_again(disk: Disk, monkeypatch: p
     for number in range(2):
         abandoned(disk, lines(number), number)
     spool = disk.spool()
-    real = Segment.index
+    real = Segment.read_index
 
-    def fail(segment: Segment) -> list[bytes]:
+    def fail(segment: Segment) -> Index:
         if segment.path.name.endswith("0001.v1.jsonl"):
             raise IndexError
         return real(segment)
 
-    monkeypatch.setattr(Segment, "index", fail)
+    monkeypatch.setattr(Segment, "read_index", fail)
     with pytest.raises(IndexError):
         read(spool)
     assert ids(read(spool)) == [0]

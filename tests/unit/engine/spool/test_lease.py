@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine.spool import segment as module
+from banyan_hp.engine.spool import lease as module
+from banyan_hp.engine.spool.index import Index
+from banyan_hp.engine.spool.lease import create, take_over
 from banyan_hp.engine.spool.segment import Segment
 from banyan_hp.engine.spool.spool import Spool
 from tests.support.disk import Disk, abandoned, ids, lines, read, records
@@ -69,7 +71,7 @@ def forking(real: Callable[..., Any], disk: Disk, shares: list[bool], *, after: 
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("step", ["_lease", "index"])
+@pytest.mark.parametrize("step", ["lock_file", "read_index"])
 def test_a_child_forked_during_adoption_shares_no_lease(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
@@ -77,7 +79,7 @@ def test_a_child_forked_during_adoption_shares_no_lease(
     abandoned(disk, lines(1, 2))
     spool = disk.spool()
     shares: list[bool] = []
-    owner: Any = module if step == "_lease" else Segment
+    owner: Any = module if step == "lock_file" else Segment
     monkeypatch.setattr(owner, step, forking(getattr(owner, step), disk, shares, after=after))
     assert ids(read(spool)) == [1, 2]
     assert shares == [False]
@@ -89,7 +91,8 @@ def test_a_child_forked_while_a_segment_is_made_shares_no_lease(
     """The same for the process's own segments."""
     spool = disk.spool()
     shares: list[bool] = []
-    monkeypatch.setattr(module, "_lease", forking(module._lease, disk, shares, after=True))
+    name = "lock_file"  # imported there: there is no other way in between
+    monkeypatch.setattr(module, name, forking(getattr(module, name), disk, shares, after=True))
     assert spool.append(records(1)) == 1
     assert shares == [False]
 
@@ -110,13 +113,11 @@ def test_a_descriptor_that_a_child_has_copied_unseen_is_never_leased(
             return fd
 
         patched.setattr(os, "open", opened)
-        segment = (
-            Segment.create(disk.directory, path.name.replace("dead", "ab")) if own else Segment.adopt(path)
-        )
+        segment = create(disk.directory, path.name.replace("dead", "ab")) if own else take_over(path)
         assert forks.children
         assert segment is not None
         segment.close()
-        again = Segment.adopt(segment.path)  # the child lives, and has a copy of what was opened first
+        again = take_over(segment.path)  # the child lives, and has a copy of what was opened first
         assert again is not None
         again.close()
 
@@ -149,16 +150,16 @@ def test_whatever_fails_during_adoption_leaves_no_descriptor_open(
     path = abandoned(disk, lines(1, 2))
     spool = disk.spool()
 
-    def fail(_segment: Segment) -> list[bytes]:
+    def fail(_segment: Segment) -> Index:
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(Segment, "index", fail)
+        patched.setattr(Segment, "read_index", fail)
         try:
             assert read(spool) == []
         except error:
             assert error is not OSError
     assert descriptors(disk) == []
-    segment = Segment.adopt(path)
+    segment = take_over(path)
     assert segment is not None
     segment.close()

@@ -16,16 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from banyan_hp.engine.spool import quarantine as module
-from banyan_hp.engine.spool.quarantine import (
-    DETAIL_LENGTH,
-    LINE,
-    LOCK_SECONDS,
-    QUARANTINE_NAME,
-    Entry,
-    Quarantine,
-    format_entry,
-    parse_entry,
-)
+from banyan_hp.engine.spool.entries import DETAIL_LENGTH, LINE, Entry, format_entry, parse_entry
+from banyan_hp.engine.spool.quarantine import LOCK_SECONDS, QUARANTINE_NAME, Quarantine
 from tests.support.clock import FakeClock
 
 NOW = 1_767_225_600.0
@@ -253,7 +245,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from banyan_hp.engine.sync import Clock
-from banyan_hp.engine.spool.quarantine import Entry, Quarantine
+from banyan_hp.engine.spool.entries import Entry
+from banyan_hp.engine.spool.quarantine import Quarantine
 kept = Quarantine(Path(sys.argv[1]), Clock(), max_bytes=int(sys.argv[3]))
 for number in range(200):
     assert kept.add(Entry("refused", b'{"x":"%s"}' % (b"x" * 50), id=f"{sys.argv[2]}-{number}", time=1.0))

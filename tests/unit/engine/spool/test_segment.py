@@ -7,25 +7,18 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.spool import segment as module
-from banyan_hp.engine.spool.acks import format_entry, format_ranges
-from banyan_hp.engine.spool.segment import (
-    FREE,
-    IN_MEMORY,
-    SETTLED,
-    Line,
-    Segment,
-    created_at,
-    format_line,
-    is_segment,
-    parse_line,
-    segment_name,
-)
+from banyan_hp.engine.spool import lease as lease_module
+from banyan_hp.engine.spool import lines as lines_module
+from banyan_hp.engine.spool.index import ACKNOWLEDGED, IN_MEMORY, ON_DISK_ONLY
+from banyan_hp.engine.spool.layout import created_at, is_segment, segment_name
+from banyan_hp.engine.spool.lease import create, take_over
+from banyan_hp.engine.spool.lines import Line, format_line, parse_line
+from banyan_hp.engine.spool.segment import Segment, format_entry, format_ranges
+from banyan_hp.files import lock_file
 
 NAME = segment_name(1_767_225_600.0, "abc123", 0)
 BODIES = [b'{"input":1}', b"{}", '{"text":"é\\n,\\"body\\":"}'.encode()]
@@ -50,17 +43,17 @@ def entry(*numbers: int) -> bytes:
 
 
 def adopted(path: Path) -> Segment:
-    segment = Segment.adopt(path)
+    segment = take_over(path)
     assert segment is not None
     return segment
 
 
 def free_numbers(segment: Segment) -> list[int]:
-    return [number for number, state in enumerate(segment.states) if state == FREE]
+    return [number for number, state in enumerate(segment.states) if state == ON_DISK_ONLY]
 
 
 def read_all(segment: Segment) -> list[Line | None]:
-    return [parse_line(raw) for _, raw in segment.lines_from(0)]
+    return [parse_line(raw) for _, raw in segment.content.lines()]
 
 
 # -- lines ---------------------------------------------------------------------------------------------------
@@ -136,29 +129,29 @@ def test_other_files_are_no_segments(name: str) -> None:
 
 def test_a_new_segment_is_private_and_leased(tmp_path: Path) -> None:
     """Nobody else may read it, and nobody can adopt it while its owner lives."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     assert stat.S_IMODE(segment.path.stat().st_mode) == 0o600
     assert segment.own
     assert segment.created == 1_767_225_600.0
-    assert Segment.adopt(segment.path) is None
+    assert take_over(segment.path) is None
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     segment.close()
 
 
 def test_a_descriptor_does_not_reach_other_programs(tmp_path: Path) -> None:
     """A program that the application starts must not keep the lease alive."""
-    segment = Segment.create(tmp_path, NAME)
-    assert not os.get_inheritable(segment._fd)
+    segment = create(tmp_path, NAME)
+    assert not os.get_inheritable(segment.fd)
     segment.close()
 
 
 def test_written_records_count_as_in_memory(tmp_path: Path) -> None:
     """Until they are released, nobody reads them back."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(2), 2)
     segment.write(lines(1, 2), 1)
     assert bytes(segment.states) == bytes([IN_MEMORY] * 3)
-    assert (segment.unsettled, segment.free, segment.dirty) == (3, 0, True)
+    assert (segment.unacknowledged, segment.on_disk_only, segment.dirty) == (3, 0, True)
     assert segment.size == segment.path.stat().st_size
     assert [line.number for line in read_all(segment) if line] == [0, 1, 2]
     segment.sync()
@@ -168,19 +161,27 @@ def test_written_records_count_as_in_memory(tmp_path: Path) -> None:
 
 def test_states_are_counted(tmp_path: Path) -> None:
     """`free` and `unsettled` follow each change of state, repeated ones included."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(3), 3)
-    for number, state in [(0, FREE), (0, FREE), (1, SETTLED), (0, IN_MEMORY), (1, SETTLED), (2, FREE)]:
+    for number, state in [
+        (0, ON_DISK_ONLY),
+        (0, ON_DISK_ONLY),
+        (1, ACKNOWLEDGED),
+        (0, IN_MEMORY),
+        (1, ACKNOWLEDGED),
+        (2, ON_DISK_ONLY),
+    ]:
         segment.set_state(number, state)
-    assert (segment.free, segment.unsettled) == (1, 2)
+    assert (segment.on_disk_only, segment.unacknowledged) == (1, 2)
     segment.forget()
-    assert (segment.free, segment.unsettled, bytes(segment.states)) == (0, 0, bytes([SETTLED] * 3))
+    assert (segment.on_disk_only, segment.unacknowledged) == (0, 0)
+    assert bytes(segment.states) == bytes([ACKNOWLEDGED] * 3)
     segment.close()
 
 
 def test_a_short_write_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is as it was, the caller is told, and the next write is whole."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(1), 1)
     before = segment.path.read_bytes()
     real = os.write
@@ -189,7 +190,7 @@ def test_a_short_write_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         segment.write(lines(1, 1), 1)
     monkeypatch.undo()
     assert segment.path.read_bytes() == before
-    assert (segment.unsettled, segment.size, segment.torn) == (1, len(before), False)
+    assert (segment.unacknowledged, segment.size, segment.torn) == (1, len(before), False)
     segment.write(lines(1, 1), 1)
     assert segment.path.read_bytes() == lines(2)
     segment.close()
@@ -197,7 +198,7 @@ def test_a_short_write_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_short_write_that_can_t_be_undone_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A torn segment is not to be written again."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     real = os.write
 
     def refuse(fd: int, size: int) -> None:
@@ -208,7 +209,7 @@ def test_a_short_write_that_can_t_be_undone_is_known(tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match="no"):
         segment.write(lines(1), 1)
     assert segment.torn
-    assert segment.unsettled == 0
+    assert segment.unacknowledged == 0
     segment.close()
 
 
@@ -218,7 +219,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(fd: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(module, "_lease", refuse)
+    monkeypatch.setattr(lease_module, "lock_file", refuse)
     closed: list[int] = []
     real = os.close
 
@@ -228,7 +229,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "close", close)
     with pytest.raises(OSError, match="no locks"):
-        Segment.create(tmp_path, NAME)
+        create(tmp_path, NAME)
     assert list(tmp_path.iterdir()) == []
     assert len(closed) == 1
 
@@ -241,28 +242,28 @@ def test_one_adopts_and_only_one(tmp_path: Path) -> None:
     path = abandoned(tmp_path, lines(2))
     first = adopted(path)
     assert not first.own
-    assert Segment.adopt(path) is None
+    assert take_over(path) is None
     first.close()
     adopted(path).close()
 
 
 def test_what_is_gone_can_t_be_adopted(tmp_path: Path) -> None:
     """Another process may have finished it meanwhile."""
-    assert Segment.adopt(tmp_path / NAME) is None
+    assert take_over(tmp_path / NAME) is None
 
 
 def test_a_file_replaced_meanwhile_is_not_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock on a file that no longer has this name is worth nothing."""
     path = abandoned(tmp_path, lines(2))
-    real: Callable[[int], None] = module._lease
+    real = lock_file
 
     def lease(fd: int) -> None:
         real(fd)
         (tmp_path / "new").write_bytes(b"")
         (tmp_path / "new").rename(path)
 
-    monkeypatch.setattr(module, "_lease", lease)
-    assert Segment.adopt(path) is None
+    monkeypatch.setattr(lease_module, "lock_file", lease)
+    assert take_over(path) is None
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -271,22 +272,22 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     target.write_bytes(lines(1))
     (tmp_path / NAME).symlink_to(target)
     with pytest.raises(OSError, match=NAME):
-        Segment.adopt(tmp_path / NAME)
+        take_over(tmp_path / NAME)
 
 
 def test_what_the_owner_wrote_last_is_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record written between our look and our lease, by an owner that then ended, is not lost."""
     path = abandoned(tmp_path, lines(1))
-    real: Callable[[int], None] = module._lease
+    real = lock_file
 
     def lease(fd: int) -> None:
         with path.open("ab") as file:
             file.write(lines(1, 1))
         real(fd)
 
-    monkeypatch.setattr(module, "_lease", lease)
+    monkeypatch.setattr(lease_module, "lock_file", lease)
     segment = adopted(path)
-    assert segment.index() == []
+    assert segment.read_index().damaged == []
     assert free_numbers(segment) == [0, 1]
     segment.close()
 
@@ -300,7 +301,7 @@ def test_cut_at_every_byte_the_records_before_survive(tmp_path: Path) -> None:
     ends = [len(lines(count)) for count in range(4)]
     for size in range(len(content) + 1):
         segment = adopted(abandoned(tmp_path, content[:size]))
-        damaged = segment.index()
+        damaged = segment.read_index().damaged
         whole = max(count for count, end in enumerate(ends) if end - bool(end) <= size)
         assert free_numbers(segment) == list(range(whole)), size
         assert damaged == ([content[ends[whole] : size]] if size > ends[whole] else []), size
@@ -314,7 +315,7 @@ def test_damage_in_the_middle_costs_its_own_line_only(tmp_path: Path) -> None:
     at = len(lines(1)) + 40
     content[at] ^= 1
     segment = adopted(abandoned(tmp_path, bytes(content)))
-    assert segment.index() == [bytes(content).split(b"\n")[1]]
+    assert segment.read_index().damaged == [bytes(content).split(b"\n")[1]]
     assert free_numbers(segment) == [0, 2]
     segment.close()
 
@@ -324,11 +325,11 @@ def test_lines_longer_than_what_is_read_at_once(tmp_path: Path, monkeypatch: pyt
     content = lines(20)
     path = abandoned(tmp_path, content)
     for chunk in (1, 7, 64, len(content) - 1, len(content)):
-        monkeypatch.setattr(module, "_CHUNK", chunk)
+        monkeypatch.setattr(lines_module, "_CHUNK", chunk)
         segment = adopted(path)
-        ends = [end for end, _ in segment.lines_from(0)]
+        ends = [end for end, _ in segment.content.lines()]
         assert ends == [len(lines(count)) for count in range(1, 21)]
-        assert [raw for _, raw in segment.lines_from(ends[4])] == content.split(b"\n")[5:-1]
+        assert [raw for _, raw in segment.content.lines()] == content.split(b"\n")[:-1]
         segment.close()
 
 
@@ -337,16 +338,16 @@ def test_lines_longer_than_what_is_read_at_once(tmp_path: Path, monkeypatch: pyt
 
 def test_acknowledged_records_stay_so(tmp_path: Path) -> None:
     """The next owner knows them, in whatever order they were settled."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(4), 4)
     segment.acknowledge([3, 1])
     segment.acknowledge([0])
     assert stat.S_IMODE(segment.ack_path.stat().st_mode) == 0o600
     segment.close()
     after = adopted(tmp_path / NAME)
-    assert after.index() == []
+    assert after.read_index().damaged == []
     assert free_numbers(after) == [2]
-    assert (after.free, after.unsettled) == (1, 1)
+    assert (after.on_disk_only, after.unacknowledged) == (1, 1)
     after.close()
 
 
@@ -356,12 +357,12 @@ def test_acknowledgements_cut_at_every_byte_acknowledge_nothing_else(tmp_path: P
     for size in range(len(whole) + 1):
         path = abandoned(tmp_path, lines(20), whole[:size])
         segment = adopted(path)
-        segment.index()
+        segment.read_index()
         assert set(range(20)) - set(free_numbers(segment)) <= {17, 3, 12}, size
         segment.acknowledge([5])
         segment.close()
         again = adopted(path)
-        again.index()
+        again.read_index()
         assert set(range(20)) - set(free_numbers(again)) <= {17, 3, 12, 5}, size
         assert 5 not in free_numbers(again)
         again.close()
@@ -371,20 +372,20 @@ def test_an_acknowledgement_cut_by_a_full_disk_acknowledges_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a full disk left of one number must not become another one with the next."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(20), 20)
     segment.acknowledge([0])
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:1]))
     for number in (0, 12):
-        segment.set_state(number, SETTLED)
+        segment.set_state(number, ACKNOWLEDGED)
     with contextlib.suppress(OSError):  # saying so is all right
         segment.acknowledge([12])
     monkeypatch.undo()
     segment.acknowledge([7])
     segment.close()
     after = adopted(tmp_path / NAME)
-    after.index()
+    after.read_index()
     assert free_numbers(after) == [n for n in range(20) if n not in (0, 7, 12)]  # 12 was caught up with
     after.close()
 
@@ -397,7 +398,7 @@ def test_every_flipped_byte_of_an_acknowledgement_is_detected(tmp_path: Path) ->
             damaged = bytearray(whole)
             damaged[at] ^= flip
             segment = adopted(abandoned(tmp_path, lines(20), bytes(damaged)))
-            segment.index()
+            segment.read_index()
             settled = set(range(20)) - set(free_numbers(segment))
             segment.close()
             assert settled <= {*range(3, 15), 17}, (at, flip)
@@ -405,7 +406,7 @@ def test_every_flipped_byte_of_an_acknowledgement_is_detected(tmp_path: Path) ->
 
 def test_ranges_are_short(tmp_path: Path) -> None:
     """A batch acknowledged takes a line, not a hundred; none at all takes nothing."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(300), 300)
     segment.acknowledge(range(100))
     segment.acknowledge([])
@@ -417,16 +418,16 @@ def test_ranges_are_short(tmp_path: Path) -> None:
 
 def test_deleted_acknowledgements_are_written_again(tmp_path: Path) -> None:
     """Somebody removes the list: what it said is said again, and nothing else."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(5), 5)
     for number in (0, 3):
-        segment.set_state(number, SETTLED)
+        segment.set_state(number, ACKNOWLEDGED)
         segment.acknowledge([number])
     segment.ack_path.unlink()
     segment.catch_up()
     segment.close()
     after = adopted(tmp_path / NAME)
-    after.index()
+    after.read_index()
     assert free_numbers(after) == [1, 2, 4]
     after.close()
 
@@ -438,7 +439,7 @@ def test_deleted_acknowledgements_are_written_again(tmp_path: Path) -> None:
 def test_rubbish_acknowledges_nothing(tmp_path: Path, content: bytes) -> None:
     """Only an entry with the right sum counts."""
     segment = adopted(abandoned(tmp_path, lines(8), content))
-    segment.index()
+    segment.read_index()
     assert free_numbers(segment) == list(range(8))
     segment.close()
 
@@ -446,7 +447,7 @@ def test_rubbish_acknowledges_nothing(tmp_path: Path, content: bytes) -> None:
 def test_an_acknowledged_number_that_is_not_there_harms_nothing(tmp_path: Path) -> None:
     """An acknowledgement may have outlived the line that it is for."""
     segment = adopted(abandoned(tmp_path, lines(2), entry(1_000_000) + entry(1)))
-    segment.index()
+    segment.read_index()
     assert free_numbers(segment) == [0]
     assert len(segment.states) <= 2
     segment.close()
@@ -454,7 +455,7 @@ def test_an_acknowledged_number_that_is_not_there_harms_nothing(tmp_path: Path) 
 
 def test_removing_takes_both_files(tmp_path: Path) -> None:
     """Nothing is left, and closing twice does no harm."""
-    segment = Segment.create(tmp_path, NAME)
+    segment = create(tmp_path, NAME)
     segment.write(lines(1), 1)
     segment.acknowledge([0])
     segment.remove()
@@ -463,15 +464,15 @@ def test_removing_takes_both_files(tmp_path: Path) -> None:
 
 
 def test_repr_shows_the_state(tmp_path: Path) -> None:
-    """Name, what is unsettled, what is free, the size."""
-    segment = Segment.create(tmp_path, NAME)
+    """Name, what is not acknowledged, what is on disk only, the size."""
+    segment = create(tmp_path, NAME)
     segment.write(lines(2), 2)
-    assert repr(segment) == f"<Segment {NAME}: 2 unsettled, 0 free, {segment.size} bytes>"
+    assert repr(segment) == f"<Segment {NAME}: 2 unacknowledged, 0 on disk only, {segment.size} bytes>"
     segment.close()
 
 
 def test_closing_tolerates_descriptors_that_are_closed_already(tmp_path: Path) -> None:
     """As in a child whose parent was closing the segment at the moment of the fork."""
-    segment = Segment.create(tmp_path, NAME)
-    os.close(segment._fd)
+    segment = create(tmp_path, NAME)
+    os.close(segment.fd)
     segment.close()

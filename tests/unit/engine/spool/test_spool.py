@@ -17,12 +17,14 @@ import pytest
 from banyan_hp import logs
 from banyan_hp.engine.spool import layout as directory
 from banyan_hp.engine.spool import writer as module
-from banyan_hp.engine.spool.acks import format_entry
-from banyan_hp.engine.spool.address import destination_directory
 from banyan_hp.engine.spool.disk_health import TRY_AGAIN_SECONDS
-from banyan_hp.engine.spool.quarantine import Entry, Quarantine
-from banyan_hp.engine.spool.segment import Segment, format_line, segment_name
-from banyan_hp.engine.spool.spool import FSYNC_INTERVAL, Spool
+from banyan_hp.engine.spool.entries import Entry
+from banyan_hp.engine.spool.layout import destination_directory, segment_name
+from banyan_hp.engine.spool.lines import format_line
+from banyan_hp.engine.spool.quarantine import Quarantine
+from banyan_hp.engine.spool.segment import Segment, format_entry
+from banyan_hp.engine.spool.spool import Spool
+from banyan_hp.engine.spool.writer import FSYNC_INTERVAL
 from tests.support.disk import (
     NOW,
     Disk,
@@ -127,7 +129,7 @@ def test_another_user_s_directory_is_refused(disk: Disk, monkeypatch: pytest.Mon
 
 def test_a_system_without_locks_has_no_spool(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without leases two processes would send the same records."""
-    monkeypatch.setattr(directory, "lockable", lambda: False)
+    monkeypatch.setattr(directory, "can_lock", lambda: False)
     spool = disk.spool()
     assert "flock" in (spool.problem or "")
     assert disk.names() == []
@@ -275,11 +277,11 @@ def test_a_mark_tells_what_of_mine_is_unsettled(disk: Disk) -> None:
     written = spooled(spool, 1, 2, 3)
     mark = spool.mark()
     spooled(spool, 4)
-    assert spool.unsettled(mark) == 3
+    assert spool.unacknowledged(mark) == 3
     spool.acknowledge(written[:2])
-    assert spool.unsettled(mark) == 1
+    assert spool.unacknowledged(mark) == 1
     spool.acknowledge(written[2:])
-    assert spool.unsettled(mark) == 0
+    assert spool.unacknowledged(mark) == 0
 
 
 # -- other processes -----------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import pytest
 
 from banyan_hp import logs
 from banyan_hp.destinations.banyan import BanyanDestination
-from banyan_hp.engine.delivery.scheduler import ReadBack
+from banyan_hp.engine.delivery.tasks import ReadBack
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool.address import short_directory
+from banyan_hp.engine.spool.layout import short_directory
 from banyan_hp.engine.spool.reader import Replayed
-from banyan_hp.engine.spool.spool import FSYNC_INTERVAL, LOOK_SECONDS
+from banyan_hp.engine.spool.spool import LOOK_SECONDS
+from banyan_hp.engine.spool.writer import FSYNC_INTERVAL
 from tests.support.clock import FakeClock
 from tests.support.stepped import URL, FakeBackend, SteppedEngine, down, failing
 
@@ -282,7 +283,7 @@ def test_fsync_at_intervals_does_not_wait_for_the_next_batch(town: Town) -> None
             rung.append(True)
 
     engine._scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
-    engine._scheduler.sleep(WakeUp())  # type: ignore[arg-type]
+    engine.add_sleeper(WakeUp())  # type: ignore[arg-type]
     engine.log()
     assert rung
     assert engine.spool is not None

@@ -12,11 +12,11 @@ import pytest
 
 from banyan_hp import logs
 from banyan_hp.engine.spool import writer as module
-from banyan_hp.engine.spool.acks import format_entry
-from banyan_hp.engine.spool.address import ADDRESS_NAME
-from banyan_hp.engine.spool.layout import OLD_SECONDS, Directory
+from banyan_hp.engine.spool.layout import ADDRESS_NAME, segment_name
+from banyan_hp.engine.spool.lease import OLD_SECONDS
+from banyan_hp.engine.spool.lines import format_line
 from banyan_hp.engine.spool.retention import RESCAN_SECONDS
-from banyan_hp.engine.spool.segment import format_line, segment_name
+from banyan_hp.engine.spool.segment import format_entry
 from banyan_hp.engine.spool.spool import LOOK_SECONDS, Spool
 from tests.support.disk import (
     NOW,
@@ -183,13 +183,13 @@ def test_another_format_is_left_alone_and_told(disk: Disk, caplog: pytest.LogCap
         for _ in range(3):
             spool.open()
     assert [strange.name in each.getMessage() for each in caplog.records] == [True]
-    assert strange.name in (spool.remark or "")
+    assert strange.name in (spool.warning or "")
     assert spool.usable
     assert read(spool) == []
     assert strange.read_bytes() == b"tomorrow's format"
     strange.unlink()
     spool.open()
-    assert spool.remark is None
+    assert spool.warning is None
 
 
 # -- damage --------------------------------------------------------------------------------------------------
@@ -486,8 +486,8 @@ def test_trouble_beside_our_own_records_is_told_and_no_more(
 
     ledger = Ledger()
     spool = disk.spool(observer=ledger, previous=(with_another_key(disk).directory,))
-    monkeypatch.setattr(Directory, "clean", denied)
-    monkeypatch.setattr("banyan_hp.engine.spool.lease.segments_in", denied)
+    monkeypatch.setattr("banyan_hp.engine.spool.spool.delete_leftovers", denied)
+    monkeypatch.setattr("banyan_hp.engine.spool.adoption.segments_in", denied)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         spool.open()
     assert ledger.failures == 2

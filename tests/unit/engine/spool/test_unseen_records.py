@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool.quarantine import UNSCRUBBED, Quarantine
-from banyan_hp.engine.spool.segment import Line, format_line, parse_line
+from banyan_hp.engine.spool.entries import UNSCRUBBED
+from banyan_hp.engine.spool.lines import Line, format_line, parse_line
+from banyan_hp.engine.spool.quarantine import Quarantine
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
@@ -148,7 +149,7 @@ def test_a_before_send_at_work_at_the_end_keeps_nothing_from_the_disk(
     engine = SteppedEngine(backend, clock, tmp_path, before_send=hang, batching="always")
     for _ in range(5):
         engine.log()
-    engine.hasten()
+    engine.stop_lingering()
     thread = threading.Thread(target=lambda: engine.run(3), daemon=True)
     thread.start()
     assert at_work.wait(10)
@@ -196,7 +197,7 @@ def test_preparing_stops_when_the_engine_stops(
     engine = SteppedEngine(backend, clock, tmp_path, before_send=before_send, batching="always")
     for number in range(20):
         engine.log(number)
-    engine.hasten()
+    engine.stop_lingering()
     engine.run(3)
     engine.shutdown(0)
     assert not backend.usage()

@@ -1,0 +1,241 @@
+"""`PromptStackLogger`, the Banyan client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..copies import pickled
+from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for
+from ..engine.delivery.waiters import FlushResult
+from ..engine.engine import Engine, http_transport
+from ..engine.http.transport import connecting_as
+from ..engine.records.ledger import Term
+from ..engine.spool.layout import Address, spool_bases
+from ..errors import MissingKeyError
+from ..prompts.client import PromptClient
+from ..prompts.data import PromptData
+from ..prompts.queries import Endpoint
+from ..settings import PromptSettings, Settings, checked_seconds, checked_url, first_text, header_text
+from ..tracking.client_sinks import BanyanSink
+from ..tracking.methods import BanyanTracking
+from .arguments import DURATION, keep_numbers, switches_logging_off, usage
+from .base import Client, Lifeline
+from .prompt_calls import PromptCalls
+
+__all__ = ["PromptStackLogger"]
+
+NO_KEY = (
+    "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
+    "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
+)
+
+
+class PromptStackLogger(PromptCalls, BanyanTracking, Client):
+    """Fetches prompts and logs their use, in the background.
+
+    Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
+    record. Usable in a `with`, which ends with `shutdown()`.
+
+    Args:
+        api_key: default: the environment variable BANYAN_API_KEY.
+        base_url: default: BANYAN_BASE_URL, else the hosted production instance.
+        project_id: default: BANYAN_PROJECT_ID, else none.
+        max_retries: attempts after the first before records go to disk.
+        retry_delay: seconds; the first back-off's upper bound, doubled each time, at most 30.
+        queue_size: records in memory.
+        flush_interval: seconds; the longest wait to fill a batch.
+        background_thread: False delivers on the caller's thread, before `log_prompt` returns.
+        options: all other settings of the README's table, by keyword.
+
+    Raises:
+        AuthenticationError: no API key anywhere.
+        ConfigurationError: a setting is wrong; the message names it, its value and what is allowed.
+    """
+
+    _transport = staticmethod(http_transport)
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        project_id: str | None = None,
+        max_retries: int = 3,
+        retry_delay: float = 1.0,
+        queue_size: int = 10_000,
+        flush_interval: float = 1.0,
+        background_thread: bool = True,
+        **options: Any,
+    ) -> None:
+        prompt_settings = PromptSettings.taken_from(options)
+        settings = Settings.from_options(
+            {
+                "max_retries": max_retries,
+                "retry_delay": retry_delay,
+                "queue_size": queue_size,
+                "flush_interval": flush_interval,
+                "background_thread": background_thread,
+                **options,
+            }
+        )
+        key = first_text("api_key", api_key, "BANYAN_API_KEY")
+        url = checked_url("base_url", first_text("base_url", base_url, "BANYAN_BASE_URL") or DEFAULT_BASE_URL)
+        project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
+        if project is not None:
+            header_text("project_id", project)
+        if key is not None:
+            header_text("api_key", key)
+        elif settings.enabled:
+            raise MissingKeyError(NO_KEY)
+        self._settings = settings
+        self._prompt_settings = prompt_settings
+        self._base_url = url
+        destination = BanyanDestination(url, key or "", project)
+        self._engine = Engine(destination, settings, transport=self._transport)
+        self._lifeline = Lifeline(self._engine)
+        self._prompts = PromptClient(
+            Endpoint(url, key or "", headers_for(key or "", project)),
+            prompt_settings,
+            _prompt_directories(settings, destination),
+            threaded=settings.background_thread,
+            connect=connecting_as(settings),
+        )
+
+    # -- logging ----------------------------------------------------------------------------------------
+
+    def log_prompt(
+        self,
+        input: Any,  # noqa: A002 - the published name
+        output: Any,
+        prompt_data: PromptData | None = None,
+        prompt_id: str | None = None,
+        prompt_name: str | None = None,
+        version: str | None = None,
+        branch_name: str | None = None,
+        model: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        duration_ms: float | None = None,
+        blocking: bool = False,
+        experiment_context: Mapping[str, str | None] | None = None,
+    ) -> bool:
+        """Log one use of a prompt. Costs microseconds, does no I/O and never raises.
+
+        Args:
+            input: what the model was given: text, or messages as a list or dict (sent as JSON text).
+            output: what it answered, likewise; may be empty.
+            prompt_data: from `get_prompt`: its ids, version, branch and experiment go along. With
+                `enable_logging=False` nothing is sent and True is returned.
+            prompt_id: instead of `prompt_data`, or to override it.
+            prompt_name: likewise.
+            version: likewise.
+            branch_name: likewise.
+            model: the model's name.
+            metadata: a dict; anything in it that is not JSON is converted.
+            duration_ms: milliseconds, 0 or more; any kind of number, or a timedelta. What can't be that is
+                kept in the metadata under this name, logged and counted (`values_set_aside`).
+            blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
+            experiment_context: what `PromptData.get_experiment_context()` returned, where the prompt itself
+                is not at hand (in another process, say); wins over the prompt's own.
+
+        Returns:
+            True: accepted; with `blocking=True` or `background_thread=False`: delivered. False: not
+            accepted (bad input, after `shutdown()`, dropped because the queue is full; counted in
+            `get_stats()` and logged) — or, when blocking, not delivered yet: if `logs_spooled` went up, it
+            is safe on disk and will be sent; don't log it again.
+        """
+        settings = self._settings
+        if not settings.enabled:
+            return True
+        try:  # around all that touches the caller's objects; costs nothing where nothing is raised
+            if prompt_data is not None and switches_logging_off(prompt_data):
+                return True
+            names = (prompt_id, prompt_name, version, branch_name)
+            body, deferred = usage(input, output, metadata, model, prompt_data, names, experiment_context)
+            if duration_ms is not None:
+                body["duration_ms"] = duration_ms
+                self._note_set_aside(keep_numbers(body, DURATION))
+            blocking = blocking is not False and bool(blocking)  # asked before the record is taken
+            record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            self._not_logged("log_prompt()", error)
+            return False
+        if record is None:
+            return False
+        if blocking:
+            return self._engine.wait_for(record)
+        if not settings.background_thread:
+            return record.term is Term.DELIVERED
+        return not record.turned_away
+
+    log = log_prompt
+
+    def _sink(self) -> BanyanSink:
+        return BanyanSink(self, self, self._tracking_failed)
+
+    # -- operation --------------------------------------------------------------------------------------
+
+    def shutdown(self, timeout: float = 30) -> FlushResult:
+        """As `Client.shutdown`; the connections for prompts are closed, too."""
+        seconds = checked_seconds("timeout", timeout)
+        self._prompts.cache.close()
+        return super().shutdown(seconds)
+
+    async def ashutdown(self, timeout: float = 30) -> FlushResult:
+        """As `Client.ashutdown`; the connections for prompts are closed, too."""
+        seconds = checked_seconds("timeout", timeout)
+        self._prompts.cache.close()
+        return await super().ashutdown(seconds)
+
+    def get_stats(self) -> dict[str, Any]:
+        """As `Client.get_stats`, and the counters of prompts and experiments."""
+        stats = super().get_stats()
+        stats.update(self._prompts.stats())
+        return stats
+
+    def _goes_on_as(self, other: PromptStackLogger) -> bool:
+        """Take the place of a logger with the same settings; False if it has others, or if this one ended."""
+        ours, theirs = self._engine.destination, other._engine.destination
+        same_place = (ours.identity, ours.key) == (theirs.identity, theirs.key)
+        same = same_place and self._prompt_settings == other._prompt_settings
+        if self.closed or not (same and self._settings.same_but_for_callbacks(other._settings)):
+            return False
+        self._settings = other._settings
+        self._engine.reconfigure_callbacks(other._settings)
+        return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether `shutdown()` was called."""
+        return self._engine.closing
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that draining may take at exit."""
+        return self._settings.exit_timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its settings, without the key, see `copies`."""
+        destination = self._engine.destination
+        options = {**self._settings.chosen(), **self._prompt_settings.chosen(), "base_url": self._base_url}
+        project = destination.identity[2]
+        if project:
+            options["project_id"] = project
+        key = destination.key if self._settings.enabled else ""
+        return pickled(type(self), options, key, "BANYAN_API_KEY")
+
+    def __repr__(self) -> str:
+        state = self._engine.stats()["state"] if self._settings.enabled else "disabled"
+        return f"<PromptStackLogger {self._base_url} {state}>"
+
+
+def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
+    """Where prompts outlive the process: beside the spool, for the same URL, project and key only."""
+    if not settings.spool or not settings.enabled:
+        return []
+    try:
+        bases = spool_bases(settings.spool_dir)
+    except (RuntimeError, OSError, KeyError):  # no home directory; the engine says so
+        return []
+    name = Address.of(destination.identity, destination.key).directory_name
+    return [base / "prompts" / name for base in bases]

@@ -1,0 +1,396 @@
+"""The read-through cache: fresh entries, then stale ones while one fetch is under way, then those on disk.
+
+Owns the lock, and the way of a query: to what is in memory (`memory`), to a fetch (`fetching`), to the disk
+(`store`), and from the backend's response back to the callers that wait.
+
+Readers of a cached entry take no lock but the counters'. A caller waits for the backend only where the cache
+has nothing to give, or where it asks for a fetch; never longer than the timeout. A failed fetch is counted
+and logged, and puts off further fetches of that query (`fetching.FailedFetches`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+from ..engine.delivery.stepwise import Steps, UntilSet, run
+from ..engine.http.transport import NoResponse, Response
+from ..engine.policy.jitter import between
+from ..engine.sync import Clock, Lock, ReleasingOnError
+from ..logs import warn
+from ..settings import PromptSettings
+from .data import Source
+from .fetching import Backend, FailedFetches, Fetch, Fetched, FetchThreads, NotFound, read_response
+from .memory import NEVER, Entry, Memory
+from .queries import Audience, Query, Value
+from .store import Store
+
+NEGATIVE_SECONDS = 5.0
+
+Found = tuple[Entry[Value], Source]
+
+
+@dataclass(slots=True)
+class CacheCounters:
+    """The cache's part of `get_stats()`."""
+
+    prompts_fetched: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    prompts_stale: int = 0
+    prompts_from_disk: int = 0
+    prompt_errors: int = 0
+
+
+_all: WeakSet[PromptCache] = WeakSet()
+
+
+class PromptCache:
+    """The cache of one destination. Thread-safe; usable in forked children.
+
+    Args:
+        backend: what sends queries.
+        store: where results outlive the process.
+        settings: how long an entry is fresh (less up to a fifth, by chance, so that not all are fetched again
+            at the same time), how long a caller waits at most, and how many entries are kept, of
+            `memory.MAX_BYTES` together; those least recently used go first.
+        threaded: False: no threads, callers fetch themselves, also what is stale.
+        on_value: called with each fetched value, without a lock held.
+        on_fork: called in a forked child.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: Store,
+        settings: PromptSettings,
+        *,
+        threaded: bool,
+        on_value: Callable[[object], None] = lambda _: None,
+        on_fork: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or Clock()
+        self._backend = backend
+        self._store = store
+        self._settings = settings
+        self.threaded = threaded
+        self._on_value = on_value
+        self._on_fork = on_fork
+        self._monotonic = clock.monotonic
+        self._wall = clock.wall
+        self._memory = Memory(settings.prompt_cache_size, clock.monotonic)
+        self._entries = self._memory.entries  # for `cached`, which must be quick
+        self._failures = FailedFetches(settings.prompt_cache_size, clock.monotonic)
+        self._invalidated_at = NEVER  # by the wall clock, as the disk has it
+        self._assemble()
+        _all.add(self)
+
+    def _assemble(self) -> None:
+        """What a forked child must not share with its parent."""
+        self._lock = Lock()  # guards memory, failures, counters and fetches
+        self._fetches: dict[Query[Any], Fetch[Any]] = {}
+        self._threads = FetchThreads(self._run, threaded=self.threaded)
+        self.counters = CacheCounters()
+        self._pid = os.getpid()
+
+    def check_fork(self) -> None:
+        """In a forked child begin anew; also for servers that bypass Python's fork hooks."""
+        if os.getpid() != self._pid:
+            self._backend.forget_connections()
+            self._assemble()
+            self._on_fork()
+
+    def count_error(self) -> None:
+        """Count a call that failed before anything could be fetched."""
+        self.check_fork()
+        with ReleasingOnError((self._lock,)), self._lock:
+            self.counters.prompt_errors += 1
+
+    # -- getting ----------------------------------------------------------------------------------------
+
+    def cached(self, query: Query[Value]) -> Found[Value] | None:
+        """What can be given without waiting; starts a fetch in the background if that is stale."""
+        if os.getpid() != self._pid:
+            self.check_fork()
+        entry = self._entries.get(query.shared) or self._entries.get(query)
+        if entry is None:
+            return None
+        now = entry.used = self._monotonic()
+        if now < entry.fresh_until:
+            with ReleasingOnError((self._lock,)), self._lock:
+                self.counters.cache_hits += 1
+            return entry, "cache"
+        if entry.must_fetch or entry.value is None or not self.threaded:
+            return None
+        if self._failures.is_due(query, now):
+            self._join(query, anew=False)
+        return self._old(entry)
+
+    def get(
+        self, query: Query[Value], *, use_cache: bool = True, patient: bool = True
+    ) -> Found[Value] | None:
+        """The result of a query, or the next best entry.
+
+        Args:
+            query: what to fetch.
+            use_cache: False fetches in any case.
+            patient: False does not wait again for a backend that has just failed to answer this query.
+
+        Returns:
+            None if nothing is known. An entry without a value: the backend says that it has none.
+        """
+        found = self.cached(query) if use_cache else None
+        if found is not None:
+            return found
+        return run(self.get_stepwise(query, use_cache=use_cache, patient=patient))
+
+    def get_stepwise(
+        self, query: Query[Value], *, use_cache: bool, patient: bool
+    ) -> Steps[Found[Value] | None]:
+        """`get` for what is not cached, one wait after the other."""
+        self.check_fork()
+        with ReleasingOnError((self._lock,)), self._lock:
+            self.counters.cache_misses += 1
+        found = yield from self._fetched(query, anew=not use_cache, patient=patient)
+        if found is not None:
+            return found
+        entry = self._memory.next_best(query)
+        return None if entry is None else self._old(entry)
+
+    def _fetched(self, query: Query[Value], *, anew: bool, patient: bool) -> Steps[Found[Value] | None]:
+        """Wait for a fetch, one's own or another caller's; None if none brings an entry in time."""
+        began = self._monotonic()
+        if not anew and not self._failures.is_due(query, began):
+            return None
+        impatient = not patient and not anew and query in self._failures
+        while True:
+            fetch = self._join(query, anew=anew)
+            deadline = began if impatient else min(began + self._settings.prompt_timeout, fetch.deadline)
+            yield UntilSet(fetch.done, max(0.0, deadline - self._monotonic()))
+            if not fetch.done.is_set() or fetch.entry is None:
+                return None
+            if fetch.entry.key in (query, query.shared):
+                return fetch.entry, "backend" if fetch.entry.origin == "backend" else "disk"
+            # It was another user's, and the result is for that one only: fetch this one's.
+
+    def _old(self, entry: Entry[Value]) -> Found[Value]:
+        """An entry that is given although it is no longer fresh."""
+        with ReleasingOnError((self._lock,)), self._lock:
+            self.counters.prompts_stale += entry.origin == "backend"
+            self.counters.prompts_from_disk += entry.origin == "disk"
+        return entry, entry.source_when_old
+
+    def start(self, query: Query[Value]) -> Fetch[Value]:
+        """Begin to fetch without waiting."""
+        self.check_fork()
+        return self._join(query, anew=False)
+
+    def has(self, query: Query[Any]) -> bool:
+        """Whether there is an entry to give, however old."""
+        return self._memory.next_best(query) is not None
+
+    # -- forgetting -------------------------------------------------------------------------------------
+
+    def invalidate(self, subject: str | None) -> None:
+        """Fetch entries of a prompt or experiment (None: all) again before they are given.
+
+        They stay the next best, should the backend not answer.
+        """
+        self.check_fork()
+        with ReleasingOnError((self._lock,)), self._lock:
+            self._invalidated_at = self._wall()
+            self._memory.require_fetch(subject)
+            self._failures.forget(subject)
+            for fetch in list(self._fetches.values()):
+                if subject in (None, fetch.key.subject):
+                    self._supersede(fetch)
+
+    def clear(self) -> None:
+        """Forget everything, on disk, too."""
+        self.check_fork()
+        self._clear_memory()
+        self._store.clear()
+        self._clear_memory()  # of what a fetch that began in between read from the disk
+
+    def _clear_memory(self) -> None:
+        with ReleasingOnError((self._lock,)), self._lock:
+            self._memory.clear()
+            self._failures.forget(None)
+            for fetch in list(self._fetches.values()):
+                fetch.cleared = True
+                self._supersede(fetch)
+
+    def close(self) -> None:
+        """Close the connections; they are opened again when needed."""
+        self.check_fork()
+        self._backend.close()
+
+    def _supersede(self, fetch: Fetch[Any]) -> None:
+        """Call with the lock held."""
+        self._lock.assert_held()
+        fetch.superseded = True
+        del self._fetches[fetch.key]
+
+    # -- fetching ---------------------------------------------------------------------------------------
+
+    def _join(self, query: Query[Value], *, anew: bool) -> Fetch[Value]:
+        """The fetch under way, or a new one: a query never has more than one that counts."""
+        with ReleasingOnError((self._lock,)), self._lock:
+            key = self._memory.key(query)
+            deadline = self._monotonic() + self._settings.prompt_timeout
+            under_way: Fetch[Value] | None = self._fetches.get(key)
+            if not anew:
+                under_way = under_way or self._just_done(query, key)
+                if under_way is not None:
+                    return under_way
+            elif under_way is not None:
+                self._supersede(under_way)
+            fetch = self._fetches[key] = Fetch(query, key, deadline)
+        self._threads.start(fetch)
+        return fetch
+
+    def _just_done(self, query: Query[Value], key: Query[Value]) -> Fetch[Value] | None:
+        """A fetch that brought the entry after the caller had found none."""
+        entry = self._memory.fresh(query)
+        return None if entry is None else Fetch(query, key, self._monotonic(), entry=entry)
+
+    def _run(self, fetch: Fetch[Any]) -> None:
+        """Fetch, on one of our threads."""
+        try:
+            late = self._monotonic() >= fetch.deadline  # it had to queue, and nobody waits for it any more
+            if not late:
+                self._read_from_disk(fetch)
+                self._handle_response(fetch, self._backend.send(fetch.query, self._etag(fetch)))
+        finally:
+            with ReleasingOnError((self._lock,)), self._lock:
+                if self._fetches.get(fetch.key) is fetch:
+                    del self._fetches[fetch.key]
+
+    def _etag(self, fetch: Fetch[Any]) -> str | None:
+        """The tag of the entry that the backend may confirm."""
+        entry = self._entries.get(fetch.key)
+        if entry is None or entry.etag is None or entry.value is None:
+            return None
+        fetch.revalidated = entry
+        return entry.etag
+
+    def _read_from_disk(self, fetch: Fetch[Any]) -> None:
+        """Read the next best entries. None is given as it is: any may have been corrected meanwhile."""
+        query = fetch.query
+        for key in dict.fromkeys((query.shared, query, query.default)):
+            entry = self._from_disk(key) if key not in self._memory else None
+            if entry is None:
+                continue
+            entry.must_fetch = entry.fetched_at <= self._invalidated_at
+            self._keep_as_next_best(entry, fetch)
+
+    def _from_disk(self, key: Query[Any]) -> Entry[Any] | None:
+        kept = self._store.load(key)
+        try:
+            if kept is None:
+                return None
+            return Entry(key, key.read(kept.answer), kept.etag, kept.fetched_at, "disk", kept.size)
+        except (ValueError, RecursionError):  # written by another version of this library
+            return None
+
+    # -- what comes back --------------------------------------------------------------------------------
+
+    def _handle_response(self, fetch: Fetch[Any], response: Response | NoResponse) -> None:
+        try:
+            result = read_response(response)
+            if isinstance(result, Fetched):
+                self._handle_fetched(fetch, result)
+            elif isinstance(result, NotFound):
+                self._handle_not_found(fetch)
+            elif fetch.revalidated is not None:
+                self._handle_not_modified(fetch, fetch.revalidated, result.age)
+            else:
+                raise ValueError("it answered with status 304, which was not asked for")
+        except (ValueError, RecursionError) as error:  # it says nothing that can be used
+            slow = isinstance(response, NoResponse) and response.reason == "timeout"
+            self._record_failure(fetch, str(error), slow=slow)
+
+    def _handle_not_modified(self, fetch: Fetch[Any], known: Entry[Any], age: float) -> None:
+        entry = Entry(known.key, known.value, known.etag, self._wall() - age, "backend", known.size)
+        if self._finish(fetch, entry, age):
+            self._store.renew(known.key, known.etag, entry.fetched_at)
+
+    def _handle_not_found(self, fetch: Fetch[Any]) -> None:
+        query = fetch.query
+        if self._finish(fetch, Entry(query.shared, None, None, self._wall(), "backend")):
+            for key in {query.shared, query, query.default}:
+                self._store.forget(key)
+
+    def _handle_fetched(self, fetch: Fetch[Any], result: Fetched) -> None:
+        query, content, size = fetch.query, result.content, result.size
+        audience = query.audience(content)
+        key = query.shared if audience is Audience.ALL else query
+        entry = Entry(key, query.read(content), result.etag, self._wall() - result.age, "backend", size)
+        with ReleasingOnError((self._lock,)), self._lock:
+            self.counters.prompts_fetched += 1
+        self._on_value(entry.value)
+        if not self._finish(fetch, entry, result.age):
+            return
+        if key != query.shared:
+            self._store.forget(query.shared)
+        if audience is Audience.ALL:  # only what many users share is worth the disk
+            self._keep_on_disk(fetch, key, content, entry)
+        elif audience is Audience.ONE_BY_DEFAULT:
+            default = Entry(query.default, entry.value, None, entry.fetched_at, "backend", size)
+            self._keep_as_next_best(default, fetch)
+            self._keep_on_disk(fetch, query.default, content, default)
+
+    def _keep_on_disk(
+        self, fetch: Fetch[Any], key: Query[Any], content: dict[str, Any], entry: Entry[Any]
+    ) -> None:
+        self._store.keep(key, content, entry.etag, entry.fetched_at)
+        if fetch.cleared:  # meanwhile; the file may be newer than that
+            self._store.forget(key)
+
+    def _finish(self, fetch: Fetch[Any], entry: Entry[Any], age: float = 0.0) -> bool:
+        """Give the entry to the callers that wait, and keep it; False if the fetch is superseded.
+
+        `age` is how long a cache on the way has had the response: the entry is fresh for that much less.
+        """
+        fetch.entry = entry
+        now = self._monotonic()
+        entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
+        with ReleasingOnError((self._lock,)), self._lock:
+            if fetch.superseded:
+                return False
+            self._failures.reset(fetch.query)
+            self._memory.store(fetch.query, entry)
+        return True
+
+    def _lifetime(self, entry: Entry[Any]) -> float:
+        ttl = self._settings.prompt_cache_ttl
+        if entry.value is None:
+            return min(ttl, NEGATIVE_SECONDS)
+        return self._settings.prompt_pinned_ttl if entry.key.pinned(entry.value) else ttl
+
+    def _keep_as_next_best(self, entry: Entry[Any], fetch: Fetch[Any]) -> None:
+        with ReleasingOnError((self._lock,)), self._lock:
+            if not fetch.superseded:
+                self._memory.store_unless_fresh(entry)
+
+    def _record_failure(self, fetch: Fetch[Any], detail: str, *, slow: bool) -> None:
+        with ReleasingOnError((self._lock,)), self._lock:
+            self.counters.prompt_errors += 1
+            if not fetch.superseded:
+                self._failures.record(fetch.query, slow=slow)
+        base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
+        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self._backend.clean(detail))
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_all):
+        cache.check_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

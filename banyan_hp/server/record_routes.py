@@ -1,0 +1,108 @@
+"""HTTP for reading records back, whatever their kind: page after page, and their number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .auth import BEARER, X_API_KEY, ApiKeys
+from .intake import Intake
+from .records import Filter, Records
+from .requests import project
+from .responses import BAD, Json, refuse
+from .validation import interaction_refusal, record_refusal, shown, text_in
+
+HUGGINGPLACE_BAD = 400  # what HuggingPlace's clients take for a mistake in the record
+STORE = "/v2/chatgpt/store_generated_response"
+MAX_PAGE = 1000
+MAX_CURSOR = 2**63 - 1  # SQLite's largest integer
+
+
+def log_routes(records: Records, keys: ApiKeys) -> list[Route]:
+    """The routes under `/api/logs` that concern records."""
+    intake = Intake(
+        records, record_refusal, lambda request, _body: project(request), new=201, bad=BAD, thanks={}
+    )
+    reading = Reading(records, "logs", "experiment_id")
+    return [
+        Route("/api/logs/prompt-usage", keys.guard(intake.one), methods=["POST"]),
+        Route("/api/logs/prompt-usage/batch", keys.guard(intake.batch), methods=["POST"]),
+        Route("/api/logs/count", keys.guard(reading.count), methods=["GET"]),
+        Route("/api/logs", keys.guard(reading.page), methods=["GET"]),
+    ]
+
+
+def interaction_routes(records: Records, keys: ApiKeys) -> list[Route]:
+    """HuggingPlace's one endpoint, its batch, and `/api/interactions` to read back what came.
+
+    HuggingPlace's callers have a bearer token; those who read may show the key either way.
+    """
+    intake = Intake(
+        records,
+        interaction_refusal,
+        lambda _request, body: _session(body),
+        new=200,
+        bad=HUGGINGPLACE_BAD,
+        thanks={"message": "stored"},
+    )
+    reading = Reading(records, "interactions", "session_id")
+    return [
+        Route(STORE, keys.guard(intake.one, BEARER), methods=["POST"]),
+        Route(f"{STORE}/batch", keys.guard(intake.batch, BEARER), methods=["POST"]),
+        Route("/api/interactions/count", keys.guard(reading.count, BEARER, X_API_KEY), methods=["GET"]),
+        Route("/api/interactions", keys.guard(reading.page, BEARER, X_API_KEY), methods=["GET"]),
+    ]
+
+
+def _session(body: Mapping[str, object]) -> str | None:
+    """The interaction's session; a number is taken as its text, and what can't be a name is none."""
+    session = body.get("session_id")
+    if isinstance(session, (int, float)):
+        return json.dumps(session)
+    return text_in(body, "session_id")
+
+
+# -- reading back --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What sets one kind of record apart from another while it is read back."""
+
+    records: Records
+    name: str
+    """What a page has its records under."""
+    column: str
+    """The column that a request may choose by."""
+
+    async def page(self, request: Request) -> Response:
+        """The page of records that the request's `limit` and `after` ask for."""
+        limit = _whole_number(request, "limit", 100, 1, MAX_PAGE)
+        after = _whole_number(request, "after", 0, 0, MAX_CURSOR)
+        found, following = self.records.page(after, limit, self._where(request))
+        return Json({self.name: found, "next": None if following is None else str(following)})
+
+    async def count(self, request: Request) -> Response:
+        """How many records there are, and how many deliveries of them, repeats included."""
+        distinct, deliveries = self.records.count(self._where(request))
+        return Json({"count": distinct, "deliveries": deliveries})
+
+    def _where(self, request: Request) -> Filter:
+        value = request.query_params.get(self.column)
+        return {} if value is None else {self.column: value}
+
+
+def _whole_number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    # The length first: int() refuses, with an exception, more digits than any number here may have.
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else -1
+    if not least <= number <= most:
+        refuse(f"{name} must be a whole number from {least} to {most}, was {shown(text)}")
+    return number

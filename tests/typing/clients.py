@@ -1,0 +1,31 @@
+"""The types of the module functions, as an application's type checker sees them. Checked, never run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import banyan_hp as banyan
+from banyan_hp import FlushResult, PromptData
+
+if TYPE_CHECKING:
+    from typing import assert_type
+
+    def functions_have_the_signatures_of_the_methods() -> None:
+        assert_type(banyan.get_prompt("name", branch="main", fallback="text"), PromptData | None)
+        assert_type(banyan.experiment("id", {"user_id": "u"}), PromptData | None)
+        assert_type(banyan.prefetch(["name"]), int)
+        assert_type(banyan.log_prompt("question", "answer", model="m"), bool)
+        assert_type(banyan.log("question", "answer", duration_ms=1.5), bool)
+        assert_type(banyan.flush(timeout=3), FlushResult)
+        assert_type(banyan.shutdown(), FlushResult)
+        assert_type(banyan.get_stats(), dict[str, Any])
+
+    async def coroutines_stay_coroutines() -> None:
+        assert_type(await banyan.aget_prompt("name"), PromptData | None)
+        assert_type(await banyan.aflush(3), FlushResult)
+        assert_type(await banyan.ashutdown(), FlushResult)
+
+    def wrong_calls_are_errors() -> None:
+        banyan.get_prompt()  # type: ignore[call-arg]
+        banyan.flush(timout=3)  # type: ignore[call-arg]
+        banyan.invalidate(1)  # type: ignore[arg-type]

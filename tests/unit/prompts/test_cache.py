@@ -1,0 +1,775 @@
+"""The cache, step by step: clocks that stand still, and a real server with scripted responses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from banyan_hp.prompts import memory
+from banyan_hp.prompts.cache import NEGATIVE_SECONDS, Found, PromptCache
+from banyan_hp.prompts.data import Source
+from banyan_hp.prompts.fetching import LONGEST_PAUSE, Backend
+from banyan_hp.prompts.queries import Endpoint, FetchedPrompt, PromptQuery
+from banyan_hp.prompts.store import Store
+from banyan_hp.settings import PromptSettings
+from tests.support.clock import FakeClock
+from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json
+from tests.support.scripted import Hang, Reply, Request, ScriptedServer
+
+P = PromptQuery("p", None, "main", None, ())
+PINNED = PromptQuery("p", "1", "main", None, ())
+TTL = 60.0
+PINNED_TTL = 600.0
+NONE = Reply(404, {"error": "no such prompt"})
+HELLO = Reply(200, prompt_json())
+
+Make = Callable[..., PromptCache]
+
+
+def user(ident: str, name: str = "p") -> PromptQuery:
+    return PromptQuery(name, None, "main", None, (("user_id", ident),))
+
+
+def routed(request: Request) -> Reply:
+    """A server that routes each user."""
+    ident = request.path.rpartition("=")[2]
+    return Reply(200, prompt_json(f"for {ident}", experiment_id="e1", experiment_version_id="v1"))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def make(server: ScriptedServer, clock: FakeClock, tmp_path: Path) -> Iterator[Make]:
+    """Caches of one server over one directory."""
+    server.handler = always(HELLO)
+    made: list[PromptCache] = []
+
+    def make(**options: Any) -> PromptCache:
+        endpoint = Endpoint(server.url, "psk_secret", {"X-API-Key": "psk_secret"})
+        settings = PromptSettings(
+            prompt_cache_ttl=TTL,
+            prompt_pinned_ttl=PINNED_TTL,
+            prompt_timeout=options.pop("timeout", 5.0),
+            prompt_cache_size=options.pop("size", 100),
+        )
+        backend = Backend(endpoint, settings.prompt_timeout)
+        options = {"threaded": True, "clock": clock, **options}
+        made.append(PromptCache(backend, Store(tmp_path / "prompts"), settings, **options))
+        return made[-1]
+
+    yield make
+    server.release()
+    for cache in made:
+        all_done(cache)
+        cache.close()
+
+
+def reported(found: Found[FetchedPrompt] | None) -> tuple[str, Source] | None:
+    """What a caller was given: the content (or "none") and its source."""
+    if found is None:
+        return None
+    return (found[0].value.prompt.content if found[0].value else "none"), found[1]
+
+
+def all_done(cache: PromptCache) -> None:
+    eventually(lambda: not cache._fetches, "the end of all fetches")
+
+
+# -- fresh, stale --------------------------------------------------------------------------------------------
+
+
+def test_fresh_until_the_ttl_then_stale_at_once_and_fresh_again(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """One request a TTL; its answer is there for the next caller."""
+    cache = make()
+    assert reported(cache.cached(P)) is None
+    assert reported(cache.get(P)) == ("Hello", "backend")
+    clock.advance(TTL * 0.8 - 0.1)
+    assert reported(cache.get(P)) == ("Hello", "cache")
+    clock.advance(TTL * 0.2 + 0.1)
+    server.handler = always(Reply(200, prompt_json("new")))
+    assert reported(cache.get(P)) == ("Hello", "stale")
+    all_done(cache)
+    assert reported(cache.get(P)) == ("new", "cache")
+    assert len(server.requests) == 2
+    counted = asdict(cache.counters)
+    assert counted == {
+        "prompts_fetched": 2,
+        "cache_hits": 2,
+        "cache_misses": 1,
+        "prompts_stale": 1,
+        "prompts_from_disk": 0,
+        "prompt_errors": 0,
+    }
+
+
+def test_the_ttl_is_shortened_by_chance(make: Make, clock: FakeClock) -> None:
+    """By up to a fifth, so that prompts fetched together are not asked for together for ever."""
+    random.seed(4)
+    cache = make()
+    for number in range(20):
+        cache.get(P._replace(name=str(number)))
+    left = {entry.fresh_until - clock.monotonic() for entry in cache._entries.values()}
+    assert len(left) == 20
+    assert TTL * 0.8 <= min(left) < max(left) <= TTL
+
+
+def test_a_cold_key_costs_one_request_however_many_ask(make: Make, server: ScriptedServer) -> None:
+    """All of them get its answer."""
+    held = Held()
+    server.handler = always(held)
+    cache = make()
+
+    def all_ask() -> None:
+        eventually(lambda: cache.counters.cache_misses == 50, "the question of each")
+        held.go.set()
+
+    found = all_at_once(50, lambda _: reported(cache.get(P)), all_ask)
+    assert found == [("Hello", "backend")] * 50
+    assert len(server.requests) == 1
+
+
+def test_a_storm_after_the_ttl_costs_one_request(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """While it is under way, and after it has landed."""
+    cache = make()
+    cache.get(P)
+    clock.advance(TTL)
+    held = Held(Reply(200, prompt_json("new")))
+    server.handler = always(held)
+    assert all_at_once(50, lambda _: reported(cache.get(P))) == [("Hello", "stale")] * 50
+    held.go.set()
+    all_done(cache)
+    assert all_at_once(50, lambda _: reported(cache.get(P))) == [("new", "cache")] * 50
+    assert len(server.requests) == 2
+
+
+def test_without_threads_what_is_stale_is_fetched_by_the_caller(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Who has waited for the answer gets it, and in trouble the old one."""
+    cache = make(threaded=False)
+    cache.get(P)
+    clock.advance(TTL)
+    server.handler = always(Reply(200, prompt_json("new")))
+    assert reported(cache.get(P)) == ("new", "backend")
+    clock.advance(TTL)
+    server.handler = always(Reply(500))
+    assert reported(cache.get(P)) == ("new", "stale")
+
+
+def test_the_least_recently_used_go(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """Never more than `size` entries in memory; what was used lately is among them."""
+    cache = make(size=3)
+    for name in ("a", "b", "c"):
+        clock.advance(1)
+        cache.get(P._replace(name=name))
+    clock.advance(1)
+    cache.get(P._replace(name="a"))
+    clock.advance(1)
+    cache.get(P._replace(name="d"))
+    assert {key.subject for key in cache._entries} == {"a", "c", "d"}
+    assert len(server.requests) == 4
+
+
+def test_memory_is_bounded_in_bytes(
+    make: Make, server: ScriptedServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large responses push out those unused for longest; the newest stays even if it is too large itself."""
+    monkeypatch.setattr(memory, "MAX_BYTES", 50_000)
+
+    def ask(name: str, size: int) -> None:
+        clock.advance(1)
+        server.handler = always(Reply(200, prompt_json("x" * size)))
+        cache.get(P._replace(name=name), use_cache=False)
+
+    cache = make()
+    for name in "abcdefg":
+        ask(name, 10_000)
+    assert {key.subject for key in cache._entries} == {"d", "e", "f", "g"}
+    for _ in range(10):  # what takes its own place takes no room
+        ask("g", 10_000)
+    assert {key.subject for key in cache._entries} == {"d", "e", "f", "g"}
+    ask("large", 60_000)
+    assert {key.subject for key in cache._entries} == {"large"}
+    ask("a", 10_000)
+    assert {key.subject for key in cache._entries} == {"a"}
+
+
+# -- the disk ------------------------------------------------------------------------------------------------
+
+
+def test_the_disk_has_the_last_known_good_in_trouble(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """After a restart; also where the memory is full of others."""
+    make().get(P)
+    cache = make(size=1)
+    cache.get(P._replace(name="other"))
+    server.handler = always(Reply(503))
+    clock.advance(10)
+    found = cache.get(P)
+    assert reported(found) == ("Hello", "disk")
+    assert found is not None
+    assert clock.wall() - found[0].fetched_at == 10.0
+    assert cache.counters.prompts_from_disk == 1
+
+
+def test_a_pinned_version_is_validated_slowly_and_at_start(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """By its tag, within `pinned_ttl`: what was corrected in place is given from then on."""
+    contents = ["Hello"]
+
+    def tagged(request: Request) -> Reply:
+        tag = f'"{contents[-1]}"'
+        if request.headers.get("If-None-Match") == tag:
+            return Reply(304, headers={"ETag": tag})
+        return Reply(200, prompt_json(contents[-1]), {"ETag": tag})
+
+    server.handler = tagged
+    cache = make()
+    assert reported(cache.get(PINNED)) == ("Hello", "backend")
+    clock.advance(PINNED_TTL * 0.8 - 0.1)
+    assert reported(cache.get(PINNED)) == ("Hello", "cache")
+    assert len(server.requests) == 1
+    clock.advance(PINNED_TTL * 0.2 + 0.1)
+    assert reported(cache.get(PINNED)) == ("Hello", "stale")
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("Hello", "cache")
+    assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"Hello"']
+
+    contents.append("corrected")
+    clock.advance(PINNED_TTL)
+    cache.get(PINNED)
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("corrected", "cache")
+
+    contents.append("corrected again")
+    restarted = make()
+    assert reported(restarted.get(PINNED)) == ("corrected again", "backend")
+    assert server.requests[-1].headers["If-None-Match"] == '"corrected"'
+
+
+def test_a_pinned_version_is_there_when_the_backend_is_not(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """From memory and, after a restart, from disk; never as if it had just been confirmed."""
+    cache = make()
+    cache.get(PINNED)
+    server.handler = always(Reply(503))
+    clock.advance(PINNED_TTL)
+    assert reported(cache.get(PINNED)) == ("Hello", "stale")
+    assert reported(make().get(PINNED)) == ("Hello", "disk")
+
+
+def test_a_deleted_version_is_given_to_nobody(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """Neither from memory nor after a restart, once the backend has said so."""
+    cache = make()
+    cache.get(PINNED)
+    server.handler = always(NONE)
+    clock.advance(PINNED_TTL)
+    cache.get(PINNED)
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("none", "cache")
+    server.handler = always(Reply(503))
+    assert reported(make().get(PINNED)) is None
+
+
+def test_the_versions_of_a_prompt_that_is_gone_are_asked_for(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """A caller waits for the backend rather than get the id of a deleted prompt; other prompts stay."""
+    cache = make()
+    other = PINNED._replace(name="q")
+    for question in (P, PINNED, other):
+        cache.get(question)
+    server.handler = always(NONE)
+    clock.advance(TTL)
+    cache.get(P)
+    all_done(cache)
+    assert reported(cache.get(PINNED)) == ("none", "backend")
+    assert reported(cache.get(other)) == ("Hello", "cache")
+
+
+def test_what_the_disk_brings_does_not_replace_what_is_fresh(make: Make, server: ScriptedServer) -> None:
+    """A user's fetch loads the default from disk while another fetch has just renewed that."""
+    make().get(P)
+    cache = make()
+    server.handler = always(Reply(200, prompt_json("new")))
+    cache.get(P)
+    cache.get(user("u1"))
+    assert reported(cache.get(P)) == ("new", "cache")
+
+
+# -- there is none -------------------------------------------------------------------------------------------
+
+
+def test_none_is_remembered_shortly(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """One request in five seconds, however often it is asked for."""
+    server.handler = always(NONE)
+    cache = make()
+    assert reported(cache.get(P)) == ("none", "backend")
+    assert reported(cache.get(P)) == ("none", "cache")
+    assert len(server.requests) == 1
+    clock.advance(NEGATIVE_SECONDS)
+    server.handler = always(HELLO)
+    assert reported(cache.get(P)) == ("Hello", "backend")
+
+
+def test_a_deleted_prompt_is_gone_for_every_user_and_after_a_restart(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Whoever hears of it first: nobody is served it any more, when the backend is away, too."""
+    cache = make()
+    cache.get(P)
+    server.handler = routed
+    cache.get(user("u1"))
+    cache.get(user("u2"))
+    server.handler = always(NONE)
+    assert reported(cache.get(user("u1"), use_cache=False)) == ("none", "backend")
+    assert reported(cache.get(user("u2"))) == ("none", "cache")
+    server.handler = always(Reply(503))
+    clock.advance(NEGATIVE_SECONDS)
+    for question in (user("u1"), user("u2"), user("u3"), P):
+        assert reported(cache.get(question)) is None
+        assert reported(make().get(question)) is None
+
+
+def test_a_404_that_is_not_the_apis_takes_the_ladder(make: Make, server: ScriptedServer) -> None:
+    """HTML, or JSON that says neither error nor message, is trouble on the way."""
+    cache = make()
+    cache.get(P)
+    for trouble in (Reply(404, "<html>"), Reply(404, {"detail": "Not Found"}), Reply(404, "")):
+        server.handler = always(trouble)
+        assert reported(cache.get(P, use_cache=False)) == ("Hello", "stale")
+    assert cache.counters.prompt_errors == 3
+
+
+# -- tags ----------------------------------------------------------------------------------------------------
+
+
+def test_a_304_renews_what_is_known(
+    make: Make, server: ScriptedServer, clock: FakeClock, tmp_path: Path
+) -> None:
+    """With the tag that came with it, in memory and from disk; its time is renewed on disk, too."""
+    tagged = Reply(200, prompt_json(), {"ETag": '"t1"'})
+    server.handler = lambda request: Reply(304) if "If-None-Match" in request.headers else tagged
+    cache = make()
+    cache.get(P)
+    clock.advance(1_000)
+    assert reported(cache.get(P)) == ("Hello", "stale")
+    all_done(cache)
+    found = cache.get(P)
+    assert reported(found) == ("Hello", "cache")
+    assert found is not None
+    assert found[0].fetched_at == clock.wall()
+    kept = Store(tmp_path / "prompts").load(P)
+    assert kept is not None
+    assert kept.fetched_at == clock.wall()
+    assert reported(make().get(P)) == ("Hello", "backend")
+    assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"t1"', '"t1"']
+
+
+def test_a_304_that_comes_after_the_cache_was_cleared_still_answers_who_waited(
+    make: Make, server: ScriptedServer
+) -> None:
+    """It confirms what was known when it was asked; nothing of it is kept."""
+    server.handler = always(Reply(200, prompt_json(), {"ETag": '"t1"'}))
+    cache = make()
+    cache.get(P)
+    held = Held(Reply(304))
+    server.handler = always(held)
+    cache.invalidate("p")
+    flight = cache.start(P)
+    server.wait_for(2)
+    cache.clear()
+    held.go.set()
+    assert flight.done.wait(5)
+    assert flight.entry is not None
+    assert flight.entry.value is not None
+    assert not cache.has(P)
+    assert cache.counters.prompt_errors == 0
+
+
+def test_a_304_without_a_tag_sent_is_trouble(make: Make, server: ScriptedServer) -> None:
+    """There is nothing that it could confirm."""
+    server.handler = always(Reply(304))
+    cache = make()
+    assert cache.get(P) is None
+    assert cache.counters.prompt_errors == 1
+
+
+# -- caches on the way ---------------------------------------------------------------------------------------
+
+
+def test_a_cache_on_the_way_is_told_to_ask_the_backend(make: Make, server: ScriptedServer) -> None:
+    """Each fetch says so, also the first: what a shared cache keeps may be another key's."""
+    make().get(P)
+    assert [request.headers["Cache-Control"] for request in server.requests] == ["no-cache"]
+
+
+def test_an_answer_is_as_old_as_a_cache_says(make: Make, server: ScriptedServer, clock: FakeClock) -> None:
+    """`Age` shortens how long it is fresh, and shows in when the backend confirmed it."""
+    server.handler = always(Reply(200, prompt_json(), {"Age": "40"}))
+    cache = make()
+    found = cache.get(P)
+    assert found is not None
+    assert found[0].fetched_at == clock.wall() - 40
+    clock.advance(TTL - 40)
+    assert reported(cache.get(P)) == ("Hello", "stale")
+
+
+@pytest.mark.parametrize("age", ["-5", "x", "1e9", "", "9" * 40])
+def test_an_age_that_makes_no_sense_is_none(
+    make: Make, server: ScriptedServer, clock: FakeClock, age: str
+) -> None:
+    server.handler = always(Reply(200, prompt_json(), {"Age": age}))
+    found = make().get(P)
+    assert found is not None
+    assert found[0].fetched_at == clock.wall()
+
+
+# -- trouble -------------------------------------------------------------------------------------------------
+
+
+def test_in_trouble_the_pauses_double_up_to_a_limit(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """A warm key asks again seldom; the first quick failure costs no pause; success ends it."""
+    random.seed(1)
+    cache = make()
+    cache.get(P)
+    clock.advance(TTL)
+    server.handler = always(Reply(500))
+    asked_at: list[float] = []
+    for _ in range(400):
+        before = cache.counters.prompt_errors
+        cache.get(P)
+        all_done(cache)
+        if cache.counters.prompt_errors > before:
+            asked_at.append(clock.monotonic())
+        clock.advance(0.5)
+    gaps = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert gaps[0] == 0.5
+    assert all(gap <= LONGEST_PAUSE + 0.5 for gap in gaps)
+    assert max(gaps) > LONGEST_PAUSE / 2
+    server.handler = always(HELLO)
+    clock.advance(LONGEST_PAUSE)
+    cache.get(P)
+    all_done(cache)
+    assert reported(cache.get(P)) == ("Hello", "cache")
+
+
+def test_many_failures_at_the_same_time_count_as_one(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Users whose own fetches fail together do not drive the pause to its limit."""
+    server.handler = routed
+    cache = make()
+    cache.get(user("u0"))
+    held = Held(Reply(500))
+    server.handler = always(held)
+    flights = [cache.start(user(f"u{number}")) for number in range(1, 11)]
+    server.wait_for(11)
+    held.go.set()
+    assert all(flight.done.wait(5) for flight in flights)
+    assert cache.counters.prompt_errors == 10
+    clock.advance(2.0)
+    server.handler = routed
+    assert reported(cache.get(user("u1"))) == ("for u1", "backend")
+
+
+def test_trouble_with_one_user_spares_the_others_the_wait(make: Make, server: ScriptedServer) -> None:
+    """They get the default version, and the backend no request each."""
+    cache = make()
+    cache.get(P)
+    server.handler = routed
+    cache.get(user("u0"))
+    server.handler = always(Reply(500))
+    for ident in ("u1", "u2"):
+        cache.get(user(ident))
+    asked = len(server.requests)
+    assert reported(cache.get(user("u3"))) == ("Hello", "stale")
+    assert len(server.requests) == asked
+
+
+def test_who_has_a_fallback_does_not_wait_for_a_backend_in_trouble(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """The fetch goes on without it, and its answer is there for the next."""
+    server.handler = always(Reply(500))
+    cache = make()
+    cache.get(P)
+    held = Held()
+    server.handler = always(held)
+    assert cache.get(P, patient=False) is None
+    held.go.set()
+    all_done(cache)
+    assert reported(cache.get(P, patient=False)) == ("Hello", "cache")
+
+
+def test_a_fetch_that_is_overdue_is_waited_for_by_nobody(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Only the first callers pay the timeout; who comes later gets the next rung at once."""
+    server.handler = always(Hang(HELLO))
+    cache = make(timeout=30.0)
+    flight = cache.start(P)
+    server.wait_for(1)
+    clock.advance(30.0)
+    assert cache.get(P) is None
+    assert not flight.done.is_set()
+    assert len(server.requests) == 1
+
+
+def test_a_fetch_that_had_to_wait_too_long_for_its_turn_is_not_made(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """A backend that comes back is not asked for those who gave up."""
+    server.handler = always(Hang(HELLO))
+    cache = make(timeout=30.0)
+    flights = [cache.start(P._replace(name=str(number))) for number in range(20)]
+    server.wait_for(16)
+    clock.advance(30.0)
+    server.release()
+    assert all(flight.done.wait(5) for flight in flights)
+    assert len(server.requests) == 16
+    assert [flight.entry is None for flight in flights] == [False] * 16 + [True] * 4
+
+
+# -- forgetting ----------------------------------------------------------------------------------------------
+
+
+def test_an_answer_asked_for_before_the_invalidation_is_not_kept(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Who waited for it gets it; who asks afterwards gets the newer one, whichever lands last."""
+    old = Held(Reply(200, prompt_json("old")))
+    cache = make()
+    server.script([old])
+    server.handler = always(Reply(200, prompt_json("new")))
+    flight = cache.start(P)
+    server.wait_for(1)
+    cache.invalidate("p")
+    assert reported(cache.get(P)) == ("new", "backend")
+    old.go.set()
+    assert flight.done.wait(5)
+    assert reported(cache.get(P)) == ("new", "cache")
+    server.handler = always(Reply(500))
+    assert reported(make().get(P)) == ("new", "disk")
+
+
+def test_a_late_404_does_not_delete_what_came_after_it(make: Make, server: ScriptedServer) -> None:
+    """The prompt was made meanwhile, and asked for again."""
+    late = Held(NONE)
+    cache = make()
+    server.script([late])
+    flight = cache.start(P)
+    server.wait_for(1)
+    assert reported(cache.get(P, use_cache=False)) == ("Hello", "backend")
+    late.go.set()
+    assert flight.done.wait(5)
+    assert reported(cache.get(P)) == ("Hello", "cache")
+    server.handler = always(Reply(500))
+    assert reported(make().get(P)) == ("Hello", "disk")
+
+
+def test_invalidated_answers_stay_the_next_best(make: Make, server: ScriptedServer) -> None:
+    """Only those of that name are asked for again; pinned ones, too."""
+    cache = make()
+    other = P._replace(name="q")
+    for question in (P, PINNED, other):
+        cache.get(question)
+    cache.invalidate("p")
+    assert reported(cache.get(other)) == ("Hello", "cache")
+    server.handler = always(Reply(500))
+    assert reported(cache.get(P)) == ("Hello", "stale")
+    server.handler = always(HELLO)
+    assert reported(cache.get(PINNED)) == ("Hello", "backend")
+    assert reported(cache.get(P)) == ("Hello", "backend")
+
+
+def test_what_is_only_on_disk_is_invalidated_too(make: Make, server: ScriptedServer) -> None:
+    """It is not given while the fetch that was to confirm it is under way; pinned versions neither."""
+    make().get(P)
+    make().get(PINNED)
+    for question in (P, PINNED):
+        cache = make()
+        cache.invalidate("p")
+        held = Held(Reply(200, prompt_json("new")))
+        server.script([held])
+        asked = len(server.requests)
+        cache.start(question)
+        server.wait_for(asked + 1)
+        assert cache.cached(question) is None
+        held.go.set()
+        assert (reported(cache.get(question)) or ("",))[0] == "new"
+
+
+def test_cleared_is_forgotten_on_disk_too_even_by_a_fetch_under_way(
+    make: Make, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """Nothing that was asked for before is kept anywhere."""
+    cache = make()
+    cache.get(P._replace(name="q"))
+    held = Held()
+    server.handler = always(held)
+    flight = cache.start(P)
+    server.wait_for(2)
+    cache.clear()
+    held.go.set()
+    assert flight.done.wait(5)
+    assert not cache.has(P)
+    assert list((tmp_path / "prompts").iterdir()) == []
+
+
+def test_cleared_while_an_answer_is_being_written(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file does not outlive the clearing."""
+    cache = make()
+    keep = cache._store.keep
+
+    def keep_after_clearing(*arguments: Any) -> None:
+        cache.clear()
+        keep(*arguments)
+
+    monkeypatch.setattr(cache._store, "keep", keep_after_clearing)
+    cache.get(P)
+    assert list((tmp_path / "prompts").iterdir()) == []
+
+
+def test_use_cache_false_asks_in_any_case(make: Make, server: ScriptedServer) -> None:
+    """In trouble it takes the ladder's next rungs."""
+    cache = make()
+    assert reported(cache.get(P)) == ("Hello", "backend")
+    assert reported(cache.get(P, use_cache=False)) == ("Hello", "backend")
+    server.handler = always(Reply(500))
+    for _ in range(3):
+        assert reported(cache.get(P, use_cache=False)) == ("Hello", "stale")
+    assert len(server.requests) == 5
+
+
+# -- for whom an answer is good ------------------------------------------------------------------------------
+
+
+def test_users_that_the_server_routes_get_their_own(
+    make: Make, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """Users who met in the first fetch, too; each costs one request, and none of it gets to the disk."""
+    server.handler = routed
+    cache = make()
+    found = all_at_once(20, lambda number: reported(cache.get(user(f"u{number % 10}"))))
+    assert [each[0] if each else None for each in found] == [f"for u{number % 10}" for number in range(20)]
+    assert len(server.requests) == 10
+    assert not (tmp_path / "prompts").exists()
+
+
+def test_a_configuration_costs_one_fetch_for_all_users(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Ten thousand users, one request; after the TTL one more."""
+    server.handler = always(Reply(200, prompt_json(experiments=[experiment_json()])))
+    cache = make()
+    for turn in (1, 2):
+        for number in range(5_000):
+            assert cache.get(user(f"u{number}")) is not None
+        all_done(cache)
+        assert len(server.requests) == turn
+        clock.advance(TTL)
+
+
+def test_a_backend_may_change_between_the_four_forms(
+    make: Make, server: ScriptedServer, clock: FakeClock
+) -> None:
+    """Within one TTL everybody gets what the new form says, and the number of requests follows it."""
+    server.handler = always(HELLO)
+    forms: dict[str, Any] = {
+        "plain": {},
+        "configured": {"experiments": [experiment_json()]},
+        "routed": {"experiment_id": "e1", "experiment_version_id": "v1"},
+        "no experiment": {"experiment_id": None},
+    }
+    cache = make()
+    order = ["plain", "routed", "configured", "no experiment", "plain", "configured", "routed", "plain"]
+    for turn, form in enumerate(order):
+        content = f"{turn}: {form}"
+        server.handler = always(Reply(200, prompt_json(content, **forms[form])))
+        clock.advance(TTL)
+        for ident in ("u1", "u2"):
+            cache.get(user(ident))
+            all_done(cache)
+        asked = len(server.requests)
+        assert [(reported(cache.get(user(ident))) or ("",))[0] for ident in ("u1", "u2")] == [content] * 2
+        all_done(cache)
+        assert len(server.requests) == asked
+
+
+def test_the_default_version_serves_users_that_nobody_asked_for_yet(
+    make: Make, server: ScriptedServer
+) -> None:
+    """What one user got by default will do for another in trouble, without a disk, too."""
+    server.handler = always(Reply(200, prompt_json(experiment_id=None)))
+    cache = make()
+    cache._store = Store(None)
+    cache.get(user("u1"))
+    server.handler = always(Reply(500))
+    assert reported(cache.get(user("u2"))) == ("Hello", "stale")
+
+
+def test_a_tag_of_a_users_answer_is_not_sent_for_the_default(make: Make, server: ScriptedServer) -> None:
+    """It belongs to another URL."""
+    server.handler = always(Reply(200, prompt_json(experiment_id=None), {"ETag": '"u1"'}))
+    make().get(user("u1"))
+    make().get(P)
+    assert "If-None-Match" not in server.requests[-1].headers
+
+
+# -- all together --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_after_an_invalidation_nobody_is_given_what_was_before_it(
+    make: Make, server: ScriptedServer, seed: int
+) -> None:
+    """Six threads ask, insist, invalidate and clear in any order; who did that sees no older state."""
+    chance = random.Random(seed)
+    plan = [[chance.choice("aaaaiucx") for _ in range(60)] for _ in range(6)]
+    state = [0]
+    server.handler = lambda _request: Reply(200, prompt_json(str(state[0])))
+    cache = make()
+    wrong: list[str] = []
+
+    def act(number: int) -> None:
+        for step in plan[number]:
+            known = state[0]
+            if step == "x":
+                state[0] += 1
+            elif step == "c":
+                cache.clear()
+            elif step == "i":
+                cache.invalidate("p")
+            if step in "xa":
+                if cache.get(P) is None:
+                    wrong.append("nothing")
+                continue
+            content = reported(cache.get(P, use_cache=step != "u"))
+            if content is None or int(content[0]) < known:
+                wrong.append(f"{step}: {content} after {known}")
+
+    all_at_once(6, act)
+    all_done(cache)
+    assert wrong == []
+    assert cache.counters.prompt_errors == 0
