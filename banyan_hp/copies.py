@@ -1,9 +1,9 @@
 """Copies and pickles of what lives in one process: loggers, sessions, receipts, interactions.
 
 A copy, deep or shallow, is the same object: each stands for threads, files and records that exist once. A
-pickle of a logger carries its settings and makes another logger where it is read. It never carries a key:
-that is read from the environment there. A key that was given by hand is known again by its fingerprint, so
-that nobody's records leave under another key.
+pickle of a logger carries its settings, and makes another logger where it is loaded. It never carries a key;
+that process reads its own from the environment. If the key was given by hand, the pickle carries the key's
+fingerprint, so that no record leaves under another key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECRET = ("api_key", "previous_keys")
 
 
 class OneObject:
-    """Whose copies are itself."""
+    """An object that is its own copy."""
 
     __slots__ = ()
 
@@ -39,10 +39,10 @@ def pickled(
     """What `__reduce__` returns for a logger.
 
     Args:
-        make: makes it of the options.
-        options: all of its settings; the keys among them are left out.
-        key: its key; empty if it is switched off.
-        variable: the environment variable of the key.
+        make: makes the logger from its options.
+        options: its settings; keys among them are left out.
+        key: its key; empty if logging is switched off.
+        variable: the environment variable that holds the key.
     """
     carried = {name: value for name, value in options.items() if name not in SECRET}
     fingerprint = key_fingerprint(key) if key and key != env(variable) else None
@@ -55,11 +55,11 @@ def _made_again(
     key = env(variable)
     if needs_key and key is None and not truthy_env("BANYAN_HP_DISABLED"):
         raise MissingKeyError(
-            f"a pickled logger carries no API key: set the environment variable {variable} where it is read"
+            f"a pickled logger carries no API key: set the environment variable {variable} where it is loaded"
         )
     if fingerprint is not None and key is not None and key_fingerprint(key) != fingerprint:
         raise ConfigurationError(
-            f"the pickled logger had been given another API key than {variable} has here: "
-            "its records must not leave under this one"
+            f"the pickled logger was given an API key other than the one in {variable} here: "
+            "its records must not leave under this key"
         )
     return make(**options)

@@ -1,15 +1,15 @@
-"""Every exception that leaves this package.
+"""All exceptions that this package raises.
 
 BanyanHPError
 ├── ConfigurationError      a setting is wrong, or there is no configuration at all (also a ValueError)
 ├── RenderError             a prompt's placeholders have no variables (also a ValueError)
-├── DeliveryError           handed to `on_error`, never raised: what a backend or the network answered
-└── HuggingPlaceSDKError    the published SDK's root: what became of a record that was waited for
-    ├── AuthenticationError no API key, or one the backend refuses
+├── DeliveryError           passed to `on_error`, never raised: why an attempt to deliver failed
+└── HuggingPlaceSDKError    the published SDK's root: why a record that was awaited is not delivered
+    ├── AuthenticationError there is no API key, or the backend refuses it
     │   └── MissingKeyError     (also a ValidationError, which published code catches)
-    ├── ValidationError     the record, or an argument, is not as it should be
-    ├── NetworkError        no connection, a timeout, an answer that could not be read
-    ├── RateLimitError      the backend asked for patience
+    ├── ValidationError     the record or an argument is wrong
+    ├── NetworkError        no connection, a timeout, or a response that could not be read
+    ├── RateLimitError      the backend limits the rate of requests
     └── ServerError         the backend failed
 """
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class BanyanHPError(Exception):
-    """The root: `except BanyanHPError` catches whatever this package raises on purpose."""
+    """The root: `except BanyanHPError` catches everything that this package raises on purpose."""
 
 
 class ConfigurationError(BanyanHPError, ValueError):
@@ -39,12 +39,12 @@ class ConfigurationError(BanyanHPError, ValueError):
 
 
 class RenderError(BanyanHPError, ValueError):
-    """A prompt was rendered, and not all of its `{{…}}` could be filled.
+    """A prompt was rendered, but not all of its `{{…}}` could be filled.
 
     Attributes:
-        prompt_name: the prompt.
-        missing: in the order of the text, each once: the names without a variable, and whatever else stands
-            in double braces, as it is written (`{{#section}}`).
+        prompt_name: the prompt's name.
+        missing: the names without a variable, and anything else in double braces as it is written
+            (`{{#section}}`); each once, in the order of the text.
     """
 
     def __init__(self, prompt_name: str, missing: tuple[str, ...]) -> None:
@@ -62,14 +62,14 @@ class RenderError(BanyanHPError, ValueError):
 
 
 class DeliveryError(BanyanHPError):
-    """Why an attempt to deliver failed, as `on_error` gets it.
+    """Why an attempt to deliver failed. Passed to `on_error`.
 
     Attributes:
         reason: a short stable word: no_connection, timeout, bad_answer, status, refused, too_large, forbidden
-        status: the HTTP status, or None where there was no answer.
-        url: where it was sent.
-        retry_after: seconds the backend asked to wait, or None.
-        record_ids: the records concerned, at most 100 of them.
+        status: the HTTP status; None without a response.
+        url: where the request went.
+        retry_after: seconds that the backend asked to wait, or None.
+        record_ids: the records of the attempt, at most 100 of them.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class DeliveryError(BanyanHPError):
 
 
 class HuggingPlaceSDKError(BanyanHPError):
-    """A record was not delivered (yet). Raised where its receipt is awaited or asked for its result.
+    """A record is not delivered (yet). Raised by `await receipt` and `receipt.result()`.
 
     Attributes:
-        spooled: True: the record is safe on disk and will be sent; don't log it again.
-        status: the HTTP status, or None where there was no answer.
-        retry_after: seconds the backend asked to wait, or None.
-        record_id: the record's id, or None where it was not accepted.
+        spooled: True if the record is safe on disk and will be sent; don't log it again.
+        status: the HTTP status; None without a response.
+        retry_after: seconds that the backend asked to wait, or None.
+        record_id: the record's id; None if it was not accepted.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class MissingKeyError(AuthenticationError, ValidationError):
 
 
 class NetworkError(HuggingPlaceSDKError):
-    """The backend could not be reached, or did not answer in time or understandably."""
+    """The backend could not be reached, did not respond in time, or its response could not be read."""
 
 
 class RateLimitError(HuggingPlaceSDKError):
-    """The backend answered 429."""
+    """The backend responded with 429."""
 
 
 class ServerError(HuggingPlaceSDKError):
-    """The backend answered 5xx, or like a wrong address."""
+    """The backend responded with 5xx, or with a status that a wrong URL gets."""

@@ -37,7 +37,7 @@ INTERRUPTIONS = frozenset(
     }
 )
 
-# Past metaclasses: `type(value).__qualname__` would run theirs.
+# Bypasses metaclasses: `type(value).__qualname__` would run their code.
 _qualname = type.__dict__["__qualname__"].__get__
 _module = type.__dict__["__module__"].__get__
 _mro = type.__dict__["__mro__"].__get__
@@ -48,7 +48,7 @@ _traceback = BaseException.__dict__["__traceback__"].__get__
 
 
 def is_deliberate(error: BaseException) -> bool:
-    """Whether somebody means to stop the thread: a guard must let such an exception pass.
+    """Whether an exception is meant to stop the thread: a guard must let it pass.
 
     True for all that is not an `Exception` (`KeyboardInterrupt`, `SystemExit`, gevent's `Timeout`), for
     `INTERRUPTIONS` and their subclasses, and for whatever a signal handler has raised.
@@ -68,7 +68,7 @@ def _from_a_signal_handler(error: BaseException) -> bool:
 
 
 def _code_of_signal_handlers() -> set[CodeType]:
-    import signal  # only where something went wrong
+    import signal  # only needed after an error
 
     handlers = map(signal.getsignal, signal.valid_signals())
     functions = [getattr(each, "__func__", each) for each in handlers if callable(each)]
@@ -95,10 +95,10 @@ def trouble(error: BaseException) -> str:
 
 @contextmanager
 def checking(name: str, wrong: type[BanyanHPError] = ConfigurationError) -> Iterator[None]:
-    """While an argument is looked at: if that raises anything, the argument is wrong.
+    """Around the inspection of an argument: if that raises anything, the argument is wrong.
 
     Raises:
-        BanyanHPError: of the kind `wrong`. What somebody raises to stop the calling thread passes.
+        BanyanHPError: of the kind `wrong`. An exception that is meant to stop the thread passes.
     """
     try:
         yield
@@ -125,7 +125,7 @@ def class_names(value: object) -> Iterator[str]:
 
 
 def kind_of(value: object) -> str:
-    """What a log line may say of a value that is wrong: its type and why it is wrong, never the value."""
+    """A wrong value for a log line: its type and why it is wrong, never the value."""
     name = type_name(value)
     if value is None:
         return "None"
@@ -153,18 +153,18 @@ def shown(value: object) -> str:
 
 
 def _text(name: object) -> str:
-    """A class's name may be of a subclass of str, and `__module__` anything."""
+    """A plain text: a class's name may be of a subclass of str, and `__module__` anything."""
     return str.__str__(name) if isinstance(name, str) else "?"
 
 
 def number(value: object, *, per_second: float | None = None) -> int | float | None:
-    """Numbers of any kind, 0 or more and finite; None for anything else.
+    """A number of any kind, if it is finite and 0 or more; None for anything else.
 
-    A number is what has `__index__` or `__float__`: those of numpy, `Decimal`, `Fraction`; but no bool.
+    A number has `__index__` or `__float__`: those of numpy, `Decimal`, `Fraction`; bools don't count.
 
     Args:
-        value: what somebody gave for a number.
-        per_second: where it may be a time: how many of the field's units a second has.
+        value: what was passed as a number.
+        per_second: if it may be a time: the field's units in a second.
     """
     found = _number(value, per_second)
     return found if found is not None and 0 <= found < inf else None
@@ -190,7 +190,7 @@ def _number(value: Any, per_second: float | None) -> int | float | None:
 
 
 def _seconds(value: Any) -> float | None:
-    """Of a `timedelta`, numpy's included."""
+    """The seconds of a `timedelta`, numpy's included."""
     if isinstance(value, timedelta):
         return timedelta.total_seconds(value)
     if getattr(getattr(value, "dtype", None), "kind", "") == "m":
@@ -210,12 +210,12 @@ def put_aside(metadata: object, name: str, value: object, per_second: float | No
 
 
 def as_dict(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A copy. Of what is not a plain dict, and may have no end, `MOST_PAIRS` pairs and one more.
+    """A copy: of a plain dict all, of other mappings, which may have no end, `MOST_PAIRS` pairs and one more.
 
     Raises:
         Exception: whatever the mapping raises.
     """
     if type(mapping) is dict:
         return mapping.copy()  # one step under the GIL: another thread may be changing the original
-    # Not by `dict()`, which reads each pair to its end.
+    # Not by `dict()`, which would not stop.
     return {key: value for key, value in islice(iter(mapping.items()), MOST_PAIRS + 1)}  # noqa: C416

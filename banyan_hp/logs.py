@@ -1,6 +1,7 @@
-"""The library's own log lines: one logger, rate-limited, no payloads, no keys.
+"""The library's own log lines: one logger, rate-limited, without payloads.
 
-Silent unless the application configures logging: a library does not write to stderr by itself.
+Texts from outside pass a filter of `text` where they arrive, which strikes out keys; here they are cleaned
+once more. Silent unless the application configures logging: a library does not write to stderr by itself.
 """
 
 from __future__ import annotations
@@ -21,16 +22,14 @@ EVERY_SECONDS = 60.0
 _LONGEST_ARGUMENT = 1000
 _last_said: dict[str, float] = {}
 _ending = False
-suppressed_threads: set[int] = (
-    set()
-)  # threads; each adds and discards only itself, which is atomic under the GIL
+suppressed_threads: set[int] = set()  # each thread adds and discards only itself, which is atomic
 
 
 def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None:
     """Log a warning, at most one of a kind a minute. Call without a lock held: a handler may call us.
 
-    Arguments may be texts from outside: they are cleaned. The application's handlers may raise; that is not
-    for whoever logged a record to deal with.
+    Arguments are cleaned. What the application's handlers raise goes no further: the caller may be the
+    application's own log call.
     """
     now = time.monotonic()
     if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
@@ -47,14 +46,14 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
 
 
 def process_is_ending() -> None:
-    """From now on handlers may have lost their streams; that is no news."""
+    """From now on, handlers that have lost their streams are not reported."""
     global _ending
     _ending = True
 
 
 @contextmanager
 def _handlers_failing_quietly() -> Iterator[None]:
-    """At the end of the process, a handler whose stream is closed prints no traceback over our line."""
+    """At the end of the process, a handler whose stream is closed prints no traceback about our line."""
     if not _ending:
         yield
         return
@@ -67,7 +66,7 @@ def _handlers_failing_quietly() -> Iterator[None]:
 
 @contextmanager
 def suppressed() -> Iterator[None]:
-    """What this thread logs inside, we or what we use, must not come back to us as a record.
+    """Keeps what this thread logs inside, ourselves or a library, from coming back as a record.
 
     An application may send its log lines through us. Each request of ours makes a line at level DEBUG, which
     would make a record, which would make a request, without end.
@@ -89,5 +88,5 @@ def is_suppressed() -> bool:
 
 
 def forget_threads() -> None:
-    """In a forked child: the parent's threads are not here, and new ones may get their numbers."""
+    """In a forked child: the parent's threads are gone, and new ones may get their numbers."""
     suppressed_threads.clear()

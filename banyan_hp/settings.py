@@ -85,17 +85,17 @@ class Settings:
 
     @property
     def patience(self) -> float:
-        """Seconds that a caller waits for one record, at the most: the time of all its attempts."""
+        """The most seconds that a caller waits for one record: the time of all its attempts."""
         return self.timeout * (self.max_retries + 1)
 
     def same_but_for_callbacks(self, other: Settings) -> bool:
-        """Whether the other ones mean the same: a cell or script that runs again makes its functions anew."""
+        """Whether others mean the same: a notebook cell or script that runs again makes new callbacks."""
         callbacks = {name: getattr(other, name) for name in _CALLBACKS}
         same = all(_same_function(getattr(self, name), each) for name, each in callbacks.items())
         return same and replace(self, **callbacks) == other
 
     def chosen(self) -> dict[str, Any]:
-        """The options that make the same settings elsewhere."""
+        """The options that differ from their defaults: with them the same settings can be made elsewhere."""
         return _chosen(self)
 
     @classmethod
@@ -140,7 +140,7 @@ class PromptSettings:
             _integer(1)("prompt_cache_size", self.prompt_cache_size)
 
     def chosen(self) -> dict[str, Any]:
-        """The options that make the same settings elsewhere."""
+        """The options that differ from their defaults: with them the same settings can be made elsewhere."""
         return _chosen(self)
 
     @classmethod
@@ -149,7 +149,7 @@ class PromptSettings:
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
-        """Settings from keyword options, which are taken out of them."""
+        """Settings from keyword options; removes them from `options`."""
         return cls(**{name: options.pop(name) for name in cls.names() if name in options})
 
 
@@ -163,7 +163,7 @@ def _same_function(one: object, other: object) -> bool:
 
 
 def _chosen(settings: Any) -> dict[str, Any]:
-    """Those of its fields that are not the default."""
+    """The fields that differ from their defaults."""
     values = {each.name: (getattr(settings, each.name), each.default) for each in fields(settings)}
     return {name: value for name, (value, default) in values.items() if value != default}
 
@@ -183,7 +183,7 @@ def first_text(
     """The argument, or else the environment variable; blank means not given.
 
     Raises:
-        BanyanHPError: of the kind `wrong`; it is not a string, or not one that can be encoded.
+        BanyanHPError: of the kind `wrong`: it is not a string, or can't be encoded.
     """
     with checking(name, wrong):
         if given is not None and not isinstance(given, str):
@@ -225,7 +225,7 @@ def checked_url(name: str, url: str) -> str:
 
 
 def checked_seconds(name: str, value: Any) -> float:
-    """A time to wait: any number of 0 or more; infinity becomes what a thread can wait at most.
+    """A time to wait: a number, 0 or more; infinity becomes the longest that a thread can wait.
 
     Raises:
         ConfigurationError: it is not.
@@ -306,7 +306,7 @@ def _directory(name: str, value: Any) -> None:
         raise _refuse(name, value, "a path or None")
     try:
         in_the_way = not stat.S_ISDIR(Path(value).stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):  # made when it is needed, or refused by the disk then
+    except (FileNotFoundError, NotADirectoryError):  # created when it is needed
         return
     except (OSError, ValueError) as error:
         raise _refuse(name, value, f"a path that can exist ({error})") from error

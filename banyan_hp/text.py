@@ -1,9 +1,10 @@
 """The one filter that every text from outside passes before people, logs or files see it.
 
-From outside come what a backend, a proxy or a socket says, what an exception repeats of that, and what stands
-in files. A backend may repeat the key that it refuses, and anybody may send what forges a log line or moves a
-terminal's cursor. The order matters: secrets first, while they are whole, then control characters, the length
-last.
+Outside are backends, proxies and sockets, exceptions that repeat what those sent, and files. A backend may
+repeat the key that it refuses, and anyone may send characters that forge a log line or move a terminal's
+cursor. The order matters: secrets first, while they are whole, then control characters, the length last.
+
+What is secret about requests is said in one place: `engine.http.transport.text_filter`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from urllib.parse import quote
 LENGTH = 300
 STRUCK_OUT = "[secret]"
 _LOOKED_AT = 64 * 1024  # characters of a text; a page of megabytes must not keep a sender busy
-_SHORTEST_PART = 8  # characters of a secret that is cut short where it came from
-_CONTROL = re.compile(r"[^ -~]")  # what is plain ASCII needs no second look
+_SHORTEST_PART = 8  # characters of a secret that was cut short at its source
+_CONTROL = re.compile(r"[^ -~]")  # printable ASCII needs no closer look
 
 
 class TextFilter:
     """Cleans texts. Immutable.
 
     Args:
-        secrets: what no text may repeat: keys, passwords. Empty ones are left out.
+        secrets: keys and passwords, which no text may repeat. Empty ones are ignored.
     """
 
     __slots__ = ("_begins", "_longest", "_secrets")
@@ -37,7 +38,7 @@ class TextFilter:
         self._begins = re.compile("|".join(map(_pattern, self._secrets)) or "(?!)")
 
     def __call__(self, text: object, length: int = LENGTH) -> str:
-        """The text in one line of at most this many characters, without secrets and control characters."""
+        """The text as one line of at most this many characters, without secrets and control characters."""
         whole = as_text(text)
         known = self._struck_out(whole[:_LOOKED_AT])
         if len(whole) > _LOOKED_AT and self._longest:
@@ -45,7 +46,7 @@ class TextFilter:
         return printable(" ".join(known.split())[:length])[:length]
 
     def _struck_out(self, text: str) -> str:
-        """Without the secrets, and without what begins like one and was cut short where it came from."""
+        """The text without secrets and without beginnings of secrets that were cut short at their source."""
         pieces = []
         at = 0
         while (found := self._begins.search(text, at)) is not None:
@@ -55,14 +56,14 @@ class TextFilter:
 
 
 def _pattern(secret: str) -> str:
-    """What is taken for a secret: its beginning; a short one only where it is not a part of a word."""
+    """Matches the beginning of a secret; a short secret only where it is not a part of a word."""
     if len(secret) < _SHORTEST_PART:
         return rf"(?<!\w){re.escape(secret)}(?!\w)"
     return re.escape(secret[: max(_SHORTEST_PART, len(secret) // 2)])
 
 
 def _common(text: str, start: int, secret: str) -> int:
-    """How many characters of a secret the text has there."""
+    """How many characters of a secret the text has at `start`."""
     if text.startswith(secret, start):
         return len(secret)
     pairs = zip(text[start : start + len(secret)], secret, strict=False)
@@ -70,16 +71,16 @@ def _common(text: str, start: int, secret: str) -> int:
 
 
 def printable(text: str) -> str:
-    """The text in one line: white space as blanks, what can't be printed as the escapes of Python's `repr`.
+    """The text as one line: white space becomes blanks, what can't be printed the escapes of Python's `repr`.
 
-    Among these are control characters (C0, C1, DEL), line separators, marks of the writing direction and
+    The latter are control characters (C0, C1, DEL), line separators, marks of the writing direction and
     lone surrogates.
     """
     return _CONTROL.sub(_shown, text)
 
 
 def printable_json(text: str) -> str:
-    """The same JSON, harmless to a terminal."""
+    """JSON that means the same and is harmless to a terminal."""
     return _CONTROL.sub(_escaped, text)
 
 
@@ -98,7 +99,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def as_text(text: object) -> str:
-    """What `str` makes of it, or its type where that fails."""
+    """`str(text)`, or the type's name if that fails."""
     try:
         return str(text)
     except (RecursionError, ValueError):  # nested too deep, or a number with too many digits
@@ -106,7 +107,7 @@ def as_text(text: object) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """As it is, and as messages quote it."""
+    """A secret as it is, and as messages quote it."""
     yield secret
     yield repr(secret)[1:-1]
     yield repr(repr(secret)[1:-1])[1:-1]  # an error within an error
@@ -116,4 +117,4 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 clean = TextFilter()
-"""For texts that were near no secret: what stands on disk, and what is struck out already."""
+"""For texts without secrets: from disk, or filtered before."""

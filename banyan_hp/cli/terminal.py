@@ -24,14 +24,14 @@ BROKEN = 3
 EXPLAINED = """\
 exit codes:
   0  done
-  1  something is left, or not all was delivered
-  2  wrong usage; the key that is needed is not there, or is another one
+  1  something is left, or not everything was delivered
+  2  wrong usage, or the key is missing or is not the one that is needed
   3  the directory can't be read or written
 """
 
 
 class CommandError(Exception):
-    """A command can't do what it was asked to; `code` is the exit code."""
+    """A command can't do what it was asked to do; `code` is the exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ def complain(text: str) -> None:
 
 
 def say_json(fields: dict[str, Any], body: bytes | None = None) -> None:
-    """One JSON object on a line; `body` is JSON already and goes in as it is, last."""
+    """One JSON object on a line. `body` is JSON already: it comes last, as it is."""
     text = json.dumps(fields)
     if body is not None:
         text = f'{text[:-1]}, "body": {printable_json(body.decode("utf-8", "replace"))}}}'
@@ -76,12 +76,12 @@ def counted(number: int, noun: str) -> str:
 
 
 def room_for(limit: int | None) -> Iterator[int]:
-    """How much may be shown, over all destinations; None: without end. For `within`."""
+    """How many items may be shown, over all destinations; None means any number. For `within`."""
     return itertools.count() if limit is None else iter(range(limit))
 
 
 def within(room: Iterator[int], items: Iterable[T]) -> Iterator[T]:
-    """As many of the items as there is still room for."""
+    """The first items, as many as `room` still allows."""
     return (item for item, _ in zip(items, room, strict=False))
 
 
@@ -114,10 +114,10 @@ def confirm(question: str, instead: str = "--yes") -> bool:
     """Ask on the terminal; anything but yes is no.
 
     Raises:
-        CommandError: there is no terminal to ask on; the message names the options to say `instead`.
+        CommandError: there is no terminal to ask on; the message names the options to pass `instead`.
     """
     if not sys.stdin.isatty():
-        raise CommandError(f"{question} Say {instead}: there is no terminal to ask on", WRONG)
+        raise CommandError(f"{question} There is no terminal to ask on: pass {instead}", WRONG)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -50,7 +50,7 @@ def usage(
     names: tuple[str | None, str | None, str | None, str | None],
     experiment: Mapping[str, str | None] | None,
 ) -> tuple[dict[str, Any], Deferred | None]:
-    """The body of a usage record, and what completes it later where our tracking logs a response unread.
+    """The body of a usage record, and `output` if it is `Deferred`: what our threads complete the body with.
 
     Raises:
         InvalidRecordError: an argument is wrong.
@@ -107,7 +107,7 @@ def _prompt_fields(
     version: str | None,
     branch_name: str | None,
 ) -> dict[str, Any]:
-    """What names the prompt: the arguments, and where one is not given the prompt's own."""
+    """The fields that name the prompt: the arguments, or else the prompt's own values."""
     return {
         "prompt_id": _optional_text(prompt_id) or (prompt.prompt_id if prompt else None),
         "prompt_name": _optional_text(prompt_name) or (prompt.name if prompt else None),
@@ -233,7 +233,7 @@ def sticky_texts(context: StickyContext | None) -> Sticky:
     if not isinstance(context, Mapping):
         raise ConfigurationError(f"sticky_context must be a dict, was {type_name(context)}")
     texts = [(_sticky_key(key), _sticky_value(key, value)) for key, value in as_dict(context).items()]
-    return tuple([pair for pair in texts if pair[1]])  # nobody's id: they would all be one user
+    return tuple([pair for pair in texts if pair[1]])  # an empty id: such users would all be one
 
 
 def _sticky_key(key: object) -> str:
@@ -256,7 +256,12 @@ def _sticky_value(key: str, value: object) -> str:
 
 
 def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
-    """Arguments and environment together, checked; `needed` is False where logging is switched off."""
+    """The configuration from arguments and environment, checked.
+
+    Args:
+        config: the arguments.
+        needed: False if logging is switched off: then key and organisation may be missing.
+    """
     key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
     org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
     mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"

@@ -65,14 +65,14 @@ def configure(
 ) -> PromptStackLogger:
     """Make the logger that the module functions use, and return it.
 
-    Arguments and errors are those of `PromptStackLogger`. Called again with the same settings, it keeps the
-    logger, as in a notebook's cell that runs again. With others it replaces the logger and shuts the old one
-    down in order: what that one can't deliver within its `exit_timeout` is on disk.
+    Arguments and errors are those of `PromptStackLogger`. A second call with the same settings keeps the
+    logger, as when a notebook's cell runs again. A call with other settings replaces it and shuts the old one
+    down: what that one can't deliver within its `exit_timeout` is on disk.
     """
     global _default
     logger = PromptStackLogger(api_key, base_url, project_id, **options)
     with ReleasingOnError((_default_lock,)), _default_lock:
-        if _default is not None and _default._goes_on_as(logger):
+        if _default is not None and _default._stands_in_for(logger):
             return _default
         old, _default = _default, logger
     if old is not None:
@@ -81,10 +81,10 @@ def configure(
 
 
 def _configured() -> PromptStackLogger:
-    """The default logger; made from the environment if that has a key, or says that logging is off.
+    """The default logger. Without one, it is made if the environment has a key or switches logging off.
 
     Raises:
-        ConfigurationError: neither `configure()` was called nor is there a key in the environment.
+        ConfigurationError: `configure()` was not called, and the environment has no key.
     """
     global _default
     logger = _default
@@ -101,7 +101,10 @@ def _configured() -> PromptStackLogger:
 
 
 class _MadeByACall(PromptStackLogger):
-    """Made without `configure()`, at the first call, which must not raise for a proxy that can't be used."""
+    """A default logger that the first call made, without `configure()`.
+
+    That call must not raise because of a proxy that can't be used.
+    """
 
     _transport = staticmethod(never_raising(http_transport))
 
@@ -116,7 +119,7 @@ def _as_function(
     method: Callable[Concatenate[PromptStackLogger, P], R], call: Callable[..., Any]
 ) -> Callable[P, R]:
     """`call` as a module function with the method's name, docstring and signature."""
-    bound = MethodType(method, call)  # of whatever: `inspect` takes the signature from it, without `self`
+    bound = MethodType(method, call)  # to any object: `inspect` takes the signature from it, without `self`
     update_wrapper(call, bound, assigned=("__name__", "__doc__", "__annotations__"))
     call.__qualname__ = call.__name__
     return call
@@ -197,9 +200,9 @@ health = _forwarder(PromptStackLogger.health, _any)
 
 
 class _DefaultTracking(BanyanTracking):
-    """Tracking by the default logger: by whichever it is when a record is logged.
+    """Tracking by the logger that is the default one when a record is logged.
 
-    Where there is none to be had, the traced code runs all the same, and a warning is logged.
+    Without a default logger the traced code runs all the same, and a warning is logged.
     """
 
     def _sink(self) -> BanyanSink:
@@ -223,7 +226,7 @@ def _not_configured(doing: str, error: BaseException) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """Our own words where the logger could not be made, which say what to do."""
+    """Our own message, which says what to do, if the logger could not be made."""
     return str(error) if isinstance(error, ConfigurationError) else trouble(error)
 
 

@@ -1,4 +1,4 @@
-"""What both clients have in common: everything that is about delivery, and nothing about what is logged."""
+"""What both clients share: everything about delivery, nothing about what is logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .arguments import InvalidRecordError
 
 
 class Lifeline:
-    """Held by a client and by all that needs its engines: with the last of them they end by themselves."""
+    """Held by a client and by everything that needs its engines, which end when nothing holds it any more."""
 
     __slots__ = ("_engines",)
     _is_finalizing = staticmethod(sys.is_finalizing)  # kept here: modules may be gone by then
@@ -32,21 +32,21 @@ class Lifeline:
 
 
 class Client(OneObject):
-    """Flushing, ending, and asking how it goes. Usable in a `with`, which ends with `shutdown()`."""
+    """Flushing, shutdown, stats and health. As a context manager it ends with `shutdown()`."""
 
     _engine: Engine  # takes the records
     _lifeline: Lifeline
 
     def _engines(self) -> Engine | Succession:
-        """All that hold records of this client: what is flushed, ended and asked."""
+        """Everything that holds records of this client."""
         return self._engine
 
     def flush(self, timeout: float = 30) -> FlushResult:
         """Wait until everything logged before this call is delivered, at most `timeout` seconds.
 
         A process's first flush then sends what earlier processes left on disk, as far as `timeout` allows,
-        also if nothing was logged; later ones don't wait for that. While the backend is known to be down,
-        one attempt is made at once, and the call ends with it; the records are then on disk.
+        even if nothing was logged; later ones don't wait for that. While the backend is known to be down, one
+        attempt is made at once, and the call returns after it; the records are then on disk.
 
         Returns:
             A `FlushResult`, true only if all that was logged before the call is delivered.
@@ -57,11 +57,11 @@ class Client(OneObject):
         return self._engines().flush(checked_seconds("timeout", timeout))
 
     def shutdown(self, timeout: float = 30) -> FlushResult:
-        """Stop accepting, deliver what there is within `timeout` seconds, leave the rest on disk.
+        """Accept no more records, deliver for at most `timeout` seconds, and leave the rest on disk.
 
-        No request with an earlier process's records begins; the responses to those under way are awaited.
-        Later records are refused and counted. Can be called again; runs by itself at exit, with
-        `exit_timeout`.
+        No new request is made for records of earlier processes; responses to requests under way are awaited.
+        Later records are refused and counted. A second call does no harm. At exit, `shutdown` runs by itself
+        with `exit_timeout`.
 
         Raises:
             ConfigurationError: `timeout` is not a number of seconds.
@@ -69,20 +69,20 @@ class Client(OneObject):
         return self._engines().shutdown(checked_seconds("timeout", timeout))
 
     async def aflush(self, timeout: float = 30) -> FlushResult:
-        """`flush` without blocking the event loop. Cancelled, it leaves nothing behind that waits."""
+        """`flush` without blocking the event loop. When cancelled, it leaves no waiter behind."""
         return await self._engines().aflush(checked_seconds("timeout", timeout))
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
         """`shutdown` without blocking the event loop.
 
-        Cancelled, it waits no longer for the backend: what is not delivered goes to disk.
+        When cancelled, it stops waiting for the backend: what is not delivered goes to disk.
         """
         return await self._engines().ashutdown(checked_seconds("timeout", timeout))
 
     def get_stats(self) -> dict[str, Any]:
-        """Counters, as a plain dict. No I/O, microseconds; for health checks.
+        """Counters, as a plain dict. No I/O; takes microseconds.
 
-        The README's table "What get_stats() tells" is their documentation. Of one read this holds:
+        The README documents them under "What get_stats() tells". In each result this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
         return {**self._engines().stats(), "contexts_unknown": unknown()}
@@ -119,7 +119,7 @@ class Client(OneObject):
             self._engine.set_aside()
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
-        """Count and log what went wrong while a call was followed; the call itself goes on."""
+        """Count and log an error in tracking a call; the call itself goes on."""
         self._engine.tracking_failed()
         warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
 

@@ -34,7 +34,7 @@ _IDENTITY = ("api_key", "org_id", "base_url")
 
 
 class _Line(NamedTuple):
-    """What a log call needs, read in one step: `update_config` may replace it at any moment."""
+    """What a log call needs, read in one step: `update_config` may replace it at any time."""
 
     engine: Engine
     source: Source
@@ -43,19 +43,19 @@ class _Line(NamedTuple):
 
 
 class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
-    """Logs LLM interactions, in the background or awaited. Thread-safe; usable in `with` and `async with`.
+    """Logs LLM interactions, in the background or awaited. Thread-safe; a context manager.
 
     Args:
-        api_key: default: the environment variable HUGGINGPLACE_API_KEY. Or one dict of all arguments.
+        api_key: default: the environment variable HUGGINGPLACE_API_KEY. Or a dict of all arguments.
         org_id: default: HUGGINGPLACE_ORG_ID.
         mode: "prod" or "dev"; default: HUGGINGPLACE_MODE, else "prod".
         base_url: default: HUGGINGPLACE_BASE_URL, else the hosted production instance.
         timeout: milliseconds for a request; default 10,000.
-        options: the engine's settings, as in the README's table (but for `timeout`).
+        options: the settings in the README's table, except `timeout`.
 
     Raises:
-        MissingKeyError: no API key anywhere; an AuthenticationError and a ValidationError.
-        ValidationError: no organisation, a mode or timeout that is not allowed.
+        MissingKeyError: there is no API key; it is an AuthenticationError and a ValidationError.
+        ValidationError: there is no organisation, or the mode or timeout is not allowed.
         ConfigurationError: another setting is wrong.
     """
 
@@ -80,7 +80,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         self._use(self._succession.current)
 
     def _use(self, engine: Engine) -> None:
-        """Log there from now on."""
+        """Log to this engine from now on."""
         self._engine = engine
         source = Source(engine, self._lifeline)
         self._line = _Line(engine, source, self._config["org_id"], self._config["mode"])
@@ -91,18 +91,18 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     # -- logging ----------------------------------------------------------------------------------------
 
     def log(self, options: Mapping[str, Any]) -> Receipt:
-        """Log an interaction: enqueued at once; what happens to the returned receipt is up to you.
+        """Log an interaction. It is enqueued at once; awaiting the receipt is optional.
 
         Args:
-            options: `user_prompt` and `response` are required and not empty; `token_count` and
-                `response_time` (seconds, or a timedelta), if given, numbers of 0 or more. What can't be that
-                goes into `metadata` under its name, logged and counted (`values_set_aside`). Everything else
-                passes as it is. The dict is not changed, and what you do with it afterwards changes nothing.
+            options: `user_prompt` and `response` are required and must not be empty. `token_count` and
+                `response_time` (seconds, or a timedelta) are numbers, 0 or more; any other value goes into
+                `metadata` under its name, is logged and counted (`values_set_aside`). All other fields are
+                sent as they are. The dict is copied.
 
         Returns:
-            A `Receipt`. `await` it, or call `.result(timeout=…)`, to wait until the record is delivered;
-            they raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError.
-            Or leave it: the record is delivered in the background.
+            A `Receipt`. Await it, or call `.result(timeout=…)`, to wait until the record is delivered; both
+            raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError. Or
+            ignore it: the record is delivered in the background.
         """
         try:
             own = _own(options)
@@ -114,8 +114,9 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         """Log one processing step by itself.
 
         Args:
-            step: `type`, `user_question`, `prompt_response` are required and not empty, `token` and
-                `response_time` (seconds) numbers of 0 or more. Everything else passes as it is.
+            step: `type`, `user_question` and `prompt_response` are required and must not be empty; `token`
+                and `response_time` (seconds) are required numbers, 0 or more. All other fields are sent as
+                they are.
         """
         try:
             own = _own(step)
@@ -125,7 +126,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             return self._refused("log_step()", error)
 
     def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
-        """Take a record over, with the dict that it is in."""
+        """Hand a record to the engine, unless its arguments are wrong. The dict is ours."""
         engine, source, org_id, mode = line = self._line
         if not engine.settings.enabled:
             return Receipt(source)
@@ -160,7 +161,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         metadata: Mapping[str, Any] | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> Session:
-        """A session whose logs carry its id and defaults. Without an id it gets a random one."""
+        """Start a session. Its logs carry its id and defaults; the default id is random."""
         return Session(self, session_id, metadata, user_metadata)
 
     # -- operation --------------------------------------------------------------------------------------
@@ -172,14 +173,14 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     def update_config(self, **changes: Any) -> None:
         """Change `api_key`, `org_id`, `mode`, `base_url`, `timeout` or `previous_keys` for later records.
 
-        What was accepted before leaves under the key, and for the URL and organisation, it was logged with.
-        It leaves under the new key only if the old one is named here: `update_config(api_key=new,
-        previous_keys=[old])`. A change of key, URL or organisation without `previous_keys` forgets those
-        that were named before. A new timeout counts for what waits, too.
+        Records accepted earlier are sent with the key, URL and organisation with which they were logged. They
+        are sent under the new key only if the old one is named here: `update_config(api_key=new,
+        previous_keys=[old])`. A change of key, URL or organisation without `previous_keys` forgets the
+        previous keys named earlier. A new timeout also applies to waiting records.
 
         Raises:
-            ValidationError: as at construction, or a name that is not one of these.
-            ConfigurationError: `previous_keys` is no list of keys.
+            ValidationError: as at construction, or the name of an argument is not one of these.
+            ConfigurationError: `previous_keys` is not a list of keys.
         """
         allowed = (*_OWN, "previous_keys")
         unknown = sorted(set(changes) - set(allowed))
@@ -206,10 +207,10 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         self._succession.change(_destination(config), settings, publish)
 
     async def test_connection(self) -> bool:
-        """Whether the backend is there and takes the key.
+        """Whether the backend responds and accepts the key.
 
-        A backend that takes batches is sent an empty one. Others, the hosted one among them, have no call
-        that writes nothing: there one minimal record is logged, marked as a connection test.
+        A backend that takes batches gets an empty one. Others, like the hosted one, have no call that writes
+        nothing: they get one minimal record, marked as a connection test.
         """
         return await on_few_threads(self._test_connection)
 
@@ -219,13 +220,13 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         transport = never_raising(http_transport)(destination, settings)
         try:
             if destination.may_batch:
-                answer = transport.send(destination.batch((), compress=False), settings.timeout)
-                if not isinstance(answer, NoResponse) and destination.takes_batches(answer)[0]:
+                response = transport.send(destination.batch((), compress=False), settings.timeout)
+                if not isinstance(response, NoResponse) and destination.takes_batches(response)[0]:
                     return True
             test = {"user_prompt": "connection test", "response": "connection test"}
             body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
-            answer = transport.send(destination.post(encode(body)), settings.timeout)
-            return not isinstance(answer, NoResponse) and 200 <= answer.status < 300
+            response = transport.send(destination.post(encode(body)), settings.timeout)
+            return not isinstance(response, NoResponse) and 200 <= response.status < 300
         finally:
             transport.close()
 
@@ -248,7 +249,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
 
 
 class Session(HuggingPlaceTracking[Receipt], OneObject):
-    """Logs that belong together. Thread-safe; usable in `with`, which ends nothing but reads well."""
+    """Logs that belong together. Thread-safe. `with` marks the block; leaving it does nothing."""
 
     def __init__(
         self,
@@ -297,7 +298,7 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
     def update_defaults(
         self, metadata: Mapping[str, Any] | None = None, user_metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Add to the defaults, for logs from now on; given values replace those of the same name."""
+        """Add to the defaults of later logs; a value replaces an earlier one of the same name."""
         for name, given in {"metadata": metadata, "user_metadata": user_metadata}.items():
             if given is None:
                 continue
@@ -317,7 +318,7 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing ends with a session: its records are delivered like all others."""
+        """Do nothing: records of a session are delivered like any other."""
 
     def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
         """With its client's settings, see `copies`."""
@@ -337,5 +338,5 @@ def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
 
 
 def _own(options: Any) -> Any:
-    """A copy of a dict, in one step: another thread may be changing it. Anything else as it is."""
+    """A copy of a dict, made in one step: another thread may be changing it. Anything else as it is."""
     return as_dict(options) if isinstance(options, Mapping) else options

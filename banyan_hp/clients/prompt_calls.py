@@ -1,4 +1,4 @@
-"""What `PromptStackLogger` offers of prompts and experiments, as a class that it inherits."""
+"""The calls for prompts and experiments, as a class that `PromptStackLogger` inherits."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ class PromptCalls:
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """A prompt by name, from the first of these that has it:
+        """Get a prompt by name, from the first of these that has it:
 
-        1. the cache, if the backend confirmed it within `prompt_cache_ttl`, or a `version` within
+        1. the cache, if the backend confirmed the prompt within `prompt_cache_ttl`, or a `version` within
            `prompt_pinned_ttl`;
-        2. the cache, at once, while a thread in the background asks again;
-        3. the backend, waiting at most `prompt_timeout`; threads that ask for the same wait for one request;
-        4. the disk, where an earlier process left the last good answer;
+        2. the cache, at once, while a background thread asks the backend again;
+        3. the backend, within `prompt_timeout`; threads that ask for the same prompt share one request;
+        4. the disk, where an earlier process left the last good response;
         5. `fallback`;
         6. None.
 
         Args:
             name: any text; it is URL-quoted.
-            version: a certain version; no experiment applies. As it is corrected or deleted seldom, the
-                backend is asked seldom whether it still holds: at start and every `prompt_pinned_ttl`. One
-                that the backend answers with another version ("latest", say) is asked for like any prompt.
-                Default: the branch's current one.
+            version: a fixed version; no experiment applies. Default: the branch's current version. A version
+                rarely changes, so the backend is asked only at the start and every `prompt_pinned_ttl`. If
+                the backend responds with another version ("latest", say), the prompt is cached like any.
             branch: default "main".
-            use_cache: False asks the backend in any case, and takes the ladder's next rungs in trouble only.
-            sticky_context: e.g. `{"user_id": "user_123"}`, or any other key. A running experiment that goes
-                by one of these keys decides the version: the first key that one goes by counts. Values are
-                strings, ints or UUIDs, and are taken as their text: 1 and "1" are the same user; an empty
-                text counts as no value. Without a key that an experiment goes by, the default version is
-                given and counted (`experiment_key_missing`).
-            project_id: another project than the logger's.
-            fallback: a text, a `PromptData`, or a function of no arguments that returns one (or None), for
-                when there is nothing else. An empty text counts. A prompt that does not exist takes it, too.
+            use_cache: False asks the backend even if the prompt is cached; steps 4 to 6 apply if that fails.
+            sticky_context: e.g. `{"user_id": "user_123"}`, with any keys. A running experiment on one of
+                these keys chooses the version; the first key that has an experiment counts. Values are
+                strings, ints or UUIDs, compared as text: 1 and "1" are the same user. An empty value counts
+                as missing. If the context has no experiment's key, the default version is returned, and the
+                call counts as `experiment_key_missing`.
+            project_id: a project other than the logger's.
+            fallback: a text, a `PromptData`, or a function without arguments that returns one of them (or
+                None). It is used where nothing else is left, also for a prompt that does not exist. An empty
+                text is a fallback, too.
 
         Returns:
-            None if the backend says that there is no such prompt (remembered for 5 s), or if nothing is
-            known of it. When the backend can't be asked, or refuses the key, that is logged and counted as
-            `prompt_errors`, never raised.
+            The prompt. None if the backend says that there is no such prompt (remembered for 5 s), or if
+            nothing is known about it. A backend that can't be reached, or that refuses the key, is logged
+            and counted as `prompt_errors`, never raised.
 
         Raises:
             ConfigurationError: an argument is not as described; the message names it.
@@ -93,9 +93,9 @@ class PromptCalls:
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
     ) -> PromptData | None:
-        """`get_prompt` without blocking the event loop: what is in the cache is given on the spot.
+        """`get_prompt` without blocking the event loop; a cached prompt is returned at once.
 
-        A `fallback` that is a function is called on a thread.
+        A `fallback` that is a function runs on a thread.
         """
         try:
             question = prompt_question(name, version, branch, project_id, sticky_context)
@@ -115,19 +115,19 @@ class PromptCalls:
         sticky_context: StickyContext | None = None,
         input_text: str | None = None,
     ) -> PromptData | None:
-        """The version of an experiment's prompt that a user gets, as the server routes it.
+        """Get the version of an experiment's prompt that a user is routed to.
 
-        Keeps no state between calls: pass the prompt on to `log_prompt(prompt_data=…)`.
+        Nothing is remembered between calls: pass the prompt on to `log_prompt(prompt_data=…)`.
 
         Args:
-            experiment_id: as the backend names it.
+            experiment_id: the backend's id of the experiment.
             sticky_context: as in `get_prompt`; the experiment's `sticky_type` says which key counts.
-            input_text: for experiments by content, where no `input_hash` is in the context: its
-                `banyan_hp.input_hash` is the sticky value.
+            input_text: for experiments by content: if the context has no `input_hash`, the sticky value is
+                `banyan_hp.input_hash(input_text)`.
 
         Returns:
-            The prompt; at its default version if the experiment is not running, or there is no value for its
-            key (counted as `experiment_key_missing`). None if nothing is known of the experiment.
+            The prompt. It has its default version if the experiment is not running, or if its key has no
+            value (counted as `experiment_key_missing`). None if nothing is known about the experiment.
 
         Raises:
             ConfigurationError: an argument is not as described; the message names it.
@@ -143,13 +143,14 @@ class PromptCalls:
             return self._prompts.failed(error, "")
 
     def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
-        """Fetch prompts at the same time, at start-up say, so that no request has to wait for them.
+        """Fetch prompts in parallel, e.g. at start-up, so that no request has to wait for them.
 
-        Of more names than the cache holds (`prompt_cache_size`) the first ones are fetched.
+        Waits at most `prompt_timeout` for all of them together (with `background_thread=False`, that and one
+        fetch). If there are more names than the cache holds (`prompt_cache_size`), the first ones are
+        fetched.
 
         Returns:
-            How many of them are there, be it from an earlier process's disk copy. Waits at most
-            `prompt_timeout` for all together (with `background_thread=False`: and one fetch).
+            How many of them are available, possibly from an earlier process's copy on disk.
 
         Raises:
             ConfigurationError: a name is empty or not a string, or `names` is one string.
@@ -167,9 +168,9 @@ class PromptCalls:
             return 0
 
     def invalidate(self, name: str | None = None) -> None:
-        """Have the next `get_prompt` of `name` (default: of all prompts) wait for the backend.
+        """Make the next `get_prompt` of `name` (default: of any prompt) wait for the backend.
 
-        What is known stays the next best answer, should the backend not answer.
+        The cached prompt is still used if the backend does not respond.
 
         Raises:
             ConfigurationError: `name` is not a string.
@@ -177,5 +178,5 @@ class PromptCalls:
         self._prompts.cache.invalidate(None if name is None else checked_text("name", name))
 
     def clear_cache(self) -> None:
-        """Forget all prompts and experiments, those on disk, too."""
+        """Forget all prompts and experiments, also those on disk."""
         self._prompts.cache.clear()

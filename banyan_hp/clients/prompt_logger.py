@@ -36,21 +36,21 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
-    record. Usable in a `with`, which ends with `shutdown()`.
+    record. As a context manager it ends with `shutdown()`.
 
     Args:
         api_key: default: the environment variable BANYAN_API_KEY.
         base_url: default: BANYAN_BASE_URL, else the hosted production instance.
-        project_id: default: BANYAN_PROJECT_ID, else none.
-        max_retries: attempts after the first before records go to disk.
-        retry_delay: seconds; the first back-off's upper bound, doubled each time, at most 30.
-        queue_size: records in memory.
+        project_id: default: BANYAN_PROJECT_ID, else no project.
+        max_retries: attempts after the first one before records go to disk.
+        retry_delay: seconds; upper bound of the first back-off, doubled each time, at most 30.
+        queue_size: most records in memory.
         flush_interval: seconds; the longest wait to fill a batch.
         background_thread: False delivers on the caller's thread, before `log_prompt` returns.
-        options: all other settings of the README's table, by keyword.
+        options: the other settings in the README's table, by keyword.
 
     Raises:
-        AuthenticationError: no API key anywhere.
+        AuthenticationError: there is no API key.
         ConfigurationError: a setting is wrong; the message names it, its value and what is allowed.
     """
 
@@ -124,30 +124,30 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         Args:
             input: what the model was given: text, or messages as a list or dict (sent as JSON text).
             output: what it answered, likewise; may be empty.
-            prompt_data: from `get_prompt`: its ids, version, branch and experiment go along. With
-                `enable_logging=False` nothing is sent and True is returned.
-            prompt_id: instead of `prompt_data`, or to override it.
+            prompt_data: from `get_prompt`; the record gets its ids, version, branch and experiment. If it has
+                `enable_logging=False`, nothing is sent and the call returns True.
+            prompt_id: instead of `prompt_data`, or to override its value.
             prompt_name: likewise.
             version: likewise.
             branch_name: likewise.
             model: the model's name.
-            metadata: a dict; anything in it that is not JSON is converted.
-            duration_ms: milliseconds, 0 or more; any kind of number, or a timedelta. What can't be that is
-                kept in the metadata under this name, logged and counted (`values_set_aside`).
+            metadata: a dict; values that are not JSON are converted.
+            duration_ms: milliseconds, 0 or more: any kind of number, or a timedelta. Any other value goes
+                into the metadata under this name, is logged and counted (`values_set_aside`).
             blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
             experiment_context: what `PromptData.get_experiment_context()` returned, where the prompt itself
-                is not at hand (in another process, say); wins over the prompt's own.
+                is not available (in another process, say); overrides the prompt's own.
 
         Returns:
-            True: accepted; with `blocking=True` or `background_thread=False`: delivered. False: not
-            accepted (bad input, after `shutdown()`, dropped because the queue is full; counted in
-            `get_stats()` and logged) — or, when blocking, not delivered yet: if `logs_spooled` went up, it
-            is safe on disk and will be sent; don't log it again.
+            True: the record is accepted; with `blocking=True` or `background_thread=False`, it is delivered.
+            False: it is not accepted (wrong arguments, after `shutdown()`, dropped because the queue is
+            full), which is logged and counted in `get_stats()`. Or, when blocking, it is not delivered yet:
+            if `logs_spooled` went up, it is safe on disk and will be sent; don't log it again.
         """
         settings = self._settings
         if not settings.enabled:
             return True
-        try:  # around all that touches the caller's objects; costs nothing where nothing is raised
+        try:  # around everything that touches the caller's objects; free unless something is raised
             if prompt_data is not None and switches_logging_off(prompt_data):
                 return True
             names = (prompt_id, prompt_name, version, branch_name)
@@ -155,7 +155,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             if duration_ms is not None:
                 body["duration_ms"] = duration_ms
                 self._note_set_aside(keep_numbers(body, DURATION))
-            blocking = blocking is not False and bool(blocking)  # asked before the record is taken
+            blocking = blocking is not False and bool(blocking)  # may raise, so before the record is taken
             record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._not_logged("log_prompt()", error)
@@ -176,13 +176,13 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     # -- operation --------------------------------------------------------------------------------------
 
     def shutdown(self, timeout: float = 30) -> FlushResult:
-        """As `Client.shutdown`; the connections for prompts are closed, too."""
+        """As `Client.shutdown`; also closes the connections for prompts."""
         seconds = checked_seconds("timeout", timeout)
         self._prompts.cache.close()
         return super().shutdown(seconds)
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
-        """As `Client.ashutdown`; the connections for prompts are closed, too."""
+        """As `Client.ashutdown`; also closes the connections for prompts."""
         seconds = checked_seconds("timeout", timeout)
         self._prompts.cache.close()
         return await super().ashutdown(seconds)
@@ -193,8 +193,12 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         stats.update(self._prompts.stats())
         return stats
 
-    def _goes_on_as(self, other: PromptStackLogger) -> bool:
-        """Take the place of a logger with the same settings; False if it has others, or if this one ended."""
+    def _stands_in_for(self, other: PromptStackLogger) -> bool:
+        """Take over the callbacks of a logger with the same settings.
+
+        Returns:
+            False if its other settings differ, or if this logger has ended: it can't be used instead.
+        """
         ours, theirs = self._engine.destination, other._engine.destination
         same_place = (ours.identity, ours.key) == (theirs.identity, theirs.key)
         same = same_place and self._prompt_settings == other._prompt_settings
@@ -207,11 +211,11 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     @property
     def closed(self) -> bool:
         """Whether `shutdown()` was called."""
-        return self._engine.closing
+        return self._engine.closed
 
     @property
     def exit_timeout(self) -> float:
-        """Seconds that draining may take at exit."""
+        """Seconds that delivery may take at exit."""
         return self._settings.exit_timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -230,7 +234,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
 
 
 def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
-    """Where prompts outlive the process: beside the spool, for the same URL, project and key only."""
+    """Where prompts are kept for later processes: beside the spool, by URL, project and key."""
     if not settings.spool or not settings.enabled:
         return []
     try:

@@ -180,12 +180,12 @@ def error_for(record: Record, engine: Engine) -> HuggingPlaceSDKError:
 
 def _whereabouts(record: Record, *, spooled: bool, refused: bool) -> str:
     if refused and record.term not in (Term.QUARANTINED, Term.DROPPED):
-        return "is refused; it is kept until the backend accepts another one, and is then put aside"
+        return "is refused; it is kept until the backend accepts another record, and is then quarantined"
     if spooled:
         return "is not delivered yet; it is safe on disk and will be sent"
     if not record.settled:
         return "is not delivered yet; it waits in memory"
-    return "is put aside" if record.term is Term.QUARANTINED else "is lost"
+    return "is quarantined" if record.term is Term.QUARANTINED else "is lost"
 
 
 def _kind(verdict: Verdict, state: str) -> type[HuggingPlaceSDKError]:

@@ -40,7 +40,7 @@ def usage_body(
 
 
 def add_fields(body: dict[str, Any], optional: Mapping[str, Any]) -> None:
-    """Those of the optional fields that are set."""
+    """Add the optional fields that are set."""
     body.update((name, value) for name, value in optional.items() if value is not None)
 
 

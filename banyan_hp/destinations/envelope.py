@@ -1,8 +1,8 @@
-"""The batch format that both backends' batch endpoints share, and how any answer is read.
+"""The batch format that both backends' batch endpoints share, and how every response is read.
 
-A batch is ``{"records": [{"id", "ts", "body"}, …]}``; the answer is ``{"accepted": N}`` for all, or
-``{"results": [{"id", "status", "error"?}, …]}``. No records at all ask whether batches are taken:
-``{"accepted": 0}`` says so, ``"gzip": true`` beside it that they may be compressed.
+A batch is ``{"records": [{"id", "ts", "body"}, …]}``; the response is ``{"accepted": N}`` for all, or
+``{"results": [{"id", "status", "error"?}, …]}``. A batch without records asks whether batches are accepted:
+``{"accepted": 0}`` says yes, ``"gzip": true`` beside it that they may be compressed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..engine.http.transport import Request, Response, text_filter
+from ..engine.http.response import Response
+from ..engine.http.transport import Request, text_filter
 from ..engine.policy.classification import ID_CONFLICT, classify, outcome_of, unless_id_conflict
 from ..engine.policy.retry import parse_retry_after
 from ..engine.records.encode import event_time
@@ -57,7 +58,7 @@ class EnvelopeDestination:
         return [self._cleaned(each) for each in verdicts(records, response, now)]
 
     def _cleaned(self, verdict: Verdict) -> Verdict:
-        """Some backends repeat the key that they refuse; their words end up in logs and on disk."""
+        """The backend's words end up in logs and on disk."""
         return verdict._replace(detail=self.clean(verdict.detail)) if verdict.detail else verdict
 
     def takes_batches(self, response: Response) -> tuple[bool, bool]:
@@ -78,15 +79,15 @@ def batch_body(records: Sequence[Record]) -> bytes:
 
 
 def takes_batches(response: Response) -> tuple[bool, bool]:
-    """Whether this answer to an empty batch means that batches are taken, and whether compressed."""
-    answer = _json_object(response)
-    if not 200 <= response.status < 300 or answer.get("accepted") != 0 or answer.get("accepted") is False:
+    """By the response to an empty batch: whether batches are accepted, and whether compressed."""
+    content = _json_object(response)
+    if not 200 <= response.status < 300 or content.get("accepted") != 0 or content.get("accepted") is False:
         return False, False
-    return True, answer.get("gzip") is True
+    return True, content.get("gzip") is True
 
 
 def verdict(response: Response, now: float) -> Verdict:
-    """What an answer means for the one record, or the whole batch, that was sent."""
+    """What a response means for the record, or the whole batch, that was sent."""
     outcome = _outcome(response)
     if outcome is None:
         return Verdict(Outcome.HOLD_CONFIG, _what_came(response), response.status, reason="bad_answer")
@@ -110,16 +111,17 @@ def _outcome(response: Response) -> Outcome | None:
 
 
 def verdicts(records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
-    """What a batch's answer means: a verdict for each record, or one for all."""
+    """What a batch's response means: a verdict for each record, or one for all."""
     whole = verdict(response, now)
     if whole.outcome is not Outcome.DELIVERED:
         return [whole]
-    answer = _json_object(response)
-    if answer.get("accepted") == len(records) and not isinstance(answer.get("accepted"), bool):
+    content = _json_object(response)
+    accepted = content.get("accepted")
+    if accepted == len(records) and not isinstance(accepted, bool):
         return [whole]
-    results = answer.get("results")
+    results = content.get("results")
     if not isinstance(results, list):
-        detail = "the answer to a batch names neither 'accepted' (all of them) nor 'results'"
+        detail = "the response to a batch has neither 'accepted' (all of them) nor 'results'"
         return [Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")]
     by_id = {result["id"]: result for result in results if _names_a_record(result)}
     return [_result_verdict(by_id.get(record.id), whole.retry_after) for record in records]
@@ -132,7 +134,7 @@ def _names_a_record(result: object) -> bool:
 def _result_verdict(result: dict[str, Any] | None, retry_after: float | None) -> Verdict:
     status = result.get("status") if result is not None else None
     if result is None or not isinstance(status, int) or isinstance(status, bool):
-        words = "the answer to the batch does not mention this record"
+        words = "the response to the batch does not mention this record"
         return Verdict(Outcome.RETRY, words, reason="bad_answer")
     outcome = classify(status)
     words = as_text(result.get("error") or "")
@@ -146,8 +148,8 @@ def _reason(outcome: Outcome) -> str:
 
 def error_text(response: Response) -> str:
     """The backend's own words, whole: `error` or `message` of a JSON body, else the text."""
-    answer = _json_object(response)
-    words = answer.get("error") or answer.get("message")
+    content = _json_object(response)
+    words = content.get("error") or content.get("message")
     if words is not None:
         return as_text(words)
     if 200 <= response.status < 300:
@@ -156,8 +158,8 @@ def error_text(response: Response) -> str:
 
 
 def _json_object(response: Response) -> dict[str, Any]:
-    answer = _json(response)
-    return answer if isinstance(answer, dict) else {}
+    content = _json(response)
+    return content if isinstance(content, dict) else {}
 
 
 def _json(response: Response) -> Any:
@@ -168,7 +170,7 @@ def _json(response: Response) -> Any:
 
 
 def _may_be_the_apis(response: Response) -> bool:
-    """Whether a refusal is empty or JSON. What its type says is JSON may have broken off on the way."""
+    """Whether a refusal is empty or JSON. A body whose type says JSON may have broken off on the way."""
     if not response.body.strip():
         return True
     if "json" in _content_type(response):
@@ -189,7 +191,7 @@ def _content_type(response: Response) -> str:
 
 
 def _what_came(response: Response) -> str:
-    """The status is told beside it. The filter of texts cleans it and cuts it."""
+    """What a response is that is not the API's. The status is reported beside it; the text filter cuts it."""
     kind = "an HTML page" if _is_html(response) else _content_type(response) or "a text without a type"
     words = f": {error_text(response)}" if response.status >= 300 else ""
-    return f"{kind} instead of the API's answer: a proxy or a login page is in the way{words}"
+    return f"{kind} instead of the API's response: a proxy or a login page is in the way{words}"

@@ -1,11 +1,12 @@
-"""What the engine needs to know of a backend: how to ask and how to read the answers."""
+"""What the engine needs to know of a backend: how to make requests and how to read responses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from .http.transport import Request, Response
+from .http.response import Response
+from .http.transport import Request
 from .records.outcome import Verdict
 from .records.record import Record
 
@@ -15,7 +16,7 @@ class Destination(Protocol):
 
     Attributes:
         base_url: where it is.
-        identity: what makes it another destination but for the key: URL, project or organisation.
+        identity: what tells it from other destinations, apart from the key: URL, project or organisation.
         key: the credential; it names the spool's directory by a fingerprint and is never written.
         may_batch: whether asking for a batch endpoint makes sense; False for hosts known to have none.
     """
@@ -30,24 +31,24 @@ class Destination(Protocol):
         ...
 
     def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
-        """The request that delivers several encoded records; with none it asks whether batches are taken."""
+        """The request that delivers several encoded records; with none, a question for batch support."""
         ...
 
     def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
-        """What a batch's answer means for each record, or one verdict for all of them.
+        """What a batch's response means for each record, or one verdict for all of them.
 
         `now` is the wall clock, for a `Retry-After` that is a date.
         """
         ...
 
     def verdict(self, response: Response, now: float) -> Verdict:
-        """What the answer to a single record means."""
+        """What the response to a single record means."""
         ...
 
     def takes_batches(self, response: Response) -> tuple[bool, bool]:
-        """By the answer to an empty batch: whether batches are taken, and whether compressed."""
+        """By the response to an empty batch: whether batches are accepted, and whether compressed."""
         ...
 
     def key_check(self) -> Request | None:
-        """A request that tells whether the key is valid without writing anything, if there is one."""
+        """A request that checks the key without writing anything, if there is one."""
         ...

@@ -60,9 +60,10 @@ class Lifecycle:
         cause: why it accepts nothing more; None while it accepts.
         accepting: whether records are accepted. Kept beside the state: each log call reads it.
         stopped: whether sending is over, likewise.
+        over: whether all is over. Kept, too: Ctrl-C may come at a call, and who asks may not expect it.
     """
 
-    __slots__ = ("_lock", "accepting", "cause", "state", "stopped")
+    __slots__ = ("_lock", "accepting", "cause", "over", "state", "stopped")
 
     def __init__(self, lock: Lock, state: State = State.NEW, cause: Cause | None = None) -> None:
         self._lock = lock
@@ -70,10 +71,10 @@ class Lifecycle:
         self._enter(state)
 
     def _enter(self, state: State) -> None:
-        """No Ctrl-C comes between the three: a signal handler runs behind a call, not a store."""
-        accepting = state in _ACCEPTING
-        stopped = not accepting and state is not State.CLOSING
-        self.state, self.accepting, self.stopped = state, accepting, stopped
+        """No Ctrl-C comes between these: a signal handler runs behind a call, not a store."""
+        accepting, over = state in _ACCEPTING, state in _OVER
+        stopped = over or state is State.FINISHING
+        self.state, self.accepting, self.stopped, self.over = state, accepting, stopped, over
 
     def move(self, to: State) -> None:
         """Go there; asking for the present state changes nothing. Call with the lock held.
@@ -114,10 +115,6 @@ class Lifecycle:
     def by_exit(self) -> bool:
         """Whether the end of the process closed it, not the application."""
         return self.cause is Cause.EXIT
-
-    @property
-    def over(self) -> bool:
-        return self.state in _OVER
 
     def in_child(self, lock: Lock) -> Lifecycle:
         """What a forked child begins with."""

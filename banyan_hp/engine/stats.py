@@ -1,13 +1,10 @@
-"""What `get_stats()` and `health()` answer. Reads the ledger, changes nothing."""
+"""What `get_stats()` and `health()` say, worked out from values. Changes nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from .records.ledger import Book, Counters, Term
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from .records.ledger import Book, Counters, Ledger, Term
 
 _COUNTERS = [("logs_rejected" if name == "rejected" else name, name) for name in Counters.__slots__]
 STALE_SECONDS = 60.0
@@ -15,31 +12,59 @@ FAILURE_SHOWS_SECONDS = 300.0
 CALLBACK_SECONDS = 10.0
 
 
-def stats_of(engine: Engine, now: float) -> dict[str, Any]:
+class Reading(NamedTuple):
+    """An engine's gauges at one moment, for `stats_of`; ages are in seconds."""
+
+    state: str
+    queue_bytes: int
+    worker_alive: bool
+    last_error: str | None
+    last_success_age: float | None
+    oldest_record_age: float | None
+    quarantine_evicted: int
+
+
+class Troubles(NamedTuple):
+    """What may be wrong inside a process, for `problems_of`.
+
+    Attributes:
+        worker_failure: seconds since the worker last failed, and by what.
+        worker_restarts: how often in all.
+        callback: seconds for which the slowest callback has been running, and its name.
+        spool_problem: why the on-disk queue can't be used.
+        spool_warning: what is odd about it.
+    """
+
+    worker_failure: tuple[float, str]
+    worker_restarts: int
+    callback: tuple[float, str] | None
+    spool_problem: str | None
+    spool_warning: str | None
+
+
+def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
     """The counters, by their public names. Call with the engine's lock held."""
-    own, breaker = engine.ledger.own, engine.breaker
-    own_counts = own.counts
-    oldest = engine.oldest_at()
+    own_counts = ledger.own.counts
     stats = {
-        "logs_queued": own.accepted,
+        "logs_queued": ledger.own.accepted,
         "logs_sent": own_counts[Term.DELIVERED],
         "logs_dropped": own_counts[Term.DROPPED],
-        "drops": dict(own.drops),
+        "drops": dict(ledger.own.drops),
         "logs_spooled": own_counts[Term.SPOOLED],
         "logs_quarantined": own_counts[Term.QUARANTINED],
-        "quarantine_evicted": engine.spool.quarantine_evicted if engine.spool is not None else 0,
+        "quarantine_evicted": reading.quarantine_evicted,
         "queue_size": own_counts[Term.QUEUED],
-        "queue_bytes": engine.queue.bytes,
+        "queue_bytes": reading.queue_bytes,
         "in_flight": own_counts[Term.IN_FLIGHT],
-        "state": "stopped" if engine.stopped else breaker.state,
-        "worker_alive": engine.worker.alive,
-        "last_error": engine.notices.last_error,
-        "last_success_age_s": None if breaker.last_success is None else now - breaker.last_success,
-        "oldest_record_age_s": None if oldest is None else now - oldest,
+        "state": reading.state,
+        "worker_alive": reading.worker_alive,
+        "last_error": reading.last_error,
+        "last_success_age_s": reading.last_success_age,
+        "oldest_record_age_s": reading.oldest_record_age,
     }
-    stats.update(_adopted(engine.ledger.adopted))
+    stats.update(_adopted(ledger.adopted))
     for public, name in _COUNTERS:
-        stats[public] = getattr(engine.ledger.counters, name)
+        stats[public] = getattr(ledger.counters, name)
     return stats
 
 
@@ -57,24 +82,22 @@ def _adopted(book: Book) -> dict[str, Any]:
     }
 
 
-def problems_of(engine: Engine, now: float) -> list[str]:
-    """What is not well inside this process. Call with the engine's lock held."""
+def problems_of(troubles: Troubles) -> list[str]:
+    """Sentences for those that are worth one."""
     problems = []
-    worker, callback = engine.worker, engine.callbacks.longest()
-    if now - worker.failed_at < FAILURE_SHOWS_SECONDS:
-        restarts = engine.ledger.counters.worker_restarts
-        ago = now - worker.failed_at
+    ago, failure = troubles.worker_failure
+    if ago < FAILURE_SHOWS_SECONDS:
         problems.append(
-            f"the worker failed and was restarted, {restarts} times in all, "
-            f"the last time {ago:.0f} s ago ({worker.last_failure})"
+            f"the worker failed and was restarted, {troubles.worker_restarts} times in all, "
+            f"the last time {ago:.0f} s ago ({failure})"
         )
-    if callback is not None and now - callback[0] > CALLBACK_SECONDS:
-        problems.append(f"the callback {callback[1]} has been running for {now - callback[0]:.0f} s")
-    spool_problem = engine.spool.problem if engine.spool is not None else engine.no_spool_because
-    if spool_problem:
-        problems.append(f"the on-disk queue can't be used: {spool_problem}")
-    if engine.spool is not None and engine.spool.warning:
-        problems.append(f"on-disk queue: {engine.spool.warning}")
+    if troubles.callback is not None and troubles.callback[0] > CALLBACK_SECONDS:
+        seconds, name = troubles.callback
+        problems.append(f"the callback {name} has been running for {seconds:.0f} s")
+    if troubles.spool_problem:
+        problems.append(f"the on-disk queue can't be used: {troubles.spool_problem}")
+    if troubles.spool_warning:
+        problems.append(f"on-disk queue: {troubles.spool_warning}")
     return problems
 
 

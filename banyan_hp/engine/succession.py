@@ -3,16 +3,16 @@
 A record leaves under the key, and for the URL and organisation, that it was logged with. So a change of one
 of these makes another engine. The one before *drains*: it delivers what it has, in memory and on disk, under
 its own identity, and ends. An engine goes over to another key, with all it has, only if the application
-named the old key as a previous one (`Engine.may_turn_to`).
+named the old key as a previous one (`Engine.may_reconfigure`).
 
     current ──change──► draining ──drained, or too many drain──► ending ──► summed up
        ▲                   │
        └───changed back────┘
 
-Who stands where is one immutable value, replaced under a lock that is held for a few instructions. No
-engine's lock is taken while it is held, and what only asks takes none: a destructor may ask in the middle of
-anything. Changes happen one at a time. Each engine's ledger balances by itself, and so does the sum. A forked
-child has no engine that drains: what was logged before is its parent's.
+The engines and their states are one immutable value, replaced under a lock that is held for a few
+instructions. No engine's lock is taken while it is held, and reading takes none: a destructor may read in the
+middle of anything. Changes happen one at a time. Each engine's ledger balances by itself, and so does the
+sum. A forked child has no engine that drains: what was logged before is its parent's.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ from .delivery.stepwise import Event, UntilSet
 from .delivery.waiters import FlushResult
 from .destination import Destination
 from .engine import Engine
-from .sync import Lock, ReleasingOnError
+from .sync import GreenletLock, Lock, ReleasingOnError
 
-MOST_DRAINING = (
-    4  # engines, each with threads and connections; of more, the oldest leaves its records on disk
-)
+# Engines, each with threads and connections. Of more, the oldest leaves its records on disk.
+MOST_DRAINING = 4
 
 Make = Callable[[Destination, Settings], Engine]
 
 
 class _Line(NamedTuple):
-    """Who stands where.
+    """The engines of one client, by state.
 
     Attributes:
         current: takes records.
@@ -63,14 +62,12 @@ class _Life:
     """What belongs to one process."""
 
     def __init__(self, current: Engine) -> None:
-        self.changing = Lock()  # held while one thread changes the configuration
+        self.changing = GreenletLock()  # held while the configuration changes, which may wait for a disk
         self.lock = Lock()  # guards the replacement of `line`
         self.line = _Line(current)
         self.quiet = Event()  # set while none is ending
         self.quiet.set()
-        self.unreported: deque[int] = (
-            deque()
-        )  # losses of engines that have ended, not reported by a flush yet
+        self.unreported: deque[int] = deque()  # losses of engines that have ended, for the next flush
 
 
 class Succession:
@@ -95,20 +92,20 @@ class Succession:
     # -- change -----------------------------------------------------------------------------------------
 
     @property
-    def changing(self) -> Lock:
-        """Held while one thread changes the configuration; re-entrant."""
+    def changing(self) -> GreenletLock:
+        """Held while the configuration changes; re-entrant."""
         return self._life.changing
 
     def change(
         self, destination: Destination, settings: Settings, publish: Callable[[Engine], object]
     ) -> None:
-        """Have records that are logged from now on go there. Nothing changes after `shutdown`.
+        """Send records that are logged from now on there. Nothing changes after `shutdown`.
 
         Args:
             destination: where to, and under which key.
             settings: with the previous keys whose records may follow.
             publish: called with the engine that takes them, before the one before ends. A thread that was
-                about to hand a record to that one gets None, and finds the new one here.
+                about to hand a record to the old one gets None, and finds the new one here.
         """
         life = self._life
         with ReleasingOnError((life.changing,)), life.changing:
@@ -116,9 +113,7 @@ class Succession:
                 return
             current = life.line.current
             if current.may_reconfigure(destination, settings):
-                current.reconfigure(
-                    destination, settings
-                )  # first: what is logged from now on leaves under it
+                current.reconfigure(destination, settings)  # first: later records leave under it
                 publish(current)
             else:
                 self._succeed(life, self._make(destination, settings), publish)
@@ -131,7 +126,7 @@ class Succession:
         """One that still drains for the same destination takes records again; else a fresh one does."""
         with ReleasingOnError((life.lock,)), life.lock:
             line = life.line
-            same = [each for each in line.draining if _goes_where(each, fresh)]
+            same = [each for each in line.draining if _same_destination(each, fresh)]
             successor = same[0] if same else fresh
             draining = (*_without(line.draining, successor), line.current)
             life.line = line._replace(current=successor, draining=draining)
@@ -141,7 +136,7 @@ class Succession:
             successor.resume()
             successor.reconfigure(fresh.destination, fresh.settings)
         line.current.retire(self._end_if_drained)
-        if self._closed:  # meanwhile: the shutdown knows nothing of this one
+        if self._closed:  # meanwhile, by a shutdown that did not know this one
             successor.shutdown(0.0)
 
     # -- the end of one ---------------------------------------------------------------------------------
@@ -205,7 +200,7 @@ class Succession:
         for engine in self._life.line.engines:
             engine.abandon()
 
-    # -- what is asked of all of them -------------------------------------------------------------------
+    # -- calls on all of them -------------------------------------------------------------------
 
     def flush(self, timeout: float) -> FlushResult:
         """`Engine.flush` of all, within one timeout."""
@@ -225,7 +220,7 @@ class Succession:
         line = life.line
         results = [do(engine, _left(deadline)) for engine in line.engines]
         _until_quiet(life, deadline).block()
-        return summed(results, line.ledger, _taken_from(life.unreported))
+        return summed(results, line.ledger, _take_all(life.unreported))
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
@@ -255,7 +250,7 @@ class Succession:
         line = life.line
         results = await asyncio.gather(*(do(engine, timeout) for engine in line.engines))
         await loops.until(_until_quiet(life, deadline))
-        return summed(results, line.ledger, _taken_from(life.unreported))
+        return summed(results, line.ledger, _take_all(life.unreported))
 
     def stats(self) -> dict[str, Any]:
         """`Engine.stats`: the counters of all; state and ages of success and error are the current one's."""
@@ -281,8 +276,8 @@ class Succession:
 
 
 def _until_quiet(life: _Life, deadline: float) -> UntilSet:
-    """Those that are ending say at their end what they lost; on one of their own threads nobody waits."""
-    may_wait = all(engine.waiting.allowed for engine in life.line.ending)
+    """Those that are ending report their losses at their end. Never waits on one of their own threads."""
+    may_wait = all(engine.may_wait for engine in life.line.ending)
     return UntilSet(life.quiet, _left(deadline) if may_wait else 0.0)
 
 
@@ -290,7 +285,7 @@ def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-def _goes_where(engine: Engine, other: Engine) -> bool:
+def _same_destination(engine: Engine, other: Engine) -> bool:
     """Whether both deliver to the same place, under the same key."""
     ours, theirs = engine.destination, other.destination
     return (ours.identity, ours.key) == (theirs.identity, theirs.key)
@@ -300,7 +295,7 @@ def _without(engines: Iterable[Engine], one: Engine) -> tuple[Engine, ...]:
     return tuple(engine for engine in engines if engine is not one)
 
 
-def _taken_from(losses: deque[int]) -> int:
+def _take_all(losses: deque[int]) -> int:
     """All of them; each is taken once, also by threads at the same time."""
     total = 0
     while losses:

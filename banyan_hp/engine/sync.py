@@ -1,8 +1,8 @@
 """How threads meet: the lock, the wake-up, the clock. The only place that waits or reads the time.
 
-The engine's lock is an `EngineLock`: it guards the queue, the ledger and the circuit breaker, and is never
-held across I/O, a wait or a user's callback. The spool has a lock of its own. An exception that leaves a
-call finds every lock released. Tests hand in another clock, and check `assert_held`.
+The engine's lock is an `EngineLock`: it guards the queue, the ledger and the policies, and is never held
+across I/O, a wait or a user's callback. The spool has a lock of its own. When an exception leaves a public
+call, every lock is free again. Tests pass in another clock, and a lock that checks `assert_held`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
 
     class RLock:
-        """What typeshed leaves out of it, or forbids to inherit from."""
+        """What typeshed leaves out of `RLock`, or does not let us inherit from."""
 
         def __enter__(self) -> bool: ...
         def __exit__(self, *_: object) -> None: ...
@@ -34,10 +34,10 @@ _ONE_TURN = 0.0001
 
 
 class WakeUp:
-    """One thread waits, any thread rings; a ring before the wait makes the wait return at once.
+    """One thread waits, any thread wakes it; a wake-up before the wait makes the wait return at once.
 
     A raw lock used as a binary semaphore. `threading.Event` and `Condition` take a lock inside `set` and
-    `notify`, which deadlocks when the garbage collector or a signal handler rings in the middle of a wait;
+    `notify`, which deadlocks if the garbage collector or a signal handler calls them in the middle of a wait;
     releasing a raw lock takes none.
     """
 
@@ -51,7 +51,7 @@ class WakeUp:
         try:
             self._lock.release()
         except RuntimeError:
-            return  # it has rung already, and nobody has heard it yet
+            return  # an earlier wake-up is still pending
 
     def wait(self, seconds: float) -> bool:
         if seconds <= 0:
@@ -67,35 +67,35 @@ class Clock:
     wall: Callable[[], float] = staticmethod(time.time)
 
     def yield_(self) -> None:
-        """Let other threads run, and other greenlets where `time` is patched.
+        """Let other threads run, and other greenlets if `time` is patched.
 
-        gevent's `sleep(0)` runs greenlets that are ready, again and again, and looks at no timer or socket.
+        gevent's `sleep(0)` only runs greenlets that are ready, and never looks at timers or sockets.
         """
         sleep = time.sleep
         sleep(0 if isinstance(sleep, BuiltinFunctionType) else _ONE_TURN)
 
     def wait(self, wake_up: WakeUp, seconds: float) -> bool:
-        """Wait until the bell rings, at most `seconds`; True if it rang."""
+        """Wait for the wake-up, at most `seconds`; True if it came."""
         return wake_up.wait(seconds)
 
 
 class Lock(RLock):
-    """A re-entrant lock that whatever an exception leaves can let go of.
+    """A re-entrant lock that can be released even if an exception has left it held.
 
-    `with lock` enters and leaves in C, which is fast. It may leave the lock held all the same when a signal
-    handler raises (Ctrl-C): CPython 3.14 looks for signals between entering and the section. So a `LetsGo`
-    is around every section, here or further out; where the interpreter looks does not matter then.
+    `with lock` enters and leaves in C, which is fast. But it may leave the lock held if a signal handler
+    raises (Ctrl-C): CPython 3.14 looks for signals between entering and the section. So a `ReleasingOnError`
+    surrounds every section, there or further out; then it does not matter where the interpreter looks.
 
-    Under gevent and eventlet all greenlets of a thread count as one: none is switched inside a section.
+    Under gevent and eventlet all greenlets of a thread count as one: they never switch inside a section.
     """
 
     __slots__ = ()
 
     is_mine = RLock._is_owned
-    """Whether the calling thread is inside. Ask before entering. In C: every log call asks."""
+    """Whether the calling thread holds it. A C function: every log call asks."""
 
     def assert_held(self) -> None:
-        """Say that the caller holds the lock. Does nothing here; the tests check it."""
+        """The caller must hold the lock. Does nothing here; the tests' lock checks it."""
 
     def let_go(self) -> None:
         """Release it, however often this thread has entered."""
@@ -103,11 +103,36 @@ class Lock(RLock):
             self.release()
 
 
-class EngineLock(Lock):
-    """A lock whose owner is told when this thread is inside already.
+class GreenletLock:
+    """As `Lock`, but under gevent and eventlet each greenlet is an owner of its own.
 
-    That happens when the garbage collector, running inside a guarded section, calls a destructor that
-    logs. State is half-updated then, so such work is deferred: whoever leaves a section, or wakes, does it.
+    For sections that take long, in which greenlets switch. They replace `threading.RLock`.
+    """
+
+    def __init__(self) -> None:
+        self._lock: Any = threading.RLock()  # typeshed leaves out `_is_owned`
+
+    def __enter__(self) -> bool:
+        return bool(self._lock.acquire())
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread, or greenlet, is inside."""
+        return bool(self._lock._is_owned())
+
+    def let_go(self) -> None:
+        """Release it, however often the caller has entered."""
+        while self.is_mine():
+            self._lock.release()
+
+
+class EngineLock(Lock):
+    """The engine's lock, with work deferred by calls that came while this thread held it.
+
+    That happens when the garbage collector, running inside a section, calls a destructor that logs. State is
+    half-updated then, so such work is deferred: a thread that leaves a section, or wakes, does it.
     """
 
     __slots__ = ("deferred",)
@@ -117,11 +142,11 @@ class EngineLock(Lock):
         self.deferred: deque[Callable[[], object]] = deque()
 
     def defer(self, work: Callable[[], object]) -> None:
-        """Leave work to whoever calls `run_deferred` next. Takes no lock."""
+        """Leave work to the next call of `run_deferred`. Takes no lock."""
         self.deferred.append(work)
 
     def run_deferred(self) -> None:
-        """Do what was deferred. Call from outside."""
+        """Do the deferred work. Call without the lock held."""
         while self.deferred:
             try:
                 work = self.deferred.popleft()
@@ -131,11 +156,11 @@ class EngineLock(Lock):
 
 
 class ReleasingOnError:
-    """Around sections: an exception that leaves finds the locks as they were before."""
+    """Around sections: when an exception leaves, locks that were free before are released."""
 
     __slots__ = ("_free",)
 
-    def __init__(self, locks: Iterable[Lock]) -> None:
+    def __init__(self, locks: Iterable[Lock | GreenletLock]) -> None:
         self._free = [lock for lock in locks if not lock.is_mine()]
 
     def __enter__(self) -> None:
@@ -148,11 +173,11 @@ class ReleasingOnError:
 
 
 class HasLocks(Protocol):
-    """Whose methods `lets_go` can wrap."""
+    """An owner of methods that `releases_on_error` can wrap."""
 
     @property
     def locks(self) -> tuple[Lock, ...]:
-        """All that its methods may take."""
+        """All locks that its methods may take."""
 
 
 Owner = TypeVar("Owner", bound=HasLocks)
@@ -163,7 +188,7 @@ Result = TypeVar("Result")
 def releases_on_error(
     method: Callable[Concatenate[Owner, Parameters], Result],
 ) -> Callable[Concatenate[Owner, Parameters], Result]:
-    """An exception that leaves the method leaves no lock held that was free before."""
+    """Wrap a method: an exception that leaves it leaves no lock held that was free before."""
 
     @functools.wraps(method)
     def call(owner: Owner, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:

@@ -17,7 +17,8 @@ from typing import Any
 from weakref import WeakSet
 
 from ..engine.delivery.stepwise import Steps, UntilSet, run
-from ..engine.http.transport import NoResponse, Response
+from ..engine.http.response import Response
+from ..engine.http.transport import NoResponse
 from ..engine.policy.jitter import between
 from ..engine.sync import Clock, Lock, ReleasingOnError
 from ..logs import warn

@@ -13,15 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
-from ..engine.http.transport import (
-    HTTPTransport,
-    NoResponse,
-    Request,
-    Response,
-    Transport,
-    never_raising,
-    text_filter,
-)
+from ..engine.http.response import Response
+from ..engine.http.transport import HTTPTransport, NoResponse, Request, Transport, never_raising, text_filter
 from ..engine.policy.jitter import between
 from ..engine.process import hosts
 from ..engine.sync import Lock, ReleasingOnError

@@ -1,8 +1,8 @@
 """Which slots the versions of an experiment have, and what becomes of them when its percentages change.
 
-Pure functions. What a slot is, and who has one, is in `banyan_hp.experiments` (allocation 2). A version that
-shrinks gives up the slots that it got last. One that grows gets those that were just given up, then the
-lowest that no version has. All others stay where they are.
+Pure functions. What a slot is, and which users have it, is in `banyan_hp.experiments` (allocation 2). A
+version that shrinks gives up the slots that it got last. One that grows gets those that were just given up,
+then the lowest that no version has. All others stay where they are.
 """
 
 from __future__ import annotations

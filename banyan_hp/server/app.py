@@ -35,12 +35,12 @@ def create_app(
     allowed_hosts: Collection[str] | None = None,
     body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
-    """The backend over `database`, for callers who have one of `api_keys`.
+    """The backend over `database`, for callers with one of `api_keys`.
 
     Args:
         database: what it keeps its data in.
         api_keys: the keys that are good.
-        routing: what the answer to a fetched prompt says of experiments.
+        routing: what a fetched prompt says about experiments.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
     """

@@ -1,4 +1,4 @@
-"""Who may call: the key that comes with a request against those the backend was started with."""
+"""Authentication: the key in a request against those that the backend was started with."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """An experiment as people write it, in a request's body or in a seed: its fields, and what they make.
 
-Storing one, and who gets which version, are in `experiments.py`.
+Storing one, and assigning versions, are in `experiments.py`.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ class _Managing:
         experiment, prompt = _requested(self.experiments, request)
         changed = changed_experiment(experiment, prompt, body, self.prompts)
         if body.get(DRY_RUN):
-            told = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
-            return Json({**told, "experiment": changed.as_json(prompt)})
+            report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
+            return Json({**report, "experiment": changed.as_json(prompt)})
         self.experiments.put(changed)
         return self._stored(experiment.experiment_id, 200)
 

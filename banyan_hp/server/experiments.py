@@ -105,7 +105,7 @@ class Experiment:
         return {"slots": {each.experiment_version_id: each.slots for each in self.variants}}
 
     def as_json(self, prompt: Prompt) -> dict[str, object]:
-        """What the experiment's own page answers."""
+        """The JSON of a single experiment."""
         where = {"prompt_name": prompt.name, "branch": prompt.branch, "project_id": prompt.project}
         return {**where, **self.as_configuration()}
 
@@ -205,7 +205,7 @@ class Experiments:
             self._database.executemany(_PUT_VARIANT, _variant_rows(experiment))
 
     def remove(self, experiment_id: str) -> bool:
-        """Remove an experiment; False when there is none of this id. Its usage records stay."""
+        """Remove an experiment; False when no experiment has this id. Its usage records stay."""
         sql = "DELETE FROM experiments WHERE experiment_id = ?"
         return self._database.execute(sql, (experiment_id,)).rowcount == 1
 

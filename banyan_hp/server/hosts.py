@@ -2,7 +2,7 @@
 
 A page of any site can have its name resolve to 127.0.0.1, and its scripts then talk to what listens there.
 What they can't do is name another host than their own: so a backend that listens on this machine alone
-answers only to names that mean this machine, and to those that its operator allows.
+responds only to names that mean this machine, and to those that its operator allows.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Intake:
 
     records: Records
     refusal: Callable[[object], str | None]
-    """Why a body is none of this kind, or None."""
+    """Why a body is not a record of this kind, or None."""
     group: Callable[[Request, dict[str, Any]], str | None]
     """The group of a good body."""
     new: int
@@ -32,7 +32,7 @@ class Intake:
     bad: int
     """The status of what is refused."""
     thanks: Mapping[str, object]
-    """What the answer to a single good record begins with."""
+    """The first fields of the response to a single good record."""
 
     async def one(self, request: Request) -> Response:
         """Store the request's record."""
@@ -49,7 +49,7 @@ class Intake:
         return Json({**self.thanks, "id": record.id}, self.new)
 
     async def batch(self, request: Request) -> Response:
-        """Store the good ones of a batch's records, and answer each, or in short when all are good."""
+        """Store a batch's good records; the response has each one's outcome, or is short if all are good."""
         envelope: Any = await read_json(request)
         refuse(envelope_refusal(envelope), self.bad)
         entries: list[dict[str, Any]] = envelope["records"]

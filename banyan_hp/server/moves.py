@@ -26,13 +26,13 @@ _ALL_BUT = Share(9999, 10000)  # from here on an experiment of allocation 1 coun
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """Shares of all users by version: before a change, after it, and of those who have it both times."""
+    """Shares of all users by version: before a change, after it, and of the users who have it both times."""
 
     before: Shares
     after: Shares
     staying: Shares
     new: Share
-    """Who had no version of the experiment, and gets one."""
+    """Users who had no version of the experiment and get one."""
 
     def as_json(self) -> dict[str, object]:
         """In percent."""
@@ -99,7 +99,7 @@ def _by_slots(before: Experiment, after: Experiment, have: Shares, get: Shares) 
 
 
 def _by_shares(have: Shares, get: Shares) -> Moves:
-    """Taking part goes by one number, picking by another: who takes part in both is picked for twice."""
+    """Taking part goes by one number, picking by another: users in both are picked for twice."""
     in_before, in_after = _sum(have), _sum(get)
     in_both = min(in_before, in_after)
     picked = _overlaid(_line_of_picks(have), _line_of_picks(get)) if in_both else Joint(Share)

@@ -174,10 +174,10 @@ class PromptRouting:
     mode: RoutingMode
 
     def fields(self, prompt: Prompt, sticky: Sequence[tuple[str, str]], *, pinned: bool) -> dict[str, object]:
-        """For a caller who sent these sticky pairs; `pinned`: who asked for a version by name."""
+        """For a request with these sticky pairs; `pinned`: it asks for a version by name."""
         if not sticky or self.mode is RoutingMode.NONE:
             return {}
-        if pinned:  # whatever experiment runs, the caller gets the version it named
+        if pinned:  # whatever experiment runs, the caller gets the version that it named
             return {"experiment_id": None}
         if self.mode is RoutingMode.CLIENT:
             return {"experiments": [each.as_configuration() for each in self.experiments.on(prompt)]}

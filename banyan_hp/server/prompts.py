@@ -56,7 +56,7 @@ class Prompt:
         }
 
     def as_managed_json(self) -> dict[str, object]:
-        """What the management calls answer; they speak of `id` and `project_id`."""
+        """The JSON of management calls, with the names `id` and `project_id`."""
         shown = self.as_json()
         return {"id": shown.pop("prompt_id"), **shown, "project_id": shown.pop("project")}
 
@@ -175,7 +175,7 @@ class Prompts:
                 self._put_version(prompt.prompt_id, version, content, None)
 
     def remove(self, prompt_id: str) -> bool:
-        """Remove a prompt with its versions and experiments; False when there is none of this id."""
+        """Remove a prompt with its versions and experiments; False when no prompt has this id."""
         return self._database.execute("DELETE FROM prompts WHERE prompt_id = ?", (prompt_id,)).rowcount == 1
 
     def projects(self) -> list[dict[str, object]]:

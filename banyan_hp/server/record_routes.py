@@ -1,4 +1,4 @@
-"""HTTP for reading records back, whatever their kind: page after page, and their number."""
+"""HTTP for records: Banyan's logs and HuggingPlace's interactions, logged (by `intake`) and read back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .requests import project
 from .responses import BAD, Json, refuse
 from .validation import interaction_refusal, record_refusal, shown, text_in
 
-HUGGINGPLACE_BAD = 400  # what HuggingPlace's clients take for a mistake in the record
+HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mistake in the record
 STORE = "/v2/chatgpt/store_generated_response"
 MAX_PAGE = 1000
 MAX_CURSOR = 2**63 - 1  # SQLite's largest integer
@@ -38,9 +38,9 @@ def log_routes(records: Records, keys: ApiKeys) -> list[Route]:
 
 
 def interaction_routes(records: Records, keys: ApiKeys) -> list[Route]:
-    """HuggingPlace's one endpoint, its batch, and `/api/interactions` to read back what came.
+    """HuggingPlace's one endpoint, its batch, and `/api/interactions` to read the records back.
 
-    HuggingPlace's callers have a bearer token; those who read may show the key either way.
+    HuggingPlace's callers have a bearer token; readers may send the key either way.
     """
     intake = Intake(
         records,
@@ -60,7 +60,7 @@ def interaction_routes(records: Records, keys: ApiKeys) -> list[Route]:
 
 
 def _session(body: Mapping[str, object]) -> str | None:
-    """The interaction's session; a number is taken as its text, and what can't be a name is none."""
+    """The interaction's session; a number counts as its text, and what can't be a name as no session."""
     session = body.get("session_id")
     if isinstance(session, (int, float)):
         return json.dumps(session)
@@ -72,13 +72,13 @@ def _session(body: Mapping[str, object]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What sets one kind of record apart from another while it is read back."""
+    """Reading one kind of record back."""
 
     records: Records
     name: str
-    """What a page has its records under."""
+    """The field of a page that holds its records."""
     column: str
-    """The column that a request may choose by."""
+    """The column that a request may filter by."""
 
     async def page(self, request: Request) -> Response:
         """The page of records that the request's `limit` and `after` ask for."""

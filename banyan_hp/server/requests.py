@@ -1,6 +1,6 @@
-"""Reading a request's body: the size limit, gzip and JSON.
+"""Reading requests: headers, and the body with its size limit, gzip and JSON.
 
-What a body means is decided elsewhere; a body that can't be read is an `HTTPException` with the reason.
+What a body means is decided elsewhere; a body that can't be read raises an `HTTPException` with the reason.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def _read(request: Request) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY:
-            raise _too_large()  # uvicorn discards the rest, so that the sender gets to see the answer
+            raise _too_large()  # uvicorn discards the rest, so that the sender gets to see the response
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -1,4 +1,4 @@
-"""JSON answers, and what becomes of exceptions: every answer is made here, and none is HTML."""
+"""Responses: JSON, what clients and caches may keep of it, and what becomes of exceptions. None is HTML."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8.3; wit
 _CACHE_CONTROL = "private, no-cache"
 _VARY = "Authorization, X-API-Key, X-Project-Id"
 
-BAD = 422  # what Banyan answers to a request that is not as it should be
+BAD = 422  # the status of Banyan's response to an invalid request
 
 
 class Json(Response):
-    """A JSON answer. ASCII, since a stored record may hold lone surrogates, which UTF-8 can't."""
+    """A JSON response. ASCII, since a stored record may hold lone surrogates, which UTF-8 can't."""
 
     media_type = "application/json"
 
@@ -38,12 +38,12 @@ class Json(Response):
 
 
 def failure(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Json:
-    """An answer that says what is wrong."""
+    """A response that says what is wrong."""
     return Json({"error": reason}, status, headers)
 
 
 def refuse(reason: str | None, status: int = BAD) -> None:
-    """Answer the request with `reason`, if there is one."""
+    """Refuse the request with `reason`, if there is one."""
     if reason is not None:
         raise HTTPException(status, reason)
 
@@ -53,12 +53,12 @@ def refuse(reason: str | None, status: int = BAD) -> None:
 
 def tagged(request: Request, content: object) -> Response:
     """`content` with a strong ETag over the whole body, or 304 when the caller's `If-None-Match` has it."""
-    answer = Json(content)
-    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    response = Json(content)
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
     if _has(request, tag):
         return Response(status_code=304, headers={"ETag": tag})
-    answer.headers["ETag"] = tag
-    return answer
+    response.headers["ETag"] = tag
+    return response
 
 
 def _has(request: Request, tag: str) -> bool:
@@ -68,7 +68,11 @@ def _has(request: Request, tag: str) -> bool:
 
 
 class PrivateResponses:
-    """Marks every answer so, errors included."""
+    """Middleware that has shared caches on the way keep no response, errors included, without asking.
+
+    A response depends on the key and the project, which travel in headers that caches do not look at by
+    default; and a 404 may be a prompt a second later. A client may keep it and ask whether it still holds.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -105,7 +109,7 @@ def _taken(_request: Request, error: Exception) -> Response:
 
 
 def _database(_request: Request, error: Exception) -> Response:
-    # Locked by another program, disk full: trouble that may pass, so the client is told to try again.
+    # Locked by another program, disk full: trouble that may pass, so the status has the client try again.
     logger.error("the database can't be used", exc_info=error)
     return failure(503, f"the database can't be used now: {error}")
 
@@ -115,7 +119,7 @@ def _gone(_request: Request, _error: Exception) -> Response:
 
 
 def _unexpected(_request: Request, _error: Exception) -> Response:
-    # The traceback is logged by the server, to which Starlette hands the exception on after this answer.
+    # The traceback is logged by the server, to which Starlette hands the exception on after this response.
     return failure(500, "internal error; the backend's log has the traceback")
 
 

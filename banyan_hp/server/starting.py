@@ -1,4 +1,4 @@
-"""Who routes: the modes that the backend can be started in. Needs nothing but the standard library."""
+"""How the backend can be started, for the command line too: needs nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import Enum
 
 
 class RoutingMode(Enum):
-    """What the answer to a fetched prompt says of experiments, when the caller sent sticky values."""
+    """What a fetched prompt says about experiments when the caller sends sticky values."""
 
     SERVER = "server"
     """The version chosen for these values, or that none was."""
     CLIENT = "client"
     """All experiments on the prompt, for the client to choose by."""
     NONE = "none"
-    """Nothing, as a backend that knows no such query."""
+    """Nothing, like a backend that does not know sticky values."""
 
 
 ROUTING_MODES = tuple(mode.value for mode in RoutingMode)

@@ -71,7 +71,7 @@ def is_id(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """A finite number; `true` is none. An int always is finite, but may be too large for `isfinite`."""
+    """A finite number, not `true`. An int always is finite, but may be too large for `isfinite`."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
@@ -241,7 +241,7 @@ def object_refusal(
 ) -> str | None:
     """Why `value` is not an object of these fields, or None.
 
-    `what` names the value itself in the answer, `at` goes before the name of each of its fields.
+    `what` names the value itself in the response, `at` goes before the name of each of its fields.
     `more` is what any further field must be; without it there may be none.
     """
     if not isinstance(value, dict):

@@ -1,8 +1,13 @@
-"""Which of a provider's requests are recorded, and as what.
+"""Which of a provider's requests are recorded, as what, and which span a later request ends.
 
 Recorded are the requests by which a model answers. Others pass unrecorded, as they are: embeddings, counts of
 tokens, batches, files, images, audio, moderations, assistants and their threads, realtime and WebSocket
-connections, and stored answers that are fetched again.
+connections, and stored responses that are fetched again.
+
+A response in the background is requested once and fetched by later requests. The span of the first stays open
+until a later one brings the end. One that is never fetched is logged as it began when the process ends, or
+when too many are open. No lock guards the open ones, since a fork could leave it held: single operations on
+the dict are atomic under the GIL, and no step here relies on two of them.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ class Call(NamedTuple):
 
     Attributes:
         api: its name in the records.
-        background: the id of the response that is asked for, which was begun in the background.
+        background: the id of the background response that is fetched.
     """
 
     api: str
@@ -40,7 +45,7 @@ class Call(NamedTuple):
 
 
 def call_of(provider: str, options: Any) -> Call | None:
-    """What a request is recorded as; None: it is not.
+    """What a request is recorded as; None if it is not.
 
     Args:
         provider: "openai" or "anthropic".
@@ -94,38 +99,38 @@ def _may_end(method: str, parts: tuple[str, ...]) -> bool:
 
 # -- responses that are worked out in the background --------------------------------------------------------
 
-MOST = 1_000
+MAX_IN_BACKGROUND = 1_000
 NOT_FETCHED = "not fetched"
-ENDINGS = frozenset({"completed", "failed", "incomplete", "cancelled"})
+FINAL_STATUSES = frozenset({"completed", "failed", "incomplete", "cancelled"})
 
-_waiting: dict[str, tuple[int, Span]] = {}  # by response id: the process and the span
+_open: dict[str, tuple[int, Span]] = {}  # by response id: the process and the span
 
 
-def wait_for(response_id: str, span: Span) -> None:
+def keep_open(response_id: str, span: Span) -> None:
     """Keep `span` open until the end of this response is fetched."""
-    _waiting[response_id] = (os.getpid(), span)
-    for oldest in list(_waiting)[: len(_waiting) - MOST]:
+    _open[response_id] = (os.getpid(), span)
+    for oldest in list(_open)[: len(_open) - MAX_IN_BACKGROUND]:
         _give_up(oldest)
 
 
-def waiting(response_id: str) -> Span | None:
+def open_span_of(response_id: str) -> Span | None:
     """The span that was opened for this response; None once it has ended."""
-    _, span = _waiting.get(response_id, (0, None))
+    _, span = _open.get(response_id, (0, None))
     return None if span is None or span.finished else span
 
 
-def forget(response_id: str) -> None:
-    """Its end has come."""
-    _waiting.pop(response_id, None)
+def forget_response(response_id: str) -> None:
+    """Its end has been fetched."""
+    _open.pop(response_id, None)
 
 
 def _give_up(response_id: str) -> None:
-    pid, span = _waiting.pop(response_id, (0, None))
+    pid, span = _open.pop(response_id, (0, None))
     if span is not None and pid == os.getpid():  # a forked child must not log its parent's
         span._finish(ended=NOT_FETCHED)
 
 
 @atexit.register
 def _at_exit() -> None:
-    for response_id in list(_waiting):
+    for response_id in list(_open):
         _give_up(response_id)

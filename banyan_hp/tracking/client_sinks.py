@@ -1,4 +1,4 @@
-"""From what was measured to what is logged: the two clients' records. Knows the clients by a Protocol.
+"""The two clients' sinks: from what a span measured to the record that is logged.
 
 HuggingPlace: `response_time` and those of the steps are seconds, `token_count` is the total. `step_data` has
 of each step `id` (in the order of opening, from 1), `type`, `user_question`, `prompt_response`, `token`,
@@ -13,7 +13,7 @@ seconds) go into the metadata.
 Whatever has no field of its own is in the metadata: `input_tokens`, `output_tokens`, `cached_tokens`,
 `cache_write_tokens`, `reasoning_tokens`, `finish_reason`, `time_to_first_chunk_ms`, `error`, `error_type`,
 `ended` ("closed early", "garbage-collected", "process ended", "broken off", "not fetched"), `read_ms` of
-streams (what the application took to read them, told apart from the time), `api` (of wrapped clients),
+streams (what the application took to read them, which is not part of the time), `api` (of wrapped clients),
 `interaction_id` and `parent_interaction_id` of nested interactions, and `step_details`, a list with the same
 of each step that has any, and its `parent`'s id.
 """
@@ -42,14 +42,14 @@ Failed = Callable[[str, BaseException], None]
 
 
 class HuggingPlaceLogger(Protocol[R_co]):
-    """What of `HuggingPlace` and `Session` is needed here."""
+    """The part of `HuggingPlace` and `Session` that is needed here."""
 
     def log(self, options: Mapping[str, Any]) -> R_co:
         """As `HuggingPlace.log`."""
 
 
 class BanyanLogger(Protocol):
-    """What of `PromptStackLogger` is needed here."""
+    """The part of `PromptStackLogger` that is needed here."""
 
     def log_prompt(
         self,
@@ -64,7 +64,7 @@ class BanyanLogger(Protocol):
 
 
 class _SpanSink(ABC, Generic[L, R]):
-    """What a span comes down to, whatever the record is made of."""
+    """The order of work that both records share."""
 
     __slots__ = ("_logger", "client", "failed")
 
@@ -80,36 +80,47 @@ class _SpanSink(ABC, Generic[L, R]):
         return self._log(step, [step], {})
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
-        """Hand over what is known; what was received and not read yet is left to our threads."""
+        """Log what is known now; our threads read and add what was received and not read yet."""
         unread = (
             span._unread_size() + sum([step._unread_size() for step in steps])
             if steps
             else span._unread_size()
         )
-        if not unread or (fields and self.answer in fields):
+        if not unread or (fields and self.response_field in fields):
             known = {
-                self.question: self._asked(span),
-                **self._taken(span),
+                self.question_field: self._question(span),
+                **self._duration(span),
                 "metadata": span.metadata,
                 **fields,
             }
-            return self._send(self._completed(known, self._told(span, steps), span, fields))
+            return self._send(self._completed(known, self._reported(span, steps), span, fields))
         span._freeze()
         for step in steps:
             step._freeze()
         later = Deferred(self._completing(span, steps, fields), unread)
-        return self._send({self.question: NO_PROMPT, self.answer: later, "metadata": span.metadata, **fields})
+        return self._send(
+            {self.question_field: NO_PROMPT, self.response_field: later, "metadata": span.metadata, **fields}
+        )
 
     def _completing(
         self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]
     ) -> Callable[[dict[str, Any]], dict[str, Any]]:
         def complete(body: dict[str, Any]) -> dict[str, Any]:
-            taken = self._taken(span)  # it has ended: this is no other time than that of the end
-            with Contained(self, "an answer could not be read"):
-                reported = {**self._told(span, steps), **taken, self.question: self._asked(span)}
+            duration = self._duration(span)  # the span has ended, so this is its final time
+            with Contained(self, "a response could not be read"):
+                reported = {
+                    **self._reported(span, steps),
+                    **duration,
+                    self.question_field: self._question(span),
+                }
                 body = self._completed(body, reported, span, fields)
-                return {**body, **{name: self._sent_as(body[name]) for name in (self.question, self.answer)}}
-            return {**taken, **body, self.answer: NO_RESPONSE}
+                return {
+                    **body,
+                    **{
+                        name: self._as_sent(body[name]) for name in (self.question_field, self.response_field)
+                    },
+                }
+            return {**duration, **body, self.response_field: NO_RESPONSE}
 
         return complete
 
@@ -120,7 +131,7 @@ class _SpanSink(ABC, Generic[L, R]):
         span: Span,
         fields: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """`body` and what was told; what the caller gave wins."""
+        """`body` and what was reported; the caller's own fields and metadata win."""
         own = body.get("metadata") or {}
         details = {name: value for name, value in reported["metadata"].items() if name not in span.metadata}
         events = {**reported, "metadata": {**own, **details} or None}
@@ -128,31 +139,31 @@ class _SpanSink(ABC, Generic[L, R]):
 
     @property
     @abstractmethod
-    def question(self) -> str:
-        """The field that holds what was asked."""
+    def question_field(self) -> str:
+        """The name of the record's field for the question."""
 
     @property
     @abstractmethod
-    def answer(self) -> str:
-        """The field that holds what was answered."""
+    def response_field(self) -> str:
+        """The name of the record's field for the answer."""
 
     @abstractmethod
-    def _asked(self, span: Interaction[Any] | Step) -> Any:
-        """What was asked, as the record has it."""
+    def _question(self, span: Interaction[Any] | Step) -> Any:
+        """The question, as the record has it."""
 
     @abstractmethod
-    def _taken(self, span: Span) -> dict[str, Any]:
-        """The field that holds the time it took."""
+    def _duration(self, span: Span) -> dict[str, Any]:
+        """The field with the span's duration."""
 
     @abstractmethod
-    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
-        """The others; `metadata` without the caller's own."""
+    def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+        """The other fields; `metadata` without the caller's own."""
 
     @abstractmethod
     def _send(self, record: dict[str, Any]) -> R: ...
 
-    def _sent_as(self, answered: Any) -> Any:
-        """What was answered as the client's log call would have it in the record."""
+    def _as_sent(self, answered: Any) -> Any:
+        """A question or answer as the client's log call would put it into the record."""
         return answered
 
 
@@ -160,16 +171,16 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
     """Logs to a HuggingPlace client, or to a session of one."""
 
     __slots__ = ()
-    question = "user_prompt"
-    answer = "response"
+    question_field = "user_prompt"
+    response_field = "response"
 
-    def _asked(self, span: Interaction[Any] | Step) -> Any:
+    def _question(self, span: Interaction[Any] | Step) -> Any:
         return question_text(span.question) or NO_PROMPT
 
-    def _taken(self, span: Span) -> dict[str, Any]:
+    def _duration(self, span: Span) -> dict[str, Any]:
         return {"response_time": seconds(span)}
 
-    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+    def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         reported = {
             "response": _response(span),
             "llm_model": span.model,
@@ -184,19 +195,19 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
 
 
 class BanyanSink(_SpanSink[BanyanLogger, bool]):
-    """Logs to a Banyan client, or to whichever is the default one when a record is logged."""
+    """Logs to a Banyan client, or to the default one at the time of the record."""
 
     __slots__ = ()
-    question = "input"
-    answer = "output"
+    question_field = "input"
+    response_field = "output"
 
-    def _asked(self, span: Interaction[Any] | Step) -> Any:
+    def _question(self, span: Interaction[Any] | Step) -> Any:
         return span.question
 
-    def _taken(self, span: Span) -> dict[str, Any]:
+    def _duration(self, span: Span) -> dict[str, Any]:
         return {"duration_ms": round(span._stopwatch.elapsed * 1000, 3)}
 
-    def _told(self, span: Span, steps: list[Step]) -> dict[str, Any]:
+    def _reported(self, span: Span, steps: list[Step]) -> dict[str, Any]:
         tokens = {"token_count": span.usage.total, "step_data": [step_data(step) for step in steps] or None}
         model = {} if span.model is None else {"model": span.model}
         details = {**without_none(tokens), **span._reported_details()}
@@ -207,7 +218,7 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
         record["metadata"] = record["metadata"] or {}
         return self._logger.log_prompt(record.pop("input"), record.pop("output"), **record)
 
-    def _sent_as(self, answered: Any) -> Any:
+    def _as_sent(self, answered: Any) -> Any:
         return as_text(answered)
 
 
@@ -230,12 +241,12 @@ def step_data(step: Step) -> dict[str, Any]:
 
 
 def seconds(span: Span) -> float:
-    """What it took, as HuggingPlace has it."""
+    """The duration in HuggingPlace's unit."""
     return round(span._stopwatch.elapsed, 6)
 
 
 def _response(span: Span) -> Any:
-    """What it answered, and if that is nothing, why."""
+    """The answer, or if that is empty, the error."""
     said = span.answer.text
     if said is not None and said != "" and said != [] and said != {} and said != ():
         return said

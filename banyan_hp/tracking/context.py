@@ -23,7 +23,7 @@ recorded: ContextVar[bool] = ContextVar("banyan_hp_recorded", default=False)
 
 
 class Context:
-    """What `context()` returns: for one `with`, or as a decorator."""
+    """Returned by `context()`: for one `with`, or as a decorator."""
 
     __slots__ = ("_metadata", "_scope")
 
@@ -98,7 +98,7 @@ def _decorated(function: Callable[..., Any], metadata: Mapping[str, Any]) -> Cal
 
 
 def restore(variable: ContextVar[T], token: Token[T]) -> None:
-    """Undo a `set`. Where another context does it (a generator closed elsewhere) there is nothing to undo."""
+    """Undo a `set`; in another context (that of a generator closed elsewhere) there is nothing to undo."""
     try:
         variable.reset(token)
     except ValueError:
@@ -106,7 +106,7 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
 
 
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """`metadata` and beneath it what `context` has set here."""
+    """`metadata`, with what `context` has set here beneath it."""
     around = metadata_here()
     if not around:
         return metadata
@@ -114,7 +114,7 @@ def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None
 
 
 def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
-    """A HuggingPlace record and beneath it what `context` has set here."""
+    """A HuggingPlace record, with what `context` has set here beneath it."""
     around = metadata_here()
     own = options.get("metadata")
     if not around or not (own is None or isinstance(own, Mapping)):

@@ -1,7 +1,8 @@
-"""Driving generators for a span: what they yield, are sent and return passes as it comes.
+"""Recording generators: what they yield, are sent and return passes as it comes.
 
 The span is the current one only while the generator's own code runs: between two items the caller runs, in
-the same context.
+the same context. It ends exactly once: when the last chunk was taken, when the generator is closed before,
+raises, or is garbage-collected unfinished, or when the interpreter ends.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ R = TypeVar("R")
 COLLECTED = "garbage-collected"
 AT_EXIT = "process ended"
 
-_followed: set[Watch] = set()
+_followed: set[StreamRecorder] = set()
 
 
-class Watch:
-    """Takes down the chunks of one stream for its span. Holds no reference to the stream."""
+class StreamRecorder:
+    """Collects the chunks of one stream for its span, and ends it. Holds no reference to the stream."""
 
     __slots__ = ("_chunks", "_last", "_pid", "span")
 
@@ -39,7 +40,7 @@ class Watch:
         self._last: float | None = None  # when the last one came
 
     def chunk(self, chunk: Any) -> None:
-        """One more has come."""
+        """Take the next chunk."""
         if self.span.finished:
             return
         self.span._stopwatch.lap()
@@ -48,29 +49,29 @@ class Watch:
             self._chunks.add(chunk)
 
     def exhausted(self) -> None:
-        """There are no more."""
+        """End the span: the stream is exhausted."""
         self._end(None, None)
 
     def failed(self, error: BaseException) -> None:
-        """Taking the next one raised."""
+        """End the span: taking the next chunk raised."""
         self._end(error, None)
 
     def closed(self) -> None:
-        """Nobody wants more."""
+        """End the span: the stream was closed early."""
         self._end(None, CLOSED_EARLY, self._last)
 
     def follow(self, stream: object) -> None:
-        """See to it that the span ends with `stream`, at the latest."""
+        """End the span with `stream`, at the latest."""
         _followed.add(self)
         weakref.finalize(stream, self.abandoned, COLLECTED).atexit = False  # as `_at_exit` does it in time
 
     def abandoned(self, how: str) -> None:
-        """Nobody can take any more."""
+        """End the span: the stream is gone, `how` says why."""
         if self._pid == os.getpid():  # a forked child must not log its parent's streams again
             self._end(None, how, self._last)
 
     def _end(self, error: BaseException | None, ended: str | None, at: float | None = None) -> None:
-        """`at`: when it had come to what it came to, where nobody waited for more."""
+        """`at`: when the last chunk came, where the application did not wait for another."""
         span = self.span
         span._stopwatch.stop(at)
         _followed.discard(self)
@@ -85,99 +86,101 @@ class Watch:
 @atexit.register
 def _at_exit() -> None:
     """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
-    for watch in list(_followed):
-        watch.abandoned(AT_EXIT)
+    for recorder in list(_followed):
+        recorder.abandoned(AT_EXIT)
 
 
-def drive(generator: Generator[Y, S, R], watch: Watch) -> Generator[Y, S, R]:
+def drive(generator: Generator[Y, S, R], recorder: StreamRecorder) -> Generator[Y, S, R]:
     """`generator`, as if by `yield from`."""
     resume: Any = generator.__next__
     sent: tuple[Any, ...] = ()
     while True:
-        token = watch.span._activate()
+        token = recorder.span._activate()
         try:
             item = resume(*sent)
         except StopIteration as stop:
-            watch.exhausted()
+            recorder.exhausted()
             result: R = stop.value
             return result
         except BaseException as error:
-            watch.failed(error)
+            recorder.failed(error)
             raise
         finally:
-            watch.span._deactivate(token)
-        watch.chunk(item)
+            recorder.span._deactivate(token)
+        recorder.chunk(item)
         try:
             resume, sent = generator.send, ((yield item),)
         except GeneratorExit:
-            _close(generator, watch)
+            _close(generator, recorder)
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever was thrown in is for the generator to take
+        except BaseException as error:  # noqa: BLE001 - what was thrown in goes on to the generator
             resume, sent = generator.throw, (error,)
 
 
-def _close(generator: Generator[Y, S, R], watch: Watch) -> None:
-    token = watch.span._activate()
+def _close(generator: Generator[Y, S, R], recorder: StreamRecorder) -> None:
+    token = recorder.span._activate()
     try:
         generator.close()
     except BaseException as error:
-        watch.failed(error)
+        recorder.failed(error)
         raise
     finally:
-        watch.span._deactivate(token)
-    watch.closed()
+        recorder.span._deactivate(token)
+    recorder.closed()
 
 
 def async_driver(
-    begin: Callable[P, tuple[AsyncGenerator[Y, S], Watch]],
+    begin: Callable[P, tuple[AsyncGenerator[Y, S], StreamRecorder]],
 ) -> Callable[P, AsyncGenerator[Y, S]]:
-    """An async generator function that does for what `begin` returns what `drive` does."""
+    """An async generator function that drives what `begin` returns, like `drive`."""
 
     async def driven(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Y, S]:
-        generator, watch = begin(*args, **kwargs)
-        watch.follow(generator)  # dropped without a running loop, nothing else tells
+        generator, recorder = begin(*args, **kwargs)
+        recorder.follow(generator)  # nothing else notices one that is dropped without a running loop
         resume: Any = generator.__anext__
         sent: tuple[Any, ...] = ()
         while True:
-            token = watch.span._activate()
+            token = recorder.span._activate()
             try:
                 item = await resume(*sent)
             except StopAsyncIteration:
-                watch.exhausted()
+                recorder.exhausted()
                 return
             except BaseException as error:
-                watch.failed(error)
+                recorder.failed(error)
                 raise
             finally:
-                watch.span._deactivate(token)
-            watch.chunk(item)
+                recorder.span._deactivate(token)
+            recorder.chunk(item)
             try:
                 resume, sent = generator.asend, ((yield item),)
             except GeneratorExit:
-                await _aclose(generator, watch)
+                await _aclose(generator, recorder)
                 raise
-            except BaseException as error:  # noqa: BLE001 - what was thrown in is for the generator to take
+            except BaseException as error:  # noqa: BLE001 - what was thrown in goes on to the generator
                 resume, sent = generator.athrow, (error,)
 
     return driven
 
 
-async def _aclose(generator: AsyncGenerator[Y, S], watch: Watch) -> None:
-    token = watch.span._activate()
+async def _aclose(generator: AsyncGenerator[Y, S], recorder: StreamRecorder) -> None:
+    token = recorder.span._activate()
     try:
         await generator.aclose()
     except BaseException as error:
-        watch.failed(error)
+        recorder.failed(error)
         raise
     finally:
-        watch.span._deactivate(token)
-    watch.closed()
+        recorder.span._deactivate(token)
+    recorder.closed()
 
 
 @async_driver
-def drive_async(generator: AsyncGenerator[Y, S], watch: Watch) -> tuple[AsyncGenerator[Y, S], Watch]:
-    """`generator`, as `drive` does it."""
-    return generator, watch
+def drive_async(
+    generator: AsyncGenerator[Y, S], recorder: StreamRecorder
+) -> tuple[AsyncGenerator[Y, S], StreamRecorder]:
+    """`generator`, like `drive`."""
+    return generator, recorder
 
 
 def generator_of(items: Iterable[Y]) -> Generator[Y, None, None]:

@@ -1,4 +1,4 @@
-"""One interaction with a model, and the steps that were made in it, logged as one record."""
+"""Interactions with a model and the steps in them: the spans that users see. Logged as one record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Interaction(Span, Generic[R]):
         response: set it to the answer: text, or the response object (or dict) of OpenAI, Anthropic, Google
             or Mistral, of which text, model and tokens are read. Not set: the answer of the last step.
         metadata: a dict to add to.
-        llm_model: the model, where it is not the response that tells.
+        llm_model: the model, where the response does not have it.
         receipt: after the end, what the client's log call returned: HuggingPlace's `Receipt`, for Banyan
             whether the record was accepted. None if logging failed.
     """
@@ -48,7 +48,7 @@ class Interaction(Span, Generic[R]):
         clock: Clock = perf_counter,
     ) -> None:
         super().__init__(sink, current().span, llm_model, metadata, clock)
-        self.question = as_text_later(question)  # an agent may go on with the list that it asked with
+        self.question = as_text_later(question)  # an agent may append to its list of messages meanwhile
         self.fields = fields or {}
         self.receipt: R | None = None
         self._id: str | None = None
@@ -83,7 +83,7 @@ class Interaction(Span, Generic[R]):
         Args:
             type: what kind of step, e.g. "sql_generation".
             user_question: what it was asked; default: what the interaction was.
-            llm_model: the model, where it is not the step's response that tells.
+            llm_model: the model, where the step's response does not have it.
             metadata: goes to the step's details in the interaction's metadata.
             fields: further fields of the step, as they are.
 
@@ -121,7 +121,7 @@ class Interaction(Span, Generic[R]):
             return self._opened
 
     def _add_step(self, step: Step) -> bool:
-        """Take in a step that has ended; False if it comes too late."""
+        """Add a step that has ended; False if the interaction has ended before."""
         with ReleasingOnError((self._lock,)), self._lock:
             if not self._finished:
                 self._steps.append(step)
@@ -129,7 +129,7 @@ class Interaction(Span, Generic[R]):
 
     @property
     def id(self) -> str:
-        """Made when first asked for, so that only nested interactions pay for it."""
+        """Made on first use, so that only nested interactions pay for it."""
         with ReleasingOnError((self._lock,)), self._lock:
             if self._id is None:
                 self._id = uuid.uuid4().hex
@@ -137,7 +137,7 @@ class Interaction(Span, Generic[R]):
 
     @property
     def model(self) -> str | None:
-        """As of every span; else the one that its steps agree on."""
+        """Like every span's; else the one that its steps agree on."""
         reported = super().model
         if reported is not None:
             return reported
@@ -145,7 +145,7 @@ class Interaction(Span, Generic[R]):
         return models.pop() if len(models) == 1 else None
 
     def _read(self) -> Reading:
-        """What `response` says; where it was not set, what the last step to end says."""
+        """`response`, read; where it was not set, the answer of the last step to end."""
         if self.response is None and self.error is None:
             for step in reversed(self._steps):
                 if step.answer.text is not None:
@@ -153,13 +153,13 @@ class Interaction(Span, Generic[R]):
         return super()._read()
 
     def _freeze(self) -> None:
-        """As of every span; and the id of the one around is made now, which is to tell it, too."""
+        """Like every span; and give the interaction around it its id now, which both records have."""
         super()._freeze()
         if self.parent is not None:
             self._parent_id()
 
     def _reported_details(self) -> dict[str, Any]:
-        """As of every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
+        """Like every span; and the tokens, what the steps' fields can't hold, and how it is nested."""
         reported = {
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
@@ -218,13 +218,13 @@ class Step(Span):
 
     @property
     def question(self) -> Any:
-        """What it was asked, or what the interaction was."""
+        """Its own question, or else the interaction's."""
         if self._question is None and self.interaction is not None:
             return self.interaction.question
         return self._question
 
     def _freeze(self) -> None:
-        """As of every span, and its fields."""
+        """Like every span, and its fields."""
         super()._freeze()
         if self.fields:
             self.fields = freeze(dict(self.fields)).value

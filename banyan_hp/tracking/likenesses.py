@@ -1,4 +1,4 @@
-"""Recording objects that look like a client of `openai` or `anthropic` and are none: fakes, mocks, others'.
+"""Recording objects that only look like a client of `openai` or `anthropic`: fakes, mocks, others' clients.
 
 Their methods `create` and `parse` are replaced on the objects that hold them. What they return is read at
 once; an iterator that a call with `stream=True` returns is passed through a generator.
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError
 from ..foreign import type_name
 from .context import recorded, restore
-from .generators import Watch, async_generator_of, drive, drive_async, generator_of
+from .generators import StreamRecorder, async_generator_of, drive, drive_async, generator_of
 from .interaction import Interaction, open_interaction
 from .reading.fields import path, text
 from .reading.responses import question_in
@@ -31,7 +31,7 @@ METHODS = ("create", "parse")
 
 
 def refusal(client: object, provider: str) -> str:
-    """Why it can't be wrapped."""
+    """The error for a client that can't be wrapped."""
     return (
         f"wrap_{provider}() takes a client of the {provider} package, or one made like it "
         f"(with {PLACES[provider][0]}.create), was {type_name(client)}"
@@ -110,7 +110,7 @@ def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | Non
 
 @contextmanager
 def _within(span: Span) -> Iterator[None]:
-    """While the other's code runs: its errors end the span, its calls to itself are not recorded."""
+    """While the client's code runs: its errors end the span, its calls to itself are not recorded."""
     token = recorded.set(True)
     try:
         yield
@@ -136,7 +136,7 @@ def _settled(span: Span, result: Any, streamed: bool) -> Any:
     """`result`, which ends `span` now or, being a stream, later."""
     with Contained(span._sink, "a response could not be recorded"):
         if streamed and _is_stream(result):
-            return _passed_through(result, Watch(span))
+            return _passed_through(result, StreamRecorder(span))
         span.response = result
     span._finish()
     return result
@@ -147,11 +147,11 @@ def _is_stream(value: object) -> bool:
     return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
 
 
-def _passed_through(stream: Any, watch: Watch) -> Any:
+def _passed_through(stream: Any, recorder: StreamRecorder) -> Any:
     followed: Any = (
-        drive_async(async_generator_of(stream), watch)
+        drive_async(async_generator_of(stream), recorder)
         if isinstance(stream, AsyncIterator)
-        else drive(generator_of(stream), watch)
+        else drive(generator_of(stream), recorder)
     )
-    watch.follow(followed)
+    recorder.follow(followed)
     return followed

@@ -81,7 +81,7 @@ class Tracking:
         Inside of an open interaction of this client a completion is a step of it, elsewhere a record of its
         own: with the messages as input (HuggingPlace: the last one of a user), the answer's text with the
         tool calls as lines, model, tokens, time, and the error where there was one, which is raised as it
-        came. What the answer says is read on the logger's threads.
+        came. The response is read on the logger's threads.
 
         Streams pass as they come; their record is written when they are exhausted, closed, raise, or are
         garbage-collected, with the time to the first chunk, and with tokens where the provider sends them
@@ -92,13 +92,13 @@ class Tracking:
                 Its `request`, `copy` and `with_options` are replaced; it stays the object that it was, of
                 its class. Of an object that only looks like one (a fake in a test) `create` and `parse` of
                 `chat.completions`, `responses` and `completions` are replaced. Wrapping it again changes
-                nothing; by another logger it turns the records to that.
+                nothing; by another logger the records go to that one.
 
         Returns:
             The same client.
 
         Raises:
-            ConfigurationError: it is no such client.
+            ConfigurationError: it is not such a client.
         """
         return wrap(client, "openai", self._sink)
 
@@ -133,7 +133,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
 
         Args:
             user_prompt: text, or messages, of which the last one of a user is taken.
-            llm_model: default: what the response tells.
+            llm_model: default: the response's.
             metadata: to begin with; `it.metadata` can be added to.
             fields: further fields of the record, e.g. `user_id`, `session_id`; they win over what is
                 measured.
@@ -180,7 +180,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
                 it. Default: the first of `prompt, user_prompt, question, user_question, query, input,
                 user_input, message, messages, text, content` that there is, else the first argument.
             step: the type of step that a call is, instead of an interaction.
-            llm_model: default: what the response tells.
+            llm_model: default: the response's.
             metadata: of each record.
             fields: further fields of each record.
 
@@ -259,7 +259,7 @@ class BanyanTracking(Tracking):
         Args:
             input: text, or messages as a list or dict.
             prompt_data: from `get_prompt`.
-            model: default: what the response tells.
+            model: default: the response's.
             metadata: to begin with; `it.metadata` can be added to.
             prompt_id: as of `log_prompt`.
             prompt_name: likewise.
@@ -318,7 +318,7 @@ class BanyanTracking(Tracking):
                 it. Default: the first of `prompt, user_prompt, question, user_question, query, input,
                 user_input, message, messages, text, content` that there is, else the first argument.
             step: the type of step that a call is, instead of an interaction.
-            model: default: what the response tells.
+            model: default: the response's.
             metadata: of each record.
             prompt_data: as of `log_prompt`.
             prompt_name: likewise.

@@ -3,15 +3,15 @@
 A scope is opened by a `with` (or around a traced call) and is current for the code inside it. A context
 variable carries it, so that tasks of asyncio and `asyncio.to_thread` inherit it. That alone is not enough:
 
-- The body of a `with` in a generator is left at each `yield` without the `with` being told, and whoever asked
-  for the next item runs on in the same context. A scope opened by a generator counts only while that
+- The body of a `with` in a generator is left at each `yield` without the `with` noticing, and the caller that
+  asked for the next item runs on in the same context. A scope opened by a generator counts only while that
   generator's frame is on the stack; and it counts there, whatever other generators have left in the context
   variable meanwhile.
 - A `with` can be left in another context than it was entered in (a generator that another thread drops). What
   has ended is never current, wherever it is still found.
 
-Where a scope of a generator is found in another thread or task, it can't be known whether that was started by
-the generator or by whoever iterates over it. Then it does not count: no user is better than the wrong one.
+Where a scope of a generator is found in another thread or task, it can't be known whether the generator or
+its caller has started that. Then it does not count: no user is better than the wrong one.
 
 All state is in the scopes and in `_generators`, whose single operations are atomic under the GIL. A
 generator's frame runs in one thread at a time, so no two threads change the same entry.
@@ -107,7 +107,7 @@ class Scope:
     # -- whether it counts ------------------------------------------------------------------------------
 
     def is_suspended(self, running: set[FrameType]) -> bool:
-        """Whether its generator does not run here now. Notes where it can't be known whose code this is."""
+        """Whether its generator does not run here now. Counts cases where that can't be known."""
         if self._generator is None or self.ended or self._generator in running:
             return False
         if self._origin != _here():

@@ -1,4 +1,4 @@
-"""Where a fault of ours, or of an object that is recorded, ends: counted, logged, never the application's."""
+"""What a span needs of the client that logs it, and what keeps faults of recording from the application."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Sink(Protocol[R_co]):
-    """Where finished interactions go. Made for each, or kept; has no state of its own."""
+    """Logs finished spans to one client. Has no state of its own; the spans' types are above this file."""
 
     @property
     def client(self) -> object:
-        """Whose it is: steps join the interactions of the same client."""
+        """The client: steps join the open interactions of the same one."""
 
     def log_interaction(self, interaction: Any) -> R_co:
         """Log it, with its steps."""
 
     def log_step(self, step: Any) -> object:
-        """Log a step that has no interaction, or outlived it."""
+        """Log a step that has no interaction, or that outlived it."""
 
     def failed(self, doing: str, error: BaseException) -> None:
-        """Count and log what went wrong while a call was followed, and in doing what."""
+        """Count and log an error of recording; `doing` says what failed."""
 
 
 class Contained:
-    """A `with` that lets nothing out but what somebody raises on purpose: the sink counts and logs it."""
+    """A `with` whose errors the sink counts and logs; only what stops the thread on purpose passes."""
 
     __slots__ = ("_doing", "_sink")
 

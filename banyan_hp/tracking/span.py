@@ -1,8 +1,8 @@
 """Something that takes time and ends once: what interactions and steps have in common.
 
-A span is opened, may be the current one of its context for a while, and is finished exactly once, by
-whoever comes first: its `with`, a stream's end, the garbage collector. What is logged then is up to the
-subclass; a failure to log is counted and goes no further.
+A span is opened, may be the current one of its context for a while, and is finished exactly once, by what
+comes first: its `with`, a stream's end, the garbage collector. The subclass decides what is logged then; a
+failure to log is counted and goes no further.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLOSED_EARLY = "closed early"
 
 
 class Stopwatch:
-    """Runs from its making (or the last `restart`) until `stop`; `lap` notes the first of something."""
+    """Runs from its construction (or the last `restart`) until `stop`; `lap` marks the first chunk."""
 
     __slots__ = ("_lap", "_started", "_stopped", "clock")
 
@@ -42,23 +42,23 @@ class Stopwatch:
         self._started = clock()
 
     def restart(self) -> None:
-        """From zero again."""
+        """Start from zero again."""
         self._stopped = None
         self._lap = None
         self._started = self.clock()
 
     def lap(self) -> None:
-        """Note the time, if that was not done before."""
+        """Note the time, the first time only."""
         if self._lap is None:
             self._lap = self.clock()
 
     def stop(self, at: float | None = None) -> None:
-        """Note the end, if that was not done before: now, or `at` a time of the clock that has passed."""
+        """Note the end, the first time only: now, or `at` an earlier time of the clock."""
         if self._stopped is None:
             self._stopped = self.clock() if at is None else at
 
     def __reduce__(self) -> tuple[Callable[..., Stopwatch], tuple[float, float | None]]:
-        """Stopped: the clock means nothing in another process."""
+        """Pickled as stopped: the clock means nothing in another process."""
         return _stopped_at, (self.elapsed, self.first)
 
     @property
@@ -79,7 +79,7 @@ def _stopped_at(elapsed: float, first: float | None) -> Stopwatch:
 
 
 class Span(OneObject):
-    """Times something, and keeps what it was asked, what it answered and how it ended."""
+    """Times a call, and keeps its question, its answer and how it ended."""
 
     __slots__ = (
         "_answer",
@@ -115,12 +115,12 @@ class Span(OneObject):
         self.parent = parent
         self.llm_model = llm_model
         self._requested_model: str | None = None
-        self._request_size = 0  # bytes that a wrapped client's question holds; its copy is nobody else's
+        self._request_size = 0  # bytes of a wrapped client's question, of which this span has the only copy
         self.metadata: dict[str, Any] = as_dict_of(metadata)
         self._response: Any = None
         self.error: BaseException | None = None
-        self.ended: str | None = None  # how, where that was before its natural end
-        self._read_seconds: float | None = None  # what the application took to read what came bit by bit
+        self.ended: str | None = None  # how it ended, if before its natural end
+        self._read_seconds: float | None = None  # what the application took to read a stream
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
@@ -138,9 +138,9 @@ class Span(OneObject):
         output_tokens: int | None = None,
         total_tokens: int | None = None,
     ) -> None:
-        """Say how many tokens it took, where `response` does not tell; these win over what it tells.
+        """Set the number of tokens, where `response` does not have it; these win over what it has.
 
-        What is no number of 0 or more counts as not said.
+        A value that is not a number of 0 or more counts as missing.
         """
         with Contained(self._sink, "tokens given by hand could not be read"):
             reported = Usage(count(input_tokens), count(output_tokens), count(total_tokens))
@@ -149,7 +149,7 @@ class Span(OneObject):
 
     @property
     def response(self) -> Any:
-        """What it answered: plain data as it was when it was set, a provider's object as it is at the end."""
+        """The response: plain data as it was when it was set, a provider's object as it is at the end."""
         return self._response
 
     @response.setter
@@ -164,7 +164,7 @@ class Span(OneObject):
     # -- pickles ----------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """An account of it, which has ended: only the original is logged."""
+        """Pickled as ended: only the original is logged."""
         state = {name: getattr(self, name) for name in _slots(type(self)) if name not in _OF_THIS_PROCESS}
         state.update(_finished=True, _entered=True, error=_plain(self.error))
         return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
@@ -199,7 +199,7 @@ class Span(OneObject):
     def _claim(self) -> bool:
         lock, scope = self._lock, self._scope
         held = lock.is_mine()
-        try:  # as `LetsGo` does, without a call: every span comes here
+        try:  # as `ReleasingOnError` does, without a call: every span comes here
             with lock:
                 first = not self._finished
                 self._finished = True
@@ -218,7 +218,7 @@ class Span(OneObject):
 
     @property
     def answer(self) -> Reading:
-        """What it answered: `response`, read. Once it has ended, it stays what it was at the first look."""
+        """`response`, read. Once the span has ended, it stays what it was when first read."""
         if self._answer is not None:
             return self._answer
         answer = self._read()
@@ -232,15 +232,15 @@ class Span(OneObject):
         return Reading(f"<{type_name(self.response)}>")
 
     def _unread_size(self) -> int:
-        """How many bytes of what it received have not been read yet: for our threads to do."""
+        """How many bytes of what it received our threads have still to read."""
         response = self._response
         if self._answer is not None or not isinstance(response, Received):
             return 0
         return response.size + self._request_size
 
     def _freeze(self) -> None:
-        """Keep all that the application could change, while the rest is read later."""
-        if self._request_size:  # made by a wrapped client: nothing of it is the application's
+        """Freeze all that the application could change, since the rest is read later."""
+        if self._request_size:  # a wrapped client's: the application can change nothing of it
             return
         if not self._unread_size():
             _ = self.answer
@@ -248,12 +248,12 @@ class Span(OneObject):
 
     @property
     def model(self) -> str | None:
-        """The model: as given, as the response tells, or as it was asked for."""
+        """The model: as given, as the response has it, or as it was requested."""
         return self.llm_model or self.answer.model or self._requested_model
 
     @property
     def usage(self) -> Usage:
-        """Its own tokens, or else those of what happened inside. Kept as `answer` is."""
+        """Its own tokens, or else the sum of the steps inside. Kept as `answer` is."""
         if self._usage is not None:
             return self._usage
         usage = self.answer.usage.updated(self._tokens)
@@ -266,11 +266,11 @@ class Span(OneObject):
         raise NotImplementedError
 
     def _details(self) -> dict[str, Any]:
-        """What neither wire format has a field for, for the metadata; the caller's own metadata wins."""
+        """For the metadata: what neither wire format has a field for; the caller's own metadata wins."""
         return {**self._reported_details(), **self.metadata}
 
     def _reported_details(self) -> dict[str, Any]:
-        """Of `details` what the call told."""
+        """The part of the details that comes from the call."""
         usage, reported = self.usage, {}
         if usage != NO_USAGE:
             reported = {
@@ -287,7 +287,7 @@ class Span(OneObject):
         return without_none(reported)
 
     def _failure(self) -> tuple[str | None, str | None]:
-        """Type and text of the error that was raised, or else of the one that the answer tells."""
+        """Type and text of the error that was raised, or else of the one in the answer."""
         if self.error is not None:
             return type_name(self.error), error_text(self.error)
         return self.answer.error_type, self.answer.error
@@ -325,7 +325,7 @@ class Span(OneObject):
         self._stopwatch.stop()
         if self._scope is not None:
             self._scope.leave()
-        if isinstance(error, GeneratorExit):  # a generator that nobody wants more of; no error
+        if isinstance(error, GeneratorExit):  # a generator that is closed early; no error
             self._finish(ended=CLOSED_EARLY)
         else:
             self._finish(error)
@@ -349,7 +349,7 @@ def _slots(kind: type) -> Iterator[str]:
 
 
 def _plain(error: BaseException | None) -> BaseException | None:
-    """An exception that can be pickled: those of other packages often can't be made again."""
+    """An exception that can be pickled: those of other packages often can't be unpickled."""
     if error is None or type(error).__module__ == "builtins":
         return error
     return Exception(error_text(error))

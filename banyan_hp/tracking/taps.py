@@ -7,7 +7,7 @@ helpers, `iter_lines`, `parse`) stays what it is. The tap's class is made of the
 imported.
 
 The end of a body is its span's end: when it is exhausted, fails, is closed, is dropped, or when the process
-ends. The span's time ends with the last piece received; what the application took to read is told apart.
+ends. The span's time ends with the last piece received; the application's time to read is measured apart.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MOST_BYTES = 8 * 2**20
 MOST_TAIL_BYTES = 2**20
 BASES = {False: "SyncByteStream", True: "AsyncByteStream"}
 
-_open: set[Taken] = set()
+_open: set[BodyRecorder] = set()
 
 
-class Taken:
-    """What has come of one body, for its span."""
+class BodyRecorder:
+    """Collects the pieces of one body for its span, and ends it."""
 
     __slots__ = (
         "_encoding",
@@ -62,7 +62,7 @@ class Taken:
         self._tail_size = 0
 
     def piece(self, piece: bytes) -> None:
-        """One more has come."""
+        """Keep the next piece."""
         self.last = self.span._stopwatch.clock()
         self._left -= len(piece)
         if self._left >= 0:
@@ -80,14 +80,14 @@ class Taken:
             self._tail_size -= len(tail.popleft())
 
     def read(self) -> None:
-        """The application wants the next one."""
+        """Note that the application has read the last piece and asks for the next."""
         if self.last is not None:
             self._read += self.span._stopwatch.clock() - self.last
 
     def end(self, how: str | None = None, error: BaseException | None = None) -> None:
-        """There is no more to come. Only the first time counts.
+        """End the span, once. `how` says how the body ended, if not naturally.
 
-        A forked child must not log its parent's streams again: it drops and closes them at its exit.
+        A forked child must not log its parent's streams again when it drops and closes them at its exit.
         """
         _open.discard(self)
         span = self.span
@@ -113,27 +113,27 @@ class Taken:
 @atexit.register
 def _at_exit() -> None:
     """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
-    for taken in list(_open):
-        taken.end(AT_EXIT)
+    for recorder in list(_open):
+        recorder.end(AT_EXIT)
 
 
 def tap(response: Any, span: Span, *, streamed: bool) -> bool:
-    """Have `span` end with the body of `response`; False where it can't be followed."""
+    """Have `span` end with the body of `response`; False where the body can't be tapped."""
     body = field(response, "stream")
     kind: Any = type(body)
     make = _tap_of(kind)
     if make is None:
         return False
     encoding = as_text(field(field(response, "headers"), "content-encoding"))
-    taken = Taken(span, encoding, streamed=streamed)
-    response.stream = make(body, taken)
-    _open.add(taken)
+    recorder = BodyRecorder(span, encoding, streamed=streamed)
+    response.stream = make(body, recorder)
+    _open.add(recorder)
     return True
 
 
 @lru_cache(maxsize=64)
 def _tap_of(body: type) -> Any:
-    """The class of taps for such bodies; None if they are none."""
+    """The class of taps for such bodies; None if these are not bodies of `httpx`."""
     sync, is_async = (
         next((base for base in body.__mro__ if base.__name__ == name), None) for name in BASES.values()
     )
@@ -145,78 +145,78 @@ def _tap_of(body: type) -> Any:
 
 
 class _Tap:
-    def __init__(self, body: Any, taken: Taken) -> None:
+    def __init__(self, body: Any, recorder: BodyRecorder) -> None:
         self._body = body
-        self._taken = taken
+        self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else there is to a body, `elapsed` for one."""
-        if name in ("_body", "_taken"):
+        """Other attributes of the body, such as `elapsed`."""
+        if name in ("_body", "_recorder"):
             raise AttributeError(name)
         return getattr(self._body, name)
 
     def __del__(self) -> None:
-        taken = self.__dict__.get("_taken")
-        if taken is not None:
-            taken.end(COLLECTED)
+        recorder = self.__dict__.get("_recorder")
+        if recorder is not None:
+            recorder.end(COLLECTED)
 
 
 class _SyncTap(_Tap):
     def __iter__(self) -> Iterator[bytes]:
-        taken = self._taken
-        piece = taken.piece
-        watch = taken.span._stopwatch
+        recorder = self._recorder
+        piece = recorder.piece
+        watch = recorder.span._stopwatch
         try:
             for each in self._body:
-                if taken.last is None and taken.streamed:
+                if recorder.last is None and recorder.streamed:
                     watch.lap()
                 piece(each)
                 yield each
-                taken.read()
-        except GeneratorExit:  # nobody wants more: whoever closes the body says how
+                recorder.read()
+        except GeneratorExit:  # `close` of the body says how it ended
             raise
         except BaseException as error:
-            taken.end(error=error)
+            recorder.end(error=error)
             raise
-        taken.end()
+        recorder.end()
 
     def close(self) -> None:
         try:
             self._body.close()
         finally:
-            self._taken.end(_how_closed())
+            self._recorder.end(_how_closed())
 
 
 class _AsyncTap(_Tap):
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        taken = self._taken
-        piece = taken.piece
-        watch = taken.span._stopwatch
+        recorder = self._recorder
+        piece = recorder.piece
+        watch = recorder.span._stopwatch
         pieces = self._body.__aiter__()
         try:
             async for each in pieces:
-                if taken.last is None and taken.streamed:
+                if recorder.last is None and recorder.streamed:
                     watch.lap()
                 piece(each)
                 yield each
-                taken.read()
+                recorder.read()
         except GeneratorExit:
             raise
         except BaseException as error:
-            taken.end(error=error)
+            recorder.end(error=error)
             raise
         finally:
             if hasattr(pieces, "aclose"):  # in the task that read it, not in one that the loop makes later
                 await pieces.aclose()
-        taken.end()
+        recorder.end()
 
     async def aclose(self) -> None:
         try:
             await self._body.aclose()
         finally:
-            self._taken.end(_how_closed())
+            self._recorder.end(_how_closed())
 
 
 def _how_closed() -> str:
-    """By the application, or by the end of a generator that nobody reads any more."""
+    """Closed by the application, or by the end of a generator that was dropped."""
     return COLLECTED if sys.exc_info()[0] is GeneratorExit else CLOSED_EARLY

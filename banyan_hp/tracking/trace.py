@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..foreign import checking, shown
-from .generators import Watch, async_driver, drive, drive_async
+from .generators import StreamRecorder, async_driver, drive, drive_async
 from .sink import Contained, Sink
 from .span import Span
 
@@ -48,7 +48,7 @@ def traced(
     """`function`, each call of which is a span of `open_span(prompt)`.
 
     Raises:
-        ConfigurationError: it is no function, or has no argument of the name `prompt`.
+        ConfigurationError: it is not a function, or has no argument of the name `prompt`.
     """
     with checking("the function to trace"):
         if isinstance(function, (staticmethod, classmethod)):
@@ -96,7 +96,7 @@ def _plain(function: Callable[P, T], opened: OpenCall) -> Callable[P, T]:
 
 
 def _settled(span: Span, result: Any) -> Any:
-    """A result, which ends the span now; or when it has run, if it is still to do that."""
+    """The result, which ends the span: now, or when it has run, if it is a coroutine, generator or future."""
     with Contained(span._sink, "the result of a traced call could not be recorded"):
         return _followed_up(span, result)
     span._finish()
@@ -107,9 +107,9 @@ def _followed_up(span: Span, result: Any) -> Any:
     if isinstance(result, CoroutineType):
         return _finished(span, result)
     if isinstance(result, GeneratorType):
-        return _followed(drive(result, watch := Watch(span)), watch)
+        return _followed(drive(result, recorder := StreamRecorder(span)), recorder)
     if isinstance(result, AsyncGeneratorType):
-        return _followed(drive_async(result, watch := Watch(span)), watch)
+        return _followed(drive_async(result, recorder := StreamRecorder(span)), recorder)
     if _is_future(result):
         result.add_done_callback(partial(_done, span))
         return result
@@ -119,7 +119,7 @@ def _followed_up(span: Span, result: Any) -> Any:
 
 
 def _is_future(result: Any) -> bool:
-    asyncio = sys.modules.get("asyncio")  # not imported, it has made none
+    asyncio = sys.modules.get("asyncio")  # not imported: there are no futures
     return asyncio is not None and bool(asyncio.isfuture(result))
 
 
@@ -133,8 +133,8 @@ def _done(span: Span, future: Future[Any]) -> None:
     span._finish(error)
 
 
-def _followed(driven: T, watch: Watch) -> T:
-    watch.follow(driven)
+def _followed(driven: T, recorder: StreamRecorder) -> T:
+    recorder.follow(driven)
     return driven
 
 
@@ -167,8 +167,8 @@ def _generator(
 ) -> Callable[P, Generator[Y, S, T]]:
     @wraps(function)
     def traced_call(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, T]:
-        watch = Watch(opened(args, kwargs))
-        return (yield from drive(function(*args, **kwargs), watch))
+        recorder = StreamRecorder(opened(args, kwargs))
+        return (yield from drive(function(*args, **kwargs), recorder))
 
     return traced_call
 
@@ -178,8 +178,8 @@ def _async_generator(
 ) -> Callable[P, AsyncGenerator[Y, S]]:
     @wraps(function)
     @async_driver
-    def traced_call(*args: P.args, **kwargs: P.kwargs) -> tuple[AsyncGenerator[Y, S], Watch]:
-        return function(*args, **kwargs), Watch(opened(args, kwargs))
+    def traced_call(*args: P.args, **kwargs: P.kwargs) -> tuple[AsyncGenerator[Y, S], StreamRecorder]:
+        return function(*args, **kwargs), StreamRecorder(opened(args, kwargs))
 
     return traced_call
 
@@ -188,12 +188,12 @@ def _async_generator(
 
 
 def prompt_finder(function: Callable[..., Any], prompt: str | Callable[..., Any] | None) -> Find:
-    """What finds the prompt in the arguments of a call.
+    """A function that finds the prompt in the arguments of a call.
 
     Args:
         function: whose arguments they are.
         prompt: the argument's name; or a function of all arguments that returns the prompt; or None: the
-            first of `NAMES` that there is, else the first argument (but for `self` and `cls`).
+            first of `NAMES` that is an argument, else the first argument (but for `self` and `cls`).
 
     Raises:
         ConfigurationError: there is no argument of that name.
@@ -237,7 +237,7 @@ def _by_likely_name(_: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
 def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:
     try:
         return inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some builtins tell nothing
+    except (TypeError, ValueError):  # some builtins have no signature
         return {}
 
 

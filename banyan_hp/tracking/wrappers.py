@@ -6,7 +6,7 @@ instance, and `copy` and `with_options`, so that copies are recorded, too. The c
 resources, its arguments, results and errors stay what they are. Nothing of a package is imported.
 
 What came back is kept and read later, by our threads (see `received.py`); of what is read bit by bit the body
-is followed (see `taps.py`). Other objects that look like such a client are `likenesses.py`'s business.
+is followed (see `taps.py`). `likenesses.py` records other objects that look like such a client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..engine.records.encode import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
 from . import likenesses
-from .calls import ENDINGS, Call, call_of, forget, wait_for, waiting
+from .calls import FINAL_STATUSES, Call, call_of, forget_response, keep_open, open_span_of
 from .context import recorded
 from .interaction import Interaction, open_interaction
 from .likenesses import replace_method
@@ -40,12 +40,12 @@ COPYING = ("with_options", "copy")
 
 
 def wrap(client: C, provider: str, get_sink: GetSink) -> C:
-    """Record every answer that `client`, and the clients made from it, get of a model; return it.
+    """Record every answer of a model to `client`, and to the clients made from it; return the client.
 
-    Wrapping again changes nothing; with another logger it turns the records to that one.
+    Wrapping again changes nothing, but with another logger: then the records go to that one.
 
     Raises:
-        ConfigurationError: it is no such client.
+        ConfigurationError: it is not such a client.
     """
     with checking("the client"):
         target = _makes_requests(client, provider)
@@ -69,7 +69,7 @@ def _makes_requests(client: Any, provider: str) -> Any:
 
 
 def _is_generated(cls: type) -> bool:
-    """By the class: a mock has every attribute."""
+    """Looks at the class, since a mock has every attribute."""
     try:
         return {"cast_to", "options"} <= set(inspect.signature(getattr(cls, "request", None)).parameters)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -77,7 +77,7 @@ def _is_generated(cls: type) -> bool:
 
 
 def _has(client: object, name: str) -> bool:
-    """Without asking for it: a resource is made, of many modules, when it is first asked for."""
+    """Without getting it: that would import the resource's many modules."""
     return name in vars(client) or hasattr(type(client), name)
 
 
@@ -127,14 +127,17 @@ def _recording_async(provider: str, get_sink: GetSink, request: Callable[..., An
 
 
 def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None, Span | None]:
-    """A step of the interaction that is open here, or an interaction of its own; None: it is not recorded."""
+    """The call and its span: a step of the interaction that is open here, or else an interaction.
+
+    None: it is not recorded.
+    """
     sink = get_sink()
     with Contained(sink, "a call could not be recorded"):
         call = call_of(provider, options)
         if call is None or recorded.get():
             return None, None
         if call.background is not None:
-            return call, waiting(call.background)
+            return call, open_span_of(call.background)
         return call, _span(sink, call, options.json_data)
     return None, None
 
@@ -155,10 +158,10 @@ def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
 
 
 def _failed(span: Span, call: Call, error: BaseException) -> None:
-    """With the answer that was paid for, where the error carries it (it was cut, and can't be parsed)."""
+    """End the span by the error, with the answer that it may carry (one that was cut and can't be parsed)."""
     if call.background is not None:
         return  # only the fetching failed
-    with Contained(span._sink, "an answer could not be recorded"):
+    with Contained(span._sink, "a response could not be recorded"):
         cut = field(error, "completion")
         if cut is not None:
             span.response = snapshot(cut)
@@ -166,8 +169,8 @@ def _failed(span: Span, call: Call, error: BaseException) -> None:
 
 
 def _came(span: Span, call: Call, options: Any, result: Any) -> None:
-    """End the span by the result, now or, where it is still to be read, later."""
-    with Contained(span._sink, "an answer could not be recorded"):
+    """End the span by the result: now, or once the application has read it."""
+    with Contained(span._sink, "a response could not be recorded"):
         asked = options.json_data
         if is_model(result):
             span.response, response = snapshot(result), None
@@ -186,7 +189,7 @@ def _came(span: Span, call: Call, options: Any, result: Any) -> None:
 
 
 def _is_streamed(call: Call, asked: Any, response: Any) -> bool:
-    """Whether events come, of which the last is the end; a body may be one JSON value all the same."""
+    """Whether the body is a stream of events; even where one was requested it may be one JSON value."""
     if field(asked, "stream") is not True and call.background is None:
         return False
     return "json" not in str(field(field(response, "headers"), "content-type")).lower()
@@ -200,14 +203,14 @@ def _json(content: bytes) -> Any:
 
 
 def _goes_on(span: Span, response: Any) -> bool:
-    """Whether this is a response in the background whose end is still to be fetched."""
+    """Whether this is a background response whose end is still to be fetched."""
     status, response_id = text(field(response, "status")), text(field(response, "id"))
     if field(response, "background") is not True or response_id is None:
         return False
-    if status in ENDINGS:
-        forget(response_id)
+    if status in FINAL_STATUSES:
+        forget_response(response_id)
         return False
-    wait_for(response_id, span)
+    keep_open(response_id, span)
     return True
 
 

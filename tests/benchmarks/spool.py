@@ -85,7 +85,7 @@ def replay(url: str, directory: Path, count: int) -> Metrics:
     logger.shutdown(_DEADLINE_SECONDS)
     where = next((directory / "spool").iterdir())
     successor = _logger(url, directory)
-    here = successor._engine.spool
+    here = successor._engine.core.parts.spool
     assert here is not None
     where.rename(here.directory)  # the same records, for the backend that answers
     began = time.perf_counter()

@@ -316,7 +316,7 @@ def test_too_many_background_responses_give_up_the_oldest(
     logger: PromptStackLogger, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is recorded as it began; memory is bounded."""
-    monkeypatch.setattr("banyan_hp.tracking.calls.MOST", 2)
+    monkeypatch.setattr("banyan_hp.tracking.calls.MAX_IN_BACKGROUND", 2)
     logs = server.handler
     numbers = iter(range(3))
 
@@ -332,7 +332,7 @@ def test_too_many_background_responses_give_up_the_oldest(
     record = only(logger, server)
     assert (record["input"], record["metadata"]["ended"]) == ("first", "not fetched")
     for number in (1, 2):
-        calls.forget(f"resp_{number}")
+        calls.forget_response(f"resp_{number}")
 
 
 def test_an_answer_that_was_cut_is_kept(logger: PromptStackLogger, server: ScriptedServer) -> None:
@@ -387,7 +387,7 @@ def test_a_slow_reader_is_no_slow_model(
 
 
 def _watch_of(stream: Any) -> Any:
-    return stream.response.stream._taken.span._stopwatch
+    return stream.response.stream._recorder.span._stopwatch
 
 
 def test_a_stream_that_is_dropped_late_ends_with_its_last_chunk(

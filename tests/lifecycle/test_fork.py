@@ -57,8 +57,8 @@ engine = logger._engine
 handler = logging.StreamHandler(open(os.devnull, "w"))
 logging.getLogger("banyan_hp").addHandler(handler)
 locks = {{
-    "guard": engine.lock,
-    "spool": engine.spool._lock,
+    "guard": engine.core.parts.lock,
+    "spool": engine.core.parts.spool._lock,
     "prompts": logger._prompts.answers._lock,
     "logging": handler.lock,
     "default": banyan_clients._default_lock,
@@ -248,8 +248,8 @@ def test_a_child_of_a_logger_in_shutdown_ends_at_once() -> None:
 logger = make()
 log(logger, 0)
 inside, go = threading.Event(), threading.Event()
-join = logger._engine.worker.join
-logger._engine.worker.join = lambda deadline: (inside.set(), go.wait(20), join(deadline))
+join = logger._engine.core.parts.worker.join
+logger._engine.core.parts.worker.join = lambda deadline: (inside.set(), go.wait(20), join(deadline))
 thread = threading.Thread(target=logger.shutdown, args=(5,))
 thread.start()
 inside.wait(10)
@@ -382,7 +382,7 @@ async def main():
     if pid == 0:
         try:
             for receipt in receipts: receipt.close()
-            assert not client._engine._scheduler.flush_waiters, client._engine._scheduler.flush_waiters
+            assert not client._engine.core.parts.scheduler.flush_waiters
             asyncio.run(in_the_child())
             assert client.get_stats()["logs_sent"] == 1
         except BaseException:

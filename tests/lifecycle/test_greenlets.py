@@ -160,3 +160,27 @@ assert len(gaps) > 10 and gaps[len(gaps) // 2] < 0.1 and gaps[-1] < 0.25, gaps[-
             before=PATCH["gevent"],
         )
         assert (finished.status, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_greenlets_of_one_thread_change_the_configuration_one_at_a_time(library: str) -> None:
+    """A change waits for a disk, where greenlets switch: the next one begins when it is through."""
+    skip_without(library)
+    program = f"""
+    {SPAWN[library]}
+    from banyan_hp import HuggingPlace
+    from banyan_hp.engine.engine import Engine
+    client = HuggingPlace("key", "org", base_url="http://127.0.0.1:9", on_sigterm="off")
+    steps, reconfigure = [], Engine.reconfigure
+    def slowly(engine, *arguments):
+        steps.append("begins")
+        sleep(0.05)
+        reconfigure(engine, *arguments)
+        steps.append("ends")
+    Engine.reconfigure = slowly
+    for greenlet in [spawn(client.update_config, timeout=1000 + n) for n in range(3)]: wait(greenlet)
+    print(*steps)
+    """
+    finished = run_python(program, url="http://127.0.0.1:9", before=PATCH[library])
+    assert (finished.status, finished.stderr) == (0, "")
+    assert finished.stdout.split() == ["begins", "ends"] * 3

@@ -30,28 +30,28 @@ def test_a_destructor_that_logs_inside_our_own_sections_is_heard() -> None:
             def log(number):
                 assert logger.log_prompt("q", "a", metadata={"number": number})
             engine = logger._engine
-            with engine.lock:
+            with engine.core.parts.lock:
                 collect(lambda: log(0))  # the first record of all: no thread yet, which exit must know of
             log(1)
             assert logger.flush(5)
-            take = engine._scheduler.next_task
+            take = engine.core.parts.scheduler.next_task
             def take_and_collect(now, **how):
-                engine._scheduler.next_task = take
+                engine.core.parts.scheduler.next_task = take
                 collect(lambda: log(2))
                 return take(now, **how)
-            engine._scheduler.next_task = take_and_collect
+            engine.core.parts.scheduler.next_task = take_and_collect
             log(3)
             logger.flush(5)
             end = time.monotonic() + 5  # the deferred one may come behind the flush's watermark
             while logger.get_stats()["logs_queued"] < 4 and time.monotonic() < end: time.sleep(0.01)
             assert logger.flush(5)
             assert logger.get_stats()["logs_sent"] == 4, logger.get_stats()
-            with engine.lock:
+            with engine.core.parts.lock:
                 collect(lambda: logger.shutdown(5))
-                assert not engine.closing
+                assert not engine.closed
             end = time.monotonic() + 5
-            while not engine.closing and time.monotonic() < end: time.sleep(0.01)
-            assert engine.closing
+            while not engine.closed and time.monotonic() < end: time.sleep(0.01)
+            assert engine.closed
             """,
             url=server.url,
         )
@@ -65,7 +65,7 @@ def test_a_record_deferred_as_the_last_act_is_not_forgotten_at_exit() -> None:
         finished = run_python(
             """
             logger = make()
-            with logger._engine.lock:
+            with logger._engine.core.parts.lock:
                 assert logger.log_prompt("q", "a", metadata={"number": 0})
             """,
             url=server.url,
@@ -82,7 +82,7 @@ def test_a_sleeping_worker_takes_in_what_was_deferred() -> None:
             logger = make()
             logger.log_prompt("q", "a", metadata={"number": 0})
             assert logger.flush(5)
-            with logger._engine.lock:
+            with logger._engine.core.parts.lock:
                 logger.log_prompt("q", "a", metadata={"number": 1})
             end = time.monotonic() + 5
             while logger.get_stats()["logs_sent"] < 2 and time.monotonic() < end: time.sleep(0.01)

@@ -123,7 +123,7 @@ def test_an_ignored_sigterm_stays_ignored() -> None:
     assert run(program, list(range(10))) == (0, "alive\n")
 
 
-@pytest.mark.parametrize("lock", ["logger._engine.lock", "logger._engine.spool._lock"])
+@pytest.mark.parametrize("lock", ["logger._engine.core.parts.lock", "logger._engine.core.parts.spool._lock"])
 def test_sigterm_in_the_middle_of_a_section_waits_for_its_end(lock: str) -> None:
     """The main thread holds our lock: the handler takes none, and raises when the section is over."""
     program = f"""
@@ -310,7 +310,7 @@ def test_a_second_signal_during_the_drain_does_not_cut_it_short() -> None:
             while not server_is_asked(): time.sleep(0.001)
             for number in (signal.SIGHUP, signal.SIGTERM): os.kill(os.getpid(), number)
         def server_is_asked():
-            return logger._engine.closing
+            return logger._engine.closed
         threading.Thread(target=impatient, daemon=True).start()
         terminate()
         """
@@ -319,7 +319,7 @@ def test_a_second_signal_during_the_drain_does_not_cut_it_short() -> None:
         assert ids(server) == list(range(10))
 
 
-@pytest.mark.parametrize("held", ["logging.getLogger().handlers[0].lock", "logger._engine.lock"])
+@pytest.mark.parametrize("held", ["logging.getLogger().handlers[0].lock", "logger._engine.core.parts.lock"])
 def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in_time(held: str) -> None:
     """The drain runs on a thread of its own, and the default action happens at any rate."""
     program = f"""
@@ -337,7 +337,7 @@ def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in
 def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
     """An exception in the middle may leave a lock held for ever: the default action happens in time."""
     program = """
-    logger._engine.lock.__enter__()
+    logger._engine.core.parts.lock.__enter__()
     began = time.monotonic()
     terminate()
     """
@@ -361,7 +361,7 @@ def test_a_signal_while_the_exit_waits_for_a_backend_that_hangs_keeps_all(tmp_pa
         logger = make(exit_timeout=1, batching="always")
         for number in range(500): logger.log_prompt("q", "a")
         def terminate_soon():
-            while not logger._engine.closing: time.sleep(0.001)
+            while not logger._engine.closed: time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGTERM)
         threading.Thread(target=terminate_soon, daemon=True).start()
         """

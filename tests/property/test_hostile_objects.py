@@ -75,7 +75,7 @@ class Hunted:
 
     def __init__(self, client: PromptStackLogger | HuggingPlace) -> None:
         self.client = client
-        client._engine.worker.start = lambda wanted=1: None  # type: ignore[method-assign]
+        client._engine.core.parts.worker.start = lambda wanted=1: None  # type: ignore[method-assign]
 
     @property
     def banyan(self) -> PromptStackLogger:

@@ -101,8 +101,9 @@ class Lives(RuleBasedStateMachine):
         engine = self.engines[who]
         own = engine.ledger.own
         in_memory = [*engine.queue.records]
-        in_memory += engine._scheduler.retrying()
-        in_memory += [record for record in engine._scheduler._replay if record.book is own]
+        with engine.lock:
+            in_memory += engine.scheduler.retries.records()
+        in_memory += [record for record in engine.scheduler.backlog.fetched if record.book is own]
         lost = sum(record.place is None or record.place.segment.gone for record in in_memory)
         durable = self.options["durability"] == "disk"
         assert not lost or not durable or not self.disk_was_well(engine)

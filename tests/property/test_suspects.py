@@ -11,7 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from banyan_hp.engine.http.transport import Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import Request
 from banyan_hp.engine.records.ledger import Term
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, json_answer

@@ -6,7 +6,7 @@ A way makes one call and reads what comes to its end. Where its package is not i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -80,6 +80,26 @@ def asynchronous(call: Callable[[Setting], Awaitable[object]]) -> Call:
     return lambda setting: asyncio.run(bounded(setting))
 
 
+def with_client(
+    make: Callable[[Setting], Any],
+) -> Callable[[Callable[[Setting, Any], Awaitable[None]]], Call]:
+    """The decorated coroutine function gets an async client of its own, closed at its end."""
+
+    def decorate(call: Callable[[Setting, Any], Awaitable[None]]) -> Call:
+        async def with_one(setting: Setting) -> None:
+            async with make(setting) as client:
+                await call(setting, client)
+
+        return asynchronous(with_one)
+
+    return decorate
+
+
+async def exhaust(stream: AsyncIterable[object]) -> None:
+    async for _ in stream:
+        pass
+
+
 def package(name: str) -> Any:
     """Not all of them are in every environment, nor their types."""
     return import_module(name)
@@ -88,13 +108,16 @@ def package(name: str) -> Any:
 # -- openai --------------------------------------------------------------------------------------------------
 
 
-def gpt(setting: Setting) -> Any:
+def unwrapped_gpt(setting: Setting) -> Any:
     import openai
 
-    client = setting.clients.enter_context(
+    return setting.clients.enter_context(
         openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
     )
-    return setting.logger.wrap_openai(client)
+
+
+def gpt(setting: Setting) -> Any:
+    return setting.logger.wrap_openai(unwrapped_gpt(setting))
 
 
 def async_gpt(setting: Setting) -> Any:
@@ -141,11 +164,7 @@ def _(setting: Setting) -> None:
 
 @way("openai chat", "with_raw_response, made before wrapping", "openai")
 def _(setting: Setting) -> None:
-    import openai
-
-    client = setting.clients.enter_context(
-        openai.OpenAI(api_key="sk", base_url=f"{setting.url}/v1", max_retries=0)
-    )
+    client = unwrapped_gpt(setting)
     raw = client.chat.completions.with_raw_response
     setting.logger.wrap_openai(client)
     raw.create(**chat(setting)).parse()
@@ -179,46 +198,35 @@ def _(setting: Setting) -> None:
 
 
 @way("openai chat", "async create", "openai")
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_gpt(setting) as client:
-        await client.chat.completions.create(**chat(setting))
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    await client.chat.completions.create(**chat(setting))
 
 
 @way("openai chat", "async create(stream=True)", "openai", streamed=True)
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_gpt(setting) as client:
-        async for _ in await client.chat.completions.create(**chat_stream(setting)):
-            pass
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    await exhaust(await client.chat.completions.create(**chat_stream(setting)))
 
 
 @way("openai chat", "async stream()", "openai", streamed=True)
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with (
-        async_gpt(setting) as client,
-        client.chat.completions.stream(**chat(setting, stream_options=USAGE)) as stream,
-    ):
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    async with client.chat.completions.stream(**chat(setting, stream_options=USAGE)) as stream:
         await stream.get_final_completion()
 
 
 @way("openai chat", "async with_raw_response", "openai")
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_gpt(setting) as client:
-        (await client.chat.completions.with_raw_response.create(**chat(setting))).parse()
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    (await client.chat.completions.with_raw_response.create(**chat(setting))).parse()
 
 
 @way("openai chat", "async with_streaming_response(stream=True)", "openai", streamed=True)
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with (
-        async_gpt(setting) as client,
-        client.chat.completions.with_streaming_response.create(**chat_stream(setting)) as response,
-    ):
-        async for _ in response.iter_lines():
-            pass
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    async with client.chat.completions.with_streaming_response.create(**chat_stream(setting)) as response:
+        await exhaust(response.iter_lines())
 
 
 @way("openai completions", "create", "openai", tools=False)
@@ -288,18 +296,15 @@ def _(setting: Setting) -> None:
 
 
 @way("openai responses", "async create", "openai")
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_gpt(setting) as client:
-        await client.responses.create(**respond(setting))
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    await client.responses.create(**respond(setting))
 
 
 @way("openai responses", "async create(stream=True)", "openai", streamed=True)
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_gpt(setting) as client:
-        async for _ in await client.responses.create(**respond(setting, stream=True)):
-            pass
+@with_client(async_gpt)
+async def _(setting: Setting, client: Any) -> None:
+    await exhaust(await client.responses.create(**respond(setting, stream=True)))
 
 
 @way("openai chat", "litellm.completion(client=…)", "litellm")
@@ -363,8 +368,7 @@ async def _(setting: Setting) -> None:
 async def _(setting: Setting) -> None:
     agents = package("agents")
     run = agents.Runner.run_streamed(agent(setting, "OpenAIChatCompletionsModel"), setting.question)
-    async for _ in run.stream_events():
-        pass
+    await exhaust(run.stream_events())
 
 
 @way("openai responses", "openai-agents run", "agents", tools=False)
@@ -379,8 +383,7 @@ async def _(setting: Setting) -> None:
 async def _(setting: Setting) -> None:
     agents = package("agents")
     run = agents.Runner.run_streamed(agent(setting, "OpenAIResponsesModel"), setting.question)
-    async for _ in run.stream_events():
-        pass
+    await exhaust(run.stream_events())
 
 
 # -- anthropic -----------------------------------------------------------------------------------------------
@@ -457,24 +460,22 @@ def _(setting: Setting) -> None:
 
 
 @way("anthropic messages", "async create", "anthropic")
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_claude(setting) as client:
-        await client.messages.create(**message(setting))
+@with_client(async_claude)
+async def _(setting: Setting, client: Any) -> None:
+    await client.messages.create(**message(setting))
 
 
 @way("anthropic messages", "async stream()", "anthropic", streamed=True)
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_claude(setting) as client, client.messages.stream(**message(setting)) as stream:
+@with_client(async_claude)
+async def _(setting: Setting, client: Any) -> None:
+    async with client.messages.stream(**message(setting)) as stream:
         await stream.get_final_message()
 
 
 @way("anthropic messages", "async with_raw_response", "anthropic")
-@asynchronous
-async def _(setting: Setting) -> None:
-    async with async_claude(setting) as client:
-        await (await client.messages.with_raw_response.create(**message(setting))).parse()
+@with_client(async_claude)
+async def _(setting: Setting, client: Any) -> None:
+    await (await client.messages.with_raw_response.create(**message(setting))).parse()
 
 
 @way("anthropic messages", "langchain invoke", "langchain_anthropic")
@@ -498,6 +499,19 @@ def chat_anthropic(setting: Setting) -> Any:
 # -- google and mistral: what they return is given to an interaction, or yielded by a traced generator -------
 
 
+def record(setting: Setting, ask: Callable[[], object]) -> None:
+    with setting.logger.interaction(setting.question) as it:
+        it.response = ask()
+
+
+def record_stream(setting: Setting, ask: Callable[[], Iterable[object]]) -> None:
+    @setting.logger.trace
+    def asked(question: str) -> Any:
+        yield from ask()
+
+    list(asked(setting.question))
+
+
 def gemini(setting: Setting) -> Any:
     return package("google.genai").Client(api_key="sk", http_options={"base_url": setting.url})
 
@@ -511,19 +525,13 @@ def gemini_request(setting: Setting) -> dict[str, Any]:
 @way("google generateContent", "generate_content", "google.genai")
 def _(setting: Setting) -> None:
     client = gemini(setting)  # one that nobody holds closes itself in the middle of its request
-    with setting.logger.interaction(setting.question) as it:
-        it.response = client.models.generate_content(**gemini_request(setting))
+    record(setting, lambda: client.models.generate_content(**gemini_request(setting)))
 
 
 @way("google generateContent", "generate_content_stream, traced", "google.genai", streamed=True)
 def _(setting: Setting) -> None:
     client = gemini(setting)
-
-    @setting.logger.trace
-    def ask(question: str) -> Any:
-        yield from client.models.generate_content_stream(**gemini_request(setting))
-
-    list(ask(setting.question))
+    record_stream(setting, lambda: client.models.generate_content_stream(**gemini_request(setting)))
 
 
 def interaction(setting: Setting, **more: Any) -> dict[str, Any]:
@@ -534,19 +542,13 @@ def interaction(setting: Setting, **more: Any) -> dict[str, Any]:
 @way("google interactions", "interactions.create", "google.genai")
 def _(setting: Setting) -> None:
     client = gemini(setting)
-    with setting.logger.interaction(setting.question) as it:
-        it.response = client.interactions.create(**interaction(setting))
+    record(setting, lambda: client.interactions.create(**interaction(setting)))
 
 
 @way("google interactions", "interactions.create(stream=True), traced", "google.genai", streamed=True)
 def _(setting: Setting) -> None:
     client = gemini(setting)
-
-    @setting.logger.trace
-    def ask(question: str) -> Any:
-        yield from client.interactions.create(**interaction(setting, stream=True))
-
-    list(ask(setting.question))
+    record_stream(setting, lambda: client.interactions.create(**interaction(setting, stream=True)))
 
 
 def mistral(setting: Setting) -> Any:
@@ -563,8 +565,7 @@ def mistral_request(setting: Setting) -> dict[str, Any]:
 
 @way("mistral chat", "chat.complete", "mistralai")
 def _(setting: Setting) -> None:
-    with setting.logger.interaction(setting.question) as it:
-        it.response = mistral(setting).chat.complete(**mistral_request(setting))
+    record(setting, lambda: mistral(setting).chat.complete(**mistral_request(setting)))
 
 
 @way("mistral chat", "chat.stream, traced", "mistralai", streamed=True)

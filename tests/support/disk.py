@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Disk:
 
 def record(ident: int, size: int = 20) -> Record:
     body = b'{"x":"%s"}' % (b"x" * max(0, size - 8))
-    return Record(
+    made = Record(
         id=f"id-{ident}",
         time=NOW + ident,
         value=None,
@@ -88,8 +89,9 @@ def record(ident: int, size: int = 20) -> Record:
         queued_at=0.0,
         book=Book(),
         term=Term.IN_FLIGHT,
-        body=body,
     )
+    made.body = body
+    return made
 
 
 def records(*numbers: int, size: int = 20) -> list[Record]:
@@ -133,3 +135,21 @@ def lines(*numbers: int) -> bytes:
     return b"".join(
         format_line(place, f"id-{number}", NOW + number, b"{}") for place, number in enumerate(numbers)
     )
+
+
+def with_another_key(disk: Disk, number: int = 2) -> Disk:
+    """The same URL and project, with the same clock, under another key."""
+    other = Disk(disk.directory.with_name(f"0123456789abcdef-{number:08d}"))
+    other.clock, other.spools = disk.clock, disk.spools
+    return other
+
+
+def all_of(spool: Spool) -> list[int]:
+    found: list[int] = []
+    while batch := read(spool):
+        found += ids(batch)
+    return found
+
+
+def full_disk(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from banyan_hp.destinations.banyan import BATCH_PATH, BanyanDestination
+from banyan_hp.engine.core import Core
+from banyan_hp.engine.delivery.callbacks import Notices
+from banyan_hp.engine.delivery.queue import Queue
+from banyan_hp.engine.delivery.scheduler import Scheduler
+from banyan_hp.engine.delivery.waiters import Waiting
+from banyan_hp.engine.delivery.worker import Worker
 from banyan_hp.engine.engine import Engine
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
+from banyan_hp.engine.parts import Parts
+from banyan_hp.engine.policy.circuit_breaker import CircuitBreaker
+from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.records.record import Record
-from banyan_hp.engine.sync import WakeUp
+from banyan_hp.engine.spool.spool import Spool
+from banyan_hp.engine.sync import EngineLock, WakeUp
 from banyan_hp.settings import Settings
 from tests.support.clock import FakeClock
 
@@ -84,8 +95,20 @@ def failing(status: int, **headers: str) -> Behaviour:
     return lambda _request: json_answer(status, {"error": f"status {status}"}, **headers)
 
 
+class SteppedCore(Core):
+    """Does nothing behind a record that nobody asked for."""
+
+    def ensure_worker(self, record: Record) -> None:
+        """No thread, and no waiting either."""
+
+
 class SteppedEngine(Engine):
-    """An engine whose work is done by `step`, `flush` and `shutdown` on the calling thread."""
+    """An engine whose work is done by `step`, `flush` and `shutdown` on the calling thread.
+
+    Its core's parts are at hand: tests look at them, and applications don't.
+    """
+
+    core_type = SteppedCore
 
     def __init__(
         self,
@@ -112,8 +135,49 @@ class SteppedEngine(Engine):
             transport=lambda _destination, _settings: backend,
         )
 
-    def _ensure_worker(self, record: Record) -> None:
-        """No thread, and no waiting either."""
+    @property
+    def parts(self) -> Parts:
+        return self.core.parts
+
+    @property
+    def lock(self) -> EngineLock:
+        return self.parts.lock
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.parts.ledger
+
+    @property
+    def queue(self) -> Queue:
+        return self.parts.queue
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        return self.parts.breaker
+
+    @property
+    def spool(self) -> Spool | None:
+        return self.parts.spool
+
+    @property
+    def worker(self) -> Worker:
+        return self.parts.worker
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self.parts.scheduler
+
+    @property
+    def waiting(self) -> Waiting:
+        return self.parts.waiting
+
+    @property
+    def notices(self) -> Notices:
+        return self.parts.notices
+
+    @property
+    def process(self) -> str:
+        return self.parts.process
 
     def log(self, value: Any = "x") -> Record | None:
         return self.submit({"input": value})
@@ -125,7 +189,7 @@ class SteppedEngine(Engine):
     def add_sleeper(self, wake_up: WakeUp, *, on_watch: bool = False) -> None:
         """A sending thread falls asleep."""
         with self.lock:
-            self._scheduler.sleepers.add(wake_up, on_watch=on_watch)
+            self.scheduler.sleepers.add(wake_up, on_watch=on_watch)
 
     def run(self, steps: int = 50) -> None:
         for _ in range(steps):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Request
 from tests.support.raw import (
     RawServer,
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 
 from banyan_hp import PromptStackLogger
+from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.servers import Arrivals
 
@@ -33,6 +35,23 @@ def log(logger: PromptStackLogger, arrivals: Arrivals, numbers: Iterable[int]) -
     """One record of two kilobytes for each number."""
     for number in numbers:
         assert logger.log_prompt(f"{arrivals.run} {number}", OUTPUT)
+
+
+Deliver = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def deliver(arrivals: Arrivals, make_logger: MakeLogger) -> Deliver:
+    """Sends `number` records to a URL, sees that each arrives once, and returns the logger's stats."""
+
+    def deliver(url: str, number: int, **options: Any) -> dict[str, Any]:
+        logger = make_logger(url, **options)
+        log(logger, arrivals, range(number))
+        assert logger.flush(timeout=10)
+        arrivals.expect(range(number))
+        return logger.get_stats()
+
+    return deliver
 
 
 class Stream:

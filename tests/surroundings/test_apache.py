@@ -9,8 +9,7 @@ import requests
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.proxies import apache
-from tests.support.servers import Arrivals
-from tests.surroundings.conftest import log
+from tests.surroundings.conftest import Deliver
 
 README = Path(__file__).parents[2] / "README.md"
 DEFAULTS = 'ProxyPass "/" "http://127.0.0.1:8787/"'
@@ -30,14 +29,11 @@ def create(backend: Backend, name: str) -> None:
     ).raise_for_status()
 
 
-def test_records_pass(backend: Backend, arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path) -> None:
+def test_records_pass(backend: Backend, deliver: Deliver, tmp_path: Path) -> None:
     """Each record arrives once."""
     with apache(tmp_path, backend.port, DEFAULTS) as proxy:
-        logger = make_logger(proxy.url, compression="always")
-        log(logger, arrivals, range(100))
-        assert logger.flush(timeout=10)
-    arrivals.expect(range(100))
-    assert logger.get_stats()["attempts_failed"] == 0
+        stats = deliver(proxy.url, 100, compression="always")
+    assert stats["attempts_failed"] == 0
 
 
 def test_names_with_slashes(backend: Backend, make_logger: MakeLogger, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.support.proxies import nginx
 from tests.support.raw import AUTHORITY, TLS_FILES
 from tests.support.scripted import ScriptedServer, batching
 from tests.support.servers import Arrivals, free_port
-from tests.surroundings.conftest import Stream, log
+from tests.surroundings.conftest import Deliver, Stream, log
 
 BATCHED_OR_NOT = pytest.mark.parametrize("batches", ["auto", "never"])
 CLIENT_CERT = TLS_FILES / "client.pem"  # signed by itself
@@ -22,28 +22,18 @@ WANTS_CERTIFICATE = f"ssl_client_certificate {CLIENT_CERT}; ssl_verify_client on
 
 
 @BATCHED_OR_NOT
-def test_through_nginx(
-    backend: Backend, arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path, batches: str
-) -> None:
+def test_through_nginx(backend: Backend, deliver: Deliver, tmp_path: Path, batches: str) -> None:
     """Each record arrives once, in compressed batches and in single requests."""
     with nginx(tmp_path, backend.port) as proxy:
-        logger = make_logger(proxy.url, batching=batches, compression="always")
-        log(logger, arrivals, range(100))
-        assert logger.flush(timeout=10)
-    arrivals.expect(range(100))
-    assert logger.get_stats()["attempts_failed"] == 0
+        stats = deliver(proxy.url, 100, batching=batches, compression="always")
+    assert stats["attempts_failed"] == 0
 
 
-def test_tls_ended_by_nginx(
-    backend: Backend, arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path
-) -> None:
+def test_tls_ended_by_nginx(backend: Backend, deliver: Deliver, tmp_path: Path) -> None:
     """Behind nginx's TLS, with a client certificate that it asks for, each record arrives once."""
     with nginx(tmp_path, backend.port, WANTS_CERTIFICATE, tls=True) as proxy:
         url = f"https://127.0.0.1:{proxy.port}"
-        logger = make_logger(url, ca_bundle=AUTHORITY, client_cert=CLIENT_CERT)
-        log(logger, arrivals, range(20))
-        assert logger.flush(timeout=10)
-    arrivals.expect(range(20))
+        deliver(url, 20, ca_bundle=AUTHORITY, client_cert=CLIENT_CERT)
 
 
 @BATCHED_OR_NOT
@@ -65,19 +55,15 @@ def test_reload_under_load(
 @pytest.mark.parametrize("setting", ["keepalive_requests 3;", "keepalive_timeout 0;"])
 def test_recycled_connections(
     backend: Backend,
-    arrivals: Arrivals,
-    make_logger: MakeLogger,
+    deliver: Deliver,
     tmp_path: Path,
     setting: str,
     batches: str,
 ) -> None:
     """Connections that nginx closes after a few requests, or after each, cost no record and no failure."""
     with nginx(tmp_path, backend.port, setting) as proxy:
-        logger = make_logger(proxy.url, batching=batches, batch_size=10)
-        log(logger, arrivals, range(200))
-        assert logger.flush(timeout=10)
-    arrivals.expect(range(200))
-    assert logger.get_stats()["attempts_failed"] == 0
+        stats = deliver(proxy.url, 200, batching=batches, batch_size=10)
+    assert stats["attempts_failed"] == 0
 
 
 def test_connections_closed_while_idle(
@@ -94,15 +80,10 @@ def test_connections_closed_while_idle(
     assert logger.get_stats()["attempts_failed"] == 0
 
 
-def test_small_client_max_body_size(
-    backend: Backend, arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path
-) -> None:
+def test_small_client_max_body_size(backend: Backend, deliver: Deliver, tmp_path: Path) -> None:
     """A batch that nginx refuses as too large (413) is halved until it passes."""
     with nginx(tmp_path, backend.port, "client_max_body_size 8k;") as proxy:
-        logger = make_logger(proxy.url)
-        log(logger, arrivals, range(100))
-        assert logger.flush(timeout=10)
-    arrivals.expect(range(100))
+        deliver(proxy.url, 100)
 
 
 def test_backend_down_behind_nginx(arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path) -> None:
@@ -145,13 +126,8 @@ def test_pages_of_nginx(
 
 
 @pytest.mark.parametrize("status", [400, 403, 415])
-def test_compressed_bodies_refused(
-    backend: Backend, arrivals: Arrivals, make_logger: MakeLogger, tmp_path: Path, status: int
-) -> None:
+def test_compressed_bodies_refused(backend: Backend, deliver: Deliver, tmp_path: Path, status: int) -> None:
     """Where nginx refuses compressed bodies records go uncompressed."""
     refusal = f'if ($http_content_encoding = "gzip") {{ return {status}; }}'
     with nginx(tmp_path, backend.port, refusal) as proxy:
-        logger = make_logger(proxy.url, compression="always")
-        log(logger, arrivals, range(20))
-        assert logger.flush(timeout=5)
-    arrivals.expect(range(20))
+        deliver(proxy.url, 20, compression="always")

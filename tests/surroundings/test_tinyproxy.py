@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests.support.prompts import eventually
 from tests.support.proxies import Proxy, nginx, tinyproxy
 from tests.support.raw import AUTHORITY
 from tests.support.servers import Arrivals
-from tests.surroundings.conftest import log
+from tests.surroundings.conftest import Deliver, log
 
 
 @pytest.fixture
@@ -22,51 +22,49 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.fixture(params=["http", "https"])
+def url(request: pytest.FixtureRequest, backend: Backend, tmp_path: Path) -> Iterator[str]:
+    """The backend's, behind nginx."""
+    scheme: str = request.param
+    with nginx(tmp_path, backend.port, tls=scheme == "https") as behind:
+        yield f"{scheme}://127.0.0.1:{behind.port}"
+
+
+Through = Callable[[str], None]
+
+
+@pytest.fixture
+def through(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, url: str) -> Through:
+    """Has clients go through the proxy, with these credentials (and an @)."""
+
+    def through(credentials: str) -> None:
+        scheme, _, _ = url.partition(":")
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://{credentials}127.0.0.1:{proxy.port}")
+
+    return through
+
+
 @pytest.mark.parametrize(
     ("credentials", "status"),
     [("", "407"), ("ada:byron@", "401")],  # to a wrong password tinyproxy answers 401, not 407
     ids=["no password", "wrong password"],
 )
 def test_refused_by_the_proxy(
-    proxy: Proxy,
-    backend: Backend,
-    arrivals: Arrivals,
-    make_logger: MakeLogger,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    scheme: str,
-    credentials: str,
-    status: str,
+    url: str, through: Through, arrivals: Arrivals, make_logger: MakeLogger, credentials: str, status: str
 ) -> None:
     """The error has the proxy's status, not "connection reset", and no password; the records stay."""
-    with nginx(tmp_path, backend.port, tls=scheme == "https") as behind:
-        monkeypatch.setenv(f"{scheme}_proxy", f"http://{credentials}127.0.0.1:{proxy.port}")
-        logger = make_logger(f"{scheme}://127.0.0.1:{behind.port}", ca_bundle=AUTHORITY)
-        log(logger, arrivals, range(300))
-        eventually(lambda: logger.get_stats()["last_error"], "an error")
-        assert not logger.flush(timeout=2)
-        stats = logger.get_stats()
+    through(credentials)
+    logger = make_logger(url, ca_bundle=AUTHORITY)
+    log(logger, arrivals, range(300))
+    eventually(lambda: logger.get_stats()["last_error"], "an error")
+    assert not logger.flush(timeout=2)
+    stats = logger.get_stats()
     assert status in str(stats["last_error"])
     assert "byron" not in str(stats["last_error"])
     assert (stats["logs_sent"], stats["logs_quarantined"], stats["logs_dropped"]) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_right_password(
-    proxy: Proxy,
-    backend: Backend,
-    arrivals: Arrivals,
-    make_logger: MakeLogger,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    scheme: str,
-) -> None:
+def test_right_password(url: str, through: Through, deliver: Deliver) -> None:
     """With the password each record arrives once, through the proxy, in a tunnel for https."""
-    with nginx(tmp_path, backend.port, tls=scheme == "https") as behind:
-        monkeypatch.setenv(f"{scheme}_proxy", f"http://ada:lovelace@127.0.0.1:{proxy.port}")
-        logger = make_logger(f"{scheme}://127.0.0.1:{behind.port}", ca_bundle=AUTHORITY)
-        log(logger, arrivals, range(100))
-        assert logger.flush(timeout=10)
-    arrivals.expect(range(100))
-    assert logger.get_stats()["attempts_failed"] == 0
+    through("ada:lovelace@")
+    assert deliver(url, 100, ca_bundle=AUTHORITY)["attempts_failed"] == 0

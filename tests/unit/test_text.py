@@ -13,7 +13,8 @@ from hypothesis import strategies as some
 from banyan_hp.destinations.banyan import BanyanDestination
 from banyan_hp.engine.http.connections import proxy_secrets, secrets_of
 from banyan_hp.engine.http.exchange import Message
-from banyan_hp.engine.http.transport import HTTPTransport, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import HTTPTransport, Request
 from banyan_hp.prompts.queries import Endpoint
 from banyan_hp.text import LENGTH, TextFilter, clean, printable, printable_json
 

@@ -1,4 +1,7 @@
-"""What can be said after `banyan-hp spool`. Imports nothing that takes time; that is done by what runs."""
+"""The command line of `banyan-hp spool`, and how a command runs.
+
+Parsing imports nothing that takes time: a command's own module is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     Commands = _SubParsersAction[ArgumentParser]
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_EVERYWHERE = "; default: all"
+_DEFAULT_ALL = "; default: all"
 
 
 def add_spool(commands: Commands) -> None:
@@ -46,7 +49,7 @@ def _group(commands: Commands, name: str, about: str) -> Commands:
 
 
 def _command(commands: Commands, name: str, does: str, about: str) -> ArgumentParser:
-    """A subcommand; `does` names what does it, see `running`."""
+    """A subcommand; `does` names its function, see `_function`."""
     parser = commands.add_parser(
         name,
         help=about,
@@ -63,7 +66,7 @@ def _command(commands: Commands, name: str, does: str, about: str) -> ArgumentPa
     parser.add_argument(
         "--destination",
         metavar="ID",
-        help=f"one destination, by the beginning of its id, as ls shows it{_EVERYWHERE}",
+        help=f"one destination, by the beginning of its id, as ls shows it{_DEFAULT_ALL}",
     )
     parser.set_defaults(run=_run, does=does)
     return parser
@@ -106,27 +109,30 @@ def _function(does: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _add_path(spool: Commands) -> None:
-    _command(spool, "path", "segments:path", "say where the on-disk queue is")
+    _command(spool, "path", "segments:path", "print where the on-disk queue is")
 
 
 def _add_ls(spool: Commands) -> None:
     ls = _command(spool, "ls", "segments:ls", "list segments: records not yet sent, all records, bytes, age")
-    _add_json(ls, "one JSON object a segment")
+    _add_json(ls, "one JSON object per segment")
 
 
 def _add_show(spool: Commands) -> None:
     show = _command(
-        spool, "show", "segments:show", "show the records that are not yet sent, in the order of the disk"
+        spool, "show", "segments:show", "show the records that are not yet sent, in the order on disk"
     )
-    _add_json(show, "one JSON object a record, body and all")
+    _add_json(show, "one JSON object per record, with its body")
     _add_limit(show)
-    show.add_argument("--segment", metavar="NAME", help=f"of one segment{_EVERYWHERE}")
+    show.add_argument("--segment", metavar="NAME", help=f"of one segment{_DEFAULT_ALL}")
     _add_id(show)
 
 
 def _add_replay(spool: Commands) -> None:
     replay = _command(
-        spool, "replay", "replay:replay", "send all that no running application holds, and wait for the end"
+        spool,
+        "replay",
+        "replay:replay",
+        "send all that no running application holds, and wait until it is sent",
     )
     add = replay.add_argument
     add(
@@ -134,48 +140,48 @@ def _add_replay(spool: Commands) -> None:
         type=_seconds,
         default=math.inf,
         metavar="SECONDS",
-        help="stop after that; default: never",
+        help="stop after this time; default: never",
     )
     add(
         "--api-key",
         metavar="KEY",
-        help="better set BANYAN_API_KEY or HUGGINGPLACE_API_KEY: options show in process lists",
+        help="better set BANYAN_API_KEY or HUGGINGPLACE_API_KEY: process lists show options",
     )
     add(
         "--from-key",
         type=_key_fingerprint,
         metavar="FINGERPRINT",
-        help="send, under the key at hand, only what was logged under the key of this fingerprint, as ls "
-        "shows it; never say a key: options show in process lists",
+        help="send only what was logged under the key with this fingerprint (see ls), now under the present "
+        "key; never pass a key here: process lists show options",
     )
     add(
         "--base-url",
         metavar="URL",
-        help="send only what goes to this URL; with --dir it also answers the question where to",
+        help="send only what goes to this URL; with --dir, this also confirms the URL",
     )
-    add("--yes", action="store_true", help="with --dir: don't ask whether the URLs in there are right")
+    add("--yes", action="store_true", help="with --dir: don't ask whether the URLs found there are right")
 
 
 def _add_purge(spool: Commands) -> None:
-    purge = _command(spool, "purge", "segments:purge", "remove segments with all that was not sent")
+    purge = _command(spool, "purge", "segments:purge", "remove segments with all unsent records in them")
     _add_purge_options(purge, "only segments all of whose unsent records are older")
-    purge.add_argument("--segment", metavar="NAME", help=f"one segment{_EVERYWHERE}")
+    purge.add_argument("--segment", metavar="NAME", help=f"one segment{_DEFAULT_ALL}")
     purge.add_argument(
         "--held",
         action="store_true",
-        help="also what running applications hold: they count it as dropped when they notice, "
-        "and what they have in memory at that moment may still be sent",
+        help="also segments that running applications hold: they count the records as dropped when they "
+        "notice, and may still send those that they have in memory",
     )
 
 
 def _add_quarantine_ls(quarantine: Commands) -> None:
     ls = _command(quarantine, "ls", "quarantine:ls", "count entries by reason and status")
-    _add_json(ls, "one JSON object a destination, reason and status")
+    _add_json(ls, "one JSON object per destination, reason and status")
 
 
 def _add_quarantine_show(quarantine: Commands) -> None:
-    show = _command(quarantine, "show", "quarantine:show", "show what was put aside and why, oldest first")
-    _add_json(show, "one JSON object an entry, body and all")
+    show = _command(quarantine, "show", "quarantine:show", "show what was quarantined and why, oldest first")
+    _add_json(show, "one JSON object per entry, with its body")
     _add_limit(show)
     _add_id(show)
 
@@ -188,18 +194,19 @@ def _add_requeue(quarantine: Commands) -> None:
         "put refused records back into the queue, to be sent again",
     )
     which = requeue.add_mutually_exclusive_group(required=True)
-    which.add_argument("--id", metavar="PREFIX", help="records whose id begins so")
+    which.add_argument("--id", metavar="PREFIX", help="records whose id begins with PREFIX")
     which.add_argument("--all", action="store_true", help="all records")
     requeue.add_argument(
         "--unscrubbed",
         action="store_true",
-        help="send also records that before_send has not seen, as they are; else they wait until one has",
+        help="also send records that before_send has not seen, as they are; by default they wait for an "
+        "application with a before_send",
     )
 
 
 def _add_quarantine_purge(quarantine: Commands) -> None:
     purge = _command(quarantine, "purge", "quarantine:purge", "remove entries for good")
-    _add_purge_options(purge, "only entries put aside longer ago")
+    _add_purge_options(purge, "only entries quarantined longer ago")
     _add_id(purge)
 
 
@@ -208,11 +215,11 @@ def _add_json(parser: ArgumentParser, what: str) -> None:
 
 
 def _add_limit(parser: ArgumentParser) -> None:
-    parser.add_argument("--limit", type=_count, metavar="N", help="so many at the most; default: all")
+    parser.add_argument("--limit", type=_count, metavar="N", help="show at most N; default: all")
 
 
 def _add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("--id", metavar="PREFIX", help=f"records whose id begins so{_EVERYWHERE}")
+    parser.add_argument("--id", metavar="PREFIX", help=f"records whose id begins with PREFIX{_DEFAULT_ALL}")
 
 
 def _add_purge_options(parser: ArgumentParser, older: str) -> None:
@@ -229,12 +236,12 @@ def _count(text: str) -> int:
 
 
 def _key_fingerprint(text: str) -> str:
-    """What was said never gets into the message: it may be a key."""
+    """The message never repeats the argument, which may be a key."""
     from ...engine.spool.layout import is_fingerprint
 
     if not is_fingerprint(text):
         raise argparse.ArgumentTypeError(
-            "must be a fingerprint, as 'banyan-hp spool ls' shows it: 16 hex digits, or 8 of an earlier "
+            "must be a fingerprint as 'banyan-hp spool ls' shows it: 16 hex digits, or 8 from an earlier "
             "version. Never pass a key here: other users can read it in the process list"
         )
     return text

@@ -47,7 +47,7 @@ class Place:
 
 
 def base_directory(arguments: argparse.Namespace) -> Path:
-    """`--dir`, or what an application in the same environment would take.
+    """`--dir`, or the directory that an application in the same environment would use.
 
     Raises:
         CommandError: no directory is known.
@@ -59,11 +59,11 @@ def _base_directories(arguments: argparse.Namespace) -> tuple[Path, ...]:
     try:
         return spool_bases(arguments.dir or env("BANYAN_HP_SPOOL_DIR"))
     except (RuntimeError, OSError, KeyError) as error:
-        raise CommandError(f"no directory is known, say --dir: {error}", BROKEN) from error
+        raise CommandError(f"no directory is known, pass --dir: {error}", BROKEN) from error
 
 
 def chosen(arguments: argparse.Namespace) -> list[Place]:
-    """The destinations that are meant.
+    """The destinations that the arguments select.
 
     Raises:
         CommandError: `--destination` names none, or several.
@@ -78,7 +78,7 @@ def chosen(arguments: argparse.Namespace) -> list[Place]:
 
 
 def each(arguments: argparse.Namespace, do: Callable[[Place], int]) -> int:
-    """Do something with each destination that is meant; what fails for one does not keep the others from it.
+    """Do something with each selected destination. A failure with one does not stop the others.
 
     Returns:
         The highest exit code of all.
@@ -101,7 +101,7 @@ def _complaining(place: Place, do: Callable[[Place], int]) -> int:
 
 
 def _one(matching: list[Path], prefix: str, base: Path) -> list[Path]:
-    """The directory of the one destination, or those below both base directories."""
+    """The directories of the one destination: it may have one below each base directory."""
     if not matching:
         raise CommandError(f"no destination in {base} has an id that begins with {prefix!r}", WRONG)
     names = ", ".join(dict.fromkeys(path.name for path in matching))

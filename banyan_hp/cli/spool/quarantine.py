@@ -161,7 +161,7 @@ def requeue(arguments: argparse.Namespace) -> int:
 def _why_left(entry: Entry) -> str:
     if not entry.sendable:
         return "damaged: there is no whole record to send"
-    return "put aside just now"
+    return "quarantined just now"
 
 
 # -- purge ---------------------------------------------------------------------------------------------------

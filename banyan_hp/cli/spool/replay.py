@@ -1,4 +1,4 @@
-"""`banyan-hp spool replay`: what no running application holds, sent by the applications' own engine."""
+"""`banyan-hp spool replay`: sends what no running application holds, with the applications' own engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LET_GO_SECONDS = 5.0
 _BAR = 30
 _SECONDS_BETWEEN_LINES = 5.0
 
-# The caps are the applications' business: who asks for a replay wants old records sent, not removed.
+# Caps are for applications: a replay is to send old records, not to remove them.
 _SETTINGS = Settings(spool_max_age=1e9, spool_max_bytes=2**62)
 
 
@@ -37,7 +37,7 @@ class Waiting:
 
     free: int
     held: int
-    raw: int  # they leave only when a `before_send` has seen them
+    raw: int  # not sent here: a `before_send` must see them first
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _replay(place: Place, arguments: argparse.Namespace) -> int:
     if not before.free:
         say(place.title)
         say(f"  nothing to send{_held(before)}")
-        return _said_of_raw(before)
+        return _mention_raw(before)
     destination = _destination(place, arguments)
     if not _may_send(place, arguments, before):
         return LEFT
@@ -80,16 +80,16 @@ def _replay(place: Place, arguments: argparse.Namespace) -> int:
     finally:
         after = _waiting(place.directory)
         tally = _tally(engine, after)
-        say(f"  {_said(tally)}{_held(after)}")
+        say(f"  {_summary(tally)}{_held(after)}")
     if tally.left:
-        complain(why or "some records have turned up meanwhile, or could not be taken over")
-    if engine.spool is not None and engine.spool.problem:
+        complain(why or "some records have come since, or could not be adopted")
+    if engine.spool_problem:
         return BROKEN
     code = LEFT if tally.left or tally.quarantined or tally.lost else DONE
-    return max(code, _said_of_raw(after))
+    return max(code, _mention_raw(after))
 
 
-def _said_of_raw(waiting: Waiting) -> int:
+def _mention_raw(waiting: Waiting) -> int:
     if not waiting.raw:
         return DONE
     complain(
@@ -102,17 +102,16 @@ def _said_of_raw(waiting: Waiting) -> int:
 def _waiting(directory: Path) -> Waiting:
     seen = survey.segments(directory)
     held = sum(one.unacknowledged for one in seen if one.state is State.HELD)
-    # A segment whose every line is damaged has to be taken over, too: its lines go to the quarantine.
+    # A segment with only damaged lines is adopted, too: its lines go to the quarantine.
     free = [one for one in seen if one.state in (State.ABANDONED, State.DAMAGED)]
     raw = sum(one.raw for one in free)
     return Waiting(sum(one.unacknowledged + one.damaged for one in free) - raw, held, raw)
 
 
 def _send(engine: Engine, timeout: float, progress: Progress) -> str | None:
-    """Run the engine until it is through; returns why it ended before, if it did."""
+    """Run the engine until everything is sent. Returns why something is left, or None."""
     try:
-        engine.replay(timeout, lambda: progress.show(_settled(engine)))
-        return _why_ended(engine, timeout)
+        return engine.replay(timeout, lambda: progress.show(_settled(engine)))
     finally:
         engine.shutdown(_LET_GO_SECONDS)
         progress.end(_settled(engine))
@@ -123,24 +122,12 @@ def _settled(engine: Engine) -> int:
     return int(adopted["recovered"] + adopted["quarantined"] + adopted["dropped"])
 
 
-def _why_ended(engine: Engine, timeout: float) -> str | None:
-    stats = engine.stats()
-    spool = engine.spool
-    if engine.breaker.is_open:
-        return f"given up, {stats['state']}: {stats['last_error']}"
-    if spool is not None and (spool.problem or not spool.readable):
-        return f"the spool can't be used: {spool.problem or 'see above'}"
-    if spool is not None and not spool.emptied:
-        return f"stopped after {timeout:g} s"
-    return None
-
-
 def _tally(engine: Engine, after: Waiting) -> Tally:
     adopted = engine.stats()["adopted"]
     return Tally(adopted["recovered"], after.free, adopted["quarantined"], adopted["dropped"])
 
 
-def _said(tally: Tally) -> str:
+def _summary(tally: Tally) -> str:
     return (
         f"delivered {tally.delivered:,}, still on disk {tally.left:,}, "
         f"quarantined {tally.quarantined:,}, lost {tally.lost:,}"
@@ -156,7 +143,7 @@ def _held(waiting: Waiting) -> str:
 
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.from_key is not None and not any(_is_meant(place, arguments) for place in chosen(arguments)):
-        raise CommandError("no destination has a key of the fingerprint that --from-key names; see ls", WRONG)
+        raise CommandError("no destination has a key with the fingerprint in --from-key; see ls", WRONG)
     if arguments.base_url is not None:
         try:
             arguments.base_url = checked_url("--base-url", arguments.base_url)
@@ -165,7 +152,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _is_meant(place: Place, arguments: argparse.Namespace) -> bool:
-    """`--from-key` is about the records of that key only: nothing else leaves, under whatever key."""
+    """With `--from-key`, only records of that key are sent."""
     return arguments.from_key in (None, place.fingerprint)
 
 
@@ -190,7 +177,7 @@ def _destination(place: Place, arguments: argparse.Namespace) -> Destination:
 
 
 def _url(address: Address) -> str:
-    """Where the records go, if that is a URL: somebody else may have written the file that says so."""
+    """Where the records go, checked to be a URL: anybody may have written the file that tells it."""
     try:
         return checked_url("the URL in the directory", address.base_url)
     except ConfigurationError as error:
@@ -198,7 +185,7 @@ def _url(address: Address) -> str:
 
 
 def _may_send(place: Place, arguments: argparse.Namespace, waiting: Waiting) -> bool:
-    """A directory that was named by hand may be anybody's: its URL gets the key only if a person knows it."""
+    """A directory named by hand may be anybody's: the key goes to its URL only if a person confirms it."""
     if arguments.dir is None or arguments.yes or arguments.base_url is not None or place.address is None:
         return True
     records = counted(waiting.free, "record")
@@ -232,11 +219,11 @@ _CLIENTS: dict[str, Callable[[Address, str], Destination]] = {
 
 
 class Progress:
-    """Tells of `total` records how many are done.
+    """How far a replay is: a bar on a terminal, otherwise a line every few seconds.
 
     Args:
-        total: how many there are; more may turn up.
-        stream: where it is told.
+        total: the number of records; more may come.
+        stream: where it is shown.
         clock: seconds, for the rate.
     """
 
@@ -244,20 +231,20 @@ class Progress:
         self._total = total
         self._stream = stream
         self._clock = clock
-        self._began = self._told_at = clock()
+        self._began = self._shown_at = clock()
         self._bar = stream.isatty()
 
     def show(self, done: int) -> None:
-        """Tell, if it is time to."""
+        """Show the figure, if it is time to."""
         if self._bar:
-            self._stream.write(f"\r{self._drawn(done)} {self._said(done)}\x1b[K")
+            self._stream.write(f"\r{self._drawing(done)} {self._figures(done)}\x1b[K")
             self._stream.flush()
-        elif self._clock() - self._told_at >= _SECONDS_BETWEEN_LINES:
-            self._told_at = self._clock()
+        elif self._clock() - self._shown_at >= _SECONDS_BETWEEN_LINES:
+            self._shown_at = self._clock()
             self._write_line(done)
 
     def end(self, done: int) -> None:
-        """Tell the last figure and leave the line."""
+        """Show the last figure and end the line."""
         if self._bar:
             self.show(done)
             self._stream.write("\n")
@@ -266,15 +253,15 @@ class Progress:
         self._stream.flush()
 
     def _write_line(self, done: int) -> None:
-        self._stream.write(f"  {self._said(done)}\n")
+        self._stream.write(f"  {self._figures(done)}\n")
         self._stream.flush()
 
-    def _said(self, done: int) -> str:
+    def _figures(self, done: int) -> str:
         total = max(done, self._total)
         seconds = self._clock() - self._began
         rate = f", {done / seconds:,.0f}/s" if seconds > 0 else ""
         return f"{done:,} of {total:,}{rate}"
 
-    def _drawn(self, done: int) -> str:
+    def _drawing(self, done: int) -> str:
         full = _BAR * done // max(done, self._total, 1)
         return f"  [{'#' * full}{' ' * (_BAR - full)}]"

@@ -140,7 +140,7 @@ def _records(place: Place, segment: str | None, prefix: str) -> Iterator[Line]:
 
 
 def purge(arguments: argparse.Namespace) -> int:
-    """Remove segments: free ones under their lease, held ones only if that is said."""
+    """Remove segments: free ones under their lease, held ones only with `--held`."""
     before = None if arguments.older_than is None else Clock().wall() - arguments.older_than
     meant: list[Seen] = []
 
@@ -180,7 +180,7 @@ def _why(seen: Seen) -> str:
 
 
 def _remove(seen: Seen) -> bool:
-    """False if a running application has taken it over, or sent it, in the meantime."""
+    """False if a running application has adopted or sent it in the meantime."""
     if seen.state is State.HELD:
         survey.look(seen.path).remove()
         return True

@@ -1,14 +1,21 @@
-"""Records that have failed and wait for their next attempt. Guarded by the engine's lock."""
+"""Records that were tried in vain: how long each waits, and which of them should not wait in memory.
+
+Guarded by the engine's lock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ...settings import Settings
+from ..policy.classification import may_be_the_record
 from ..policy.jitter import chance
+from ..policy.policies import Policies
 from ..policy.retry import backoff
 from ..records.ledger import Book
 from ..records.record import Record
+from ..sync import EngineLock
 from .tasks import NEVER
 
 
@@ -25,28 +32,60 @@ def any_of(book: Book | None, records: Iterable[Record]) -> bool:
 
 
 class Retries:
-    """Groups of records, in the order in which they failed."""
+    """Groups of records, in the order in which they failed. Isolated records go to the suspects."""
 
-    def __init__(self, retry_delay: float) -> None:
-        self._retry_delay = retry_delay
+    def __init__(self, lock: EngineLock, settings: Settings, policies: Policies) -> None:
+        self._lock = lock
+        self._settings = settings
+        self._breaker, _, _, self._suspects = policies
         self._groups: list[Retry] = []
 
     def __len__(self) -> int:
         return len(self._groups)
 
-    def add(self, records: list[Record], now: float) -> None:
-        """Try these again after a back-off of their own."""
-        failures = max(record.attempts for record in records)
-        wait = backoff(failures, self._retry_delay, chance()) if failures else 0.0
-        self._groups.append(Retry(now + wait, records))
+    # -- what comes back ---------------------------------------------------------------------------------
 
-    def add_halves(self, records: list[Record], suspected: list[Record], now: float) -> None:
+    def to_isolate(self, records: Iterable[Record]) -> list[Record]:
+        """Which of those that were not accepted fail on their own."""
+        self._lock.assert_held()
+        is_open = self._breaker.is_open
+        return [record for record in records if self._suspects.must_be_isolated(record, is_open=is_open)]
+
+    def are_better_on_disk(self, records: Iterable[Record]) -> bool:
+        """Whether trying these again soon makes no sense."""
+        self._lock.assert_held()
+        return self._breaker.is_open or any(self._is_worn_out(record) for record in records)
+
+    def _is_worn_out(self, record: Record) -> bool:
+        """Tried often enough in vain; those that may fail on their own are tried until that is known."""
+        return record.attempts > self._settings.max_retries and not _may_be_at_fault(record)
+
+    def add(self, records: Sequence[Record], now: float) -> None:
+        """Try these again, after a back-off of their own: they may fail while others are accepted."""
+        self._lock.assert_held()
+        others = []
+        for record in records:
+            if record.history is not None and record.history.isolated:
+                self._suspects.isolate(record, now)
+            else:
+                others.append(record)
+        suspected = [record for record in others if _may_be_at_fault(record)]
+        if len(suspected) > 1:
+            self._add_halves(others, suspected, now)
+        elif others:
+            failures = max(record.attempts for record in others)
+            wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
+            self._groups.append(Retry(now + wait, others))
+
+    def _add_halves(self, records: list[Record], suspected: list[Record], now: float) -> None:
         """One of several may be the cause: halves find out which. The destination's back-off is enough."""
         blamed = set(suspected)
         rest = [record for record in records if record not in blamed]
         middle = len(suspected) // 2
         parts = (suspected[:middle], suspected[middle:], rest)
         self._groups += [Retry(now, part) for part in parts if part]
+
+    # -- what is tried again -----------------------------------------------------------------------------
 
     def take_due(self, now: float, only: Book | None, *, at_once: bool, one: bool) -> list[Record] | None:
         """The first group that is due, or any `at_once`; if `one` is wanted, only its first record."""
@@ -71,7 +110,12 @@ class Retries:
         return max(0.0, min(due, default=NEVER) - now)
 
     def records(self) -> list[Record]:
+        self._lock.assert_held()
         return [record for group in self._groups for record in group.records]
 
     def clear(self) -> None:
         self._groups.clear()
+
+
+def _may_be_at_fault(record: Record) -> bool:
+    return record.verdict is not None and may_be_the_record(record.verdict)

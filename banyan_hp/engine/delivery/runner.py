@@ -123,7 +123,7 @@ class TaskRunner:
     def _without_suspects(self, records: list[Record]) -> list[Record]:
         """Those that do not fail on their own; the others are isolated."""
         with self._lock:
-            suspects = self._scheduler.to_isolate(records)
+            suspects = self._scheduler.retries.to_isolate(records)
         if not suspects:
             return records
         self._settlement.put_to_rest(suspects)
@@ -137,7 +137,9 @@ class TaskRunner:
 
     def _are_better_on_disk(self, records: list[Record]) -> bool:
         with self._lock:
-            return self._scheduler.are_better_on_disk(records, self._clock.monotonic())
+            if self._scheduler.closing and self._breaker.failures:
+                self._breaker.break_now(self._clock.monotonic())
+            return self._scheduler.retries.are_better_on_disk(records)
 
     def _hand_back(self, records: list[Record]) -> None:
         """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
@@ -147,7 +149,7 @@ class TaskRunner:
             left = [record for record in records if not record.claimed]
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
-                self._scheduler.retry(left, self._clock.monotonic())
+                self._scheduler.retries.add(left, self._clock.monotonic())
         if closing or any(record.history is not None for record in left):
             self._settlement.wake()  # a flush does not wait for those at rest
         if stopping:
@@ -164,7 +166,8 @@ class TaskRunner:
         finally:
             with self._lock:
                 records = [self._record(found) for found in replayed]
-                self._scheduler.read_back(records, self._clock.monotonic())
+                self._scheduler.backlog.add(records, self._clock.monotonic())
+                self._scheduler.sleepers.wake_all()
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
         elif not records:
@@ -173,20 +176,8 @@ class TaskRunner:
     def _record(self, found: Replayed) -> Record:
         """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
         book: Book = self._ledger.own if found.own else self._ledger.adopted
-        record = Record(
-            id=found.line.id,
-            time=found.line.time,
-            value=None,
-            body=None if found.line.raw else found.line.body,
-            size=len(found.line.body),
-            queued_at=self._clock.monotonic(),
-            book=book,
-            term=Term.SPOOLED,
-            place=found.place,
-        )
-        if found.line.raw:
-            record.raw = found.line.body
-        record.maybe_stored = True
+        line, now = found.line, self._clock.monotonic()
+        record = Record.from_disk(line.id, line.time, line.body, found.place, now, book, raw=line.raw)
         book.move((record,), Term.IN_FLIGHT)
         return record
 

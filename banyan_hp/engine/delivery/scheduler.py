@@ -5,24 +5,18 @@ Guarded by the engine's lock. Decides only; the I/O is the runner's.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
-
 from ...settings import Settings
-from ..policy.classification import may_be_the_record
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
 from ..policy.policies import Policies
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
+from .backlog import Backlog
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 from .retries import Retries, any_of
 from .shared import Shared
-from .sleepers import Sleepers
-from .tasks import NEVER, AskForBatches, OpenSpool, ReadBack, Send, Spill, SyncSpool, Task, Wait
-
-_ANYTHING: Load = (1, NEVER)
-_NOTHING: Load = (NEVER, NEVER)
+from .sleepers import ANYTHING, NOTHING, Sleepers
+from .tasks import NEVER, AskForBatches, OpenSpool, Send, Spill, SyncSpool, Task, Wait
 
 
 class Scheduler:
@@ -41,11 +35,9 @@ class Scheduler:
         self._queue = queue
         self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool
-        self._retries = Retries(settings.retry_delay)
-        self._replay: deque[Record] = deque()
-        self.sleepers = Sleepers(shared.lock)
-        self._wake_at: Load = _ANYTHING
-        self._reading_back = False
+        self.retries = Retries(shared.lock, settings, policies)
+        self.backlog = Backlog(shared.lock, spool, policies.suspects, self._own)
+        self.sleepers = Sleepers(shared.lock, queue, policies, spool)
         self._backlogs_turn = False
         self._spilled_last = False
         self._suspected_last = False
@@ -54,7 +46,6 @@ class Scheduler:
         self.own_waiters: set[object] = set()  # wait for this process's own records to settle first
         self.closing = False
         self._last_chance = 0
-        self._sync_planned = False
         self._begins_nothing = False
         self._paused = False
 
@@ -85,28 +76,6 @@ class Scheduler:
         self._lock.assert_held()
         self._begins_nothing = True
 
-    # -- from the callers' side --------------------------------------------------------------------------
-
-    def wake_for_record(self) -> None:
-        """Wake a sleeping thread, if there is one and the new record gives it something to do."""
-        queue = self._queue
-        records, size = self._wake_at
-        if len(queue.records) < records and queue.bytes < size:
-            return
-        if self._batch_support.batches or self._is_another_worthwhile(queue.records[-1].queued_at):
-            self.sleepers.wake_one()
-
-    def wake_for_sync(self) -> None:
-        """Wake a sleeping thread, if the disk has become dirty since it went to sleep."""
-        self._lock.assert_held()
-        if self.sleepers.idle and not self._sync_planned and self._spool is not None and self._spool.dirty:
-            self._sync_planned = True
-            self.sleepers.wake_one()
-
-    def _is_another_worthwhile(self, now: float) -> bool:
-        """Whether one more sender helps, be it to watch whether those at work hang."""
-        return not self.sleepers.is_watched or not self._concurrency.enough(now)
-
     # -- from the senders' side --------------------------------------------------------------------------
 
     def next_task(self, now: float, *, one_of_many: bool = False) -> Task:
@@ -133,26 +102,27 @@ class Scheduler:
     def share(self, now: float) -> None:
         """Wake another sender, if it would find work."""
         self._lock.assert_held()
-        if (self._queue.records or self._replay or self._retries) and self._is_another_worthwhile(now):
+        anything = self._queue.records or self.backlog.fetched or self.retries
+        if anything and self.sleepers.is_one_more_worthwhile(now):
             self.sleepers.wake_one()
 
     def _instead_of_sending(self, now: float, delay: float) -> Task:
         """The destination must not be tried yet: bring to disk what should not wait in memory."""
         if self._spool is None:
-            return self._wait(now, delay, _NOTHING)
-        if self.gave_up and self._replay:
-            return Spill(self._take_all_replay())
+            return self._wait(now, delay, NOTHING)
+        if self.gave_up and self.backlog.fetched:
+            return Spill(self.backlog.take_all())
         if not self._spool.usable:
-            return self._wait(now, min(delay, self._spool.usable_in()), _NOTHING)
-        if self._breaker.is_open and self._retries:
-            return Spill(self._retries.take_oldest())
+            return self._wait(now, min(delay, self._spool.usable_in()), NOTHING)
+        if self._breaker.is_open and self.retries:
+            return Spill(self.retries.take_oldest())
         may_spill = len(self._queue) - self._kept_for_the_probe()
         if self._breaker.is_open and self._lingered_in(now) <= 0 < may_spill:
             return Spill(self._take(min(self._settings.batch_size, may_spill)))
         if self._queue.above(SPILL_ABOVE):
             return self._spill_excess()
         if self._breaker.is_open and may_spill <= 0:
-            return self._wait(now, delay, _ANYTHING)
+            return self._wait(now, delay, ANYTHING)
         if self._breaker.is_open:
             return self._wait(now, min(delay, self._lingered_in(now)), self._first_or_batch())
         return self._wait(now, delay, self._queue.load_at(SPILL_ABOVE))
@@ -162,7 +132,7 @@ class Scheduler:
         return int(self._breaker.refusing and not self.closing)
 
     def _next_to_send(self, now: float) -> Task:
-        self._wake_at = _ANYTHING  # whatever the sleepers waited for while nothing could be sent
+        self.sleepers.wake_at = ANYTHING  # whatever the sleepers waited for while nothing could be sent
         over = self.suspects.take_excess()
         if over is not None:
             return Spill([over])
@@ -176,12 +146,12 @@ class Scheduler:
             retry = self._due_retry(now)
             if retry is not None:
                 return self._send(retry)
-        if fresh_due <= 0 or self._backlog():
+        if fresh_due <= 0 or self.backlog.is_there(self._only):
             if self._batch_support.must_ask(now):
                 return AskForBatches(probe=self._breaker.begin())
             if self._too_slow():
                 return self._spill_excess()
-            if self._backlog() and (fresh_due > 0 or self._backlogs_turn):
+            if self.backlog.is_there(self._only) and (fresh_due > 0 or self._backlogs_turn):
                 return self._send_backlog(now, fresh_due)
             if fresh_due <= 0:
                 self._backlogs_turn = True
@@ -189,7 +159,7 @@ class Scheduler:
         return self._wait_for_any(now, fresh_due)
 
     def _wait_for_any(self, now: float, fresh_due: float) -> Wait:
-        due = min(fresh_due, self._retries.due_in(now, self._only), self._suspect_due_in(now))
+        due = min(fresh_due, self.retries.due_in(now, self._only), self._suspect_due_in(now))
         return self._wait(now, due, self._first_or_batch())
 
     def _probe(self, now: float) -> Task:
@@ -200,13 +170,12 @@ class Scheduler:
         if len(self._queue) and not self._probed_newest:
             self._probed_newest = True
             return self._send(self._hand_over(self._queue.take_newest()))
-        may_replay = any_of(self._only, self._replay)
-        if self._backlog() and not may_replay and not self._reading_back:
-            self._reading_back = True
-            return ReadBack(own_only=self.own_only, several=False)
+        may_replay = any_of(self._only, self.backlog.fetched)
+        if self.backlog.is_there(self._only) and not may_replay and not self.backlog.is_being_read:
+            return self.backlog.begin_to_read(self._only, several=False)
         self._probed_newest = False
         if may_replay:
-            return self._send(self._take_replay(1))
+            return self._send(self.backlog.take(1, self._only))
         retry = self._due_retry(now)
         if retry is not None:
             return self._send(retry)
@@ -214,7 +183,7 @@ class Scheduler:
             return self._send(self._take(1))
         if self._suspect_due_in(now) < NEVER:
             return self._send_suspect()
-        return self._wait(now, NEVER, _ANYTHING)
+        return self._wait(now, NEVER, ANYTHING)
 
     def _is_a_suspect_s_turn(self, now: float) -> bool:
         """Suspects that are due and the other records take turns."""
@@ -232,16 +201,16 @@ class Scheduler:
 
     def _first_or_batch(self) -> Load:
         """The first record starts the time that it may linger; then a full batch is of interest."""
-        return (self._settings.batch_size, self._settings.max_batch_bytes) if len(self._queue) else _ANYTHING
+        return (self._settings.batch_size, self._settings.max_batch_bytes) if len(self._queue) else ANYTHING
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
-        worth_it = (len(self._retries) == 1 or self._breaker.doubtful) and not self.closing
+        worth_it = (len(self.retries) == 1 or self._breaker.doubtful) and not self.closing
         return worth_it and self._breaker.failures > 0 and not self._breaker.is_open and fresh_due <= 0
 
     def _due_retry(self, now: float) -> list[Record] | None:
         is_open = self._breaker.is_open
-        return self._retries.take_due(now, self._only, at_once=self.closing or is_open, one=is_open)
+        return self.retries.take_due(now, self._only, at_once=self.closing or is_open, one=is_open)
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
@@ -258,12 +227,11 @@ class Scheduler:
         return Send(records, probe=self._breaker.begin())
 
     def _send_backlog(self, now: float, fresh_due: float) -> Task:
-        if any_of(self._only, self._replay):
+        if any_of(self._only, self.backlog.fetched):
             self._backlogs_turn = False
-            return self._send(self._take_replay(self._per_request()))
-        if not self._reading_back:
-            self._reading_back = True
-            return ReadBack(own_only=self.own_only, several=not self._breaker.is_open)
+            return self._send(self.backlog.take(self._per_request(), self._only))
+        if not self.backlog.is_being_read:
+            return self.backlog.begin_to_read(self._only, several=not self._breaker.is_open)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
         return self._wait_for_any(now, fresh_due)
@@ -279,19 +247,6 @@ class Scheduler:
 
     def _hand_over(self, records: list[Record]) -> list[Record]:
         self._own.hand_over(records)
-        return records
-
-    def _take_replay(self, count: int) -> list[Record]:
-        if not self.own_only:
-            return [self._replay.popleft() for _ in range(min(count, len(self._replay)))]
-        taken = [record for record in self._replay if record.book is self._own][:count]
-        for record in taken:
-            self._replay.remove(record)
-        return taken
-
-    def _take_all_replay(self) -> list[Record]:
-        records = list(self._replay)
-        self._replay.clear()
         return records
 
     def _spill_excess(self) -> Spill:
@@ -316,18 +271,6 @@ class Scheduler:
     def _batch_is_full(self) -> bool:
         return self._queue.full_batch(self._settings.batch_size, self._settings.max_batch_bytes)
 
-    def _backlog(self) -> bool:
-        """Whether there is something on disk to send."""
-        if any_of(self._only, self._replay):
-            return True
-        if self._spool is None or not self._spool.readable:
-            return False
-        return self._spool.backlog and (not self.own_only or self._own_on_disk_only() > 0)
-
-    def _own_on_disk_only(self) -> int:
-        """Isolated suspects are on disk, and in memory, too."""
-        return self._own[Term.SPOOLED] - self.suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
-
     @property
     def own_only(self) -> bool:
         """No request begins with others' records: at the end, and while a flush waits for our own ones."""
@@ -336,15 +279,15 @@ class Scheduler:
     @property
     def _only(self) -> Book | None:
         """The book whose records may begin a request; None for any."""
-        return self._own if self.own_only else None
+        return self._own if self.closing or self.own_waiters else None
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep this long, or until the queue holds this much."""
-        self._wake_at = wake_at
+        self.sleepers.wake_at = wake_at
         if self._spool is None:
             return Wait(seconds)
         sync = self._spool.sync_due_in(now)
-        self._sync_planned = sync < NEVER
+        self.sleepers.sync_planned = sync < NEVER
         return Wait(min(seconds, sync, self._look_due_in(now)))
 
     def _look_due_in(self, now: float) -> float:
@@ -357,72 +300,23 @@ class Scheduler:
             return NEVER
         return self._spool.look_due_in(now)
 
-    @property
-    def reading_back(self) -> bool:
-        """Whether a thread is fetching records from the disk."""
-        self._lock.assert_held()
-        return self._reading_back
-
-    # -- what comes back ---------------------------------------------------------------------------------
-
-    def to_isolate(self, records: Iterable[Record]) -> list[Record]:
-        """Which of those that were not accepted fail on their own."""
-        self._lock.assert_held()
-        is_open = self._breaker.is_open
-        return [record for record in records if self.suspects.must_be_isolated(record, is_open=is_open)]
-
-    def are_better_on_disk(self, records: Iterable[Record], now: float) -> bool:
-        """Whether trying these again soon makes no sense."""
-        self._lock.assert_held()
-        if self.closing and self._breaker.failures:
-            self._breaker.break_now(now)
-        return self._breaker.is_open or any(self._is_worn_out(record) for record in records)
-
-    def _is_worn_out(self, record: Record) -> bool:
-        """Tried often enough in vain; those that may fail on their own are tried until that is known."""
-        on_its_own = record.verdict is not None and may_be_the_record(record.verdict)
-        return record.attempts > self._settings.max_retries and not on_its_own
-
-    def retry(self, records: Sequence[Record], now: float) -> None:
-        """Try these again, after a back-off of their own: they may fail while others are accepted."""
-        self._lock.assert_held()
-        others = []
-        for record in records:
-            if record.history is not None and record.history.isolated:
-                self.suspects.isolate(record, now)
-            else:
-                others.append(record)
-        suspected = [r for r in others if r.verdict is not None and may_be_the_record(r.verdict)]
-        if len(suspected) > 1:
-            self._retries.add_halves(others, suspected, now)
-        elif others:
-            self._retries.add(others, now)
-
-    def read_back(self, records: Sequence[Record], now: float) -> None:
-        """These came from the disk."""
-        self._lock.assert_held()
-        self._reading_back = False
-        for record in records:
-            if self.suspects.recognise(record):
-                self.suspects.isolate(record, now, at_once=True)
-            else:
-                self._replay.append(record)
-        self.sleepers.wake_all()
-
-    def retrying(self) -> list[Record]:
-        """What waits for a retry. It stays here."""
-        return self._retries.records()
+    # -- all that waits -----------------------------------------------------------------------------------
 
     def waiting(self) -> list[Record]:
         """All that waits: in the queue, for a retry, or read from disk to be sent. It stays here."""
         self._lock.assert_held()
-        return [*self.retrying(), *self._queue.records, *self._replay, *self.suspects.all()]
+        return [
+            *self.retries.records(),
+            *self._queue.records,
+            *self.backlog.fetched,
+            *self.suspects.all(),
+        ]
 
     def forget(self) -> None:
         """All that waits has another owner now. Ctrl-C in the middle: once more does no harm."""
         self._lock.assert_held()
         self._own.move([r for r in self._queue.records if r.term is Term.QUEUED], Term.IN_FLIGHT)
         self._queue.clear()
-        self._retries.clear()
-        self._replay.clear()
+        self.retries.clear()
+        self.backlog.fetched.clear()
         self.suspects.forget()

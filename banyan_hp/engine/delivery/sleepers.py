@@ -1,20 +1,41 @@
-"""The threads that sleep, and which of them wakes up. Guarded by the engine's lock, but for `disturb`."""
+"""The threads that sleep, what they sleep for, and which of them wakes up.
+
+Guarded by the engine's lock, but for `disturb`.
+"""
 
 from __future__ import annotations
 
+from ..policy.policies import Policies
+from ..spool.spool import Spool
 from ..sync import EngineLock, WakeUp
+from .queue import Load, Queue
+from .tasks import NEVER
+
+ANYTHING: Load = (1, NEVER)
+NOTHING: Load = (NEVER, NEVER)
 
 
 class Sleepers:
     """Idle threads by their wake-ups, the one that fell asleep last at the end.
 
     At most one of them is *on watch*: it sleeps a moment only, and then looks whether a request hangs.
+
+    Attributes:
+        idle: their wake-ups.
+        wake_at: how much the queue must hold for a new record to wake one.
+        sync_planned: one of them wakes in time to force the spool to the disk.
     """
 
-    def __init__(self, lock: EngineLock) -> None:
+    def __init__(self, lock: EngineLock, queue: Queue, policies: Policies, spool: Spool | None) -> None:
         self._lock = lock
+        self._queue = queue
+        self._batch_support = policies.batch_support
+        self._concurrency = policies.concurrency
+        self._spool = spool
         self._watch: WakeUp | None = None
         self.idle: list[WakeUp] = []
+        self.wake_at = ANYTHING
+        self.sync_planned = False
 
     @property
     def is_watched(self) -> bool:
@@ -31,6 +52,28 @@ class Sleepers:
         if wake_up in self.idle:
             self.idle.remove(wake_up)
         self._relieve(wake_up)
+
+    # -- waking ------------------------------------------------------------------------------------------
+
+    def wake_for_record(self) -> None:
+        """Wake one, if the new record gives it something to do. The caller holds the lock."""
+        queue = self._queue
+        records, size = self.wake_at
+        if len(queue.records) < records and queue.bytes < size:
+            return
+        if self._batch_support.batches or self.is_one_more_worthwhile(queue.records[-1].queued_at):
+            self.wake_one()
+
+    def wake_for_sync(self) -> None:
+        """Wake one, if the disk has become dirty since it went to sleep."""
+        self._lock.assert_held()
+        if self.idle and not self.sync_planned and self._spool is not None and self._spool.dirty:
+            self.sync_planned = True
+            self.wake_one()
+
+    def is_one_more_worthwhile(self, now: float) -> bool:
+        """Whether one more sender helps, be it to watch whether those at work hang."""
+        return self._watch is None or not self._concurrency.enough(now)
 
     def wake_one(self) -> None:
         self._lock.assert_held()

@@ -62,7 +62,7 @@ class Worker:
         self._runner = runner
         self._process_lets_start = may_start
         self.threads: list[threading.Thread] = []
-        self.between_tasks: Callable[[], object] | None = None
+        self._between_tasks: Callable[[], object] | None = None
         self._own_threads: set[int] = set()  # each adds and discards only itself, which is atomic
         self._no_thread_until = float("-inf")
         self.failed_at = float("-inf")
@@ -83,6 +83,10 @@ class Worker:
         This is asked inside guarded sections, where nothing may switch.
         """
         return bool(self.threads)
+
+    def call_between_tasks(self, function: Callable[[], object] | None) -> None:
+        """Have each thread call this after each task or wait; None: nothing any more."""
+        self._between_tasks = function
 
     def is_own_thread(self) -> bool:
         return threading.get_ident() in self._own_threads
@@ -167,8 +171,8 @@ class Worker:
         while not self._runner.stopping:
             try:
                 self.step(wake_up, NO_DEADLINE, one_of_many=True)
-                if self.between_tasks is not None:
-                    self.between_tasks()
+                if self._between_tasks is not None:
+                    self._between_tasks()
                 if _without_thread:
                     start_refused()
             except BaseException as error:  # noqa: BLE001 - a thread's loop

@@ -39,7 +39,7 @@ from ..policy.jitter import chance
 from .response import ResponseReader, seconds_left
 from .trust import Trust
 
-_TRUSTED_SECONDS = 50.0  # idle for longer, it is not tried: balancers forget it, often without a word
+_TRUSTED_SECONDS = 50.0  # not used after this long: balancers drop idle connections, often silently
 
 
 def proxy_from_environment(url: str) -> str | None:
@@ -49,15 +49,15 @@ def proxy_from_environment(url: str) -> str | None:
 
 
 def proxy_secrets(url: str) -> tuple[str, ...]:
-    """What no text may repeat of the proxy that leads to a URL: its credentials, as they travel, too."""
+    """The credentials of the proxy that leads to a URL, which no text may repeat."""
     try:
         return secrets_of(proxy_from_environment(url))
-    except ValueError:  # the URL leads nowhere
+    except ValueError:  # not a usable URL
         return ()
 
 
 def secrets_of(proxy: str | None) -> tuple[str, ...]:
-    """The user and password of a proxy's URL, together and apart, quoted, unquoted and in base64."""
+    """The user and password of a proxy's URL, together and apart, quoted, unquoted, and in base64."""
     given = (proxy or "").rpartition("@")[0].rpartition("//")[2]
     user, _, password = map(unquote, given.partition(":"))
     basic = b64encode(f"{user}:{password}".encode("utf-8", "surrogatepass")).decode("ascii")
@@ -82,7 +82,7 @@ class _Host(NamedTuple):
 
     @property
     def authority(self) -> str:
-        address, _, zone = self.host.partition("%")  # a zone means nothing to anybody else
+        address, _, zone = self.host.partition("%")  # a zone means nothing to other machines
         host = f"{address}]" if zone else address
         return host if self.port == port_by_scheme[self.scheme] else f"{host}:{self.port}"
 
@@ -97,10 +97,10 @@ class _TunnelResponse(http.client.HTTPResponse):
 
 
 class _Countdown:
-    """A socket whose timeout is one for all that it does until it is given another.
+    """A socket whose timeout covers everything that it does until the next `settimeout`.
 
-    urllib3's TLS within TLS reads from the outer one as often as it takes to make out something: a peer that
-    drips one byte at a time could hold a sender for ever.
+    urllib3's TLS within TLS reads from the outer connection until it can decrypt something: a peer that drips
+    one byte at a time could hold a sender for ever.
     """
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
@@ -130,7 +130,7 @@ class _TLSConnection(HTTPSConnection):
 class _TunnelConnection(_TLSConnection):
     @property
     def is_connected(self) -> bool:
-        """What came through the outer TLS, but not yet through the inner one, is to be read, too."""
+        """Bytes that the outer TLS has passed on and the inner one has not are unread, too."""
         unread = isinstance(self.sock, SSLTransport) and self.sock.incoming.pending
         return super().is_connected and not unread
 
@@ -140,10 +140,10 @@ class _TunnelConnection(_TLSConnection):
 
 
 class Connector:
-    """Makes connections to one host, which it finds in a URL. Thread-safe.
+    """Makes connections to the host of a URL. Thread-safe.
 
     Raises:
-        ValueError: the URL, or that of the proxy to use, leads nowhere.
+        ValueError: the URL, or that of the proxy to use, is not usable.
     """
 
     def __init__(self, url: str, trust: Trust = Trust()) -> None:  # noqa: B008 - immutable
@@ -159,19 +159,19 @@ class Connector:
 
     @property
     def authority(self) -> str:
-        """What requests say in `Host`: an IPv6 address in brackets; the port if it isn't the usual one."""
+        """The value of `Host`: an IPv6 address in brackets; the port if it isn't the scheme's default."""
         return self._host.authority
 
     @property
     def forwarded_with(self) -> Mapping[str, str] | None:
-        """Headers for a proxy that forwards our requests; None where none does."""
+        """Headers for a proxy that forwards our requests; None without such a proxy."""
         return None if self._proxy is None or self._tunnels else _authorization(self._proxy)
 
     def connect(self, timeout: float) -> HTTPConnection:
-        """A new connection, within so many seconds for each of its steps: TCP, a tunnel, TLS.
+        """A new connection, with this many seconds for each of its steps: TCP, a tunnel, TLS.
 
         Raises:
-            urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError: there is none.
+            urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError: connecting failed.
         """
         connection = self._unconnected(timeout)
         connected = False
@@ -216,7 +216,7 @@ class Connector:
         )
 
     def _context(self) -> ssl.SSLContext:
-        """Two threads may make one each, of which the first stays: `setdefault` is atomic under the GIL."""
+        """Two threads may make one each: `setdefault` keeps the first, and either would do."""
         made = self._contexts.get("host")
         return made or self._contexts.setdefault("host", self._trust.context())
 
@@ -225,7 +225,7 @@ class Connector:
         return made or self._contexts.setdefault("proxy", self._trust.context_without_certificate())
 
     def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
-        """The error, on the proxy if it was not got past."""
+        """The error; a `ProxyError` if the connection did not get past the proxy."""
         if self._proxy is None or connection.has_connected_to_proxy:
             return error
         return ProxyError("Unable to connect to proxy", error)
@@ -259,15 +259,15 @@ class Socks:
 def _socks(url: str) -> Socks:
     try:
         return Socks(url)
-    except LocationParseError:  # which repeats the URL, with the password
+    except LocationParseError:  # its text repeats the URL, with the password
         raise LocationValueError("The SOCKS proxy's URL in the environment is not valid.") from None
 
 
 def _proxy(given: str) -> Url:
     try:
         proxy = parse_url(given if "://" in given else f"http://{given}")
-    except LocationParseError:  # which says all of it, with the password
-        raise LocationValueError("The proxy's URL in the environment is none.") from None
+    except LocationParseError:  # its text repeats the URL, with the password
+        raise LocationValueError("The proxy's URL in the environment is not valid.") from None
     if proxy.scheme not in port_by_scheme:
         raise ProxySchemeUnknown(proxy.scheme)
     return proxy
@@ -281,7 +281,7 @@ def _authorization(proxy: Url) -> dict[str, str]:
 
 
 class Connection:
-    """An open connection that knows for how long nobody used it, and when it has served long enough."""
+    """An open connection that knows how long it has been idle and when it is too old."""
 
     __slots__ = ("_expires_at", "_opened", "_used_at", "is_tls", "sock")
 
@@ -293,16 +293,16 @@ class Connection:
         self._used_at = time.monotonic(), time.time()
 
     def rest(self) -> None:
-        """It was used until now."""
+        """Note that it was used until now."""
         self._used_at = time.monotonic(), time.time()
 
     def idle_seconds(self) -> float:
-        """By the clock that says more, for one of them may stop in a freeze."""
+        """By the clock that says more: one of them may stop while the machine is suspended."""
         monotonic, wall = self._used_at
         return max(time.monotonic() - monotonic, time.time() - wall)
 
     def is_usable(self) -> bool:
-        """Whether it is not too old, and has nothing to read: an idle peer has nothing to say but its end."""
+        """Whether it is not too old, and has nothing to read: an idle peer only ever sends its end."""
         recent = self.idle_seconds() <= _TRUSTED_SECONDS and time.monotonic() < self._expires_at
         return recent and self._opened.is_connected
 
@@ -315,16 +315,16 @@ class Connections:
 
     Args:
         connector: makes them.
-        most: how many idle ones are kept.
+        most: how many idle ones are kept at most.
         max_age: seconds after which a connection is replaced, less up to a fifth by chance: a balancer that
-            balances connections has its say again, and a name that has moved is looked up anew.
+            balances connections gets to choose again, and a host name that has moved is resolved again.
     """
 
     def __init__(self, connector: Connector, most: int, max_age: float) -> None:
         self._connector = connector
         self._most = most
         self._max_age = max_age
-        self._idle: deque[Connection] = deque()  # its `append` and `pop` are atomic under the GIL
+        self._idle: deque[Connection] = deque()  # `append` and `pop` are atomic, with or without the GIL
 
     def __del__(self) -> None:
         self.forget()
@@ -333,7 +333,7 @@ class Connections:
         return f"<Connections {self._connector.authority}, {len(self._idle)} idle>"
 
     def take(self) -> Connection | None:
-        """The usable one that was used last, which is the least likely to be stale; the others are closed."""
+        """The usable one that was used last: it is the least likely to be stale. Closes the unusable ones."""
         while (connection := self._pop()) is not None:
             if connection.is_usable():
                 return connection
@@ -348,7 +348,7 @@ class Connections:
     def keep(self, connection: Connection) -> None:
         """Hand back one that may be used again."""
         connection.rest()
-        if len(self._idle) >= self._most:  # two threads may pass here together: one more is no harm
+        if len(self._idle) >= self._most:  # two threads may pass here together: one more does no harm
             connection.close()
             return
         self._idle.append(connection)
@@ -361,7 +361,7 @@ class Connections:
             connection.close()
 
     def close(self) -> None:
-        """Close all that are idle, and from now on whatever is handed back."""
+        """Close all that are idle, and from now on each one that is handed back."""
         self._most = 0
         self.forget()
 

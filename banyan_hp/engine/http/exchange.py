@@ -1,4 +1,8 @@
-"""One request and its response, on an open connection."""
+"""One request and its response, on an open connection.
+
+`Heads` makes the head of a request. It refuses whatever would make one request look like two, or end anywhere
+but where it ends.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ except ImportError:  # Windows
 SLOWEST = 4096.0  # bytes a second
 MOST_TIMEOUTS = 10
 _FIRST_READ = 16384  # an allocation for each response
-_SMALL = 16384  # is copied to go with its head
+_SMALL = 16384  # up to here a body is copied, to go out together with its head
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET_CHARACTERS = "/?:@!$&'()*+,;="
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -38,9 +42,9 @@ class Heads:
     """Makes the heads of all requests to one host.
 
     Args:
-        authority: the host, in brackets if it is an IPv6 address, and the port if it isn't the scheme's own.
+        authority: the host, in brackets if it is an IPv6 address, and the port if it isn't the default.
         forwarded_with: None for requests to the host itself, or to the end of a tunnel. For a proxy that
-            forwards them: the headers that it wants, and the target is the whole URL.
+            forwards them: its headers; the target is then the whole URL.
     """
 
     def __init__(self, authority: str, forwarded_with: Mapping[str, str] | None = None) -> None:
@@ -50,10 +54,10 @@ class Heads:
         self._last: tuple[tuple[str, ...], str] = ((), "")  # the next request mostly begins like the last one
 
     def head(self, method: str, url: str, headers: Mapping[str, str], length: int) -> bytes:
-        """The head of a request with a body of so many bytes.
+        """The head of a request with a body of this many bytes.
 
         Raises:
-            ValueError: a method, header name or value that HTTP can't carry, or a header that is ours to say.
+            ValueError: a method, header name or value that HTTP can't carry, or a header that is set here.
         """
         shape = (method, url, *headers)
         known, beginning = self._last
@@ -72,7 +76,7 @@ class Heads:
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"not a method or a header's name: {name!r}")
         if not _OURS.isdisjoint(name.lower() for name in headers):
-            raise ValueError(f"one of {sorted(headers)} is not the caller's to say")
+            raise ValueError(f"one of {sorted(headers)} can't be set by the caller")
         line = f"{method} {self._target(url)} HTTP/1.1"
         return f"{line}\r\nHost: {self._authority}\r\nAccept-Encoding: identity\r\n"
 
@@ -97,9 +101,9 @@ class Message(NamedTuple):
 
 
 class _Deadline:
-    """When a request is given up: `timeout` seconds after the last of its bytes moved.
+    """When to give up a request: `timeout` seconds after the last of its bytes moved.
 
-    A slow uplink needs its time, and what is given up halfway is sent again from the start. So the deadline
+    A slow uplink needs its time, and a request given up halfway is sent again from the start. So the deadline
     follows the bytes, as long as they move at `SLOWEST` or faster, up to `MOST_TIMEOUTS` in all.
     """
 
@@ -112,7 +116,7 @@ class _Deadline:
         self.look_again = timeout / 4
 
     def moved(self, count: int = 0) -> None:
-        """The system took this many bytes to send, or the peer's system confirmed some of them."""
+        """The system accepted this many bytes to send, or the peer's system confirmed some."""
         self._moved += count
         slowest = self._began + self._timeout + self._moved / SLOWEST
         self.at = min(time.monotonic() + self._timeout, slowest, self._last)
@@ -156,7 +160,7 @@ def exchange(
 
 
 def _send(sock: socket.socket, head: bytes, body: bytes, deadline: _Deadline, *, is_tls: bool) -> bool:
-    """Whether all of it went. A server may refuse it, and close, before it has read all of it."""
+    """Returns whether all of the request went: a server may refuse it, and close, before it has read it."""
     small = len(head) + len(body) <= _SMALL
     rest = memoryview(b"" if small else body)
     try:
@@ -175,7 +179,7 @@ def _send(sock: socket.socket, head: bytes, body: bytes, deadline: _Deadline, *,
 
 
 def _send_some(sock: socket.socket, rest: memoryview, *, is_tls: bool) -> int:
-    """TLS goes record by record: it counts its timeout anew for each."""
+    """Send some of it, by TLS one record at a time: the timeout starts anew with each."""
     if not is_tls:
         return sock.send(rest)
     sock.sendall(rest[:TLS_RECORD])
@@ -198,7 +202,7 @@ def _first_part(sock: socket.socket, deadline: _Deadline, *, may_be_on_the_way: 
 
 
 def _on_the_way(sock: socket.socket) -> int:
-    """Bytes that the peer's system has not confirmed, where ours tells (Linux does); else 0."""
+    """Bytes that the peer's system has not confirmed, if ours can tell (Linux can); otherwise 0."""
     if not TIOCOUTQ:
         return 0
     try:
@@ -211,4 +215,4 @@ def _on_the_way(sock: socket.socket) -> int:
 def _is_closed_by_peer(error: OSError) -> bool:
     if isinstance(error, (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)):
         return True
-    return error.errno == errno.EPROTOTYPE  # macOS says so in the middle of a close
+    return error.errno == errno.EPROTOTYPE  # macOS raises this in the middle of a close

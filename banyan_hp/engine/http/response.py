@@ -1,7 +1,7 @@
 """A response, read from a socket before a deadline.
 
-The usual one is read here: HTTP/1.1, a plain head that arrives in one piece, a body of a stated length. Any
-other is the standard library's to parse, from the same bytes: strictness here costs time at most.
+The usual one is read here: HTTP/1.1, a plain head that arrives in one piece, a body of a stated length. The
+standard library parses all others, from the same bytes: being strict here costs time at most.
 
 Requests ask for no encoding. A body that is compressed nevertheless is unpacked here, up to
 `MAX_RESPONSE_BYTES`: some versions of urllib3 unpack all of it, and 300 KB can become 600 MiB.
@@ -34,7 +34,7 @@ _USUAL_HEAD = re.compile(
 _ERRORS_FROM = 300
 _BODILESS = frozenset({204, 304})
 _UNUSUAL = frozenset({"transfer-encoding", "content-encoding"})
-_WINDOWS = {  # what zlib is told, in the order to try; not all servers mean the same by deflate
+_WINDOWS = {  # of zlib, in the order to try: not all servers mean the same by deflate
     "gzip": (16 + zlib.MAX_WBITS,),
     "x-gzip": (16 + zlib.MAX_WBITS,),
     "deflate": (zlib.MAX_WBITS, -zlib.MAX_WBITS),
@@ -98,10 +98,10 @@ def read_response(sock: socket.socket, received: bytes, method: str, deadline: f
 
 
 def seconds_left(deadline: float) -> float:
-    """More than none.
+    """More than 0.
 
     Raises:
-        TimeoutError: there are none left.
+        TimeoutError: the deadline has passed.
     """
     left = deadline - time.monotonic()
     if left <= 0:
@@ -110,14 +110,14 @@ def seconds_left(deadline: float) -> float:
 
 
 def _headers(lines: bytes) -> dict[str, str]:
-    """Empty if one is repeated, or there are too many."""
+    """The headers; empty if one is repeated, or there are too many."""
     pairs = [line.split(": ", 1) for line in lines[:-2].decode("ascii").split("\r\n")]
     headers = {name.lower(): value for name, value in pairs}
     return headers if len(headers) == len(pairs) <= _MOST_HEADERS else {}
 
 
 def _length(status: int, headers: Mapping[str, str]) -> int | None:
-    """How long the body is, if that is beyond doubt and it is of a length that we read."""
+    """The length of the body, if it is beyond doubt and not longer than what is read."""
     stated = headers.get("content-length", "")
     if not stated.isdecimal() or len(stated) > len(str(MAX_RESPONSE_BYTES)) or status in _BODILESS:
         return None
@@ -177,7 +177,7 @@ def _any_response(reader: ResponseReader, method: str) -> Received:
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
-    """The beginning of the content; nothing of it in an encoding that we don't know: the status still counts.
+    """The beginning of the content; empty if the encoding is unknown: the status still counts.
 
     Raises:
         DecodeError: it is damaged.
@@ -192,7 +192,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         except zlib.error as error:
             problem = error
     if windows:
-        raise DecodeError(f"the response is not {encoding}, as it says: {problem}")
+        raise DecodeError(f"the response says that it is {encoding}, and is not: {problem}")
     return b""
 
 
@@ -205,7 +205,7 @@ def _inflated(body: bytes, window: int) -> bytes:
 
 
 def _final(reader: ResponseReader, method: str) -> http.client.HTTPResponse:
-    """What comes after interim responses (102, 103), of which http.client skips only 100."""
+    """The response after interim ones (102, 103), of which http.client only skips 100."""
     while True:
         parsed = http.client.HTTPResponse(reader.as_socket(), method=method)
         parsed.begin()
@@ -217,8 +217,8 @@ def _final(reader: ResponseReader, method: str) -> http.client.HTTPResponse:
 class ResponseReader(io.BufferedReader):
     """Bytes received already, then those of a socket, until a deadline.
 
-    Knows at its end what it took too much. Its buffer holds a whole TLS record, so that none of one stays in
-    the TLS layer, where nobody would see it.
+    Knows at its end how much it read too far. Its buffer holds a whole TLS record, so that no part of one
+    stays in the TLS layer, where nobody would see it.
     """
 
     def __init__(self, sock: socket.socket, received: bytes, deadline: float) -> None:

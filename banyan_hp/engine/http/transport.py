@@ -65,7 +65,7 @@ class Request(NamedTuple):
 
 
 class NoResponse(NamedTuple):
-    """Nothing that could be understood came back."""
+    """No response came back, or none that could be understood."""
 
     reason: str  # no_connection, timeout, bad_answer
     detail: str
@@ -74,7 +74,7 @@ class NoResponse(NamedTuple):
 class Transport(Protocol):
     """What the engine sends through. Thread-safe.
 
-    `send` returns within about its timeout, or within so many seconds if that is less.
+    `send` returns within about its timeout, or `within` this many seconds if that is less.
     """
 
     def send(self, request: Request, within: float) -> Response | NoResponse: ...
@@ -87,9 +87,9 @@ class HTTPTransport:
 
     Args:
         url: any URL of the destination; decides proxy and certificates.
-        timeout: seconds for connecting, and again for sending and receiving, if `send` is given as many for
-            all of it. That is a deadline for the whole response, however slowly its bytes drip in;
-            a request whose bytes move is given more, up to ten times as many.
+        timeout: seconds for connecting, and again for sending and receiving, as far as `within` allows.
+            It is a deadline for the whole response, however slowly its bytes drip in; a request whose bytes
+            move gets more, up to ten times this.
         connections: how many idle connections are kept.
         max_age: seconds after which a connection is not used again.
         trust: which certificates count.
@@ -138,7 +138,7 @@ class HTTPTransport:
         return response
 
     def _no_response(self, reason: str, error: Exception, request: Request) -> NoResponse:
-        """A peer can only repeat what it was sent."""
+        """A peer can only repeat what it was sent: the request's credentials, or the proxy's."""
         return NoResponse(reason, _sentence(error, (*_secrets_in(request.headers), *self._proxy_secrets)))
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class HTTPTransport:
         """A kept connection that ends without a byte of a response says nothing about the backend.
 
         The peer closed it while it was idle, be it a moment ago: servers recycle workers and limit the
-        requests of a connection. A record that did arrive is recognised by its id.
+        requests of a connection. The backend recognises a record that did arrive by its id.
         """
         connection = self._connections.take()
         if connection is not None:
@@ -180,7 +180,7 @@ class HTTPTransport:
 
 
 class Unreachable:
-    """In place of a transport that can't be made now: what it is given is not sent, and nothing is raised."""
+    """Stands in for a transport that can't be made now: it sends nothing and raises nothing."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -193,9 +193,9 @@ class Unreachable:
 
 
 def never_raising(make: Callable[P, Transport]) -> Callable[P, Transport]:
-    """For transports that are made within a call, where the environment may be another one by now.
+    """For transports that are made within a call: the environment may have changed since construction.
 
-    At a client's construction a proxy that can't be used is an error; a call must not raise for it.
+    A proxy that can't be used is an error when a client is constructed; a later call must not raise for it.
     """
 
     def made(*args: P.args, **kwargs: P.kwargs) -> Transport:
@@ -238,10 +238,11 @@ def text_filter(url: str, headers: Mapping[str, str]) -> TextFilter:
 
 
 def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
-    """The values of the headers that hold credentials, and what follows their scheme (`Bearer`)."""
+    """The values of the headers that hold credentials, and the same without their scheme."""
     for name, value in headers.items():
         if name.lower() in _SECRET_HEADERS:
             yield value
+        if name.lower() == "authorization":
             yield value.partition(" ")[2]
 
 

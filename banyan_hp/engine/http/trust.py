@@ -1,4 +1,4 @@
-"""Which certificates are trusted, and which one is shown: what a TLS connection needs beside a host.
+"""Which certificates a TLS connection trusts, and which one it presents.
 
 By precedence: the setting `ca_bundle`; the variables REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, as requests reads
 them; the system's trust store, as the standard library finds it (SSL_CERT_FILE and SSL_CERT_DIR included);
@@ -23,14 +23,14 @@ class Trust(NamedTuple):
 
     Attributes:
         ca_bundle: a file of PEM certificates, or a directory as OpenSSL wants it; None: see above.
-        client_cert: a PEM file with certificate and key, or a pair of files; None: no certificate is shown.
+        client_cert: a PEM file with certificate and key, or a pair of files; None: none is presented.
     """
 
     ca_bundle: str | os.PathLike[str] | None = None
     client_cert: ClientCert | None = None
 
     def context(self) -> ssl.SSLContext:
-        """A context with which both ends are checked. Reads files.
+        """A context that checks the peer and presents our certificate. Reads files.
 
         Raises:
             OSError: a file is missing or can't be read; the message names its path.
@@ -41,7 +41,7 @@ class Trust(NamedTuple):
         return context
 
     def context_without_certificate(self) -> ssl.SSLContext:
-        """The same for a proxy, which has no business with the certificate that the backend wants."""
+        """The same for a proxy, which must not see the certificate that the backend wants."""
         bundle = self._bundle()
         with suppressed():
             logger.info("TLS trusts %s", bundle or "the system's certificates")
@@ -60,7 +60,7 @@ class Trust(NamedTuple):
 
 
 def _system_has_certificates() -> bool:
-    """A directory counts by its entries: OpenSSL reads them when it needs them."""
+    """A directory counts if it has entries: OpenSSL only reads them when it needs them."""
     paths = ssl.get_default_verify_paths()
     if paths.capath is not None and any(Path(paths.capath).iterdir()):
         return True
@@ -72,7 +72,7 @@ def _trusting(bundle: str) -> ssl.SSLContext:
         if Path(bundle).is_dir():
             return ssl.create_default_context(capath=bundle)
         return ssl.create_default_context(cafile=bundle)
-    except OSError as error:  # which names no path
+    except OSError as error:  # its text names no path
         raise OSError(f"the CA bundle {bundle} can't be used: {error}") from error
 
 

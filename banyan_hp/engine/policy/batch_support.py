@@ -13,9 +13,9 @@ _FINAL = frozenset({404, 405, 410, 501})
 class SizeLimit:
     """How large a request may be, in one unit: found out by what passes and what fails.
 
-    After a failure it is what passed last, or half of what failed. Far below the size that failed last it
-    doubles, near it it grows slowly, and with each failure there more seldom. Once that size passes, all is
-    forgotten.
+    After a failure the limit is the largest size that passed, or half of the size that failed. Far below the
+    last failed size the limit doubles; near it, it grows slowly, and more seldom with each failure there.
+    Once that size passes, everything is forgotten.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class SizeLimit:
         self._passed = max(self._passed, size)
         if size >= self._too_much:
             self._too_much, self._patience = _UNLIMITED, 1
-        if 2 * size > self.value:  # it was full: what was next did not fit, or is as large itself
+        if 2 * size > self.value:  # it was full: the next record did not fit, or is as large itself
             self._grow()
 
     def _grow(self) -> None:
@@ -54,9 +54,9 @@ class SizeLimit:
 class BatchSupport:
     """How records travel: in batches or one by one.
 
-    `auto` asks with one empty batch. Only its proper answer means batches; any other means one by one. An
-    answer that may be a passing one (an outage, a refused key) is asked for again after a while. `always`
-    asks only whether batches may be compressed.
+    `auto` sends one empty batch. Only `{"accepted": 0}` means batches; any other response means one by one. A
+    response that may be temporary (an outage, a refused key) is asked for again after a while. `always` only
+    asks whether batches may be compressed.
     """
 
     def __init__(self, setting: str, *, may_batch: bool, compression: Compression) -> None:
@@ -70,9 +70,9 @@ class BatchSupport:
         self._bytes = SizeLimit()
 
     def failed(self, records: int, size: int) -> None:
-        """A batch of this many, and of this many bytes, failed as a whole: the next ones are smaller.
+        """A batch of this many records and bytes failed as a whole: the next ones are smaller.
 
-        Perhaps it was too large for something on the way, perhaps it was one record of it.
+        It was too large for something on the way, or one of its records is to blame.
         """
         self._records.failed(records)
         self._bytes.failed(size)
@@ -82,24 +82,26 @@ class BatchSupport:
         return self._records.value < _UNLIMITED
 
     def worked(self, records: int, size: int) -> None:
-        """A batch of this many, and of this many bytes, was taken."""
+        """A batch of this many records and bytes was accepted."""
         self._records.worked(records)
         self._bytes.worked(size)
 
     @property
     def limit(self) -> float:
-        """Records in a batch, at the most."""
+        """The most records in a batch."""
         return self._records.value
 
     @property
     def byte_limit(self) -> float:
-        """Bytes in a batch of several records, at the most."""
+        """The most bytes in a batch of several records."""
         return self._bytes.value
 
     def must_ask(self, now: float) -> bool:
+        """Whether the next request is the empty batch that asks."""
         return self._asks and (not self._known or now >= self._ask_again_at)
 
     def learn(self, status: int, *, batches: bool, compress: bool, now: float) -> None:
+        """Take the response to the empty batch: its status, and what the destination read in it."""
         self._known = True
         if self._auto:
             self.batches = batches
@@ -108,19 +110,19 @@ class BatchSupport:
         self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS
 
     def learn_nothing(self, now: float) -> None:
-        """No answer at all: one by one for now. Some servers hang up on what they don't know."""
+        """No response: one by one for now. Some servers hang up on requests that they don't know."""
         self._known = True
         self._ask_again_at = now + ASK_AGAIN_SECONDS
 
     def ask_soon(self) -> None:
-        """The destination is back: an answer that may have been a passing one is asked for again now."""
+        """The destination is back: ask again now, if the last response may have been temporary."""
         if self._ask_again_at < float("inf"):
             self._ask_again_at = 0.0
 
     def unlearn(self, status: int | None) -> bool:
-        """A batch got the answer of an endpoint that isn't there (a roll-back, say). True if we ask again.
+        """A batch's status says that the endpoint isn't there (after a roll-back, say). True if we ask again.
 
-        Also when another thread has found out first: the batch was begun before that.
+        Also if another thread has noticed first: this batch began before that.
         """
         if not self._auto or status not in _FINAL:
             return False

@@ -1,10 +1,10 @@
 """Whether the destination may be tried now: back-off, circuit breaker, holds.
 
-One for all threads that send to a destination. Guarded by the engine's lock; it reads no clock of its own.
+All threads that send to a destination share one. Guarded by the engine's lock; it reads no clock of its own.
 
-    WELL ──failure──► BACKING OFF ──failures > max_retries──► BROKEN ──probe fails──► BROKEN
-      ▲                    │                                    │
-      └──────success───────┴──────────────success───────────────┘   (HELD is like BROKEN, probed more seldom)
+    CLOSED ──failure──► BACKING OFF ──failures > max_retries──► OPEN ──probe fails──► OPEN
+      ▲                      │                                   │
+      └───────success────────┴──────────────success──────────────┘   (HELD is like OPEN, probed more seldom)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .jitter import chance
 from .retry import backoff, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
-REFUSED_PROBE_SECONDS = 2.0  # what is refused costs the backend little, and good records wait meanwhile
+REFUSED_PROBE_SECONDS = 2.0  # a refusal costs the backend little, and good records wait meanwhile
 REFUSED_PROBE_JITTER = 3.0
 HURRIED_PROBE_GAP = 0.25  # seconds; callers that flush in a loop must not become a load of their own
 
@@ -25,9 +25,8 @@ HURRIED_PROBE_GAP = 0.25  # seconds; callers that flush in a loop must not becom
 class CircuitBreaker:
     """The shared state of one destination's health.
 
-    While it is *unwell* (breaker open, or credentials or address wrong) one attempt at a time is let
-    through, the probe, when its time has come. Whoever begins an attempt says at its end whether it was
-    the probe.
+    While it is open (too many failures, or wrong credentials or address) it lets one attempt at a time
+    through, the probe, when its time has come. The caller of `begin` passes its result to `end`.
     """
 
     def __init__(self, max_retries: int, retry_delay: float, *, chance: Callable[[], float] = chance) -> None:
@@ -35,7 +34,7 @@ class CircuitBreaker:
         self._retry_delay = retry_delay
         self._chance = chance
         self._not_before = 0.0
-        self._told_to_wait_until = 0.0
+        self._retry_after_until = 0.0
         self._failed_at = float("-inf")
         self._tripped_at = float("-inf")
         self._held: Outcome | None = None
@@ -43,9 +42,9 @@ class CircuitBreaker:
         self._probing = False
         self.failures = 0
         self.broken = False
-        self.refusing = False  # every record seems to be refused: held, but probed every few seconds
-        self.doubtful = False  # what failed last got there: it may be the record, and another one is accepted
-        self.trips = 0  # how often an attempt left it unwell
+        self.refusing = False  # the backend seems to refuse every record: held, but probed every few seconds
+        self.doubtful = False  # the last failure may be due to the record: try another one
+        self.trips = 0  # how often an attempt left it open
         self.recoveries = 0
         self.last_success: float | None = None
 
@@ -66,24 +65,24 @@ class CircuitBreaker:
         return "idle" if self.last_success is None else "online"
 
     def delay(self, now: float) -> float:
-        """Seconds until an attempt may begin; infinite while somebody else's probe is under way."""
+        """Seconds until an attempt may begin; infinite while another thread's probe is under way."""
         if self._probing and self.is_open:
             return float("inf")
-        return max(0.0, self._not_before - now, self._told_to_wait_until - now)
+        return max(0.0, self._not_before - now, self._retry_after_until - now)
 
     def begin(self) -> bool:
-        """An attempt begins. True if it is the probe; then `end(probe=True)` must follow."""
+        """Begin an attempt. Returns whether it is the probe; if so, `end(probe=True)` must follow."""
         if self.is_open:
             self._probing = True
         return self.is_open
 
     def end(self, *, probe: bool) -> None:
-        """An attempt is over, whatever it told."""
+        """End an attempt, whatever its result."""
         if probe:
             self._probing = False
 
     def succeed(self, now: float) -> bool:
-        """Returns whether it had failed before."""
+        """An attempt succeeded. Returns whether it had failed before."""
         is_back = self.failures > 0 or self.is_open
         self.recoveries += is_back
         self._held = None
@@ -94,7 +93,7 @@ class CircuitBreaker:
         return is_back
 
     def fail(self, verdict: Verdict, began: float, now: float) -> None:
-        """The destination is unwell. Attempts that began before the last counted failure tell nothing new."""
+        """An attempt failed. One that began before the last counted failure says nothing new."""
         if verdict.outcome is not Outcome.RETRY and not may_be_the_record(verdict):
             self.hold(verdict.outcome, now)
         elif began >= self._failed_at:
@@ -117,12 +116,12 @@ class CircuitBreaker:
             self._not_before = now + backoff(self.failures, self._retry_delay, self._chance())
 
     def _obey(self, seconds: float, now: float) -> None:
-        """A Retry-After: never earlier than told, with jitter so that not all clients come at once."""
+        """Obey a Retry-After: never earlier, and with jitter so that clients don't all return at once."""
         until = now + seconds + self._chance() * min(1.0, 0.1 * seconds)
-        self._told_to_wait_until = max(self._told_to_wait_until, until)
+        self._retry_after_until = max(self._retry_after_until, until)
 
     def hold(self, outcome: Outcome, now: float) -> None:
-        """The credentials or the address are wrong: nothing is to be expected of trying again soon."""
+        """The credentials or the address are wrong: trying again soon would not help."""
         self._hold(outcome, now, HOLD_PROBE_SECONDS * (0.75 + 0.5 * self._chance()))
 
     def refuse(self, now: float) -> None:
@@ -141,11 +140,11 @@ class CircuitBreaker:
         self._tripped_at = now
 
     def break_now(self, now: float) -> None:
-        """Give up retrying: at shutdown one more attempt is all there is."""
+        """Give up retrying: at shutdown there is time for one more attempt."""
         if not self.is_open:
             self.broken = True
             self._trip(now)
 
     def hurry(self, now: float) -> None:
-        """Somebody waits for an attempt: let it through at once, unless the backend told us to wait."""
+        """A caller waits for an attempt: let it through at once, unless the backend asked us to wait."""
         self._not_before = min(self._not_before, max(now, self._tripped_at + HURRIED_PROBE_GAP))

@@ -1,7 +1,7 @@
-"""How many senders are worth having where each request takes one record. Guarded by the engine's lock.
+"""How many senders are worth having if each request takes one record. Guarded by the engine's lock.
 
-A sender that waits for an answer leaves the interpreter to another one. But where answers come sooner than
-the next record is made ready, a second sender waits for the interpreter, not for the backend: on loopback one
+A sender that waits for a response leaves the interpreter to another one. But if responses arrive sooner than
+the next record is ready, a second sender waits for the interpreter, not for the backend: on loopback one
 sender delivers twice as many records a second as eight do, for a third of their CPU.
 """
 
@@ -12,7 +12,7 @@ _WORK_SECONDS = 100e-6  # about what a sender does between two requests
 
 
 class ConcurrencyLimit:
-    """Knows the requests under way, and how long answers take."""
+    """Counts the requests under way, and measures how long responses take."""
 
     def __init__(self) -> None:
         self._since: dict[int, float] = {}
@@ -30,11 +30,11 @@ class ConcurrencyLimit:
         self._since.pop(sender, None)
 
     def took(self, seconds: float) -> None:
-        """An answer came. A busy machine makes some late: an early one counts for more."""
+        """A response took this long. A busy machine delays some: a quick one counts for more."""
         self._usual = min(seconds, 2 * self._usual) if self._usual else seconds
 
     def enough(self, now: float) -> bool:
-        """Whether another sender would get nothing done that those under way don't."""
+        """Whether one more sender would not deliver any more than those under way."""
         if not self._since:
             return False
         longest = now - min(self._since.values())

@@ -1,6 +1,6 @@
-"""Chance, for jitter: of the kernel, since copies of a memory snapshot share the state of `random`.
+"""Random numbers for jitter, from the kernel: copies of a memory snapshot share the state of `random`.
 
-It costs a system call, so it is for retries and expiry, not for each record.
+Each costs a system call: they are for retries and expiry, not for each record.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Records that fail on their own: refused ones, and those that are always answered with an error.
+"""Records that fail on their own: refused ones, and those whose requests always fail.
 
-Is the record at fault, or the destination? Only the acceptance of another record can decide:
+Is the record at fault, or the destination? Only the acceptance of another record decides:
 
 - A refused record is quarantined if it is refused again after another one was accepted. Without an
   acceptance nothing is quarantined: an outage that looks like refusals must cost no record.
@@ -59,7 +59,7 @@ class Suspects:
     def everything_is_refused(self) -> bool:
         return self.refusals >= REFUSALS_IN_A_ROW
 
-    # -- what attempts tell -----------------------------------------------------------------------------
+    # -- results of attempts ----------------------------------------------------------------------------
 
     def accepted(self, now: float, group: Iterable[Record] = (), *, is_back: bool = False) -> list[Record]:
         """A request was accepted, if only in part. Returns the suspects that this proves poison.
@@ -67,7 +67,7 @@ class Suspects:
         Args:
             now: on the monotonic clock.
             group: the request's records, which prove nothing of themselves.
-            is_back: the destination was not well before, so all suspects get another chance.
+            is_back: the circuit breaker was open, so all suspects are tried again.
         """
         self._accepted_at = now
         if self.refusals or self._without_acceptance:
@@ -111,14 +111,14 @@ class Suspects:
         return False
 
     def quarantine_failed(self, record: Record) -> None:
-        """It is at fault, but the quarantine can't be written: it is to rest once more."""
+        """It is at fault, but the quarantine can't be written: it is isolated once more."""
         history = _history_of(record)
         history.refused, history.others_accepted, history.retest = True, False, False
         history.failures += 1
         self._without_acceptance[record] = None
 
     def failed(self, group: Sequence[Record], now: float) -> bool:
-        """A request failed as a whole. True if that tells nothing new of the destination.
+        """A request failed as a whole. True if that says nothing new about the destination.
 
         That is so if its records failed before, and another one was accepted between the two attempts.
         """
@@ -142,7 +142,7 @@ class Suspects:
     # -- isolation -------------------------------------------------------------------------------------------
 
     def must_be_isolated(self, record: Record, *, is_open: bool) -> bool:
-        """Whether a record that was not accepted waits apart from the others."""
+        """Whether a record that was not accepted has to wait apart from the others."""
         history = record.history
         if history is None:
             return False
@@ -151,7 +151,7 @@ class Suspects:
         )
 
     def isolate(self, record: Record, now: float, *, at_once: bool = False) -> None:
-        """Keep a suspect until it is to be tried again; `at_once`: it came from the disk."""
+        """Keep a suspect until its next attempt; `at_once`: it was read from disk and is due now."""
         history = _history_of(record)
         history.isolated = True
         due = now if at_once or (history.refused and history.others_accepted) else now + self._pause(history)
@@ -166,7 +166,7 @@ class Suspects:
         return min(LONGEST_BACKOFF, self._retry_delay * 2.0**doublings) * (1 + self._chance()) / 2
 
     def due_in(self, now: float, only: Book | None = None) -> float:
-        """Seconds until a suspect is to be tried, of all or of one book's."""
+        """Seconds until the next suspect is due, of all or of one book's."""
         if only is None:
             return max(0.0, self._next_due - now)
         return max(0.0, min([self._due[record] for record in self._of(only)], default=_NEVER) - now)
@@ -179,7 +179,7 @@ class Suspects:
         return [record for record in self._due if book is None or record.book is book]
 
     def take_excess(self) -> Record | None:
-        """The one longest at rest, if there is no room for all."""
+        """The one isolated for longest, if there are too many to keep in memory."""
         if len(self._due) <= MAX_ISOLATED and self._bytes <= MAX_ISOLATED_BYTES:
             return None
         record = self._take(next(iter(self._due)))
@@ -191,7 +191,7 @@ class Suspects:
         return list(self._due)
 
     def forget(self) -> None:
-        """Somebody else has all that rests. Once more does no harm."""
+        """Another owner has taken all of them. Calling it again does no harm."""
         self._due.clear()
         self._bytes, self._next_due = 0, _NEVER
 
@@ -210,7 +210,7 @@ class Suspects:
     # -- on disk ----------------------------------------------------------------------------------------
 
     def remember(self, record: Record) -> None:
-        """A record is on disk only from now on: keep in mind what is known of it."""
+        """A record is on disk only from now on: keep its history by its place."""
         history, place = record.history, record.place
         if history is None or place is None or not history.suspicious:
             return
@@ -220,7 +220,7 @@ class Suspects:
         self._remembered[place] = history
 
     def recognise(self, record: Record) -> bool:
-        """A record was read back from the disk. True if it is a suspect."""
+        """A record was read from disk: give it its history back. True if it is a suspect."""
         if not self._remembered or record.place is None:
             return False
         record.history = self._remembered.pop(record.place, None)
@@ -231,11 +231,11 @@ class Suspects:
     # -- what waiters need not wait for -----------------------------------------------------------------
 
     def count_isolated(self, now: float, book: Book, term: Term) -> int:
-        """How many of a book's records in this term wait for longer. Needs no lock: the copy is atomic."""
+        """How many of a book's records in this term are not due yet. Needs no lock: the copy is atomic."""
         return sum(record.book is book and record.term is term for record in self._waiting(now))
 
     def isolated_places(self, now: float) -> list[Place]:
-        """Where those that wait for longer are on disk. Needs no lock."""
+        """The places on disk of those that are not due yet. Needs no lock."""
         return [record.place for record in self._waiting(now) if record.place is not None]
 
     def _waiting(self, now: float) -> list[Record]:

@@ -1,7 +1,7 @@
-"""eventlet's hub hears of what a signal handler starts at its next event only: a byte in a pipe is one.
+"""eventlet's hub runs what a signal handler has started at its next event only: a byte in a pipe is one.
 
 The hub of the main thread watches the pipe from the first logger on, and in a forked child, which makes a
-pipe of its own, from the first record on. If the application replaces its hub later, nobody watches.
+pipe of its own, from the first record on. If the application replaces its hub later, the pipe is not watched.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MANY = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A pipe, and who watches it."""
+    """A pipe, and the hub that watches it."""
 
     pid: int
     hub: Any
@@ -46,7 +46,7 @@ def watch() -> None:
 
 
 def wake() -> bool:
-    """Have the hub look for what is to be done; whether it will. For a signal handler: takes no lock."""
+    """Have the hub look for work; returns whether it will. For a signal handler: takes no lock."""
     watched = _watched
     if watched is None or not _is_watching(_hub()):
         return False
@@ -74,4 +74,4 @@ def _is_watching(hub: Any) -> bool:
 
 
 def _ignore(*_: object) -> None:
-    """The hub tells whoever waits for a descriptor that it is closed; nobody waits for this one."""
+    """The hub notifies waiters for a descriptor when it is closed; this one has none."""

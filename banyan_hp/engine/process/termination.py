@@ -1,12 +1,12 @@
 """Signals whose default action ends the process past `atexit`: SIGTERM, SIGHUP, SIGQUIT.
 
 Where one of them still has its default action, a handler of ours drains first and then lets the default
-action happen, so the exit status stays what it was. Whoever sets a handler later replaces ours, as always; it
-is not set a second time. A handler that Python knows nothing of (uWSGI's, faulthandler's) stays.
+action happen, so the exit status stays what it was. A handler that is set later replaces ours, which is not
+set a second time. A handler that Python knows nothing of (uWSGI's, faulthandler's) stays.
 
     state      who drains                        what a signal does
     (none)     nobody                            a thread begins to drain, and the main thread waits for it
-    draining   that thread, or the exit itself   it is noted: the drain has a deadline anyway
+    draining   that thread, or the exit itself   it is recorded: the drain has a deadline anyway
     over       nobody                            the default action
 
 The handler interrupts the main thread anywhere, so it takes no lock; where the main thread is in the middle
@@ -39,9 +39,9 @@ _GRACE_SECONDS = 3.0  # beyond the drain's own deadline; then the default action
 
 
 class Again:
-    """Sends a signal again when the main thread's section is over; they take microseconds.
+    """Sends a signal again when the main thread's section is over; sections take microseconds.
 
-    One that does not end was left by an exception in the middle: then the signal counts all the same.
+    A section that does not end was left by an exception: then the signal counts all the same.
     """
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ def install(handler: DrainFirst) -> None:
 
 
 def watch_hub() -> None:
-    """Prepare for a drain's greenlet, in each process."""
+    """Prepare eventlet's hub for a drain's greenlet, in each process."""
     if _who_makes_threads() == "eventlet":
         eventlet.watch()
 

@@ -1,7 +1,7 @@
 """The JSON form of values that JSON does not know: one rule for each kind.
 
-No package is imported for it: a class is known by its name, or by the attribute that its package gives it.
-What a rule returns is frozen like any other value, so that it may hold further values of any kind.
+No package is imported for it: a class is recognised by its name, or by an attribute of its package.
+What a rule returns is frozen like any other value, so it may hold values of any kind.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ...foreign import MOST_PAIRS, class_names, type_name
 Rule = Callable[[Any], Any]
 
 CONTAINERS: tuple[type, ...] = (list, tuple, deque, Sequence, Set, MappingView)
-LONG_BYTES = 1024  # from this length on bytes become text on our threads
+LONG_BYTES = 1024  # from this length on, bytes become text on our threads
 
 
 def rule_for(value: object) -> Rule | None:
-    """What turns it into a value closer to JSON; None for containers, arrays, and what has no JSON form.
+    """The rule that brings a value closer to JSON; None for containers, arrays, and what has no JSON form.
 
     Raises:
-        Exception: whatever the value's class raises when it is looked at.
+        Exception: whatever the value's class raises when it is inspected.
     """
     for name in class_names(value):
         if name in _BY_NAME:
@@ -48,7 +48,7 @@ def rule_for(value: object) -> Rule | None:
 
 
 def has_json_form(value: object) -> bool:
-    """Whether it becomes something better than the text of its `repr`. Raises as `rule_for` does."""
+    """Whether a value becomes more than the text of its `repr`. Raises as `rule_for` does."""
     return (
         value is None
         or isinstance(value, (Mapping, *CONTAINERS))
@@ -63,7 +63,7 @@ def is_array(value: object) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether iterating over it, or its `items()`, runs no code but Python's own."""
+    """Whether iterating over it, or its `items()`, only runs Python's own code."""
     kind = type(value)
     return kind.items in _OWN_ITEMS if hasattr(kind, "items") else kind.__iter__ in _OWN_ITERATION
 
@@ -75,7 +75,7 @@ _OWN_ITERATION = tuple(kind.__iter__ for kind in _ITERATED)
 
 
 def plain(value: Any, *kinds: type) -> Any:
-    """What a caller's method returned, if it is of the kind it should be (it might return itself)."""
+    """The result of a caller's method, if it has the expected type (it might return itself)."""
     if isinstance(value, kinds):
         return value
     raise TypeError(f"a conversion returned {type_name(value)}")
@@ -95,7 +95,7 @@ def bytes_text(raw: bytes) -> str:
 
 
 def _bytes(value: Any) -> str | bytes:
-    raw = bytes(value)  # of bytes themselves no copy
+    raw = bytes(value)  # no copy if it is bytes already
     return bytes_text(raw) if len(raw) < LONG_BYTES else raw
 
 
@@ -132,7 +132,7 @@ def _row(value: Any) -> Any:
 
 
 def _series(value: Any) -> Any:
-    """A row or another labelled series as an object; one that is only numbered as a list."""
+    """A row or another labelled series as an object; one that is merely numbered as a list."""
     few = value.iloc[: MOST_PAIRS + 1]
     return few.tolist() if type(value.index).__name__ == "RangeIndex" else dict(few.items())
 
@@ -145,7 +145,7 @@ def _frame(value: Any) -> Any:
 
 
 def _message(value: Any) -> Any:
-    """Of protobuf's own types what they stand for; of others the fields that are set, by their JSON names."""
+    """The meaning of protobuf's own types; of other messages the fields that are set, by their JSON names."""
     if hasattr(value, "ToJsonString"):
         return value.ToJsonString()  # Timestamp, Duration, FieldMask
     name = value.DESCRIPTOR.full_name

@@ -18,7 +18,7 @@ _NO_TIME = "1970-01-01T00:00:00.000Z"
 
 
 class Frozen(NamedTuple):
-    """A JSON value nobody else holds, its size in memory, and how many values were cut from it."""
+    """A JSON value that nobody else can change, its size in memory, and how many values were cut from it."""
 
     value: JSONValue
     size: int
@@ -26,7 +26,7 @@ class Frozen(NamedTuple):
 
 
 class AsText:
-    """A frozen value that is a field's text: it becomes JSON text in the worker, not in the caller."""
+    """A frozen value whose field holds text: it becomes JSON text on a worker, not on the caller's thread."""
 
     __slots__ = ("cut", "size", "value")
 
@@ -38,10 +38,10 @@ class AsText:
 
 
 def text_of(leaf: object) -> str:
-    """The text of a frozen leaf that is not text yet. Encoders ask for it.
+    """The text of a frozen leaf that is not text yet. Encoders call this.
 
     Raises:
-        TypeError: it is no such leaf.
+        TypeError: it is not such a leaf.
     """
     if type(leaf) is AsText:
         return encode(leaf.value).decode("utf-8")
@@ -63,8 +63,8 @@ _as_it_is = json.JSONEncoder(ensure_ascii=False, **_OPTIONS)
 def encode_with_json(value: JSONValue) -> bytes:
     """The bytes of a frozen value, by the standard library. Lone surrogates become U+FFFD.
 
-    Escaping all that is not ASCII is twice as fast as leaving it as it is, but makes other scripts than
-    Latin twice as long; there, and where there may be a lone surrogate, it is left as it is.
+    Escaping what is not ASCII is twice as fast as leaving it, but doubles the length of scripts other than
+    Latin. Those, and texts that may have a lone surrogate, are not escaped.
     """
     text = _escape(value)
     if _SURROGATE.search(text) is None and not _mostly_escapes(text):
@@ -77,14 +77,14 @@ def encode_with_json(value: JSONValue) -> bytes:
 
 
 def _mostly_escapes(text: str) -> bool:
-    """Judged by a sample from its middle: more than a third of it."""
+    """Whether escapes are more than a third of a text, judged by a sample from its middle."""
     middle = len(text) // 2
     sample = text[middle : middle + _SAMPLE]
     return sample.count("\\u") * 18 > len(sample)
 
 
 def _made_once() -> Callable[[JSONValue], str]:
-    """What `JSONEncoder.encode` does, without making the C encoder anew for each record."""
+    """`JSONEncoder.encode` with the C encoder made once, not for each record."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # not CPython
         return _escaping.encode
@@ -109,10 +109,10 @@ except ImportError:
 else:
 
     def encode(value: JSONValue) -> bytes:
-        """The bytes of a frozen value; what orjson can't do (large integers) goes the standard way.
+        """The bytes of a frozen value; the standard library encodes what orjson can't (large integers).
 
-        A copy: orjson's own result keeps all the room that it was written in, about 8 KB for 1.3 KB, and
-        an encoded record may wait in memory for long.
+        A copy: orjson's own result keeps the whole buffer that it was written in, about 8 KB for 1.3 KB, and
+        an encoded record may stay in memory for long.
         """
         try:
             return b"".join((orjson.dumps(value, text_of), b""))
@@ -121,7 +121,7 @@ else:
 
 
 def encode_somehow(value: JSONValue) -> bytes:
-    """`encode`, where nothing may be raised: in place of what can't be encoded stands its type."""
+    """`encode` that never raises: a value that can't be encoded becomes its type's name."""
     try:
         return encode(value)
     except Exception:  # noqa: BLE001 - frozen values are encoded; this one was changed afterwards

@@ -2,9 +2,9 @@
 
 `freeze` copies containers and shares strings, so that it costs by the number of values and not by their
 length, and so that what the caller changes afterwards changes nothing here. It is total: whatever it is
-given, it returns a frozen value, which is a JSON value with two more kinds of leaves, whose text takes time
-in proportion to their length and is made by `encode`: long `bytes`, and `AsText`. What does not fit into a
-record is `shortening`'s business.
+given, it returns a frozen value: a JSON value with two more kinds of leaves, long `bytes` and `AsText`, whose
+text takes time in proportion to their length and is made by `encode`. `shortening` handles what does not fit
+into a record.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DIGITS_LIMIT_BITS = 2048  # 617 digits: the least that Python can be told to pr
 
 
 def as_text(value: object) -> str | bytes | AsText:
-    """What a field of text has of any value, frozen: the text, or what becomes text when it is encoded.
+    """Any value frozen for a field of text: the text, or a leaf that becomes text when it is encoded.
 
     Texts as they are; lists, dicts and the like as JSON text; None as the empty text. Never raises.
     """
@@ -58,7 +58,7 @@ def freeze(value: object, *, max_text: int | None = None, room: int = 0) -> Froz
     """The JSON value of anything. Never raises.
 
     Args:
-        value: what the caller handed over. Strings are shared, containers copied. What `conversions` knows
+        value: what the caller passed in. Strings are shared, containers copied. What `conversions` knows
             becomes its JSON form; NaN and infinities become null; anything else its type's name and a
             bounded `repr`.
         max_text: longer texts are cut to this many characters, with a marker that names their length,
@@ -82,7 +82,7 @@ def freeze(value: object, *, max_text: int | None = None, room: int = 0) -> Froz
 
 
 def freeze_any(value: object, max_text: int, room: int = 0) -> Frozen:
-    """`freeze` without looking for the usual first."""
+    """`freeze` without trying `freeze_plain` first."""
     freezer = _Freezer(max_text, room)
     try:
         frozen = freezer.freeze(value)
@@ -92,9 +92,9 @@ def freeze_any(value: object, max_text: int, room: int = 0) -> Frozen:
 
 
 def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) -> int:
-    """Freeze a dict of texts, numbers and such dicts in place; 0 if there is anything else in it.
+    """Freeze a dict of texts, numbers and such dicts in place; 0 if it holds anything else.
 
-    Most records are like that, and this costs them a fifth of what `freeze` does.
+    Most records are like that, and this costs a fifth of `freeze_any`.
 
     Args:
         own: a dict that nobody else holds. The dicts in it, which others may hold, are replaced by copies.
@@ -137,7 +137,7 @@ def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) 
 
 
 def _freeze_plain_items(own: list[Any], max_text: int) -> int:
-    """As `freeze_plain`, of a list of such dicts: messages."""
+    """`freeze_plain` for a list of such dicts: messages."""
     if len(own) > _PLAIN_VALUES:
         return 0
     size = _VALUE_SIZE + 8 * len(own)
@@ -154,7 +154,7 @@ def _freeze_plain_items(own: list[Any], max_text: int) -> int:
 
 
 def cut_text(text: str, keep: int) -> str:
-    """The first `keep` characters and a marker that tells how long the text was."""
+    """The first `keep` characters, and a marker with the length of the whole text."""
     return f"{text[:keep]}… [cut: {len(text)} characters]"
 
 
@@ -163,7 +163,7 @@ def _estimated_size(value: str | bytes | Sequence[Any] | Mapping[Any, Any]) -> i
 
 
 def _measure() -> Callable[[Any], int]:
-    """What tells sizes: Python, or ourselves where it refuses to (PyPy)."""
+    """What measures sizes: `sys.getsizeof`, or an estimate where it refuses (PyPy)."""
     try:
         sys.getsizeof("")
     except TypeError:
@@ -211,7 +211,7 @@ class _Freezer:
         return value
 
     def raw(self, value: bytes) -> str | bytes:
-        """Long bytes, which become text when they are encoded."""
+        """Freeze long bytes, which become text when they are encoded."""
         if len(value) > self.max_text and self.size + len(value) > self.room:
             self.cut += 1
             return f"<{len(value)} bytes>"
@@ -219,7 +219,7 @@ class _Freezer:
         return value
 
     def as_text(self, value: AsText) -> JSONValue:
-        """It is frozen already, and shared."""
+        """Share what is frozen already."""
         if self.size + value.size > max(self.room, self.max_text):
             return AsText(Frozen(self.freeze(value.value), value.size, value.cut))
         self.size += value.size
@@ -234,7 +234,7 @@ class _Freezer:
         return f"<integer of {value.bit_length()} bits>"
 
     def within(self, value: Any, copy: Callable[[Any], JSONValue]) -> JSONValue:
-        """Copy a container, unless we are inside of it already or too deep."""
+        """Copy a container, unless it contains itself or is nested too deep."""
         if id(value) in self.path:
             self.cut += 1
             return "<cycle>"
@@ -264,7 +264,7 @@ class _Freezer:
         return copied
 
     def uneven_mapping(self, pairs: Iterable[tuple[Any, Any]], total: int | None) -> dict[str, JSONValue]:
-        """Pair by pair, as many as are kept; a `total` of None: it is not known, and there may be no end."""
+        """Copy as many pairs as are kept; `total` is None if it is not known: there may be no end."""
         frozen: dict[str, JSONValue] = {}
         for position, (key, item) in enumerate(pairs):
             if self.left <= 0:
@@ -275,7 +275,7 @@ class _Freezer:
         return frozen
 
     def key(self, key: Any) -> str:
-        """Keys as JSON has them: 1 and "1" are one key, of which the later value stays."""
+        """A key as JSON has it: 1 and "1" are one key, and the later value stays."""
         frozen = self.freeze(key)
         if isinstance(frozen, str):
             return frozen
@@ -289,7 +289,7 @@ class _Freezer:
         return self.one_by_one(items, len(items))
 
     def one_by_one(self, items: Iterable[Any], total: int | None) -> list[JSONValue]:
-        """As `uneven_mapping`, of items."""
+        """`uneven_mapping` for items."""
         frozen: list[JSONValue] = []
         for position, item in enumerate(items):
             if self.left <= 0:
@@ -312,7 +312,7 @@ class _Freezer:
         return "… [cut: more values]" if total is None else f"… [cut: {total - kept} more values]"
 
     def foreign(self, value: Any) -> JSONValue:
-        """A value of no JSON type: converted by the first rule that fits, then frozen like any other."""
+        """Convert a value of no JSON type by the first rule that fits, and freeze the result."""
         if type(value) is AsText:
             return self.as_text(value)
         if self.depth >= MAX_DEPTH:
@@ -346,7 +346,7 @@ class _Freezer:
         return self.text(describe(value))
 
     def array(self, value: Any) -> JSONValue:
-        """A numpy scalar or array, by its interface; an array larger than what is kept is cut first."""
+        """Freeze a numpy scalar or array, by its interface; an array that is too large is cut first."""
         most = MAX_VALUES * NUMBERS_PER_VALUE
         kind = getattr(value.dtype, "kind", "")
         if not getattr(value, "ndim", 0):
@@ -362,7 +362,7 @@ class _Freezer:
 
 
 def all_numbers(items: list[Any]) -> bool:
-    """Whether JSON has all of them, and they are of one kind."""
+    """Whether all are numbers that JSON has, and of one type."""
     kinds = set(map(type, items))
     if kinds == {float}:
         return math.isfinite(sum(items))

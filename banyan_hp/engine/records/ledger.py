@@ -1,4 +1,4 @@
-"""Where every record is: the sum that must hold, and the counters beside it.
+"""The ledger: where every record is, as a sum that must hold, and the counters beside it.
 
     accepted = queued + in_flight + delivered + spooled + quarantined + dropped
 
@@ -34,7 +34,7 @@ class Counted(Protocol):
 
 
 class Book:
-    """One ledger: of this process's own records, or of those adopted from an earlier process."""
+    """One sum: this process's own records, or those adopted from earlier processes."""
 
     __slots__ = ("accepted", "counts", "drops")
 
@@ -48,7 +48,7 @@ class Book:
         self.counts[term] += count
 
     def move(self, records: Iterable[Counted], to: Term) -> None:
-        """Move records, which may be of several terms, to another one."""
+        """Move records, from whatever term each is in, to another one."""
         counts = self.counts
         for record in records:
             counts[record.term] -= 1
@@ -56,14 +56,14 @@ class Book:
             record.term = to
 
     def hand_over(self, queued: Sequence[Counted]) -> None:
-        """The queue's records are under way now."""
+        """Move the queue's records, all in one term, to those in flight."""
         self.shift(Term.QUEUED, Term.IN_FLIGHT, len(queued))
         in_flight = Term.IN_FLIGHT
         for record in queued:
             record.term = in_flight
 
     def shift(self, source: Term, to: Term, count: int) -> None:
-        """Move records of which only the number is known: they are on disk."""
+        """Move records on disk, of which only the number is known."""
         self.counts[source] -= count
         self.counts[to] += count
 
@@ -80,7 +80,7 @@ class Book:
 
 @dataclass(slots=True)
 class Counters:
-    """What happened besides: numbers that only grow."""
+    """Other events: numbers that only grow."""
 
     rejected: int = 0
     logs_not_durable: int = 0

@@ -27,7 +27,7 @@ class Place:
 
 
 class Epoch:
-    """The records accepted between two flushes. `told` are the losses that a flush has reported."""
+    """The records accepted between two flushes: how many are in memory, were lost, and were reported lost."""
 
     __slots__ = ("in_memory", "lost", "reported")
 
@@ -36,19 +36,24 @@ class Epoch:
         self.lost = 0
         self.reported = 0
 
+    def report(self) -> None:
+        """All losses so far are reported."""
+        self.reported = self.lost
+
 
 class Epochs:
-    """All epochs that a flush has to wait for, or to report losses of, the current one last."""
+    """Watermarks: the epochs that a flush waits for or reports losses of, the current one last.
+
+    A record belongs to the epoch in which it was accepted; each flush begins a new one. So a flush can tell
+    its own records from later ones, although senders settle them out of order. Guarded by the engine's lock.
+    """
 
     def __init__(self) -> None:
         self.current = Epoch()
         self._live = [self.current]
 
     def close(self) -> list[Epoch]:
-        """Begin a new epoch; returns those that a flush now has to wait for.
-
-        With them those of which records were lost since the last flush.
-        """
+        """Begin a new epoch. Returns those with records in memory or losses not yet reported."""
         closed = [epoch for epoch in self._live if epoch.in_memory or epoch.lost > epoch.reported]
         self.current = Epoch()
         self._live = [*(epoch for epoch in closed if epoch.in_memory), self.current]
@@ -56,11 +61,14 @@ class Epochs:
 
 
 class Deferred:
-    """What completes a record.
+    """The part of a record that is worked out on our threads instead of the caller's.
+
+    The record is completed before `before_send` sees it, and before it is encoded. Until then its size counts
+    what is held for it.
 
     Attributes:
         complete: takes the frozen body and returns the completed one. It must not change what it is given,
-            for two threads may complete the same record at shutdown. If it raises, the record goes as it is.
+            because two threads may complete one record at shutdown. If it raises, the record goes as it is.
         size: how many bytes are held for it.
     """
 
@@ -73,19 +81,19 @@ class Deferred:
 
 @dataclass(slots=True)
 class FailureHistory:
-    """What is known of one suspect.
+    """What is known of a record that fails on its own, see `policy.suspects`.
 
     Attributes:
         refused: the last attempt refused it.
         others_accepted: another record was accepted since it was refused.
-        retest: the attempt under way began after that.
+        retest: the attempt under way began after such an acceptance.
         failures: attempts with it alone that were refused or failed.
-        beside_others: it failed within `NEAR_SECONDS` after another record was accepted.
+        beside_others: it failed shortly after another record was accepted.
         counted: failures that others were accepted before and after.
         first_at: when the first counted one was.
         failed_at: `Record.failed_at`, while the record is on disk only.
         isolated: it waits, apart from the others, for its next attempt.
-        epoch: whose flush has to learn if it is lost after all, if it is on disk.
+        epoch: the flush epoch to count a loss in, if the record is on disk and is lost after all.
         evicted: there are too many suspects to keep it in memory.
     """
 
@@ -108,10 +116,10 @@ class FailureHistory:
 
 
 class Waiter(Protocol):
-    """Who waits for records to settle."""
+    """Waits for records to settle."""
 
     def settled(self, record: Record) -> None:
-        """It has settled. Called on any thread, without a lock held; must not block."""
+        """The record has settled. Called on any thread, without a lock held; must not block."""
 
 
 class Record:
@@ -121,21 +129,21 @@ class Record:
     """
 
     body: bytes | None = None
-    raw: bytes | None = None  # encoded, but `before_send` has not seen it: for the disk, never for the wire
+    raw: bytes | None = None  # encoded before `before_send` saw it: for the disk, never for the wire
     epoch: Epoch | None = None
     place: Place | None = None
     attempts = 0
     claimed = False
-    with_caller = False  # accepted, and nobody but the thread that logged it knows of it yet
+    with_caller = False  # accepted, but only the thread that logged it knows of it so far
     cut = 0  # values that were left out of it
-    deferred: Deferred | None = None  # what is to be added to `value` before it is encoded
+    deferred: Deferred | None = None  # completes `value` before it is encoded
     shortened = False  # to `max_record_bytes`
     failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
-    history: FailureHistory | None = None  # what is known of it, if it failed on its own
-    waiter: Waiter | None = None  # who is told when it is settled
+    history: FailureHistory | None = None  # if it has failed on its own
+    waiter: Waiter | None = None  # notified when it settles
 
     def __init__(
         self,
@@ -146,8 +154,6 @@ class Record:
         queued_at: float,
         book: Book,
         term: Term = Term.IN_FLIGHT,
-        body: bytes | None = None,
-        place: Place | None = None,
     ) -> None:
         self.id = id
         self.time = time
@@ -156,10 +162,28 @@ class Record:
         self.queued_at = queued_at
         self.book = book
         self.term = term
-        if body is not None:
-            self.body = body
-        if place is not None:
-            self.place = place
+
+    @classmethod
+    def from_disk(
+        cls,
+        id: str,  # noqa: A002 - the word of the wire format
+        time: float,
+        body: bytes,
+        place: Place,
+        queued_at: float,
+        book: Book,
+        *,
+        raw: bool,
+    ) -> Record:
+        """A record that was read from the spool; `raw`: `before_send` has not seen it."""
+        record = cls(id, time, None, len(body), queued_at, book, Term.SPOOLED)
+        if raw:
+            record.raw = body
+        else:
+            record.body = body
+        record.place = place
+        record.maybe_stored = True
+        return record
 
     @property
     def writable(self) -> bool:
@@ -168,11 +192,11 @@ class Record:
 
     @property
     def settled(self) -> bool:
-        """Whether it has left memory: delivered, on disk, put aside or dropped."""
+        """Whether it has left memory: delivered, on disk, quarantined or dropped."""
         return self.term not in _IN_MEMORY
 
     def first_waiter(self, waiter: Waiter) -> Waiter:
-        """Who is told when it is settled: `waiter`, unless there is one already. Atomic under the GIL."""
+        """The waiter to notify: `waiter`, unless there is one already. `dict.setdefault` is atomic."""
         first: Waiter = self.__dict__.setdefault("waiter", waiter)
         return first
 

@@ -1,9 +1,9 @@
-"""What does not fit into a record costs the least that it can.
+"""Shortening a record that is too large, so that as little as possible is lost.
 
-The longest leaves give way: texts and arrays keep their beginning; pictures and other data, of which a part
-is of no use, go whole. All are shortened inside the structure, before messages become text, so that what
-stands behind a picture stays. Where leaves are not enough, values are left out of the middle of the heaviest
-list. Each leaves a marker that tells its type, its size and the SHA-256 of the whole.
+The longest leaves are cut first: texts and arrays keep their beginning; pictures and other data, of which a
+part is of no use, are left out as a whole. All are cut inside the structure, before messages become text, so
+that what follows a picture stays. If that is not enough, values are left out of the middle of the heaviest
+list. Each leaves a marker with its type, its size and the SHA-256 of the whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VARIETY = 30  # characters in a sample of base64; of other long words, hexadeci
 
 
 class Fitted(NamedTuple):
-    """A frozen value that fits, its bytes, and whether it had to be shortened."""
+    """A frozen value, its bytes, and whether it had to be shortened to fit."""
 
     value: JSONValue
     body: bytes
@@ -46,7 +46,7 @@ def encode_within(value: JSONValue, limit: int) -> tuple[bytes, bool]:
 
 
 def fitted(value: JSONValue, limit: int) -> Fitted:
-    """`value` with at most `limit` bytes; as it is, and too large, if nothing can bring it there."""
+    """`value` with at most `limit` bytes; unchanged, and too large, if shortening can't achieve that."""
     body = encode(value)
     if len(body) <= limit:
         return Fitted(value, body, shortened=False)
@@ -67,7 +67,7 @@ def fitted(value: JSONValue, limit: int) -> Fitted:
 
 
 def with_texts(value: JSONValue) -> JSONValue:
-    """A copy of a frozen value in which every leaf is a JSON value: what people get to see of a record."""
+    """A copy of a frozen value in which every leaf is a JSON value: for people and callbacks."""
     if isinstance(value, dict):
         return {key: with_texts(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -82,13 +82,13 @@ class _Leaf:
     """A long text or array, and how many bytes it takes in the record."""
 
     def __init__(self, held: str | bytes | list[JSONValue], *, plain: bool) -> None:
-        self.held = held  # what stands in the structure: found again by its identity
+        self.held = held  # the object in the structure, found again by its identity
         self.value = text_of(held) if isinstance(held, bytes) else held
         self.weight = _weight(self.value, plain=plain)
 
     @cached_property
     def data(self) -> tuple[str, str] | None:
-        """The beginning that says what it is, and its type; None if its beginning is of use by itself."""
+        """For data its prefix and its type; None for a value whose beginning is of use by itself."""
         if isinstance(self.value, list):
             return None
         found = _DATA_URL.match(self.value)
@@ -108,26 +108,26 @@ class _Leaf:
         return f"{beginning}… [cut: {kind}, {len(raw)} bytes, SHA-256 {hashlib.sha256(raw).hexdigest()}]"
 
     def shortened(self, weight: float) -> JSONValue:
-        """Of about this weight, its marker included."""
+        """The value cut to about this weight, its marker included."""
         keep = max(0, int((weight - MARKER) * len(self.value) / self.weight))
         if isinstance(self.value, list):
             total = len(self.value)
             return [*self.value[:keep], f"… [cut: {total - keep} of {total} numbers, SHA-256 {self.digest}]"]
         marked = _CUT.search(self.value)
-        if marked is not None:  # shortened before: the marker keeps telling the first length
+        if marked is not None:  # shortened before: the marker keeps the original length
             return self.value[: min(keep, marked.start())] + marked[0]
         return f"{self.value[:keep]}… [cut: {len(self.value)} characters of text, SHA-256 {self.digest}]"
 
     @cached_property
     def digest(self) -> str:
-        """Of a text in UTF-8, of an array as JSON."""
+        """The SHA-256 of a text in UTF-8, of an array as JSON."""
         value = self.value
         raw = encode(value) if isinstance(value, list) else value.encode("utf-8", "replace")
         return hashlib.sha256(raw).hexdigest()
 
 
 def _weight(value: JSONValue, *, plain: bool) -> int:
-    """Bytes in the record; within JSON text all is escaped once more."""
+    """Its bytes in the record; within JSON text everything is escaped once more."""
     body = encode(value)
     return len(body) if plain else len(encode(body.decode("utf-8"))) - len('""')
 
@@ -148,7 +148,7 @@ def _leaves(value: JSONValue, *, plain: bool = True) -> Iterator[_Leaf]:
 
 
 def _shortened(leaves: list[_Leaf], excess: int) -> dict[int, JSONValue]:
-    """What takes the place of which leaf, by its identity, so that this many bytes are free."""
+    """Replacements for leaves, by identity, that free this many bytes."""
     replaced: dict[int, JSONValue] = {}
     rest = list(leaves)
     for _ in range(MOST_DATA):
@@ -166,7 +166,7 @@ def _shortened(leaves: list[_Leaf], excess: int) -> dict[int, JSONValue]:
 
 
 def _level(leaves: list[_Leaf], excess: int) -> float:
-    """The weight to which the longest must come down so that this many bytes are free."""
+    """The weight to cut the longest leaves to, so that this many bytes are free."""
     if excess <= 0:
         return float("inf")
     total = 0
@@ -194,7 +194,7 @@ def _rebuilt(value: JSONValue, replaced: dict[int, JSONValue]) -> JSONValue:
 
 
 def _fewer_values(value: JSONValue, excess: int, *, plain: bool) -> JSONValue:
-    """Without values of about this many bytes, out of the innermost container that has as many to give."""
+    """Leave out values of about this many bytes, from the innermost container that has as many."""
     if isinstance(value, AsText):
         return AsText(Frozen(_fewer_values(value.value, excess, plain=False), value.size, value.cut))
     if not isinstance(value, (dict, list)) or not value:
@@ -212,7 +212,7 @@ def _fewer_values(value: JSONValue, excess: int, *, plain: bool) -> JSONValue:
 
 
 def _without_heaviest(value: dict[str, JSONValue], weights: dict[str, int], excess: int) -> JSONValue:
-    """Heavy fields leave a marker each, light ones one together."""
+    """Leave out the heaviest fields: large ones leave a marker each, small ones share one."""
     changed, gone = value.copy(), {}
     excess += MARKER
     for key in sorted(value, key=weights.__getitem__, reverse=True):
@@ -230,7 +230,7 @@ def _without_heaviest(value: dict[str, JSONValue], weights: dict[str, int], exce
 
 
 def _without_middle(items: list[JSONValue], weights: list[int], excess: int) -> JSONValue:
-    """The first and the last ones stay: of messages those are the instructions and the question."""
+    """Keep the first and the last items: of messages those are the instructions and the question."""
     first = last = len(items) // 2
     freed = 0
     while freed < excess + MARKER and (first > 0 or last < len(items)):

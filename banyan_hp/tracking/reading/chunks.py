@@ -1,11 +1,11 @@
-"""Putting a streamed answer together from its chunks, whoever sent them. Pure; bounded in memory.
+"""Putting a streamed answer together from its chunks, of any provider. Pure; bounded in memory.
 
-Known are the chunks of OpenAI's chat completions (and of those who speak like it, Mistral's `data` events
-included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the events that
-the helpers of the `openai` and `anthropic` packages make of them, and plain strings. Where no chunk is of a
-known kind their texts are taken as `str` gives them.
+Known are the chunks of OpenAI's chat completions (and of providers with the same format, Mistral's `data`
+events included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the
+events that the helpers of the `openai` and `anthropic` packages make of them, and plain strings. Where no
+chunk is of a known kind their texts are taken as `str` gives them.
 
-What comes of a stream is what the whole answer gives: the same text, calls, model, tokens and reason.
+A stream gives what the whole answer gives: the same text, calls, model, tokens and reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DONE = object()  # what `data: [DONE]` comes to
 
 
 class Chunks:
-    """What has come of one stream so far."""
+    """One stream so far."""
 
     def __init__(self) -> None:
         self._room = Room()
@@ -38,7 +38,7 @@ class Chunks:
         self._ended = False
 
     def add(self, chunk: Any) -> None:
-        """Take in the next chunk."""
+        """Add the next chunk."""
         if chunk is DONE:
             self._ended = True
         elif isinstance(chunk, str):
@@ -47,7 +47,7 @@ class Chunks:
             self._stranger(chunk)
 
     def leave_out(self) -> None:
-        """What comes next is not what followed: between them something is left out."""
+        """Mark a gap: chunks are missing before the next one."""
         self._choice(0).leave_out()
 
     @property
@@ -90,7 +90,7 @@ class Chunks:
                 self._finish_reason = text(field(choice, "finish_reason")) or self._finish_reason
                 self._failure = self._failure or failure_of(choice)
         self._failure = self._failure or failure_of(chunk)
-        self._told(chunk)
+        self._read_details(chunk)
         return True
 
     def _candidates(self, chunk: object) -> bool:
@@ -106,7 +106,7 @@ class Chunks:
                 ended = text(first_of(candidate, "finish_reason", "finishReason"))
                 self._finish_reason = ended or self._finish_reason
         self._finish_reason = self._finish_reason or blocked
-        self._told(chunk)
+        self._read_details(chunk)
         self._model = text(first_of(chunk, "model_version", "modelVersion")) or self._model
         return True
 
@@ -148,18 +148,18 @@ class Chunks:
             if call is not None:
                 self._items.append(self._room.within(call))
         elif kind == "response.created":
-            self._told(field(event, "response"))
+            self._read_details(field(event, "response"))
 
     def _message_event(self, kind: str, event: object) -> None:
         if kind == "message_start":
-            self._told(field(event, "message"))
+            self._read_details(field(event, "message"))
         elif kind == "content_block_start":
             self._choice(0).block(field(event, "index"), field(event, "content_block"))
         elif kind == "content_block_delta":
             self._choice(0).block_delta(field(event, "index"), field(event, "delta"))
         elif kind == "message_delta":
             self._finish_reason = text(path(event, "delta", "stop_reason")) or self._finish_reason
-            self._told(event)
+            self._read_details(event)
         elif kind == "message_stop":
             self._ended = True
 
@@ -180,7 +180,7 @@ class Chunks:
         return True
 
     def _interaction_state(self, kind: str, interaction: object) -> None:
-        self._told(interaction)
+        self._read_details(interaction)
         if kind == "interaction.completed":
             self._ended = True
             self._finish_reason = text(field(interaction, "status")) or self._finish_reason
@@ -190,14 +190,14 @@ class Chunks:
         if not self._known and not self._room.full:
             self._strange.append(self._room.within(as_text(chunk)))
 
-    # -- what they tell ---------------------------------------------------------------------------------
+    # -- what they have in common -----------------------------------------------------------------------
 
     def _say(self, choice: int, said: str | None) -> None:
         if said:
             self._known = True
             self._choice(choice).say(said)
 
-    def _told(self, chunk: object) -> None:
+    def _read_details(self, chunk: object) -> None:
         self._known = True
         self._model = text(field(chunk, "model")) or self._model
         counters = counters_of(chunk)

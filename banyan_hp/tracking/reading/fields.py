@@ -30,7 +30,7 @@ _LEFT_OUT = frozenset(
 
 
 def field(value: object, name: str) -> Any:
-    """`value[name]` of a mapping, `value.name` of anything else; None where that can't be had."""
+    """`value[name]` of a mapping, `value.name` of anything else; None where that fails."""
     try:
         if type(value) is dict:  # before `Mapping`, whose check is a call
             return value.get(name)
@@ -175,12 +175,12 @@ def as_text_later(value: object) -> Any:
 
 
 def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of `values`."""
+    """`values` without those that are None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def as_dict_of(metadata: object) -> dict[str, Any]:
-    """A copy; what is no mapping is kept all the same, for this must not raise where a request is served."""
+    """A copy. What is not a mapping is kept under "metadata": this must not raise in a served request."""
     if metadata is None:
         return {}
     if type(metadata) is dict:

@@ -46,7 +46,7 @@ class _ToolCall:
         self.arguments: list[str] = []
 
     def line(self) -> str:
-        """As the whole answer has it, where arguments are a text, or else a value."""
+        """Its line, as in the whole answer, whose arguments are a text or a value."""
         if not self.arguments:
             return tool_call(self.name, self.whole)
         arguments = "".join(self.arguments)
@@ -68,7 +68,7 @@ class _ToolCall:
 
 
 class Choice:
-    """What has come of one answer of a stream."""
+    """One answer of a stream so far."""
 
     def __init__(self, room: Room) -> None:
         self._room = room

@@ -1,7 +1,7 @@
-"""What a model's client received, kept as it came, to be read later: by our threads.
+"""What a model's client received, kept as it came, for our threads to read later.
 
-Keeping costs the caller a copy of the containers, or nothing but a reference to bytes. Reading (parsing the
-JSON or the events, putting pieces together) is done once, when the record is prepared or somebody asks for
+Keeping costs the caller a copy of the containers, or only a reference to bytes. Reading (parsing the JSON or
+the events, putting pieces together) is done once, when the record is prepared or the application uses
 `answer`.
 """
 
@@ -23,7 +23,7 @@ BROKEN_OFF = "broken off"
 
 
 class Received(ABC):
-    """Something that came of a call.
+    """A response, still unread.
 
     Attributes:
         size: about how many bytes of memory it holds.
@@ -153,7 +153,7 @@ class Body(Received):
         try:
             return read_response(json.loads(content))
         except (ValueError, RecursionError):
-            self._complete = False  # cut, or no JSON at all
+            self._complete = False  # cut short, or not JSON
             return NOTHING
 
 

@@ -1,4 +1,4 @@
-"""Reading providers' responses by their shape, objects and dicts alike. Pure; imports no provider.
+"""Reading providers' responses and messages by their shape, objects and dicts alike. Pure.
 
 Known are OpenAI's chat completions (those of Mistral and many others look the same), completions and
 responses, Anthropic's messages, Google's GenAI, interactions included. Of anything else: dicts and lists are
@@ -21,9 +21,9 @@ from .usage import NO_USAGE, Usage, read_usage
 
 
 class Reading(NamedTuple):
-    """An answer: `text` is a str, or as it was a dict or list that is no provider's, or None for none.
+    """What a response says: `text` is a str, or a dict or list of no provider's as it was, or None.
 
-    `error` and `error_type` are the provider's own words for why it failed, in an answer that says so.
+    `error` and `error_type` are the provider's own words for why it failed, in a response that says so.
     """
 
     text: Any = None
@@ -186,7 +186,7 @@ def item_call(item: object) -> str | None:
 
 
 def failure_of(response: object) -> tuple[str, str] | None:
-    """Type and message of the error that an answer tells, with the status 200 as well."""
+    """Type and message of the error in a response, which may have the status 200."""
     error = field(response, "error")
     message = text(error) or text(field(error, "message"))
     if not message:
@@ -269,7 +269,7 @@ _SHAPES: tuple[Callable[[object], Reading | None], ...] = (
 
 
 def question_in(arguments: Mapping[str, Any]) -> Any:
-    """What the keyword arguments of a provider's method ask: the messages, with what instructs the model.
+    """The question in the keyword arguments of a provider's method: the messages, with the instructions.
 
     A list is copied, for agents append to theirs while a stream still runs; anything that could be read
     only once (an iterator) is left alone.
@@ -290,7 +290,7 @@ _INSTRUCTIONS = ("system", "instructions")
 
 
 def _first(arguments: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """As `first_of`, at every wrapped call: without its guard, which keyword arguments do not need."""
+    """Like `first_of`, at every wrapped call: without its guard, which keyword arguments do not need."""
     for name in names:
         found = arguments.get(name)
         if found is not None:

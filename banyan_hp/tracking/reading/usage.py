@@ -1,6 +1,6 @@
-"""Counting tokens: the counters that providers tell, and what they come to. Pure.
+"""Counting tokens: the counters in providers' responses, and their sums. Pure.
 
-A stream tells its counters in several places, some less than before: the larger ones are kept, and added up
+A stream has its counters in several places, some smaller than before: the larger ones are kept, and added up
 only at the end. Sources: the published API references, and the packages' own descriptions of their fields.
 """
 
@@ -13,7 +13,7 @@ from .fields import count, field, first_of, items, text
 
 
 class Usage(NamedTuple):
-    """Tokens of one call; None is "not told".
+    """Tokens of one call; None where the response does not say.
 
     `input_tokens` has all that went in, cached ones included (`cached_tokens` of them were read from a
     cache, `cache_write_tokens` written to one), `output_tokens` all that came out, `reasoning_tokens` of
@@ -29,19 +29,19 @@ class Usage(NamedTuple):
 
     @property
     def total(self) -> int | None:
-        """The total as told, else the sum of what was told."""
+        """The total as reported, else the sum of what was reported."""
         if self.total_tokens is not None:
             return self.total_tokens
         return _sum(self.input_tokens, self.output_tokens)
 
     def plus(self, other: Usage) -> Usage:
-        """Both together."""
+        """The sum of both."""
         if self == NO_USAGE or other == NO_USAGE:
             return other if self == NO_USAGE else self
         return Usage(*map(_sum, self, other))._replace(total_tokens=_sum(self.total, other.total))
 
     def updated(self, later: Usage) -> Usage:
-        """What `later` tells, and the rest as before."""
+        """The numbers of `later` where it has them, else these."""
         if self == NO_USAGE or later == NO_USAGE:
             return later if self == NO_USAGE else self
         return Usage(*(before if now is None else now for before, now in zip(self, later, strict=True)))
@@ -80,13 +80,13 @@ _COMPACTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache
 
 
 def read_usage(response: object) -> Usage:
-    """The tokens that a response tells of."""
+    """The tokens that a response reports."""
     counters = counters_of(response)
     return usage_of(counters) if counters else NO_USAGE
 
 
 def counters_of(response: object) -> dict[str, int]:
-    """The counters that a response, or the chunk of a stream, tells; empty for none."""
+    """The counters of a response, or of a stream's chunk; empty if it has none."""
     usage = first_of(response, "usage", "usage_metadata", "usageMetadata")
     if usage is None:
         return {}
@@ -118,7 +118,7 @@ def larger(before: Counters, now: Counters) -> dict[str, int]:
 
 
 def usage_of(counters: Counters) -> Usage:
-    """What the counters come to."""
+    """The usage that the counters add up to."""
     if "prompt_token_count" in counters:
         return _google(counters, *_GOOGLE)
     if "total_input_tokens" in counters:
@@ -149,14 +149,14 @@ def _usage(reported: Counters) -> Usage:
 
 
 def _leaves_the_cache_out(reported: Counters) -> bool:
-    """Whether what went in is told without what came from a cache: by Anthropic, in no other form."""
+    """Whether the input is reported without what came from a cache: only Anthropic does that."""
     return not {"prompt_tokens", "total_tokens", "detailed"} & reported.keys()
 
 
 def _with_reasoning(
     output: int | None, reasoning: int | None, going_in: int | None, total: int | None
 ) -> int | None:
-    """Some tell reasoning beside the output instead of within it; the total says so."""
+    """Some report reasoning beside the output instead of within it; the total shows which."""
     if output is None or not reasoning or going_in is None or total is None:
         return output
     return output + reasoning if going_in + output + reasoning == total else output

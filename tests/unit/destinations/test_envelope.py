@@ -1,4 +1,4 @@
-"""The wire: what destinations send, and how they read any answer."""
+"""The wire: what destinations send, and how they read any response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from banyan_hp.destinations.banyan import (
     headers_for,
     usage_body,
 )
-from banyan_hp.engine.http.transport import Response
+from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.records.ledger import Book, Term
 from banyan_hp.engine.records.outcome import Outcome
 from banyan_hp.engine.records.record import Record
@@ -27,12 +27,12 @@ JSON = {"content-type": "application/json"}
 
 
 def record(ident: str, body: bytes = b"{}", time: float = NOW) -> Record:
-    return Record(
-        id=ident, time=time, value=None, size=1, queued_at=0.0, book=Book(), term=Term.IN_FLIGHT, body=body
-    )
+    made = Record(id=ident, time=time, value=None, size=1, queued_at=0.0, book=Book(), term=Term.IN_FLIGHT)
+    made.body = body
+    return made
 
 
-def answer(value: Any, status: int = 200, **headers: str) -> Response:
+def response(value: Any, status: int = 200, **headers: str) -> Response:
     return Response(status, JSON | headers, json.dumps(value).encode())
 
 
@@ -72,14 +72,14 @@ def test_an_odd_id_does_not_break_a_batch() -> None:
 @pytest.mark.parametrize(
     ("response", "compress"),
     [
-        (answer({"accepted": 0}), False),
-        (answer({"accepted": 0}, 201), False),
-        (answer({"accepted": 0, "gzip": True}), True),
-        (answer({"accepted": 0, "gzip": 1}), False),
-        (answer({"accepted": 0, "gzip": "true"}), False),
+        (response({"accepted": 0}), False),
+        (response({"accepted": 0}, 201), False),
+        (response({"accepted": 0, "gzip": True}), True),
+        (response({"accepted": 0, "gzip": 1}), False),
+        (response({"accepted": 0, "gzip": "true"}), False),
     ],
 )
-def test_a_proper_answer_means_batches(response: Response, compress: bool) -> None:
+def test_a_proper_response_means_batches(response: Response, compress: bool) -> None:
     """`{"accepted": 0}` with success, and `"gzip": true` for compression."""
     assert envelope.takes_batches(response) == (True, compress)
 
@@ -87,18 +87,18 @@ def test_a_proper_answer_means_batches(response: Response, compress: bool) -> No
 @pytest.mark.parametrize(
     "response",
     [
-        answer({"accepted": False}),
-        answer({"accepted": "0"}),
-        answer({"accepted": None}),
-        answer({"accepted": 1}),
-        answer({"accepted": []}),
-        answer({}),
-        answer({"success": True}),
-        answer([{"accepted": 0}]),
-        answer(0),
-        answer({"accepted": 0}, 404),
-        answer({"accepted": 0}, 302),
-        answer({"accepted": 0, "gzip": True}, 500),
+        response({"accepted": False}),
+        response({"accepted": "0"}),
+        response({"accepted": None}),
+        response({"accepted": 1}),
+        response({"accepted": []}),
+        response({}),
+        response({"success": True}),
+        response([{"accepted": 0}]),
+        response(0),
+        response({"accepted": 0}, 404),
+        response({"accepted": 0}, 302),
+        response({"accepted": 0, "gzip": True}, 500),
         Response(204),
         Response(200, JSON, b""),
         Response(200, JSON, b"\xff"),
@@ -117,26 +117,26 @@ def test_anything_else_means_one_by_one(response: Response) -> None:
 
 def test_all_accepted_is_one_verdict() -> None:
     """`{"accepted": N}` with the number that was sent delivers them all."""
-    assert outcomes(answer({"accepted": 3})) == [Outcome.DELIVERED]
-    assert outcomes(answer({"accepted": 3}, 201)) == [Outcome.DELIVERED]
+    assert outcomes(response({"accepted": 3})) == [Outcome.DELIVERED]
+    assert outcomes(response({"accepted": 3}, 201)) == [Outcome.DELIVERED]
 
 
 def test_a_batch_of_one_is_not_accepted_by_a_boolean() -> None:
     """`true` equals 1 in Python, and is no number in JSON."""
-    (verdict,) = envelope.verdicts([record("a")], answer({"accepted": True}), NOW)
+    (verdict,) = envelope.verdicts([record("a")], response({"accepted": True}), NOW)
     assert verdict.outcome is Outcome.HOLD_CONFIG
 
 
 @pytest.mark.parametrize(
     "response",
     [
-        answer({"accepted": 2}),
-        answer({"accepted": 4}),
-        answer({"accepted": "3"}),
-        answer({"success": True}),
-        answer({"results": {"a": 200}}),
-        answer([]),
-        answer(None),
+        response({"accepted": 2}),
+        response({"accepted": 4}),
+        response({"accepted": "3"}),
+        response({"success": True}),
+        response({"results": {"a": 200}}),
+        response([]),
+        response(None),
         Response(204),
         Response(200, {}, b"OK"),
         Response(200, {}, b"\xff\xfe"),
@@ -168,7 +168,7 @@ def test_a_success_that_does_not_say_so_is_not_believed(response: Response) -> N
 )
 def test_a_failure_is_one_verdict_for_all(status: int, outcome: Outcome, reason: str) -> None:
     """A batch that is refused as a whole has one verdict, whatever its body claims."""
-    (verdict,) = envelope.verdicts(THREE, answer({"accepted": 3, "error": "no"}, status), NOW)
+    (verdict,) = envelope.verdicts(THREE, response({"accepted": 3, "error": "no"}, status), NOW)
     assert (verdict.outcome, verdict.reason, verdict.status, verdict.detail) == (
         outcome,
         reason,
@@ -181,14 +181,14 @@ def test_a_failure_is_one_verdict_for_all(status: int, outcome: Outcome, reason:
 
 
 def test_results_are_matched_by_id() -> None:
-    """Each record has the outcome of its own status, in whatever order the answer has them."""
+    """Each record has the outcome of its own status, in whatever order the response has them."""
     results = [
         {"id": "c", "status": 503, "error": "busy"},
         {"id": "a", "status": 201},
         {"id": "b", "status": 422, "error": "bad field"},
         {"id": "unknown", "status": 200},
     ]
-    verdicts = envelope.verdicts(THREE, answer({"accepted": 1, "results": results}, 207), NOW)
+    verdicts = envelope.verdicts(THREE, response({"accepted": 1, "results": results}, 207), NOW)
     assert [(v.outcome, v.detail, v.status, v.reason) for v in verdicts] == [
         (Outcome.DELIVERED, "", 201, "status"),
         (Outcome.REFUSED, "bad field", 422, "refused"),
@@ -210,7 +210,7 @@ def test_results_are_matched_by_id() -> None:
 )
 def test_a_record_that_is_not_mentioned_is_tried_again(results: list[Any]) -> None:
     """Only a status of its own acknowledges a record; without one it is sent again."""
-    verdicts = envelope.verdicts(THREE, answer({"results": results}), NOW)
+    verdicts = envelope.verdicts(THREE, response({"results": results}), NOW)
     assert [verdict.outcome for verdict in verdicts[1:]] == [Outcome.RETRY, Outcome.RETRY]
     assert {verdict.reason for verdict in verdicts[1:]} == {"bad_answer"}
     if results:
@@ -218,21 +218,21 @@ def test_a_record_that_is_not_mentioned_is_tried_again(results: list[Any]) -> No
 
 
 def test_an_id_of_the_wrong_kind_is_not_ours() -> None:
-    """An answer with an id that is no text does not stop the sender."""
+    """A response with an id that is no text does not stop the sender."""
     results = [{"id": ["a"], "status": 200}, {"id": "b", "status": 200}]
-    assert outcomes(answer({"results": results})) == [Outcome.RETRY, Outcome.DELIVERED, Outcome.RETRY]
+    assert outcomes(response({"results": results})) == [Outcome.RETRY, Outcome.DELIVERED, Outcome.RETRY]
 
 
 def test_a_status_that_is_a_boolean_is_none() -> None:
     """`"status": true` is no HTTP status, and says nothing about the address."""
     results = [{"id": each.id, "status": True} for each in THREE]
-    assert outcomes(answer({"results": results})) == [Outcome.RETRY] * 3
+    assert outcomes(response({"results": results})) == [Outcome.RETRY] * 3
 
 
 def test_an_error_of_null_is_no_error_text() -> None:
     """`"error": null` says nothing."""
     (verdict,) = envelope.verdicts(
-        [record("a")], answer({"results": [{"id": "a", "status": 200, "error": None}]}), NOW
+        [record("a")], response({"results": [{"id": "a", "status": 200, "error": None}]}), NOW
     )
     assert verdict.detail == ""
 
@@ -240,7 +240,7 @@ def test_an_error_of_null_is_no_error_text() -> None:
 def test_a_long_error_text_of_a_record_is_bounded() -> None:
     """A backend may send our record back to us as its error."""
     results = [{"id": "a", "status": 422, "error": "e" * 10_000}]
-    (verdict,) = destination().verdicts([record("a")], answer({"results": results}), NOW)
+    (verdict,) = destination().verdicts([record("a")], response({"results": results}), NOW)
     assert len(verdict.detail) == 300
 
 
@@ -258,7 +258,7 @@ def test_a_single_record_is_delivered_by_its_status(response: Response) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 409])
-def test_a_page_is_not_an_answer(status: int) -> None:
+def test_a_page_is_not_a_response(status: int) -> None:
     """A login page or a proxy's portal says 200 to everything, and keeps nothing."""
     verdict = envelope.verdict(Response(status, {"content-type": "Text/HTML"}, b"<html>"), NOW)
     assert (verdict.outcome, verdict.reason) == (Outcome.HOLD_CONFIG, "bad_answer")
@@ -292,11 +292,11 @@ def test_a_refusal_that_is_not_the_api_s_json_came_from_something_in_between(
 @pytest.mark.parametrize(
     "response",
     [
-        answer({"error": "no"}, 400),
-        answer({"detail": [{"loc": ["body", "x"]}]}, 422),
-        answer({"results": []}, 400),
-        answer(["x is missing"], 400),
-        answer("x is missing", 400),
+        response({"error": "no"}, 400),
+        response({"detail": [{"loc": ["body", "x"]}]}, 422),
+        response({"results": []}, 400),
+        response(["x is missing"], 400),
+        response("x is missing", 400),
         Response(422, {"content-type": "text/plain"}, b'{"message": "no"}'),
         Response(400, {"content-type": "application/problem+json"}, b'{"title": "x is mis'),
         Response(400),
@@ -315,28 +315,28 @@ def test_a_page_with_an_error_status_means_its_status() -> None:
 
 
 def test_retry_after_is_read() -> None:
-    """In seconds or as a date, from the time of the answer."""
-    assert envelope.verdict(answer({}, 503, **{"retry-after": "7"}), NOW).retry_after == 7.0
+    """In seconds or as a date, from the time of the response."""
+    assert envelope.verdict(response({}, 503, **{"retry-after": "7"}), NOW).retry_after == 7.0
     date = "Thu, 01 Jan 2026 00:00:30 GMT"
-    assert envelope.verdict(answer({}, 503, **{"retry-after": date}), NOW).retry_after == 30.0
-    assert envelope.verdict(answer({}, 503), NOW).retry_after is None
+    assert envelope.verdict(response({}, 503, **{"retry-after": date}), NOW).retry_after == 30.0
+    assert envelope.verdict(response({}, 503), NOW).retry_after is None
 
 
 @pytest.mark.parametrize(
     ("response", "text"),
     [
-        (answer({"error": "Bad key"}, 401), "Bad key"),
-        (answer({"message": "Bad key"}, 401), "Bad key"),
-        (answer({"error": "", "message": "second"}, 400), "second"),
-        (answer({"error": {"code": 7}}, 400), "{'code': 7}"),
-        (answer({"detail": "x"}, 400), '{"detail": "x"}'),
-        (answer(["x"], 400), '["x"]'),
+        (response({"error": "Bad key"}, 401), "Bad key"),
+        (response({"message": "Bad key"}, 401), "Bad key"),
+        (response({"error": "", "message": "second"}, 400), "second"),
+        (response({"error": {"code": 7}}, 400), "{'code': 7}"),
+        (response({"detail": "x"}, 400), '{"detail": "x"}'),
+        (response(["x"], 400), '["x"]'),
         (Response(502, HTML, b"<h1>Bad\n   gateway</h1>"), "<h1>Bad gateway</h1>"),
         (Response(500, {}, b""), ""),
         (Response(500, {}, b"\xff\xfe"), "\ufffd\ufffd"),
         (Response(500, {}, b"x" * 5000), "x" * 300),
-        (answer({"error": "e" * 5000}, 500), "e" * 300),
-        (answer({"error": "a\u001b]0;b\nc\ud800\u202e"}, 500), "a\\x1b]0;b c\\ud800\\u202e"),
+        (response({"error": "e" * 5000}, 500), "e" * 300),
+        (response({"error": "a\u001b]0;b\nc\ud800\u202e"}, 500), "a\\x1b]0;b c\\ud800\\u202e"),
         (Response(200, {}, b"fine"), ""),
     ],
 )
@@ -346,8 +346,8 @@ def test_the_error_text_is_the_backend_s_own(response: Response, text: str) -> N
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_an_answer_nested_beyond_reason_is_no_json(status: int) -> None:
-    """A broken or hostile answer does not stop the sender."""
+def test_a_response_nested_beyond_reason_is_no_json(status: int) -> None:
+    """A broken or hostile response does not stop the sender."""
     response = Response(status, JSON, b"[" * 100_000)
     assert envelope.takes_batches(response) == (False, False)
     assert outcomes(response)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
 from banyan_hp.engine.sync import WakeUp
@@ -60,14 +61,14 @@ def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: F
     engine = SteppedEngine(backend, clock, batching="never")
     for _ in range(50):
         engine.log()
-    engine.epochs.close()
+    engine.parts.epochs.close()
     rings: list[int] = []
 
     class Flusher(WakeUp):
         def wake(self) -> None:
             rings.append(engine.ledger.own[Term.DELIVERED])
 
-    engine._settlement.watch(Flusher())
+    engine.parts.settlement.watch(Flusher())
     engine.log()
     engine.run(60)
     assert engine.ledger.own[Term.DELIVERED] == 51
@@ -84,12 +85,12 @@ def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
     mark = engine.waiting.mark()
     engine.log()
     wake_up = WakeUp()
-    engine._settlement.watch(wake_up)
+    engine.parts.settlement.watch(wake_up)
     while engine.waiting.on_disk(mark):
         assert not wake_up.wait(0)
         engine.step()
     assert wake_up.wait(0)
-    assert engine.epochs.current.in_memory == 1
+    assert engine.parts.epochs.current.in_memory == 1
 
 
 def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend, clock: FakeClock) -> None:
@@ -116,7 +117,7 @@ def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
 ) -> None:
     """Ctrl-C in a caller, a greenlet that is killed: else a ring goes to it, and the others sleep on."""
     engine = SteppedEngine(backend, clock)
-    scheduler = engine._scheduler
+    scheduler = engine.scheduler
 
     def interrupted(*_: object) -> NoReturn:
         assert len(scheduler.sleepers.idle) == 1
@@ -536,7 +537,7 @@ def test_a_delivery_goes_on_as_it_began_when_the_mode_changes_meanwhile(
     ids = {record.id for record in (engine.log("\x01" * 100) for _ in range(40)) if record is not None}
 
     def lose_the_endpoint_after_one(request: Request) -> Response | NoResponse:
-        engine._batch_support.unlearn(404)
+        engine.parts.policies.batch_support.unlearn(404)
         return backend.well(request)
 
     backend.behaviour = lose_the_endpoint_after_one
@@ -628,7 +629,7 @@ def test_compression_that_is_refused_on_the_way_is_turned_off_and_said_once(
 ) -> None:
     """The batch is accepted in plain text, at once; the next ones are not compressed any more."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compression.active = True
+    engine.parts.policies.batch_support.compression.active = True
     backend.behaviour = refusing_gzip(backend, status, html=html)
     engine.log("x" * 2000)
     assert engine.flush(5)
@@ -647,12 +648,12 @@ def test_what_is_refused_in_plain_text_too_leaves_compression_as_it_was(
 ) -> None:
     """The verdict is that of the plain request, and the records are kept."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compression.active = True
+    engine.parts.policies.batch_support.compression.active = True
     backend.behaviour = failing(415)
     engine.log("x" * 2000)
     assert not engine.flush(5)
     assert [request.compress for request in backend.usage()[:2]] == [True, False]
-    assert engine._batch_support.compression.active
+    assert engine.parts.policies.batch_support.compression.active
     assert (engine.breaker.state, engine.ledger.own[Term.QUARANTINED]) == ("misconfigured", 0)
 
 
@@ -661,7 +662,7 @@ def test_a_backend_that_unpacks_batches_is_not_asked_twice_about_a_refused_one(
 ) -> None:
     """Its own refusal is one of the content: each half goes once."""
     engine = SteppedEngine(backend, clock, batching="always")
-    engine._batch_support.compression.active = True
+    engine.parts.policies.batch_support.compression.active = True
     engine.log("x" * 2000)
     assert engine.flush(5)
     backend.behaviour = failing(400)
@@ -886,13 +887,13 @@ def test_a_record_that_comes_after_the_end_is_not_queued(
     """Accepted before the end, placed after it: counted as dropped, not left in a queue nobody empties."""
     engine = SteppedEngine(backend, clock, queue_size=1, batching="always")
     engine.log()
-    overflow = engine._overflow
+    overflow = engine.core.intake._overflow
 
     def end_first(record: Record) -> None:
         engine.shutdown(0)
         overflow(record)
 
-    monkeypatch.setattr(engine, "_overflow", end_first)
+    monkeypatch.setattr(engine.core.intake, "_overflow", end_first)
     engine.log()
     own = engine.ledger.own
     assert own[Term.QUEUED] == own[Term.IN_FLIGHT] == 0

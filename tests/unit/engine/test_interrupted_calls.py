@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from banyan_hp import PromptStackLogger, logs
-from banyan_hp.engine import engine as engine_module
+from banyan_hp.engine import parts
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool import events as events
@@ -48,7 +48,7 @@ class InterruptedGuard(EngineLock):
 
 @pytest.fixture
 def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (engine_module, spool, events):
+    for module in (parts, spool, events):
         monkeypatch.setattr(module, "EngineLock", InterruptedGuard)
     monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     yield
@@ -185,7 +185,7 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
             signal.signal(signal.SIGALRM, before)
         assert all(is_free(lock) for lock in locks)
         logger.shutdown(10)
-        assert logger._engine.ledger.own.balanced()
+        assert logger._engine.core.parts.ledger.own.balanced()
 
 
 def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path: Path) -> None:
@@ -195,6 +195,6 @@ def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path
     record = engine.log()
     assert record is not None
     engine.ledger.own.hand_over(engine.queue.take(1, 10**9))
-    engine._let_go(record)
+    engine.core.intake._withdraw(record)
     assert (record.term, record.claimed) == (Term.IN_FLIGHT, False)
     assert engine.ledger.own.drops == {}

@@ -61,7 +61,7 @@ def logger(tmp_path: Path) -> Any:
 
 
 def receipts(client: Any, _: Any) -> Case:
-    waiters = client._engine._make_loop_waiters()
+    waiters = client._engine.core.loop_waiters()
 
     async def wait() -> None:
         await client.log({"user_prompt": "question", "response": "answer"})

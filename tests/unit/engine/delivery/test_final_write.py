@@ -257,12 +257,12 @@ def end_interrupted_at(
     process_exit.register(engine)
     with interrupted_at(moment) as moments, suppress(KeyboardInterrupt):
         end(engine)
-    right = engine._ended and engine.balanced() and set(ids_on_disk(directory)) == set(logged)
+    right = engine.core.lifecycle.over and engine.balanced() and set(ids_on_disk(directory)) == set(logged)
     return moments[0], "" if right else f"{moment}: {ids_on_disk(directory)}, {engine.stats()}"
 
 
 def finish(engine: SteppedEngine) -> None:
-    engine.finish(engine.clock.monotonic())
+    engine.core.ending.finish(engine.clock.monotonic())
 
 
 @pytest.mark.parametrize("end", [finish, lambda _engine: process_exit.at_exit()], ids=["shutdown", "exit"])

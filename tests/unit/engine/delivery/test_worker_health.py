@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import NoReturn
 
 import pytest
@@ -58,8 +59,8 @@ def break_once(owner: object, name: str, error: BaseException) -> Iterator[None]
 @pytest.mark.parametrize(
     "where",
     [
-        "_scheduler.next_task",
-        "_delivery._attempt",
+        "scheduler.next_task",
+        "delivery._sender.attempt",
         "worker._add_thread_if_useful",
         "runner._do",
         "worker._work",
@@ -75,9 +76,9 @@ def test_a_bug_in_the_worker_costs_no_record(
     """Wherever it strikes: counted, logged once, shown by `health()`, and all records are delivered."""
     server.handler = batching()
     logger = make_logger(server.url, batching="never" if "add_thread" in where else "auto")
-    engine = logger._engine
+    engine = logger._engine.core.parts
     part, _, method = where.rpartition(".")
-    owner = getattr(engine, part)
+    owner = attrgetter(part)(engine)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         break_once(owner, method, error)
         for number in range(10):
@@ -99,7 +100,7 @@ def test_a_failure_is_forgiven_after_some_minutes(
     """`health()` is about now; the counter stays."""
     server.handler = batching()
     logger = make_logger(server.url)
-    break_once(logger._engine._scheduler, "next_task", ValueError())
+    break_once(logger._engine.core.parts.scheduler, "next_task", ValueError())
     logger.log_prompt("q", "a")
     until(lambda: logger.get_stats()["logs_sent"] == 1)
     assert logger.health()["status"] == "degraded"
@@ -117,7 +118,7 @@ def test_a_thread_that_dies_outside_its_loop_is_replaced(
     died: list[object] = []
     hook, threading.excepthook = threading.excepthook, died.append
     try:
-        engine_worker = logger._engine.worker
+        engine_worker = logger._engine.core.parts.worker
         break_once(engine_worker, "_failed", MemoryError())
         break_once(engine_worker, "_work", MemoryError())
         logger.log_prompt("q", "a")
@@ -209,15 +210,15 @@ def test_a_thread_that_was_refused_is_asked_for_again(
     other = make_logger(server.url, api_key="psk_other")
     with no_threads(monkeypatch):
         assert logger.log_prompt("q", "a")
-        assert not logger._engine.worker.threads
+        assert not logger._engine.core.parts.worker.threads
     if poll == "another logger":
         assert other.log_prompt("q", "a")
     elif poll == "log_prompt":
         assert logger.log_prompt("q", "a")
     else:
         getattr(logger, poll)()
-    until(lambda: logger._engine.worker.threads)
-    own = logger._engine.ledger.own
+    until(lambda: logger._engine.core.parts.worker.threads)
+    own = logger._engine.core.parts.ledger.own
     until(lambda: own[Term.DELIVERED] == own.accepted)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from urllib3.util import wait_for_read
 
-from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import HTTPTransport, NoResponse
 from tests.support.raw import (
     AUTHORITY,
     OK,
@@ -93,7 +94,7 @@ def gone_at_the_second(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("scene", [reset_at_the_second, gone_at_the_second])
-def test_a_kept_connection_that_ends_without_an_answer_is_replaced_once(
+def test_a_kept_connection_that_ends_without_a_response_is_replaced_once(
     make: MakeTransport, scene: Scene
 ) -> None:
     """However short it was idle; what comes of its replacement is the result, whatever it is."""
@@ -104,20 +105,20 @@ def test_a_kept_connection_that_ends_without_an_answer_is_replaced_once(
     with RawServer(scene, reset_at_the_first) as server:
         through = make(server.url)
         assert ask(through, server) == FINE
-        answer = ask(through, server)
-        assert isinstance(answer, NoResponse)
-        assert (answer.reason, server.connections) == ("bad_answer", 2)
+        response = ask(through, server)
+        assert isinstance(response, NoResponse)
+        assert (response.reason, server.connections) == ("bad_answer", 2)
 
 
 @pytest.mark.parametrize("part", [OK[:5], OK[:-1], CHUNKED[:-8]], ids=["head", "body", "chunks"])
-def test_an_answer_that_breaks_off_is_not_asked_for_again(make: MakeTransport, part: bytes) -> None:
+def test_a_response_that_breaks_off_is_not_asked_for_again(make: MakeTransport, part: bytes) -> None:
     """The backend has seen the request."""
     with RawServer(answering(OK, part), answering(OK)) as server:
         through = make(server.url)
         assert ask(through, server) == FINE
-        answer = ask(through, server)
-        assert isinstance(answer, NoResponse)
-        assert (answer.reason, server.connections) == ("bad_answer", 1)
+        response = ask(through, server)
+        assert isinstance(response, NoResponse)
+        assert (response.reason, server.connections) == ("bad_answer", 1)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_a_connection_that_nobody_used_for_long_is_not_tried(
 
 
 def at_once(count: int) -> Scene:
-    """Answers when so many requests are here, each by a connection of its own; then whatever comes."""
+    """Responses when so many requests are here, each by a connection of its own; then whatever comes."""
     together = threading.Barrier(count)
 
     def scene(peer: Peer) -> None:
@@ -190,20 +191,20 @@ def at_once(count: int) -> Scene:
 
 
 def ask_at_once(through: HTTPTransport, server: RawServer, count: int) -> list[Response | NoResponse]:
-    answers: list[Response | NoResponse] = []
+    responses: list[Response | NoResponse] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(ask(through, server)), daemon=True)
+        threading.Thread(target=lambda: responses.append(ask(through, server)), daemon=True)
         for _ in range(count)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(10)
-    return answers
+    return responses
 
 
 def test_no_more_idle_connections_are_kept_than_wanted(make: MakeTransport) -> None:
-    """Those beyond are closed when their answer is here."""
+    """Those beyond are closed when their response is here."""
     with RawServer(at_once(4)) as server:
         through = make(server.url, connections=2)
         assert ask_at_once(through, server, 4) == [FINE] * 4
@@ -225,7 +226,7 @@ def test_the_connection_used_last_is_used_next(make: MakeTransport) -> None:
 
 
 def test_closing_closes_what_is_idle_at_once_and_the_rest_when_it_is_handed_back(make: MakeTransport) -> None:
-    """A request under way gets its answer."""
+    """A request under way gets its response."""
     go = threading.Event()
 
     def scene(peer: Peer) -> None:
@@ -243,8 +244,8 @@ def test_closing_closes_what_is_idle_at_once_and_the_rest_when_it_is_handed_back
         assert ask(busy, server) == FINE
         first = busy._connections._pop()
         assert first is not None
-        answers: list[Response | NoResponse] = []
-        thread = threading.Thread(target=lambda: answers.append(ask(busy, server)), daemon=True)
+        responses: list[Response | NoResponse] = []
+        thread = threading.Thread(target=lambda: responses.append(ask(busy, server)), daemon=True)
         thread.start()
         server.wait_for(lambda server: len(server.heard) == 2)
         busy._connections.keep(first)
@@ -253,7 +254,7 @@ def test_closing_closes_what_is_idle_at_once_and_the_rest_when_it_is_handed_back
         go.set()
         thread.join(5)
         server.wait_for(lambda server: server.ended == 2)
-        assert answers == [FINE]
+        assert responses == [FINE]
 
 
 def test_a_transport_that_nobody_holds_any_more_closes_its_connections() -> None:

@@ -14,7 +14,8 @@ from urllib3.connection import HTTPConnection
 
 from banyan_hp.engine.http.connections import Connector
 from banyan_hp.engine.http.exchange import Message, exchange
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from tests.support.raw import (
     AUTHORITY,
     OK,
@@ -126,11 +127,11 @@ def test_an_ipv6_address_is_reached(make: MakeTransport) -> None:
 def test_a_request_within_a_request_is_refused(
     make: MakeTransport, method: str, headers: dict[str, str]
 ) -> None:
-    """Nothing is sent, and it is an answer, not an exception."""
+    """Nothing is sent, and it is a response, not an exception."""
     with RawServer(answering(OK)) as server:
-        answer = make(server.url).send(Request(method, server.url + "/", headers), 5)
-        assert isinstance(answer, NoResponse)
-        assert answer.reason == "no_connection"
+        response = make(server.url).send(Request(method, server.url + "/", headers), 5)
+        assert isinstance(response, NoResponse)
+        assert response.reason == "no_connection"
         assert (server.connections, server.heard) == (0, [])
 
 
@@ -163,7 +164,7 @@ def test_large_bodies_arrive_whole(make: MakeTransport) -> None:
     ],
     ids=["head", "stated length", "until the end", "chunks"],
 )
-def test_an_answer_that_drips_is_given_up_at_the_timeout(
+def test_a_response_that_drips_is_given_up_at_the_timeout(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch, beginning: bytes, *, tls: bool
 ) -> None:
     """However often a byte comes."""
@@ -178,12 +179,12 @@ def test_an_answer_that_drips_is_given_up_at_the_timeout(
 
     with RawServer(scene, tls=tls) as server:
         began = time.monotonic()
-        answer = make(server.url, timeout=0.3).send(post(server.url), 5)
+        response = make(server.url, timeout=0.3).send(post(server.url), 5)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "timeout"
-    assert "timed out" in answer.detail
+    assert isinstance(response, NoResponse)
+    assert response.reason == "timeout"
+    assert "timed out" in response.detail
     assert 0.25 < took < 3.0
 
 
@@ -203,11 +204,11 @@ def test_a_peer_that_does_not_read_is_given_up_at_the_timeout(
 
     with RawServer(scene, tls=tls) as server:
         began = time.monotonic()
-        answer = make(server.url, timeout=0.4).send(post(server.url, b"x" * MORE_THAN_BUFFERS), 5)
+        response = make(server.url, timeout=0.4).send(post(server.url, b"x" * MORE_THAN_BUFFERS), 5)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "timeout"
+    assert isinstance(response, NoResponse)
+    assert response.reason == "timeout"
     assert 0.35 < took < 3.0
 
 
@@ -215,7 +216,7 @@ def test_a_peer_that_does_not_read_is_given_up_at_the_timeout(
 def test_a_request_whose_bytes_move_is_no_time_out(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch, *, tls: bool
 ) -> None:
-    """A slow uplink takes several times the timeout, once, and the answer counts."""
+    """A slow uplink takes several times the timeout, once, and the response counts."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(AUTHORITY))
     size = MORE_THAN_BUFFERS
 
@@ -229,10 +230,10 @@ def test_a_request_whose_bytes_move_is_no_time_out(
     given_up = threading.Event()
     with RawServer(scene, tls=tls) as server:
         began = time.monotonic()
-        answer = make(server.url, timeout=0.7).send(post(server.url, b"x" * size), 20)
+        response = make(server.url, timeout=0.7).send(post(server.url, b"x" * size), 20)
         took = time.monotonic() - began
         given_up.set()
-    assert answer == FINE._replace(sent_bytes=size)
+    assert response == FINE._replace(sent_bytes=size)
     assert took > 0.8
     assert server.connections == 1
 
@@ -255,20 +256,20 @@ def test_a_request_that_moves_ends_with_the_caller_s_time(make: MakeTransport) -
 
     with RawServer(scene) as server:
         began = time.monotonic()
-        answer = make(server.url, timeout=0.4).send(post(server.url, b"x" * (2 * MORE_THAN_BUFFERS)), 0.6)
+        response = make(server.url, timeout=0.4).send(post(server.url, b"x" * (2 * MORE_THAN_BUFFERS)), 0.6)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "timeout"
+    assert isinstance(response, NoResponse)
+    assert response.reason == "timeout"
     assert took < 3.0
 
 
 class SlowSocket:
     """A socket whose system took all at once, and sends it slowly."""
 
-    def __init__(self, on_the_way: list[int], answer: bytes) -> None:
+    def __init__(self, on_the_way: list[int], response: bytes) -> None:
         self.on_the_way = on_the_way
-        self.answer = answer
+        self.response = response
 
     def __getattr__(self, _name: str) -> Callable[..., None]:
         return lambda *_: None
@@ -279,7 +280,7 @@ class SlowSocket:
     def recv(self, _count: int) -> bytes:
         if self.on_the_way[0]:
             raise TimeoutError("timed out")
-        return self.answer
+        return self.response
 
 
 @pytest.mark.parametrize(
@@ -310,10 +311,10 @@ def test_the_shorter_of_both_times_counts(make: MakeTransport) -> None:
     """The transport's timeout, and what the caller has left."""
     with RawServer(Peer.wait_for_end) as server:
         began = time.monotonic()
-        answer = make(server.url, timeout=60).send(post(server.url), 0.2)
+        response = make(server.url, timeout=60).send(post(server.url), 0.2)
         assert time.monotonic() - began < 3.0
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "timeout"
+    assert isinstance(response, NoResponse)
+    assert response.reason == "timeout"
 
 
 def test_connecting_and_asking_share_what_the_caller_has_left(
@@ -333,8 +334,8 @@ def test_connecting_and_asking_share_what_the_caller_has_left(
     monkeypatch.setattr(Connector, "connect", connect)
     with RawServer(Peer.wait_for_end) as server:
         began = time.perf_counter()
-        answer = make(server.url, timeout=60).send(post(server.url), 3.2)
+        response = make(server.url, timeout=60).send(post(server.url), 3.2)
         assert time.perf_counter() - began < 2.0
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "timeout"
+    assert isinstance(response, NoResponse)
+    assert response.reason == "timeout"
     assert 3.0 < given[0] <= 3.2

@@ -107,7 +107,7 @@ def relay(peer: Peer, origin: socket.socket) -> None:
 
 
 def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TLS within TLS, for answers of both kinds, on one connection."""
+    """TLS within TLS, for responses of both kinds, on one connection."""
     with (
         RawServer(answering(OK, CHUNKED, OK), tls=True) as origin,
         RawServer(relaying_to(origin.port), tls=True) as server,
@@ -119,7 +119,7 @@ def test_https_through_an_https_proxy(make: MakeTransport, monkeypatch: pytest.M
         assert (origin.connections, len(origin.heard)) == (1, 3)
 
 
-@pytest.mark.parametrize("drips_from", ["handshake", "answer"])
+@pytest.mark.parametrize("drips_from", ["handshake", "response"])
 def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch, drips_from: str
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
                     content = source.recv(65536)
                     if source is peer.sock:
                         onward.sendall(content)
-                    elif drips_from == "answer" and not origin.heard:
+                    elif drips_from == "response" and not origin.heard:
                         peer.send(content)
                     else:
                         for byte in content:
@@ -146,15 +146,15 @@ def test_a_tunnel_that_drips_is_given_up_at_the_timeout(
         proxy(monkeypatch, server)
         url = f"https://localhost:{origin.port}"
         began = time.monotonic()
-        answer = make(url, timeout=0.5).send(post(url), 5)
+        response = make(url, timeout=0.5).send(post(url), 5)
         took = time.monotonic() - began
         given_up.set()
-    assert isinstance(answer, NoResponse)
-    assert "timed out" in answer.detail
+    assert isinstance(response, NoResponse)
+    assert "timed out" in response.detail
     assert took < 3.0
 
 
-def test_what_follows_an_answer_in_a_tunnel_is_not_the_next_one(
+def test_what_follows_a_response_in_a_tunnel_is_not_the_next_one(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outer TLS may hand over both at once, where no socket tells of the second."""
@@ -189,7 +189,7 @@ def test_what_follows_an_answer_in_a_tunnel_is_not_the_next_one(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
         b"garbage\r\n\r\n",
@@ -199,13 +199,13 @@ def test_what_follows_an_answer_in_a_tunnel_is_not_the_next_one(
     ids=["407", "garbage", "closed", "then closed"],
 )
 def test_a_proxy_that_opens_no_tunnel(
-    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, answer: bytes
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, response: bytes
 ) -> None:
-    """It is a bad answer, readable."""
+    """It is a bad response, readable."""
 
     def scene(peer: Peer) -> None:
         peer.read_head()
-        peer.send(answer)
+        peer.send(response)
 
     with RawServer(scene) as server:
         proxy(monkeypatch, server)
@@ -214,13 +214,13 @@ def test_a_proxy_that_opens_no_tunnel(
         assert got.reason == "bad_answer"
         assert got.detail.isprintable()
         assert server.heard == []
-    assert ("407" in got.detail) == (b"407" in answer)
+    assert ("407" in got.detail) == (b"407" in response)
 
 
 def test_a_tunnel_whose_opening_drips_is_given_up_at_the_timeout(
     make: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy's answer has a deadline, too."""
+    """The proxy's response has a deadline, too."""
     given_up = threading.Event()
 
     def scene(peer: Peer) -> None:
@@ -232,10 +232,10 @@ def test_a_tunnel_whose_opening_drips_is_given_up_at_the_timeout(
     with RawServer(scene) as server:
         proxy(monkeypatch, server)
         began = time.monotonic()
-        answer = make("https://localhost", timeout=0.3).send(post("https://localhost"), 5)
+        response = make("https://localhost", timeout=0.3).send(post("https://localhost"), 5)
         assert time.monotonic() - began < 3.0
         given_up.set()
-    assert isinstance(answer, NoResponse)
+    assert isinstance(response, NoResponse)
 
 
 def test_a_proxy_that_is_not_there(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,10 +244,10 @@ def test_a_proxy_that_is_not_there(make: MakeTransport, monkeypatch: pytest.Monk
         port = listener.getsockname()[1]
     monkeypatch.setenv("ALL_PROXY", f"127.0.0.1:{port}")
     for url in ("http://backend.example", "https://backend.example"):
-        answer = make(url).send(post(url), 5)
-        assert isinstance(answer, NoResponse)
-        assert answer.detail.startswith("ProxyError: ")
-        assert " at 0x" not in answer.detail
+        response = make(url).send(post(url), 5)
+        assert isinstance(response, NoResponse)
+        assert response.detail.startswith("ProxyError: ")
+        assert " at 0x" not in response.detail
 
 
 def test_hosts_that_need_no_proxy_are_reached_without(

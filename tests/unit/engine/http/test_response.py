@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from banyan_hp.engine.http.response import MAX_RESPONSE_BYTES
-from banyan_hp.engine.http.transport import NoResponse, Response
+from banyan_hp.engine.http.response import MAX_RESPONSE_BYTES, Response
+from banyan_hp.engine.http.transport import NoResponse
 from tests.support.raw import (
     OK,
     Peer,
@@ -44,7 +44,7 @@ from tests.support.transport import (
     ],
     ids=lambda value: None if isinstance(value, (int, bytes)) and len(str(value)) < 12 else "",
 )
-def test_an_answer_leaves_the_connection_open(
+def test_a_response_leaves_the_connection_open(
     make: MakeTransport, raw: bytes, status: int, body: bytes
 ) -> None:
     """Usual or not: the next request goes by the same one."""
@@ -53,9 +53,9 @@ def test_an_answer_leaves_the_connection_open(
         raw += b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
     with RawServer(answering(raw, OK)) as server:
         through = make(server.url)
-        answer = ask(through, server)
-        assert isinstance(answer, Response)
-        assert (answer.status, answer.body) == (status, body)
+        response = ask(through, server)
+        assert isinstance(response, Response)
+        assert (response.status, response.body) == (status, body)
         assert ask(through, server) == FINE
         assert server.connections == 1
 
@@ -72,10 +72,10 @@ def test_an_answer_leaves_the_connection_open(
     ],
     ids=["close", "close, too", "1.0", "more", "more chunks", "a body of none"],
 )
-def test_an_answer_after_which_the_connection_is_not_used_again(
+def test_a_response_after_which_the_connection_is_not_used_again(
     make: MakeTransport, raw: bytes, status: int, body: bytes
 ) -> None:
-    """It says so, or there is more than the answer, which would be taken for the next one."""
+    """It says so, or there is more than the response, which would be taken for the next one."""
 
     def scene(peer: Peer) -> None:
         peer.read_request()
@@ -84,9 +84,9 @@ def test_an_answer_after_which_the_connection_is_not_used_again(
 
     with RawServer(scene, answering(OK)) as server:
         through = make(server.url)
-        answer = ask(through, server)
-        assert isinstance(answer, Response)
-        assert (answer.status, answer.body) == (status, body)
+        response = ask(through, server)
+        assert isinstance(response, Response)
+        assert (response.status, response.body) == (status, body)
         server.wait_for(lambda server: server.ended == 1)
         assert ask(through, server) == FINE
         assert server.connections == 2
@@ -115,27 +115,27 @@ def test_the_head_of_an_error_counts_though_its_body_breaks_off(
 
     with RawServer(scene, answering(OK)) as server:
         through = make(server.url)
-        answer = ask(through, server)
-        assert isinstance(answer, Response)
-        assert answer.status == 400
+        response = ask(through, server)
+        assert isinstance(response, Response)
+        assert response.status == 400
         assert ask(through, server) == FINE
         assert server.connections == 2
 
 
-def test_an_answer_until_the_end_of_the_connection(make: MakeTransport) -> None:
+def test_a_response_until_the_end_of_the_connection(make: MakeTransport) -> None:
     """It states no length."""
     with RawServer(answering(head("X: y") + b"all of it")) as server:
-        answer = ask(make(server.url), server)
-        assert answer == Response(200, {"x": "y"}, b"all of it", 2)
+        response = ask(make(server.url), server)
+        assert response == Response(200, {"x": "y"}, b"all of it", 2)
 
 
 def test_header_names_are_lower_case_and_the_last_of_a_name_counts(make: MakeTransport) -> None:
     """Folded values come in one line."""
     raw = head("Content-Length: 2", "ETag: a", "ETAG: b", "X: y", "\t z") + b"ok"
     with RawServer(answering(raw)) as server:
-        answer = ask(make(server.url), server)
-        assert isinstance(answer, Response)
-        assert answer.headers == {"content-length": "2", "etag": "b", "x": "y z"}
+        response = ask(make(server.url), server)
+        assert isinstance(response, Response)
+        assert response.headers == {"content-length": "2", "etag": "b", "x": "y z"}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_header_names_are_lower_case_and_the_last_of_a_name_counts(make: MakeTra
     ],
     ids=lambda raw: repr(raw[:40]),
 )
-def test_what_is_no_answer(make: MakeTransport, raw: bytes) -> None:
+def test_what_is_no_response(make: MakeTransport, raw: bytes) -> None:
     """It is said in one readable line, and the connection is closed."""
 
     def scene(peer: Peer) -> None:
@@ -167,17 +167,17 @@ def test_what_is_no_answer(make: MakeTransport, raw: bytes) -> None:
         peer.wait_for_end()
 
     with RawServer(scene) as server:
-        answer = ask(make(server.url), server)
-        assert isinstance(answer, NoResponse)
-        assert answer.reason == "bad_answer"
-        assert answer.detail.isprintable()
-        assert len(answer.detail) <= 500
-        assert " at 0x" not in answer.detail
+        response = ask(make(server.url), server)
+        assert isinstance(response, NoResponse)
+        assert response.reason == "bad_answer"
+        assert response.detail.isprintable()
+        assert len(response.detail) <= 500
+        assert " at 0x" not in response.detail
         server.wait_for(lambda server: server.ended == 1)
 
 
 @pytest.mark.parametrize("stated", [True, False])
-def test_of_a_huge_answer_the_beginning_is_read(make: MakeTransport, *, stated: bool) -> None:
+def test_of_a_huge_response_the_beginning_is_read(make: MakeTransport, *, stated: bool) -> None:
     """The rest is cut off with the connection."""
     lines = [f"Content-Length: {MORE_THAN_BUFFERS}"] if stated else []
 
@@ -188,21 +188,21 @@ def test_of_a_huge_answer_the_beginning_is_read(make: MakeTransport, *, stated: 
 
     with RawServer(scene, answering(OK)) as server:
         through = make(server.url)
-        answer = ask(through, server)
-        assert isinstance(answer, Response)
-        assert answer.body == b"x" * MAX_RESPONSE_BYTES
+        response = ask(through, server)
+        assert isinstance(response, Response)
+        assert response.body == b"x" * MAX_RESPONSE_BYTES
         server.wait_for(lambda server: server.ended == 1)
         assert ask(through, server) == FINE
 
 
-def test_an_answer_of_just_the_most_bytes_is_whole(make: MakeTransport) -> None:
+def test_a_response_of_just_the_most_bytes_is_whole(make: MakeTransport) -> None:
     """And the connection stays."""
     raw = head(f"Content-Length: {MAX_RESPONSE_BYTES}") + b"x" * MAX_RESPONSE_BYTES
     with RawServer(answering(raw, OK)) as server:
         through = make(server.url)
-        answer = ask(through, server)
-        assert isinstance(answer, Response)
-        assert len(answer.body) == MAX_RESPONSE_BYTES
+        response = ask(through, server)
+        assert isinstance(response, Response)
+        assert len(response.body) == MAX_RESPONSE_BYTES
         assert (ask(through, server), server.connections) == (FINE, 1)
 
 
@@ -221,7 +221,7 @@ def test_a_server_that_refuses_before_it_has_read_all_is_understood(
 
     with RawServer(scene, answering(OK)) as server:
         through = make(server.url)
-        answer = ask(through, server, b"x" * MORE_THAN_BUFFERS)
-        assert isinstance(answer, Response)
-        assert (answer.status, answer.body, answer.took_all) == (413, b"no", not resets)
+        response = ask(through, server, b"x" * MORE_THAN_BUFFERS)
+        assert isinstance(response, Response)
+        assert (response.status, response.body, response.took_all) == (413, b"no", not resets)
         assert ask(through, server) == FINE

@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from tests.support.raw import (
     OK,
     RawServer,
@@ -22,14 +23,14 @@ from tests.support.transport import (
 )
 
 
-def test_a_redirect_is_an_answer_like_any_other(make: MakeTransport) -> None:
+def test_a_redirect_is_a_response_like_any_other(make: MakeTransport) -> None:
     """Nobody follows it."""
     with RawServer(answering(OK)) as elsewhere:
         raw = head(f"Location: {elsewhere.url}/", "Content-Length: 0", status="307 Temporary Redirect")
         with RawServer(answering(raw)) as server:
-            answer = ask(make(server.url), server)
-            assert isinstance(answer, Response)
-            assert (answer.status, elsewhere.connections) == (307, 0)
+            response = ask(make(server.url), server)
+            assert isinstance(response, Response)
+            assert (response.status, elsewhere.connections) == (307, 0)
 
 
 def test_a_line_a_request_is_logged_for_who_wants_to_see_it(
@@ -46,12 +47,12 @@ def test_nobody_there_is_no_connection(make: MakeTransport) -> None:
     """Said with the address that was tried."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
-    answer = make(f"http://127.0.0.1:{port}").send(post(f"http://127.0.0.1:{port}"), 5)
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "no_connection"
-    assert answer.detail.startswith("NewConnectionError: ")
-    assert "refused" in answer.detail
-    assert " at 0x" not in answer.detail
+    response = make(f"http://127.0.0.1:{port}").send(post(f"http://127.0.0.1:{port}"), 5)
+    assert isinstance(response, NoResponse)
+    assert response.reason == "no_connection"
+    assert response.detail.startswith("NewConnectionError: ")
+    assert "refused" in response.detail
+    assert " at 0x" not in response.detail
 
 
 def test_an_unknown_name_is_no_connection(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +62,10 @@ def test_an_unknown_name_is_no_connection(make: MakeTransport, monkeypatch: pyte
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    answer = make("http://backend.example").send(post("http://backend.example"), 5)
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "no_connection"
-    assert answer.detail.startswith("NameResolutionError: ")
+    response = make("http://backend.example").send(post("http://backend.example"), 5)
+    assert isinstance(response, NoResponse)
+    assert response.reason == "no_connection"
+    assert response.detail.startswith("NameResolutionError: ")
 
 
 def test_a_connection_that_is_not_accepted_in_time_is_a_timeout(
@@ -76,6 +77,6 @@ def test_a_connection_that_is_not_accepted_in_time_is_a_timeout(
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(socket.socket, "connect", late)
-    answer = make("http://127.0.0.1:1").send(post("http://127.0.0.1:1"), 5)
-    assert isinstance(answer, NoResponse)
-    assert answer.reason == "timeout"
+    response = make("http://127.0.0.1:1").send(post("http://127.0.0.1:1"), 5)
+    assert isinstance(response, NoResponse)
+    assert response.reason == "timeout"

@@ -53,11 +53,11 @@ def test_a_wrong_certificate_is_not_sent_anything(
     if trusted:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(AUTHORITY))
     with RawServer(answering(OK), tls=True, host="127.0.0.2" if trusted else "127.0.0.1") as server:
-        answer = ask(make(server.url), server)
-        assert isinstance(answer, NoResponse)
-        assert answer.reason == "bad_answer"
-        assert answer.detail.startswith("SSLError: ")
-        assert "CERTIFICATE_VERIFY_FAILED" in answer.detail
+        response = ask(make(server.url), server)
+        assert isinstance(response, NoResponse)
+        assert response.reason == "bad_answer"
+        assert response.detail.startswith("SSLError: ")
+        assert "CERTIFICATE_VERIFY_FAILED" in response.detail
         assert server.heard == []
 
 
@@ -65,18 +65,18 @@ def test_tls_to_a_server_without_it(make: MakeTransport) -> None:
     """It is said, and nothing is sent."""
     with RawServer(answering(OK)) as server:
         url = f"https://127.0.0.1:{server.port}"
-        answer = make(url, timeout=1).send(post(url), 5)
-        assert isinstance(answer, NoResponse)
+        response = make(url, timeout=1).send(post(url), 5)
+        assert isinstance(response, NoResponse)
 
 
 def test_a_missing_ca_bundle(make: MakeTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is said at each request: the file may come yet."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     with RawServer(answering(OK), tls=True) as server:
-        answer = ask(make(server.url), server)
-        assert isinstance(answer, NoResponse)
-        assert answer.reason == "bad_answer"
-        assert str(tmp_path / "missing.pem") in answer.detail
+        response = ask(make(server.url), server)
+        assert isinstance(response, NoResponse)
+        assert response.reason == "bad_answer"
+        assert str(tmp_path / "missing.pem") in response.detail
 
 
 def test_the_setting_wins_over_the_environment(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +130,9 @@ def test_a_client_certificate_that_can_t_be_read_is_named(make: MakeTransport, t
     """By its path, in the error of each request."""
     (tmp_path / "broken.pem").write_text("not a certificate")
     with RawServer(answering(OK), tls=True) as server:
-        answer = ask(make(server.url, trust=Trust(AUTHORITY, tmp_path / "broken.pem")), server)
-        assert isinstance(answer, NoResponse)
-        assert "broken.pem" in answer.detail
+        response = ask(make(server.url, trust=Trust(AUTHORITY, tmp_path / "broken.pem")), server)
+        assert isinstance(response, NoResponse)
+        assert "broken.pem" in response.detail
 
 
 def test_the_trust_store_is_loaded_once(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:

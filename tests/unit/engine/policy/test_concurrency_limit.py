@@ -71,7 +71,7 @@ def test_whoever_is_on_watch_and_gets_other_work_is_relieved() -> None:
     """Else nobody would look while a request hangs, as long as no further record comes."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    scheduler, concurrency = engine._scheduler, engine.policies.concurrency
+    scheduler, concurrency = engine.scheduler, engine.parts.policies.concurrency
     concurrency.begin(1, clock.monotonic())
     watch, other = WakeUp(), WakeUp()
     engine.add_sleeper(other)
@@ -88,11 +88,11 @@ def test_one_of_those_who_stand_by_looks_again_soon() -> None:
     """The second sender sleeps a moment, the third until it is rung; after the moment a hang is seen."""
     clock = FakeClock()
     engine = SteppedEngine(FakeBackend(), clock, batching="never")
-    concurrency = engine.policies.concurrency
+    concurrency = engine.parts.policies.concurrency
 
     def next_task(now: float, *, one_of_many: bool = False) -> Task:
         with engine.lock:
-            return engine._scheduler.next_task(now, one_of_many=one_of_many)
+            return engine.scheduler.next_task(now, one_of_many=one_of_many)
 
     for _ in range(3):
         engine.log()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.engine.http.transport import NoResponse, Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import NoResponse, Request
 from banyan_hp.engine.policy.suspects import POISON_ATTEMPTS, POISON_SECONDS
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
@@ -378,7 +379,7 @@ def test_what_is_known_of_a_failing_record_outlasts_an_outage(clock: FakeClock, 
     model.everything = None
     logged(engine, "good", 1)
     run_for(engine, 30.0)
-    suspects = engine._scheduler.suspects
+    suspects = engine.scheduler.suspects
     (suspect,) = suspects._due
     assert suspect.history is not None
     assert suspect.history.counted >= 3

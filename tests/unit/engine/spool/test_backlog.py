@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from banyan_hp.engine.http.transport import Request, Response
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import Request
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool.adoption import HELD_AT_MOST
 from banyan_hp.engine.spool.index import Index
@@ -29,14 +29,6 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
-    yield disk
-    for spool in disk.spools:
-        spool.close()
 
 
 @pytest.fixture

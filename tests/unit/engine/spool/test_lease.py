@@ -20,14 +20,6 @@ from tests.support.disk import Disk, abandoned, ids, lines, read, records
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
-    yield disk
-    for spool in disk.spools:
-        spool.close()
-
-
 def descriptors(disk: Disk) -> list[str]:
     """The segments that this process has open."""
     paths = [os.path.realpath(path) for path in Path("/dev/fd").iterdir()]

@@ -27,14 +27,6 @@ from tests.support.stepped import FakeBackend, SteppedEngine
 PATIENCE = 10.0  # real seconds: what is hoped for comes at once
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
-    yield disk
-    for spool in disk.spools:
-        spool.close()
-
-
 def is_free(spool: Spool) -> bool:
     """Whether another thread gets the spool's lock at once."""
     lock = spool.locks[0]

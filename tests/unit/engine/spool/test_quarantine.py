@@ -19,6 +19,12 @@ from banyan_hp.engine.spool import quarantine as module
 from banyan_hp.engine.spool.entries import DETAIL_LENGTH, LINE, Entry, format_entry, parse_entry
 from banyan_hp.engine.spool.quarantine import LOCK_SECONDS, QUARANTINE_NAME, Quarantine
 from tests.support.clock import FakeClock
+from tests.support.disk import (
+    Disk,
+    full_disk,
+    record,
+    spooled,
+)
 
 NOW = 1_767_225_600.0
 _real_write = os.write
@@ -383,3 +389,40 @@ def test_a_writer_that_waited_for_a_rewrite_writes_to_the_new_file(tmp_path: Pat
         assert real(other) is None
     assert other.add(entry(3))
     assert numbers(kept) == [2, 3]
+
+
+# -- from the spool ------------------------------------------------------------------------------------------
+
+
+def test_a_refused_record_is_put_aside_with_its_reason(disk: Disk) -> None:
+    """Also one that was not encoded yet, and with the segment it was in."""
+    spool = disk.spool()
+    assert spool.quarantine(record(1), "refused", 422, "bad field")
+    unencoded = record(2)
+    unencoded.body, unencoded.value = None, {"as": "it was"}
+    assert spool.quarantine(unencoded, "before_send_failed", None, "")
+    (written,) = spooled(spool, 3)
+    assert spool.quarantine(written, "refused", 400, "")
+    first, second, third = disk.quarantined()
+    assert first == Entry(
+        "refused", record(1).body or b"", "record", 422, "bad field", None, "id-1", NOW + 1, NOW
+    )
+    assert (json.loads(second.body), second.status) == ({"as": "it was"}, None)
+    assert [third.segment] == disk.segments()
+
+
+def test_a_quarantine_that_can_t_be_written_says_so(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is then dropped by the caller, and counted."""
+    spool = disk.spool()
+    monkeypatch.setattr(os, "write", full_disk)
+    assert not spool.quarantine(record(1), "refused", 422, "")
+    assert not spool.usable
+
+
+def test_a_quarantine_that_is_locked_is_no_trouble_of_the_disk(disk: Disk) -> None:
+    """Another process that stands still with the lock costs a counted record, not the whole spool."""
+    spool = disk.spool()
+    with Quarantine(disk.directory, disk.clock)._locked():
+        assert not spool.quarantine(record(1), "refused", 422, "")
+    assert spool.usable
+    assert spool.quarantine(record(2), "refused", 422, "")

@@ -79,7 +79,7 @@ def test_it_is_not_over_while_a_thread_reads(
     def read_back(spool: Spool, *limits: int, **how: bool) -> Any:
         with monkeypatch.context() as patched:
             patched.setattr(Spool, "emptied", True)
-            over.append(engine._replayed())
+            over.append(engine.core.flushing.backlog_is_sent())
         return real(spool, *limits, **how)
 
     monkeypatch.setattr(Spool, "read_back", read_back)

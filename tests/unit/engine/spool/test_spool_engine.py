@@ -282,7 +282,7 @@ def test_fsync_at_intervals_does_not_wait_for_the_next_batch(town: Town) -> None
         def wake(self) -> None:
             rung.append(True)
 
-    engine._scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
+    engine.scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
     engine.add_sleeper(WakeUp())  # type: ignore[arg-type]
     engine.log()
     assert rung
@@ -414,7 +414,7 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
-    engine.runner._read_back(ReadBack(own_only=False, several=True))
+    engine.parts.runner._read_back(ReadBack(own_only=False, several=True))
     assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
     assert engine.ledger.adopted[Term.SPOOLED] == 20
     engine.shutdown(0)

@@ -191,7 +191,7 @@ def test_preparing_stops_when_the_engine_stops(
     def before_send(record: dict[str, Any]) -> dict[str, Any]:
         clock.advance(0.005)
         if record["input"] == 3:
-            engine.stop_sending()
+            engine.ending.stop_sending()
         return record
 
     engine = SteppedEngine(backend, clock, tmp_path, before_send=before_send, batching="always")

@@ -1,4 +1,4 @@
-"""What is read of an answer is what the standard library reads of the same bytes, however they arrive."""
+"""What is read of a response is what the standard library reads of the same bytes, however they arrive."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Wire:
 
 
 class Whole:
-    """All of an answer at once, as http.client wants it."""
+    """All of a response at once, as http.client wants it."""
 
     def __init__(self, content: bytes) -> None:
         self.makefile: Callable[[str], io.BytesIO] = lambda _mode: io.BytesIO(content)
@@ -115,8 +115,8 @@ def chunked(body: bytes, at: list[int]) -> bytes:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[bytes, str, bool]:
-    """A well-formed answer, the method of its request, and whether its end is that of the connection."""
+def responses(draw: st.DrawFn) -> tuple[bytes, str, bool]:
+    """A well-formed response, the method of its request, and whether its end is that of the connection."""
     method = draw(st.sampled_from(["POST", "POST", "GET", "HEAD"]))
     status = draw(st.sampled_from([200, 200, 201, 202, 204, 304, 400, 413, 429, 500, 503, 599, 600, 999]))
     version = draw(st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0"]))
@@ -152,12 +152,12 @@ PLACES = st.lists(st.integers(0, 2000), max_size=6)
 
 
 @THOROUGH
-@given(answers(), PLACES)
-def test_well_formed_answers_are_read_as_http_client_reads_them(
-    answer: tuple[bytes, str, bool], places: list[int]
+@given(responses(), PLACES)
+def test_well_formed_responses_are_read_as_http_client_reads_them(
+    response: tuple[bytes, str, bool], places: list[int]
 ) -> None:
-    """Status, headers and body; nothing beyond the answer is waited for, and nothing of it is left."""
-    raw, method, until_the_end = answer
+    """Status, headers and body; nothing beyond the response is waited for, and nothing of it is left."""
+    raw, method, until_the_end = response
     expected = by_http_client(raw, method)
     got = by_us(cut(raw, places), method, closes=until_the_end)
     assert (got.response.status, got.response.body) == (expected.status, expected.body)
@@ -171,12 +171,12 @@ def test_well_formed_answers_are_read_as_http_client_reads_them(
 
 
 @QUICK
-@given(answers(), PLACES, st.binary(min_size=1, max_size=20))
-def test_what_follows_an_answer_is_never_taken_for_the_next_one(
-    answer: tuple[bytes, str, bool], places: list[int], more: bytes
+@given(responses(), PLACES, st.binary(min_size=1, max_size=20))
+def test_what_follows_a_response_is_never_taken_for_the_next_one(
+    response: tuple[bytes, str, bool], places: list[int], more: bytes
 ) -> None:
     """Seen at once, the connection is not used again; not seen yet, it is seen before it is."""
-    raw, method, until_the_end = answer
+    raw, method, until_the_end = response
     if until_the_end:
         return
     segments = cut(raw, places)
@@ -186,29 +186,29 @@ def test_what_follows_an_answer_is_never_taken_for_the_next_one(
 
 
 @QUICK
-@given(answers(), PLACES, st.data())
-def test_an_answer_that_breaks_off_is_no_answer_of_another_body(
-    answer: tuple[bytes, str, bool], places: list[int], data: st.DataObject
+@given(responses(), PLACES, st.data())
+def test_a_response_that_breaks_off_is_no_response_of_another_body(
+    response: tuple[bytes, str, bool], places: list[int], data: st.DataObject
 ) -> None:
     """At whatever byte: an error, or just what http.client makes of it."""
-    raw, method, _ = answer
+    raw, method, _ = response
     part = raw[: data.draw(st.integers(0, len(raw) - 1))]
     assert_no_more_lenient(part, method, places)
 
 
 @THOROUGH
 @given(
-    answers(),
+    responses(),
     PLACES,
     st.lists(
         st.tuples(st.integers(0, 400), st.binary(max_size=3), st.integers(0, 3)), min_size=1, max_size=3
     ),
 )
-def test_damaged_answers_are_never_read_as_more_than_http_client_reads(
-    answer: tuple[bytes, str, bool], places: list[int], damage: list[tuple[int, bytes, int]]
+def test_damaged_responses_are_never_read_as_more_than_http_client_reads(
+    response: tuple[bytes, str, bool], places: list[int], damage: list[tuple[int, bytes, int]]
 ) -> None:
     """They fail as failures that are told, or mean what they mean to http.client."""
-    raw, method, _ = answer
+    raw, method, _ = response
     for place, inserted, lost in damage:
         at = place % (len(raw) + 1)
         raw = raw[:at] + inserted + raw[at + lost :]
@@ -224,19 +224,19 @@ def test_damaged_answers_are_never_read_as_more_than_http_client_reads(
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 2\r\n\r\nok", [])
 @example(b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 9\r\nContent-Length: 2\r\n\r\nok", [])
 @example(b"HTTP/1.1 200 OK\r\nA: b\r\r\nContent-Length: 2\r\n\r\nok", [])
-def test_garbage_is_no_answer(raw: bytes, places: list[int]) -> None:
+def test_garbage_is_no_response(raw: bytes, places: list[int]) -> None:
     """Nor does it raise what nobody maps."""
     assert_no_more_lenient(raw, "POST", places)
     assert_no_more_lenient(b"HTTP/1.1 200 OK\r\n" + raw, "POST", places)
 
 
 @QUICK
-@given(answers(), PLACES, st.data())
-def test_only_before_an_answer_begins_a_reset_is_one(
-    answer: tuple[bytes, str, bool], places: list[int], data: st.DataObject
+@given(responses(), PLACES, st.data())
+def test_only_before_a_response_begins_a_reset_is_one(
+    response: tuple[bytes, str, bool], places: list[int], data: st.DataObject
 ) -> None:
     """By a `ConnectionError` the transport knows that nothing was heard, and may try again."""
-    raw, method, _ = answer
+    raw, method, _ = response
     part = raw[: data.draw(st.integers(0, len(raw) - 1))]
     wire = Wire(cut(part, places), closes=True, resets=True)
     with (
@@ -247,12 +247,12 @@ def test_only_before_an_answer_begins_a_reset_is_one(
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ConnectionResetError(), OSError(errno.EPROTOTYPE, "")])
-def test_an_answer_to_half_a_request_is_one(error: OSError) -> None:
-    """The connection is of no more use, though, whatever the answer says of it."""
+def test_a_response_to_half_a_request_is_one(error: OSError) -> None:
+    """The connection is of no more use, though, whatever the response says of it."""
     wire = Wire([b"HTTP/1.1 413 \r\nContent-Length: 0\r\n\r\n"], closes=False)
     wire.broken = error
-    answer = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0, is_tls=False)
-    assert (answer.response.status, answer.ended_clean) == (413, False)
+    response = exchange(cast("socket.socket", wire), Message("POST", b"head", b"body"), 3600.0, is_tls=False)
+    assert (response.response.status, response.ended_clean) == (413, False)
 
 
 def test_nobody_can_accept_half_a_request() -> None:
@@ -265,7 +265,7 @@ def test_nobody_can_accept_half_a_request() -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP"])
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_packed_answers_are_unpacked(coding: str, framing: str) -> None:
+def test_packed_responses_are_unpacked(coding: str, framing: str) -> None:
     """Nobody asked for it, yet some do."""
     body = gzip.compress(b"hello" * 100)
     raw = packed(coding, body, framing)
@@ -282,11 +282,11 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
     monkeypatch.setattr(urllib3.response, "_get_decoder", lambda _: no_decoder)
     tracemalloc.start()
     try:
-        answer = by_us([packed("gzip", body, framing)], closes=framing == "end")
+        response = by_us([packed("gzip", body, framing)], closes=framing == "end")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert answer.response.body == bytes(MAX_RESPONSE_BYTES)
+    assert response.response.body == bytes(MAX_RESPONSE_BYTES)
     assert peak < 4 * MAX_RESPONSE_BYTES
 
 
@@ -303,14 +303,14 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
 )
 def test_encodings_that_we_know_are_unpacked_and_no_others(coding: str, body: bytes, content: bytes) -> None:
     """Of any other the status counts, and nothing of the body."""
-    answer = by_us([packed(coding, body, "length")])
-    assert (answer.response.status, answer.response.body) == (200, content)
+    response = by_us([packed(coding, body, "length")])
+    assert (response.response.status, response.response.body) == (200, content)
 
 
 @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"hello" * 100)[:-9]])
-def test_a_damaged_encoding_is_no_answer(body: bytes) -> None:
+def test_a_damaged_encoding_is_no_response(body: bytes) -> None:
     """Neither rubbish nor a stream that breaks off."""
-    with pytest.raises(DecodeError, match="not gzip, as it says"):
+    with pytest.raises(DecodeError, match="says that it is gzip, and is not"):
         by_us([packed("gzip", body, "length")])
 
 

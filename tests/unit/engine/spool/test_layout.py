@@ -1,4 +1,4 @@
-"""What a spool directory says of itself."""
+"""Where records lie: the directory's name, what it says of itself, and that it is private."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ import pytest
 
 from banyan_hp.cli.main import main
 from banyan_hp.engine.spool import layout as layout_module
-from banyan_hp.engine.spool.layout import ADDRESS_NAME, Address, destination_directory, spool_bases
+from banyan_hp.engine.spool.layout import (
+    ADDRESS_NAME,
+    Address,
+    destination_directory,
+    spool_bases,
+)
 from tests.conftest import MakeLogger
 from tests.support.clock import FakeClock
+from tests.support.disk import (
+    Disk,
+    read,
+    record,
+    records,
+    spooled,
+)
 from tests.support.prompts import prompt_json
 from tests.support.scripted import Reply, ScriptedServer, batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
@@ -172,3 +184,104 @@ def test_only_the_default_place_on_macos_has_an_earlier_one(
     assert spool_bases("/given") == (Path("/given"),)
     monkeypatch.setenv("XDG_STATE_HOME", " ")
     assert earlier not in spool_bases(None)
+
+
+# -- the directory -------------------------------------------------------------------------------------------
+
+
+SECRET = "sk-very-secret-key"
+
+
+def test_directory_and_files_are_private(disk: Disk) -> None:
+    """Only the user may read what was logged."""
+    spool = disk.spool()
+    written = spooled(spool, 1, 2)
+    spool.quarantine(record(3), "refused", 422, "bad")
+    spool.acknowledge(written[:1])
+    assert stat.S_IMODE(disk.directory.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in disk.directory.iterdir()}
+    assert len(modes) == 3
+    assert set(modes.values()) == {0o600}
+
+
+def test_the_directories_above_are_private_too(disk: Disk) -> None:
+    """What we make on the way to the directory is as private as the directory itself."""
+    spooled(disk.spool(), 1)
+    assert stat.S_IMODE(disk.directory.parent.stat().st_mode) == 0o700
+
+
+def test_nothing_is_written_before_there_is_something_to_write(disk: Disk) -> None:
+    """An application that never has trouble has an empty directory."""
+    spool = disk.spool()
+    assert spool.opened
+    assert read(spool) == []
+    assert disk.names() == []
+
+
+def test_a_link_in_place_of_the_directory_is_refused(disk: Disk, tmp_path: Path) -> None:
+    """Records must not go where a symbolic link points."""
+    target = tmp_path / "target"
+    target.mkdir()
+    disk.directory.parent.mkdir()
+    disk.directory.symlink_to(target)
+    spool = disk.spool()
+    assert not spool.usable
+    assert "symbolic link" in (spool.problem or "")
+    assert not spool.append(records(1))
+    assert list(target.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_directory_is_refused(disk: Disk) -> None:
+    """The problem is told and nothing is raised."""
+    disk.directory.parent.mkdir()
+    disk.directory.touch()
+    spool = disk.spool()
+    assert not spool.usable
+    assert "FileExistsError" in (spool.problem or "")
+    assert read(spool) == []
+
+
+def test_another_user_s_directory_is_refused(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else could read along or hand us records."""
+    disk.directory.mkdir(parents=True)
+    owner = disk.directory.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert "another user" in (disk.spool().problem or "")
+
+
+def test_a_system_without_locks_has_no_spool(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without leases two processes would send the same records."""
+    monkeypatch.setattr(layout_module, "can_lock", lambda: False)
+    spool = disk.spool()
+    assert "flock" in (spool.problem or "")
+    assert disk.names() == []
+
+
+def test_a_destination_s_directory_depends_on_url_project_and_key(tmp_path: Path) -> None:
+    """One tenant's records must not leave under another's key; and the key is not in the name."""
+    one = destination_directory(tmp_path, ("banyan", "https://host", "p"), SECRET)
+    assert one == destination_directory(tmp_path, ("banyan", "https://host", "p"), SECRET)
+    others = [
+        destination_directory(tmp_path, ("banyan", "https://host", "p"), SECRET + "2"),
+        destination_directory(tmp_path, ("banyan", "https://host", "q"), SECRET),
+        destination_directory(tmp_path, ("banyan", "https://hostp", ""), SECRET),
+        destination_directory(tmp_path, ("huggingplace", "https://host", "p"), SECRET),
+    ]
+    assert len({one, *others}) == 5
+    assert one.parent == tmp_path / "spool"
+    assert SECRET not in str(one)
+
+
+def test_the_key_is_nowhere_on_disk(tmp_path: Path) -> None:
+    """Neither in a name nor in a file, refused records included."""
+    disk = Disk(destination_directory(tmp_path, ("banyan", "https://host", "p"), SECRET))
+    spool = disk.spool()
+    written = spooled(spool, 1, 2)
+    spool.quarantine(record(3), "refused", 401, "no such key")
+    spool.acknowledge(written[:1])
+    paths = list(tmp_path.rglob("*"))
+    contents = [path.read_bytes() for path in paths if path.is_file()]
+    assert len(contents) == 3
+    assert not any(SECRET.encode() in content for content in contents)
+    assert not any(SECRET in str(path) for path in paths)
+    spool.close()

@@ -1,0 +1,235 @@
+"""One engine in one process: its parts, and what it does with them. A fork makes a new one.
+
+The facade, `Engine`, holds the core of the process that it is in, and nothing else that a fork would change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..settings import Settings
+from .destination import Destination
+from .ending import Ending
+from .flush import Flushing
+from .http.transport import never_raising
+from .intake import Intake
+from .lifecycle import Lifecycle
+from .parts import Parts, Setup
+from .process import exit as process_exit
+from .records.ledger import Term
+from .records.record import Record
+from .shutdown import Shutdown
+from .stats import Reading, Troubles, health_of, problems_of, stats_of
+from .sync import releases_on_error
+
+if TYPE_CHECKING:
+    from .delivery.loop_waiters import LoopWaiters
+
+_UNASKED_SECONDS = 1.0
+_RETIRED = "retired"  # stands for the successor among those that a flush waits for
+
+
+class Core:
+    """See the module.
+
+    Args:
+        setup: what it is made from.
+        member: stands for this engine at the end of the process.
+        parent: its lifecycle, in a forked child.
+
+    Attributes:
+        pid: the process that it belongs to.
+        heirs: by process, what a forked child goes on with.
+    """
+
+    def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
+        self.parts = parts = Parts(setup, member, parent)
+        self.locks = parts.locks
+        self.lifecycle = parts.lifecycle
+        self.flushing = Flushing(parts)
+        self.ending = Ending(parts)
+        self.shutdown = Shutdown(parts, self.ending, self.flushing)
+        self.intake = Intake(parts, self.ensure_worker)
+        self.heirs: dict[int, Core] = {}
+        self._loop_waiters: LoopWaiters | None = None
+        self.pid = os.getpid()
+
+    # -- sending ------------------------------------------------------------------------------------------
+
+    @releases_on_error
+    def ensure_worker(self, record: Record) -> None:
+        """Start the workers; where there can be none, deliver here."""
+        self.parts.register()
+        if process_exit.leaving():  # the first record of all, and the end has begun
+            self.shutdown.run(0.0)
+            record.turned_away = record.term is Term.DROPPED
+            return
+        worker = self.parts.worker
+        worker.start()
+        if not worker.background or worker.lacks_thread:
+            process_exit.end_abandoned()
+            self.flushing.wait_for(record, self._callers_patience())
+
+    def _callers_patience(self) -> float | None:
+        """Seconds for a delivery by the caller: as the settings ask for, or briefly where nobody asked."""
+        return _UNASKED_SECONDS if self.parts.settings.background_thread else None
+
+    def why_not_sent(self) -> tuple[str, str]:
+        """See `Engine.why_not_sent`."""
+        breaker, notices = self.parts.breaker, self.parts.notices
+        if breaker.refusing:
+            words = "the backend refused the records that were sent last; this one was not sent yet"
+            return "", words
+        return breaker.state, notices.last_failure or "it was not sent yet"
+
+    def start_if_needed(self) -> None:
+        """Begin with what was logged while no thread could be started."""
+        if len(self.parts.queue):
+            self.parts.worker.start()
+
+    def start_refused_thread(self) -> None:
+        """Ask again for a thread that the system refused."""
+        if self.parts.worker.lacks_thread:
+            self.parts.worker.start()
+
+    def loop_waiters(self) -> LoopWaiters:
+        """Two threads may make some at the same time: a loop that waits with the others waits as well."""
+        if self._loop_waiters is None:
+            from .delivery.loop_waiters import LoopWaiters  # imports asyncio, which not everybody uses
+
+            parts = self.parts
+            self._loop_waiters = LoopWaiters(parts.waiting, parts.breaker, parts.settings.patience)
+        return self._loop_waiters
+
+    def spool_released(self, directory: Path) -> None:
+        """See `Engine.spool_released`."""
+        spool = self.parts.spool
+        if spool is not None and spool.directory == directory and not self.lifecycle.stopped:
+            with self.parts.lock:
+                spool.look_again()
+                self.parts.scheduler.sleepers.wake_all()
+
+    # -- a successor, another configuration ---------------------------------------------------------------
+
+    def reconfigure(self, destination: Destination, settings: Settings) -> None:
+        """See `Engine.reconfigure`."""
+        self._loop_waiters = None  # the next ones have the new patience
+        self.parts.reconfigure(destination, settings)
+
+    def reconfigure_callbacks(self, settings: Settings) -> None:
+        """See `Engine.reconfigure_callbacks`."""
+        self.parts.reconfigure_callbacks(settings)
+
+    def retire(self, when_drained: Callable[[], object]) -> None:
+        """See `Engine.retire`."""
+        self.parts.worker.call_between_tasks(lambda: when_drained() if self.is_drained() else None)
+        with self.parts.lock:
+            self.parts.scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
+            self.parts.scheduler.sleepers.wake_all()
+
+    def resume(self) -> None:
+        """See `Engine.resume`."""
+        self.parts.worker.call_between_tasks(None)
+        with self.parts.lock:
+            self.parts.scheduler.flush_waiters.discard(_RETIRED)
+
+    def is_drained(self) -> bool:
+        """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
+        with self.parts.lock:
+            own, adopted = self.parts.ledger.own, self.parts.ledger.adopted
+            waiting = own[Term.QUEUED] + own[Term.IN_FLIGHT] + own[Term.SPOOLED]
+            waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.parts.lock.deferred)
+            return not waiting
+
+    def supersede(self, *, only_if_drained: bool) -> bool:
+        """See `Engine.supersede`."""
+        with self.parts.lock:
+            if only_if_drained and not self.is_drained():
+                return False
+            self.ending.close(0.0, superseded=True)
+        return True
+
+    # -- what applications ask ----------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """See `Engine.stats`."""
+        with self.parts.lock:
+            return stats_of(self.parts.ledger, self._reading())
+
+    def health(self) -> dict[str, Any]:
+        """See `Engine.health`."""
+        with self.parts.lock:
+            stats = stats_of(self.parts.ledger, self._reading())
+            return health_of(stats, problems_of(self._troubles()))
+
+    def _reading(self) -> Reading:
+        """Call with the lock held."""
+        parts, now = self.parts, self.parts.clock.monotonic()
+        parts.lock.assert_held()
+        success, oldest = parts.breaker.last_success, self._oldest_at()
+        return Reading(
+            state="stopped" if self.lifecycle.stopped else parts.breaker.state,
+            queue_bytes=parts.queue.bytes,
+            worker_alive=parts.worker.alive,
+            last_error=parts.notices.last_error,
+            last_success_age=None if success is None else now - success,
+            oldest_record_age=None if oldest is None else now - oldest,
+            quarantine_evicted=parts.spool.quarantine_evicted if parts.spool is not None else 0,
+        )
+
+    def _oldest_at(self) -> float | None:
+        """When the oldest record in memory was logged, on the monotonic clock. Call with the lock held."""
+        times = (self.parts.queue.oldest_at(), self.parts.worker.oldest_at())
+        return min((time for time in times if time is not None), default=None)
+
+    def _troubles(self) -> Troubles:
+        """Call with the lock held."""
+        parts, now = self.parts, self.parts.clock.monotonic()
+        callback = parts.callbacks.longest()
+        return Troubles(
+            worker_failure=(now - parts.worker.failed_at, parts.worker.last_failure),
+            worker_restarts=parts.ledger.counters.worker_restarts,
+            callback=None if callback is None else (now - callback[0], callback[1]),
+            spool_problem=self.spool_problem,
+            spool_warning=parts.spool.warning if parts.spool is not None else None,
+        )
+
+    @property
+    def spool_problem(self) -> str | None:
+        """Why the on-disk queue can't be used, if so."""
+        spool = self.parts.spool
+        return spool.problem if spool is not None else self.parts.setup.places.problem
+
+    # -- signals and forks --------------------------------------------------------------------------------
+
+    @property
+    def in_a_section(self) -> bool:
+        """Whether the calling thread is in the middle of changing something. Takes no lock."""
+        parts = self.parts
+        if self.ending.is_writing_here or parts.lock.is_mine():
+            return True
+        return parts.spool is not None and parts.spool.in_a_section
+
+    def stop_lingering(self) -> None:
+        """See `Engine.stop_lingering`."""
+        self.parts.scheduler.own_waiters.add(self)
+        self.parts.scheduler.flush_waiters.add(self)
+        self.parts.scheduler.sleepers.disturb()
+
+    def heir(self) -> Core:
+        """What a forked child goes on with: everything made anew; only what it is made from is the parent's.
+
+        Several threads of a child may come here together, and a destructor that logs may come in the middle:
+        each makes one, and the first one counts (`setdefault` is atomic under the GIL).
+        """
+        setup = self.parts.setup
+        setup = replace(setup, make_transport=never_raising(setup.make_transport))
+        made = type(self)(setup, self.parts.member, self.lifecycle)
+        heir = self.heirs.setdefault(made.pid, made)
+        if heir is made and self.parts.spool is not None:  # once: a descriptor must not be closed twice
+            self.parts.spool.abandon()
+        return heir

@@ -1,0 +1,175 @@
+"""What an attempt means: for the destination's circuit breaker, and for each of the records.
+
+Whether a record that fails on its own is at fault, `Suspects` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...errors import DeliveryError
+from ...logs import warn
+from ..policy.classification import all_delivered, may_be_the_record
+from ..policy.policies import Policies
+from ..policy.suspects import POISON
+from ..records.ledger import Term
+from ..records.outcome import Outcome, Verdict
+from ..records.record import Record
+from .attempt import REFUSALS, Attempt, Group, bytes_of
+from .settlement import Settlement
+from .shared import Shared
+
+_FAILURES = (Outcome.RETRY, Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)  # the worst last
+_CONFLICT = 409
+
+
+class Consequences:
+    """Draws them from one attempt after the other."""
+
+    def __init__(self, shared: Shared, policies: Policies, settlement: Settlement) -> None:
+        self._lock, self._clock, ledger = shared
+        self._counters = ledger.counters
+        self._breaker, self._batch_support, _, self._suspects = policies
+        self._settlement = settlement
+
+    # -- for the destination -----------------------------------------------------------------------------
+
+    def for_destination(self, attempt: Attempt, *, in_batches: bool) -> None:
+        """Any acceptance means that the destination works; otherwise the worst verdict counts."""
+        if in_batches and attempt.whole and self._batches_are_gone(attempt.verdicts[0]):
+            return
+        outcomes = {verdict.outcome for verdict in attempt.verdicts}
+        if Outcome.DELIVERED in outcomes:
+            self._accepted(attempt)
+        if Outcome.TOO_LARGE in outcomes and attempt.whole:
+            with self._lock:
+                self._make_batches_smaller(attempt.group)
+        for failure in _FAILURES:
+            if failure in outcomes:
+                worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
+                self._failed(worst, attempt)
+
+    def _batches_are_gone(self, verdict: Verdict) -> bool:
+        """The batch endpoint no longer exists: that is no failure, the records go another way."""
+        with self._lock:
+            return self._batch_support.unlearn(verdict.status)
+
+    def _accepted(self, attempt: Attempt) -> None:
+        """The destination works, and that says something about the records that it did not accept."""
+        group = attempt.group
+        with self._lock:
+            now = self._clock.monotonic()
+            was_open = self._breaker.is_open
+            is_back = self._breaker.succeed(now)
+            if self._batch_support.is_limited:
+                self._batch_support.worked(len(group), bytes_of(group))
+            poison = self._suspects.accepted(now, group, is_back=was_open)
+        if is_back:
+            self._settlement.wake()
+        for record in poison:
+            verdict = record.verdict or Verdict(Outcome.RETRY)
+            if self._quarantine(record, verdict._replace(reason=POISON)):
+                self._report_refusal(record, verdict, attempt)
+            elif record.term is Term.SPOOLED:  # else a thread is trying it
+                with self._lock:
+                    self._suspects.isolate(record, now)
+
+    def _failed(self, verdict: Verdict, attempt: Attempt) -> None:
+        with self._lock:
+            self._counters.attempts_failed += 1
+            now = self._clock.monotonic()
+            if not (attempt.whole and self._fails_on_its_own(verdict, attempt.group, now)):
+                self._breaker.fail(verdict, attempt.began, now)
+        self._report_failure(verdict, attempt)
+
+    def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
+        """Whether the record fails, not the destination. Call with the lock held."""
+        self._lock.assert_held()
+        if not may_be_the_record(verdict):
+            return False
+        self._make_batches_smaller(group)
+        return self._suspects.failed(group, now)
+
+    def _make_batches_smaller(self, group: Group) -> None:
+        """A batch was too large, or one of its records was to blame. Call with the lock held."""
+        self._lock.assert_held()
+        if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
+            self._batch_support.failed(len(group), bytes_of(group))
+
+    def _report_failure(self, verdict: Verdict, attempt: Attempt) -> None:
+        request = attempt.request
+        status = f"{verdict.status} " if verdict.status is not None else ""
+        message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
+        self._settlement.failed(_error(message, verdict, request.url, attempt.group))
+        self._settlement.wake()
+        warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
+
+    # -- for the records ---------------------------------------------------------------------------------
+
+    def for_records(self, attempt: Attempt) -> Group:
+        """Settle the records whose end this is; returns the others."""
+        if all_delivered(attempt.verdicts):
+            self._settlement.delivered(attempt.group)
+            return []
+        each = attempt.each()
+        delivered = [record for record, verdict in each if verdict.outcome is Outcome.DELIVERED]
+        self._settlement.delivered(delivered)
+        left = []
+        for record, verdict in each:
+            if verdict.outcome is Outcome.DELIVERED:
+                continue
+            refused = verdict.outcome in REFUSALS
+            if not (refused and self._refused(record, verdict, attempt, beside_others=bool(delivered))):
+                left.append(record)
+        return left
+
+    def _refused(self, record: Record, verdict: Verdict, attempt: Attempt, *, beside_others: bool) -> bool:
+        """Quarantine a record that is at fault itself; False if it is to be kept and tried again."""
+        is_known = is_refused(record)
+        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, verdict, beside_others)
+        if not is_known:
+            self._report_refusal(record, verdict, attempt)
+        return at_fault and self._quarantine(record, verdict)
+
+    def _quarantine(self, record: Record, verdict: Verdict) -> bool:
+        """False if the disk can't take it now: then it stays there, isolated until its next attempt."""
+        if self._settlement.quarantined(record, verdict):
+            return True
+        with self._lock:
+            self._suspects.quarantine_failed(record)
+        return False
+
+    def _is_at_fault(self, record: Record, verdict: Verdict, beside_others: bool) -> bool:
+        """Whether it is clear that the record is refused, and not everything that is sent."""
+        with self._lock:
+            if self._suspects.refused(record, beside_others=beside_others):
+                return True
+            refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
+            if (
+                everything or self._breaker.is_open
+            ):  # after a refused probe the next one comes in seconds, too
+                self._breaker.refuse(self._clock.monotonic())
+        if everything:
+            self._settlement.wake()
+            warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
+        return False
+
+    def _report_refusal(self, record: Record, verdict: Verdict, attempt: Attempt) -> None:
+        message = f"record {record.id} refused: {verdict.detail}"
+        self._settlement.failed(_error(message, verdict, attempt.base_url, [record]), of_one_record=True)
+
+
+def is_refused(record: Record) -> bool:
+    """Whether the last attempt refused it."""
+    return record.history is not None and record.history.refused
+
+
+def _error(message: str, verdict: Verdict, url: str, group: Sequence[Record]) -> DeliveryError:
+    return DeliveryError(
+        message,
+        reason=verdict.reason,
+        status=verdict.status,
+        url=url,
+        retry_after=verdict.retry_after,
+        record_ids=tuple(record.id for record in group[:100]),
+    )

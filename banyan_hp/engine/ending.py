@@ -1,0 +1,275 @@
+"""The end of one engine, step by step: `shutdown` takes the steps for one, the exit each of them for all.
+
+A step that Ctrl-C has interrupted can be taken again. `delivery/final_write.py` says who owns the records
+meanwhile, `lifecycle.py` names the states.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from .delivery.final_write import Job
+from .lifecycle import Cause, State
+from .parts import Parts
+from .process import exit as process_exit
+from .records.ledger import Term
+from .records.record import Record
+from .spool.backend_health import BackendHealth
+from .spool.spool import Mark
+from .sync import WakeUp, releases_on_error
+
+_JOIN_SECONDS = 0.2
+_BRIEFLY_SECONDS = 0.05
+
+
+def _on_disk_and_oldest_first(record: Record) -> tuple[bool, float]:
+    """The final write's order: what is on disk can be given up for what is not."""
+    return record.place is None, record.queued_at
+
+
+class Ending:
+    """The steps.
+
+    Args:
+        parts: of the same engine.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.locks = parts.locks
+        self._parts = parts
+        self._lock = parts.lock
+        self._clock = parts.clock
+        self._lifecycle = parts.lifecycle
+        self._worker = parts.worker
+        self._scheduler = parts.scheduler
+        self._finisher: int | None = None  # the thread that ends it
+        self._writing: int | None = None  # the same, while it does
+        self._owed: Mark | None = None  # the end of what the exit has put on disk and waits for
+        self._waited_in_vain = False  # at exit, for the backend
+        self._is_silent = False  # the backend: an earlier exit has waited for it in vain
+
+    # -- accept nothing more ------------------------------------------------------------------------------
+
+    @releases_on_error
+    def close(self, timeout: float, *, superseded: bool = False) -> None:
+        """Accept nothing more; what there is gets one more chance.
+
+        Args:
+            timeout: seconds that there are for it.
+            superseded: a successor takes the records from now on.
+        """
+        cause = Cause.EXIT if process_exit.leaving() else Cause.SHUTDOWN
+        with self._lock:
+            if self._lifecycle.accepting:
+                now, breaker = self._clock.monotonic(), self._parts.breaker
+                self._scheduler.close()
+                breaker.hurry(now)
+                if breaker.delay(now) > timeout:  # the backend asked for a longer wait than there is time
+                    breaker.break_now(now)
+            self._lifecycle.close(Cause.SUCCESSOR if superseded else cause)
+
+    @releases_on_error
+    def begin_to_leave(self, timeout: float) -> None:
+        """The process ends in this many seconds: `close`, and `secure`."""
+        self._lock.run_deferred()
+        self.close(timeout)
+        self.secure()
+        self._owed = self._end_of_what_is_on_disk()
+
+    @releases_on_error
+    def secure(self) -> None:
+        """Have on disk what waits to be sent."""
+        keeping = self._parts.last_writes.keeping
+        with self._lock:
+            if self._parts.spool is None or self._lifecycle.stopped:
+                return
+            queued = self._parts.queue.records
+            keeping.take([*self._worker.in_hand(), *self._scheduler.retries.records(), *queued])
+            if not keeping.done:
+                self._scheduler.pause()
+        try:
+            self._complete(keeping)
+        finally:
+            with self._lock:
+                self._parts.queue.drop_settled()
+                self._scheduler.resume()
+
+    def _end_of_what_is_on_disk(self) -> Mark | None:
+        """What the exit waits for: later records don't hold it. None if some are in memory only."""
+        with self._lock:
+            waiting = [*self._worker.in_hand(), *self._scheduler.waiting()]
+            if any(record.place is None and not record.settled for record in waiting):
+                return None
+        return self._parts.waiting.mark()
+
+    # -- wait for the backend -----------------------------------------------------------------------------
+
+    def wait_at_exit(self, deadline: float) -> None:
+        """`wait_until_sent`, but only for a backend that has responded lately; see `backend_health`."""
+        health, began = self._backend_health(), self._clock.monotonic()
+        self._is_silent = was_silent = not self._responds_again(health)
+        if self.nothing_more_to_do():
+            return
+        self.wait_until_sent(min(deadline, began + _BRIEFLY_SECONDS) if was_silent else deadline)
+        if was_silent and self._responds_again(health):
+            self._is_silent = False
+            self.wait_until_sent(deadline)
+        success = self._parts.breaker.last_success
+        responded = success is not None and success >= began
+        self._waited_in_vain = not responded and not self.nothing_more_to_do()
+        if self._waited_in_vain and not was_silent:
+            health.note_silent()
+
+    def _responds_again(self, health: BackendHealth) -> bool:
+        """Whether it is not silent, or no longer."""
+        responded_at = self._responded_at()
+        if health.is_silent(responded_at):
+            return False
+        if responded_at is not None:
+            health.note_answering()
+        return True
+
+    def expects_response(self) -> bool:
+        """Whether the backend can be expected to respond soon."""
+        return not self._backend_health().is_silent(self._responded_at())
+
+    def _backend_health(self) -> BackendHealth:
+        spool = self._parts.spool
+        return BackendHealth(spool.directory if spool is not None else None, self._clock.wall)
+
+    def _responded_at(self) -> float | None:
+        """When the backend last took a record of this process, on the wall clock."""
+        success = self._parts.breaker.last_success
+        return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
+
+    @releases_on_error
+    def wait_until_sent(self, deadline: float) -> None:
+        """Or until it would be in vain to wait on."""
+        self._parts.waiting.hurry_until(self.nothing_more_to_do, deadline)
+
+    def nothing_more_to_do(self) -> bool:
+        """Whether all is sent that the end waits for, or waiting on would be in vain."""
+        if self._worker.sends_backlog:  # unless its response is awaited, the next process repeats it
+            return False
+        waiting, gave_up = self._parts.waiting, self._scheduler.gave_up
+        if self._owed is not None:
+            sent = not waiting.on_disk(self._owed)
+            return sent or gave_up or not self._can_read_back()
+        own = self._parts.ledger.own
+        if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._isolated(Term.IN_FLIGHT):
+            return gave_up and not waiting.spool_usable
+        sent = own[Term.SPOOLED] <= self._isolated(Term.SPOOLED)
+        return sent or gave_up or not self._can_read_back()
+
+    def _isolated(self, term: Term) -> int:
+        """Own records that fail on their own, and are not to be tried for a while."""
+        suspects = self._parts.policies.suspects
+        return suspects.count_isolated(self._clock.monotonic(), self._parts.ledger.own, term)
+
+    def _can_read_back(self) -> bool:
+        return self._parts.spool is not None and self._parts.spool.readable
+
+    @releases_on_error
+    def await_responses(self, deadline: float) -> None:
+        """Begin no more requests, so that none is repeated because its response came too late."""
+        with self._lock:
+            self._scheduler.begin_nothing_more()
+        if not self._is_silent:
+            self._parts.waiting.hurry_until(lambda: not self._worker.sends, deadline)
+
+    # -- the final write ----------------------------------------------------------------------------------
+
+    @releases_on_error
+    def stop_sending(self) -> None:
+        """From here on what was not delivered is the final write's."""
+        self.close(0.0)  # unless it is closed: Ctrl-C may have come before
+        with self._lock:
+            in_hand = self._worker.stop()
+            if not self._lifecycle.stopped:
+                left = [*in_hand, *self._scheduler.waiting()]
+                self._parts.last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
+                self._lifecycle.move(State.FINISHING)
+            self._worker.forget()
+            self._scheduler.forget()
+
+    def finish(self, deadline: float, join_until: float | None = None) -> None:
+        """The final write, and the end. Ctrl-C in the middle is raised when all is on disk.
+
+        Args:
+            deadline: how long another thread that does this is waited for, and callbacks at the least.
+            join_until: how long threads are waited for; by default for a moment.
+        """
+        interrupted: BaseException | None = None
+        while not self._lifecycle.over:
+            try:
+                if not self._is_finisher():
+                    self._wait_for_finisher(deadline)
+                    break
+                self._writing = threading.get_ident()
+                self._finish(deadline, join_until)
+            except Exception:
+                raise
+            except BaseException as error:  # noqa: BLE001 - kept, and raised below
+                interrupted = error
+            finally:
+                self._writing = None
+        if interrupted is not None:
+            raise interrupted
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a thread has begun to finish."""
+        return self._finisher is not None
+
+    @property
+    def is_writing_here(self) -> bool:
+        """Whether the calling thread is in the final write. Takes no lock."""
+        return self._writing == threading.get_ident()
+
+    @releases_on_error
+    def _is_finisher(self) -> bool:
+        with self._lock:
+            self._finisher = self._finisher or threading.get_ident()
+            return self._finisher == threading.get_ident()
+
+    @releases_on_error
+    def _wait_for_finisher(self, deadline: float) -> None:
+        if self._parts.waiting.allowed:
+            self._parts.waiting.listen_until(lambda: self._lifecycle.over, deadline, WakeUp())
+
+    @releases_on_error
+    def _finish(self, deadline: float, join_until: float | None) -> None:
+        parts = self._parts
+        self.stop_sending()
+        self._complete(parts.last_writes.leaving)
+        parts.settlement.wake()
+        until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
+        if self._waited_in_vain:  # threads that wait for a response don't end sooner
+            until = self._clock.monotonic()
+        self._worker.join(until)
+        self._close_all()
+        with self._lock:
+            self._lifecycle.end()
+        parts.settlement.wake()
+        parts.notices.report_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
+
+    def _complete(self, job: Job) -> None:
+        """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""
+        self._give_to_idle_thread(job)
+        job.complete()
+
+    def _give_to_idle_thread(self, job: Job) -> bool:
+        if job.done or not self._scheduler.sleepers.idle or not self._worker.alive:
+            return False
+        self._lock.defer(job.run)
+        self._scheduler.sleepers.disturb()
+        return job.is_taken_up()
+
+    def _close_all(self) -> None:
+        parts, by_exit = self._parts, self._lifecycle.by_exit
+        if parts.spool is not None and parts.last_writes.leaving.done:
+            parts.spool.close(takes_late=by_exit)
+            if not by_exit:
+                process_exit.spool_released(parts.spool.directory)
+        parts.delivery.transport.close()
+        process_exit.unregister(parts.member)

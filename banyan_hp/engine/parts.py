@@ -1,0 +1,190 @@
+"""The object graph of one engine in one process: made at construction, and again in a forked child."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..settings import Settings
+from .delivery.batch import Delivery
+from .delivery.callbacks import Callbacks, Notices
+from .delivery.final_write import LastWrites
+from .delivery.prepare import Preparer
+from .delivery.queue import Queue
+from .delivery.runner import TaskRunner
+from .delivery.scheduler import Scheduler
+from .delivery.settlement import Settlement
+from .delivery.shared import Shared
+from .delivery.waiters import Waiting
+from .delivery.worker import Worker
+from .destination import Destination
+from .http.transport import Transport
+from .lifecycle import Lifecycle
+from .policy.batch_support import BatchSupport
+from .policy.circuit_breaker import CircuitBreaker
+from .policy.compression import Compression, may_compress
+from .policy.concurrency_limit import ConcurrencyLimit
+from .policy.policies import Policies
+from .policy.suspects import Suspects
+from .process import exit as process_exit
+from .process.fork import may_start_threads
+from .records.ledger import Ledger
+from .records.record import Epochs
+from .spool.spool import Spool, SpoolSettings
+from .spool_places import SpoolPlaces
+from .sync import Clock, EngineLock
+
+TransportFactory = Callable[[Destination, Settings], Transport]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an engine is made from.
+
+    Attributes:
+        destination: the backend and its wire format.
+        settings: the application's.
+        clock: time.
+        make_transport: makes what requests are sent through.
+        places: where records are kept on disk.
+        leaves_raw: leave alone on disk what `before_send` has not seen.
+    """
+
+    destination: Destination
+    settings: Settings
+    clock: Clock
+    make_transport: TransportFactory
+    places: SpoolPlaces
+    leaves_raw: bool = False
+
+
+class Parts:
+    """All collaborators, wired up. Construction does no I/O and starts no thread.
+
+    Args:
+        setup: what they are made from.
+        member: stands for this engine at the end of the process.
+        parent: its lifecycle, in a forked child.
+
+    Attributes:
+        setup: replaced by `reconfigure`.
+        process: a random name of this process, which names its records and its segments.
+    """
+
+    def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
+        settings = setup.settings
+        self.setup = setup
+        self.member = member
+        self.process = os.urandom(8).hex()
+        self.lock = EngineLock()
+        self.clock = setup.clock
+        self.ledger = Ledger()
+        self.lifecycle = parent.in_child(self.lock) if parent is not None else Lifecycle(self.lock)
+        shared = Shared(self.lock, self.clock, self.ledger)
+        policies = self.policies = _policies(setup)
+        self.breaker = policies.breaker
+        self.queue = Queue(settings.queue_size, settings.queue_bytes)
+        self.epochs = Epochs()
+        self.callbacks = Callbacks(shared)
+        self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
+        self.settlement = Settlement(shared, self.notices, policies.suspects)
+        self.spool = self.settlement.spool = self._make_spool()
+        self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
+        self.scheduler = Scheduler(shared, settings, self.queue, policies, self.spool)
+        self.preparer = Preparer(
+            shared, self.callbacks, self.settlement, settings.before_send, settings.max_record_bytes
+        )
+        self.delivery = self._make_delivery(shared)
+        self.last_writes = LastWrites(self.clock, self.settlement, self.preparer)
+        final_write = self.last_writes.leaving
+        self.runner = TaskRunner(
+            shared, policies, self.scheduler, self.delivery, self.preparer, self.settlement, final_write
+        )
+        self.worker = Worker(
+            shared, settings, self.scheduler, self.settlement, self.notices, self.runner, may_start_threads
+        )
+        self.waiting = Waiting(
+            shared, self.breaker, self.scheduler, self.settlement, self.worker, lambda: self.lifecycle.over
+        )
+
+    def register(self) -> None:
+        """From the first record on, or from a backlog on that is sent, the end of the process ends this."""
+        process_exit.register(self.member)
+        with self.lock:
+            self.lifecycle.begin()
+
+    def defer(self, work: Callable[[], object]) -> None:
+        """Leave work to a thread that is not in the middle of something. For a destructor: takes no lock."""
+        self.lock.defer(work)
+        process_exit.register_in_destructor(self.member)
+        self.scheduler.sleepers.disturb()
+
+    @property
+    def settings(self) -> Settings:
+        return self.setup.settings
+
+    def _make_delivery(self, shared: Shared) -> Delivery:
+        destination, settings = self.setup.destination, self.setup.settings
+        return Delivery(
+            shared,
+            self.policies,
+            destination,
+            self.setup.make_transport(destination, settings),
+            self.settlement,
+            self.preparer,
+            settings.max_batch_bytes,
+        )
+
+    def _make_spool(self) -> Spool | None:
+        setup, settings = self.setup, self.setup.settings
+        directory = setup.places.own(setup.destination)
+        if directory is None:
+            return None
+        return Spool(
+            SpoolSettings(
+                directory=directory,
+                max_bytes=settings.spool_max_bytes,
+                max_age=settings.spool_max_age,
+                durable=settings.durability == "disk",
+                fsync=settings.fsync,
+                address=setup.places.address(setup.destination),
+                previous=setup.places.previous(setup.destination, settings),
+                leaves_raw=setup.leaves_raw,
+            ),
+            self.process,
+            self.clock,
+            self.settlement,
+        )
+
+    def reconfigure(self, destination: Destination, settings: Settings) -> None:
+        """Send with other settings, or under a newer key, from now on: also what waits, on disk too."""
+        self.setup = setup = replace(self.setup, destination=destination, settings=settings)
+        old = self.delivery.reconfigure(destination, setup.make_transport(destination, settings))
+        old.close()
+        directory, address = setup.places.own(destination), setup.places.address(destination)
+        if self.spool is not None and directory is not None and address is not None:
+            self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))
+        with self.lock:
+            self.breaker.hurry(self.clock.monotonic())
+            self.scheduler.sleepers.wake_all()
+
+    def reconfigure_callbacks(self, settings: Settings) -> None:
+        """The same settings, but for their callbacks."""
+        self.setup = replace(self.setup, settings=settings)
+        self.preparer.reconfigure_callbacks(settings.before_send)
+        self.notices.reconfigure_callbacks(settings.on_error, settings.on_drop)
+
+
+def _policies(setup: Setup) -> Policies:
+    settings = setup.settings
+    return Policies(
+        CircuitBreaker(settings.max_retries, settings.retry_delay),
+        BatchSupport(
+            settings.batching,
+            may_batch=setup.destination.may_batch,
+            compression=Compression(allowed=may_compress(settings.compression, setup.destination.base_url)),
+        ),
+        ConcurrencyLimit(),
+        Suspects(settings.max_retries, settings.retry_delay),
+    )
