@@ -183,7 +183,7 @@ class Core:
 
     def _oldest_at(self) -> float | None:
         """When the oldest record in memory was logged, on the monotonic clock. Call with the lock held."""
-        times = (self.parts.queue.oldest_at(), self.parts.worker.oldest_at())
+        times = (self.parts.queue.oldest_at(), self.parts.runner.oldest_at())
         return min((time for time in times if time is not None), default=None)
 
     def _troubles(self) -> Troubles:

@@ -41,6 +41,7 @@ class Ending:
         self._clock = parts.clock
         self._lifecycle = parts.lifecycle
         self._worker = parts.worker
+        self._runner = parts.runner
         self._scheduler = parts.scheduler
         self._finisher: int | None = None  # the thread that ends it
         self._writing: int | None = None  # the same, while it does
@@ -79,16 +80,16 @@ class Ending:
     @releases_on_error
     def secure(self) -> None:
         """Have on disk what waits to be sent."""
-        keeping = self._parts.last_writes.keeping
+        copies = self._parts.last_writes.copies
         with self._lock:
             if self._parts.spool is None or self._lifecycle.stopped:
                 return
             queued = self._parts.queue.records
-            keeping.take([*self._worker.in_hand(), *self._scheduler.retries.records(), *queued])
-            if not keeping.done:
+            copies.take([*self._runner.under_way(), *self._scheduler.retries.records(), *queued])
+            if not copies.done:
                 self._scheduler.pause()
         try:
-            self._complete(keeping)
+            self._complete(copies)
         finally:
             with self._lock:
                 self._parts.queue.drop_settled()
@@ -97,7 +98,7 @@ class Ending:
     def _end_of_what_is_on_disk(self) -> Mark | None:
         """What the exit waits for: later records don't hold it. None if some are in memory only."""
         with self._lock:
-            waiting = [*self._worker.in_hand(), *self._scheduler.waiting()]
+            waiting = [*self._runner.under_way(), *self._scheduler.waiting()]
             if any(record.place is None and not record.settled for record in waiting):
                 return None
         return self._parts.waiting.mark()
@@ -145,11 +146,11 @@ class Ending:
     @releases_on_error
     def wait_until_sent(self, deadline: float) -> None:
         """Or until it would be in vain to wait on."""
-        self._parts.waiting.hurry_until(self.nothing_more_to_do, deadline)
+        self._parts.waiting.flush_until(self.nothing_more_to_do, deadline)
 
     def nothing_more_to_do(self) -> bool:
         """Whether all is sent that the end waits for, or waiting on would be in vain."""
-        if self._worker.sends_backlog:  # unless its response is awaited, the next process repeats it
+        if self._runner.is_sending_backlog:  # unless its response is awaited, the next process repeats it
             return False
         waiting, gave_up = self._parts.waiting, self._scheduler.gave_up
         if self._owed is not None:
@@ -175,7 +176,7 @@ class Ending:
         with self._lock:
             self._scheduler.begin_nothing_more()
         if not self._is_silent:
-            self._parts.waiting.hurry_until(lambda: not self._worker.sends, deadline)
+            self._parts.waiting.flush_until(lambda: not self._runner.is_sending, deadline)
 
     # -- the final write ----------------------------------------------------------------------------------
 
@@ -184,12 +185,12 @@ class Ending:
         """From here on what was not delivered is the final write's."""
         self.close(0.0)  # unless it is closed: Ctrl-C may have come before
         with self._lock:
-            in_hand = self._worker.stop()
+            under_way = self._worker.stop()
             if not self._lifecycle.stopped:
-                left = [*in_hand, *self._scheduler.waiting()]
-                self._parts.last_writes.leaving.take(sorted(left, key=_on_disk_and_oldest_first))
+                left = [*under_way, *self._scheduler.waiting()]
+                self._parts.last_writes.final.take(sorted(left, key=_on_disk_and_oldest_first))
                 self._lifecycle.move(State.FINISHING)
-            self._worker.forget()
+            self._runner.forget()
             self._scheduler.forget()
 
     def finish(self, deadline: float, join_until: float | None = None) -> None:
@@ -241,7 +242,7 @@ class Ending:
     def _finish(self, deadline: float, join_until: float | None) -> None:
         parts = self._parts
         self.stop_sending()
-        self._complete(parts.last_writes.leaving)
+        self._complete(parts.last_writes.final)
         parts.settlement.wake()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
         if self._waited_in_vain:  # threads that wait for a response don't end sooner
@@ -267,7 +268,7 @@ class Ending:
 
     def _close_all(self) -> None:
         parts, by_exit = self._parts, self._lifecycle.by_exit
-        if parts.spool is not None and parts.last_writes.leaving.done:
+        if parts.spool is not None and parts.last_writes.final.done:
             parts.spool.close(takes_late=by_exit)
             if not by_exit:
                 process_exit.spool_released(parts.spool.directory)

@@ -73,7 +73,7 @@ class Flushing:
         if self._has_flushed:
             return self.result(*(yield from self._flush_own(deadline)))
         self._has_flushed = True
-        with waiting.for_our_own():
+        with waiting.own_records_first():
             lost, delivered = yield from self._flush_own(deadline)
         yield from self._drain_backlog(deadline)
         return self.result(lost, delivered)

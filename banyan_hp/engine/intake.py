@@ -144,7 +144,7 @@ class Intake:
             return None
         with self._lock:
             self._own.accept(Term.IN_FLIGHT)
-        self._parts.last_writes.leave([record])
+        self._parts.last_writes.write_now([record])
         record.turned_away = record.term is Term.DROPPED
         self._lock.run_deferred()
         return record

@@ -97,7 +97,7 @@ class Parts:
         )
         self.delivery = self._make_delivery(shared)
         self.last_writes = LastWrites(self.clock, self.settlement, self.preparer)
-        final_write = self.last_writes.leaving
+        final_write = self.last_writes.final
         self.runner = TaskRunner(
             shared, policies, self.scheduler, self.delivery, self.preparer, self.settlement, final_write
         )

@@ -94,8 +94,7 @@ def test_an_end_awaits_the_responses_to_what_is_in_flight_of_a_backlog(end: str)
             logger.log_prompt("q", "a", metadata={{"number": -1}})
             deadline = time.monotonic() + 10
             engine = logger._engine
-            in_hand = lambda: [record for group in engine.core.parts.runner._in_hand for record in group]
-            while not any(record.book is engine.core.parts.ledger.adopted for record in in_hand()):
+            while not engine.core.parts.runner.is_sending_backlog:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             {ENDS[end]}

@@ -133,7 +133,7 @@ def test_what_is_logged_while_the_child_is_made_anew_arrives() -> None:
 logger = make(flush_interval=0.05)
 log(logger, 0)
 assert logger.flush(5)
-import banyan_hp.engine.engine as parts
+import banyan_hp.engine.parts as parts
 destructors = {}
 def interrupted(name, make):
     def run(*args, **options):

@@ -42,7 +42,7 @@ class Place:
 
     def fields(self) -> dict[str, str | None]:
         """The destination, for JSON."""
-        said = self.address.said() if self.address is not None else {}
+        said = self.address.fields() if self.address is not None else {}
         return {"destination": self.id, **dict.fromkeys(KEYS), **said}
 
 

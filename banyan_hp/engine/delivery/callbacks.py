@@ -105,11 +105,13 @@ class Notices:
 
     def dropped(self, reason: str, count: int) -> None:
         """Call with the lock held."""
+        self._lock.assert_held()
         if self._on_drop is not None:
             self._drops[reason] += count
 
     def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
         """Call with the lock held."""
+        self._lock.assert_held()
         self.last_error = str(error)
         if not of_one_record:
             self.last_failure = self.last_error
@@ -129,13 +131,13 @@ class Notices:
                 self._callbacks.call("on_drop", self._on_drop, reason, count)
 
     def report_in_passing(self, patience: float) -> None:
-        """`tell` on a thread of its own, waiting at most `patience` seconds: a callback may block at exit."""
+        """`report` on a thread of its own, for at most `patience` seconds: a callback may block at exit."""
         if not self.pending:
             return
         try:
-            teller = OwnThread(target=self.report, name="banyan_hp-last-words", daemon=True)
-            teller.start()
+            reporter = OwnThread(target=self.report, name="banyan_hp-last-words", daemon=True)
+            reporter.start()
         except RuntimeError:  # no threads any more: the interpreter is shutting down
             self.report()
             return
-        teller.join(patience)
+        reporter.join(patience)

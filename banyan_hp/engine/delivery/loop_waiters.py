@@ -83,7 +83,7 @@ class LoopWaiter:
                 return
         # Register first, then look at the record: whoever settles it does it the other way round.
         if record.first_waiter(self) is not self:
-            self._waiting.also_wake(record, self)
+            self._waiting.add_waiter(record, self)
         if record.settled:
             return
         if not self._pending:

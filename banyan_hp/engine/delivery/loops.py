@@ -26,7 +26,7 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKe
 
 
 class LoopWakeUp:
-    """A coroutine waits, any thread rings; a ring before the wait makes the wait return at once."""
+    """Any thread wakes the coroutine that waits; woken before its wait, it does not wait."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,7 +35,7 @@ class LoopWakeUp:
 
     def wake(self) -> None:
         if self._woken:
-            return  # and nobody has heard it yet
+            return  # and has not looked yet
         self._woken = True
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._hear)
@@ -100,7 +100,7 @@ async def on_few_threads(work: Callable[[], T]) -> T:
 
 
 def on_a_thread(work: Callable[[], T], name: str = "banyan_hp-async") -> asyncio.Future[T]:
-    """Begin `work` on a daemon thread of its own, in this context; where none can be had, do it here.
+    """Begin `work` on a daemon thread of its own, in this context; where none can be started, do it here.
 
     Cancelling the future ends the wait, not the work.
     """

@@ -148,7 +148,7 @@ class Preparer:
         return value if isinstance(completed, Raised) else freeze(completed).value
 
     def _brought_within_limit(self, record: Record, value: JSONValue, body: bytes) -> bytes:
-        """The bytes of a record that is too large, shortened; none: it is quarantined."""
+        """The bytes of a record that is too large, shortened; empty if it is quarantined."""
         _, shorter, shortened = fitted(value, self._limit)
         if shortened:
             self._count_shortened(record)

@@ -24,7 +24,7 @@ _READ_BACK_BYTES = 2 * 1024 * 1024
 
 
 class TaskRunner:
-    """All tasks under way in one engine, and the records in their hands."""
+    """The tasks under way in one engine, and their records."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class TaskRunner:
         self._preparer = preparer
         self._settlement = settlement
         self._final_write = final_write
-        self._in_hand: list[list[Record]] = []  # one group for each task under way
+        self._under_way: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self.stopping = False
 
@@ -66,7 +66,7 @@ class TaskRunner:
             if isinstance(task, Wait):
                 self._scheduler.sleepers.add(wake_up, on_watch=task.on_watch)
             elif isinstance(task, (Send, Spill)):
-                self._in_hand.append(task.records)
+                self._under_way.append(task.records)
                 if isinstance(task, Send):
                     self._concurrency.begin(id(task.records), now)
         if isinstance(task, Wait):
@@ -76,14 +76,14 @@ class TaskRunner:
 
     def _wait(self, wake_up: WakeUp, seconds: float) -> None:
         try:
-            if not self._lock.deferred:  # what is deferred from now on rings
+            if not self._lock.deferred:  # work that is deferred from now on wakes us
                 self._clock.wait(wake_up, seconds)
-        finally:  # Ctrl-C, too: a bell that nobody hears must not be rung in another one's stead
+        finally:  # also after Ctrl-C: else this one is woken in place of a thread that sleeps
             with self._lock:
                 self._scheduler.sleepers.remove(wake_up)
 
     def _carry_out(self, task: Task, deadline: float, get_help: Callable[[], None]) -> None:
-        """Whatever goes wrong, the task's records stay with us, and its probe is over."""
+        """Whatever goes wrong, unsettled records wait in memory again, and a probe is over."""
         try:
             if not isinstance(task, AskForBatches) and not self._batch_support.batches:
                 get_help()
@@ -95,7 +95,7 @@ class TaskRunner:
             raise
         finally:
             if isinstance(task, (Send, Spill)):
-                self._hand_back(task.records)
+                self._return_unsettled(task.records)
         self._after_recovery()
 
     def _do(self, task: Task, deadline: float) -> None:
@@ -109,7 +109,7 @@ class TaskRunner:
             self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
         elif self.spool is not None and isinstance(task, OpenSpool):
             self.spool.open()
-            self._settlement.wake()  # who waits for a backlog looks whether there is one
+            self._settlement.wake()  # waiters for a backlog look whether there is one
         elif self.spool is not None and isinstance(task, SyncSpool):
             self.spool.sync()
 
@@ -126,11 +126,11 @@ class TaskRunner:
             suspects = self._scheduler.retries.to_isolate(records)
         if not suspects:
             return records
-        self._settlement.put_to_rest(suspects)
+        self._settlement.isolate(suspects)
         return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:
-        on_disk = [record for record in records if record.place is not None]  # as they are there
+        on_disk = [record for record in records if record.place is not None]  # they stay there as they are
         others = [record for record in records if record.place is None]
         failed = self._settlement.spooled(on_disk + self._preparer.prepare(others))
         self._settlement.dropped([r for r in failed if r.history is not None and r.history.evicted], POISON)
@@ -141,19 +141,19 @@ class TaskRunner:
                 self._breaker.break_now(self._clock.monotonic())
             return self._scheduler.retries.are_better_on_disk(records)
 
-    def _hand_back(self, records: list[Record]) -> None:
-        """What is not settled waits in memory. One step: shutdown finds a record in hand or waiting."""
+    def _return_unsettled(self, records: list[Record]) -> None:
+        """What is not settled waits in memory. One step: shutdown finds a record under way or waiting."""
         with self._lock:
-            self._in_hand = [group for group in self._in_hand if group is not records]
+            self._under_way = [group for group in self._under_way if group is not records]
             self._concurrency.end(id(records))
             left = [record for record in records if not record.claimed]
             stopping, closing = self.stopping, self._scheduler.closing
             if not stopping:
                 self._scheduler.retries.add(left, self._clock.monotonic())
         if closing or any(record.history is not None for record in left):
-            self._settlement.wake()  # a flush does not wait for those at rest
+            self._settlement.wake()  # a flush does not wait for isolated records
         if stopping:
-            self._final_write.take(left)  # whoever stopped us found them being written, in vain
+            self._final_write.take(left)  # which skipped them while this task tried to write them
             self._final_write.run()
 
     def _read_back(self, task: ReadBack) -> None:
@@ -174,7 +174,8 @@ class TaskRunner:
             self._settlement.wake()
 
     def _record(self, found: Replayed) -> Record:
-        """A record from the disk: in memory again, in the book it belongs to. Call with the lock held."""
+        """A record from the disk, in memory again, in its book. Call with the lock held."""
+        self._lock.assert_held()
         book: Book = self._ledger.own if found.own else self._ledger.adopted
         line, now = found.line, self._clock.monotonic()
         record = Record.from_disk(line.id, line.time, line.body, found.place, now, book, raw=line.raw)
@@ -195,36 +196,40 @@ class TaskRunner:
     # -- what is under way ------------------------------------------------------------------------------
 
     def stop(self) -> list[Record]:
-        """Begin no more tasks; the records in hand are the caller's now. Call with the lock held."""
+        """Begin no more tasks. The records under way belong to the caller now. Call with the lock held."""
+        self._lock.assert_held()
         self.stopping = True
         self._preparer.stop()
         self._scheduler.sleepers.wake_all()
-        return self.in_hand()
+        return self.under_way()
 
     @property
-    def sending(self) -> int:
+    def requests_under_way(self) -> int:
         """How many requests with records are under way."""
         return self._concurrency.at_work
 
     def oldest_at(self) -> float | None:
         """When the oldest record under way was queued. Call with the lock held."""
-        return min([group[0].queued_at for group in self._in_hand if group], default=None)
+        self._lock.assert_held()
+        return min([group[0].queued_at for group in self._under_way if group], default=None)
 
     @property
-    def sends_backlog(self) -> bool:
-        """Whether a request with others' records is under way. Takes no lock: the copy is atomic."""
+    def is_sending_backlog(self) -> bool:
+        """Whether records of other processes are under way. Takes no lock: the copy is atomic."""
         adopted = self._ledger.adopted
-        return any(record.book is adopted for group in tuple(self._in_hand) for record in group)
+        return any(record.book is adopted for group in tuple(self._under_way) for record in group)
 
     @property
-    def sends(self) -> bool:
-        """Whether somebody has records in hand. Takes no lock."""
-        return bool(self._in_hand)
+    def is_sending(self) -> bool:
+        """Whether records are under way. Takes no lock."""
+        return bool(self._under_way)
 
     def forget(self) -> None:
-        """What is in hand has another owner now. Call with the lock held."""
-        self._in_hand = []
+        """The records under way have another owner now. Call with the lock held."""
+        self._lock.assert_held()
+        self._under_way = []
 
-    def in_hand(self) -> list[Record]:
-        """Records that a thread tries to send, or writes. Call with the lock held."""
-        return [record for group in self._in_hand for record in group]
+    def under_way(self) -> list[Record]:
+        """Records that a thread sends or writes at this moment. Call with the lock held."""
+        self._lock.assert_held()
+        return [record for group in self._under_way for record in group]

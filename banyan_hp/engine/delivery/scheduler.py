@@ -139,7 +139,7 @@ class Scheduler:
         if self._breaker.refusing or (self._breaker.broken and self._breaker.doubtful):
             return self._probe(now)
         self._probed_newest = False
-        if self._is_a_suspect_s_turn(now):
+        if self._is_suspects_turn(now):
             return self._send_suspect()
         fresh_due = self._fresh_due_in(now)
         if not self._better_try_another(fresh_due):
@@ -185,7 +185,7 @@ class Scheduler:
             return self._send_suspect()
         return self._wait(now, NEVER, ANYTHING)
 
-    def _is_a_suspect_s_turn(self, now: float) -> bool:
+    def _is_suspects_turn(self, now: float) -> bool:
         """Suspects that are due and the other records take turns."""
         self._suspected_last = not self._suspected_last and self._suspect_due_in(now) <= 0
         return self._suspected_last

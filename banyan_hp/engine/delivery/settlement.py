@@ -1,7 +1,7 @@
 """The only place that decides what became of a record: delivered, spooled, quarantined or dropped.
 
-A record is claimed once: whoever claims it first settles it. So shutdown can take a record from the hands
-of a thread that hangs in a socket, and the late answer is ignored.
+A record is claimed once: the first thread that claims it settles it. So shutdown can take a record from a
+thread that hangs in a socket, and a late response is ignored.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ class Settlement:
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
-        """Returns whether that may be what a flush waits for; who waits for a single record is told."""
+        """Account for claimed records, notify their waiters. Returns whether a flush may wait for this."""
         with self._lock:
             last = self._account(records, term, reason)
         if self.spool is not None:
             on_disk = [record for record in records if record.place is not None]
             if on_disk:
                 self.spool.acknowledge(on_disk)
-        self._tell(records)
+        self._notify(records)
         return last
 
     # -- disk -------------------------------------------------------------------------------------------
@@ -127,26 +127,27 @@ class Settlement:
                 for record in mine:
                     record.claimed = record.settled
         spool.release(kept, in_order=in_order)
-        self._tell(kept)
+        self._notify(kept)
         return failed
 
-    def put_to_rest(self, records: Sequence[Record]) -> None:
+    def isolate(self, records: Sequence[Record]) -> None:
         """Suspects wait for their next attempt in memory and, where there is one, on disk."""
         mine = self._claim(records)
         try:
             failed = set(map(id, self._not_written(mine)))
-        except BaseException:  # Ctrl-C: they are in the hands of the caller still
+        except BaseException:  # Ctrl-C: the caller still owns them
             for record in mine:
                 record.claimed = False
             raise
         with self._lock:
             for record in mine:
-                self._rest(record, on_disk=id(record) not in failed)
-        self._tell(mine)
+                self._isolate(record, on_disk=id(record) not in failed)
+        self._notify(mine)
         self.wake()
 
-    def _rest(self, record: Record, *, on_disk: bool) -> None:
+    def _isolate(self, record: Record, *, on_disk: bool) -> None:
         """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
+        self._lock.assert_held()
         epoch, history = record.epoch, record.history
         if history is not None:
             history.isolated = True
@@ -181,6 +182,7 @@ class Settlement:
 
     def _account(self, records: Iterable[Record], term: Term, reason: str = "") -> bool:
         """Call with the lock held. Returns whether one was its epoch's last in memory, or is on disk."""
+        self._lock.assert_held()
         lost = term in (Term.DROPPED, Term.QUARANTINED)
         last = False
         for record in records:
@@ -209,7 +211,7 @@ class Settlement:
             self._ledger.adopted.accept(Term.QUARANTINED, damaged)
 
     def handed_back(self, count: int) -> None:
-        """The spool has left an adopted segment to whoever adopts it next."""
+        """The spool has released an adopted segment, which another process may adopt."""
         with self._lock:
             self._ledger.adopted.accept(Term.SPOOLED, -count)
 
@@ -239,15 +241,15 @@ class Settlement:
         with self._lock:
             self._notices.failed(error, of_one_record=of_one_record)
 
-    # -- who waits for records to settle -----------------------------------------------------------------
+    # -- waiters -----------------------------------------------------------------------------------------
 
-    def _tell(self, settled: Iterable[Record]) -> None:
+    def _notify(self, settled: Iterable[Record]) -> None:
         for record in settled:
             waiter = record.waiter
             if waiter is not None:
                 waiter.settled(record)
 
-    def also_wake(self, record: Record, waiter: Waiter) -> None:
+    def add_waiter(self, record: Record, waiter: Waiter) -> None:
         """A waiter for a record that may have one already."""
         with self._lock:
             held = record.first_waiter(waiter)
@@ -258,7 +260,7 @@ class Settlement:
             if waiter not in held.waiters:
                 held.waiters.append(waiter)
 
-    def no_longer_tell(self, record: Record, waiter: Waiter) -> None:
+    def remove_waiter(self, record: Record, waiter: Waiter) -> None:
         """Who asks again and again whether a record has settled must not leave a waiter each time."""
         with self._lock:
             held = record.waiter
@@ -276,7 +278,7 @@ class Settlement:
             self._waiting.discard(wake_up)
 
     def wake(self) -> None:
-        """Wake those who wait for all records, or for the destination's state to change."""
+        """Wake the waiters for all records, and for a change of the destination's state."""
         for wake_up in tuple(self._waiting):
             wake_up.wake()
 

@@ -1,4 +1,4 @@
-"""What a call waits for, one wait after the other, whoever drives it: a thread, or an event loop.
+"""What a call waits for, one wait after the other, driven by a thread or by an event loop.
 
 A call that waits is written once, as a generator of waits. `run` goes through it on the calling thread,
 `loops.drive` on an event loop.
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Wakes(Protocol):
-    """A bell of any kind."""
+    """A wake-up of any kind: a thread's, an event loop's."""
 
     def wake(self) -> None:
         """Something has changed. Called on any thread; must not block."""
@@ -32,7 +32,7 @@ class Wait(Protocol):
         """Until the deadline."""
 
     def begin(self, wake_up: Wakes) -> bool:
-        """Ring this bell at every change, until `end`; False if no thread works towards it."""
+        """Wake at every change, until `end`. False if no thread works towards it."""
 
     def end(self, wake_up: Wakes) -> None:
         """Undo `begin`."""
@@ -62,7 +62,7 @@ def run(steps: Steps[T]) -> T:
 
 
 class Event:
-    """An event that threads wait for, and event loops, all by their bells. Takes no lock, see `Bell`."""
+    """An event that threads and event loops wait for. Takes no lock, see `WakeUp`."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -82,7 +82,7 @@ class Event:
     def wait(self, seconds: float) -> bool:
         """On the calling thread, until it is set; whether it is."""
         wake_up, deadline = WakeUp(), time.monotonic() + seconds
-        self.watch(wake_up)  # first: whoever sets it after the look rings
+        self.watch(wake_up)  # first: a `set` after the look wakes it
         try:
             while not self._is_set and (left := deadline - time.monotonic()) > 0:
                 wake_up.wait(left)

@@ -1,8 +1,8 @@
-"""Callers who wait: for a record, for all records before a flush, for the end.
+"""Waiters: callers that wait for a record, for all records before a flush, or for the end.
 
-While somebody waits nothing lingers. Nobody waits on our own threads (a callback that flushes), nor where the
-garbage collector interrupted us; and nobody waits on for a destination that has been given up, unless there
-is a disk still to be written.
+While a caller waits, nothing lingers. No caller waits on our own threads (a callback that flushes), nor where
+the garbage collector interrupted us. No caller goes on waiting for a destination that has been given up,
+unless records are still to be written to disk.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class FlushResult:
 
 
 class _WokenBy:
-    """Rings a bell when its record settles."""
+    """Wakes its owner when a record settles."""
 
     def __init__(self, wake_up: Wakes) -> None:
         self._wake_up = wake_up
@@ -65,11 +65,11 @@ class _WokenBy:
 
 
 class AsyncWaiter(Waiter, Wakes, Protocol):
-    """Told of settled records, and rung when the destination's state changes."""
+    """Is notified of settled records, and woken when the destination's state changes."""
 
 
 class Waiting:
-    """Those who wait in one process.
+    """The waiters of one engine.
 
     Args:
         ended: whether the engine has come to its end, where nothing more can be waited for.
@@ -93,7 +93,7 @@ class Waiting:
 
     @property
     def locks(self) -> tuple[EngineLock, ...]:
-        """What the methods here may take, see `lets_go`."""
+        """What the methods here may take, see `releases_on_error`."""
         return (self._lock,)
 
     @property
@@ -105,33 +105,33 @@ class Waiting:
 
     @releases_on_error
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
-        """`hurry_until`, and `done` is asked when this record has settled, too."""
+        """`flush_until`, and `done` is asked when this record has settled, too."""
         wake_up = WakeUp()
         herald = _WokenBy(wake_up)
-        self._settlement.also_wake(record, herald)
+        self._settlement.add_waiter(record, herald)
         try:
-            self.hurry_until(done, deadline, wake_up)
+            self.flush_until(done, deadline, wake_up)
         finally:
-            self._settlement.no_longer_tell(record, herald)
+            self._settlement.remove_waiter(record, herald)
 
     @releases_on_error
-    def hurry_until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
+    def flush_until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
         """Wait without letting anything linger, until `deadline` on the monotonic clock.
 
         `done` is asked when records go to disk or are lost, when all are delivered that were accepted before
-        a flush, when the destination's state changes, and when `bell` rings.
+        a flush, when the destination's state changes, and when `wake_up` is woken.
         """
         if not self.allowed or done():
             return
         me = object()
         try:
-            self._hurry(me)
+            self._stop_lingering(me)
             self.until(done, deadline, wake_up)
         finally:
-            self._take_it_easy(me)
+            self._allow_lingering(me)
 
     def until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
-        """Wait while the worker works; where there can be none, do its work."""
+        """Wait while the worker works; where no thread can be started, do its work."""
         wake_up = wake_up or WakeUp()
         if self._has_worker():
             self.listen_until(done, deadline, wake_up)
@@ -158,7 +158,7 @@ class Waiting:
     # -- without a thread -------------------------------------------------------------------------------
 
     def for_all(self, done: Callable[[], bool], deadline: float) -> Until:
-        """`hurry_until` as a wait that a thread or an event loop can drive."""
+        """`flush_until` as a wait that a thread or an event loop can drive."""
         return Until(self, self._clock, done, deadline)
 
     def is_over(self, done: Callable[[], bool]) -> bool:
@@ -173,34 +173,34 @@ class Waiting:
         return False
 
     @releases_on_error
-    def also_wake(self, record: Record, waiter: AsyncWaiter) -> None:
-        """Have a further waiter told of this record; look after this call whether it is settled already."""
-        self._settlement.also_wake(record, waiter)
+    def add_waiter(self, record: Record, waiter: AsyncWaiter) -> None:
+        """Notify a further waiter of this record. After this call look whether it is settled already."""
+        self._settlement.add_waiter(record, waiter)
 
     @releases_on_error
     def begin(self, waiter: Wakes) -> None:
-        """Somebody waits without a thread: nothing lingers, and `waiter` is rung, until `stop`."""
+        """A waiter without a thread: nothing lingers, and `waiter` is woken, until `stop`."""
         self._settlement.watch(waiter)
-        self._hurry(waiter)
+        self._stop_lingering(waiter)
 
     @releases_on_error
     def stop(self, waiter: Wakes) -> None:
-        self._take_it_easy(waiter)
+        self._allow_lingering(waiter)
         self._settlement.unwatch(waiter)
 
-    def _hurry(self, who: object) -> None:
-        """Somebody waits: nothing lingers until `_take_it_easy`, which in a forked child knows of nobody."""
+    def _stop_lingering(self, who: object) -> None:
+        """Nothing lingers until `_allow_lingering`, which does nothing in a forked child."""
         with self._lock:
             self._scheduler.flush_waiters.add(who)
             self._scheduler.sleepers.wake_all()
 
-    def _take_it_easy(self, who: object) -> None:
+    def _allow_lingering(self, who: object) -> None:
         with self._lock:
             self._scheduler.flush_waiters.discard(who)
 
     @contextmanager
-    def for_our_own(self) -> Iterator[None]:
-        """Somebody waits for this process's own records: meanwhile no request begins with others'."""
+    def own_records_first(self) -> Iterator[None]:
+        """A caller waits for this process's own records: meanwhile no request begins with others'."""
         me = object()
         with self._lock:
             self._scheduler.own_waiters.add(me)
@@ -215,7 +215,7 @@ class Waiting:
 
     @releases_on_error
     def trips_seen(self) -> int:
-        """For `given_up`: one less while unwell with no probe due, where waiting would be in vain."""
+        """For `given_up`: one less while the breaker is open and no probe is due: waiting is in vain."""
         if not self._breaker.is_open:
             return self._breaker.trips
         with self._lock:
@@ -232,7 +232,7 @@ class Waiting:
         return not in_memory or (self.destination_gave_up(trips) and not self.spool_usable)
 
     def destination_gave_up(self, trips: int) -> bool:
-        """An attempt since then has left the destination unwell: it would be in vain to wait on."""
+        """An attempt since then has tripped the breaker: waiting on would be in vain."""
         return self._breaker.is_open and self._breaker.trips > trips
 
     @property
@@ -261,7 +261,7 @@ class Waiting:
 
 
 class Until:
-    """A wait for all records, see `Waiting.hurry_until`; a `stepwise.Wait`."""
+    """A wait for all records, see `Waiting.flush_until`; a `stepwise.Wait`."""
 
     def __init__(self, waiting: Waiting, clock: Clock, done: Callable[[], bool], deadline: float) -> None:
         self._waiting = waiting
@@ -280,7 +280,7 @@ class Until:
         return self._deadline - self._clock.monotonic()
 
     def block(self) -> None:
-        self._waiting.hurry_until(self.over, self._deadline, self._wake_up)
+        self._waiting.flush_until(self.over, self._deadline, self._wake_up)
 
     def stop(self) -> None:
         self._stopped = True

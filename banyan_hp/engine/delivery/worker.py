@@ -1,7 +1,7 @@
-"""The daemon threads that send: started at the first record, one where batches are taken, else a few.
+"""The daemon threads that send: started at the first record, one for batches, a few for single records.
 
-They run the tasks that the scheduler names. A caller's thread can run them too, where there is no thread
-to be had (`background_thread=False`, interpreter shutdown).
+They run the tasks that the scheduler names. So does a caller's thread where no thread can be started
+(`background_thread=False`, interpreter shutdown).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .shared import Shared
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
 
-# Those that were refused their only thread, and in which process; others' threads ask again for them, too.
+# Workers whose only thread was refused, and in which process. Other workers' threads ask again for them.
 _without_thread: dict[Worker, int] = {}
 
 
@@ -80,7 +80,7 @@ class Worker:
         """Whether a thread is there: each takes itself off the list at its end.
 
         Asking a thread whether it is alive tries a lock, and under gevent that switches to another greenlet.
-        This is asked inside guarded sections, where nothing may switch.
+        This is asked with the lock held, where nothing may switch.
         """
         return bool(self.threads)
 
@@ -92,10 +92,10 @@ class Worker:
         return threading.get_ident() in self._own_threads
 
     def start(self, wanted: int = 1) -> None:
-        """Have at least so many threads. Where that is refused, callers do the work themselves.
+        """Have at least this many threads. Where the system refuses one, callers do the work themselves.
 
-        It is asked for again, at most once a second: at the next record, stats poll, or task of any
-        worker of this process.
+        A refused thread is tried again, at most once a second: at the next record, stats poll, or task of
+        any worker of this process.
         """
         thread = None
         try:
@@ -105,12 +105,12 @@ class Worker:
                 _without_thread.pop(self, None)
         except RuntimeError as error:  # in subinterpreters without daemon threads, one can't even be made
             self._refused(error)
-        finally:  # an interrupted start (Ctrl-C) may have been none, too
+        finally:  # also after Ctrl-C, where it may not have started
             if thread is not None and thread.ident is None:
                 self._forget(thread)
 
     def _next_thread(self, wanted: int) -> OwnThread | None:
-        """On the list, and not started yet; None if there are so many, or may be none."""
+        """A thread on the list, not started yet. None if there are enough, or none may be started."""
         with self._lock:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
@@ -120,9 +120,9 @@ class Worker:
             return thread
 
     def _refused(self, error: RuntimeError) -> None:
-        """The system has no threads left, or the interpreter is shutting down: then all is as it should be.
+        """The system has no threads left; or the interpreter is shutting down, which is no trouble.
 
-        From 3.12 on Python says so before our end has begun: while it still waits for others' threads.
+        From 3.12 on Python refuses threads before our own end begins: while it waits for other threads.
         """
         self._no_thread_until = self._clock.monotonic() + _NO_THREAD_SECONDS
         if self._process_lets_start() is not MayStart.NOT_NOW and "shutdown" not in str(error):
@@ -140,10 +140,11 @@ class Worker:
         return self._clock.monotonic() >= self._no_thread_until and self._process_lets_start() is MayStart.NOW
 
     def stop(self) -> list[Record]:
-        """Tell all threads to end after what they are doing; what they do it with is the caller's now.
+        """End all threads after their present task, whose records belong to the caller now.
 
-        Call with the lock held. Again, after Ctrl-C in the middle, it returns the same.
+        Call with the lock held. Called again, after Ctrl-C in the middle, it returns the same.
         """
+        self._lock.assert_held()
         _without_thread.pop(self, None)
         return self._runner.stop()
 
@@ -187,9 +188,9 @@ class Worker:
         self._clock.wait(WakeUp(), _AFTER_A_CRASH_SECONDS)
 
     def _as_own_thread(self, work: Callable[[], None]) -> None:
-        """Run `work`; whoever leaves has another one look around.
+        """Run `work`, and wake another thread at its end.
 
-        The others may sleep without a time, because we would have seen to a retry or to an open gate.
+        The others may sleep without a time limit: this one would have seen to the next retry or probe.
         """
         me = threading.get_ident()
         self._own_threads.add(me)
@@ -201,7 +202,7 @@ class Worker:
                 self._scheduler.sleepers.wake_one()
 
     def drive(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp) -> None:
-        """Do the threads' work on the calling thread until `done` or the deadline; `bell` wakes it."""
+        """Do the threads' work on the calling thread until `done` or the deadline; `wake_up` wakes it."""
 
         def work() -> None:
             while not done() and not self._runner.stopping and self._clock.monotonic() < deadline:
@@ -214,42 +215,25 @@ class Worker:
             self._settlement.unwatch(wake_up)
 
     def step(self, wake_up: WakeUp, deadline: float, *, one_of_many: bool = False) -> None:
-        """One task, or one wait, and before it what was left for a thread like this one."""
+        """One task, or one wait; before it, the work and the callbacks that were left to our threads."""
         self._lock.run_deferred()
         if self._notices.pending:
             self._notices.report()
         self._runner.step(wake_up, deadline, self._add_thread_if_useful, one_of_many=one_of_many)
 
     def _add_thread_if_useful(self) -> None:
-        """One record a request needs more threads: one caps us at 20 records a second at 50 ms each.
+        """One record per request needs more threads: one sends 20 records a second at 50 ms each.
 
-        One more than is at work is there, to see to it if a request hangs.
+        There is one thread more than requests under way, which notices a request that hangs.
         """
         with self._lock:
             self._scheduler.share(self._clock.monotonic())
             threads = len(self.threads)
-            one_more = 0 < threads <= self._runner.sending and threads < self._settings.max_connections
+            one_more = (
+                0 < threads <= self._runner.requests_under_way and threads < self._settings.max_connections
+            )
         if one_more:
             self.start(threads + 1)
-
-    # -- what the threads have in hand, see `TaskRunner` -------------------------------------------------
-
-    def oldest_at(self) -> float | None:
-        return self._runner.oldest_at()
-
-    @property
-    def sends_backlog(self) -> bool:
-        return self._runner.sends_backlog
-
-    @property
-    def sends(self) -> bool:
-        return self._runner.sends
-
-    def forget(self) -> None:
-        self._runner.forget()
-
-    def in_hand(self) -> list[Record]:
-        return self._runner.in_hand()
 
 
 def start_refused() -> None:

@@ -175,11 +175,13 @@ class Adoption:
         return path if older and self._make_place() else None
 
     def adopt(self, path: Path) -> None:
-        """Take over a candidate if its owner is gone; it is none any more. Call without the lock."""
+        """Try to take a candidate over; it is no longer one then. Call without the lock."""
+        mine = False
         try:
             with self._lock:
                 if path not in self.candidates:
                     return  # another thread was faster
+                mine = True
                 self.under_way.add(path)
                 self.candidates.remove(path)
                 self.unread = max(0, self.unread - size_of(path)) if self.candidates else 0
@@ -188,8 +190,9 @@ class Adoption:
         except OSError as error:
             self._disk_health.segment_failed(path, error)
         finally:
-            with self._lock:
-                self.under_way.discard(path)
+            if mine:
+                with self._lock:
+                    self.under_way.discard(path)
 
     def _adopt(self, path: Path, register: Register) -> None:
         """Whatever fails here, no descriptor stays open."""

@@ -32,12 +32,12 @@ class Entry:
         reason: a short stable word: refused, too_large, forbidden, before_send_failed, corrupt, …
         body: the record's body as it goes on the wire, or the damaged line; the very bytes.
         origin: `RECORD` or `LINE`.
-        status: the HTTP status, or None where there was no answer.
-        detail: the backend's words, at most `DETAIL_LENGTH` characters of them.
+        status: the HTTP status, or None where there was no response.
+        detail: what the backend said, at most `DETAIL_LENGTH` characters of them.
         segment: the name of the segment it was in, if it was on disk.
         id: the record's id; None for a line.
         time: the record's own time, UTC in seconds; None for a line.
-        at: when it was put aside, UTC in seconds.
+        at: when it was added to the quarantine, UTC in seconds.
     """
 
     reason: str

@@ -105,7 +105,7 @@ class _Reading:
         return damaged
 
     def _note(self, raw: bytes, end: int) -> bool:
-        """Take note of the record in a line that ends there; False if there is none that can be sent."""
+        """Take note of the record in a line that ends there; False if it holds no record that can be sent."""
         index, states = self._index, self._index.states
         line = parse_line(raw)
         if line is None or line.number > self._content.size or not is_body(line.body):

@@ -68,7 +68,7 @@ def segment_name(created: float, process: str, number: int) -> str:
 
 
 def key_fingerprint(key: str) -> str:
-    """16 hex digits that tell keys apart and from which none can be had back."""
+    """16 hex digits that tell keys apart, and from which no key can be derived."""
     return hashlib.sha256(b"banyan_hp key\0" + key.encode()).hexdigest()[:16]
 
 
@@ -159,24 +159,24 @@ class Address:
 
     @classmethod
     def read(cls, directory: Path) -> Address | None:
-        """What the directory says of itself; None if it says nothing, or what does not fit its name."""
+        """What `destination.v1.json` says; None if it is not there, or does not fit the directory's name."""
         try:
-            said = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
-            address = cls(*(said[key] for key in KEYS))
+            fields = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
+            address = cls(*(fields[key] for key in KEYS))
             checked_url("base_url", address.base_url)
             return address if address.directory_name == directory.name else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def write(self, directory: Path) -> None:
-        """Say it in the directory, once. A failure is no trouble: only people miss the file."""
+        """Write it into the directory, once. A failure is ignored: only people miss the file."""
         path = directory / ADDRESS_NAME
         if not os.path.lexists(path):
             with suppress(OSError):
-                replace_file(path, json.dumps(self.said()).encode() + b"\n")
+                replace_file(path, json.dumps(self.fields()).encode() + b"\n")
 
-    def said(self) -> dict[str, str]:
-        """As it stands in the file."""
+    def fields(self) -> dict[str, str]:
+        """What stands in the file."""
         return dict(zip(KEYS, (self.client, self.base_url, self.project, self.fingerprint), strict=True))
 
 
@@ -196,8 +196,8 @@ class Directory:
 
     Args:
         path: need not be there yet.
-        durable: its name is to survive a power cut.
-        address: what it is to say of itself once something is written there.
+        durable: its name survives a power cut, too.
+        address: written into it together with the first record.
     """
 
     def __init__(self, path: Path, *, durable: bool = False, address: Address | None = None) -> None:
@@ -206,14 +206,14 @@ class Directory:
         self._address = address
 
     def prepare(self) -> Path:
-        """Have it ready to be written to."""
+        """Make it, if need be, and write the address."""
         self.check()
         if self._address is not None:
             self._address.write(self.path)
         return self.path
 
     def check(self) -> Path:
-        """Make it if need be, and make sure that it is ours."""
+        """Make it, if need be, and check that it is ours."""
         if not can_lock():
             raise OSError("this system has no flock; the spool needs Linux or macOS")
         if not self.path.is_absolute():
@@ -241,12 +241,8 @@ def segments_in(directory: Path) -> list[Path]:
         return []
 
 
-def sizes(paths: Sequence[Path]) -> int:
-    """The bytes of these files; one that is gone has none."""
-    return sum(map(size_of, paths))
-
-
 def size_of(path: Path) -> int:
+    """Its bytes; 0 if it is gone."""
     try:
         return path.lstat().st_size
     except OSError:

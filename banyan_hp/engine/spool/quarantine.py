@@ -179,7 +179,7 @@ class Quarantine:
             self._replace(path, kept)
 
     def _replace(self, path: Path, content: bytes) -> None:
-        self._temporary.unlink(missing_ok=True)  # of one who died here: only the lock's holder makes it
+        self._temporary.unlink(missing_ok=True)  # of a process that died here: it held the lock
         write_new_file(self._temporary, content, sync=True)
         try:
             self._temporary.replace(path)
@@ -293,7 +293,7 @@ class QuarantineWriter:
         return kept == len(lines)
 
     def _kept(self, add: Callable[[], int]) -> int:
-        """What `add` says it has kept; 0 if it can't write."""
+        """What `add` returns; 0 if it can't write."""
         kept = 0
 
         def action() -> None:
@@ -309,7 +309,7 @@ class QuarantineWriter:
 
 
 def _value(record: Record) -> JSONValue:
-    """What it comes to; as far as it was worked out, where completing it fails."""
+    """The completed value; what there is of it where completing it fails."""
     value, deferred = record.value, record.deferred
     if deferred is not None:
         with suppress(Exception):  # its failure is counted where the record is prepared

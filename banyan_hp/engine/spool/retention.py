@@ -9,8 +9,8 @@ A look, and the adoption of an abandoned segment that is to be discarded, take l
 neither: it returns the step to take first, and its caller takes it without the spool's lock. One thread at a
 time takes a step; others that need room meanwhile wait for it, at most `ROOM_SECONDS`, also without the lock,
 and ask again: what is discarded, and in which order, is the same as if each had held the lock all the while.
-Threads for which there is room wait for nobody. Whoever writes has the lock from the answer "there is room"
-to the end of the write.
+Threads for which there is room wait for nobody. A writer keeps the lock from finding room to the
+end of the write.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Retention:
                 return partial(self._take, partial(self._adoption.adopt, oldest))
             if oldest is None:
                 self._disk_health.problem = (
-                    "spool_max_bytes is reached, and nothing there can be given up now"
+                    "spool_max_bytes is reached, and nothing there can be discarded now"
                 )
                 return False
             if not self._discard(oldest, "spool_full"):

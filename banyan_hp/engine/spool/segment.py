@@ -1,8 +1,8 @@
 """One file of the spool, and which of its records are acknowledged.
 
 A segment ``<created ms>-<process>-<number>.v1.jsonl`` holds one record a line, see `lines`. Beside it
-``….ack`` lists which of them are acknowledged: need not be sent any more. Who holds the lease on a segment
-owns both files, see `lease`. Only the process that made a segment appends to it.
+``….ack`` lists which of them are acknowledged: need not be sent any more. Whoever holds the lease on a
+segment owns both files, see `lease`. Only the process that made a segment appends to it.
 
 The ack log is append-only, and valid at every cut. Each line is an entry, written by one `write`:
 

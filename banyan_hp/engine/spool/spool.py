@@ -172,7 +172,7 @@ class Spool:
         return max(0.0, self._look_at - now)
 
     def look_again(self) -> None:
-        """Another one in this process has given up leases in the same directory."""
+        """Another engine of this process has given up leases in the same directory."""
         self._look_at = float("-inf")
 
     def open(self) -> None:

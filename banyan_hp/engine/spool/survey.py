@@ -27,7 +27,7 @@ class State(enum.Enum):
     """What can be done with a segment."""
 
     HELD = "held"  # a live process owns it, and sends what is in it
-    ABANDONED = "free"  # its owner is gone: any process of the destination may take it over
+    ABANDONED = "free"  # nobody holds it: any process of the destination may take it over
     DAMAGED = "damaged"  # the same, and some of its lines can't be read
     UNKNOWN = "unknown format"  # made by another version of this library: left alone
 

@@ -240,7 +240,7 @@ def test_replay_sends_no_key_to_what_is_no_url(spools: Spools, outage: Callable[
     outage(1)
     forged = Address("banyan", "file:///etc", "", key_fingerprint(KEY))
     directory = spools.directory().rename(spools.base / "spool" / forged.directory_name)
-    (directory / ADDRESS_NAME).write_text(json.dumps(forged.said()))
+    (directory / ADDRESS_NAME).write_text(json.dumps(forged.fields()))
     code, _, err = spools.run("replay")
     assert (code, "does not say where its records go" in err) == (3, True)
 

@@ -138,10 +138,10 @@ def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
     assert record is not None
     backend.behaviour = down
     assert not engine.wait_for(record, 0.0)
-    engine.waiting.also_wake(record, loop := Loop())
+    engine.waiting.add_waiter(record, loop := Loop())
     for _ in range(2000):
         assert not engine.wait_for(record, 0.0)
-        engine.waiting.also_wake(record, loop)
+        engine.waiting.add_waiter(record, loop)
     backend.behaviour = backend.well
     assert engine.wait_for(record, 60.0)
     assert loop.reported == [record]

@@ -99,8 +99,9 @@ def test_nothing_is_told_twice() -> None:
     lock = EngineLock()
     ear = Ear(lock)
     notices = notices_of(lock, Ledger(), ear.on_error, ear.on_drop)
-    notices.failed(error("once"))
-    notices.dropped("overflow", 1)
+    with lock:
+        notices.failed(error("once"))
+        notices.dropped("overflow", 1)
     notices.report()
     assert not notices.pending
     notices.report()
@@ -113,20 +114,24 @@ def test_errors_that_nobody_hears_are_bounded() -> None:
     ear = Ear(lock)
     notices = notices_of(lock, Ledger(), lambda reported: ear.errors.append(str(reported)), None)
     for number in range(KEPT_ERRORS + 50):
-        notices.failed(error(str(number)))
+        with lock:
+            notices.failed(error(str(number)))
     notices.report()
     assert ear.errors == [str(number) for number in range(50, KEPT_ERRORS + 50)]
     for number in range(KEPT_ERRORS + 50):
-        notices.failed(error(str(number)))
+        with lock:
+            notices.failed(error(str(number)))
     notices.report()
     assert len(ear.errors) == 2 * KEPT_ERRORS
 
 
 def test_without_callbacks_nothing_is_gathered() -> None:
     """The last error is kept for the stats, and no more."""
-    notices = notices_of(EngineLock(), Ledger(), None, None)
-    notices.failed(error("seen in stats"))
-    notices.dropped("overflow", 5)
+    lock = EngineLock()
+    notices = notices_of(lock, Ledger(), None, None)
+    with lock:
+        notices.failed(error("seen in stats"))
+        notices.dropped("overflow", 5)
     assert not notices.pending
     assert notices.last_error == "seen in stats"
     notices.report()
@@ -134,11 +139,12 @@ def test_without_callbacks_nothing_is_gathered() -> None:
 
 def test_a_callback_that_raises_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The others are still called; the log names the callback and the kind of error, not its text."""
-    ledger, heard = Ledger(), []
-    notices = notices_of(EngineLock(), ledger, explode, lambda reason, count: heard.append((reason, count)))
-    notices.failed(error("x"))
-    notices.failed(error("y"))
-    notices.dropped("overflow", 1)
+    lock, ledger, heard = EngineLock(), Ledger(), []
+    notices = notices_of(lock, ledger, explode, lambda reason, count: heard.append((reason, count)))
+    with lock:
+        notices.failed(error("x"))
+        notices.failed(error("y"))
+        notices.dropped("overflow", 1)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
         notices.report()
     assert ledger.counters.callback_errors == 2
@@ -157,7 +163,8 @@ def test_a_callback_may_cause_news() -> None:
             notices.failed(error("again"))
 
     notices = notices_of(lock, Ledger(), on_error, None)
-    notices.failed(error("first"))
+    with lock:
+        notices.failed(error("first"))
     notices.report()
     assert reported == ["first"]
     assert notices.pending

@@ -36,7 +36,7 @@ def has_backlog(spool: Spool) -> bool:
 
 
 def test_a_dead_process_s_records_are_adopted_once(disk: Disk) -> None:
-    """Of all that look, exactly one gets them, and its ledger is told how many."""
+    """Of all that look, exactly one gets them, and its ledger learns how many."""
     abandoned(disk, lines(1, 2, 3))
     first, second = Ledger(), Ledger()
     spools = [disk.spool(observer=first), disk.spool(observer=second)]
@@ -92,7 +92,7 @@ def test_a_forked_child_takes_nothing_from_its_parent(disk: Disk) -> None:
     assert {path.name: path.read_bytes() for path in disk.directory.iterdir()} == before
 
 
-def test_a_settled_segment_of_a_dead_process_is_cleared_away(disk: Disk) -> None:
+def test_an_acknowledged_segment_of_a_dead_process_is_cleared_away(disk: Disk) -> None:
     """A crash between the last acknowledgement and the removal leaves no rubbish for ever."""
     path = abandoned(disk, lines(1, 2))
     path.with_name(path.name + ".ack").write_bytes(format_entry(b"0-1"))
@@ -160,8 +160,8 @@ def test_acknowledgements_of_a_living_segment_are_not_left_over(disk: Disk) -> N
     assert acks.exists()
 
 
-def test_another_format_is_left_alone_and_told(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning and a remark, while all else works; gone, when the files are gone."""
+def test_another_format_is_left_alone_and_reported(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    """One log line and a warning in `health`, while all else works; gone, when the files are gone."""
     disk.directory.mkdir(parents=True)
     strange = disk.directory / segment_name(NOW, "beef", 0).replace(".v1.", ".v2.")
     strange.write_bytes(b"tomorrow's format")
@@ -249,7 +249,7 @@ def test_a_new_key_in_a_running_process_writes_to_a_new_place(disk: Disk) -> Non
     assert read(disk.spool()) == []
 
 
-def test_trouble_beside_our_own_records_is_told_and_no_more(
+def test_trouble_beside_our_own_records_is_reported_and_no_more(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A left-over that can't be deleted, an older key's directory that can't be read: ours works on."""

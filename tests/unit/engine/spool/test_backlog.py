@@ -259,7 +259,7 @@ def test_an_outage_does_not_open_segment_after_segment(
 
 
 def test_a_reader_is_not_sent_to_the_disk_while_no_more_may_be_held(disk: Disk) -> None:
-    """All that is held is in hand: there is nothing to read until some of it is settled."""
+    """All that is held is in hand: there is nothing to read until some of it is acknowledged."""
     for number in range(HELD_AT_MOST + 2):
         abandoned(disk, lines(number), number)
     spool = disk.spool()
@@ -291,7 +291,7 @@ def test_what_was_read_before_a_failure_is_read_again(disk: Disk, monkeypatch: p
     assert ids(read(spool)) == [0]
 
 
-def test_settled_segments_that_can_t_be_deleted_do_not_count(
+def test_acknowledged_segments_that_can_t_be_deleted_do_not_count(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They keep nobody from reading on."""

@@ -154,7 +154,7 @@ def test_damage_is_put_aside_once(disk: Disk) -> None:
     assert len(disk.quarantined()) == 2
 
 
-def test_damage_that_was_settled_is_no_loss(disk: Disk) -> None:
+def test_damage_that_was_acknowledged_is_no_loss(disk: Disk) -> None:
     """A bit that flips in a record already delivered concerns nobody's ledger."""
     owner = disk.spool()
     owner.acknowledge(spooled(owner, 1, 2, 3)[:2])

@@ -68,8 +68,8 @@ def test_it_is_written_once(directory: Path) -> None:
         "[" * 100_000,
         "{}",
         '{"client": 1, "base_url": 2, "project": 3, "key_fingerprint": 4}',
-        json.dumps(Address.of(("banyan", "https://elsewhere", "acme"), KEY).said()),
-        json.dumps(Address.of(IDENTITY, "another key").said()),
+        json.dumps(Address.of(("banyan", "https://elsewhere", "acme"), KEY).fields()),
+        json.dumps(Address.of(IDENTITY, "another key").fields()),
     ],
 )
 def test_what_does_not_fit_the_directory_is_not_believed(directory: Path, said: str) -> None:
@@ -84,7 +84,7 @@ def test_no_link_is_followed(directory: Path, tmp_path: Path) -> None:
     (directory / ADDRESS_NAME).symlink_to(target)
     Address.of(IDENTITY, KEY).write(directory)
     assert not target.exists()
-    target.write_text(json.dumps(Address.of(IDENTITY, KEY).said()))
+    target.write_text(json.dumps(Address.of(IDENTITY, KEY).fields()))
     assert Address.read(directory) is None
 
 
@@ -232,7 +232,7 @@ def test_a_link_in_place_of_the_directory_is_refused(disk: Disk, tmp_path: Path)
 
 
 def test_a_file_in_place_of_the_directory_is_refused(disk: Disk) -> None:
-    """The problem is told and nothing is raised."""
+    """The problem is reported and nothing is raised."""
     disk.directory.parent.mkdir()
     disk.directory.touch()
     spool = disk.spool()

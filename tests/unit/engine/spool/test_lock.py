@@ -267,6 +267,21 @@ def test_two_threads_that_need_room_discard_the_oldest_all_the_same(disk: Disk, 
     assert ledger.events == [("adopted", 300, 0), ("lost", 300, "spool_full", False)]
 
 
+def test_a_thread_that_comes_too_late_for_a_segment_leaves_it_to_the_other(
+    disk: Disk, reading: Reading
+) -> None:
+    """Both had chosen it: which happens by chance only, so the second one's choice is made here."""
+    path = abandoned(disk, lines(1))
+    spool = disk.spool()
+    with ThreadPoolExecutor(1) as worker:
+        found = worker.submit(read, spool)
+        assert reading.began.wait(PATIENCE)
+        spool._adoption.adopt(path)
+        assert not spool.emptied
+        reading.go_on.set()
+        assert ids(found.result(PATIENCE)) == [1]
+
+
 def test_a_thread_does_not_wait_for_long(disk: Disk, reading: Reading) -> None:
     """Its record stays in memory then."""
     abandoned(disk, lines(*range(300)))

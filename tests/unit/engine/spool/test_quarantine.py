@@ -298,7 +298,7 @@ def test_rotation_by_many_processes_loses_nothing_uncounted(tmp_path: Path) -> N
 def test_a_rotation_while_reading_shows_each_entry_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was in the newer file when reading began is neither missed nor told twice."""
+    """What was in the newer file when reading began is neither missed nor shown twice."""
     kept = quarantine(tmp_path, 2000)
     for number in range(4):
         kept.add(entry(number))

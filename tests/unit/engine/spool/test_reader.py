@@ -98,7 +98,7 @@ def test_older_segments_are_read_first(disk: Disk, monkeypatch: pytest.MonkeyPat
     assert read_ids == list(range(6))
 
 
-def test_settled_records_do_not_come_back(disk: Disk) -> None:
+def test_acknowledged_records_do_not_come_back(disk: Disk) -> None:
     """Neither here nor to the next process."""
     spool = disk.spool()
     spooled(spool, 1, 2, 3)
@@ -109,7 +109,7 @@ def test_settled_records_do_not_come_back(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_all_settled_leaves_nothing(disk: Disk, durable: bool) -> None:
+def test_all_acknowledged_leaves_nothing(disk: Disk, durable: bool) -> None:
     """No segment, no list of numbers: the directory is empty, at the latest at the end."""
     spool = disk.spool(durable=durable)
     for _ in range(3):
@@ -131,7 +131,7 @@ def test_records_without_a_place_are_of_no_interest(disk: Disk) -> None:
     assert disk.names() == []
 
 
-def test_a_mark_tells_what_of_mine_is_unsettled(disk: Disk) -> None:
+def test_a_mark_shows_what_of_mine_is_not_acknowledged(disk: Disk) -> None:
     """A flush waits for what was written before it: not for later records, nor for adopted ones."""
     abandoned(disk, lines(8, 9))
     spool = disk.spool()

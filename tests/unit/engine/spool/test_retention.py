@@ -41,7 +41,7 @@ def test_beyond_its_cap_the_oldest_segment_goes(disk: Disk) -> None:
 
 
 def test_a_whole_segment_is_counted(disk: Disk) -> None:
-    """Every record lost is counted, those already settled are not."""
+    """Every record lost is counted, those already acknowledged are not."""
     ledger = Ledger()
     spool = disk.spool(max_bytes=80_000, observer=ledger)
     first = spooled(spool, *range(10), size=1000)
@@ -51,7 +51,7 @@ def test_a_whole_segment_is_counted(disk: Disk) -> None:
     assert ledger.events == [("lost", 7, "spool_full", True)]
 
 
-def test_records_in_hand_are_not_given_up(disk: Disk) -> None:
+def test_records_in_hand_are_not_discarded(disk: Disk) -> None:
     """A segment of which a record is being sent stays; the next older one goes."""
     ledger = Ledger()
     spool = filled(disk, ledger)
@@ -65,7 +65,7 @@ def test_records_in_hand_are_not_given_up(disk: Disk) -> None:
 
 
 def test_a_dead_process_s_records_go_first(disk: Disk) -> None:
-    """They are older; their loss is told as of adopted ones."""
+    """They are older; their loss is reported as of adopted ones."""
     big = format_line(0, "id-90", NOW, b'{"x":"%s"}' % (b"x" * 40_000))
     abandoned(disk, big)
     ledger = Ledger()
@@ -101,7 +101,7 @@ def test_old_segments_expire(disk: Disk) -> None:
 
 
 def test_a_dead_process_s_old_records_expire(disk: Disk) -> None:
-    """Adopted, then given up: both are told."""
+    """Adopted, then discarded: both are reported."""
     abandoned(disk, lines(1, 2))
     ledger = Ledger()
     spool = disk.spool(max_age=50.0, observer=ledger)
@@ -126,7 +126,7 @@ def test_young_records_do_not_expire_with_old_ones(disk: Disk) -> None:
     assert [number for number in found if number != 1] == [2, 3, 4]
 
 
-def test_a_failure_to_remove_what_is_given_up_is_a_problem(
+def test_a_failure_to_remove_what_is_discarded_is_a_problem(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a file can't be deleted nothing is raised, and the spool says what is wrong."""
@@ -140,10 +140,10 @@ def test_a_failure_to_remove_what_is_given_up_is_a_problem(
     assert "Read-only" in (spool.problem or "")
 
 
-def test_records_given_up_are_counted_also_where_the_file_stays(
+def test_discarded_records_are_counted_also_where_the_file_stays(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record is either still there to be read or told as lost."""
+    """A record is either still there to be read or counted as lost."""
     ledger = Ledger()
     spool = filled(disk, ledger)
 

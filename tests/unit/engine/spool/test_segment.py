@@ -160,7 +160,7 @@ def test_written_records_count_as_in_memory(tmp_path: Path) -> None:
 
 
 def test_states_are_counted(tmp_path: Path) -> None:
-    """`free` and `unsettled` follow each change of state, repeated ones included."""
+    """`on_disk_only` and `unacknowledged` follow each change of state, repeated ones included."""
     segment = create(tmp_path, NAME)
     segment.write(lines(3), 3)
     for number, state in [
@@ -180,7 +180,7 @@ def test_states_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_short_write_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is as it was, the caller is told, and the next write is whole."""
+    """The file is as it was, the caller learns of it, and the next write is whole."""
     segment = create(tmp_path, NAME)
     segment.write(lines(1), 1)
     before = segment.path.read_bytes()
@@ -337,7 +337,7 @@ def test_lines_longer_than_what_is_read_at_once(tmp_path: Path, monkeypatch: pyt
 
 
 def test_acknowledged_records_stay_so(tmp_path: Path) -> None:
-    """The next owner knows them, in whatever order they were settled."""
+    """The next owner knows them, in whatever order they were acknowledged."""
     segment = create(tmp_path, NAME)
     segment.write(lines(4), 4)
     segment.acknowledge([3, 1])

@@ -113,7 +113,7 @@ def test_a_process_with_the_old_key_may_end_while_the_new_one_runs(town: Town) -
     engine.shutdown(1)
 
 
-def test_records_under_a_short_fingerprint_are_told_of_and_never_adopted(town: Town) -> None:
+def test_records_under_a_short_fingerprint_are_reported_and_never_adopted(town: Town) -> None:
     """32 bits don't tell keys apart for certain: a person decides."""
     outage(town, KEYS[0], count=2)
     (directory,) = (town.directory / "spool").iterdir()
@@ -317,7 +317,7 @@ def test_without_a_home_records_stay_in_memory(
 
 @pytest.mark.parametrize("place", ["spool", "spool/destination"])
 def test_a_link_in_the_way_is_not_followed(town: Town, tmp_path: Path, place: str) -> None:
-    """Neither at the destination's directory nor at the one above it; memory only, and told."""
+    """Neither at the destination's directory nor at the one above it; memory only, and reported."""
     engine = town.engine(durability="disk", max_retries=0)
     assert engine.spool is not None
     where = engine.spool.directory if "/" in place else engine.spool.directory.parent
@@ -410,7 +410,8 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
 
     def slowly(max_records: int, max_bytes: int, **how: bool) -> list[Replayed]:
         found = real(max_records, max_bytes, **how)
-        engine.worker.stop()
+        with engine.lock:
+            engine.worker.stop()
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
