@@ -159,7 +159,7 @@ def test_a_pickled_interaction_is_not_logged_again(things: Things, server: Scrip
     assert (account.question, account.response, account.finished) == ("open?", "yes", True)
     assert [step.type for step in account.steps] == ["a"]
     assert account.steps[0].interaction is account
-    account.finish()
+    account.__exit__(None, None, None)
     assert client.flush(5)
     assert len(server.records()) == before + 1
 
