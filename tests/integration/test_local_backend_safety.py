@@ -114,7 +114,7 @@ class TestHosts:
     def test_a_backend_for_others_answers_to_any_name_unless_some_are_named(
         self, options: list[str], expected: int
     ) -> None:
-        """A server that listens on all addresses is called by names that it can't know."""
+        """Who listens on all addresses is called by names that it can't know."""
         with Backend(options=["--host", "0.0.0.0", *options]) as open_to_all:
             assert status(open_to_all, "team.test")[0] == expected
 
