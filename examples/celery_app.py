@@ -6,7 +6,7 @@
     celery --app celery_app worker --concurrency 2        # in examples/
     python -c 'from celery_app import answer; answer.delay("Where is my order?")'
 
-Nothing of Celery needs to be told about the logger. The pool's processes are forked: each makes threads and
+Celery needs no configuration for the logger. The pool's processes are forked: each makes threads and
 connections of its own at its first record. They end past `atexit`, but drain all the same: at a warm shutdown
 (SIGTERM to the main process), and whenever one is replaced (`worker_max_tasks_per_child`).
 

@@ -1,7 +1,7 @@
 """The benchmarks: every measurement beside the floor and the peers, with the targets they have.
 
 Each call is made in a fresh process; the cases of a measurement take turns. What it means: README.md beside
-this file. Exit status 1 when any record is missing or any case failed; a target that is missed is told, and
+this file. Exit status 1 when any record is missing or any case failed; a missed target is reported, and
 fails nothing: a noisy machine misses some.
 
     python -m tests.benchmarks [--quick] [--only NAME …] [--repetitions N] [--json FILE]

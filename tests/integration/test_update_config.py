@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from banyan_hp import AuthenticationError, ConfigurationError, HuggingPlace, ValidationError
+from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.succession import MOST_DRAINING
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.servers import wait_until
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 NOWHERE = "http://127.0.0.1:9"
@@ -71,6 +73,17 @@ def taken(server: ScriptedServer, keys: Keys) -> list[tuple[str, str, Any]]:
 
 def threads() -> int:
     return sum(thread.name.startswith("banyan_hp") for thread in threading.enumerate())
+
+
+# A client shows what its engines do together, and neither the engines nor their previous keys.
+
+
+def current(client: HuggingPlace) -> Engine:
+    return client._engine
+
+
+def engines(client: HuggingPlace) -> tuple[Engine, ...]:
+    return client._succession._life.line.engines
 
 
 def test_what_waits_leaves_under_the_key_and_organisation_it_was_logged_with(
@@ -169,7 +182,7 @@ def test_another_key_forgets_the_previous_keys_of_the_one_before(make: Make, ser
     """They were named for that key; the next one may be another customer's."""
 
     def named() -> list[str]:
-        return list(client._engine.settings.previous_keys)
+        return list(current(client).settings.previous_keys)
 
     client = make(server.url, previous_keys=["older"])
     client.update_config(timeout=500)
@@ -191,13 +204,10 @@ def test_an_engine_that_has_delivered_all_ends(make: Make, server: ScriptedServe
     keys.open.clear()
     receipt = client.log(LOG)
     client.update_config(api_key="b")
-    (old,) = client._succession._life.line.draining
     keys.open.set()
     receipt.result(10)
-    for thread in list(old.core.parts.worker.threads):
-        thread.join(10)
-    assert (old.core.lifecycle.stopped, threads()) == (True, before)
-    assert client._succession._life.line.engines == (client._engine,)
+    wait_until(lambda: threads() == before, 10, lambda: f"{threads()} threads, {before} before")
+    assert engines(client) == (current(client),)
     stats = client.get_stats()
     assert (stats["logs_queued"], stats["logs_sent"], stats["in_flight"]) == (2, 2, 0)
     client.log(LOG).result(5)
@@ -221,12 +231,12 @@ def test_changing_back_and_forth_makes_no_more_engines(make: Make, server: Scrip
     keys = server.handler = Keys("a", "b")
     keys.open.clear()
     client = make(server.url, api_key="a")
-    engines = set()
+    used = set()
     for number in range(20):
         client.log({**LOG, "number": number})
-        engines.add(client._engine)
+        used.add(current(client))
         client.update_config(api_key="ab"[(number + 1) % 2])
-    assert len(engines) == 2
+    assert len(used) == 2
     keys.open.set()
     assert client.flush(10)
     assert taken(server, keys) == sorted(("ab"[number % 2], "org", number) for number in range(20))
@@ -242,7 +252,7 @@ def test_many_changes_while_the_backend_is_down_leave_a_bounded_number_of_engine
         queued.append(client.get_stats()["logs_queued"])
         assert_balanced(client.get_stats())
     assert queued == sorted(queued)
-    assert len(client._succession._life.line.engines) <= MOST_DRAINING + 1
+    assert len(engines(client)) <= MOST_DRAINING + 1
     result = client.shutdown(5)
     assert (result.spooled, result.lost, result.delivered) == (MOST_DRAINING + 4, 0, False)
     assert result.ledger["accepted"] == MOST_DRAINING + 4
@@ -362,9 +372,9 @@ def test_a_new_timeout_counts_for_what_waits(make: Make, server: ScriptedServer)
     """It is no other destination: the same engine goes on."""
     keys = server.handler = Keys("old")
     client = make(server.url)
-    engine = client._engine
+    engine = current(client)
     client.update_config(timeout=1234, mode="dev")
-    assert client._engine is engine
+    assert current(client) is engine
     assert engine.settings.timeout == 1.234
     client.log({**LOG, "number": 1}).result(5)
     assert taken(server, keys) == [("old", "org", 1)]
@@ -381,7 +391,7 @@ def test_without_threads_a_flush_delivers_what_was_logged_before(make: Make, ser
     keys.good.add("old")
     assert client.flush(10)
     assert taken(server, keys) == [("new", "org", 1), *[("old", "org", 0)] * 2]  # the first was refused
-    assert client._succession._life.line.engines == (client._engine,)
+    assert engines(client) == (current(client),)
 
 
 def test_after_shutdown_nothing_changes(make: Make, server: ScriptedServer) -> None:
@@ -432,8 +442,8 @@ def test_what_can_t_be_changed_is_refused_and_no_key_is_shown(
         ConfigurationError, match="previous_keys must be a list of API keys, was str"
     ) as error:
         client.update_config(api_key="new", previous_keys="hp_secret")
-    assert client._engine.destination.key == "old"
+    assert current(client).destination.key == "old"
     client.update_config(previous_keys=["hp_secret"])
     said = [repr(client), str(client.get_config()), str(client.get_stats()), str(client.health())]
-    said += [repr(client._engine.settings), str(error.value), caplog.text]
+    said += [repr(current(client).settings), str(error.value), caplog.text]
     assert [text for text in said if "hp_secret" in text] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,18 +27,16 @@ EXIT_SECONDS = 10.0  # of which Celery needs seven by itself
 SEND = """
 import sys
 from celery_app import answer
-for number in range(int(sys.argv[2])):
+for number in range(int(sys.argv[2]), int(sys.argv[3])):
     answer.delay(f"{sys.argv[1]} {number}")
 """
 
-MakeWorker = Callable[..., Server]
 
-
-def send(run: str, count: int, directory: Path) -> None:
-    """Put so many tasks into the queue."""
+def send(run: str, numbers: range, directory: Path) -> None:
+    """Put a task for each number into the queue."""
     environment = {**os.environ, **celery_environment(directory)}
     subprocess.run(
-        [sys.executable, "-c", SEND, run, str(count)],
+        [sys.executable, "-c", SEND, run, str(numbers.start), str(numbers.stop)],
         env=environment,
         cwd=EXAMPLES,
         timeout=30,
@@ -58,30 +56,35 @@ RECYCLED = ["--max-tasks-per-child", "5"]
 
 
 @pytest.mark.parametrize(
-    "options",
+    "workers",
     [
-        pytest.param([], id="warm shutdown"),
-        pytest.param([*EARLY, *RECYCLED], id="recycled, logged before the fork"),
-        pytest.param(EARLY, id="logged before the fork", marks=pytest.mark.soak),
-        pytest.param(RECYCLED, id="recycled", marks=pytest.mark.soak),
+        pytest.param([[], [*EARLY, *RECYCLED]], id="warm shutdown; recycled, logged before the fork"),
+        pytest.param([EARLY, RECYCLED], id="logged before the fork; recycled", marks=pytest.mark.soak),
     ],
 )
 def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
-    options: list[str], arrivals: Arrivals, tmp_path: Path
+    workers: list[list[str]], arrivals: Arrivals, tmp_path: Path
 ) -> None:
     """TERM while the last records linger; children that end past atexit, at TERM or after five tasks."""
-    send(arrivals.run, 40, tmp_path)
-    with celery(tmp_path, *options) as worker:
-        until_taken(tmp_path, worker)
-        assert worker.stop() < EXIT_SECONDS
-        assert_quiet(worker)
-    arrivals.expect(range(40))
+
+    def work(number: int, options: list[str]) -> None:
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        send(arrivals.run, range(40 * number, 40 * number + 40), directory)
+        with celery(directory, *options) as worker:
+            until_taken(directory, worker)
+            assert worker.stop() < EXIT_SECONDS
+            assert_quiet(worker)
+
+    with ThreadPoolExecutor() as side_by_side:  # most of the time Celery waits for itself
+        list(side_by_side.map(work, range(len(workers)), workers))
+    arrivals.expect(range(40 * len(workers)))
 
 
 @pytest.mark.soak
 def test_an_unreachable_backend_does_not_hold_up_the_workers_end(arrivals: Arrivals, tmp_path: Path) -> None:
     """A warm shutdown with the backend down: quick, quiet, and the records are on disk for the next start."""
-    send(arrivals.run, 40, tmp_path)
+    send(arrivals.run, range(40), tmp_path)
     with celery(tmp_path, BANYAN_BASE_URL=f"http://127.0.0.1:{free_port()}") as worker:
         until_taken(tmp_path, worker)
         assert worker.stop() < EXIT_SECONDS

@@ -167,7 +167,7 @@ def test_the_first_record_of_all_may_come_in_an_atexit_handler() -> None:
 
 
 def test_after_shutdown_records_are_refused_and_counted_also_at_exit(tmp_path: Path) -> None:
-    """Who has shut a logger down wants no more of it, on disk neither."""
+    """After a logger's shutdown nothing more of it is wanted, not on disk either."""
     with ScriptedServer(batching()) as server:
         finished = run_python(
             """

@@ -32,7 +32,7 @@ KEY = "psk_local"
 
 
 class Application:
-    """A process that logs what it is told to, and tells its stats."""
+    """A process that logs on command, and reports its stats."""
 
     def __init__(self, url: str) -> None:
         self._process = subprocess.Popen(
@@ -87,7 +87,7 @@ def states() -> list[tuple[str, int]]:
 
 
 class Switch:
-    """A backend that is down until it is told otherwise. Counts what it has taken."""
+    """A backend that is down until it is switched on. Counts what it has taken."""
 
     def __init__(self) -> None:
         self.down = True

@@ -134,7 +134,7 @@ def seed_of_today() -> int:
 
 def test_a_storm_of_forks_flushes_and_shutdowns_loses_nothing(tmp_path: Path) -> None:
     """Every record that was accepted, by whichever process, is at the backend once."""
-    storm(6, seed_of_today(), tmp_path)
+    storm(3, seed_of_today(), tmp_path)
 
 
 @pytest.mark.soak

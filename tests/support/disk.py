@@ -22,7 +22,7 @@ MUCH = 10_000_000
 
 
 class Ledger:
-    """An observer that writes down what it is told."""
+    """An observer that writes down its calls."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []

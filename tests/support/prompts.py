@@ -1,4 +1,4 @@
-"""What the tests of prompts share: the backend's answers, a request held until told, many callers at once."""
+"""What tests of prompts share: the backend's responses, a request held until its release, many callers."""
 
 from __future__ import annotations
 

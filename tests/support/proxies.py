@@ -43,7 +43,7 @@ class Nginx(Proxy):
         self._command = command
 
     def reload(self) -> None:
-        """`nginx -s reload`, and the wait until its old workers are told to end."""
+        """`nginx -s reload`, and the wait until its old workers get their signal to end."""
         done = self.server.output.count("gracefully shutting down")
         subprocess.run(
             [*self._command, "-s", "reload"], check=True, capture_output=True, timeout=STOP_SECONDS

@@ -254,7 +254,7 @@ class Load:
         try:
             while not self._over.is_set():
                 self._ask_one()
-        except BaseException as failure:  # noqa: BLE001 - told to the test
+        except BaseException as failure:  # noqa: BLE001 - reported to the test
             self._failure = failure
 
     def _ask_one(self) -> None:

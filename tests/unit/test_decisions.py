@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "banyan_hp" / "DECISIONS.md"
+PAGE = Path(__file__).parents[2] / "banyan_hp" / "DECISIONS.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 ENTRIES = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]
 PARTS = ["Status", "Context", "Decision", "Consequence"]
@@ -25,11 +24,3 @@ def test_each_entry_has_its_parts(entry: str) -> None:
     """Status, context, decision, consequence, in this order; the status is one of two."""
     assert re.findall(r"^- \*\*(\w+):\*\*", entry, flags=re.MULTILINE) == PARTS
     assert re.search(r"\*\*Status:\*\* (in force|planned)\b", entry)
-
-
-def test_no_path_that_it_names_is_missing() -> None:
-    """In links and in code: what looks like a file or directory of this repository is there."""
-    named = re.findall(r"\]\(([^)#:]+)\)", TEXT) + re.findall(r"`([\w./-]*[\w-]+\.(?:py|md|cfg|txt))`", TEXT)
-    named += re.findall(r"`([\w.-]+/(?:[\w.-]+/?)*)`", TEXT)
-    missing = [name for name in named if not any((base / name).exists() for base in (ROOT, PAGE.parent))]
-    assert not missing

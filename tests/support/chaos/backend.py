@@ -48,7 +48,7 @@ class Arrival:
     Attributes:
         text: the record's input: its id and its tenant.
         server: the number of the server it came to.
-        port: the client's, which tells the process that sent it.
+        port: the client's, which identifies the process that sent it.
         fate: what the server did with it.
         mood: the server's, when it came.
         at: when the request was there; `answered_at`: when all of the response was sent, None if it was not.

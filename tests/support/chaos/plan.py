@@ -90,7 +90,7 @@ class Plan:
     """Whether the backend's last mood lasts until all workers are gone."""
 
     def of_worker(self, number: int) -> dict[str, Any]:
-        """What a worker is told."""
+        """A worker's orders."""
         return {**asdict(self.workers[number]), "number": number, "drain": False, "constants": self.constants}
 
 

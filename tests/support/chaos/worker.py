@@ -39,7 +39,7 @@ _LATE_THREADS = 3
 
 
 class Worker:
-    """The process's loggers and threads, and what it has been told to do."""
+    """The process's loggers and threads, and its orders."""
 
     def __init__(self, orders: dict[str, Any], journal: Journal) -> None:
         self.orders = orders
