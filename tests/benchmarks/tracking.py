@@ -22,7 +22,8 @@ from typing import Any
 from banyan_hp import PromptStackLogger, context
 from banyan_hp.tracking.reading.chunks import Chunks
 from tests.support import recorded
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 
 LIMIT_US = 30.0
 PATIENT: dict[str, Any] = {

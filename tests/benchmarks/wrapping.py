@@ -23,7 +23,8 @@ import openai
 
 from banyan_hp import PromptStackLogger
 from tests.support import recorded
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 
 CALL_US, CHUNK_US, WRAPPING_MS = 40.0, 4.0, 2.0
 CHUNKS = 201

@@ -14,7 +14,8 @@ import requests
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.delivering import EMPTY, is_discovery, log_many, numbers, usage_requests
-from tests.support.scripted import (
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import (
     Drip,
     Exchange,
     Garbage,
@@ -24,7 +25,6 @@ from tests.support.scripted import (
     Request,
     Reset,
     ResetMidAnswer,
-    ScriptedServer,
     batching,
     one_by_one,
 )

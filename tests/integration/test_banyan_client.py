@@ -21,7 +21,8 @@ from banyan_hp.engine.records.record import Record
 from tests.conftest import MakeLogger
 from tests.integration.conftest import bodies
 from tests.support.prompts import eventually
-from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 
 NOWHERE = "http://127.0.0.1:9"
 PROMPT = PromptData(

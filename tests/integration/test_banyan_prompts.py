@@ -14,7 +14,8 @@ import requests
 from banyan_hp import ConfigurationError, PromptData
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
-from tests.support.scripted import Reply, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -12,7 +12,8 @@ from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.delivering import is_discovery, log_many, numbers, usage_requests
 from tests.support.ledger import assert_balanced
-from tests.support.scripted import Answer, Redirect, Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted_answers import Redirect, Reply, Request, batching, one_by_one
 from tests.support.servers import wait_until
 
 

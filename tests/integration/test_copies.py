@@ -19,7 +19,8 @@ from banyan_hp import (
     PromptStackLogger,
     ValidationError,
 )
-from tests.support.scripted import Reply, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply
 
 KEY = "psk_secret_0123456789"
 Things = dict[str, Any]

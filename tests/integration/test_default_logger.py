@@ -11,7 +11,8 @@ import banyan_hp as banyan
 from banyan_hp import ConfigurationError
 from tests.conftest import MakeLogger
 from tests.integration.conftest import bodies
-from tests.support.scripted import ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching, one_by_one
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import MakeLogger
 from tests.support.delivering import EMPTY, log_many, numbers
 from tests.support.ledger import assert_balanced
-from tests.support.scripted import Hang, Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, Reply, Request, batching, one_by_one
 
 
 @pytest.mark.parametrize("policy", ["spill", "drop_oldest", "drop_newest"])

@@ -18,7 +18,8 @@ from banyan_hp import (
     ValidationError,
 )
 from tests.integration.conftest import Make, bodies
-from tests.support.scripted import Reply, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, batching, one_by_one
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 STEP = {"type": "sql", "user_question": "q", "prompt_response": "SELECT 1", "token": 5, "response_time": 0.5}

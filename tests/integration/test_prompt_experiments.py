@@ -23,7 +23,8 @@ from tests.support.prompts import (
     prompt_json,
     seen,
 )
-from tests.support.scripted import Reply, Request, ScriptedServer, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request, one_by_one
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,8 @@ from tests.support.prompts import (
     prompt_json,
     seen,
 )
-from tests.support.scripted import Answer, Drip, Hang, Reply, Request, ScriptedServer
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted_answers import Drip, Hang, Reply, Request
 
 
 @pytest.fixture(autouse=True)

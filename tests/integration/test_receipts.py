@@ -26,7 +26,8 @@ from banyan_hp import (
 )
 from tests.integration.conftest import Make, bodies
 from tests.support.backend import Backend
-from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 NOWHERE = "http://127.0.0.1:9"

@@ -9,7 +9,8 @@ from banyan_hp import DeliveryError
 from tests.conftest import MakeLogger
 from tests.support.delivering import log_many, numbers, usage_requests
 from tests.support.refusals import quarantine_refused
-from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 
 
 def test_one_refused_record_among_500_by_verdict(make_logger: MakeLogger, server: ScriptedServer) -> None:

@@ -14,7 +14,8 @@ from tests.conftest import MakeLogger
 from tests.support import recorded
 from tests.support.backend import Backend
 from tests.support.ledger import assert_balanced
-from tests.support.scripted import ScriptedServer, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import one_by_one
 
 Make = Callable[..., HuggingPlace]
 IN_ORDER: dict[str, Any] = {"flush_interval": 0.05, "max_connections": 1}

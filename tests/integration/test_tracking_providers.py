@@ -19,7 +19,8 @@ from banyan_hp import ConfigurationError, HuggingPlace, PromptStackLogger
 from tests.conftest import MakeLogger
 from tests.support.models import models
 from tests.support.process import run_python
-from tests.support.scripted import ScriptedServer, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import one_by_one
 
 TOOL = '[tool call] get_weather({"city": "Paris"})'
 TOOLS: list[ChatCompletionToolParam] = [{"type": "function", "function": {"name": "get_weather"}}]

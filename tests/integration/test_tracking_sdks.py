@@ -27,7 +27,8 @@ from tests.sdks.answers import INPUT, OUTPUT, TEXT, response
 from tests.sdks.scripted import providers
 from tests.sdks.ways import SCHEMA, Setting, async_claude, async_gpt, chat, claude, gpt, message, respond
 from tests.support.process import run_python
-from tests.support.scripted import Reply, Request, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request
 
 Record = dict[str, Any]
 

@@ -17,7 +17,8 @@ from banyan_hp import AuthenticationError, ConfigurationError, HuggingPlace, Val
 from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.succession import MOST_DRAINING
 from tests.support.ledger import assert_balanced
-from tests.support.scripted import Reply, Request, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 from tests.support.servers import wait_until
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}

@@ -14,7 +14,8 @@ import pytest
 from banyan_hp import HuggingPlace, PromptStackLogger
 from tests.conftest import MakeLogger
 from tests.support.process import run_python
-from tests.support.scripted import Hang, Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, Reply, batching
 
 Use = Callable[[Any], Awaitable[object]]
 

@@ -10,7 +10,8 @@ import pytest
 from tests.lifecycle.test_spool_survival import DRAIN
 from tests.support.backend import Backend
 from tests.support.process import run_python
-from tests.support.scripted import Answer, Hang, Reply, Request, ScriptedServer, batching, records_in
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted_answers import Hang, Reply, Request, batching, records_in
 
 LOG_FIVE = """
 logger = make(max_retries=0)

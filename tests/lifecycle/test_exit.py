@@ -10,7 +10,8 @@ from banyan_hp.engine.spool.layout import is_segment
 from banyan_hp.engine.spool.survey import unacknowledged_lines
 from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
-from tests.support.scripted import Drip, Hang, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Drip, Hang, batching
 
 START_SECONDS = 1.5  # of an interpreter with the library, on a busy machine
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.backend import Backend
 from tests.support.process import run_python
-from tests.support.scripted import Hang, Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, Reply, batching
 
 
 def spooled_lines(tmp_path: Path) -> int:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.lifecycle.test_exit_and_fork import ids
 from tests.support.process import run_python
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 
 CHILDREN = """
 def child(work):

@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.process import PRELUDE
-from tests.support.scripted import CloseAfter, Reply, Request, Reset, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import CloseAfter, Reply, Request, Reset, batching
 
 
 @pytest.mark.parametrize("background", ["background_thread=False", "flush_interval=30"])

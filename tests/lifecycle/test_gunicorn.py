@@ -12,7 +12,8 @@ import pytest
 
 from banyan_hp.engine.spool.layout import is_segment
 from banyan_hp.engine.spool.survey import unacknowledged_lines
-from tests.support.scripted import Handler, Hang, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Handler, Hang, batching
 from tests.support.servers import (
     Arrivals,
     Load,

@@ -16,7 +16,8 @@ import pytest
 from banyan_hp import HuggingPlace, PromptStackLogger
 from tests.lifecycle.test_exit_and_fork import spooled_ids, spooled_lines
 from tests.support.process import PRELUDE, run_python
-from tests.support.scripted import HUGGINGPLACE_PATH, Hang, Reply, Request, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import HUGGINGPLACE_PATH, Hang, Reply, Request, batching
 
 TIMED = """
 import atexit

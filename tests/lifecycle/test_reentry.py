@@ -8,7 +8,8 @@ import pytest
 
 from tests.lifecycle.test_exit_and_fork import ids
 from tests.support.process import run_python
-from tests.support.scripted import Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, batching
 
 
 def test_a_destructor_that_logs_inside_our_own_sections_is_heard() -> None:

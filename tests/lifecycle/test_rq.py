@@ -13,7 +13,8 @@ import pytest
 
 from tests.lifecycle.test_exit_and_fork import ids, spooled_lines
 from tests.support.process import run_python
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 from tests.support.servers import ROOT, wait_until
 
 pytest.importorskip("rq", reason="RQ is not installed")

@@ -15,7 +15,8 @@ import pytest
 from banyan_hp import ConfigurationError, install_signal_handlers
 from tests.lifecycle.test_exit_and_fork import ids, spooled_lines
 from tests.support.process import PRELUDE, run_python
-from tests.support.scripted import Hang, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, batching
 
 LOG = """
 import signal

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.ledger import assert_balanced
 from tests.support.process import PRELUDE, run_python
-from tests.support.scripted import Reply, Request, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request, batching
 
 APPLICATION = """
 import json

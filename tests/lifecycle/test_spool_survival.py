@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.backend import Backend
 from tests.support.process import run_python
-from tests.support.scripted import Answer, Reply, Request, ScriptedServer, batching, records_in
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted_answers import Reply, Request, batching, records_in
 
 SOAK = bool(os.environ.get("SOAK"))
 KILL_ROUNDS = 200 if SOAK else 20

@@ -12,7 +12,8 @@ import pytest
 from banyan_hp import PromptStackLogger
 from tests.conftest import MakeLogger
 from tests.support.ledger import assert_balanced
-from tests.support.scripted import Hang, Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, Reply, batching
 
 
 def test_64_threads_log_at_once_and_the_ledger_is_exact(

@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.sdks.answers import APIS, Api, Json, response, response_events
 from tests.support.models import Events
-from tests.support.scripted import Answer, Handler, Reply, Request, batching
+from tests.support.scripted import Answer
+from tests.support.scripted_answers import Handler, Reply, Request, batching
 
 REFUSAL: Json = {
     "type": "error",

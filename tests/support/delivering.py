@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from banyan_hp import PromptStackLogger
-from tests.support.scripted import Request, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Request
 
 EMPTY = {"accepted": 0, "gzip": True}
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from tests.support import recorded
 from tests.support.recorded import Json
-from tests.support.scripted import Answer, Exchange, Handler, Reply, Request, one_by_one
+from tests.support.scripted import Answer
+from tests.support.scripted_answers import Exchange, Handler, Reply, Request, one_by_one
 
 REFUSAL: Json = {"error": {"message": "no such model", "type": "invalid_request_error", "code": "bad"}}
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from banyan_hp import PromptData
-from tests.support.scripted import Answer, Exchange, Handler, Reply, ScriptedServer
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted_answers import Exchange, Handler, Reply
 
 Result = TypeVar("Result")
 PATIENCE = 10.0

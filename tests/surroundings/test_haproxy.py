@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import MakeLogger
 from tests.support.prompts import always, eventually
 from tests.support.proxies import haproxy
-from tests.support.scripted import Handler, Reply, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Handler, Reply, batching, one_by_one
 from tests.support.servers import free_port
 
 SICK = always(Reply(503, "down"))

@@ -12,7 +12,8 @@ from tests.support.backend import Backend
 from tests.support.prompts import eventually
 from tests.support.proxies import nginx
 from tests.support.raw import AUTHORITY, TLS_FILES
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 from tests.support.servers import Arrivals, free_port
 from tests.surroundings.conftest import Deliver, Stream, log
 

@@ -16,7 +16,8 @@ from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.prompts import eventually, prompt_json
 from tests.support.proxies import Proxy, varnish
-from tests.support.scripted import Reply, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply
 from tests.support.servers import Arrivals
 from tests.surroundings.conftest import log
 

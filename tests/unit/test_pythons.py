@@ -16,7 +16,8 @@ from banyan_hp import PromptStackLogger
 from tests.conftest import MakeLogger
 from tests.support.ledger import assert_balanced
 from tests.support.process import run_python
-from tests.support.scripted import ScriptedServer, batching, records_in
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching, records_in
 
 IN_SUBINTERPRETERS = """
 import _interpreters

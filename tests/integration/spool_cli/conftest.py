@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeLogger
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 from tests.support.spools import KEY, Spools
 
 

@@ -10,7 +10,8 @@ from banyan_hp.engine.spool.entries import UNSCRUBBED, Entry
 from banyan_hp.engine.spool.quarantine import Quarantine
 from banyan_hp.engine.spool.segment import Segment
 from tests.conftest import MakeLogger
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 from tests.support.spools import Spools
 
 

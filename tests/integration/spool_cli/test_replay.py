@@ -22,7 +22,8 @@ from banyan_hp.engine.spool.layout import (
     short_directory,
 )
 from banyan_hp.engine.spool.lease import take_over
-from tests.support.scripted import Reply, ScriptedServer, batching, one_by_one
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, batching, one_by_one
 from tests.support.spools import KEY, Spools, Terminal, numbers
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from banyan_hp.engine.spool.segment import Segment
 from tests.conftest import MakeLogger
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 from tests.support.spools import DESTINATION, Spools
 
 # -- the README ----------------------------------------------------------------------------------------------

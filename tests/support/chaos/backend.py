@@ -20,13 +20,12 @@ from tests.support.chaos.plan import (
     REFUSING,
     SLOW,
 )
-from tests.support.scripted import (
-    Answer,
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.scripted_answers import (
     Exchange,
     Reply,
     Request,
     Reset,
-    ScriptedServer,
     Truncated,
     batching,
     one_by_one,

@@ -21,7 +21,8 @@ from banyan_hp.engine.spool import events as events
 from banyan_hp.engine.spool import spool
 from banyan_hp.engine.sync import EngineLock, Lock, ReleasingOnError
 from tests.support.clock import FakeClock
-from tests.support.scripted import ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
 Call = Callable[[SteppedEngine], object]

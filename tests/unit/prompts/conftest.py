@@ -16,7 +16,8 @@ from banyan_hp.prompts.store import Store
 from banyan_hp.settings import PromptSettings
 from tests.support.clock import FakeClock
 from tests.support.prompts import always, eventually, prompt_json
-from tests.support.scripted import Reply, Request, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, Request
 
 P = PromptQuery("p", None, "main", None, ())
 PINNED = PromptQuery("p", "1", "main", None, ())

@@ -12,7 +12,8 @@ import pytest
 from banyan_hp.prompts.fetching import LONGEST_PAUSE
 from tests.support.clock import FakeClock
 from tests.support.prompts import Held, always, prompt_json
-from tests.support.scripted import Hang, Reply, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, Reply
 from tests.unit.prompts.conftest import (
     HELLO,
     NONE,

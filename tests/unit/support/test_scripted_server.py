@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from tests.support.scripted import (
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import (
     BATCH_PATH,
     SINGLE_PATH,
     VALIDATE_PATH,
@@ -28,7 +29,6 @@ from tests.support.scripted import (
     Reply,
     Reset,
     ResetMidAnswer,
-    ScriptedServer,
     Truncated,
     batching,
     one_by_one,

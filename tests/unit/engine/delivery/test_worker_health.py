@@ -19,7 +19,8 @@ from banyan_hp.engine.delivery.callbacks import OwnThread
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.errors import DeliveryError
 from tests.conftest import MakeLogger
-from tests.support.scripted import Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, batching
 
 PATIENCE = 5.0
 

@@ -13,7 +13,8 @@ import pytest
 
 from banyan_hp.engine.process import hosts
 from tests.conftest import MakeLogger
-from tests.support.scripted import Hang, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Hang, batching
 
 Install = Callable[..., ModuleType]
 

@@ -27,7 +27,8 @@ from tests.support.disk import (
     spooled,
 )
 from tests.support.prompts import prompt_json
-from tests.support.scripted import Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply, batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
 KEY = "psk_very_secret"
