@@ -60,7 +60,7 @@ logging.getLogger("banyan_hp").addHandler(handler)
 locks = {{
     "guard": engine.core.parts.lock,
     "spool": engine.core.parts.spool._lock,
-    "prompts": logger._prompts.cache._lock,
+    "prompts": logger._prompts.cache._state.lock,
     "logging": handler.lock,
     "default": banyan_clients._default_lock,
 }}
