@@ -13,8 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ..destinations.banyan import add_fields, usage_body
-from ..destinations.huggingplace import DEFAULT_BASE_URL, MODES
+from ..destinations import banyan, huggingplace
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..errors import ConfigurationError, MissingKeyError, ValidationError
@@ -65,13 +64,14 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    body = usage_body(asked, output, with_ambient(metadata))
+    metadata = with_ambient(metadata)
+    body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != _NO_NAMES:
-        add_fields(body, _prompt_fields(prompt, *names))
+        _add_given(body, _prompt_fields(prompt, *names))
     if model is not None:
         body["model"] = as_text(model)
     if with_prompt:
-        add_fields(body, _experiment_fields(prompt, experiment))
+        _add_given(body, _experiment_fields(prompt, experiment))
     return body, deferred
 
 
@@ -94,6 +94,11 @@ def _check_usage(prompt_data: object, metadata: object, experiment_context: obje
                 f"experiment_context has a key that is not allowed ({kind_of(key)}); "
                 f"allowed are {', '.join(_EXPERIMENT_FIELDS)}"
             )
+
+
+def _add_given(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Add the fields that have a value: published clients leave out the others."""
+    body.update((name, value) for name, value in fields.items() if value is not None)
 
 
 def _optional_text(value: Any) -> Any:
@@ -252,11 +257,39 @@ def _sticky_value(key: str, value: object) -> str:
     return str.__str__(str(value))
 
 
-# -- the HuggingPlace client's configuration -----------------------------------------------------------------
+# -- the clients' configuration ------------------------------------------------------------------------------
+
+
+def resolved_identity(
+    api_key: str | None, base_url: str | None, project_id: str | None, *, needed: bool
+) -> tuple[str, str, str | None]:
+    """The Banyan client's URL, key and project from arguments and environment, checked.
+
+    Args:
+        api_key: as of `PromptStackLogger`, like the others.
+        base_url: likewise.
+        project_id: likewise.
+        needed: False if logging is switched off: then the key may be missing, and is the empty text.
+    """
+    key = first_text("api_key", api_key, "BANYAN_API_KEY")
+    url = checked_url(
+        "base_url", first_text("base_url", base_url, "BANYAN_BASE_URL") or banyan.DEFAULT_BASE_URL
+    )
+    project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
+    if project is not None:
+        header_text("project_id", project)
+    if key is not None:
+        header_text("api_key", key)
+    elif needed:
+        raise MissingKeyError(
+            "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
+            "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
+        )
+    return checked_url("base_url", url), key or "", project
 
 
 def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
-    """The configuration from arguments and environment, checked.
+    """The HuggingPlace client's configuration from arguments and environment, checked.
 
     Args:
         config: the arguments.
@@ -266,7 +299,7 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
     org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
     mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
     url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
-    url = url or DEFAULT_BASE_URL
+    url = url or huggingplace.DEFAULT_BASE_URL
     timeout = config.get("timeout")
     timeout = 10_000 if timeout is None else timeout
     if key is None and needed:
@@ -278,7 +311,7 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
         raise ValidationError(
             "no organisation: pass org_id=…, or set the environment variable HUGGINGPLACE_ORG_ID"
         )
-    if mode not in MODES:
+    if mode not in huggingplace.MODES:
         raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
     with checking("timeout", ValidationError):
         if not _positive(timeout):

@@ -7,29 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from ..copies import pickled
-from ..destinations.banyan import DEFAULT_BASE_URL, BanyanDestination, headers_for
+from ..destinations.banyan import BanyanDestination, headers_for
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
 from ..engine.records.ledger import Term
 from ..engine.spool.layout import Address, spool_bases
-from ..errors import MissingKeyError
 from ..prompts.client import PromptClient
 from ..prompts.data import PromptData
 from ..prompts.queries import Endpoint
-from ..settings import PromptSettings, Settings, checked_seconds, checked_url, first_text, header_text
+from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
-from .arguments import DURATION, keep_numbers, switches_logging_off, usage
+from .arguments import DURATION, keep_numbers, resolved_identity, switches_logging_off, usage
 from .base import Client, Lifeline
 from .prompt_calls import PromptCalls
 
 __all__ = ["PromptStackLogger"]
-
-NO_KEY = (
-    "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
-    "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
-)
 
 
 class PromptStackLogger(PromptCalls, BanyanTracking, Client):
@@ -79,23 +73,15 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
                 **options,
             }
         )
-        key = first_text("api_key", api_key, "BANYAN_API_KEY")
-        url = checked_url("base_url", first_text("base_url", base_url, "BANYAN_BASE_URL") or DEFAULT_BASE_URL)
-        project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
-        if project is not None:
-            header_text("project_id", project)
-        if key is not None:
-            header_text("api_key", key)
-        elif settings.enabled:
-            raise MissingKeyError(NO_KEY)
+        url, key, project = resolved_identity(api_key, base_url, project_id, needed=settings.enabled)
         self._settings = settings
         self._prompt_settings = prompt_settings
         self._base_url = url
-        destination = BanyanDestination(url, key or "", project)
+        destination = BanyanDestination(url, key, project)
         self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompts = PromptClient(
-            Endpoint(url, key or "", headers_for(key or "", project)),
+            Endpoint(url, key, headers_for(key, project)),
             prompt_settings,
             _prompt_directories(settings, destination),
             threaded=settings.background_thread,

@@ -7,8 +7,6 @@ Source: banyan-sdk 1.0.0 and 1.0.1.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from .._version import __version__
 from ..engine.http.transport import Request
@@ -28,20 +26,6 @@ def headers_for(api_key: str, project_id: str | None) -> dict[str, str]:
     if project_id is not None:
         headers["X-Project-Id"] = project_id
     return headers
-
-
-def usage_body(
-    input: Any,  # noqa: A002 - the wire's name
-    output: Any,
-    metadata: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """The body of one usage record, with the fields that it always has."""
-    return {"input": input, "output": output, "metadata": metadata if metadata is not None else {}}
-
-
-def add_fields(body: dict[str, Any], optional: Mapping[str, Any]) -> None:
-    """Add the optional fields that are set."""
-    body.update((name, value) for name, value in optional.items() if value is not None)
 
 
 class BanyanDestination(EnvelopeDestination):

@@ -75,7 +75,7 @@ class Core:
             self.flushing.wait_for(record, self._callers_patience())
 
     def _callers_patience(self) -> float | None:
-        """Seconds for a delivery by the caller: as the settings ask for, or briefly where nobody asked."""
+        """Seconds for a delivery by the caller: as the settings ask for, or briefly where they do not."""
         return _UNASKED_SECONDS if self.parts.settings.background_thread else None
 
     def why_not_sent(self) -> tuple[str, str]:

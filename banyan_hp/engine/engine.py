@@ -153,7 +153,7 @@ class Engine:
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
-        from .delivery import loops  # who does not use it does not pay for it
+        from .delivery import loops  # imports asyncio, which not everybody uses
 
         return await loops.drive(self._core_here().flushing.steps(timeout))
 
@@ -182,7 +182,7 @@ class Engine:
         return await self._core_here().shutdown.arun(timeout)
 
     def abandon(self) -> None:
-        """Nobody can log here any more: a thread delivers what there is, or leaves it on disk, and ends.
+        """The logger is gone: a thread delivers what there is, or leaves it on disk, and ends the engine.
 
         For a finaliser, which may run anywhere: takes no lock, does no I/O.
         """
@@ -226,7 +226,7 @@ class Engine:
 
     @property
     def may_wait(self) -> bool:
-        """Whether the calling thread may wait for what the engine does: it is none of its own."""
+        """Whether the calling thread may wait for the engine: its own threads may not."""
         return self.core.parts.waiting.allowed
 
     # -- another configuration, a successor -------------------------------------------------------------

@@ -79,7 +79,7 @@ class Intake:
             if not queued:
                 self._take_slowly(record)
         except BaseException:  # Ctrl-C in the middle: the caller sees that this one is not logged
-            lock.let_go()
+            lock.release_fully()
             self._withdraw(record)
             raise
         if not self._worker.threads:

@@ -60,7 +60,7 @@ class Lifecycle:
         cause: why it accepts nothing more; None while it accepts.
         accepting: whether records are accepted. Kept beside the state: each log call reads it.
         stopped: whether sending is over, likewise.
-        over: whether all is over. Kept, too: Ctrl-C may come at a call, and who asks may not expect it.
+        over: whether all is over. An attribute, too: Ctrl-C can come at a call, not at reading one.
     """
 
     __slots__ = ("_lock", "accepting", "cause", "over", "state", "stopped")

@@ -49,7 +49,7 @@ class Shutdown:
 
     async def arun(self, timeout: float) -> FlushResult:
         """`run` on the running event loop. Cancelled, it leaves the final write to a thread."""
-        from .delivery import loops  # who does not use it does not pay for it
+        from .delivery import loops  # imports asyncio, which not everybody uses
 
         self._lock.run_deferred()
         deadline = self._clock.monotonic() + timeout

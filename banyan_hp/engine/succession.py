@@ -224,7 +224,7 @@ class Succession:
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
-        from .delivery import loops  # who does not use it does not pay for it
+        from .delivery import loops  # imports asyncio, which not everybody uses
 
         life = self._life
         result = await self._of_all_on_the_loop(life, Engine.aflush, timeout)

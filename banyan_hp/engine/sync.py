@@ -97,16 +97,16 @@ class Lock(RLock):
     def assert_held(self) -> None:
         """The caller must hold the lock. Does nothing here; the tests' lock checks it."""
 
-    def let_go(self) -> None:
+    def release_fully(self) -> None:
         """Release it, however often this thread has entered."""
         while self.is_mine():
             self.release()
 
 
 class GreenletLock:
-    """As `Lock`, but under gevent and eventlet each greenlet is an owner of its own.
+    """A `Lock` that tells greenlets apart: under gevent and eventlet, which replace `threading.RLock`.
 
-    For sections that take long, in which greenlets switch. They replace `threading.RLock`.
+    For long sections, in which greenlets switch.
     """
 
     def __init__(self) -> None:
@@ -119,10 +119,10 @@ class GreenletLock:
         self._lock.release()
 
     def is_mine(self) -> bool:
-        """Whether the calling thread, or greenlet, is inside."""
+        """Whether the calling thread, or greenlet, holds it."""
         return bool(self._lock._is_owned())
 
-    def let_go(self) -> None:
+    def release_fully(self) -> None:
         """Release it, however often the caller has entered."""
         while self.is_mine():
             self._lock.release()
@@ -169,7 +169,7 @@ class ReleasingOnError:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             for lock in self._free:
-                lock.let_go()
+                lock.release_fully()
 
 
 class HasLocks(Protocol):

@@ -1,6 +1,6 @@
 """The read-through cache: fresh entries, then stale ones while one fetch is under way, then those on disk.
 
-Owns the lock, and the way of a query: to what is in memory (`memory`), to a fetch (`fetching`), to the disk
+The way of a query: to what is in memory (`state`, which has the lock), to a fetch (`fetching`), to the disk
 (`store`), and from the backend's response back to the callers that wait.
 
 Readers of a cached entry take no lock but the counters'. A caller waits for the backend only where the cache
@@ -12,38 +12,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
 from ..engine.delivery.stepwise import Steps, UntilSet, run
 from ..engine.http.response import Response
 from ..engine.http.transport import NoResponse
-from ..engine.policy.jitter import between
-from ..engine.sync import Clock, Lock, ReleasingOnError
+from ..engine.sync import Clock, ReleasingOnError
 from ..logs import warn
 from ..settings import PromptSettings
 from .data import Source
-from .fetching import Backend, FailedFetches, Fetch, Fetched, FetchThreads, NotFound, read_response
-from .memory import NEVER, Entry, Memory
+from .fetching import Backend, Fetch, Fetched, FetchThreads, NotFound, read_response
+from .memory import Entry
 from .queries import Audience, Query, Value
+from .state import CacheCounters, CacheState
 from .store import Store
 
-NEGATIVE_SECONDS = 5.0
-
 Found = tuple[Entry[Value], Source]
-
-
-@dataclass(slots=True)
-class CacheCounters:
-    """The cache's part of `get_stats()`."""
-
-    prompts_fetched: int = 0
-    cache_hits: int = 0
-    cache_misses: int = 0
-    prompts_stale: int = 0
-    prompts_from_disk: int = 0
-    prompt_errors: int = 0
 
 
 _all: WeakSet[PromptCache] = WeakSet()
@@ -84,33 +69,35 @@ class PromptCache:
         self._on_fork = on_fork
         self._monotonic = clock.monotonic
         self._wall = clock.wall
-        self._memory = Memory(settings.prompt_cache_size, clock.monotonic)
+        self._state = CacheState(settings, clock)
+        self._memory = self._state.memory
         self._entries = self._memory.entries  # for `cached`, which must be quick
-        self._failures = FailedFetches(settings.prompt_cache_size, clock.monotonic)
-        self._invalidated_at = NEVER  # by the wall clock, as the disk has it
-        self._assemble()
+        self._failures = self._state.failures
+        self._begin()
         _all.add(self)
 
-    def _assemble(self) -> None:
-        """What a forked child must not share with its parent."""
-        self._lock = Lock()  # guards memory, failures, counters and fetches
-        self._fetches: dict[Query[Any], Fetch[Any]] = {}
+    def _begin(self) -> None:
         self._threads = FetchThreads(self._run, threaded=self.threaded)
-        self.counters = CacheCounters()
         self._pid = os.getpid()
+
+    @property
+    def counters(self) -> CacheCounters:
+        """Its part of `get_stats()`."""
+        return self._state.counters
 
     def check_fork(self) -> None:
         """In a forked child begin anew; also for servers that bypass Python's fork hooks."""
         if os.getpid() != self._pid:
             self._backend.forget_connections()
-            self._assemble()
+            self._state.begin_anew()
+            self._begin()
             self._on_fork()
 
     def count_error(self) -> None:
         """Count a call that failed before anything could be fetched."""
         self.check_fork()
-        with ReleasingOnError((self._lock,)), self._lock:
-            self.counters.prompt_errors += 1
+        with ReleasingOnError((self._state.lock,)), self._state.lock:
+            self._state.counters.prompt_errors += 1
 
     # -- getting ----------------------------------------------------------------------------------------
 
@@ -123,8 +110,8 @@ class PromptCache:
             return None
         now = entry.used = self._monotonic()
         if now < entry.fresh_until:
-            with ReleasingOnError((self._lock,)), self._lock:
-                self.counters.cache_hits += 1
+            with ReleasingOnError((self._state.lock,)), self._state.lock:
+                self._state.counters.cache_hits += 1
             return entry, "cache"
         if entry.must_fetch or entry.value is None or not self.threaded:
             return None
@@ -155,8 +142,8 @@ class PromptCache:
     ) -> Steps[Found[Value] | None]:
         """`get` for what is not cached, one wait after the other."""
         self.check_fork()
-        with ReleasingOnError((self._lock,)), self._lock:
-            self.counters.cache_misses += 1
+        with ReleasingOnError((self._state.lock,)), self._state.lock:
+            self._state.counters.cache_misses += 1
         found = yield from self._fetched(query, anew=not use_cache, patient=patient)
         if found is not None:
             return found
@@ -181,9 +168,9 @@ class PromptCache:
 
     def _old(self, entry: Entry[Value]) -> Found[Value]:
         """An entry that is given although it is no longer fresh."""
-        with ReleasingOnError((self._lock,)), self._lock:
-            self.counters.prompts_stale += entry.origin == "backend"
-            self.counters.prompts_from_disk += entry.origin == "disk"
+        with ReleasingOnError((self._state.lock,)), self._state.lock:
+            self._state.counters.prompts_stale += entry.origin == "backend"
+            self._state.counters.prompts_from_disk += entry.origin == "disk"
         return entry, entry.source_when_old
 
     def start(self, query: Query[Value]) -> Fetch[Value]:
@@ -203,62 +190,28 @@ class PromptCache:
         They stay the next best, should the backend not answer.
         """
         self.check_fork()
-        with ReleasingOnError((self._lock,)), self._lock:
-            self._invalidated_at = self._wall()
-            self._memory.require_fetch(subject)
-            self._failures.forget(subject)
-            for fetch in list(self._fetches.values()):
-                if subject in (None, fetch.key.subject):
-                    self._supersede(fetch)
+        self._state.invalidate(subject)
 
     def clear(self) -> None:
         """Forget everything, on disk, too."""
         self.check_fork()
-        self._clear_memory()
+        self._state.clear()
         self._store.clear()
-        self._clear_memory()  # of what a fetch that began in between read from the disk
-
-    def _clear_memory(self) -> None:
-        with ReleasingOnError((self._lock,)), self._lock:
-            self._memory.clear()
-            self._failures.forget(None)
-            for fetch in list(self._fetches.values()):
-                fetch.cleared = True
-                self._supersede(fetch)
+        self._state.clear()  # of what a fetch that began in between read from the disk
 
     def close(self) -> None:
         """Close the connections; they are opened again when needed."""
         self.check_fork()
         self._backend.close()
 
-    def _supersede(self, fetch: Fetch[Any]) -> None:
-        """Call with the lock held."""
-        self._lock.assert_held()
-        fetch.superseded = True
-        del self._fetches[fetch.key]
-
     # -- fetching ---------------------------------------------------------------------------------------
 
     def _join(self, query: Query[Value], *, anew: bool) -> Fetch[Value]:
-        """The fetch under way, or a new one: a query never has more than one that counts."""
-        with ReleasingOnError((self._lock,)), self._lock:
-            key = self._memory.key(query)
-            deadline = self._monotonic() + self._settings.prompt_timeout
-            under_way: Fetch[Value] | None = self._fetches.get(key)
-            if not anew:
-                under_way = under_way or self._just_done(query, key)
-                if under_way is not None:
-                    return under_way
-            elif under_way is not None:
-                self._supersede(under_way)
-            fetch = self._fetches[key] = Fetch(query, key, deadline)
-        self._threads.start(fetch)
+        """The fetch under way, or a new one, started."""
+        fetch, is_new = self._state.join(query, anew=anew)
+        if is_new:
+            self._threads.start(fetch)
         return fetch
-
-    def _just_done(self, query: Query[Value], key: Query[Value]) -> Fetch[Value] | None:
-        """A fetch that brought the entry after the caller had found none."""
-        entry = self._memory.fresh(query)
-        return None if entry is None else Fetch(query, key, self._monotonic(), entry=entry)
 
     def _run(self, fetch: Fetch[Any]) -> None:
         """Fetch, on one of our threads."""
@@ -268,9 +221,7 @@ class PromptCache:
                 self._read_from_disk(fetch)
                 self._handle_response(fetch, self._backend.send(fetch.query, self._etag(fetch)))
         finally:
-            with ReleasingOnError((self._lock,)), self._lock:
-                if self._fetches.get(fetch.key) is fetch:
-                    del self._fetches[fetch.key]
+            self._state.end(fetch)
 
     def _etag(self, fetch: Fetch[Any]) -> str | None:
         """The tag of the entry that the backend may confirm."""
@@ -287,8 +238,8 @@ class PromptCache:
             entry = self._from_disk(key) if key not in self._memory else None
             if entry is None:
                 continue
-            entry.must_fetch = entry.fetched_at <= self._invalidated_at
-            self._keep_as_next_best(entry, fetch)
+            entry.must_fetch = entry.fetched_at <= self._state.invalidated_at
+            self._state.store_as_next_best(entry, fetch)
 
     def _from_disk(self, key: Query[Any]) -> Entry[Any] | None:
         kept = self._store.load(key)
@@ -318,12 +269,12 @@ class PromptCache:
 
     def _handle_not_modified(self, fetch: Fetch[Any], known: Entry[Any], age: float) -> None:
         entry = Entry(known.key, known.value, known.etag, self._wall() - age, "backend", known.size)
-        if self._finish(fetch, entry, age):
+        if self._state.store(fetch, entry, age):
             self._store.renew(known.key, known.etag, entry.fetched_at)
 
     def _handle_not_found(self, fetch: Fetch[Any]) -> None:
         query = fetch.query
-        if self._finish(fetch, Entry(query.shared, None, None, self._wall(), "backend")):
+        if self._state.store(fetch, Entry(query.shared, None, None, self._wall(), "backend")):
             for key in {query.shared, query, query.default}:
                 self._store.forget(key)
 
@@ -332,10 +283,10 @@ class PromptCache:
         audience = query.audience(content)
         key = query.shared if audience is Audience.ALL else query
         entry = Entry(key, query.read(content), result.etag, self._wall() - result.age, "backend", size)
-        with ReleasingOnError((self._lock,)), self._lock:
-            self.counters.prompts_fetched += 1
+        with ReleasingOnError((self._state.lock,)), self._state.lock:
+            self._state.counters.prompts_fetched += 1
         self._on_value(entry.value)
-        if not self._finish(fetch, entry, result.age):
+        if not self._state.store(fetch, entry, result.age):
             return
         if key != query.shared:
             self._store.forget(query.shared)
@@ -343,7 +294,7 @@ class PromptCache:
             self._keep_on_disk(fetch, key, content, entry)
         elif audience is Audience.ONE_BY_DEFAULT:
             default = Entry(query.default, entry.value, None, entry.fetched_at, "backend", size)
-            self._keep_as_next_best(default, fetch)
+            self._state.store_as_next_best(default, fetch)
             self._keep_on_disk(fetch, query.default, content, default)
 
     def _keep_on_disk(
@@ -353,37 +304,8 @@ class PromptCache:
         if fetch.cleared:  # meanwhile; the file may be newer than that
             self._store.forget(key)
 
-    def _finish(self, fetch: Fetch[Any], entry: Entry[Any], age: float = 0.0) -> bool:
-        """Give the entry to the callers that wait, and keep it; False if the fetch is superseded.
-
-        `age` is how long a cache on the way has had the response: the entry is fresh for that much less.
-        """
-        fetch.entry = entry
-        now = self._monotonic()
-        entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
-        with ReleasingOnError((self._lock,)), self._lock:
-            if fetch.superseded:
-                return False
-            self._failures.reset(fetch.query)
-            self._memory.store(fetch.query, entry)
-        return True
-
-    def _lifetime(self, entry: Entry[Any]) -> float:
-        ttl = self._settings.prompt_cache_ttl
-        if entry.value is None:
-            return min(ttl, NEGATIVE_SECONDS)
-        return self._settings.prompt_pinned_ttl if entry.key.pinned(entry.value) else ttl
-
-    def _keep_as_next_best(self, entry: Entry[Any], fetch: Fetch[Any]) -> None:
-        with ReleasingOnError((self._lock,)), self._lock:
-            if not fetch.superseded:
-                self._memory.store_unless_fresh(entry)
-
     def _record_failure(self, fetch: Fetch[Any], detail: str, *, slow: bool) -> None:
-        with ReleasingOnError((self._lock,)), self._lock:
-            self.counters.prompt_errors += 1
-            if not fetch.superseded:
-                self._failures.record(fetch.query, slow=slow)
+        self._state.record_failure(fetch, slow=slow)
         base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
         warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self._backend.clean(detail))
 

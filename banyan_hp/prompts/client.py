@@ -16,10 +16,11 @@ from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
 from ..settings import PromptSettings
-from .cache import CacheCounters, Found, PromptCache
+from .cache import Found, PromptCache
 from .data import PromptData
 from .fetching import Backend
 from .queries import Endpoint, ExperimentQuery, FetchedPrompt, PromptQuery, RouteQuery, Sticky
+from .state import CacheCounters
 from .store import Store
 
 MAX_EXPOSURES = 1000

@@ -1,6 +1,6 @@
 """Fetching: requests to the backend, the threads that make them, what a response says, and failed fetches.
 
-Which fetches there are, and that a query has only one at a time, is up to `cache`.
+Which fetches there are, and that a query has only one at a time, is up to `state`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
@@ -18,6 +19,7 @@ from ..engine.http.transport import HTTPTransport, NoResponse, Request, Transpor
 from ..engine.policy.jitter import between
 from ..engine.process import hosts
 from ..engine.sync import Lock, ReleasingOnError
+from ..engine.threads import ThreadStart
 from ..logs import warn
 from .memory import Entry
 from .queries import Endpoint, Query, Value
@@ -66,38 +68,61 @@ class FetchThreads:
         self._threaded = threaded
         self._lock = Lock()
         self._waiting: deque[Fetch[Any]] = deque()
-        self._busy = 0
+        self._places: set[object] = set()  # taken by a thread, or by a caller that fetches
 
     def start(self, fetch: Fetch[Any]) -> None:
-        with ReleasingOnError((self._lock,)), self._lock:
-            self._waiting.append(fetch)
-            if self._busy >= MAX_FETCHERS:
-                return
-            self._busy += 1
-        if not (self._threaded and hosts.threads_can_run() and self._new_thread()):
-            self._work()
+        self._waiting.append(fetch)
+        if not (self._threaded and hosts.threads_can_run() and self._on_a_thread()):
+            self._on_this_thread()
 
-    def _new_thread(self) -> bool:
+    def _on_a_thread(self) -> bool:
+        """Whether threads do it."""
+        place = object()
         try:
-            threading.Thread(target=self._work, name="banyan_hp-prompts", daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(place,), name="banyan_hp-prompts", daemon=True)
+            with ThreadStart(thread, partial(self._places.discard, place)) as begun:
+                if self._taken(place):
+                    begun.make()
         except RuntimeError:  # the interpreter is shutting down, or the system has no threads left
             return False
         return True
 
-    def _work(self) -> None:
-        while (fetch := self._next()) is not None:
-            try:
-                self._fetch(fetch)
-            except Exception:  # noqa: BLE001 - the outermost loop of a thread
-                warn("prompt fetcher", "fetching %r failed", fetch.query.subject, exc_info=True)
-            finally:
-                fetch.done.set()
+    def _on_this_thread(self) -> None:
+        place = object()
+        try:
+            if self._taken(place):
+                self._work(place)
+        finally:
+            self._places.discard(place)
 
-    def _next(self) -> Fetch[Any] | None:
+    def _taken(self, place: object) -> bool:
+        """Take a place, if one is free."""
+        with ReleasingOnError((self._lock,)), self._lock:
+            if len(self._places) >= MAX_FETCHERS:
+                return False
+            self._places.add(place)
+            return True
+
+    def _work(self, place: object) -> None:
+        try:
+            while (fetch := self._next(place)) is not None:
+                self._carry_out(fetch)
+        finally:
+            self._places.discard(place)
+
+    def _carry_out(self, fetch: Fetch[Any]) -> None:
+        try:
+            self._fetch(fetch)
+        except Exception:  # noqa: BLE001 - the outermost loop of a thread
+            warn("prompt fetcher", "fetching %r failed", fetch.query.subject, exc_info=True)
+        finally:
+            fetch.done.set()
+
+    def _next(self, place: object) -> Fetch[Any] | None:
         with ReleasingOnError((self._lock,)), self._lock:
             if self._waiting:
                 return self._waiting.popleft()
-            self._busy -= 1
+            self._places.discard(place)
             return None
 
 
@@ -235,7 +260,7 @@ class _Failures:
 
 
 class FailedFetches:
-    """Which queries must not be fetched yet. Changed under the lock of `cache`.
+    """Which queries must not be fetched yet. Changed under the lock of `state`.
 
     Failures count by the shared query, whoever asked. Pauses double up to `LONGEST_PAUSE`.
 

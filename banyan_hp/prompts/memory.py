@@ -1,6 +1,6 @@
 """The cache's entries in memory, bounded in number and bytes, and for which users each is valid.
 
-Changed under the lock of `cache`, read without.
+Changed under the lock of `state`, read without.
 """
 
 from __future__ import annotations

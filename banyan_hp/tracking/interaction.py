@@ -100,18 +100,14 @@ class Interaction(Span, Generic[R]):
         fields: Mapping[str, Any],
     ) -> Step:
         """`step`, with fields of whatever names."""
-        around = current().span
-        parent = around if isinstance(around, Step) and around.interaction is self else self
         return Step(
             self._sink,
             type,
             question,
             interaction=self,
-            parent=parent,
             llm_model=llm_model,
             metadata=metadata,
             fields=fields,
-            clock=self._stopwatch.clock,
         )
 
     def _next_step_number(self) -> int:
@@ -202,16 +198,20 @@ class Step(Span):
         question: Any,
         *,
         interaction: Interaction[Any] | None = None,
-        parent: Span | None = None,
         llm_model: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         fields: Mapping[str, Any] | None = None,
-        clock: Clock = perf_counter,
     ) -> None:
+        parent: Span | None = interaction
+        clock = perf_counter
+        if interaction is not None:
+            around = current().span
+            parent = around if isinstance(around, Step) and around.interaction is interaction else interaction
+            clock = interaction._stopwatch.clock
         super().__init__(sink, parent, llm_model, metadata, clock)
         self.type = type
         self.fields = fields or {}
-        self.interaction = interaction
+        self.interaction: Interaction[Any] | None = interaction
         self.number = 1 if interaction is None else interaction._next_step_number()
         self._question = as_text_later(question)
         self._children: list[Step] = []

@@ -205,7 +205,7 @@ class Span(OneObject):
                 self._finished = True
         except BaseException:
             if not held:
-                lock.let_go()
+                lock.release_fully()
             raise
         if scope is not None:
             scope.ended = True

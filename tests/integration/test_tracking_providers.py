@@ -499,6 +499,15 @@ def test_a_logger_that_fails_costs_no_completion(gpt: openai.OpenAI, monkeypatch
 # -- what ends a process -------------------------------------------------------------------------------------
 
 
+def without_openai_s_own(stderr: str) -> str:
+    """From CPython 3.14 on its stream, wrapped or not, can't be closed by the interpreter's end."""
+    return (
+        ""
+        if stderr.endswith("ImportError: sys.meta_path is None, Python is likely shutting down\n")
+        else stderr
+    )
+
+
 def test_an_open_stream_is_recorded_at_exit(server: ScriptedServer) -> None:
     """Once: a forked child does not log its parent's streams."""
     program = """
@@ -512,6 +521,6 @@ def test_an_open_stream_is_recorded_at_exit(server: ScriptedServer) -> None:
     os.wait()
     """
     finished = run_python(program, url=server.url)
-    assert (finished.status, finished.stderr) == (0, "")
+    assert (finished.status, without_openai_s_own(finished.stderr)) == (0, "")
     ((_, body),) = server.records()
     assert (body["output"], body["metadata"]["ended"]) == ("Hello", "process ended")

@@ -59,7 +59,7 @@ logging.getLogger("banyan_hp").addHandler(handler)
 locks = {{
     "guard": engine.core.parts.lock,
     "spool": engine.core.parts.spool._lock,
-    "prompts": logger._prompts.answers._lock,
+    "prompts": logger._prompts.cache._lock,
     "logging": handler.lock,
     "default": banyan_clients._default_lock,
 }}

@@ -429,8 +429,12 @@ def test_ctrl_c_leaves_no_traceback_of_ours(presses: int, tmp_path: Path) -> Non
         logger = make(exit_timeout=20, timeout=60, batching="always")
         for number in range(10):
             logger.log_prompt("q", "a")
-        import atexit
-        atexit.register(lambda: print("leaving", flush=True))
+        from banyan_hp.engine.process import lifecycle
+        end_all = lifecycle._end_all
+        def leave(*arguments):
+            print("leaving", flush=True)
+            end_all(*arguments)
+        lifecycle._end_all = leave
         print("ready", flush=True)
         time.sleep(30)
         """

@@ -22,8 +22,8 @@ BATCH = 20
 
 DRAIN = """
 import pathlib
-import banyan_hp.engine.spool.layout as directory_module, banyan_hp.engine.spool.spool as spool_module
-directory_module.OLD_SECONDS = 0.5  # what was half made when its process was killed goes, too
+import banyan_hp.engine.spool.lease as lease_module, banyan_hp.engine.spool.spool as spool_module
+lease_module.OLD_SECONDS = 0.5  # what was half made when its process was killed goes, too
 spool_module.LOOK_SECONDS = 0.2
 def segments():
     return [path for path in pathlib.Path(os.environ["BANYAN_HP_SPOOL_DIR"]).rglob("*.v1.jsonl*")

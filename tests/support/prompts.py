@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tests.support.scripted import Answer, Exchange, Handler, Reply
+from banyan_hp import PromptData
+from tests.support.scripted import Answer, Exchange, Handler, Reply, ScriptedServer
 
 Result = TypeVar("Result")
 PATIENCE = 10.0
@@ -73,3 +74,18 @@ def all_at_once(
         calls = [pool.submit(run, index) for index in range(number)]
         meanwhile()
         return [each.result() for each in calls]
+
+
+def seen(prompt: PromptData | None) -> tuple[str, str] | None:
+    return None if prompt is None else (prompt.content, prompt.source)
+
+
+def dead_url() -> str:
+    with ScriptedServer() as reserved:
+        return reserved.url
+
+
+HELLO = Reply(200, prompt_json())
+CONFIGURED = Reply(200, prompt_json(experiments=[experiment_json()]))
+NONE = Reply(404, {"error": "no such prompt"})
+USER = {"user_id": "user_123"}

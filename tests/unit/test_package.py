@@ -114,6 +114,21 @@ def test_imports_point_down_only(part: str, allowed: set[str]) -> None:
     assert not wrong
 
 
+ROOMS_MAY_IMPORT = {"records": set[str](), "policy": {"records"}, "http": {"policy"}}
+
+
+@pytest.mark.parametrize(("room", "allowed"), ROOMS_MAY_IMPORT.items())
+def test_the_engine_s_lower_rooms_import_nothing_above_them(room: str, allowed: set[str]) -> None:
+    """Records know nothing of policies, policies nothing of HTTP, and none of spool or delivery."""
+    inside = f"banyan_hp.engine.{room}"
+    imported = {
+        end
+        for start, end in IMPORTS.arrows
+        if start.startswith(inside) and end.startswith("banyan_hp.engine.") and not end.startswith(inside)
+    }
+    assert {end.split(".")[2] for end in imported} <= allowed
+
+
 def test_the_top_level_shows_what_it_should() -> None:
     """Nothing but these, dotfiles and what git ignores."""
     listed = subprocess.run(

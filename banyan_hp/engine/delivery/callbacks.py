@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ...errors import DeliveryError
 from ...foreign import is_deliberate, type_name
 from ...logs import suppressed, warn
+from ..threads import start
 from .shared import Shared
 
 KEPT_ERRORS = 100
@@ -136,7 +137,7 @@ class Notices:
             return
         try:
             reporter = OwnThread(target=self.report, name="banyan_hp-last-words", daemon=True)
-            reporter.start()
+            start(reporter)
         except RuntimeError:  # no threads any more: the interpreter is shutting down
             self.report()
             return

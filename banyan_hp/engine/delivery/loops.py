@@ -17,6 +17,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from ..sync import LONGEST_WAIT
+from ..threads import start
 from .stepwise import Steps, Wait
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ def on_a_thread(work: Callable[[], T], name: str = "banyan_hp-async") -> asyncio
             loop.call_soon_threadsafe(report)
 
     try:
-        threading.Thread(target=run, name=name, daemon=True).start()
+        start(threading.Thread(target=run, name=name, daemon=True))
     except RuntimeError:  # the interpreter is shutting down, or the system has no threads left
         run()
     return future

@@ -264,12 +264,11 @@ class Scheduler:
         oldest = self._queue.oldest_at()
         if oldest is None:
             return NEVER
-        if self.flush_waiters or self.closing or self._batch_is_full():
+        settings = self._settings
+        full = self._queue.full_batch(settings.batch_size, settings.max_batch_bytes)
+        if self.flush_waiters or self.closing or full:
             return 0.0
-        return max(0.0, oldest + self._settings.flush_interval - now)
-
-    def _batch_is_full(self) -> bool:
-        return self._queue.full_batch(self._settings.batch_size, self._settings.max_batch_bytes)
+        return max(0.0, oldest + settings.flush_interval - now)
 
     @property
     def own_only(self) -> bool:

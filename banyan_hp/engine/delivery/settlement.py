@@ -1,7 +1,7 @@
 """The only place that decides what became of a record: delivered, spooled, quarantined or dropped.
 
-A record is claimed once: the first thread that claims it settles it. So shutdown can take a record from a
-thread that hangs in a socket, and a late response is ignored.
+A record is claimed once: whoever claims it first settles it. So shutdown can take a record from the hands
+of a thread that hangs in a socket, and the late response is ignored.
 """
 
 from __future__ import annotations

@@ -107,12 +107,12 @@ class Waiting:
     def for_record(self, record: Record, done: Callable[[], bool], deadline: float) -> None:
         """`flush_until`, and `done` is asked when this record has settled, too."""
         wake_up = WakeUp()
-        herald = _WokenBy(wake_up)
-        self._settlement.add_waiter(record, herald)
+        waiter = _WokenBy(wake_up)
+        self._settlement.add_waiter(record, waiter)
         try:
             self.flush_until(done, deadline, wake_up)
         finally:
-            self._settlement.remove_waiter(record, herald)
+            self._settlement.remove_waiter(record, waiter)
 
     @releases_on_error
     def flush_until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
@@ -248,7 +248,7 @@ class Waiting:
         return spool.mark() if spool is not None else []
 
     def on_disk(self, mark: Mark) -> int:
-        """How many of the records before `mark` are not settled."""
+        """How many of the records before `mark` are still to be sent."""
         spool = self._settlement.spool
         return spool.unacknowledged(mark) if spool is not None else 0
 

@@ -11,11 +11,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from ...logs import warn
 from ...settings import Settings
 from ..records.record import Record
 from ..sync import WakeUp
+from ..threads import ThreadStart
 from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
@@ -97,27 +99,26 @@ class Worker:
         A refused thread is tried again, at most once a second: at the next record, stats poll, or task of
         any worker of this process.
         """
-        thread = None
+        if len(self.threads) >= wanted or not self._may_start():
+            return
         try:
-            thread = self._next_thread(wanted)
-            if thread is not None:
-                thread.start()
-                _without_thread.pop(self, None)
+            thread = OwnThread(target=self._run, daemon=True)
+            with ThreadStart(thread, partial(self._forget, thread)) as begun:
+                if self._noted(thread, wanted):
+                    begun.make()
+                    _without_thread.pop(self, None)
         except RuntimeError as error:  # in subinterpreters without daemon threads, one can't even be made
             self._refused(error)
-        finally:  # also after Ctrl-C, where it may not have started
-            if thread is not None and thread.ident is None:
-                self._forget(thread)
 
-    def _next_thread(self, wanted: int) -> OwnThread | None:
-        """A thread on the list, not started yet. None if there are enough, or none may be started."""
+    def _noted(self, thread: OwnThread, wanted: int) -> bool:
+        """Put it on the list, unless there are so many by now."""
         with self._lock:
             number = len(self.threads)
             if number >= wanted or not self._may_start():
-                return None
-            thread = OwnThread(target=self._run, name=f"banyan_hp-{number}", daemon=True)
+                return False
+            thread.name = f"banyan_hp-{number}"
             self.threads.append(thread)
-            return thread
+            return True
 
     def _refused(self, error: RuntimeError) -> None:
         """The system has no threads left; or the interpreter is shutting down, which is no trouble.

@@ -96,7 +96,7 @@ _prepared: set[int] = set()  # processes
 _leaving: set[int] = set()  # processes
 
 
-# -- who takes part ------------------------------------------------------------------------------------------
+# -- the engines of this process ----------------------------------------------------------------------------
 
 
 def members() -> tuple[Member, ...]:
@@ -125,13 +125,13 @@ def unregister(engine: Member) -> None:
 
 
 def abandon(engine: Member) -> None:
-    """Nobody can use it any more, and it has no thread to end it. For a finaliser: takes no lock."""
+    """Its logger is gone, and it has no thread that would end it. For a finaliser: takes no lock."""
     if engine in _engines:
         _abandoned.append(engine)
 
 
 def end_abandoned() -> None:
-    """End them, on the thread of a caller who expects us to take its time."""
+    """End those engines, on the thread of a caller that waits for a delivery anyway."""
     while _abandoned:
         try:
             engine = _abandoned.popleft()

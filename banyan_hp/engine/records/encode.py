@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ...foreign import type_name
 from .conversions import bytes_text
+from .speedups import usable_orjson
 
 JSONValue = Any
 _NO_TIME = "1970-01-01T00:00:00.000Z"
@@ -102,9 +103,8 @@ def _without_lone_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-try:
-    import orjson
-except ImportError:
+orjson = usable_orjson()
+if orjson is None:
     encode = encode_with_json
 else:
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .disk_health import Common
+from .index import ACKNOWLEDGED
 from .lease import Register
 from .segment import Segment
 
@@ -26,11 +27,12 @@ class HeldSegments:
         closed: nothing more is held.
     """
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, *, durable: bool) -> None:
         self.segments: list[Segment] = []
         self.active: Segment | None = None
         self.being_leased: set[Segment] = set()
         self.closed = False
+        self._durable = durable
         self._lock = common.lock
         self._disk_health = common.disk_health
         self._events = common.events
@@ -64,6 +66,21 @@ class HeldSegments:
         self._lock.assert_held()
         idle = [s for s in self.segments if s is not self.active and not s.in_hand]
         return sorted(idle, key=by_age)
+
+    def acknowledge(self, segment: Segment, numbers: list[int]) -> None:
+        """These records need not be sent any more. With its last one a segment is deleted.
+
+        Not one that is being written, if `durable`: callers would wait for a new one at each record.
+        """
+        self._lock.assert_held()
+        for number in numbers:
+            segment.set_state(number, ACKNOWLEDGED)
+        if segment not in self.segments:
+            return
+        if segment is self.active and not self._durable and not segment.unacknowledged:
+            self.active = None
+        if not self.remove_if_done(segment):
+            self._disk_health.attempt(lambda: segment.acknowledge(numbers))
 
     # -- the end of one ---------------------------------------------------------------------------------
 

@@ -19,12 +19,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .nesting import is_within
+
 _CHUNK = 1024 * 1024
 _HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"(body|raw)":(?=\{)')
 _CONTENT = re.compile(rb',"(body|raw)":(?=\{)')  # no JSON string before it can hold these bytes
 _ID = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")  # what travels in a header
 _END_OF_TIME = 253_402_300_800.0  # the year 10000: dates end there
 _ANY_JSON = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)  # numbers are not looked at
+_DEEPEST = 900  # levels: CPython 3.11 stops below 1,000, 3.14 at tens of thousands
 _PLAIN = re.compile(r"[\w.-]*", re.ASCII)
 
 
@@ -105,11 +108,13 @@ def is_time(seconds: object) -> bool:
 
 
 def is_body(raw: bytes) -> bool:
-    """Whether it is the body of a record: a JSON object in UTF-8."""
+    """Whether it is the body of a record: a JSON object in UTF-8, no deeper than every Python reads."""
     try:
-        return isinstance(_ANY_JSON.decode(raw.decode("utf-8")), dict)
+        value = _ANY_JSON.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError):
         return False
+    shallow = raw.count(b"{") + raw.count(b"[") <= _DEEPEST or is_within(_DEEPEST, value)
+    return isinstance(value, dict) and shallow
 
 
 class Content:

@@ -15,7 +15,7 @@ from ..records.record import Place
 from .adoption import Adoption
 from .disk_health import Common
 from .held_segments import HeldSegments, by_age
-from .index import ACKNOWLEDGED, IN_MEMORY, ON_DISK_ONLY
+from .index import IN_MEMORY, ON_DISK_ONLY
 from .lines import Content, Line, parse_line
 from .quarantine import QuarantineWriter
 from .retention import Retention
@@ -186,14 +186,11 @@ class Reader:
                     self._account(segment, list(filter(segment.is_on_disk_only, lost)), kept=kept)
 
     def _account(self, segment: Segment, lost: list[int], *, kept: bool) -> None:
-        for number in lost:
-            segment.set_state(number, ACKNOWLEDGED)
         if kept:
             self._events.damaged(segment, len(lost))
         else:
             self._events.lost(segment, len(lost), "corrupt")
-        if not self._held.remove_if_done(segment):
-            self._disk_health.attempt(lambda: segment.acknowledge(lost))
+        self._held.acknowledge(segment, lost)
 
 
 class Page:

@@ -60,7 +60,11 @@ class SpoolSettings:
 
 
 class Spool:
-    """The on-disk queue of one destination, as one process sees it."""
+    """The on-disk queue of one destination, as one process sees it.
+
+    Attributes:
+        opened: `open` was called.
+    """
 
     def __init__(self, settings: SpoolSettings, process: str, clock: Clock, observer: Observer) -> None:
         self._settings = settings
@@ -70,7 +74,7 @@ class Spool:
         self._disk_health = DiskHealth(settings.directory, clock, events)
         self._directory = directory = self._directory_at(settings.directory, settings.address)
         common = Common(self._lock, clock, events, self._disk_health)
-        self._held = held = HeldSegments(common)
+        self._held = held = HeldSegments(common, durable=settings.durable)
         self._quarantine = QuarantineWriter(common, directory, sync=settings.fsync != "never")
         self._adoption = Adoption(
             common,
@@ -85,7 +89,7 @@ class Spool:
         )
         self._reader = Reader(common, held, self._adoption, self._retention, self._quarantine)
         self._writer = Writer(common, held, self._retention, directory, process=process, fsync=settings.fsync)
-        self._opened = False
+        self.opened = False
         self._look_at = float("-inf")
 
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
@@ -137,10 +141,6 @@ class Spool:
     # -- what others have left --------------------------------------------------------------------------
 
     @property
-    def opened(self) -> bool:
-        return self._opened
-
-    @property
     def backlog(self) -> bool:
         """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._held.segments)
@@ -180,7 +180,7 @@ class Spool:
         with self._lock:
             closed = self._held.closed
             if not closed:
-                self._opened = True
+                self.opened = True
                 self._look_at = self._clock.monotonic() + LOOK_SECONDS
                 self._disk_health.attempt(self._look_at_our_own)
         if not closed:
@@ -301,19 +301,8 @@ class Spool:
             by_segment.setdefault(place.segment, []).append(place.number)
         with self._lock:
             for segment, numbers in by_segment.items():
-                self._acknowledge(segment, numbers)
+                self._held.acknowledge(segment, numbers)
         self._events.report()
-
-    def _acknowledge(self, segment: Segment, numbers: list[int]) -> None:
-        held = self._held
-        for number in numbers:
-            segment.set_state(number, ACKNOWLEDGED)
-        if segment not in held.segments:
-            return
-        if segment is held.active and not self._settings.durable and not segment.unacknowledged:
-            held.active = None
-        if not held.remove_if_done(segment):
-            self._disk_health.attempt(lambda: segment.acknowledge(numbers))
 
     # -- what a flush waits for -------------------------------------------------------------------------
 

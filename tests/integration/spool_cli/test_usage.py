@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -88,13 +87,13 @@ def test_one_bad_directory_does_not_keep_the_others_from_it(
     outage(1, project_id="two")
     up()
     bad = sorted((spools.base / "spool").iterdir())[0]
-    real = Path.stat
+    real = Path.lstat
 
-    def stat(path: Path, **options: Any) -> os.stat_result:
-        found = real(path, **options)
+    def lstat(path: Path) -> os.stat_result:
+        found = real(path)
         return os.stat_result((*found[:4], 12345, *found[5:])) if path == bad else found
 
-    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "lstat", lstat)
     for words in (["ls"], ["show"], ["quarantine", "ls"], ["replay"], ["purge", "--yes"]):
         code, out, err = spools.run(*words)
         assert (code, "belongs to another user" in err) == (3, True)

@@ -183,7 +183,7 @@ class _Stage:
     def _drain(self) -> None:
         self._all_is_fine()
         constants = {**self._plan.constants, "engine.spool.spool.LOOK_SECONDS": 0.1}
-        constants["engine.spool.layout.OLD_SECONDS"] = 0.5
+        constants["engine.spool.lease.OLD_SECONDS"] = 0.5
         orders = {"number": _DRAIN, "drain": True, "constants": constants, "handles_sigterm": False}
         drain = self._start("drain", orders)
         self._workers[_DRAIN] = drain

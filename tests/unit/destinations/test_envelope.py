@@ -11,9 +11,7 @@ from banyan_hp.destinations import envelope
 from banyan_hp.destinations.banyan import (
     DEFAULT_BASE_URL,
     BanyanDestination,
-    add_fields,
     headers_for,
-    usage_body,
 )
 from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.records.ledger import Book, Term
@@ -459,11 +457,3 @@ def test_a_backend_that_repeats_the_key_does_not_bring_it_into_logs_or_files() -
         "key [secret] is unknown",
         "not with [secret]",
     ]
-
-
-def test_optional_fields_are_left_out() -> None:
-    """None is left out, false and 0 are not, and metadata is always there."""
-    body = usage_body("q", None, None)
-    add_fields(body, {"duration_ms": 0, "flag": False, "model": None})
-    assert body == {"input": "q", "output": None, "metadata": {}, "duration_ms": 0, "flag": False}
-    assert usage_body("", "", {"a": 1})["metadata"] == {"a": 1}

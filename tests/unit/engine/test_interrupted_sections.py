@@ -26,7 +26,7 @@ from banyan_hp.engine.delivery.final_write import Job
 from banyan_hp.engine.sync import EngineLock
 from banyan_hp.tracking import scopes
 from tests.support.clock import FakeClock
-from tests.unit.engine.test_interrupted_calls import Interrupted, is_free, let_go_of_pythons_own
+from tests.unit.engine.test_interrupted_calls import Interrupted, is_free
 
 Case = tuple[object, str, Callable[[], object]]
 """Who has the lock, under which name, and a public call that takes it."""
@@ -112,19 +112,19 @@ def prompt_counters_fallback(_: Any, logger: Any) -> Case:
 
 
 def prompt_cache(_: Any, logger: Any) -> Case:
-    return logger._prompts.cache, "_lock", lambda: logger.get_prompt("a")
+    return logger._prompts.cache._state, "lock", lambda: logger.get_prompt("a")
 
 
 def prompt_cache_invalidate(_: Any, logger: Any) -> Case:
-    return logger._prompts.cache, "_lock", logger.invalidate
+    return logger._prompts.cache._state, "lock", logger.invalidate
 
 
 def prompt_cache_clear(_: Any, logger: Any) -> Case:
-    return logger._prompts.cache, "_lock", logger.clear_cache
+    return logger._prompts.cache._state, "lock", logger.clear_cache
 
 
 def prompt_cache_prefetch(_: Any, logger: Any) -> Case:
-    return logger._prompts.cache, "_lock", lambda: logger.prefetch(["a"])
+    return logger._prompts.cache._state, "lock", lambda: logger.prefetch(["a"])
 
 
 def prompt_threads(_: Any, logger: Any) -> Case:
@@ -240,7 +240,7 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
     monkeypatch.setattr(logging.getLogger("banyan_hp"), "disabled", True)  # its handlers' locks are not ours
     made, prompts = client.start_session(), logger._prompts
     prompt_cache, life = prompts.cache, client._succession._life
-    locks = [made._lock, prompts._counters._lock, prompt_cache._lock, prompt_cache._threads._lock]
+    locks = [made._lock, prompts._counters._lock, prompt_cache._state.lock, prompt_cache._threads._lock]
     locks += [life.lock, life.changing, scopes._unknown_lock]
 
     def use_all() -> None:
@@ -268,7 +268,6 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
                 while True:
                     use_all()
             signal.setitimer(signal.ITIMER_REAL, 0)
-            let_go_of_pythons_own()
             assert not any(lock.is_mine() for lock in locks), number
             del locks[7:]
     finally:

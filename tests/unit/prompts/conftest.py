@@ -77,4 +77,4 @@ def reported(found: Found[FetchedPrompt] | None) -> tuple[str, Source] | None:
 
 
 def all_done(cache: PromptCache) -> None:
-    eventually(lambda: not cache._fetches, "the end of all fetches")
+    eventually(lambda: not cache._state.fetches, "the end of all fetches")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.prompts import memory
-from banyan_hp.prompts.cache import NEGATIVE_SECONDS
+from banyan_hp.prompts.state import NEGATIVE_SECONDS
 from banyan_hp.prompts.store import Store
 from tests.support.clock import FakeClock
 from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json

@@ -1,0 +1,168 @@
+"""Waiting for records, step by step: fake clock, fake backend, no threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from banyan_hp.engine.http.response import Response
+from banyan_hp.engine.http.transport import Request
+from banyan_hp.engine.records.ledger import Term
+from banyan_hp.engine.records.record import Record
+from banyan_hp.engine.sync import WakeUp
+from tests.support.clock import FakeClock
+from tests.support.stepped import FakeBackend, SteppedEngine, down, failing, json_answer
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: FakeClock) -> None:
+    """A wake-up for each record would double what a record costs where they go one by one."""
+    engine = SteppedEngine(backend, clock, batching="never")
+    for _ in range(50):
+        engine.log()
+    engine.parts.epochs.close()
+    rings: list[int] = []
+
+    class Flusher(WakeUp):
+        def wake(self) -> None:
+            rings.append(engine.ledger.own[Term.DELIVERED])
+
+    engine.parts.settlement.watch(Flusher())
+    engine.log()
+    engine.run(60)
+    assert engine.ledger.own[Term.DELIVERED] == 51
+    assert rings == [50, 51]
+
+
+def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What is on disk, when all in memory is delivered, may be younger than the flush."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="never", durability="disk")
+    engine.step()  # the first look at the disk
+    engine.log()
+    mark = engine.waiting.mark()
+    engine.log()
+    wake_up = WakeUp()
+    engine.parts.settlement.watch(wake_up)
+    while engine.waiting.on_disk(mark):
+        assert not wake_up.wait(0)
+        engine.step()
+    assert wake_up.wait(0)
+    assert engine.parts.epochs.current.in_memory == 1
+
+
+def test_a_caller_who_is_done_leaves_a_retry_to_another_one(backend: FakeBackend, clock: FakeClock) -> None:
+    """Two callers, no thread: one sends both's records in one batch, and only its own is delivered."""
+    engine = SteppedEngine(backend, clock, batching="always", retry_delay=1)
+    mine, other = engine.log({"n": 1}), engine.log({"n": 2})
+    assert mine is not None
+    assert other is not None
+    wake_up = WakeUp()
+
+    def one_of_two(_request: Request) -> Response:
+        engine.add_sleeper(wake_up)  # whoever waits for `other`, while it is in our hands
+        results = [{"id": mine.id, "status": 201}, {"id": other.id, "status": 503}]
+        return json_answer(200, {"results": results})
+
+    backend.behaviour = one_of_two
+    assert engine.wait_for(mine)
+    assert not other.settled
+    assert wake_up.wait(0)
+
+
+def test_a_wait_that_is_interrupted_leaves_no_bell_behind(
+    backend: FakeBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a caller, a greenlet that is killed: else a ring goes to it, and the others sleep on."""
+    engine = SteppedEngine(backend, clock)
+    scheduler = engine.scheduler
+
+    def interrupted(*_: object) -> NoReturn:
+        assert len(scheduler.sleepers.idle) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clock, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    assert scheduler.sleepers.idle == []
+
+
+def test_asking_again_and_again_for_a_record_leaves_nothing_behind(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """`receipt.result(timeout=…)` in a loop: waiters nested in waiters are too deep to be told."""
+    engine = SteppedEngine(backend, clock, batching="never")
+    record = engine.log()
+    assert record is not None
+    backend.behaviour = down
+    assert not engine.wait_for(record, 0.0)
+    engine.waiting.add_waiter(record, loop := Loop())
+    for _ in range(2000):
+        assert not engine.wait_for(record, 0.0)
+        engine.waiting.add_waiter(record, loop)
+    backend.behaviour = backend.well
+    assert engine.wait_for(record, 60.0)
+    assert loop.reported == [record]
+
+
+class Loop(WakeUp):
+    """Waits without a thread."""
+
+    __slots__ = ("reported",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reported: list[Record] = []
+
+    def settled(self, record: Record) -> None:
+        self.reported.append(record)
+
+
+def test_a_flush_does_not_linger(backend: FakeBackend, clock: FakeClock) -> None:
+    """What a flush waits for goes at once."""
+    engine = SteppedEngine(backend, clock, flush_interval=60.0)
+    engine.log()
+    began = clock.monotonic()
+    assert engine.flush(30)
+    assert clock.monotonic() == began
+
+
+@pytest.mark.parametrize("state", ["broken", "held", "backing off"])
+def test_waiting_without_a_disk_is_waiting(backend: FakeBackend, clock: FakeClock, state: str) -> None:
+    """With the gate closed and no spool the worker sleeps until the next attempt is due; it does not spin."""
+    engine = SteppedEngine(backend, clock, batching="always", max_retries=3 if state == "backing off" else 0)
+    backend.behaviour = failing(401) if state == "held" else down
+    for _ in range(5):
+        engine.log()
+    clock.advance(2)
+    began, before = clock.monotonic(), len(clock.waits)
+    for _ in range(20):
+        engine.step(longest_wait=1000.0)
+    waits = [wait for wait in clock.waits[before:] if wait <= 0]
+    assert waits == []
+    assert clock.monotonic() > began
+
+
+def test_flushing_in_a_loop_does_not_hammer_a_backend_that_is_down(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Each flush may hurry a probe, but not more than four a second."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0)
+    backend.behaviour = down
+    began = clock.monotonic()
+    for _ in range(100):
+        engine.log()
+        engine.flush(5)
+    assert len(backend.usage()) <= 4 * (clock.monotonic() - began) + 1
