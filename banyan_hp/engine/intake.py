@@ -165,9 +165,13 @@ class Intake:
     @releases_on_error
     def _withdraw(self, record: Record) -> None:
         """Give it up, unless others know of it: it may be under way in a worker's hands already."""
-        if record.with_caller and record.epoch is not None and record.term is Term.IN_FLIGHT:
+        if not record.with_caller:
+            return
+        if record.term is Term.IN_FLIGHT and record.epoch is not None:
             record.claimed = False
             self._settlement.dropped([record], "interrupted")
+        elif record.term is Term.SPOOLED and self._parts.spool is not None:  # interrupted before its release
+            self._parts.spool.release([record])
 
     def count(self, name: str) -> None:
         """Add one to a counter."""

@@ -109,8 +109,12 @@ class Settlement:
         return failed
 
     def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
-        """One chunk. Interrupted (Ctrl-C), it leaves unclaimed what is not accounted for: try it again."""
+        """One chunk. Interrupted (Ctrl-C), it leaves unclaimed what is not accounted for: try it again.
+
+        What is accounted for is released, interrupted or not: until then this process does not read it back.
+        """
         mine = [record for record in records if not record.claimed]
+        kept: list[Record] = []
         try:
             mine = self._claim(mine)
             new = spool.missing(mine)
@@ -126,7 +130,7 @@ class Settlement:
             with self._lock:
                 for record in mine:
                     record.claimed = record.settled
-        spool.release(kept, in_order=in_order)
+            spool.release([record for record in kept if record.settled], in_order=in_order)
         self._notify(kept)
         return failed
 

@@ -283,13 +283,16 @@ class Spool:
         """
         places = _places(records)
         with self._lock:
-            for place in places:
+            for record, place in [(record, record.place) for record in records]:
+                if place is None:
+                    continue
                 if place.segment.gone:
                     self._events.lost(place.segment, 1, "removed")
-                    continue
-                place.segment.set_state(place.number, ON_DISK_ONLY)
-                if in_order:
-                    place.segment.cursor = 0
+                else:
+                    place.segment.set_state(place.number, ON_DISK_ONLY)
+                    if in_order:
+                        place.segment.cursor = 0
+                record.with_caller = False
             if not in_order:
                 self._adoption.hand_back({place.segment for place in places} & set(self._held.segments))
         self._events.report()
