@@ -191,3 +191,24 @@ def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path
     engine.core.intake._withdraw(record)
     assert (record.term, record.claimed) == (Term.IN_FLIGHT, False)
     assert engine.ledger.own.drops == {}
+
+
+def test_a_record_past_a_full_queue_is_read_back_though_its_caller_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exception strikes when the record is on disk and counted, but not yet released from memory."""
+    engine = SteppedEngine(FakeBackend(), FakeClock(), tmp_path, queue_size=1)
+    engine.log()
+    assert engine.spool is not None
+    release = engine.spool.release
+
+    def strike(*_records: Any, **_options: Any) -> None:
+        monkeypatch.setattr(engine.spool, "release", release)
+        raise Interrupted
+
+    monkeypatch.setattr(engine.spool, "release", strike)
+    with pytest.raises(Interrupted):
+        engine.log()
+    assert engine.flush(5)
+    stats = engine.stats()
+    assert (stats["logs_queued"], stats["logs_sent"], stats["logs_spooled"]) == (2, 2, 0)
