@@ -12,11 +12,11 @@ the dict are atomic under the GIL, and no step here relies on two of them.
 
 from __future__ import annotations
 
-import atexit
 import os
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..engine.process.exit import before_exit
 from .reading.fields import field
 from .span import Span
 
@@ -130,7 +130,9 @@ def _give_up(response_id: str) -> None:
         span._finish(ended=NOT_FETCHED)
 
 
-@atexit.register
 def _at_exit() -> None:
     for response_id in list(_open):
         _give_up(response_id)
+
+
+before_exit(_at_exit)

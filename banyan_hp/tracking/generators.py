@@ -7,12 +7,12 @@ raises, or is garbage-collected unfinished, or when the interpreter ends.
 
 from __future__ import annotations
 
-import atexit
 import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable
 from typing import Any, ParamSpec, TypeVar
 
+from ..engine.process.exit import before_exit
 from .reading.chunks import Chunks
 from .sink import Contained
 from .span import CLOSED_EARLY, Span
@@ -83,11 +83,13 @@ class StreamRecorder:
         span._finish(error, ended)
 
 
-@atexit.register
 def _at_exit() -> None:
-    """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
+    """Log what is still open; the engines drain after this."""
     for recorder in list(_followed):
         recorder.abandoned(AT_EXIT)
+
+
+before_exit(_at_exit)
 
 
 def drive(generator: Generator[Y, S, R], recorder: StreamRecorder) -> Generator[Y, S, R]:

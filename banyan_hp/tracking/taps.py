@@ -12,7 +12,6 @@ ends. The span's time ends with the last piece received; the application's time 
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from collections import deque
@@ -20,6 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
 from typing import Any
 
+from ..engine.process.exit import before_exit
 from .generators import AT_EXIT, COLLECTED
 from .reading.fields import as_text, field
 from .reading.received import Body
@@ -110,11 +110,13 @@ class BodyRecorder:
         self.span._read_seconds = self._read
 
 
-@atexit.register
 def _at_exit() -> None:
-    """Log what is still open. The engines drain after this: theirs was registered before, by their import."""
+    """Log what is still open; the engines drain after this."""
     for recorder in list(_open):
         recorder.end(AT_EXIT)
+
+
+before_exit(_at_exit)
 
 
 def tap(response: Any, span: Span, *, streamed: bool) -> bool:

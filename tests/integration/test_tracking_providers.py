@@ -509,6 +509,23 @@ def without_openai_s_own(stderr: str) -> str:
     )
 
 
+def test_an_open_stream_is_recorded_when_sigterm_ends_the_process(server: ScriptedServer) -> None:
+    """The signal's default action goes past `atexit`."""
+    program = """
+    import openai, signal
+    banyan.configure("psk_x", os.environ["URL"])
+    gpt = banyan.wrap_openai(openai.OpenAI(api_key="sk", base_url=os.environ["URL"] + "/v1"))
+    stream = gpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "q"}], stream=True)
+    next(stream), next(stream)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    """
+    finished = run_python(program, url=server.url)
+    assert (finished.status, finished.stderr) == (-15, "")
+    ((_, body),) = server.records()
+    assert (body["output"], body["metadata"]["ended"]) == ("Hello", "process ended")
+
+
 def test_an_open_stream_is_recorded_at_exit(server: ScriptedServer) -> None:
     """Once: a forked child does not log its parent's streams."""
     program = """

@@ -93,6 +93,7 @@ class Member(Protocol):
 _engines: set[Member] = set()
 _abandoned: deque[Member] = deque()
 _prepared: set[int] = set()  # processes
+_first_at_exit: list[Callable[[], object]] = []
 _leaving: set[int] = set()  # processes
 
 
@@ -156,6 +157,11 @@ def leaving() -> bool:
     return os.getpid() in _leaving
 
 
+def before_exit(work: Callable[[], object]) -> None:
+    """Have `work` done at the beginning of each exit, be it by a signal, while records are still accepted."""
+    _first_at_exit.append(work)
+
+
 def at_exit(timeout: float | None = None) -> None:
     """End every engine: what waits is on disk first; then all send until one deadline. No thread is started:
     from 3.12 on Python refuses it now.
@@ -166,12 +172,21 @@ def at_exit(timeout: float | None = None) -> None:
     while True:
         try:
             with termination.exiting(_drain_first if _handles_signals() else None):
+                _do_first()
                 _leaving.add(os.getpid())
                 logs.process_is_ending()
                 _end_all(members(), exit_timeout() if timeout is None else timeout)
             return
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
             timeout = 0.0
+
+
+def _do_first() -> None:
+    for work in _first_at_exit:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the outermost of all: the engines end whatever it does
+            logs.warn("exit", "what is open could not be logged", exc_info=True)
 
 
 def exit_timeout() -> float:
