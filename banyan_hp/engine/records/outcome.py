@@ -10,7 +10,7 @@ class Outcome(enum.Enum):
     """What is to be done with a record after an attempt."""
 
     DELIVERED = "delivered"
-    RETRY = "retry"  # the destination is unwell
+    RETRY = "retry"  # the destination fails
     HOLD_AUTH = "auth_error"  # the credentials are wrong
     HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
     REFUSED = "refused"  # this record, or one in this batch

@@ -19,8 +19,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .nesting import is_within
-
 _CHUNK = 1024 * 1024
 _HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"(body|raw)":(?=\{)')
 _CONTENT = re.compile(rb',"(body|raw)":(?=\{)')  # no JSON string before it can hold these bytes
@@ -115,6 +113,22 @@ def is_body(raw: bytes) -> bool:
         return False
     shallow = raw.count(b"{") + raw.count(b"[") <= _DEEPEST or is_within(_DEEPEST, value)
     return isinstance(value, dict) and shallow
+
+
+def is_within(levels: int, value: object) -> bool:
+    """Whether JSON is nested no deeper: asked here, as Pythons and parsers stop at different depths."""
+    level = [value]
+    for _ in range(levels):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [child for child in value if isinstance(child, (dict, list))] if isinstance(value, list) else []
 
 
 class Content:

@@ -283,16 +283,15 @@ class Spool:
         """
         places = _places(records)
         with self._lock:
-            for record, place in [(record, record.place) for record in records]:
-                if place is None:
-                    continue
-                if place.segment.gone:
+            for record in records:
+                place = record.place
+                if place is not None and place.segment.gone:
                     self._events.lost(place.segment, 1, "removed")
-                else:
+                elif place is not None:
                     place.segment.set_state(place.number, ON_DISK_ONLY)
                     if in_order:
                         place.segment.cursor = 0
-                record.with_caller = False
+                record.with_caller = False  # until here, an interrupted caller has it released again
             if not in_order:
                 self._adoption.hand_back({place.segment for place in places} & set(self._held.segments))
         self._events.report()

@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
     """What a signal handler raises."""
 
 
-class InterruptedGuard(EngineLock):
+class InterruptedLock(EngineLock):
     """As CPython 3.14 has it: the exception strikes when the lock is held, and before the section begins."""
 
     __slots__ = ()
@@ -41,8 +41,8 @@ class InterruptedGuard(EngineLock):
 
     def __enter__(self) -> bool:
         entered = super().__enter__()
-        InterruptedGuard.entries += 1
-        if InterruptedGuard.entries == InterruptedGuard.strikes_at:
+        InterruptedLock.entries += 1
+        if InterruptedLock.entries == InterruptedLock.strikes_at:
             raise Interrupted
         return entered
 
@@ -50,10 +50,10 @@ class InterruptedGuard(EngineLock):
 @pytest.fixture
 def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (parts, spool, events):
-        monkeypatch.setattr(module, "EngineLock", InterruptedGuard)
+        monkeypatch.setattr(module, "EngineLock", InterruptedLock)
     monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     yield
-    InterruptedGuard.strikes_at = 0
+    InterruptedLock.strikes_at = 0
 
 
 def recover(engine: SteppedEngine) -> None:
@@ -87,11 +87,11 @@ def interrupt(call: Call, strikes_at: int, directory: Path, durability: str) -> 
         engine.log()
     process_exit._engines.clear()
     process_exit.register(engine)
-    InterruptedGuard.entries, InterruptedGuard.strikes_at = 0, strikes_at
+    InterruptedLock.entries, InterruptedLock.strikes_at = 0, strikes_at
     with suppress(Interrupted):
         call(engine)
-    struck = InterruptedGuard.entries >= strikes_at
-    InterruptedGuard.strikes_at = 0
+    struck = InterruptedLock.entries >= strikes_at
+    InterruptedLock.strikes_at = 0
     assert [lock.is_mine() for lock in engine.locks] == [False, False, False], strikes_at
     engine.shutdown(0)
     assert [lock.is_mine() for lock in engine.locks] == [False, False, False], strikes_at

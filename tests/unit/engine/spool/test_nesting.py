@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from banyan_hp.engine.spool.lines import is_body
-from banyan_hp.engine.spool.nesting import is_within
+from banyan_hp.engine.spool.lines import is_body, is_within
 
 
 def nested(levels: int) -> object:
