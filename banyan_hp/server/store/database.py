@@ -1,0 +1,193 @@
+"""A database, SQLite or PostgreSQL: opening it, transactions, time limits."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from ..starting import StartError
+from .migrations import migrate
+from .private import make_private
+
+QUERY_SECONDS = 20.0
+BUSY_SECONDS = 5.0
+_READERS = 8
+_TRIES = 6
+_RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})  # serialisation failure, deadlock, no lock
+_STEPS = 10_000  # of SQLite's machine, between two looks at the clock
+
+T = TypeVar("T")
+
+
+class BusyError(Exception):
+    """The database can't do it now, though it may soon: others hold it, or it is not there."""
+
+
+class SlowQueryError(Exception):
+    """A query took longer than it may."""
+
+
+class Database:
+    """The database at a URL.
+
+    Args:
+        url: the path of a SQLite file, or ``postgresql://…``.
+        query_seconds: how long a read may take.
+
+    Raises:
+        StartError: it can't be opened, or is not ours.
+    """
+
+    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS) -> None:
+        self.is_postgres = url.startswith(("postgresql:", "postgres:"))
+        self.query_seconds = query_seconds
+        if self.is_postgres:
+            self.name, self._engine = _postgres(url)
+        else:
+            path = Path(url).absolute()
+            self.name, self._engine = str(path), _sqlite(path)
+        self._writing = threading.Lock()  # for SQLite's one writer: better than its naps
+        migrate(self._engine, self.name)
+
+    def __repr__(self) -> str:
+        return f"Database({self.name!r})"
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, done in one transaction; again where others got in its way.
+
+        Raises:
+            BusyError: they did so again and again, or the database is not there.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                with self._write_transaction() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not _is_transient(error):
+                    raise
+                if not left or error.connection_invalidated:
+                    raise BusyError(_reason(error)) from error
+                time.sleep(random.uniform(0, 0.05 * (_TRIES - left)))
+        raise AssertionError("the loop returns or raises")
+
+    @contextmanager
+    def _write_transaction(self) -> Iterator[Connection]:
+        if self.is_postgres:
+            with self._engine.begin() as connection:
+                yield connection
+            return
+        if not self._writing.acquire(timeout=BUSY_SECONDS):
+            raise BusyError("another request is writing for longer than expected")
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading one state of the database.
+
+        Raises:
+            SlowQueryError: a query took longer than it may.
+            BusyError: the database is not there.
+        """
+        try:
+            with self._engine.connect() as connection, self._limited(connection):
+                yield connection
+        except DBAPIError as error:
+            if _was_stopped(error):
+                raise SlowQueryError(f"the query took longer than {self.query_seconds:g} s") from error
+            if _is_transient(error):
+                raise BusyError(_reason(error)) from error
+            raise
+
+    @contextmanager
+    def _limited(self, connection: Connection) -> Iterator[None]:
+        if self.is_postgres:
+            milliseconds = int(self.query_seconds * 1000)
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            yield
+            return
+        ends = time.monotonic() + self.query_seconds
+        raw: Any = connection.connection.driver_connection
+        raw.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
+        connection.exec_driver_sql("BEGIN")
+        try:
+            yield
+        finally:
+            raw.set_progress_handler(None, 0)
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """A connection for what SQLite only does outside a transaction."""
+        with self._writing, self._engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections; SQLite folds its write-ahead log into the file."""
+        self._engine.dispose()
+
+
+def _sqlite(path: Path) -> Engine:
+    try:
+        make_private(path)
+    except OSError as error:
+        raise StartError(f"can't use the database {path}: {error.strerror or error}") from error
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=_READERS,
+        max_overflow=_READERS,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # WAL with NORMAL survives the end of the process at any point; a power cut may take the last commits.
+    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _postgres(url: str) -> tuple[str, Engine]:
+    try:
+        parsed = make_url(url).set(drivername="postgresql+psycopg")
+        engine = create_engine(parsed, pool_size=_READERS, max_overflow=_READERS, pool_pre_ping=True)
+    except ArgumentError as error:
+        raise StartError(f"the database URL is not valid: {error}") from None
+    except ImportError as error:
+        raise StartError("PostgreSQL needs psycopg: pip install 'banyan-hp[postgres]'") from error
+    return parsed.render_as_string(hide_password=True), engine
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in _RETRIED_STATES or state[:2] in ("08", "53", "57")
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return "locked" in str(error.orig) or "busy" in str(error.orig)
+    return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def _was_stopped(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "57014" or str(error.orig) == "interrupted"
+
+
+def _reason(error: DBAPIError) -> str:
+    """Its first line: the others may name values."""
+    return str(error.orig).partition("\n")[0]

@@ -1,0 +1,158 @@
+"""The tables, as SQLAlchemy describes them to queries. `migrations/` makes them; nothing else does.
+
+Times are microseconds since 1970, so that both databases compare and divide them alike. Bodies are JSON text
+in ASCII: PostgreSQL takes no NUL and no lone surrogate in a text, and JSON's escapes hold both.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+Number = BigInteger().with_variant(Integer, "sqlite")  # only an INTEGER is SQLite's row number
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    # The transaction that stored it: sequence numbers are not the order of commits. Always 0 in SQLite.
+    Column("xact", BigInteger, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # of the body: a repeat has the same one
+    Column("event_time", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("session", Text),
+    Column("user", Text),
+    Column("prompt_id", Text),
+    Column("prompt_name", Text),
+    Column("version", Text),
+    Column("branch", Text),
+    Column("model", Text),
+    Column("latency_ms", Float),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cost", Float),
+    Column("error", Text),
+    Column("experiment_id", Text),
+    Column("experiment_version_id", Text),
+    Column("sticky_key", Text),
+    Column("sticky_value", Text),
+    Column("deliveries", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),  # of the body
+)
+
+# Apart from the narrow rows, which lists and filters read. `seq` is that of the call.
+bodies = Table(
+    "call_bodies",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# What is stored and can't be found by text yet.
+to_index = Table(
+    "calls_to_index",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("day", Date, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("sha256", LargeBinary, nullable=False, unique=True),
+    Column("hint", Text, nullable=False),  # its last characters, for people
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("prompt_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("branch", Text, nullable=False),
+    Column("version", Text),  # the released one that is served without a label; None: none is released yet
+    Column("enable_logging", Boolean, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+prompt_versions = Table(
+    "prompt_versions",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("prompt_id", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("content", Text, nullable=False),  # JSON: a text, or a list of messages
+    Column("config", Text),  # JSON: an object
+    Column("change_message", Text),
+    Column("author", Text, nullable=False),  # the key that posted it
+    Column("created_at", BigInteger, nullable=False),
+    Column("released_at", BigInteger),
+)
+
+prompt_labels = Table(
+    "prompt_labels",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("prompt_id", Text, primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("experiment_id", Text, primary_key=True),
+    Column("prompt_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("sticky_type", Text, nullable=False),
+    Column("salt", Text, nullable=False),
+    Column("allocation", Integer, nullable=False),
+    Column("control", Text),  # an experiment_version_id
+    Column("primary_metric", Text),
+    Column("versions", Text, nullable=False),  # JSON: a list
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# Who changed what and when; for experiments with the whole configuration.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # prompt:<id>, experiment:<id>, key:<id>
+    Column("detail", Text, nullable=False),  # JSON: an object
+)
