@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Date, String, bindparam, column, func, select, table, text
+from sqlalchemy import Connection, Date, Row, String, bindparam, column, func, select, table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -21,6 +22,25 @@ _VACUUM_PAGES = 2000
 _PARTITIONED = (calls.name, bodies.name, "call_search")
 
 
+_RETURNED = ("project", "day", "id", "seq", "deliveries")
+_POSTGRES: Any = postgresql.dialect  # SQLAlchemy leaves it untyped
+_POSTGRES_TYPES = {
+    column.name: str(column.type.compile(_POSTGRES()))
+    for column in calls.c
+    if column.name not in ("seq", "xact")
+}
+_COLUMNS = ", ".join(json.dumps(name) for name in _POSTGRES_TYPES)
+_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _POSTGRES_TYPES.values())
+# One parameter a column: a statement with one for each value takes psycopg longer than PostgreSQL.
+_INSERT_CALLS = (
+    f"INSERT INTO calls ({_COLUMNS}) SELECT * FROM unnest({_ARRAYS}) "  # noqa: S608
+    "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = calls.deliveries + 1 "
+    f"WHERE calls.digest = excluded.digest RETURNING {', '.join(f'calls.{name}' for name in _RETURNED)}"
+)
+_INSERT_BODIES = (
+    "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
+)
+_INSERT_TO_INDEX = "INSERT INTO calls_to_index (seq, day) SELECT * FROM unnest(%s::bigint[], %s::date[])"
 _MAKE_DAY = """
 CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
 WITH gone AS (DELETE FROM {name}_other WHERE day = '{day}' RETURNING *) INSERT INTO {own} SELECT * FROM gone;
@@ -31,8 +51,14 @@ ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_d
 class Dialect(Protocol):
     """What `SqlCalls` leaves to a database."""
 
-    def insert(self, into: Any) -> Any:
-        """An INSERT that knows ON CONFLICT."""
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+        """Insert rows of different keys; a repeat counts a delivery, a row with another digest is left out.
+
+        Returns project, day, id, seq and deliveries of the others.
+        """
+
+    def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
+        """Insert bodies of new calls, which are to be indexed."""
 
     def settled(self) -> tuple[ColumnElement[bool], ...]:
         """Conditions: no call will appear before one of these."""
@@ -65,8 +91,21 @@ def dialect_of(database: Database) -> Dialect:
 
 
 class _Sqlite:
-    def insert(self, into: Any) -> Any:
-        return sqlite.insert(into)
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+        statement = sqlite.insert(calls)
+        statement = statement.on_conflict_do_update(
+            index_elements=["project", "day", "id"],
+            set_={"deliveries": calls.c.deliveries + 1},
+            where=calls.c.digest == statement.excluded.digest,
+        )
+        returned = statement.returning(*(calls.c[name] for name in _RETURNED))
+        return list(connection.execute(returned, list(rows)))
+
+    def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
+        dated = [(seq, day.isoformat(), body) for seq, day, body in rows]
+        connection.exec_driver_sql("INSERT INTO call_bodies (seq, day, body) VALUES (?, ?, ?)", dated)
+        queued = [(seq, day) for seq, day, _ in dated]
+        connection.exec_driver_sql("INSERT INTO calls_to_index (seq, day) VALUES (?, ?)", queued)
 
     def settled(self) -> tuple[ColumnElement[bool], ...]:
         return ()  # one writer at a time: numbers are the order of commits
@@ -104,8 +143,14 @@ class _Sqlite:
 
 
 class _Postgres:
-    def insert(self, into: Any) -> Any:
-        return postgresql.insert(into)
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+        columns = [[row[name] for row in rows] for name in _POSTGRES_TYPES]
+        return list(connection.exec_driver_sql(_INSERT_CALLS, tuple(columns)))
+
+    def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
+        columns = tuple(map(list, zip(*rows, strict=True)))
+        connection.exec_driver_sql(_INSERT_BODIES, columns)
+        connection.exec_driver_sql(_INSERT_TO_INDEX, columns[:2])
 
     def settled(self) -> tuple[ColumnElement[bool], ...]:
         return (calls.c.xact < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),)

@@ -10,7 +10,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, literal, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from .calls import MAX_PAGE_BYTES, Call, CallFilter, Group, Page, Stored, microseconds, time_of
@@ -62,14 +62,8 @@ class SqlCalls:
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]
     ) -> Iterator[tuple[int, Stored]]:
-        statement = self._dialect.insert(calls)
-        statement = statement.on_conflict_do_update(
-            index_elements=["project", "day", "id"],
-            set_={"deliveries": calls.c.deliveries + 1},
-            where=calls.c.digest == statement.excluded.digest,
-        ).returning(calls.c.project, calls.c.day, calls.c.id, calls.c.seq, calls.c.deliveries)
         narrow = [{name: value for name, value in rows[index].items() if name != "body"} for index in chosen]
-        found = {tuple(row[:3]): row for row in connection.execute(statement, narrow)}
+        found = {tuple(row[:3]): row for row in self._dialect.insert_calls(connection, narrow)}
         new = []
         for index in chosen:
             row = found.get(_row_key(rows[index]))
@@ -78,11 +72,10 @@ class SqlCalls:
             elif row.deliveries > 1:
                 yield index, Stored.REPEAT
             else:
-                new.append({"seq": row.seq, "day": row.day, "body": rows[index]["body"]})
+                new.append((row.seq, row.day, rows[index]["body"]))
                 yield index, Stored.NEW
         if new:
-            connection.execute(insert(bodies), new)
-            connection.execute(insert(to_index), [{"seq": each["seq"], "day": each["day"]} for each in new])
+            self._dialect.insert_bodies(connection, new)
 
     def _reconsidered(self, connection: Connection, row: dict[str, Any]) -> Stored:
         """The same body may be written in another order of its fields, which means nothing."""
