@@ -1,0 +1,80 @@
+"""Who changed what, and when: written in the transaction of the change itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from .calls import time_of
+from .database import Database
+from .tables import audit
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change: a key, and the project that it may change."""
+
+    project: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change.
+
+    Attributes:
+        seq: its number; later ones have larger numbers.
+        key_id: of the key that made it.
+        action: a verb and its object, like ``prompt.release``.
+        subject: what was changed, like ``prompt:<id>``.
+        detail: what a reader needs besides; for an experiment its whole configuration.
+    """
+
+    seq: int
+    at: datetime
+    key_id: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+
+
+def now() -> int:
+    """The wall clock in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def note(
+    connection: Connection, actor: Actor, action: str, subject: str, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Write a change down, in the transaction that makes it."""
+    row = {"project": actor.project, "at": now(), "key_id": actor.key_id, "action": action}
+    text = json.dumps(detail or {})
+    connection.execute(insert(audit).values(**row, subject=subject, detail=text))
+
+
+class Audit:
+    """The list of changes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(
+        self, project: str, subject: str | None = None, limit: int = 100, before: int | None = None
+    ) -> list[Change]:
+        """Changes of a project, newest first; of one subject, or older than number `before`, where given."""
+        query = select(audit).where(audit.c.project == project).order_by(audit.c.seq.desc()).limit(limit)
+        if subject is not None:
+            query = query.where(audit.c.subject == subject)
+        if before is not None:
+            query = query.where(audit.c.seq < before)
+        with self._database.read() as connection:
+            return [
+                Change(row.seq, time_of(row.at), row.key_id, row.action, row.subject, json.loads(row.detail))
+                for row in connection.execute(query)
+            ]

@@ -1,0 +1,208 @@
+"""Experiments on prompts. Each change is kept in the audit, with the whole configuration that it made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ...experiments import Range, Slots, Split
+from .audit import Actor, note, now
+from .database import Database
+from .prompts import TakenError
+from .tables import experiments, prompt_versions, prompts
+
+RUNNING = "running"
+STATUSES = ("draft", "scheduled", RUNNING, "paused", "finished")
+ALLOCATIONS = (Split.allocation, Slots.allocation)
+NEWEST_ALLOCATION = Slots.allocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One version within an experiment (on the wire: an element of `versions`).
+
+    Attributes:
+        content: None: that of the prompt's stored version, whatever it is.
+        slots: with allocation 2: those that the version has.
+    """
+
+    experiment_version_id: str
+    version: str
+    traffic_percentage: float
+    content: Any = None
+    slots: Sequence[Range] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """An experiment on a prompt.
+
+    Attributes:
+        control: the `experiment_version_id` that the others are compared with.
+        primary_metric: the name of the score, or of the measure, that decides.
+    """
+
+    project: str
+    experiment_id: str
+    prompt_id: str
+    status: str
+    sticky_type: str
+    salt: str
+    variants: Sequence[Variant]
+    allocation: int = NEWEST_ALLOCATION
+    control: str | None = None
+    primary_metric: str | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it routes anybody now."""
+        return self.status == RUNNING
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether it routes by slots, not by the percentages themselves."""
+        return self.allocation == Slots.allocation
+
+    def variant_for(self, sticky_value: str) -> Variant | None:
+        """What the value gets, always the same; None: the prompt's default version."""
+        if self.has_slots:
+            index = Slots(self.salt, [each.slots for each in self.variants]).choose(sticky_value)
+        else:
+            shares = [each.traffic_percentage for each in self.variants]
+            index = Split(self.salt, shares).choose(sticky_value)
+        return None if index is None else self.variants[index]
+
+
+class Experiments:
+    """The experiments."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, project: str, experiment_id: str) -> Experiment | None:
+        """The experiment of this id, with the contents of its versions."""
+        found = self._all(experiments.c.project == project, experiments.c.experiment_id == experiment_id)
+        return found[0] if found else None
+
+    def on(self, project: str, prompt_id: str) -> list[Experiment]:
+        """All experiments on a prompt, whatever their status, in order of their making."""
+        return self._all(experiments.c.project == project, experiments.c.prompt_id == prompt_id)
+
+    def listed(
+        self,
+        project: str,
+        prompt_name: str | None = None,
+        branch: str | None = None,
+        status: str | None = None,
+    ) -> list[Experiment]:
+        """Those of a project, in order of their making; on such prompts and of that status, where given."""
+        chosen = [experiments.c.project == project]
+        chosen += [prompts.c.name == prompt_name] if prompt_name is not None else []
+        chosen += [prompts.c.branch == branch] if branch is not None else []
+        chosen += [experiments.c.status == status] if status is not None else []
+        return self._all(*chosen)
+
+    def _all(self, *chosen: Any) -> list[Experiment]:
+        same = (prompts.c.project == experiments.c.project) & (prompts.c.prompt_id == experiments.c.prompt_id)
+        query = select(experiments).join(prompts, same).where(*chosen)
+        query = query.order_by(experiments.c.created_at, experiments.c.experiment_id)
+        with self._database.read() as connection:
+            found = [_experiment(row) for row in connection.execute(query)]
+            return [_with_contents(connection, each) for each in found]
+
+    # -- changed -----------------------------------------------------------------------------------------
+
+    def add(self, experiment: Experiment, actor: Actor) -> None:
+        """Store a new experiment.
+
+        Raises:
+            TakenError: there is one of its id.
+        """
+
+        def store(connection: Connection) -> None:
+            connection.execute(insert(experiments).values(**_row(experiment), created_at=now()))
+            self._note(connection, actor, "experiment.create", experiment)
+
+        try:
+            self._database.write(store)
+        except IntegrityError as error:
+            raise TakenError(f"experiment {experiment.experiment_id!r} already exists") from error
+
+    def put(self, experiment: Experiment, actor: Actor) -> None:
+        """Store an experiment in the place of the one with the same id."""
+
+        def store(connection: Connection) -> None:
+            connection.execute(update(experiments).where(*_of(experiment)).values(_row(experiment)))
+            self._note(connection, actor, "experiment.change", experiment)
+
+        self._database.write(store)
+
+    def remove(self, experiment: Experiment, actor: Actor) -> None:
+        """Remove an experiment. The calls that it routed stay."""
+
+        def store(connection: Connection) -> None:
+            connection.execute(delete(experiments).where(*_of(experiment)))
+            self._note(connection, actor, "experiment.remove", experiment)
+
+        self._database.write(store)
+
+    def _note(self, connection: Connection, actor: Actor, action: str, experiment: Experiment) -> None:
+        note(connection, actor, action, f"experiment:{experiment.experiment_id}", asdict(experiment))
+
+
+def _of(experiment: Experiment) -> tuple[Any, ...]:
+    return (
+        experiments.c.project == experiment.project,
+        experiments.c.experiment_id == experiment.experiment_id,
+    )
+
+
+def _with_contents(connection: Connection, experiment: Experiment) -> Experiment:
+    """Contents of the prompt's own versions, for those that follow them."""
+    following = [each.version for each in experiment.variants if each.content is None]
+    if not following:
+        return experiment
+    query = select(prompt_versions.c.version, prompt_versions.c.content).where(
+        prompt_versions.c.project == experiment.project,
+        prompt_versions.c.prompt_id == experiment.prompt_id,
+        prompt_versions.c.version.in_(following),
+    )
+    contents = {row.version: json.loads(row.content) for row in connection.execute(query)}
+    variants = [
+        each if each.content is not None else replace(each, content=contents.get(each.version))
+        for each in experiment.variants
+    ]
+    return replace(experiment, variants=variants)
+
+
+def _row(experiment: Experiment) -> dict[str, Any]:
+    row = {name: getattr(experiment, name) for name in _PLAIN}
+    return {**row, "versions": json.dumps([asdict(each) for each in experiment.variants])}
+
+
+def _experiment(row: Row[Any]) -> Experiment:
+    variants = tuple(_variant(each) for each in json.loads(row.versions))
+    return Experiment(**{name: getattr(row, name) for name in _PLAIN}, variants=variants)
+
+
+def _variant(stored: Mapping[str, Any]) -> Variant:
+    slots = tuple((start, end) for start, end in stored["slots"])
+    return Variant(**{**stored, "slots": slots})
+
+
+_PLAIN = (
+    "project",
+    "experiment_id",
+    "prompt_id",
+    "status",
+    "sticky_type",
+    "salt",
+    "allocation",
+    "control",
+    "primary_metric",
+)

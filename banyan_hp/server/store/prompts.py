@@ -1,0 +1,333 @@
+"""Prompts with a life: versions are drafts until they are released, and labels point to versions.
+
+A prompt is known by its project and id; its name is unique on a branch. What is served without a label is the
+released version, which also goes by the label ``production``.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from .audit import Actor, note, now
+from .calls import time_of
+from .database import Database
+from .keys import know_project
+from .tables import prompt_labels, prompt_versions, prompts
+
+DEFAULT_BRANCH = "main"
+FIRST_VERSION = "1.0"
+PRODUCTION = "production"
+
+Message = Mapping[str, Any]
+Content = str | Sequence[Message]
+"""A text, or the messages of a chat: objects with ``role`` and ``content``."""
+
+
+class TakenError(Exception):
+    """What is to be added is already there; the message says what and where."""
+
+
+class MissingError(Exception):
+    """What is to be changed is not there; the message says what and where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt, without its versions.
+
+    Attributes:
+        version: the released one; None while all are drafts.
+        labels: the version that each points to, `PRODUCTION` aside.
+    """
+
+    project: str
+    name: str
+    prompt_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    branch: str = DEFAULT_BRANCH
+    version: str | None = None
+    enable_logging: bool = True
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def version_of(self, label: str | None) -> str | None:
+        """The version to serve under a label; without one: the released one."""
+        return self.version if label in (None, PRODUCTION) else self.labels.get(str(label))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a prompt.
+
+    Attributes:
+        config: model, temperature, tools and the like, released together with the text.
+        author: the id of the key that posted it.
+        released_at: when it was released first; None: it is a draft.
+    """
+
+    version: str
+    content: Content
+    config: Mapping[str, Any] | None = None
+    change_message: str | None = None
+    author: str = ""
+    created_at: datetime | None = None
+    released_at: datetime | None = None
+
+
+class Prompts:
+    """The prompts. Each change is noted in the audit, with who made it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- read --------------------------------------------------------------------------------------------
+
+    def find(self, project: str, name: str, branch: str = DEFAULT_BRANCH) -> Prompt | None:
+        """The prompt of this name on a branch."""
+        return self._one(prompts.c.project == project, prompts.c.name == name, prompts.c.branch == branch)
+
+    def get(self, project: str, prompt_id: str) -> Prompt | None:
+        """The prompt of this id."""
+        return self._one(prompts.c.project == project, prompts.c.prompt_id == prompt_id)
+
+    def listed(self, project: str, branch: str | None = None, name: str | None = None) -> list[Prompt]:
+        """The prompts of a project, in order of their making; on a branch, of a name, where given."""
+        chosen = [prompts.c.project == project]
+        chosen += [prompts.c.branch == branch] if branch is not None else []
+        chosen += [prompts.c.name == name] if name is not None else []
+        return self._all(*chosen)
+
+    def version(self, prompt: Prompt, version: str) -> Version | None:
+        """One version of a prompt."""
+        query = select(prompt_versions).where(*_versions_of(prompt), prompt_versions.c.version == version)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return _version(row) if row is not None else None
+
+    def versions(self, prompt: Prompt) -> list[Version]:
+        """All versions of a prompt, in order of their making."""
+        query = select(prompt_versions).where(*_versions_of(prompt))
+        query = query.order_by(prompt_versions.c.created_at, prompt_versions.c.version)
+        with self._database.read() as connection:
+            return [_version(row) for row in connection.execute(query)]
+
+    def _one(self, *chosen: Any) -> Prompt | None:
+        found = self._all(*chosen)
+        return found[0] if found else None
+
+    def _all(self, *chosen: Any) -> list[Prompt]:
+        query = select(prompts).where(*chosen).order_by(prompts.c.created_at, prompts.c.prompt_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            labels = _labels(connection, rows)
+        return [_prompt(row, labels.get(row.prompt_id, {})) for row in rows]
+
+    # -- changed -----------------------------------------------------------------------------------------
+
+    def create(self, prompt: Prompt, first: Version, actor: Actor, *, release: bool = True) -> None:
+        """Store a prompt with its first version.
+
+        Raises:
+            TakenError: there is one of that name on the branch, or of that id.
+        """
+
+        def store(connection: Connection) -> None:
+            know_project(connection, prompt.project)
+            connection.execute(insert(prompts).values(**_prompt_row(prompt), created_at=now()))
+            note(connection, actor, "prompt.create", _subject(prompt), {"name": prompt.name})
+            self._put_version(connection, prompt, first, actor)
+            if release:
+                self._release(connection, prompt, first.version, actor)
+
+        where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
+        self._write(store, f"{where} of project {prompt.project!r}")
+
+    def add_version(self, prompt: Prompt, version: Version, actor: Actor, *, release: bool = True) -> None:
+        """Store a further version.
+
+        Raises:
+            TakenError: the prompt has a version of that name.
+        """
+
+        def store(connection: Connection) -> None:
+            self._put_version(connection, prompt, version, actor)
+            if release:
+                self._release(connection, prompt, version.version, actor)
+
+        where = f"prompt {prompt.name!r} on branch {prompt.branch!r}"
+        self._write(store, f"{where} already has version {version.version!r}")
+
+    def release(self, prompt: Prompt, version: str, actor: Actor) -> None:
+        """Serve this version from now on. An earlier one again is how a release is undone.
+
+        Raises:
+            MissingError: there is no such version.
+        """
+        self._database.write(lambda connection: self._release(connection, prompt, version, actor))
+
+    def label(self, prompt: Prompt, label: str, version: str | None, actor: Actor) -> None:
+        """Have a label point to a version; None: to none any more.
+
+        Raises:
+            MissingError: there is no such version.
+        """
+
+        def store(connection: Connection) -> None:
+            mine = (*_of(prompt, prompt_labels), prompt_labels.c.label == label)
+            connection.execute(delete(prompt_labels).where(*mine))
+            if version is not None:
+                self._require(connection, prompt, version)
+                where = {"project": prompt.project, "prompt_id": prompt.prompt_id}
+                connection.execute(insert(prompt_labels).values(**where, label=label, version=version))
+            note(connection, actor, "prompt.label", _subject(prompt), {"label": label, "version": version})
+
+        self._database.write(store)
+
+    def change(self, prompt: Prompt, actor: Actor) -> None:
+        """Make branch, logging and metadata of the stored prompt those of `prompt`.
+
+        Raises:
+            TakenError: another prompt of that name is on the branch.
+        """
+
+        def store(connection: Connection) -> None:
+            row = _prompt_row(prompt)
+            changed = {name: row[name] for name in ("branch", "enable_logging", "metadata")}
+            connection.execute(update(prompts).where(*_of(prompt, prompts)).values(changed))
+            note(connection, actor, "prompt.change", _subject(prompt), {"branch": prompt.branch})
+
+        where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
+        self._write(store, f"{where} of project {prompt.project!r}")
+
+    def rewrite(self, prompt: Prompt, version: Version, actor: Actor) -> None:
+        """Put another content into a version that is there, as the published command line does.
+
+        Raises:
+            MissingError: there is no such version.
+        """
+
+        def store(connection: Connection) -> None:
+            self._require(connection, prompt, version.version)
+            chosen = (*_versions_of(prompt), prompt_versions.c.version == version.version)
+            content = json.dumps(version.content)
+            connection.execute(update(prompt_versions).where(*chosen).values(content=content))
+            note(connection, actor, "prompt.rewrite", _subject(prompt), {"version": version.version})
+
+        self._database.write(store)
+
+    def remove(self, prompt: Prompt, actor: Actor) -> None:
+        """Remove a prompt with its versions, labels and experiments."""
+
+        def store(connection: Connection) -> None:
+            connection.execute(delete(prompts).where(*_of(prompt, prompts)))
+            note(connection, actor, "prompt.remove", _subject(prompt), {"name": prompt.name})
+
+        self._database.write(store)
+
+    def _release(self, connection: Connection, prompt: Prompt, version: str, actor: Actor) -> None:
+        self._require(connection, prompt, version)
+        before = connection.execute(select(prompts.c.version).where(*_of(prompt, prompts))).scalar()
+        connection.execute(update(prompts).where(*_of(prompt, prompts)).values(version=version))
+        fresh = (*_versions_of(prompt), prompt_versions.c.version == version)
+        connection.execute(
+            update(prompt_versions)
+            .where(*fresh, prompt_versions.c.released_at.is_(None))
+            .values(released_at=now())
+        )
+        note(connection, actor, "prompt.release", _subject(prompt), {"version": version, "before": before})
+
+    def _put_version(self, connection: Connection, prompt: Prompt, version: Version, actor: Actor) -> None:
+        row = {
+            "project": prompt.project,
+            "prompt_id": prompt.prompt_id,
+            "version": version.version,
+            "content": json.dumps(version.content),
+            "config": json.dumps(version.config) if version.config is not None else None,
+            "change_message": version.change_message,
+            "author": actor.key_id,
+            "created_at": now(),
+        }
+        connection.execute(insert(prompt_versions).values(row))
+        note(connection, actor, "prompt.version", _subject(prompt), {"version": version.version})
+
+    def _require(self, connection: Connection, prompt: Prompt, version: str) -> None:
+        chosen = (*_versions_of(prompt), prompt_versions.c.version == version)
+        if connection.execute(select(prompt_versions.c.version).where(*chosen)).first() is None:
+            raise MissingError(
+                f"prompt {prompt.name!r} has no version {version!r} on branch {prompt.branch!r}"
+            )
+
+    def _write(self, store: Any, taken: str) -> None:
+        try:
+            self._database.write(store)
+        except IntegrityError as error:
+            raise TakenError(taken) from error
+
+
+def _of(prompt: Prompt, table: Any) -> tuple[Any, ...]:
+    return (table.c.project == prompt.project, table.c.prompt_id == prompt.prompt_id)
+
+
+def _versions_of(prompt: Prompt) -> tuple[Any, ...]:
+    return _of(prompt, prompt_versions)
+
+
+def _subject(prompt: Prompt) -> str:
+    return f"prompt:{prompt.prompt_id}"
+
+
+def _labels(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, dict[str, str]]:
+    if not rows:
+        return {}
+    query = select(prompt_labels).where(
+        prompt_labels.c.project == rows[0].project,
+        prompt_labels.c.prompt_id.in_([row.prompt_id for row in rows]),
+    )
+    labels: dict[str, dict[str, str]] = {}
+    for row in connection.execute(query):
+        labels.setdefault(row.prompt_id, {})[row.label] = row.version
+    return labels
+
+
+def _prompt_row(prompt: Prompt) -> dict[str, Any]:
+    return {
+        "project": prompt.project,
+        "prompt_id": prompt.prompt_id,
+        "name": prompt.name,
+        "branch": prompt.branch,
+        "version": prompt.version,
+        "enable_logging": prompt.enable_logging,
+        "metadata": json.dumps(dict(prompt.metadata)),
+    }
+
+
+def _prompt(row: Row[Any], labels: Mapping[str, str]) -> Prompt:
+    return Prompt(
+        project=row.project,
+        prompt_id=row.prompt_id,
+        name=row.name,
+        branch=row.branch,
+        version=row.version,
+        enable_logging=row.enable_logging,
+        metadata=json.loads(row.metadata),
+        labels=labels,
+    )
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(
+        version=row.version,
+        content=json.loads(row.content),
+        config=json.loads(row.config) if row.config is not None else None,
+        change_message=row.change_message,
+        author=row.author,
+        created_at=time_of(row.created_at),
+        released_at=time_of(row.released_at) if row.released_at is not None else None,
+    )

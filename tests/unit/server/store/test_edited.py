@@ -1,0 +1,192 @@
+"""Projects, keys, prompts and experiments, on each database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from banyan_hp.server.store.audit import Actor, Audit
+from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.experiments import Experiment, Experiments, Variant
+from banyan_hp.server.store.keys import Keys, Project, Projects, Role
+from banyan_hp.server.store.prompts import MissingError, Prompt, Prompts, TakenError, Version
+
+ME = Actor("p", "key-1")
+
+
+@pytest.fixture
+def prompts(database: Database) -> Prompts:
+    return Prompts(database)
+
+
+def greeting(prompts: Prompts, *, release: bool = True, **changes: str) -> Prompt:
+    """A stored prompt with the version 1.0."""
+    prompt = Prompt(**{"project": "p", "name": "greeting", **changes})  # type: ignore[arg-type]
+    prompts.create(prompt, Version(version="1.0", content="Hello"), ME, release=release)
+    found = prompts.get("p", prompt.prompt_id)
+    assert found is not None
+    return found
+
+
+def actions(database: Database, subject: str) -> list[str]:
+    return [change.action for change in reversed(Audit(database).of("p", subject))]
+
+
+def test_a_key_is_found_by_its_secret_until_it_is_revoked(database: Database) -> None:
+    keys = Keys(database)
+    made, secret = keys.create("p", Role.INGEST)
+    assert secret.startswith("psk_")
+    assert len(secret) == len("psk_") + 43
+    assert keys.find(secret) == made
+    assert keys.find(secret + "x") is None
+    assert keys.revoke(made.id, "q") is False
+    assert keys.revoke(made.id) is True
+    assert keys.revoke(made.id) is False
+    assert keys.find(secret) is None
+    assert [(each.id, each.revoked_at is None) for each in keys.listed("p")] == [(made.id, False)]
+    assert actions(database, f"key:{made.id}") == ["key.create", "key.revoke"]
+
+
+def test_no_secret_is_stored(database: Database) -> None:
+    _, secret = Keys(database).create("p", Role.ADMIN)
+    with database.read() as connection:
+        stored = str(connection.exec_driver_sql("SELECT * FROM keys").all())
+    assert secret not in stored
+    assert secret[4:20] not in stored
+
+
+@pytest.mark.parametrize(
+    ("has", "needs", "may"),
+    [
+        (Role.INGEST, Role.INGEST, True),
+        (Role.INGEST, Role.READ, False),
+        (Role.READ, Role.INGEST, True),
+        (Role.READ, Role.ADMIN, False),
+        (Role.ADMIN, Role.READ, True),
+    ],
+)
+def test_a_role_may_do_what_those_before_it_may(has: Role, needs: Role, may: bool) -> None:
+    assert has.covers(needs) is may
+
+
+def test_projects_have_names(database: Database) -> None:
+    projects = Projects(database)
+    projects.put(Project("p", "Project One"))
+    projects.put(Project("p", "One"))
+    Keys(database).create("q", Role.READ)
+    assert projects.listed() == [Project("p", "One"), Project("q", "q")]
+    assert projects.get("r") is None
+
+
+def test_versions_are_drafts_until_they_are_released(prompts: Prompts) -> None:
+    prompt = greeting(prompts, release=False)
+    assert prompt.version is None
+    prompts.release(prompt, "1.0", ME)
+    prompts.add_version(prompt, Version(version="2", content="Hi"), ME, release=False)
+    found = prompts.find("p", "greeting")
+    assert found is not None
+    assert found.version == "1.0"
+    assert found.version_of("production") == "1.0"
+    drafts = {each.version: each.released_at is None for each in prompts.versions(found)}
+    assert drafts == {"1.0": False, "2": True}
+
+
+def test_labels_point_to_versions(prompts: Prompts) -> None:
+    prompt = greeting(prompts)
+    prompts.add_version(prompt, Version(version="2", content="Hi"), ME, release=False)
+    prompts.label(prompt, "staging", "2", ME)
+    found = prompts.find("p", "greeting")
+    assert found is not None
+    assert (found.version_of(None), found.version_of("staging"), found.version_of("x")) == ("1.0", "2", None)
+    prompts.label(prompt, "staging", None, ME)
+    assert prompts.listed("p")[0].labels == {}
+    with pytest.raises(MissingError, match="has no version '9'"):
+        prompts.label(prompt, "staging", "9", ME)
+
+
+def test_a_release_can_be_undone_and_is_noted(prompts: Prompts, database: Database) -> None:
+    prompt = greeting(prompts)
+    prompts.add_version(prompt, Version(version="2", content="Hi"), ME)
+    prompts.release(prompt, "1.0", ME)
+    newest = Audit(database).of("p", f"prompt:{prompt.prompt_id}", limit=1)
+    assert [(each.action, each.key_id, dict(each.detail)) for each in newest] == [
+        ("prompt.release", "key-1", {"version": "1.0", "before": "2"})
+    ]
+
+
+def test_chats_and_configurations_come_back(prompts: Prompts) -> None:
+    prompt = greeting(prompts)
+    messages = [{"role": "system", "content": "a\x00\ud800"}, {"role": "user", "content": "{{q}}"}]
+    given = Version(version="2", content=messages, config={"model": "m", "tools": []}, change_message="why")
+    prompts.add_version(prompt, given, ME)
+    found = prompts.version(prompt, "2")
+    assert found is not None
+    assert (found.content, found.config, found.change_message) == (messages, given.config, "why")
+    assert found.author == "key-1"
+
+
+def test_what_is_taken_is_refused(prompts: Prompts) -> None:
+    prompt = greeting(prompts)
+    with pytest.raises(TakenError, match="'greeting' already exists on branch 'main' of project 'p'"):
+        greeting(prompts)
+    with pytest.raises(TakenError, match=r"already has version '1\.0'"):
+        prompts.add_version(prompt, Version(version="1.0", content="x"), ME)
+    other = greeting(prompts, branch="dev")
+    with pytest.raises(TakenError):
+        prompts.change(replace(other, branch="main"), ME)
+    assert [each.branch for each in prompts.listed("p", name="greeting")] == ["main", "dev"]
+    greeting_of_q = Prompt(project="q", name="greeting")
+    prompts.create(greeting_of_q, Version(version="1.0", content="q"), Actor("q", "k"))
+    assert [each.project for each in prompts.listed("q")] == ["q"]
+
+
+def half(prompt: Prompt, **changes: object) -> Experiment:
+    variants = (
+        Variant(experiment_version_id="a", version="1.0", traffic_percentage=50, slots=((0, 5000),)),
+        Variant(experiment_version_id="b", version="x", traffic_percentage=50, content="X"),
+    )
+    made = Experiment(
+        project="p",
+        experiment_id="half",
+        prompt_id=prompt.prompt_id,
+        status="running",
+        sticky_type="user_id",
+        salt="s",
+        variants=variants,
+        control="a",
+        primary_metric="thumb",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_an_experiment_comes_back_with_contents(prompts: Prompts, database: Database) -> None:
+    experiments = Experiments(database)
+    prompt = greeting(prompts)
+    experiments.add(half(prompt), ME)
+    found = experiments.get("p", "half")
+    assert found is not None
+    assert [each.content for each in found.variants] == ["Hello", "X"]
+    assert found == replace(half(prompt), variants=found.variants)
+    assert experiments.get("q", "half") is None
+    assert experiments.listed("p", prompt_name="greeting", status="paused") == []
+    with pytest.raises(TakenError):
+        experiments.add(half(prompt), ME)
+    experiments.put(half(prompt, status="paused"), ME)
+    assert [each.status for each in experiments.on("p", prompt.prompt_id)] == ["paused"]
+    experiments.remove(half(prompt), ME)
+    assert experiments.listed("p") == []
+    assert actions(database, "experiment:half") == [
+        "experiment.create",
+        "experiment.change",
+        "experiment.remove",
+    ]
+
+
+def test_a_removed_prompt_takes_its_experiments_along(prompts: Prompts, database: Database) -> None:
+    prompt = greeting(prompts)
+    Experiments(database).add(half(prompt), ME)
+    prompts.label(prompt, "staging", "1.0", ME)
+    prompts.remove(prompt, ME)
+    assert prompts.listed("p") == []
+    assert Experiments(database).listed("p") == []
