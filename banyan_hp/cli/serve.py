@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "psk_local"
 KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
 DEFAULT_DATABASE = Path("banyan-hp.sqlite3")
-_SERVER_EXTRA = ("starlette", "uvicorn")
+_SERVER_EXTRA = ("alembic", "fastapi", "pydantic", "sqlalchemy", "starlette", "uvicorn")
 
 
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
@@ -37,10 +37,9 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     )
     add(
         "--db",
-        type=Path,
-        default=DEFAULT_DATABASE,
-        metavar="PATH",
-        help="database file (default: %(default)s)",
+        default=str(DEFAULT_DATABASE),
+        metavar="PATH|URL",
+        help="database: a file, or postgresql://… (default: %(default)s)",
     )
     # Repeated options are appended to the default, so the default key can't be argparse's.
     key_help = (
@@ -76,7 +75,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = ServeSettings(
         arguments.host,
         arguments.port,
-        arguments.db,
+        str(arguments.db),
         keys,
         arguments.seed,
         arguments.verbose,
@@ -84,17 +83,17 @@ def _serve(arguments: argparse.Namespace) -> int:
         arguments.allowed_host,
     )
     try:
-        serve(settings, lambda url: _say_ready(url, settings.database, keys))
+        serve(settings, lambda url: _say_ready(url, arguments.db, keys))
     except StartError as error:
         raise CommandError(str(error), WRONG) from error
     return DONE
 
 
-def _say_ready(url: str, database: Path, keys: Sequence[str]) -> None:
+def _say_ready(url: str, database: str, keys: Sequence[str]) -> None:
     # Given keys may be real ones and are not shown; the built-in one is no secret.
     hint = DEFAULT_KEY if list(keys) == [DEFAULT_KEY] else f"one of the {len(keys)} given"
     sys.stdout.write(
-        f"banyan-hp local backend on {url}\n  database:  {database.absolute()}\n  X-API-Key: {hint}\n"
+        f"banyan-hp local backend on {url}\n  database:  {database if '://' in database else Path(database).absolute()}\n  X-API-Key: {hint}\n"
     )
     sys.stdout.flush()
 

@@ -1,68 +1,99 @@
-"""The ASGI application: one list of routes for each part of the API, over one database.
-
-A further API is a further `*_routes.py` and a line here; each says itself how its callers are known.
-"""
+"""The ASGI application: one router for each resource, over the stores of one database."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from .auth import ApiKeys
-from .database import Database
-from .experiment_routes import experiment_routes
-from .experiments import Experiments
-from .hosts import HostCheck
-from .prompt_routes import PromptRouting, prompt_routes
-from .prompts import Prompts
-from .record_routes import interaction_routes, log_routes
-from .records import INTERACTIONS, LOGS, Records
-from .requests import BODY_SECONDS
-from .responses import EXCEPTION_HANDLERS, Json, PrivateResponses
+from .._version import __version__
+from .api import calls, experiments, projects, prompts, records
+from .api.auth import Caller, Callers
+from .api.committer import Committer
+from .api.hosts import HostCheck
+from .api.intake import intake_router
+from .api.requests import BODY_SECONDS
+from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
+from .api.state import Stores
+from .housekeeping import Housekeeping
 from .starting import RoutingMode
+from .store.audit import Audit
+from .store.database import Database
+from .store.experiments import Experiments
+from .store.keys import Keys, Projects
+from .store.prompts import Prompts
+from .store.sql_calls import SqlCalls
+
+_Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(
     database: Database,
-    api_keys: Sequence[str],
+    keys: Mapping[str, Caller],
     routing: RoutingMode = RoutingMode.SERVER,
     *,
     allowed_hosts: Collection[str] | None = None,
     body_seconds: float = BODY_SECONDS,
-) -> Starlette:
-    """The backend over `database`, for callers with one of `api_keys`.
+) -> FastAPI:
+    """The backend over `database`.
 
     Args:
         database: what it keeps its data in.
-        api_keys: the keys that are good.
+        keys: who has which key, besides those in the database.
         routing: what a fetched prompt says about experiments.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
     """
-    keys = ApiKeys(api_keys)
-    prompts = Prompts(database)
-    experiments = Experiments(database, prompts)
-    logs = Records(database, LOGS)
-    routes = [
-        Route("/api/auth/validate", keys.guard(_validate), methods=["GET"]),
-        *log_routes(logs, keys),
-        *interaction_routes(Records(database, INTERACTIONS), keys),
-        *prompt_routes(prompts, PromptRouting(experiments, routing), keys),
-        *experiment_routes(experiments, prompts, logs, keys),
-    ]
+    stores = stores_of(database, routing)
+    committer = Committer(stores.calls)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
-    middleware = [Middleware(PrivateResponses), *checks]
-    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=middleware)
+    app = FastAPI(
+        title="banyan_hp backend",
+        version=__version__,
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        middleware=[Middleware(PrivateResponses), *checks],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=_lifespan(committer, Housekeeping(stores.calls)),
+        redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
+        strict_content_type=False,
+    )
+    for router in (
+        intake_router(committer),
+        records.router,
+        calls.router,
+        prompts.router,
+        experiments.router,
+        projects.router,
+    ):
+        app.include_router(router)
+    app.state.stores = stores
+    app.state.callers = Callers(stores.keys, keys)
     app.state.body_seconds = body_seconds
-    # Many clients lose a redirected POST's body; a 404 says better what is wrong.
-    app.router.redirect_slashes = False
     return app
 
 
-async def _validate(_request: Request) -> Response:
-    return Json({"valid": True})
+def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
+    """All stores of a database."""
+    return Stores(
+        SqlCalls(database),
+        Prompts(database),
+        Experiments(database),
+        Projects(database),
+        Keys(database),
+        Audit(database),
+        routing,
+    )
+
+
+def _lifespan(
+    committer: Committer, housekeeping: Housekeeping
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def run(_app: FastAPI) -> AsyncIterator[None]:
+        with committer, housekeeping:
+            yield
+
+    return run

@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 
 from ..experiments import SLOTS
-from .experiments import Experiment
+from .store.experiments import Experiment
 
 Share = Fraction
 Shares = Mapping[str, Share]

@@ -1,176 +1,211 @@
 """Seed files: projects, prompts and experiments that a database starts out with.
 
 An entry is applied once and its digest kept, so that loading a file again changes nothing, not even
-what was changed through the API in between; an entry that was edited since is applied again.
+what was changed through the API in between; an entry that was edited since is applied again. A file is
+checked as a whole before anything of it is applied.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from .database import Database
-from .experiment_bodies import SEED_EXPERIMENT, UnfitError, experiment_refusal, new_experiment
-from .experiments import Experiments
-from .prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Prompts, new_prompt_id
+from pydantic import BaseModel, Field, ValidationError
+
+from .api.experiments import NewExperiment, experiment_of
+from .api.models import Json, Name, Strict, shown
+from .api.prompts import ContentField, stored_content
+from .api.requests import parse_json
+from .api.responses import UnfitError
+from .api.state import Stores
 from .starting import ROUTING_MODES, RoutingMode, StartError
-from .validation import (
-    BOOLEAN,
-    METADATA,
-    NAME,
-    STRING,
-    Field,
-    object_refusal,
-    one_of,
-    parse_json,
-    required,
-    shown,
-)
+from .store.audit import Actor
+from .store.keys import DEFAULT_PROJECT, Project
+from .store.prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Version
+from .store.seeded import Seeded
 
-_LIST = Field("a list", lambda value: isinstance(value, list))
-
-_SEED: Mapping[str, Field] = {
-    "routing": one_of(*ROUTING_MODES),
-    "projects": _LIST,
-    "prompts": _LIST,
-    "experiments": _LIST,
-}
-_PROJECT: Mapping[str, Field] = {"id": required(NAME), "name": NAME}
-_VERSION: Mapping[str, Field] = {"version": required(NAME), "content": required(STRING)}
-_PROMPT: Mapping[str, Field] = {
-    "name": required(NAME),
-    "content": required(STRING),
-    "version": NAME,
-    "branch": NAME,
-    "project": NAME,
-    "enable_logging": BOOLEAN,
-    "metadata": METADATA,
-    "versions": _LIST,
-}
+_BY = "seed"
 
 
-def load_seed(path: Path, database: Database) -> RoutingMode | None:
-    """Apply the file to the database, all of it or, with a `StartError`, nothing.
+class SeedProject(Strict):
+    """A project."""
 
-    Returns the routing mode that the file asks for, if it does.
+    id: Name
+    name: Name | None = None
+
+
+class SeedVersion(Strict):
+    """A version of a prompt."""
+
+    version: Name
+    content: ContentField
+    config: Json | None = None
+
+
+class SeedPrompt(Strict):
+    """A prompt, its released version, and others."""
+
+    name: Name
+    content: ContentField
+    version: Name = FIRST_VERSION
+    branch: Name = DEFAULT_BRANCH
+    project: Name = DEFAULT_PROJECT
+    enable_logging: Annotated[bool, Field(description="true or false")] = True
+    metadata: Json | None = None
+    config: Json | None = None
+    versions: Annotated[Sequence[SeedVersion], Field(description="a list")] = ()
+
+
+class SeedExperiment(NewExperiment):
+    """An experiment, which must have an id, and may name its project."""
+
+    experiment_id: Name
+    project: Name = DEFAULT_PROJECT
+
+
+class Seed(Strict):
+    """A seed file."""
+
+    routing: Annotated[
+        str | None,
+        Field(description=f"one of {', '.join(ROUTING_MODES)}", pattern=f"^({'|'.join(ROUTING_MODES)})$"),
+    ] = None
+    projects: Annotated[list[Name | SeedProject], Field(description="a list", default_factory=list)]
+    prompts: Annotated[list[SeedPrompt], Field(description="a list", default_factory=list)]
+    experiments: Annotated[list[SeedExperiment], Field(description="a list", default_factory=list)]
+
+
+def load_seed(path: Path, stores: Stores, seeded: Seeded) -> RoutingMode | None:
+    """Apply the file to the database.
+
+    Returns:
+        the routing mode that the file asks for, if it does.
+
+    Raises:
+        StartError: the file can't be read or used; then nothing of it is applied.
     """
+    seed = _read(path)
     try:
-        seed: Any = parse_json(path.read_bytes())
+        _Loader(stores, seeded).load(seed)
+    except UnfitError as flaw:
+        raise StartError(f"the seed {path} can't be used: {flaw}") from flaw
+    return RoutingMode(seed.routing) if seed.routing is not None else None
+
+
+def _read(path: Path) -> Seed:
+    try:
+        return Seed.model_validate(parse_json(path.read_bytes()))
     except OSError as error:
         raise StartError(f"can't read the seed {path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise StartError(f"the seed {path} can't be used: {error.errors()[0]['msg']}") from error
     except ValueError as error:
         raise StartError(f"the seed {path} isn't valid JSON: {error}") from error
-    prompts = Prompts(database)
-    try:
-        with database.transaction():
-            _Loader(database, prompts, Experiments(database, prompts)).load(seed)
-    except _SeedError as flaw:
-        raise StartError(f"the seed {path} can't be used: {flaw}") from flaw
-    return RoutingMode(seed["routing"]) if "routing" in seed else None
-
-
-class _SeedError(Exception):
-    """What is wrong with a seed, in words."""
 
 
 class _Loader:
-    def __init__(self, database: Database, prompts: Prompts, experiments: Experiments) -> None:
-        self._database = database
-        self._prompts = prompts
-        self._experiments = experiments
+    def __init__(self, stores: Stores, seeded: Seeded) -> None:
+        self._stores = stores
+        self._seeded = seeded
         self._seen: set[str] = set()
 
-    def load(self, seed: Any) -> None:
-        _check(seed, _SEED, "seed", at="")
-        for place, entry in _entries(seed, "projects"):
-            self._project({"id": entry} if isinstance(entry, str) else entry, place)
-        for place, entry in _entries(seed, "prompts"):
-            self._prompt(entry, place)
-        for place, entry in _entries(seed, "experiments"):
-            self._experiment(entry, place)
+    def load(self, seed: Seed) -> None:
+        projects = [SeedProject(id=each) if isinstance(each, str) else each for each in seed.projects]
+        due: list[Callable[[], None]] = []
+        for index, project in enumerate(projects):
+            due += self._due(f"projects[{index}]", ("project", project.id), project, self._put_project)
+        for index, prompt in enumerate(seed.prompts):
+            identity = ("prompt", prompt.name, prompt.branch, prompt.project)
+            _check_versions(prompt, f"prompts[{index}]")
+            due += self._due(f"prompts[{index}]", identity, prompt, self._put_prompt)
+        for index, experiment in enumerate(seed.experiments):
+            place, name = f"experiments[{index}]", experiment.experiment_id
+            self._check_experiment(experiment, seed, place)
+            due += self._due(place, ("experiment", name), experiment, self._put_experiment)
+        for apply in due:
+            apply()
 
-    def _project(self, entry: Any, place: str) -> None:
-        _check(entry, _PROJECT, place)
-        if self._is_due(["project", entry["id"]], entry, place):
-            self._prompts.name_project(entry["id"], entry.get("name", entry["id"]))
-
-    def _prompt(self, entry: Any, place: str) -> None:
-        _check(entry, _PROMPT, place)
-        prompt = _as_prompt(entry)
-        versions = _prompt_versions(entry, prompt, place)
-        if self._is_due(["prompt", prompt.name, prompt.branch, prompt.project], entry, place):
-            self._put_prompt(prompt, versions)
-
-    def _put_prompt(self, prompt: Prompt, versions: Mapping[str, str]) -> None:
-        stored = self._prompts.exact(prompt.name, prompt.branch, prompt.project)
-        if stored is None:
-            self._prompts.add(prompt)
-        self._prompts.replace(replace(prompt, prompt_id=stored.prompt_id) if stored else prompt, versions)
-
-    def _experiment(self, entry: Any, place: str) -> None:
-        _refuse(experiment_refusal(entry, SEED_EXPERIMENT, place, at=f"{place}."))
-        if not self._is_due(["experiment", entry["experiment_id"]], entry, place):
-            return
-        try:
-            stored = self._experiments.get(entry["experiment_id"])
-            before = stored[0] if stored is not None else None
-            experiment = new_experiment(entry, entry.get("project"), self._prompts, f"{place}.", before)
-        except UnfitError as flaw:
-            raise _SeedError(str(flaw)) from flaw
-        self._experiments.put(experiment)
-
-    def _is_due(self, identity: list[str | None], entry: object, place: str) -> bool:
-        """Whether the entry is new or was edited since it was last applied; notes that it now is."""
+    def _due(
+        self, place: str, identity: Sequence[str], entry: BaseModel, put: Callable[[Any], None]
+    ) -> list[Callable[[], None]]:
+        """What applies the entry, if it is new or was edited since it was last applied."""
         key = json.dumps(identity)
         if key in self._seen:
-            raise _SeedError(f"{place} is there twice: {' '.join(filter(None, identity))}")
+            raise UnfitError(f"{place} is there twice: {' '.join(identity)}")
         self._seen.add(key)
-        digest = hashlib.sha256(json.dumps(entry, sort_keys=True).encode("ascii")).hexdigest()
-        row = self._database.one("SELECT digest FROM seeded WHERE entry = ?", (key,))
-        if row is not None and row["digest"] == digest:
-            return False
-        self._database.execute("INSERT OR REPLACE INTO seeded VALUES (?, ?)", (key, digest))
-        return True
+        digest = hashlib.sha256(entry.model_dump_json().encode("utf-8")).hexdigest()
+        if self._seeded.digest(key) == digest:
+            return []
 
+        def apply() -> None:
+            put(entry)
+            self._seeded.note(key, digest)
 
-def _check(entry: object, fields: Mapping[str, Field], place: str, at: str | None = None) -> None:
-    _refuse(object_refusal(entry, fields, place, at=f"{place}." if at is None else at))
+        return [apply]
 
+    def _put_project(self, entry: SeedProject) -> None:
+        self._stores.projects.put(Project(entry.id, entry.name or entry.id))
 
-def _refuse(flaw: str | None) -> None:
-    if flaw is not None:
-        raise _SeedError(flaw)
+    def _put_prompt(self, entry: SeedPrompt) -> None:
+        prompts, actor = self._stores.prompts, Actor(entry.project, _BY)
+        current = Version(version=entry.version, content=stored_content(entry.content), config=entry.config)
+        found = prompts.find(entry.project, entry.name, entry.branch)
+        if found is None:
+            found = Prompt(project=entry.project, name=entry.name, branch=entry.branch)
+            prompts.create(found, current, actor)
+        changed = replace(found, enable_logging=entry.enable_logging, metadata=entry.metadata or {})
+        prompts.change(changed, actor)
+        others = [
+            Version(version=each.version, content=stored_content(each.content), config=each.config)
+            for each in entry.versions
+        ]
+        for version in (*others, current):
+            if prompts.version(found, version.version) is None:
+                prompts.add_version(found, version, actor, release=False)
+            else:
+                prompts.rewrite(found, version, actor)
+        prompts.release(found, entry.version, actor)
 
+    def _put_experiment(self, entry: SeedExperiment) -> None:
+        actor = Actor(entry.project, _BY)
+        before = self._stores.experiments.get(entry.project, entry.experiment_id)
+        experiment = experiment_of(entry, entry.project, self._stores, before)
+        if before is None:
+            self._stores.experiments.add(experiment, actor)
+        else:
+            self._stores.experiments.put(experiment, actor)
 
-def _entries(parent: Mapping[str, Sequence[Any]], name: str, at: str = "") -> Iterator[tuple[str, Any]]:
-    """The elements of a list, each with its place in words."""
-    for index, entry in enumerate(parent.get(name, ())):
-        yield f"{at}{name}[{index}]", entry
-
-
-def _as_prompt(entry: Mapping[str, Any]) -> Prompt:
-    return Prompt(
-        new_prompt_id(),
-        entry["name"],
-        entry["content"],
-        version=entry.get("version", FIRST_VERSION),
-        branch=entry.get("branch", DEFAULT_BRANCH),
-        project=entry.get("project"),
-        enable_logging=entry.get("enable_logging", True),
-        metadata=entry.get("metadata", {}),
-    )
-
-
-def _prompt_versions(entry: Mapping[str, Any], prompt: Prompt, place: str) -> dict[str, str]:
-    versions = {prompt.version: prompt.content}
-    for spot, each in _entries(entry, "versions", at=f"{place}."):
-        _check(each, _VERSION, spot)
-        if versions.setdefault(each["version"], each["content"]) != each["content"]:
-            raise _SeedError(
-                f"{spot}.content must be that of the same version elsewhere, was {shown(each['content'])}"
+    def _check_experiment(self, entry: SeedExperiment, seed: Seed, place: str) -> None:
+        """Its prompt and the versions it takes from there must be in the seed, or in the database."""
+        own = [p for p in seed.prompts if (p.name, p.branch, p.project) == _prompt_of(entry)]
+        stored = self._stores.prompts.find(entry.project, entry.prompt_name, entry.branch)
+        if not own and stored is None:
+            where = f"a prompt on branch {entry.branch!r}"
+            raise UnfitError(f"{place}.prompt_name must be {where}, was {shown(entry.prompt_name)}")
+        known = {prompt.version for prompt in own}
+        known |= {each.version for prompt in own for each in prompt.versions}
+        for index, version in enumerate(entry.versions):
+            there = version.version in known or (
+                stored is not None and self._stores.prompts.version(stored, version.version) is not None
             )
-    return versions
+            if version.content is None and not there:
+                wanted = f"a stored version of prompt {entry.prompt_name!r}, or come with content"
+                named = shown(version.version)
+                raise UnfitError(f"{place}.versions[{index}].version must be {wanted}, was {named}")
+
+
+def _prompt_of(entry: SeedExperiment) -> tuple[str, str, str]:
+    return entry.prompt_name, entry.branch, entry.project
+
+
+def _check_versions(prompt: SeedPrompt, place: str) -> None:
+    contents: dict[str, object] = {prompt.version: prompt.content}
+    for index, each in enumerate(prompt.versions):
+        if contents.setdefault(each.version, each.content) != each.content:
+            wanted = "that of the same version elsewhere"
+            where = f"{place}.versions[{index}].content"
+            raise UnfitError(f"{where} must be {wanted}, was {shown(each.content)}")

@@ -16,13 +16,16 @@ from types import FrameType
 from typing import NoReturn
 
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
-from .app import create_app
-from .database import Database
-from .hosts import is_loopback
+from .api.auth import Caller
+from .api.hosts import is_loopback
+from .app import create_app, stores_of
 from .seed import load_seed
 from .starting import RoutingMode, StartError
+from .store.database import Database
+from .store.keys import DEFAULT_PROJECT, Role
+from .store.seeded import Seeded
 
 BACKLOG = 2048
 # Longer than common clients keep an idle connection, so that they and not we close it:
@@ -37,7 +40,8 @@ class ServeSettings:
 
     host: str
     port: int
-    database: Path
+    database: str
+    """The path of a SQLite file, or ``postgresql://…``."""
     api_keys: Sequence[str] = field(repr=False)
     seed: Path | None = None
     verbose: bool = False
@@ -57,11 +61,13 @@ def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
         signal.signal(signum, _exit)
     database = Database(settings.database)
     try:
-        seeded = load_seed(settings.seed, database) if settings.seed is not None else None
+        stores = stores_of(database)
+        seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
+        keys = {key: Caller(DEFAULT_PROJECT, Role.ADMIN, "given") for key in settings.api_keys}
         with _listen(settings.host, settings.port) as listener:
             allowed = _allowed_hosts(settings, listener)
-            app = create_app(database, settings.api_keys, routing, allowed_hosts=allowed)
+            app = create_app(database, keys, routing, allowed_hosts=allowed)
             url = _url(settings.host, listener)
             server = _Server(_config(app, settings), lambda: announce(url))
             server.run(sockets=[listener])
@@ -81,7 +87,7 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
-def _config(app: Starlette, settings: ServeSettings) -> uvicorn.Config:
+def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     level = logging.INFO if settings.verbose else logging.WARNING
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -90,7 +96,7 @@ def _config(app: Starlette, settings: ServeSettings) -> uvicorn.Config:
         app,
         loop="asyncio",  # and not whatever happens to be installed: it behaves the same everywhere
         http="h11",
-        lifespan="off",
+        lifespan="on",
         ws="none",
         log_config=None,
         log_level=level,

@@ -144,6 +144,14 @@ experiments = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
+# Entries of seed files that were applied.
+seeded = Table(
+    "seeded",
+    metadata,
+    Column("entry", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+)
+
 # Who changed what and when; for experiments with the whole configuration.
 audit = Table(
     "audit",

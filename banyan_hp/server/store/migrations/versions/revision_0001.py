@@ -106,6 +106,7 @@ CREATE TABLE experiments (
     FOREIGN KEY (project, prompt_id) REFERENCES prompts ON DELETE CASCADE
 );
 CREATE INDEX experiments_of_prompt ON experiments (project, prompt_id);
+CREATE TABLE seeded (entry TEXT PRIMARY KEY, digest TEXT NOT NULL);
 CREATE TABLE audit (
     seq {number},
     project TEXT NOT NULL,

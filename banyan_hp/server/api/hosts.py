@@ -13,8 +13,8 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .models import shown
 from .responses import failure
-from .validation import shown
 
 MISDIRECTED = 421
 _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:]+)(?::\d*)?")  # a name or an address, and a port

@@ -6,34 +6,37 @@ import hashlib
 import json
 import logging
 import re
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .experiment_bodies import UnfitError
-from .prompts import TakenError
+from ..store.calls import UnusableCursorError
+from ..store.database import BusyError, SlowQueryError
+from ..store.prompts import MissingError, TakenError
 
 logger = logging.getLogger(__name__)
 
+BAD = 422  # the status of a body that is refused
+BAD_QUERY = 400
+RETRY_SECONDS = 1
 _OPAQUE_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110, 8.8.3; without the W/ of a weak one
 _CACHE_CONTROL = "private, no-cache"
 _VARY = "Authorization, X-API-Key, X-Project-Id"
 
-BAD = 422  # the status of Banyan's response to an invalid request
-
 
 class Json(Response):
-    """A JSON response. ASCII, since a stored record may hold lone surrogates, which UTF-8 can't."""
+    """A JSON response. ASCII, since a stored body may hold lone surrogates, which UTF-8 can't."""
 
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
+        """The bytes."""
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
@@ -42,13 +45,8 @@ def failure(status: int, reason: str, headers: Mapping[str, str] | None = None) 
     return Json({"error": reason}, status, headers)
 
 
-def refuse(reason: str | None, status: int = BAD) -> None:
-    """Refuse the request with `reason`, if there is one."""
-    if reason is not None:
-        raise HTTPException(status, reason)
-
-
-# -- what clients and caches may keep ------------------------------------------------------------------------
+class UnfitError(Exception):
+    """A body that is good in itself does not fit what is stored; the message says what and where."""
 
 
 def tagged(request: Request, content: object) -> Response:
@@ -78,6 +76,8 @@ class PrivateResponses:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and mark its response."""
+
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -91,27 +91,46 @@ class PrivateResponses:
 # -- exceptions ----------------------------------------------------------------------------------------------
 
 
-def _http(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
+def _http(request: Request, error: StarletteHTTPException) -> Response:
     reason = error.detail
     if error.status_code == 405 or (error.status_code == 404 and reason == "Not Found"):
         reason = f"{reason}: {request.method} {request.url.path}"
     return failure(error.status_code, reason, error.headers)
 
 
+def _invalid(_request: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    where, *path = first["loc"]
+    reason = first["msg"]
+    if first["type"] != "refused":
+        reason = f"{'.'.join(map(str, path)) or where} {reason}"
+    return failure(BAD if where == "body" else BAD_QUERY, reason)
+
+
 def _unfit(_request: Request, error: Exception) -> Response:
     return failure(BAD, str(error))
+
+
+def _missing(_request: Request, error: Exception) -> Response:
+    return failure(404, str(error))
 
 
 def _taken(_request: Request, error: Exception) -> Response:
     return failure(409, str(error))
 
 
-def _database(_request: Request, error: Exception) -> Response:
-    # Locked by another program, disk full: trouble that may pass, so the status has the client try again.
-    logger.error("the database can't be used", exc_info=error)
-    return failure(503, f"the database can't be used now: {error}")
+def _unusable_cursor(_request: Request, error: Exception) -> Response:
+    return failure(BAD_QUERY, f"after can't be used: {error}")
+
+
+def _busy(_request: Request, error: Exception) -> Response:
+    # Trouble that may pass, so the status has the client try again.
+    logger.error("the database can't be used now: %s", error)
+    return failure(503, f"the database can't be used now: {error}", {"Retry-After": str(RETRY_SECONDS)})
+
+
+def _slow(_request: Request, error: Exception) -> Response:
+    return failure(503, f"{error}; ask for less, by a filter or a shorter time")
 
 
 def _gone(_request: Request, _error: Exception) -> Response:
@@ -123,11 +142,16 @@ def _unexpected(_request: Request, _error: Exception) -> Response:
     return failure(500, "internal error; the backend's log has the traceback")
 
 
-EXCEPTION_HANDLERS: Mapping[Any, Any] = {
+EXCEPTION_HANDLERS: dict[Any, Any] = {
     HTTPException: _http,
+    StarletteHTTPException: _http,
+    RequestValidationError: _invalid,
     UnfitError: _unfit,
     TakenError: _taken,
-    sqlite3.OperationalError: _database,
+    MissingError: _missing,
+    UnusableCursorError: _unusable_cursor,
+    BusyError: _busy,
+    SlowQueryError: _slow,
     ClientDisconnect: _gone,
     Exception: _unexpected,
 }

@@ -1,0 +1,127 @@
+"""Who calls: a key, the project that it opens, and what it may do there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from ..store.audit import Actor
+from ..store.keys import Keys, Role
+from .requests import header
+
+CACHE_SECONDS = 5.0  # a revoked key is good for so long at most
+_MOST_CACHED = 1000
+_BANYAN = APIKeyHeader(name="X-API-Key", auto_error=False, description="the key, as Banyan's clients send it")
+_BEARER = HTTPBearer(auto_error=False, description="the key, as HuggingPlace's clients send it")
+_HOW_TO_SEND = "send it in the X-API-Key header or as 'Authorization: Bearer <key>'"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and for which project."""
+
+    project: str
+    role: Role
+    key_id: str
+
+    @property
+    def actor(self) -> Actor:
+        """The same for the audit."""
+        return Actor(self.project, self.key_id)
+
+
+class Callers:
+    """Finds out who has a key: one of those given at the start, or one of the database's.
+
+    The database's answers, good or bad, hold for `CACHE_SECONDS`.
+    """
+
+    def __init__(self, keys: Keys, given: Mapping[str, Caller]) -> None:
+        self._keys = keys
+        self._given = dict(given)
+        self._lock = threading.Lock()
+        self._cached: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Callers({len(self._given)} given)"
+
+    def of(self, secret: str) -> Caller | None:
+        """Who has this key; None: nobody."""
+        if (given := self._given.get(secret)) is not None:
+            return given
+        now = time.monotonic()
+        with self._lock:
+            until, caller = self._cached.get(secret, (0.0, None))
+        return caller if now < until else self._looked_up(secret, now)
+
+    def _looked_up(self, secret: str, now: float) -> Caller | None:
+        key = self._keys.find(secret)
+        caller = Caller(key.project, key.role, key.id) if key is not None else None
+        with self._lock:
+            self._cached[secret] = (now + CACHE_SECONDS, caller)
+            while len(self._cached) > _MOST_CACHED:
+                self._cached.popitem(last=False)
+        return caller
+
+
+def authenticated(request: Request, needed: Role) -> Caller:
+    """Who sent a request.
+
+    Raises:
+        HTTPException: 401 without a good key; 403 where it is one for less, or for another project.
+    """
+    sent = [key for key in (request.headers.get("x-api-key"), _bearer(request)) if key is not None]
+    if not sent:
+        raise HTTPException(401, f"no API key: {_HOW_TO_SEND}")
+    callers: Callers = request.app.state.callers
+    # Headers are latin-1 to Starlette; these are the bytes that were sent.
+    secrets = [key.encode("latin-1").decode("utf-8", "surrogateescape") for key in sent]
+    caller = next(filter(None, map(callers.of, secrets)), None)
+    if caller is None:
+        raise HTTPException(401, "the API key is not one of this backend's")
+    return _allowed(request, caller, needed)
+
+
+def _allowed(request: Request, caller: Caller, needed: Role) -> Caller:
+    project = header(request, "x-project-id")
+    if project and project != caller.project:
+        raise HTTPException(
+            403, f"X-Project-Id is {project!r}, the API key is for project {caller.project!r}"
+        )
+    if not caller.role.covers(needed):
+        raise HTTPException(
+            403, f"this needs a key with the role {needed.value}, this one's is {caller.role.value}"
+        )
+    return caller
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip(" ") if scheme.lower() == "bearer" else None
+
+
+class _Needs:
+    """A dependency: the caller, if its key has the role."""
+
+    def __init__(self, needed: Role) -> None:
+        self._needed = needed
+
+    def __call__(
+        self,
+        request: Request,
+        _banyan: Annotated[str | None, Security(_BANYAN)] = None,
+        _bearer: Annotated[object, Security(_BEARER)] = None,
+    ) -> Caller:
+        return authenticated(request, self._needed)
+
+
+Ingesting = Annotated[Caller, Depends(_Needs(Role.INGEST))]
+Reading = Annotated[Caller, Depends(_Needs(Role.READ))]
+Administering = Annotated[Caller, Depends(_Needs(Role.ADMIN))]

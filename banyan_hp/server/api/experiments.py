@@ -1,0 +1,337 @@
+"""Experiments: managing them, routing one sticky value, and the usage that came of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Context, Decimal, localcontext
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import Query as FromQuery
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from ...experiments import MAX_DECIMALS, MAX_VERSIONS
+from ..allocation import allocated
+from ..moves import moves
+from ..store.calls import CallFilter
+from ..store.experiments import (
+    ALLOCATIONS,
+    NEWEST_ALLOCATION,
+    RUNNING,
+    STATUSES,
+    Experiment,
+    Variant,
+)
+from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
+from .auth import Administering, Caller, Callers, Ingesting, Reading
+from .models import Name, Query, Strict, Words, shown
+from .prompts import as_json as prompt_as_json
+from .prompts import configuration
+from .requests import JsonRoute
+from .responses import Json, UnfitError, tagged
+from .state import Backend, Stores
+
+MOST_PERCENT = Decimal("100.01")  # thirds, written as 33.33, 33.34 and 33.34
+_EVERY = "/api/experiments"
+_ONE = f"{_EVERY}/{{experiment_id:path}}"
+_USAGE = "/usage"  # what ends so is the path of an experiment's usage
+
+router = APIRouter(route_class=JsonRoute, tags=["experiments"])
+
+
+def _no_usage(experiment_id: str) -> str:
+    if experiment_id.endswith(_USAGE):
+        raise ValueError("it ends like the path of an experiment's usage")
+    return experiment_id
+
+
+def _fine_enough(percentage: float) -> float:
+    if int(Decimal(str(percentage)).as_tuple().exponent) < -MAX_DECIMALS:
+        raise ValueError("it has too many decimals")
+    return percentage
+
+
+def _consistent(versions: list[ExperimentVersion]) -> list[ExperimentVersion]:
+    seen: set[str] = set()
+    for index, each in enumerate(versions):
+        if each.experiment_version_id in seen:
+            named = shown(each.experiment_version_id)
+            _refuse(f"versions[{index}].experiment_version_id is there twice: {named}")
+        seen.add(each.experiment_version_id)
+    with localcontext(Context(prec=MAX_DECIMALS + 10)):  # exact, as in the formula
+        total = sum((Decimal(str(each.traffic_percentage)) for each in versions), Decimal(0))
+    if total > MOST_PERCENT:
+        most = f"versions must have traffic_percentage of at most {MOST_PERCENT} together"
+        _refuse(f"{most}, was {total.normalize():f}")
+    return versions
+
+
+def _refuse(sentence: str) -> None:
+    raise PydanticCustomError("inconsistent", "{sentence}", {"sentence": sentence})
+
+
+_ID = Annotated[
+    Name,
+    Field(description=f"a string that isn't empty and doesn't end in {_USAGE!r}"),
+    AfterValidator(_no_usage),
+]
+_Percentage = Annotated[
+    float,
+    Field(description=f"a number from 0 to 100 of at most {MAX_DECIMALS} decimals", ge=0, le=100),
+    AfterValidator(_fine_enough),
+]
+_Status = Annotated[
+    str,
+    Field(description=f"one of {', '.join(STATUSES)}", pattern=f"^({'|'.join(STATUSES)})$"),
+]
+
+
+_Allocation = Annotated[int, Field(description=" or ".join(map(str, ALLOCATIONS)), ge=1, le=2)]
+
+
+class ExperimentVersion(Strict):
+    """A version within an experiment; without `content` it is that of the prompt's version."""
+
+    experiment_version_id: Name
+    version: Name
+    traffic_percentage: _Percentage
+    content: Words | None = None
+
+
+_Versions = Annotated[
+    list[ExperimentVersion],
+    Field(description=f"a list of 1 to {MAX_VERSIONS} versions", min_length=1, max_length=MAX_VERSIONS),
+    AfterValidator(_consistent),
+]
+
+
+class NewExperiment(Strict):
+    """An experiment to be made."""
+
+    prompt_name: Name
+    sticky_type: Name
+    versions: _Versions
+    experiment_id: _ID | None = None
+    project_id: Name | None = None
+    branch: Name = DEFAULT_BRANCH
+    status: _Status = RUNNING
+    salt: Name | None = None
+    allocation: _Allocation | None = None
+    control: Name | None = None
+    primary_metric: Name | None = None
+
+
+class ExperimentChange(Strict):
+    """What to change about an experiment; with `dry_run` only what that would move is said."""
+
+    status: _Status | None = None
+    sticky_type: Name | None = None
+    salt: Name | None = None
+    versions: _Versions | None = None
+    control: Name | None = None
+    primary_metric: Name | None = None
+    dry_run: Annotated[bool, Field(description="true or false")] = False
+
+
+class RouteRequest(Strict):
+    """A sticky value to route, in the words of the published client."""
+
+    experimentId: Name  # noqa: N815
+    stickyKey: Name  # noqa: N815
+    stickyValue: Annotated[str, Field(description="a string")]  # noqa: N815
+    apiKey: Annotated[str, Field(description="a string")]  # noqa: N815
+
+
+class Listed(Query):
+    """Which experiments."""
+
+    prompt_name: Words | None = None
+    branch: Words | None = None
+    status: _Status | None = None
+    project_id: Words | None = None
+
+
+@router.get(_EVERY)
+def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Backend) -> Response:
+    """The experiments of the project."""
+    _same_project(query.project_id, caller)
+    found = backend.experiments.listed(
+        caller.project, query.prompt_name or None, query.branch or None, query.status or None
+    )
+    shown_all = [_as_json(each, _prompt_of(each, backend)) for each in found]
+    return Json({"experiments": shown_all})
+
+
+@router.post(_EVERY, status_code=201)
+def create(body: NewExperiment, caller: Administering, backend: Backend) -> Response:
+    """Make an experiment on a prompt."""
+    _same_project(body.project_id, caller)
+    experiment = experiment_of(body, caller.project, backend)
+    backend.experiments.add(experiment, caller.actor)
+    return _stored(caller, experiment.experiment_id, backend, 201)
+
+
+def experiment_of(
+    body: NewExperiment, project: str, backend: Stores, before: Experiment | None = None
+) -> Experiment:
+    """The experiment that a good body makes. It keeps the users of one that was there before.
+
+    Raises:
+        UnfitError: there is no such prompt, or it lacks a version that is to be taken from it.
+    """
+    prompt = backend.prompts.find(project, body.prompt_name, body.branch)
+    if prompt is None:
+        named = shown(body.prompt_name)
+        raise UnfitError(f"prompt_name must be a prompt on branch {body.branch!r}, was {named}")
+    experiment_id = body.experiment_id or str(uuid.uuid4())
+    usual = before.allocation if before is not None else NEWEST_ALLOCATION
+    experiment = Experiment(
+        project=project,
+        experiment_id=experiment_id,
+        prompt_id=prompt.prompt_id,
+        status=body.status,
+        sticky_type=body.sticky_type,
+        salt=body.salt or experiment_id,
+        variants=_variants(body.versions, prompt, backend),
+        allocation=body.allocation or usual,
+        control=body.control,
+        primary_metric=body.primary_metric,
+    )
+    return _allocated(_checked(experiment), before)
+
+
+@router.post(f"{_EVERY}/route")
+def route(body: RouteRequest, request: Request, caller: Ingesting, backend: Backend) -> Response:
+    """The version that a sticky value gets."""
+    callers: Callers = request.app.state.callers
+    named = callers.of(body.apiKey)
+    if named is None:
+        raise HTTPException(401, "apiKey is not one of this backend's")
+    if named.project != caller.project:
+        mine = f"the caller's is for {caller.project!r}"
+        raise HTTPException(403, f"apiKey is for project {named.project!r}, {mine}")
+    experiment, prompt = _found(caller, body.experimentId, backend)
+    if body.stickyKey != experiment.sticky_type:
+        wanted = f"{experiment.sticky_type!r}, the experiment's sticky_type"
+        raise UnfitError(f"stickyKey must be {wanted}, was {shown(body.stickyKey)}")
+    variant = experiment.variant_for(body.stickyValue) if experiment.running else None
+    if variant is None:
+        return _routed(prompt, _released(prompt, backend), None)
+    chosen = Version(version=variant.version, content=variant.content)
+    return _routed(prompt, chosen, variant.experiment_version_id)
+
+
+@router.get(f"{_ONE}/usage")
+def usage(experiment_id: str, caller: Reading, backend: Backend) -> Response:
+    """How many calls came of each version: of those the experiment has, and of any it had."""
+    experiment, _ = _found(caller, experiment_id, backend)
+    chosen = CallFilter(project=caller.project, equal={"experiment_id": experiment_id})
+    counts = {each.experiment_version_id: 0 for each in experiment.variants}
+    for group in backend.calls.aggregate(chosen, ["experiment_version_id"]):
+        if group.by[0] is not None:
+            counts[group.by[0]] = group.calls
+    return Json({"experiment_id": experiment_id, "versions": counts})
+
+
+@router.get(_ONE)
+def details(experiment_id: str, request: Request, caller: Ingesting, backend: Backend) -> Response:
+    """One experiment."""
+    return tagged(request, _as_json(*_found(caller, experiment_id, backend)))
+
+
+@router.put(_ONE)
+def change(experiment_id: str, body: ExperimentChange, caller: Administering, backend: Backend) -> Response:
+    """Change an experiment; users keep their versions as far as the new percentages let them."""
+    experiment, prompt = _found(caller, experiment_id, backend)
+    given = {
+        name: value
+        for name in ("status", "sticky_type", "salt", "control", "primary_metric")
+        if (value := getattr(body, name)) is not None
+    }
+    if body.versions is not None:
+        given["variants"] = _variants(body.versions, prompt, backend)
+    changed = _allocated(_checked(replace(experiment, **given)), experiment)
+    if body.dry_run:
+        report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
+        return Json({**report, "experiment": _as_json(changed, prompt)})
+    backend.experiments.put(changed, caller.actor)
+    return _stored(caller, experiment_id, backend, 200)
+
+
+@router.delete(_ONE)
+def remove(experiment_id: str, caller: Administering, backend: Backend) -> Response:
+    """Remove an experiment. The calls that it routed stay."""
+    experiment, _ = _found(caller, experiment_id, backend)
+    backend.experiments.remove(experiment, caller.actor)
+    return Json({"experiment_id": experiment_id, "deleted": True})
+
+
+def _same_project(project: str | None, caller: Caller) -> None:
+    if project and project != caller.project:
+        raise HTTPException(403, f"project_id is {project!r}, the API key is for project {caller.project!r}")
+
+
+def _found(caller: Caller, experiment_id: str, backend: Backend) -> tuple[Experiment, Prompt]:
+    experiment = backend.experiments.get(caller.project, experiment_id)
+    if experiment is None:
+        raise HTTPException(404, f"experiment {experiment_id!r} not found")
+    return experiment, _prompt_of(experiment, backend)
+
+
+def _prompt_of(experiment: Experiment, backend: Backend) -> Prompt:
+    prompt = backend.prompts.get(experiment.project, experiment.prompt_id)
+    if prompt is None:  # removed this moment
+        raise HTTPException(404, f"experiment {experiment.experiment_id!r} not found")
+    return prompt
+
+
+def _variants(versions: Sequence[ExperimentVersion], prompt: Prompt, backend: Backend) -> tuple[Variant, ...]:
+    for index, each in enumerate(versions):
+        if each.content is None and backend.prompts.version(prompt, each.version) is None:
+            wanted = f"a stored version of prompt {prompt.name!r}, or come with content"
+            raise UnfitError(f"versions[{index}].version must be {wanted}, was {shown(each.version)}")
+    return tuple(Variant(**each.model_dump()) for each in versions)
+
+
+def _checked(experiment: Experiment) -> Experiment:
+    ids = [each.experiment_version_id for each in experiment.variants]
+    if experiment.control is not None and experiment.control not in ids:
+        raise UnfitError(f"control must be one of {', '.join(ids)}, was {shown(experiment.control)}")
+    return experiment
+
+
+def _allocated(experiment: Experiment, before: Experiment | None) -> Experiment:
+    """The same with slots for its percentages, as near as can be to those that it had before."""
+    if not experiment.has_slots:
+        return experiment
+    held = (
+        {each.experiment_version_id: tuple(each.slots) for each in before.variants}
+        if before is not None
+        else {}
+    )
+    wanted = {each.experiment_version_id: each.traffic_percentage for each in experiment.variants}
+    slots = allocated(wanted, held)
+    variants = [replace(each, slots=slots[each.experiment_version_id]) for each in experiment.variants]
+    return replace(experiment, variants=tuple(variants))
+
+
+def _stored(caller: Caller, experiment_id: str, backend: Backend, status: int) -> Response:
+    return Json(_as_json(*_found(caller, experiment_id, backend)), status)
+
+
+def _as_json(experiment: Experiment, prompt: Prompt) -> dict[str, Any]:
+    where = {"prompt_name": prompt.name, "branch": prompt.branch, "project_id": prompt.project}
+    aims = {"control": experiment.control, "primary_metric": experiment.primary_metric}
+    return {**where, **configuration(experiment), **aims}
+
+
+def _released(prompt: Prompt, backend: Backend) -> Version:
+    version = backend.prompts.version(prompt, prompt.version) if prompt.version is not None else None
+    return version or Version(version="", content="")
+
+
+def _routed(prompt: Prompt, version: Version, selected: str | None) -> Response:
+    return Json({"prompt": prompt_as_json(prompt, version), "selected_version_id": selected})

@@ -1,0 +1,247 @@
+"""Calls on their way in: Banyan's usage records and HuggingPlace's interactions, one a request or batches."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from ..store.calls import Call, Stored
+from .auth import Ingesting
+from .committer import Committer, Verdict
+from .models import Amount, AnyText, Filled, Strict, is_shallow, is_storable, shown
+from .models import Json as JsonObject
+from .requests import JsonRoute, header
+from .responses import BAD, Json
+from .shapes import Body, call_of_banyan, call_of_huggingplace
+
+HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mistake in the record
+STORE = "/v2/chatgpt/store_generated_response"
+USAGE = "/api/logs/prompt-usage"
+MAX_ID = 255
+CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
+_TIMESTAMP = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII
+)
+
+
+class Usage(Strict):
+    """A usage record, as Banyan's clients send it."""
+
+    input: AnyText
+    output: AnyText
+    metadata: JsonObject
+    prompt_id: AnyText = None
+    prompt_name: AnyText = None
+    version: AnyText = None
+    branch_name: AnyText = None
+    model: AnyText = None
+    duration_ms: Amount = None
+    experiment_id: AnyText = None
+    experiment_version_id: AnyText = None
+    sticky_key: AnyText = None
+    sticky_value: AnyText = None
+
+
+class Interaction(Strict):
+    """An interaction, as HuggingPlace's clients send it: what more its caller puts in is welcome."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    user_prompt: Filled
+    response: Filled
+    org_id: Annotated[str, Field(description="a string that isn't empty", min_length=1)]
+    mode: Annotated[str, Field(description="'prod' or 'dev'", pattern="^(prod|dev)$")]
+    token_count: Amount = None
+    response_time: Amount = None
+
+
+class Entry(Strict):
+    """One record of a batch."""
+
+    id: Annotated[
+        str, Field(description=f"a string of 1 to {MAX_ID} characters", min_length=1, max_length=MAX_ID)
+    ]
+    ts: Annotated[str, Field(description="an ISO-8601 string")]
+    body: Annotated[Any, Field(description="present")]
+
+
+class Envelope(Strict):
+    """A batch."""
+
+    records: Annotated[list[Entry], Field(description="a list")]
+
+
+_envelope = TypeAdapter(Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What sets one client's records apart from the other's while they come in."""
+
+    path: str
+    model: type[Strict]
+    call: Callable[[str, str, datetime | None, Body], Call]
+    new: int
+    """The status of a record that is new; that of a repeat is 200."""
+    bad: int
+    """The status of what is refused."""
+    thanks: Mapping[str, object]
+    """The first fields of the response to a single good record."""
+
+    def refusal(self, body: object) -> str | None:
+        """Why a body is not a record of this kind, or None."""
+        try:
+            self.model.model_validate(body)
+        except ValidationError as error:
+            return str(error.errors()[0]["msg"])
+        deep = isinstance(body, dict) and not is_shallow(body)
+        return "the record is nested too deeply" if deep else None
+
+
+BANYAN = Kind(USAGE, Usage, call_of_banyan, new=201, bad=BAD, thanks={})
+HUGGINGPLACE = Kind(
+    STORE, Interaction, call_of_huggingplace, new=200, bad=HUGGINGPLACE_BAD, thanks={"message": "stored"}
+)
+
+
+def intake_router(committer: Committer) -> APIRouter:
+    """The routes of both clients."""
+    router = APIRouter(route_class=JsonRoute, tags=["logging"])
+    for kind in (BANYAN, HUGGINGPLACE):
+        _add(router, _Intake(kind, committer))
+    return router
+
+
+def _add(router: APIRouter, intake: _Intake) -> None:
+    kind = intake.kind
+    one = _documented(kind.model)
+    many = _documented(Envelope)
+    responses: Any = {409: {"description": CONFLICT["error"]}}
+    router.add_api_route(
+        kind.path, intake.one, methods=["POST"], status_code=kind.new, openapi_extra=one, responses=responses
+    )
+    router.add_api_route(f"{kind.path}/batch", intake.batch, methods=["POST"], openapi_extra=many)
+
+
+def _documented(model: type[Strict]) -> dict[str, Any]:
+    """The body of a route that reads it itself, for the API's document."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+class _Intake:
+    def __init__(self, kind: Kind, committer: Committer) -> None:
+        self.kind = kind
+        self._committer = committer
+
+    async def one(self, request: Request, caller: Ingesting) -> Response:
+        """Log one call. `Idempotency-Key` is its id, `X-Event-Time` when it happened."""
+        kind = self.kind
+        body = await request.json()
+        _refuse(kind.refusal(body), kind.bad)
+        call_id, time = self._named(request)
+        (verdict,) = await self._stored([kind.call(caller.project, call_id, time, body)])
+        return Json(*self._response(call_id, verdict))
+
+    def _response(self, call_id: str, verdict: Verdict) -> tuple[dict[str, object], int]:
+        if verdict is Stored.CONFLICT:
+            return {"id": call_id, **CONFLICT}, 409
+        if verdict is Stored.REPEAT:
+            return {**self.kind.thanks, "id": call_id, "repeat": True}, 200
+        if verdict is Stored.NEW:
+            return {**self.kind.thanks, "id": call_id}, self.kind.new
+        return {"id": call_id, "error": _unstorable(verdict)}, self.kind.bad
+
+    async def batch(self, request: Request, caller: Ingesting) -> Response:
+        """Log a batch. Its response has each record's outcome, or is short if all are good."""
+        envelope = self._opened(await request.json())
+        if not envelope.records:
+            return Json({"accepted": 0, "gzip": True})
+        refusals = [self._entry_refusal(entry) for entry in envelope.records]
+        calls = [
+            self.kind.call(caller.project, entry.id, parse_time(entry.ts), entry.body)
+            for entry, refusal in zip(envelope.records, refusals, strict=True)
+            if refusal is None
+        ]
+        verdicts = await self._stored(calls) if calls else []
+        if len(calls) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
+            return Json({"accepted": len(calls)})
+        left = iter(verdicts)
+        results = [
+            self._result(entry.id, refusal or next(left))
+            for entry, refusal in zip(envelope.records, refusals, strict=True)
+        ]
+        return Json({"results": results})
+
+    def _opened(self, value: object) -> Envelope:
+        try:
+            return _envelope.validate_python(value)
+        except ValidationError as error:
+            raise HTTPException(self.kind.bad, error.errors()[0]["msg"]) from None
+
+    def _entry_refusal(self, entry: Entry) -> str | None:
+        return _id_refusal("id", entry.id) or _time_refusal("ts", entry.ts) or self.kind.refusal(entry.body)
+
+    def _result(self, call_id: str, verdict: Verdict | str) -> dict[str, object]:
+        if isinstance(verdict, str):
+            return {"id": call_id, "status": self.kind.bad, "error": verdict}
+        if verdict is Stored.CONFLICT:
+            return {"id": call_id, "status": 409, **CONFLICT}
+        if not isinstance(verdict, Stored):
+            return {"id": call_id, "status": self.kind.bad, "error": _unstorable(verdict)}
+        return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else 200}
+
+    async def _stored(self, calls: Sequence[Call]) -> list[Verdict]:
+        return await asyncio.wrap_future(self._committer.store(calls))
+
+    def _named(self, request: Request) -> tuple[str, datetime | None]:
+        key, time = header(request, "idempotency-key"), header(request, "x-event-time")
+        if key is not None:
+            _refuse(_id_refusal("Idempotency-Key", key), self.kind.bad)
+        if time is not None:
+            _refuse(_time_refusal("X-Event-Time", time), self.kind.bad)
+        return key or str(uuid.uuid4()), parse_time(time) if time is not None else None
+
+
+def parse_time(text: str) -> datetime:
+    """A good time's UTC; one without a zone is UTC."""
+    time = datetime.fromisoformat(text.upper())
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _id_refusal(name: str, value: str) -> str | None:
+    if 1 <= len(value) <= MAX_ID and is_storable(value):
+        return None
+    return f"{name} must be a string of 1 to {MAX_ID} characters, was {shown(value)}"
+
+
+def _time_refusal(name: str, value: str) -> str | None:
+    """`datetime.fromisoformat` takes more shapes, weeks and days without a time among them."""
+    if _TIMESTAMP.fullmatch(value) is not None and _on_the_calendar(value):
+        return None
+    return f"{name} must be an ISO-8601 date and time, was {shown(value)}"
+
+
+def _on_the_calendar(value: str) -> bool:
+    try:
+        parse_time(value)
+    except (ValueError, OverflowError):  # a zone may move it off the calendar's edge
+        return False
+    return True
+
+
+def _refuse(reason: str | None, status: int) -> None:
+    if reason is not None:
+        raise HTTPException(status, reason)
+
+
+def _unstorable(error: object) -> str:
+    return f"the database can't store this record: {str(getattr(error, 'orig', error)).partition(chr(10))[0]}"

@@ -1,0 +1,374 @@
+"""Prompts: fetching one (with an experiment's choice, if one applies), and managing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import Query as FromQuery
+from pydantic import Field
+
+from ..starting import RoutingMode
+from ..store.experiments import Experiment
+from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, PRODUCTION, Content, Prompt, Version
+from .auth import Administering, Caller, Ingesting, Reading
+from .models import Json as JsonObject
+from .models import Name, Query, Strict, Words, shown
+from .requests import JsonRoute
+from .responses import BAD_QUERY, Json, UnfitError, tagged
+from .state import Backend
+
+MANAGED = "/api/logs/cli/prompts"
+router = APIRouter(route_class=JsonRoute, tags=["prompts"])
+
+
+class Message(Strict):
+    """A message of a chat prompt."""
+
+    role: Name
+    content: Words
+    name: Words | None = None
+
+
+ContentField = Annotated[
+    str | list[Message], Field(description="a string, or a list of messages with role and content")
+]
+
+
+class NewPrompt(Strict):
+    """A prompt with its first version."""
+
+    name: Name
+    content: ContentField
+    branch: Name = DEFAULT_BRANCH
+    metadata: JsonObject | None = None
+    project_id: Name | None = None
+    version: Name = FIRST_VERSION
+    config: JsonObject | None = None
+    release: Annotated[bool, Field(description="true or false")] = True
+
+
+class NewVersion(Strict):
+    """A further version of a prompt."""
+
+    name: Name
+    version: Name
+    content: ContentField
+    branch: Name = DEFAULT_BRANCH
+    metadata: JsonObject | None = None
+    project_id: Name | None = None
+    change_message: Words | None = None
+    config: JsonObject | None = None
+    release: Annotated[bool, Field(description="true or false")] = True
+
+
+class PromptChange(Strict):
+    """What to change about a prompt."""
+
+    version: Name | None = None
+    content: ContentField | None = None
+    metadata: JsonObject | None = None
+    branch: Name | None = None
+    enable_logging: Annotated[bool | None, Field(description="true or false")] = None
+
+
+class Release(Strict):
+    """A version to be served from now on."""
+
+    version: Name
+
+
+class Label(Strict):
+    """Where a label points; a version of null: nowhere any more."""
+
+    version: Name | None = None
+
+
+class Fetched(Query):
+    """Which prompt."""
+
+    branch: Words = DEFAULT_BRANCH
+    version: Words | None = None
+    label: Words | None = None
+    sticky_key: Annotated[list[str], Field(description="texts", default_factory=list)]
+    sticky_value: Annotated[list[str], Field(description="texts", default_factory=list)]
+
+
+class Listed(Query):
+    """Which prompts."""
+
+    branch: Words | None = None
+    name: Words | None = None
+    project_id: Words | None = None
+
+
+# -- fetched -------------------------------------------------------------------------------------------------
+
+
+@router.get("/api/logs/prompt/{name:path}")
+def fetch(
+    name: str, request: Request, query: Annotated[Fetched, FromQuery()], caller: Ingesting, backend: Backend
+) -> Response:
+    """A prompt: the released version, that of a label, or one by name; or an experiment's choice."""
+    sticky = _sticky_pairs(query)
+    prompt = backend.prompts.find(caller.project, name, query.branch)
+    if prompt is None:
+        raise HTTPException(404, f"prompt {name!r} not found on branch {query.branch!r}")
+    version = _wanted(prompt, query, backend)
+    labelled = {"label": query.label} if query.label is not None else {}
+    pinned = query.version is not None or query.label is not None
+    routed = _routed(prompt, sticky, backend, pinned=pinned)
+    return tagged(request, {**as_json(prompt, version), **labelled, **routed})
+
+
+def _wanted(prompt: Prompt, query: Fetched, backend: Backend) -> Version:
+    named = query.version or prompt.version_of(query.label)
+    found = backend.prompts.version(prompt, named) if named is not None else None
+    if found is not None:
+        return found
+    where = f"prompt {prompt.name!r} on branch {prompt.branch!r}"
+    if query.version is not None:
+        raise HTTPException(
+            404, f"prompt {prompt.name!r} has no version {named!r} on branch {prompt.branch!r}"
+        )
+    if query.label is not None:
+        raise HTTPException(404, f"{where} has no label {query.label!r}")
+    raise HTTPException(404, f"{where} has no released version")
+
+
+def as_json(prompt: Prompt, version: Version) -> dict[str, Any]:
+    """What a client that fetches prompts reads."""
+    return {
+        "prompt_id": prompt.prompt_id,
+        "name": prompt.name,
+        **_content_as_json(version.content),
+        "version": version.version,
+        "branch": prompt.branch,
+        "project": prompt.project,
+        "enable_logging": prompt.enable_logging,
+        "metadata": dict(prompt.metadata),
+        **({"config": version.config} if version.config is not None else {}),
+    }
+
+
+def _content_as_json(content: Content) -> dict[str, Any]:
+    """`content` is always a text on the wire; a chat's messages are there besides."""
+    if isinstance(content, str):
+        return {"content": content}
+    text = "\n\n".join(f"{message['role']}: {message['content']}" for message in content)
+    return {"content": text, "messages": list(content)}
+
+
+def _sticky_pairs(query: Fetched) -> list[tuple[str, str]]:
+    keys, values = query.sticky_key, query.sticky_value
+    if len(keys) != len(values):
+        counts = f"{len(keys)} to {len(values)}"
+        raise HTTPException(BAD_QUERY, f"sticky_key must be as many as sticky_value, was {counts}")
+    return list(zip(keys, values, strict=True))
+
+
+def _routed(
+    prompt: Prompt, sticky: Sequence[tuple[str, str]], backend: Backend, *, pinned: bool
+) -> dict[str, Any]:
+    """The fields that experiments add to a prompt's own, or put in their place."""
+    if not sticky or backend.routing is RoutingMode.NONE:
+        return {}
+    if pinned:  # whatever experiment runs, the caller gets the version that it named
+        return {"experiment_id": None}
+    on_prompt = backend.experiments.on(prompt.project, prompt.prompt_id)
+    if backend.routing is RoutingMode.CLIENT:
+        return {"experiments": [configuration(each) for each in on_prompt]}
+    return _assignment(on_prompt, sticky)
+
+
+def _assignment(on_prompt: Sequence[Experiment], sticky: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    running = [each for each in on_prompt if each.running]
+    applied = next(
+        ((each, value) for key, value in sticky for each in running if each.sticky_type == key), None
+    )
+    variant = applied[0].variant_for(applied[1]) if applied is not None else None
+    if applied is None or variant is None:
+        return {"experiment_id": None}
+    experiment, value = applied
+    return {
+        "version": variant.version,
+        **_content_as_json(variant.content),
+        "experiment_id": experiment.experiment_id,
+        "experiment_version_id": variant.experiment_version_id,
+        "sticky_key": experiment.sticky_type,
+        "sticky_value": value,
+    }
+
+
+def configuration(experiment: Experiment) -> dict[str, Any]:
+    """What a client needs to route by itself."""
+    shown = {
+        "experiment_id": experiment.experiment_id,
+        "status": experiment.status,
+        "sticky_type": experiment.sticky_type,
+        "salt": experiment.salt,
+        "allocation": experiment.allocation,
+        "versions": [
+            {
+                "experiment_version_id": each.experiment_version_id,
+                "version": each.version,
+                **_content_as_json(each.content),
+                "traffic_percentage": each.traffic_percentage,
+            }
+            for each in experiment.variants
+        ],
+    }
+    if experiment.has_slots:
+        shown["slots"] = {each.experiment_version_id: each.slots for each in experiment.variants}
+    return shown
+
+
+# -- managed -------------------------------------------------------------------------------------------------
+
+
+@router.get(MANAGED)
+def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Backend) -> Response:
+    """The prompts of the project."""
+    _same_project(query.project_id, caller)
+    found = backend.prompts.listed(caller.project, query.branch or None, query.name or None)
+    return Json({"prompts": [_managed(prompt, backend) for prompt in found]})
+
+
+@router.post(MANAGED, status_code=201)
+def create(body: NewPrompt, caller: Administering, backend: Backend) -> Response:
+    """Make a prompt with its first version, which is released unless `release` is false."""
+    _same_project(body.project_id, caller)
+    prompt = Prompt(project=caller.project, name=body.name, branch=body.branch, metadata=body.metadata or {})
+    first = Version(version=body.version, content=stored_content(body.content), config=body.config)
+    backend.prompts.create(prompt, first, caller.actor, release=body.release)
+    return Json(_managed(_get(caller, prompt.prompt_id, backend), backend), 201)
+
+
+@router.post(f"{MANAGED}/version", status_code=201)
+def create_version(body: NewVersion, caller: Administering, backend: Backend) -> Response:
+    """Make a further version, which is released unless `release` is false."""
+    _same_project(body.project_id, caller)
+    prompt = backend.prompts.find(caller.project, body.name, body.branch)
+    if prompt is None:
+        raise HTTPException(404, f"prompt {body.name!r} not found on branch {body.branch!r}")
+    version = Version(
+        version=body.version,
+        content=stored_content(body.content),
+        config=body.config,
+        change_message=body.change_message,
+    )
+    backend.prompts.add_version(prompt, version, caller.actor, release=body.release)
+    if body.metadata is not None:
+        backend.prompts.change(replace(prompt, metadata=body.metadata), caller.actor)
+    return Json(_managed(_get(caller, prompt.prompt_id, backend), backend, body.version), 201)
+
+
+@router.put(f"{MANAGED}/{{prompt_id}}")
+def change(prompt_id: str, body: PromptChange, caller: Administering, backend: Backend) -> Response:
+    """Change a prompt, or the content of the version that is served."""
+    prompt = _get(caller, prompt_id, backend)
+    if body.version is not None:
+        _require_version(prompt, body.version, backend)
+    given = {
+        name: value
+        for name in ("metadata", "branch", "enable_logging")
+        if (value := getattr(body, name)) is not None
+    }
+    if given:
+        prompt = replace(prompt, **given)
+        backend.prompts.change(prompt, caller.actor)
+    version = body.version or prompt.version
+    if body.version is not None:
+        backend.prompts.release(prompt, body.version, caller.actor)
+    if body.content is not None and version is not None:
+        backend.prompts.rewrite(
+            prompt, Version(version=version, content=stored_content(body.content)), caller.actor
+        )
+    return Json(_managed(_get(caller, prompt_id, backend), backend))
+
+
+@router.put(f"{MANAGED}/{{prompt_id}}/release")
+def release(prompt_id: str, body: Release, caller: Administering, backend: Backend) -> Response:
+    """Serve a version from now on; an earlier one again undoes a release."""
+    prompt = _get(caller, prompt_id, backend)
+    _require_version(prompt, body.version, backend)
+    backend.prompts.release(prompt, body.version, caller.actor)
+    return Json(_managed(_get(caller, prompt_id, backend), backend))
+
+
+@router.put(f"{MANAGED}/{{prompt_id}}/labels/{{label}}")
+def label(prompt_id: str, label: str, body: Label, caller: Administering, backend: Backend) -> Response:
+    """Have a label point to a version; `production` is the released one, and points where a release does."""
+    prompt = _get(caller, prompt_id, backend)
+    if label == PRODUCTION:
+        raise UnfitError("label 'production' points to the released version: release one instead")
+    if body.version is not None:
+        _require_version(prompt, body.version, backend)
+    backend.prompts.label(prompt, label, body.version, caller.actor)
+    return Json(_managed(_get(caller, prompt_id, backend), backend))
+
+
+@router.get(f"{MANAGED}/{{prompt_id}}/versions")
+def versions(prompt_id: str, caller: Reading, backend: Backend) -> Response:
+    """All versions of a prompt, in order of their making."""
+    prompt = _get(caller, prompt_id, backend)
+    found = [_version_as_json(each, prompt) for each in backend.prompts.versions(prompt)]
+    return Json({"id": prompt_id, "versions": found})
+
+
+@router.delete(f"{MANAGED}/{{prompt_id}}")
+def remove(prompt_id: str, caller: Administering, backend: Backend) -> Response:
+    """Remove a prompt with its versions and experiments. What was logged with it stays."""
+    prompt = _get(caller, prompt_id, backend)
+    backend.prompts.remove(prompt, caller.actor)
+    return Json({"id": prompt_id, "deleted": True})
+
+
+def _get(caller: Caller, prompt_id: str, backend: Backend) -> Prompt:
+    prompt = backend.prompts.get(caller.project, prompt_id)
+    if prompt is None:
+        raise HTTPException(404, f"prompt with id {prompt_id!r} not found")
+    return prompt
+
+
+def _require_version(prompt: Prompt, version: str, backend: Backend) -> None:
+    if backend.prompts.version(prompt, version) is None:
+        raise UnfitError(f"version must be a stored version of prompt {prompt.name!r}, was {shown(version)}")
+
+
+def _same_project(project: str | None, caller: Caller) -> None:
+    if project and project != caller.project:
+        raise HTTPException(403, f"project_id is {project!r}, the API key is for project {caller.project!r}")
+
+
+def stored_content(content: str | list[Message]) -> Content:
+    """A body's content as it is stored."""
+    if isinstance(content, str):
+        return content
+    return [message.model_dump(exclude_none=True) for message in content]
+
+
+def _managed(prompt: Prompt, backend: Backend, version: str | None = None) -> dict[str, Any]:
+    """The JSON of management calls, with the names `id` and `project_id`."""
+    named = version or prompt.version
+    found = backend.prompts.version(prompt, named) if named is not None else None
+    shown_version = found or Version(version="", content="")
+    as_fetched = as_json(prompt, shown_version)
+    own = {"id": as_fetched.pop("prompt_id"), "project_id": as_fetched.pop("project")}
+    return {**own, **as_fetched, "released": prompt.version, "labels": dict(prompt.labels)}
+
+
+def _version_as_json(version: Version, prompt: Prompt) -> Mapping[str, Any]:
+    return {
+        "version": version.version,
+        **_content_as_json(version.content),
+        "config": version.config,
+        "change_message": version.change_message,
+        "author": version.author,
+        "created_at": version.created_at.isoformat() if version.created_at else None,
+        "released_at": version.released_at.isoformat() if version.released_at else None,
+        "current": version.version == prompt.version,
+        "labels": [label for label, pointed in prompt.labels.items() if pointed == version.version],
+    }

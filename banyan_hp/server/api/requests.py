@@ -1,0 +1,138 @@
+"""Reading a body: its size limit, the time it may take, gzip and JSON, the same for every route."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import zlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+
+MAX_BODY = 32 * 1024 * 1024
+BODY_SECONDS = 60.0  # that a whole body may take to arrive
+_MAX_NUMBER = 80
+
+
+class JsonRequest(Request):
+    """A request whose body is JSON, whatever its Content-Type says; it may be compressed.
+
+    Raises:
+        HTTPException: 400, 408, 413, 415 or 503 where the body can't be had.
+    """
+
+    async def body(self) -> bytes:
+        """The body, decompressed."""
+        if not hasattr(self, "_plain"):
+            self._plain = self._decompressed(await self._received())
+        return self._plain
+
+    async def json(self) -> Any:
+        """The body's value."""
+        try:
+            return parse_json(await self.body())
+        except ValueError as error:
+            raise HTTPException(400, f"body isn't valid JSON: {error}") from error
+
+    async def _received(self) -> bytes:
+        seconds: float = getattr(self.app.state, "body_seconds", BODY_SECONDS)
+        try:
+            return await asyncio.wait_for(self._read(), seconds)
+        except TimeoutError as error:
+            late = f"the body must arrive within {seconds:g} s"
+            raise HTTPException(408, late, {"Connection": "close"}) from error
+        except asyncio.CancelledError as error:  # uvicorn's, at its stop; the body is not going to come
+            raise HTTPException(503, "the backend stops") from error
+
+    async def _read(self) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise _too_large()  # uvicorn discards the rest, so that the sender gets to see the response
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _decompressed(self, data: bytes) -> bytes:
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        if encoding in ("gzip", "x-gzip"):
+            return gunzip(data)
+        if encoding not in ("", "identity"):
+            raise HTTPException(415, f"Content-Encoding must be gzip or identity, was {encoding!r}")
+        return data
+
+
+class JsonRoute(APIRoute):
+    """A route whose handler gets a `JsonRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See FastAPI, "Custom Request and APIRoute class"."""
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return handle_json
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text.
+
+    NaN and infinities, which Python's parser would let in, are no JSON and could not be answered again.
+
+    Raises:
+        ValueError: it is none; with the reason.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def gunzip(data: bytes, limit: int = MAX_BODY) -> bytes:
+    """Decompress; never makes more than `limit` bytes and one, however much it would unpack to.
+
+    One gzip member: a body of millions of empty ones would be small and take minutes.
+
+    Raises:
+        HTTPException: 400 or 413.
+    """
+    member = zlib.decompressobj(wbits=31)  # 31: with a gzip header and its checksum
+    try:
+        unpacked = member.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise HTTPException(400, f"body isn't valid gzip: {error}") from error
+    if len(unpacked) > limit:
+        raise _too_large()
+    if not member.eof or member.unused_data:
+        flaw = "cut short" if not member.eof else "more bytes follow"
+        raise HTTPException(400, f"body isn't valid gzip: {flaw}")
+    return unpacked
+
+
+def header(request: Request, name: str) -> str | None:
+    """A header as its sender meant it: UTF-8, which Starlette reads as latin-1.
+
+    Bytes that are no UTF-8 become escapes, so that two different ids stay different.
+    """
+    value = request.headers.get(name)
+    return None if value is None else value.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"body must be at most {MAX_BODY} bytes, compressed or not")
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:_MAX_NUMBER]} is out of range")
+    return number

@@ -1,0 +1,35 @@
+"""What the routes work with, made once for an application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from ..starting import RoutingMode
+from ..store.audit import Audit
+from ..store.calls import Calls
+from ..store.experiments import Experiments
+from ..store.keys import Keys, Projects
+from ..store.prompts import Prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores, and how prompts are routed."""
+
+    calls: Calls
+    prompts: Prompts
+    experiments: Experiments
+    projects: Projects
+    keys: Keys
+    audit: Audit
+    routing: RoutingMode
+
+
+def _stores(request: Request) -> Stores:
+    return cast("Stores", request.app.state.stores)
+
+
+Backend = Annotated[Stores, Depends(_stores)]

@@ -1,0 +1,70 @@
+"""What a server does beside answering: indexing texts, room for the days to come, removing what is old.
+
+One thread. Any number of processes may do so over one database: each piece of work is done by one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from .store.calls import Calls
+from .store.database import BusyError, SlowQueryError
+
+logger = logging.getLogger(__name__)
+
+INDEX_CALLS = 500
+INDEX_SECONDS = 0.5  # between two looks at what is to be indexed
+MAINTAIN_SECONDS = 3600.0
+_STOP_SECONDS = 10.0
+
+
+class Housekeeping:
+    """The thread. A context manager.
+
+    Args:
+        calls: to look after.
+        retain: how long calls are kept; None: for ever.
+    """
+
+    def __init__(self, calls: Calls, retain: timedelta | None = None) -> None:
+        self._calls = calls
+        self._retain = retain
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="banyan_hp-housekeeping", daemon=True)
+
+    def __enter__(self) -> Housekeeping:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        maintain_at = 0.0
+        while not self._stop.is_set():
+            try:
+                if time.monotonic() >= maintain_at:
+                    maintain_at = time.monotonic() + MAINTAIN_SECONDS
+                    self._maintain()
+                indexed = self._calls.index(INDEX_CALLS)
+            except (BusyError, SlowQueryError, SQLAlchemyError) as error:
+                logger.warning("housekeeping goes on later: %s", str(error).partition("\n")[0])
+                indexed = 0
+            if indexed < INDEX_CALLS:
+                self._stop.wait(INDEX_SECONDS)
+
+    def _maintain(self) -> None:
+        now = datetime.now(UTC)
+        self._calls.maintain(now)
+        if self._retain is None:
+            return
+        for removed in self._calls.trim(now - self._retain):
+            logger.info("removed %d calls older than %s", removed, self._retain)
+            if self._stop.is_set():
+                return
