@@ -16,6 +16,7 @@ import requests
 from banyan_hp import HuggingPlace
 from banyan_hp.server.database import SCHEMA_VERSION, STEPS
 from tests.support.backend import Backend
+from tests.support.untyped import untyped
 
 STORE = "/v2/chatgpt/store_generated_response"
 INTERACTION: dict[str, Any] = {
@@ -302,7 +303,7 @@ class TestWhatClientsSend:
     def test_what_log_takes_is_stored(self, backend: Backend, options: dict[str, Any]) -> None:
         """Our client and our backend agree on what a good interaction is."""
         with client(backend) as huggingplace:
-            huggingplace.log({"user_prompt": "q", "response": "a", **options}).result(timeout=10)
+            huggingplace.log(untyped({"user_prompt": "q", "response": "a", **options})).result(timeout=10)
         body = backend.interactions()[-1]["body"]
         assert {name: body[name] for name in options} == json.loads(json.dumps(options))
 
@@ -312,7 +313,9 @@ class TestWhatClientsSend:
     ) -> None:
         """The body keeps it as it came."""
         with client(backend) as huggingplace:
-            huggingplace.log({"user_prompt": "q", "response": "a", "session_id": session}).result(timeout=10)
+            huggingplace.log(untyped({"user_prompt": "q", "response": "a", "session_id": session})).result(
+                timeout=10
+            )
         assert backend.interactions(text)[-1]["body"]["session_id"] == session
 
     def test_the_published_clients_step_without_token_and_time_is_taken(self, backend: Backend) -> None:
