@@ -48,7 +48,7 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
 _quiet = logging.NullHandler()
 
 
-def keep_off_stderr(quiet: bool = True) -> None:
+def keep_off_stderr(*, quiet: bool = True) -> None:
     """Whether our lines go only where the application wants them, and else nowhere. For `silent=True`."""
     (logger.addHandler if quiet else logger.removeHandler)(_quiet)
 

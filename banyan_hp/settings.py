@@ -164,7 +164,7 @@ def unknown_setting(what: str, name: object, allowed: Sequence[str]) -> str:
     """The message about an option that there is not: the nearest one, and all that there are."""
     near = difflib.get_close_matches(name, allowed, 1) if isinstance(name, str) else []
     meant = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {what} {shown(name)}{meant} Allowed are: {', '.join(sorted(allowed))}"
+    return f"unknown {what} {shown(name)}{meant} Allowed are: {', '.join(sorted(set(allowed)))}"
 
 
 _CALLBACKS = ("before_send", "on_error", "on_drop")

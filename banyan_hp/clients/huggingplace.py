@@ -252,7 +252,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
 
         self._succession.change(destination_of(config), settings, publish)
         if "silent" in changes:
-            keep_off_stderr(bool(config.get("silent")))
+            keep_off_stderr(quiet=bool(config.get("silent")))
 
     async def test_connection(self) -> bool:
         """Whether the backend responds and accepts the key.
