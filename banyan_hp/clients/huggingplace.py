@@ -80,8 +80,9 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         mode: "prod" or "dev"; default: HUGGINGPLACE_MODE, else "prod".
         base_url: default: HUGGINGPLACE_BASE_URL, else the hosted production instance.
         timeout: milliseconds for a request; default 10,000.
-        options: the other settings, by keyword, and `silent=True`: where the application has not set up
-            logging, the library writes nothing on stderr; for the whole process.
+        options: the settings in the guide's table (`banyan-hp help settings`), by keyword, and
+            `silent=True`: where the application has not set up logging, the library writes nothing on
+            stderr; for the whole process.
 
     Raises:
         MissingKeyError: there is no API key; it is an AuthenticationError and a ValidationError.
