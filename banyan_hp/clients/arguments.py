@@ -190,10 +190,10 @@ def take_id(body: MutableMapping[str, Any], given: object) -> tuple[str | None, 
 
 
 def prompt_question(
-    name: str, version: str | None, branch: str, project_id: str | None, sticky: StickyContext | None
+    name: str, version: str | None, branch: str | None, project_id: str | None, sticky: StickyContext | None
 ) -> PromptQuery:
     name = checked_name("name", name)
-    branch = checked_text("branch", branch)
+    branch = "main" if branch is None else checked_text("branch", branch)
     if project_id is not None:
         project_id = header_text("project_id", checked_text("project_id", project_id))
     values = () if sticky is None else sticky_texts(sticky)

@@ -11,6 +11,7 @@ from uuid import UUID
 from ..copies import OneObject, pickled
 from ..engine.delivery.loops import on_few_threads
 from ..engine.engine import Engine
+from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..engine.succession import Succession
 from ..engine.sync import Lock, ReleasingOnError
@@ -35,7 +36,6 @@ from .configuration import (
     settings_of,
 )
 from .interactions import (
-    add_session_text,
     interaction_body,
     problem_with_log,
     problem_with_step,
@@ -171,7 +171,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         ident = None if given is None else self._own_id(body, given)
         self._note_set_aside(keep_numbers(body, LOG_NUMBERS))
         body = options_with_ambient(body)
-        add_session_text(body)
+        if type(body.get("session_id", "")) is not str:
+            body["session_id"] = as_text(body["session_id"])
         body["org_id"] = org_id
         body["mode"] = mode
         deferred = body.get("response")

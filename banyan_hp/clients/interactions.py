@@ -18,7 +18,7 @@ from ..foreign import as_dict, kind_of
 
 _NOT_GIVEN = repeat(None)
 _NEVER_EMPTY = frozenset({int, bool, Deferred})
-_SEEN_AT_ONCE = frozenset({str, list, tuple, dict})
+_SEEN_AT_ONCE = frozenset({list, tuple, dict})
 
 
 def problem_with_log(options: object) -> str | None:
@@ -39,8 +39,9 @@ def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
     for name in names:
         if name not in options:
             return f"{name} is missing; it is required and must not be empty"
-        if _is_empty(options[name]):
-            return f"{name} must not be empty, was {kind_of(options[name])}"
+        value = options[name]
+        if not value if type(value) is str else _is_empty(value):
+            return f"{name} must not be empty, was {kind_of(value)}"
     return None
 
 
@@ -54,13 +55,13 @@ def _is_empty(value: Any) -> bool:
     return freeze(value, max_text=sys.maxsize).value in (None, "", b"", [], {})
 
 
-def interaction_body(options: Mapping[str, Any]) -> dict[str, Any]:
+def interaction_body(options: dict[str, Any]) -> dict[str, Any]:
     """The body of a record; fields that are None are not given.
 
     Args:
         options: a dict of ours, in which `problem_with_log` found nothing wrong.
     """
-    body = without_none(options)
+    body = options if all(map(is_not, options.values(), _NOT_GIVEN)) else without_none(options)
     if type(body["user_prompt"]) is not str:
         body["user_prompt"] = as_text(body["user_prompt"])
     return body
@@ -77,16 +78,8 @@ def step_record(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options`, or a copy without the fields that are None. Calls nothing of the values."""
-    if type(options) is dict and all(map(is_not, options.values(), _NOT_GIVEN)):
-        return options
+    """A copy without the fields that are None. Calls nothing of the values."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def add_session_text(body: dict[str, Any]) -> None:
-    """A session's id is text, whatever it was given as."""
-    if type(body.get("session_id", "")) is not str:
-        body["session_id"] = as_text(body["session_id"])
 
 
 def session_defaults(metadata: Any, user_metadata: Any) -> tuple[Any, Any]:

@@ -32,7 +32,7 @@ class PromptCalls:
         self,
         name: str,
         version: str | None = None,
-        branch: str = "main",
+        branch: str | None = "main",
         use_cache: bool = True,
         sticky_context: StickyContext | None = None,
         project_id: str | None = None,
@@ -92,7 +92,7 @@ class PromptCalls:
         self,
         name: str,
         version: str | None = None,
-        branch: str = "main",
+        branch: str | None = "main",
         use_cache: bool = True,
         sticky_context: StickyContext | None = None,
         project_id: str | None = None,
@@ -159,7 +159,9 @@ class PromptCalls:
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._prompts.failed(error, "")
 
-    def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
+    def prefetch(
+        self, names: Iterable[str], branch: str | None = "main", project_id: str | None = None
+    ) -> int:
         """Fetch prompts in parallel, e.g. at start-up, so that no request has to wait for them.
 
         Waits at most `prompt_timeout` for all of them together (with `background_thread=False`, that and one

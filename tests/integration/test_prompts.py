@@ -330,7 +330,7 @@ def test_the_fallback_is_the_last_rung(
         {"version": ""},
         {"project_id": 5},
         {"project_id": "two\nlines"},
-        {"branch": None},
+        {"branch": 5},
         {"name": ""},
         {"name": ".."},
     ],

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,13 @@ def test_none_is_not_given_as_a_setting(make: Make) -> None:
     assert make(NOWHERE, batch_size=None, mode=None, timeout=None).get_config()["timeout"] == 10_000
 
 
+def test_none_is_no_branch_of_a_prompt(make_logger: MakeLogger, server: ScriptedServer) -> None:
+    """The default one is asked for."""
+    server.handler = always(Reply(200, prompt_json()))
+    assert make_logger(server.url).get_prompt("p", branch=None) is not None
+    assert "branch=main" in server.requests[-1].path
+
+
 def test_cache_ttl_is_the_time_that_prompts_are_fresh(
     make_logger: MakeLogger, server: ScriptedServer
 ) -> None:
@@ -198,6 +206,16 @@ def test_none_is_not_given_in_a_record(make_logger: MakeLogger, server: Scripted
     assert logger.log_prompt("q", "a", **nothing)
     assert logger.flush(5)
     assert bodies(server) == [{"input": "q", "output": "a", "metadata": {}}]
+
+
+@pytest.mark.parametrize(
+    ("ident", "text"), [(5, "5"), (1.5, "1.5"), (uuid.UUID(int=1), str(uuid.UUID(int=1)))]
+)
+def test_a_session_s_number_is_its_text(make: Make, server: ScriptedServer, ident: Any, text: str) -> None:
+    """Like a UUID."""
+    server.handler = one_by_one()
+    make(server.url).log({"user_prompt": "q", "response": "a", "session_id": ident}).result(10)
+    assert bodies(server)[0]["session_id"] == text
 
 
 def test_a_session_s_number_from_around_is_text(make: Make, server: ScriptedServer) -> None:

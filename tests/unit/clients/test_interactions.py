@@ -7,7 +7,6 @@ import math
 from collections import deque
 from datetime import date
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from banyan_hp import PromptData
 from banyan_hp.clients.arguments import DURATION, LOG_NUMBERS, keep_numbers, take_id, usage
 from banyan_hp.clients.interactions import (
-    add_session_text,
     interaction_body,
     problem_with_log,
     problem_with_step,
@@ -40,7 +38,7 @@ def sent(body: dict[str, Any]) -> Any:
 def test_none_is_not_given() -> None:
     """In a record and in a step; what has no None is handed on as it is."""
     assert interaction_body({**LOG, "user_id": None, "metadata": None}) == LOG
-    assert without_none(LOG) is LOG
+    assert interaction_body(LOG) is LOG
     body = sent(step_record({**STEP, "token": None, "response_time": None, "llm_model": None}))
     assert body == {"user_prompt": "q", "response": "a", "step_data": [STEP]}
 
@@ -62,21 +60,6 @@ def test_messages_are_taken_as_text() -> None:
     """As `log_prompt` takes them: as JSON."""
     messages = [{"role": "user", "content": "hi"}]
     assert json.loads(sent(interaction_body({**LOG, "user_prompt": messages}))["user_prompt"]) == messages
-
-
-@pytest.mark.parametrize(("given_id", "text"), [(5, "5"), (1.5, "1.5"), (UUID(int=1), str(UUID(int=1)))])
-def test_a_session_s_id_is_text(given_id: Any, text: str) -> None:
-    """A number as its text."""
-    body = {**LOG, "session_id": given_id}
-    add_session_text(body)
-    assert sent(body)["session_id"] == text
-
-
-def test_a_session_without_an_id_has_none() -> None:
-    """Nothing is added."""
-    body = dict(LOG)
-    add_session_text(body)
-    assert body == LOG
 
 
 @pytest.mark.parametrize("step", [STEP, {**STEP, "token": 5}, {**STEP, "response_time": 0.5}])
@@ -132,7 +115,6 @@ def test_what_log_accepts_our_backend_accepts(fields: dict[str, Any]) -> None:
     body = interaction_body(options)
     take_id(body, body.pop("record_id", None))
     keep_numbers(body, LOG_NUMBERS)
-    add_session_text(body)
     assert interaction_refusal(sent({**body, "org_id": "o", "mode": "prod"})) is None
 
 
