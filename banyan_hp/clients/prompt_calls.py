@@ -76,7 +76,7 @@ class PromptCalls:
         """
         try:
             question = prompt_question(name, version, branch, project_id, sticky_context)
-            if sticky_context and not question.sticky and version is None:
+            if sticky_context and not question.sticky and version is None and self._settings.enabled:
                 self._prompts.no_value()
             if fallback is not UNSET:
                 check_fallback(fallback)
@@ -104,7 +104,7 @@ class PromptCalls:
         """
         try:
             question = prompt_question(name, version, branch, project_id, sticky_context)
-            if sticky_context and not question.sticky and version is None:
+            if sticky_context and not question.sticky and version is None and self._settings.enabled:
                 self._prompts.no_value()
             if fallback is not UNSET:
                 check_fallback(fallback)
