@@ -43,12 +43,13 @@ class Database:
     Args:
         url: the path of a SQLite file, or ``postgresql://…``.
         query_seconds: how long a read may take.
+        migrated: False: leave its tables as they are.
 
     Raises:
         StartError: it can't be opened, or is not ours.
     """
 
-    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS) -> None:
+    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS, migrated: bool = True) -> None:
         self.is_postgres = url.startswith(("postgresql:", "postgres:"))
         self.query_seconds = query_seconds
         if self.is_postgres:
@@ -57,7 +58,8 @@ class Database:
             path = Path(url).absolute()
             self.name, self._engine = str(path), _sqlite(path)
         self._writing = threading.Lock()  # for SQLite's one writer: better than its naps
-        migrate(self._engine, self.name)
+        if migrated:
+            migrate(self._engine, self.name)
 
     def __repr__(self) -> str:
         return f"Database({self.name!r})"
@@ -132,6 +134,12 @@ class Database:
             raw.set_progress_handler(None, 0)
 
     @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection of PostgreSQL's without a transaction: it may be kept without holding anything up."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
         """A connection for what SQLite only does outside a transaction."""
         with self._writing, self._engine.connect() as connection:
@@ -160,7 +168,8 @@ def _sqlite(path: Path) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # WAL with NORMAL survives the end of the process at any point; a power cut may take the last commits.
-    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL"):
+    # What is deleted is overwritten: it is personal data.
+    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
