@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .keys import add_keys
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .terminal import CommandError, complain
@@ -32,5 +33,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"banyan-hp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
+    add_keys(commands)
     add_spool(commands)
     return parser

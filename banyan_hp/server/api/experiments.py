@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from ...experiments import MAX_DECIMALS, MAX_VERSIONS
 from ..allocation import allocated
@@ -27,7 +26,7 @@ from ..store.experiments import (
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from .auth import Administering, Caller, Callers, Ingesting, Reading
-from .models import Name, Query, Strict, Words, shown
+from .models import Name, Query, Strict, Words, inconsistent, shown
 from .prompts import as_json as prompt_as_json
 from .prompts import configuration
 from .requests import JsonRoute
@@ -59,18 +58,14 @@ def _consistent(versions: list[ExperimentVersion]) -> list[ExperimentVersion]:
     for index, each in enumerate(versions):
         if each.experiment_version_id in seen:
             named = shown(each.experiment_version_id)
-            _refuse(f"versions[{index}].experiment_version_id is there twice: {named}")
+            raise inconsistent(f"[{index}].experiment_version_id is there twice: {named}")
         seen.add(each.experiment_version_id)
     with localcontext(Context(prec=MAX_DECIMALS + 10)):  # exact, as in the formula
         total = sum((Decimal(str(each.traffic_percentage)) for each in versions), Decimal(0))
     if total > MOST_PERCENT:
-        most = f"versions must have traffic_percentage of at most {MOST_PERCENT} together"
-        _refuse(f"{most}, was {total.normalize():f}")
+        most = f" must have traffic_percentage of at most {MOST_PERCENT} together"
+        raise inconsistent(f"{most}, was {total.normalize():f}")
     return versions
-
-
-def _refuse(sentence: str) -> None:
-    raise PydanticCustomError("inconsistent", "{sentence}", {"sentence": sentence})
 
 
 _ID = Annotated[

@@ -65,7 +65,11 @@ class Archive:
 
 def folder_of(project: str) -> str:
     """A project's name as a directory: no separator, and never hidden or one above."""
-    return quote(project, safe=" ").replace(".", "%2E", 1) if project.startswith(".") else quote(project, safe=" ")
+    return (
+        quote(project, safe=" ").replace(".", "%2E", 1)
+        if project.startswith(".")
+        else quote(project, safe=" ")
+    )
 
 
 def _write(place: Path, first: Call, others: Iterator[Call]) -> None:

@@ -60,7 +60,9 @@ def _of_file(path: Path) -> Iterator[StillElected | None]:
     if fcntl is None:
         yield lambda: True
         return
-    descriptor = os.open(path.with_name(path.name + ".retention"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        path.with_name(path.name + ".retention"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

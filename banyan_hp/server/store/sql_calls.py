@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -127,6 +128,28 @@ class SqlCalls:
         positions = [str(Cursor(row.xact, row.seq)) for row in shown]
         return Page(found, positions[-1] if shown else str(last), positions)
 
+    def arrived(
+        self,
+        chosen: CallFilter,
+        limit: int,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        newest: bool = False,
+    ) -> Page:
+        """See `Calls.arrived`."""
+        query = self._chosen(chosen).order_by(
+            *(column.desc() if newest else column for column in (calls.c.xact, calls.c.seq))
+        )
+        query = query if after is None else query.where(_bounded(operator.gt, "after", after))
+        query = query if before is None else query.where(_bounded(operator.lt, "before", before))
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+            shown = within_bytes(rows[:limit])
+            found = with_bodies(connection, shown)
+        more = len(rows) > len(shown)
+        return Page(found, str(Cursor(shown[-1].xact, shown[-1].seq)) if more else None)
+
     def end(self) -> str:
         """See `Calls.end`."""
         with self._database.read() as connection:
@@ -222,6 +245,16 @@ class SqlCalls:
         """See `Calls.unindexed`."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
+
+
+def _bounded(compare: Callable[[Any, Any], Any], name: str, bound: str) -> ColumnElement[bool]:
+    """Condition: beyond a position, or a number."""
+    condition: ColumnElement[bool]
+    if "." in bound:
+        condition = compare(_position, tuple_(*map(literal, Cursor.parse(bound, name))))
+    else:
+        condition = compare(calls.c.seq, Cursor.parse(f"0.{bound}", name).seq)
+    return condition
 
 
 def _group(row: Row[Any], columns: int) -> Group:
