@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,20 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "client, which is given all experiments on the prompt, or none (default: the seed's, else server)"
     )
     add("--routing", type=_routing, metavar="|".join(ROUTING_MODES), help=routing_help)
+    retain_help = (
+        "remove calls that are older, as in 30d, a whole day at a time; of several servers, one does it"
+    )
+    add("--retain", type=_retain, metavar="DAYS", help=retain_help)
+    archive_help = (
+        "write calls to Parquet files in this directory before --retain removes them; needs pyarrow"
+    )
+    add("--archive", type=Path, metavar="DIR", help=archive_help)
     add("--verbose", action="store_true", help="log each request on stderr")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.archive is not None and arguments.retain is None:
+        raise CommandError("--archive needs --retain, which says what goes there", WRONG)
     with using_the_server():
         from ..server.serving import ServeSettings, serve
 
@@ -73,6 +84,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             verbose=arguments.verbose,
             routing=arguments.routing,
             allowed_hosts=arguments.allowed_host,
+            retain=arguments.retain,
+            archive=arguments.archive,
         )
         serve(settings, _say_ready)
     return DONE
@@ -104,6 +117,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, was {text!r}")
     return int(text)
+
+
+def _retain(text: str) -> timedelta:
+    days = text.removesuffix("d")
+    if days == text or not (days.isascii() and days.isdigit() and len(days) <= 5 and int(days)):
+        raise argparse.ArgumentTypeError(f"must be a number of days, as 30d, was {text!r}")
+    return timedelta(days=int(days))
 
 
 def _routing(text: str) -> RoutingMode:

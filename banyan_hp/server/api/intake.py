@@ -226,9 +226,14 @@ def _id_refusal(name: str, value: str) -> str | None:
 
 def _time_refusal(name: str, value: str) -> str | None:
     """`datetime.fromisoformat` takes more shapes, weeks and days without a time among them."""
-    if _TIMESTAMP.fullmatch(value) is not None and _on_the_calendar(value):
+    if is_time(value):
         return None
     return f"{name} must be an ISO-8601 date and time, was {shown(value)}"
+
+
+def is_time(value: str) -> bool:
+    """Whether `parse_time` can read it."""
+    return _TIMESTAMP.fullmatch(value) is not None and _on_the_calendar(value)
 
 
 def _on_the_calendar(value: str) -> bool:

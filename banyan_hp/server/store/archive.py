@@ -76,7 +76,7 @@ def _write(place: Path, first: Call, others: Iterator[Call]) -> None:
     name = f"calls-{first.seq}-{uuid.uuid4().hex[:8]}.parquet"
     unfinished = place / f".{name}{_UNFINISHED}"
     try:
-        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             with ParquetFile(stream) as file:
                 file.add(_fields(first))
                 for call in others:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from .database import BusyError, Database
-
-try:
-    import fcntl
-except ImportError:  # Windows: one process a database there
-    fcntl = None  # type: ignore[assignment]
 
 _RETENTION = 0x62616E79616E02  # any number that no other program takes for its advisory lock
 
@@ -57,12 +53,8 @@ def _ask(connection: Connection, question: str) -> bool:
 
 @contextmanager
 def _of_file(path: Path) -> Iterator[StillElected | None]:
-    if fcntl is None:
-        yield lambda: True
-        return
-    descriptor = os.open(
-        path.with_name(path.name + ".retention"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-    )
+    lock = path.with_name(f"{path.name}.retention")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
