@@ -8,13 +8,19 @@ success, 2 for what the caller has to put right, in one line on stderr; `spool` 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .db import add_db
+from .delete import add_delete
+from .export import add_export
 from .keys import add_keys
 from .serve import add_serve
 from .spool.arguments import add_spool
-from .terminal import CommandError, complain
+from .tail import add_tail
+from .terminal import DONE, CommandError, complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         complain(str(error))
         return error.code
+    except BrokenPipeError:  # of `| head`, which has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,5 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
     add_keys(commands)
+    add_db(commands)
+    add_export(commands)
+    add_tail(commands)
+    add_delete(commands)
     add_spool(commands)
     return parser

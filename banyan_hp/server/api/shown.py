@@ -10,7 +10,7 @@ from ..store.shown import texts_of
 
 
 def as_json(call: Call) -> dict[str, Any]:
-    """Its columns; input, output and metadata, whichever client sent them; and what was sent, under `body`."""
+    """Its columns; input, output and metadata, whichever client sent them; `body`, which is what was sent."""
     shown = asdict(call)
     body = shown.pop("body")
     return {

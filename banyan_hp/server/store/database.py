@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -175,15 +175,30 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def url_to_show(url: str) -> str:
+    """PostgreSQL's URL without a password.
+
+    Raises:
+        StartError: it is none.
+    """
+    try:
+        parsed = make_url(url).set(drivername="postgresql").difference_update_query(["password"])
+    except ArgumentError as error:
+        raise StartError(f"the database URL is not valid: {error}") from None
+    bare = URL.create(
+        parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query
+    )
+    return bare.render_as_string(hide_password=False)
+
+
 def _postgres(url: str) -> tuple[str, Engine]:
+    name = url_to_show(url)
     try:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         engine = create_engine(parsed, pool_size=_READERS, max_overflow=_READERS, pool_pre_ping=True)
-    except ArgumentError as error:
-        raise StartError(f"the database URL is not valid: {error}") from None
     except ImportError as error:
         raise StartError("PostgreSQL needs psycopg: pip install 'banyan-hp[postgres]'") from error
-    return parsed.render_as_string(hide_password=True), engine
+    return name, engine
 
 
 def _is_transient(error: DBAPIError) -> bool:

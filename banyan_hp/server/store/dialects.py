@@ -229,7 +229,7 @@ class _Postgres:
 
     def whole_days(self, database: Database, before: date) -> list[date]:
         with database.read() as connection:
-            return [day for day in _days(connection) if day < before]
+            return [day for day in days_of(connection) if day < before]
 
     def horizon(self, connection: Connection) -> int:
         return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
@@ -280,7 +280,8 @@ def _exists(connection: Connection, name: str) -> bool:
     return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
 
 
-def _days(connection: Connection) -> list[date]:
+def days_of(connection: Connection) -> list[date]:
+    """The days that have a partition in PostgreSQL."""
     names = connection.exec_driver_sql(
         "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
         "WHERE inhparent = 'calls'::regclass AND relname <> 'calls_other' ORDER BY relname"
