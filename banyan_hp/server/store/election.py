@@ -45,6 +45,8 @@ def _of_postgres(database: Database) -> Iterator[StillElected | None]:
 
 
 def _ask(connection: Connection, question: str) -> bool:
+    if connection.invalidated:  # it would connect anew, without the lock
+        return False
     try:
         return bool(connection.exec_driver_sql(question).scalar_one())
     except DBAPIError:  # the connection is gone, and the lock with it

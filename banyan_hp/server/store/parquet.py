@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 
 ROWS = 1000  # of a row group, at most
@@ -109,6 +110,8 @@ def _value(value: Any, kind: Any) -> Any:
 
 
 def text_of(value: object) -> str:
-    """A text as it is, but for lone surrogates, which UTF-8 has no bytes for; anything else as JSON."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    """A text, anything else as JSON; without lone surrogates: UTF-8 has no bytes for them, and no reader likes
+    their escapes.
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "replace").decode("utf-8")
