@@ -8,7 +8,6 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, literal, select, tuple_, update
@@ -26,7 +25,6 @@ STEP = 1000  # rows that one transaction removes
 _TIMES = ("event_time", "received_at")
 _STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
 _PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
-_key = attrgetter("project", "day", "id")
 _newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 _position = tuple_(calls.c.xact, calls.c.seq)
 
@@ -42,16 +40,12 @@ class SqlCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        # In one order in all processes, or two that store the same calls could wait for each other.
-        order = sorted(range(len(given)), key=lambda index: _key(given[index]))
-        rows = [_row(given[index]) for index in order]
-        stored = self._database.write(lambda connection: self._append(connection, rows))
-        by_index = dict(zip(order, stored, strict=True))
-        return [by_index[index] for index in range(len(given))]
+        rows = [_row(call) for call in given]
+        return self._database.write(lambda connection: self._append(connection, rows))
 
-    def _append(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+    def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
-        waiting = list(range(len(rows)))
+        waiting = self._dialect.numbered(connection, rows)
         while waiting:  # one statement takes a key only once
             first: dict[object, int] = {}
             again = [index for index in waiting if first.setdefault(_row_key(rows[index]), index) != index]
