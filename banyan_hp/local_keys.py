@@ -1,7 +1,7 @@
 """The keys of backends on this machine, by URL, so that a laptop needs none in its code.
 
-`banyan-hp serve` keeps the key that it makes in a file that only this user can read. A client that was given no
-key, and whose `base_url` is an address of this machine, looks there.
+`banyan-hp serve` keeps the key that it makes in a file that only this user can read. A client that was given
+no key, and whose `base_url` is an address of this machine, looks there.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-
 KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
 WELL_KNOWN_KEYS = ("psk_local",)  # of examples and demos, good on this machine alone
 

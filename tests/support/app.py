@@ -32,17 +32,16 @@ class LocalApp:
     key = KEY
     project = "default"
 
-    def __init__(
-        self, where: Path | str, routing: RoutingMode = RoutingMode.SERVER, **options: Any
-    ) -> None:
+    def __init__(self, where: Path | str, routing: RoutingMode = RoutingMode.SERVER, **options: Any) -> None:
         url = where if isinstance(where, str) else str(where / "backend.sqlite3")
         self.database = Database(url)
         keys = {KEY: Caller("default", Role.ADMIN, "given")}
         self.app = create_app(self.database, keys, routing, **options)
+        self.runner = asyncio.Runner()
         self._lifespan: AbstractAsyncContextManager[Any] = self.app.router.lifespan_context(self.app)
 
     def __enter__(self) -> LocalApp:
-        asyncio.run(_entered(self._lifespan))
+        self.runner.run(_entered(self._lifespan))
         return self
 
     def __exit__(
@@ -51,7 +50,8 @@ class LocalApp:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        asyncio.run(_left(self._lifespan))
+        self.runner.run(_left(self._lifespan))
+        self.runner.close()
         self.database.close()
 
     def in_new_project(self, role: Role = Role.ADMIN) -> AppCaller:
@@ -73,7 +73,9 @@ class LocalApp:
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """One request with a good key, unless `headers` bring another."""
-        return send(self.app, method, path, body, query, {"X-API-Key": self.key, **(headers or {})})
+        content = None if body is None else json.dumps(body).encode("ascii")
+        sent = {"X-API-Key": self.key, **(headers or {})}
+        return self.runner.run(_send(self.app, method, path, content, tuple(query), sent))
 
     def get(self, path: str, *query: tuple[str, str]) -> Any:
         """The JSON of a GET that succeeds."""
@@ -86,21 +88,8 @@ class AppCaller(LocalApp):
     """Somebody who calls a `LocalApp` with another key."""
 
     def __init__(self, of: LocalApp, project: str, key: str) -> None:
-        self.database, self.app = of.database, of.app
+        self.database, self.app, self.runner = of.database, of.app, of.runner
         self.project, self.key = project, key
-
-
-def send(
-    app: FastAPI,
-    method: str,
-    path: str,
-    body: object,
-    query: Sequence[tuple[str, str]],
-    headers: Mapping[str, str],
-) -> httpx.Response:
-    """One request to an application."""
-    content = None if body is None else json.dumps(body).encode("ascii")
-    return asyncio.run(_send(app, method, path, content, tuple(query), dict(headers)))
 
 
 async def _send(

@@ -18,6 +18,7 @@ from tests.support.backend import Backend
 RECORD: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {"n": 1}}
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 TS = "2026-01-02T03:04:05.678Z"
+SHOWN_TS = "2026-01-02T03:04:05.678000+00:00"
 KEYS = ("psk_local", "psk_ö%")
 KEY_OF = {"p1": "psk_of_p1", "p2": "psk_of_p2"}
 EXAMPLE_SEED = Path(__file__).parents[2] / "examples" / "seed.json"

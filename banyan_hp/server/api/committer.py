@@ -76,7 +76,7 @@ class Committer:
         while group := self._next_group():
             try:
                 self._store(group)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the thread's outermost loop; it is logged
                 reason = error if isinstance(error, BusyError) else _trouble(error)
                 for each in group:
                     if not each.future.done():

@@ -58,7 +58,7 @@ class Interaction(Strict):
     user_prompt: Filled
     response: Filled
     org_id: Annotated[str, Field(description="a string that isn't empty", min_length=1)]
-    mode: Annotated[str, Field(description="'prod' or 'dev'", pattern="^(prod|dev)$")]
+    mode: Annotated[str, Field(description="prod or dev", pattern="^(prod|dev)$")]
     token_count: Amount = None
     response_time: Amount = None
 

@@ -27,7 +27,6 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     called: ClassVar[str] = "body"
     """What a refusal calls the whole."""
-    parts: ClassVar[str] = "field"
 
     @model_validator(mode="wrap")
     @classmethod
@@ -53,7 +52,7 @@ class Query(Strict):
     """The parameters of a query: texts, which pydantic turns into numbers and times."""
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
-    parts: ClassVar[str] = "parameter"
+    called: ClassVar[str] = "query"
 
 
 def inconsistent(flaw: str) -> PydanticCustomError:
@@ -61,11 +60,11 @@ def inconsistent(flaw: str) -> PydanticCustomError:
     return PydanticCustomError(_INCONSISTENT, "{sentence}", {"sentence": flaw})
 
 
-def unknown(name: str, value: object, known: Iterable[str], parts: str = "field") -> str:
-    """The refusal of a field or parameter that there is not."""
-    there = ", ".join(known)
-    hint = f"the {parts}s are {there}" if there else f"there are no {parts}s"
-    return f"{name} is no {parts} of this call, was {shown(value)}; {hint}"
+def unknown(name: str, value: object, known: Iterable[str], what: str) -> str:
+    """The refusal of a field or a parameter that there is not; `what`: ``field of the body`` and the like."""
+    there, part = ", ".join(known), what.partition(" ")[0]
+    hint = f"the {part}s are {there}" if there else f"there are no {part}s"
+    return f"{name} is no {what}, was {shown(value)}; {hint}"
 
 
 def _refused(sentence: str) -> PydanticCustomError:
@@ -74,7 +73,8 @@ def _refused(sentence: str) -> PydanticCustomError:
 
 def _telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
     """Of the first field's errors the one deepest inside it: where a field may be one of several things, the
-    one that was nearest."""
+    one that was nearest.
+    """
     first = errors[0]["loc"][:1]
     return max((each for each in errors if each["loc"][:1] == first), key=lambda each: len(_indexes(each)))
 
@@ -85,7 +85,7 @@ def _indexes(error: ErrorDetails) -> list[int]:
 
 def _sentence(model: type[Strict], error: ErrorDetails) -> str:
     # Models within this one have made sentences of their own errors. So what follows a field's name are
-    # places in lists, and pydantic's names for the several things that it may be, which mean nothing to others.
+    # places in lists, and pydantic's names for the several things that it may be, which mean nothing to us.
     field = _named(str(error["loc"][0])) if error["loc"] else ""
     path = field + "".join(f"[{index}]" for index in _indexes(error))
     if error["type"] == REFUSED:  # of a model within this one
@@ -93,7 +93,7 @@ def _sentence(model: type[Strict], error: ErrorDetails) -> str:
     if error["type"] == _INCONSISTENT:
         return f"{path}{error['msg']}"
     if error["type"] == "extra_forbidden":
-        return unknown(path, error["input"], model.model_fields, model.parts)
+        return unknown(path, error["input"], model.model_fields, f"field of the {model.called}")
     was = "missing" if error["type"] == "missing" else shown(error["input"])
     return f"{path or model.called} must be {_expected(model, error)}, was {was}"
 

@@ -74,7 +74,8 @@ class Interactions(Paged, OfSession):
 @router.get("/api/logs")
 def logs(query: Annotated[Logs, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """Banyan's usage records, in order of their arrival. `next` is `after` of the following page, or `before`
-    where the newest come first."""
+    where the newest come first.
+    """
     return _page("logs", query, query.filter(caller, "banyan"), backend)
 
 

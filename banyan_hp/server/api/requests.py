@@ -19,6 +19,7 @@ from .responses import BAD_QUERY
 MAX_BODY = 32 * 1024 * 1024
 BODY_SECONDS = 60.0  # that a whole body may take to arrive
 _MAX_NUMBER = 80
+_PARAMETER = "parameter of this call"
 
 
 class JsonRequest(Request):
@@ -71,7 +72,7 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route whose handler gets a `JsonRequest`, and whose query has only parameters that the route knows."""
+    """A route whose handler gets a `JsonRequest`; it refuses parameters that it does not know."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See FastAPI, "Custom Request and APIRoute class"."""
@@ -81,7 +82,7 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             for name, value in request.query_params.items():
                 if name not in known:  # ignored, a misspelt filter would choose everything
-                    raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, "parameter"))
+                    raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, _PARAMETER))
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json

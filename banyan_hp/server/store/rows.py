@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import fields
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
@@ -20,7 +19,6 @@ MAX_INDEXED_TEXT = 500  # characters of a column: PostgreSQL's indexes take rows
 _TIMES = ("event_time", "received_at")
 _STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
 _PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
-key_of = attrgetter("project", "day", "id")
 newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 
 

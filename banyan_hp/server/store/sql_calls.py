@@ -19,7 +19,6 @@ from .removal import Deletion, Removal
 from .rows import (
     belongs,
     cut,
-    key_of,
     newest_first,
     ordered,
     row_key,
@@ -46,16 +45,12 @@ class SqlCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        # In one order in all processes, or two that store the same calls could wait for each other.
-        order = sorted(range(len(given)), key=lambda index: key_of(given[index]))
-        rows = [row_of(given[index]) for index in order]
-        stored = self._database.write(lambda connection: self._append(connection, rows))
-        by_index = dict(zip(order, stored, strict=True))
-        return [by_index[index] for index in range(len(given))]
+        rows = [row_of(call) for call in given]
+        return self._database.write(lambda connection: self._append(connection, rows))
 
-    def _append(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+    def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
-        waiting = list(range(len(rows)))
+        waiting = self._dialect.numbered(connection, rows)
         while waiting:  # one statement takes a key only once
             first: dict[object, int] = {}
             again = [index for index in waiting if first.setdefault(row_key(rows[index]), index) != index]
