@@ -185,7 +185,7 @@ def _with_contents(connection: Connection, experiment: Experiment) -> Experiment
         prompt_versions.c.prompt_id == experiment.prompt_id,
         prompt_versions.c.version.in_(following),
     )
-    found: dict[str, Row[Any]] = {row.version: row for row in connection.execute(query)}
+    found: dict[str, Any] = {row.version: row for row in connection.execute(query)}
     variants = [
         _following(each, found[each.version]) if each.content is None and each.version in found else each
         for each in experiment.variants
