@@ -11,6 +11,8 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .experiments import add_experiments
+from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .terminal import CommandError, complain
@@ -33,4 +35,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
     add_spool(commands)
+    add_prompts(commands)
+    add_experiments(commands)
     return parser

@@ -84,7 +84,7 @@ class Version:
     @property
     def revision(self) -> str:
         """Stands for what the version says; another content under the same name has another one."""
-        text = json.dumps([self.version, self.content, self.config], sort_keys=True)
+        text = json.dumps([self.version, self.content, self.config])
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
