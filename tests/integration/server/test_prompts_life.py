@@ -126,6 +126,21 @@ def test_wrong_labels_are_refused(backend: Backend, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/logs/prompt/a%00b"),
+        ("GET", f"{MANAGED}/a%00b/versions"),
+        ("PUT", f"{MANAGED}/a%00b/release"),
+        ("GET", "/api/experiments/a%00b"),
+    ],
+)
+def test_no_name_is_too_strange_for_a_database(backend: Backend, method: str, path: str) -> None:
+    """PostgreSQL takes no NUL: there is no prompt and no experiment of such a name."""
+    response = call(backend, method, path, **({"json": {"version": "1"}} if method == "PUT" else {}))
+    assert response.status_code == 404, response.text
+
+
 def test_a_configuration_comes_with_its_version(backend: Backend, name: str) -> None:
     """A version without one has none: nothing is taken from another version."""
     created(backend, name, config=CONFIG)
