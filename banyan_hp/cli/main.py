@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from .._version import __version__
 from .db import add_db
 from .delete import add_delete
+from .experiments import add_experiments
 from .export import add_export
 from .keys import add_keys
+from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .tail import add_tail
@@ -48,4 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     add_tail(commands)
     add_delete(commands)
     add_spool(commands)
+    add_prompts(commands)
+    add_experiments(commands)
     return parser
