@@ -5,45 +5,51 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .remote import add_backend, add_json, remote_of
+from .options import add_command
 from .terminal import DONE, LEFT, WRONG, CommandError, confirm, counted, say, say_json
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, _SubParsersAction
+    from .api import Api
+    from .options import Commands
 
 
-def add_delete(commands: _SubParsersAction[ArgumentParser]) -> None:
+def add_delete(commands: Commands) -> None:
     """Add `delete` with its options."""
-    text = "remove all calls of a user or a session for good, and what they are found by; needs an admin key"
-    parser = commands.add_parser("delete", help=text, description=text)
-    parser.set_defaults(run=_delete)
-    add_backend(parser)
+    about = (
+        "remove all calls of a user or a session for good, and what they are found by; needs an admin's key"
+    )
+    parser = add_command(commands, "delete", about, _run)
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--user", metavar="ID", type=_named, help="the user")
     whose.add_argument("--session", metavar="ID", type=_named, help="the session")
     parser.add_argument("--yes", action="store_true", help="don't ask")
-    add_json(parser, "the result as a JSON object")
 
 
-def _delete(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
+    from .api import run
+
+    return run(_delete, arguments)
+
+
+def _delete(api: Api, arguments: argparse.Namespace) -> int:
+    from .api import patiently
+
     column = "user" if arguments.user is not None else "session"
     whose = {column: getattr(arguments, column)}
-    with remote_of(arguments) as remote:
-        known = remote.get("/api/auth/validate")
-        if known.get("role") != "admin":
-            raise CommandError(f"this needs an admin's key, this one's role is {known.get('role')}", WRONG)
-        (found,) = remote.get("/api/calls/summary", whose)["groups"]
-        of_whom = f"of the {column} {whose[column]!r} in project {known['project']!r}"
-        question = f"Remove {counted(found['calls'], 'call')} {of_whom} for good?"
-        if not arguments.yes and not confirm(question):
-            say("nothing is removed")
-            return LEFT
-        removed = 0
-        more = True
-        while more:
-            step = remote.delete("/api/calls", whose)
-            removed += step["deleted"]
-            more = step["more"]
+    known = api.get("/api/auth/validate")
+    if known.get("role") != "admin":
+        raise CommandError(f"this needs an admin's key, this one's role is {known.get('role')}", WRONG)
+    (found,) = api.get("/api/calls/summary", **whose)["groups"]
+    of_whom = f"of the {column} {whose[column]!r} in project {known['project']!r}"
+    question = f"Remove {counted(found['calls'], 'call')} {of_whom} for good?"
+    if not arguments.yes and not confirm(question):
+        say("nothing is removed")
+        return LEFT
+    removed, more = 0, True
+    while more:
+        step = patiently(lambda: api.delete("/api/calls", **whose))
+        removed += step["deleted"]
+        more = step["more"]
     if arguments.json:
         say_json({"project": known["project"], column: whose[column], "deleted": removed})
     else:

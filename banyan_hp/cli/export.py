@@ -10,16 +10,18 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..text import printable, printable_json
 from .choosing import add_filters, parameters_of
-from .remote import Remote, add_backend, remote_of
+from .options import add_command
 from .terminal import BROKEN, DONE, WRONG, CommandError, complain, counted
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, _SubParsersAction
+    from .api import Api
+    from .options import Commands
 
 _PAGE = 1000
 # Newest first, as the API has them. What was sent, `body`, is all of it once more; CSV goes without.
@@ -56,12 +58,10 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 Add = Callable[[Mapping[str, Any]], object]
 
 
-def add_export(commands: _SubParsersAction[ArgumentParser]) -> None:
+def add_export(commands: Commands) -> None:
     """Add `export` with its options."""
-    text = "write calls to a file or to stdout, newest first"
-    parser = commands.add_parser("export", help=text, description=text)
-    parser.set_defaults(run=_export)
-    add_backend(parser)
+    about = "write calls to a file or to stdout, newest first"
+    parser = add_command(commands, "export", about, _run, json=False)
     add = parser.add_argument
     formats = "a JSON object a line (the default), a table for spreadsheets, or Parquet, which needs pyarrow"
     add("--format", choices=tuple(_FORMATS), default="jsonl", help=formats)
@@ -76,41 +76,41 @@ def add_export(commands: _SubParsersAction[ArgumentParser]) -> None:
     add_filters(parser)
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
+    from .api import run
+
+    return run(_export, arguments)
+
+
+def _export(api: Api, arguments: argparse.Namespace) -> int:
     parquet = arguments.format == "parquet"
     if parquet and arguments.output is None and sys.stdout.isatty():
         raise CommandError("a Parquet file is nothing for a terminal: pass --output FILE", WRONG)
     if parquet:
         _need_pyarrow()
     count = 0
-    with remote_of(arguments) as remote:
-        pages = _pages(remote, parameters_of(arguments))
-        first = next(pages)  # what is wrong with the question is said before a file is begun
-        with _target(arguments.output) as stream, _FORMATS[arguments.format](stream, arguments) as add:
-            for page in _chained(first, pages):
-                for call in page:
-                    add(call)
-                count += len(page)
+    pages = _pages(api, parameters_of(arguments))
+    first = next(pages)  # what is wrong with the question is said before a file is begun
+    with _target(arguments.output) as stream, _FORMATS[arguments.format](stream, arguments) as add:
+        for page in chain([first], pages):
+            for call in page:
+                add(call)
+            count += len(page)
     if arguments.output is not None:
         complain(f"{counted(count, 'call')} in {arguments.output}")
     return DONE
 
 
-def _pages(remote: Remote, chosen: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
+def _pages(api: Api, chosen: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
+    from .api import patiently
+
     parameters: dict[str, str | int] = {**chosen, "limit": _PAGE}
     while True:
-        page = remote.get("/api/calls", parameters)
+        page = patiently(lambda: api.get("/api/calls", **parameters))
         yield page["calls"]
         if page["next"] is None:
             return
         parameters["after"] = page["next"]
-
-
-def _chained(
-    first: list[dict[str, Any]], others: Iterator[list[dict[str, Any]]]
-) -> Iterator[list[dict[str, Any]]]:
-    yield first
-    yield from others
 
 
 @contextmanager

@@ -8,8 +8,6 @@ success, 2 for what the caller has to put right, in one line on stderr; `spool` 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
@@ -22,7 +20,7 @@ from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .tail import add_tail
-from .terminal import DONE, CommandError, complain
+from .terminal import CommandError, complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,9 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         complain(str(error))
         return error.code
-    except BrokenPipeError:  # of `| head`, which has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..text import clean, printable_json
 from .choosing import add_filters, parameters_of
-from .remote import Remote, UnreachableError, add_backend, add_json, remote_of
-from .terminal import DONE, complain, one_line, say
+from .options import add_command
+from .terminal import DONE, CommandError, complain, one_line, say
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, _SubParsersAction
+    from .api import Api
+    from .options import Commands
 
 _QUIET_SECONDS = 60.0  # without a sign of life; one comes every 15 s
 _PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -32,40 +33,43 @@ class _Event:
     data: str = ""
 
 
-def add_tail(commands: _SubParsersAction[ArgumentParser]) -> None:
+def add_tail(commands: Commands) -> None:
     """Add `tail` with its options."""
-    text = "show calls as they arrive"
-    parser = commands.add_parser("tail", help=text, description=text)
-    parser.set_defaults(run=_tail)
-    add_backend(parser)
-    add_json(parser, "a JSON object a line, with all that is known of a call")
+    parser = add_command(commands, "tail", "show calls as they arrive, until it is interrupted", _run)
     add_filters(parser, times=False)
 
 
-def _tail(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
+    from .api import run
+
+    return run(_tail, arguments)
+
+
+def _tail(api: Api, arguments: argparse.Namespace) -> int:
     show = _show_json if arguments.json else _show
     try:
-        with remote_of(arguments) as remote:
-            for call in _calls(remote, parameters_of(arguments)):
-                show(call)
-                sys.stdout.flush()
+        for call in _calls(api, parameters_of(arguments)):
+            show(call)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return DONE
     return DONE
 
 
-def _calls(remote: Remote, chosen: Mapping[str, str]) -> Iterator[str]:
+def _calls(api: Api, chosen: Mapping[str, str]) -> Iterator[str]:
     """The calls, each as JSON; over as many connections as it takes, and without a gap between two.
 
     Raises:
         CommandError: the first connection fails, or the key is refused.
     """
+    from .api import may_pass
+
     last: str | None = None
     pause = _PAUSE
     while True:
         headers = {"Last-Event-ID": last} if last is not None else {}
         try:
-            with remote.stream("/api/calls/follow", chosen, headers, _QUIET_SECONDS) as lines:
+            with api.stream("/api/calls/follow", chosen, headers, _QUIET_SECONDS) as lines:
                 for event in _events(lines):
                     last = event.id or last
                     pause = _PAUSE
@@ -73,8 +77,8 @@ def _calls(remote: Remote, chosen: Mapping[str, str]) -> Iterator[str]:
                         yield event.data
                     elif event.kind == "end":
                         complain(f"the backend ended the connection: {clean(_reason(event.data))}")
-        except UnreachableError as error:
-            if last is None:
+        except CommandError as error:
+            if last is None or not may_pass(error):
                 raise
             complain(f"{error}; again in {pause:g} s")
         time.sleep(pause)
