@@ -110,7 +110,7 @@ def _value(value: Any, kind: Any) -> Any:
 
 
 def text_of(value: object) -> str:
-    """A text, anything else as JSON; without lone surrogates: UTF-8 has no bytes for them, and no reader likes
+    """A text, anything else as JSON, without lone surrogates: UTF-8 has no bytes for them, and few readers like
     their escapes.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,20 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, literal, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    Select,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
@@ -173,12 +186,12 @@ class SqlCalls:
         return select(
             *columns,
             func.count().label("calls"),
-            func.coalesce(func.sum(rows.c.deliveries), 0).label("deliveries"),
+            _total(rows.c.deliveries).label("deliveries"),
             func.count(rows.c.error).label("errors"),
             percentile(0.5).label("latency_p50"),
             percentile(0.95).label("latency_p95"),
-            func.coalesce(func.sum(rows.c.input_tokens), 0).label("input_tokens"),
-            func.coalesce(func.sum(rows.c.output_tokens), 0).label("output_tokens"),
+            _total(rows.c.input_tokens).label("input_tokens"),
+            _total(rows.c.output_tokens).label("output_tokens"),
             func.sum(rows.c.cost).label("cost"),
         ).group_by(*columns)
 
@@ -240,6 +253,11 @@ class SqlCalls:
         """See `Calls.unindexed`."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
+
+
+def _total(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """A sum of whole numbers, which PostgreSQL would make a decimal number."""
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)
 
 
 def _bounded(compare: Callable[[Any, Any], Any], name: str, bound: str) -> ColumnElement[bool]:
