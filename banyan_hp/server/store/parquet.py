@@ -110,8 +110,8 @@ def _value(value: Any, kind: Any) -> Any:
 
 
 def text_of(value: object) -> str:
-    """A text, anything else as JSON, without lone surrogates: UTF-8 has no bytes for them, and few readers like
-    their escapes.
+    """A text, or anything else as JSON; without lone surrogates, which UTF-8 has no bytes for, and which few
+    readers of JSON take as escapes.
     """
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "replace").decode("utf-8")
