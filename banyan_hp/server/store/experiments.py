@@ -27,7 +27,8 @@ class Variant:
     """One version within an experiment (on the wire: an element of `versions`).
 
     Attributes:
-        content: None: that of the prompt's stored version, whatever it is.
+        content: None: that of the prompt's stored version, to be looked up.
+        follows: `content` is that of the prompt's stored version, which may be corrected.
         slots: with allocation 2: those that the version has.
     """
 
@@ -35,6 +36,7 @@ class Variant:
     version: str
     traffic_percentage: float
     content: Any = None
+    follows: bool = False
     slots: Sequence[Range] = ()
 
 
@@ -174,7 +176,7 @@ def _with_contents(connection: Connection, experiment: Experiment) -> Experiment
     )
     contents = {row.version: json.loads(row.content) for row in connection.execute(query)}
     variants = [
-        each if each.content is not None else replace(each, content=contents.get(each.version))
+        each if each.content is not None else replace(each, content=contents.get(each.version), follows=True)
         for each in experiment.variants
     ]
     return replace(experiment, variants=variants)
@@ -182,7 +184,8 @@ def _with_contents(connection: Connection, experiment: Experiment) -> Experiment
 
 def _row(experiment: Experiment) -> dict[str, Any]:
     row = {name: getattr(experiment, name) for name in _PLAIN}
-    return {**row, "versions": json.dumps([asdict(each) for each in experiment.variants])}
+    variants = [replace(each, content=None) if each.follows else each for each in experiment.variants]
+    return {**row, "versions": json.dumps([asdict(each) for each in variants])}
 
 
 def _experiment(row: Row[Any]) -> Experiment:

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, literal, select, tuple_, update
@@ -321,7 +322,9 @@ def _call(row: Row[Any], body: dict[str, Any]) -> Call:
 
 
 def _group(row: Row[Any], columns: int) -> Group:
-    return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, row[columns:], strict=True)))
+    # PostgreSQL's sum of whole numbers is a Decimal.
+    sums = [int(value) if isinstance(value, Decimal) else value for value in row[columns:]]
+    return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, sums, strict=True)))
 
 
 def _words(body: str | None) -> list[str]:
