@@ -57,6 +57,12 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "client, which is given all experiments on the prompt, or none (default: the seed's, else server)"
     )
     add("--routing", type=_routing, metavar="|".join(ROUTING_MODES), help=routing_help)
+    _add_keeping(serve)
+    add("--verbose", action="store_true", help="log each request on stderr")
+
+
+def _add_keeping(serve: ArgumentParser) -> None:
+    add = serve.add_argument
     retain_help = (
         "remove calls that are older, as in 30d, a whole day at a time; of several servers, one does it"
     )
@@ -65,7 +71,6 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "write calls to Parquet files in this directory before --retain removes them; needs pyarrow"
     )
     add("--archive", type=Path, metavar="DIR", help=archive_help)
-    add("--verbose", action="store_true", help="log each request on stderr")
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -88,11 +88,16 @@ def create_app(
         health.router,
     ):
         app.include_router(router)
+    _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
+    return app
+
+
+def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float) -> None:
+    """What routes find in the application's state."""
     app.state.stores = stores
     app.state.feeds = Feeds(stores.calls)
-    app.state.callers = Callers(stores.keys, keys)
+    app.state.callers = callers
     app.state.body_seconds = body_seconds
-    return app
 
 
 def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
