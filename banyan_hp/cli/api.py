@@ -23,7 +23,8 @@ from ..errors import BanyanHPError
 from .terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain
 
 MAX_BYTES = 256 * 1024 * 1024
-_SECONDS = (10.0, 60.0)
+_SECONDS = (10.0, 60.0)  # for connecting, and for each piece of a response
+_MOST_SECONDS = 600.0  # for a whole response
 _LONG_SECONDS = (10.0, 300.0)
 _PASSING = (408, 425, 429)  # besides those of a backend in trouble
 _TRIES = 5
@@ -125,13 +126,17 @@ class Api:
 
     def _lines(self, response: requests.Response) -> Iterator[bytes]:
         pieces: list[bytes] = []
+        size = 0
         with self._using():
             for chunk in response.iter_content(None):
                 *ended, rest = chunk.split(b"\n")
                 for line in ended:
                     yield b"".join([*pieces, line])
-                    pieces = []
+                    pieces, size = [], 0
                 pieces.append(rest)
+                size += len(rest)
+                if size > MAX_BYTES:
+                    raise ValueError(f"a line of its response is longer than {MAX_BYTES} bytes")
 
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._using(), self._request(method, path, **options) as response:
@@ -169,10 +174,13 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 def _read(response: requests.Response) -> bytes:
     chunks = []
     size = 0
+    deadline = time.monotonic() + _MOST_SECONDS
     for chunk in response.iter_content(_CHUNK):
         size += len(chunk)
         if size > MAX_BYTES:
             raise ValueError(f"its response is longer than {MAX_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"its response takes longer than {_MOST_SECONDS:g} s")
         chunks.append(chunk)
     return b"".join(chunks)
 
