@@ -137,7 +137,9 @@ def shown(value: object) -> str:
 # -- kinds of fields -----------------------------------------------------------------------------------------
 
 
-def _checked(accepts: Callable[[Any], bool]) -> AfterValidator:
+def checked(accepts: Callable[[Any], bool]) -> AfterValidator:
+    """A condition that a field's values have to meet; its description says which."""
+
     def check(value: Any) -> Any:
         if not accepts(value):
             raise ValueError("it is not allowed")
@@ -186,25 +188,25 @@ def _is_amount(value: object) -> bool:
 _STRING = {"type": "string"}
 
 # `Any`, as pydantic's own strings refuse the lone surrogates that JSON can spell and a body can hold.
-AnyText = Annotated[Any, _checked(_is_text), Field(description="a string", json_schema_extra=_STRING)]
+AnyText = Annotated[Any, checked(_is_text), Field(description="a string", json_schema_extra=_STRING)]
 Name = Annotated[
     str,
     Field(description=f"a string of 1 to {MAX_NAME} characters", min_length=1, max_length=MAX_NAME),
-    _checked(is_storable),
+    checked(is_storable),
 ]
-Words = Annotated[str, Field(description="a string of valid Unicode"), _checked(is_storable)]
+Words = Annotated[str, Field(description="a string of valid Unicode"), checked(is_storable)]
 Json = Annotated[
     dict[str, Any],
     Field(description=f"an object, nested at most {MAX_DEPTH} deep"),
-    _checked(is_shallow),
+    checked(is_shallow),
 ]
 Filled = Annotated[
     Any,
     Field(description=f"a value, not null or empty, nested at most {MAX_DEPTH} deep"),
-    _checked(_is_filled),
+    checked(_is_filled),
 ]
 Amount = Annotated[
     Any,
     Field(description="a number >= 0", json_schema_extra={"type": "number", "minimum": 0}),
-    _checked(_is_amount),
+    checked(_is_amount),
 ]
