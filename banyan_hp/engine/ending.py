@@ -6,12 +6,14 @@ meanwhile, `lifecycle.py` names the states.
 
 from __future__ import annotations
 
+import os
 import threading
 
 from .delivery.final_write import Job
 from .lifecycle import Cause, State
 from .parts import Parts
 from .process import exit as process_exit
+from .process import leftovers
 from .records.ledger import Term
 from .records.record import Record
 from .spool.backend_health import BackendHealth
@@ -273,4 +275,15 @@ class Ending:
             if not by_exit:
                 process_exit.spool_released(parts.spool.directory)
         parts.delivery.transport.close()
+        leftovers.note(self._left_behind(), by_exit=by_exit)
         process_exit.unregister(parts.member)
+
+    def _left_behind(self) -> leftovers.Ended:
+        parts = self._parts
+        return leftovers.Ended(
+            pid=os.getpid(),
+            process=parts.process,
+            directory=parts.spool.directory if parts.spool is not None else None,
+            own=parts.ledger.own,
+            trouble="" if parts.breaker.state in ("idle", "online") else parts.notices.last_trouble,
+        )

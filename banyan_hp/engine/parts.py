@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ..logs import show_debug
 from ..settings import Settings
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks, Notices
@@ -74,6 +75,8 @@ class Parts:
 
     def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
         settings = setup.settings
+        if settings.debug:
+            show_debug()
         self.setup = setup
         self.member = member
         self.process = os.urandom(8).hex()

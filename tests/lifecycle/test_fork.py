@@ -266,7 +266,8 @@ thread.join()
 """,
             url=server.url,
         )
-        assert (finished.status, finished.stderr) == (0, "")
+        assert finished.status == 0
+        assert finished.stderr.count("is used after its shutdown()") == finished.stderr.count("\n") == 1
         assert ids(server) == [0]
 
 

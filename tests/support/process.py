@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -23,14 +24,23 @@ def make(**options):
 """
 
 
+_ON_DISK = re.compile(r"^banyan_hp: (\d+) records? (?:is|are) on disk; .*\n", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended."""
+    """How a program ended.
+
+    Attributes:
+        stderr: without the line about records on disk.
+        on_disk: how many records that line says are on disk; 0 without one.
+    """
 
     status: int
     stdout: str
     stderr: str
     seconds: float
+    on_disk: int = 0
 
 
 def run_python(
@@ -49,4 +59,7 @@ def run_python(
         timeout=timeout,
         check=False,
     )
-    return Finished(finished.returncode, finished.stdout, finished.stderr, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    said = _ON_DISK.findall(finished.stderr)
+    stderr = _ON_DISK.sub("", finished.stderr)
+    return Finished(finished.returncode, finished.stdout, stderr, seconds, sum(map(int, said)))

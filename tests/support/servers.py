@@ -387,6 +387,14 @@ def assert_quiet(server: Server) -> None:
     assert not OURS.search(server.output), server.output
 
 
+def assert_says_what_is_on_disk(server: Server) -> None:
+    """With no backend: in each process a line when it is given up, and one at the exit; nothing else."""
+    lines = [line for line in server.output.splitlines() if OURS.search(line)]
+    assert any("on disk; " in line for line in lines), server.output
+    assert all(re.search(r"the backend can't be reached|records? (is|are) on disk; ", line) for line in lines)
+    assert len(lines) <= 4, server.output
+
+
 def spooled_numbers(state: Path) -> list[int]:
     """The numbers of the records that wait in the spools below a directory, in order."""
     lines = (line for path in state.rglob("*.v1.jsonl") for line in path.read_text("utf-8").splitlines())

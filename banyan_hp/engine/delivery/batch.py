@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ... import logs
 from ..destination import Destination
 from ..http.transport import Transport
 from ..policy.policies import Policies
@@ -36,7 +37,11 @@ class Delivery:
         self._settlement = settlement
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
-        self.reconfigure = self._sender.reconfigure
+
+    def reconfigure(self, destination: Destination, transport: Transport) -> Transport:
+        """From now on send there; returns the transport used so far."""
+        self._consequences.reconfigured()
+        return self._sender.reconfigure(destination, transport)
 
     @property
     def transport(self) -> Transport:
@@ -74,6 +79,8 @@ class Delivery:
             if len(left) > len(ready):  # the end has come in the middle
                 return left
         groups = deque(_split(ready, mode))
+        if logs.everything:
+            logs.debug("sending %d records in %d requests %s", len(ready), len(groups), mode)
         left = []
         newest = False
         while groups:

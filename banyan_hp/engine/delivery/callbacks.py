@@ -93,6 +93,7 @@ class Notices:
         self._drops: Counter[str] = Counter()
         self.last_error: str | None = None
         self.last_failure: str | None = None  # the last error that is about the destination, not one record
+        self.last_trouble = ""  # the same for a log line, see `logs`
 
     def reconfigure_callbacks(
         self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
@@ -110,12 +111,12 @@ class Notices:
         if self._on_drop is not None:
             self._drops[reason] += count
 
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """Call with the lock held."""
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """Call with the lock held. `trouble`: without a backend's words; empty if it is about one record."""
         self._lock.assert_held()
         self.last_error = str(error)
-        if not of_one_record:
-            self.last_failure = self.last_error
+        if trouble:
+            self.last_failure, self.last_trouble = self.last_error, trouble
         if self._on_error is not None:
             self._errors.append(error)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...errors import DeliveryError
+from ...logs import warn
 from ..policy.suspects import Suspects
 from ..records.ledger import Term
 from ..records.outcome import Verdict
@@ -18,6 +19,11 @@ from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
 from .stepwise import Wakes
+
+_KEPT = {
+    True: "it is in the quarantine, see `banyan-hp spool quarantine show`",
+    False: "it is lost, as there is no disk to keep it on",
+}
 
 
 class _Several:
@@ -74,6 +80,7 @@ class Settlement:
             self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self.wake()
+        warn("quarantine", "record %s is not delivered (%s): %s", record.id, verdict.reason, _KEPT[kept])
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
@@ -240,10 +247,10 @@ class Settlement:
                 self._notices.dropped(reason, count)
         self.wake()
 
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """An attempt failed, whatever becomes of its records; or one record was refused."""
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused: see `Notices`."""
         with self._lock:
-            self._notices.failed(error, of_one_record=of_one_record)
+            self._notices.failed(error, trouble)
 
     # -- waiters -----------------------------------------------------------------------------------------
 

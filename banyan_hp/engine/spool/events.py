@@ -43,8 +43,8 @@ class Events:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self.lock = EngineLock()  # keeps the order; never taken while holding the spool's
-        self._events: deque[Callable[[], None]] = deque()
-        self._warnings: deque[Callable[[], None]] = deque()
+        self._events: deque[Callable[[], object]] = deque()
+        self._warnings: deque[Callable[[], object]] = deque()
 
     def adopted(self, count: int, damaged: int) -> None:
         self._events.append(lambda: self._observer.adopted(count, damaged))
@@ -74,7 +74,7 @@ class Events:
             _run_all(self._warnings)
 
 
-def _run_all(waiting: deque[Callable[[], None]]) -> None:
+def _run_all(waiting: deque[Callable[[], object]]) -> None:
     while True:
         try:
             each = waiting.popleft()
