@@ -86,6 +86,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             _prompt_directories(settings, destination),
             threaded=settings.background_thread,
             connect=connecting_as(settings),
+            on_trouble=self._engine.note_error,
         )
 
     # -- logging ----------------------------------------------------------------------------------------
@@ -179,6 +180,14 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         stats.update(self._prompts.stats())
         return stats
 
+    def health(self) -> dict[str, Any]:
+        """As `Client.health`; prompts that can't be fetched count as well."""
+        health, problem = super().health(), self._prompts.cache.problem
+        if problem is not None:
+            health["reasons"].append(problem)
+            health["status"] = "degraded" if health["status"] == "ok" else health["status"]
+        return health
+
     def _stands_in_for(self, other: PromptStackLogger) -> bool:
         """Take over the callbacks of a logger with the same settings.
 
@@ -221,7 +230,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
 
 def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
     """Where prompts are kept for later processes: beside the spool, by URL, project and key."""
-    if not settings.spool or not settings.enabled:
+    if not settings.spool:
         return []
     try:
         bases = spool_bases(settings.spool_dir)

@@ -127,9 +127,9 @@ class Engine:
         return self.core.why_not_sent()
 
     @releases_on_error
-    def reject(self) -> None:
-        """Count a record that could not be accepted."""
-        self._core_here().intake.count("rejected")
+    def reject(self, why: str) -> None:
+        """Count a record that could not be accepted; `health()` says why for a while."""
+        self._core_here().intake.reject(why)
 
     @releases_on_error
     def set_aside(self) -> None:
@@ -140,6 +140,10 @@ class Engine:
     def tracking_failed(self) -> None:
         """Count a call that could not be followed as it should be."""
         self._core_here().intake.count("tracking_errors")
+
+    def note_error(self, what: str) -> None:
+        """Trouble of the client's beside delivery, for `last_error`."""
+        self._core_here().parts.settlement.note_error(what)
 
     # -- flushing and ending ----------------------------------------------------------------------------
 

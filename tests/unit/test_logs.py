@@ -78,7 +78,7 @@ def test_without_logging_the_line_is_on_stderr(
     try:
         raise ValueError("the payload")
     except ValueError:
-        logs.warn("kind", "100 % of %s", "a\nb\x1b[2J", exc_info=True)
+        logs.warn("kind", "%d %% of %s", 100, "a\nb\x1b[2J", exc_info=True)
     logs.warn("other", "100 %")
     assert capsys.readouterr().err == "banyan_hp: 100 % of a b\\x1b[2J (ValueError)\nbanyan_hp: 100 %\n"
 

@@ -92,8 +92,9 @@ class Notices:
         self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
         self._drops: Counter[str] = Counter()
         self.last_error: str | None = None
-        self.last_failure: str | None = None  # the last error that is about the destination, not one record
+        self.last_failure: str | None = None  # the last error that is about the destination
         self.last_trouble = ""  # the same for a log line, see `logs`
+        self.last_refusal: str | None = None  # the last error that is about one record
 
     def reconfigure_callbacks(
         self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
@@ -117,6 +118,8 @@ class Notices:
         self.last_error = str(error)
         if trouble:
             self.last_failure, self.last_trouble = self.last_error, trouble
+        else:
+            self.last_refusal = self.last_error
         if self._on_error is not None:
             self._errors.append(error)
 

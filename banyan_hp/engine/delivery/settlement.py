@@ -77,7 +77,8 @@ class Settlement:
                 record.claimed = False
             return False
         with self._lock:
-            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            what = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            self._notices.last_error = self._notices.last_refusal = what
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self.wake()
         warn("quarantine", "record %s is not delivered (%s): %s", record.id, verdict.reason, _KEPT[kept])
@@ -251,6 +252,11 @@ class Settlement:
         """An attempt failed, whatever becomes of its records; or one record was refused: see `Notices`."""
         with self._lock:
             self._notices.failed(error, trouble)
+
+    def note_error(self, what: str) -> None:
+        """An error that is not about delivery."""
+        with self._lock:
+            self._notices.last_error = what
 
     # -- waiters -----------------------------------------------------------------------------------------
 
