@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
 from banyan_hp.engine.policy import jitter as chance
+from banyan_hp.engine.process import leftovers
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
@@ -51,6 +53,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(logs, "_last_said", {})
+    monkeypatch.setattr(leftovers, "_ended", deque())
     yield
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
     if default is not None:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..logs import forget_threads
 from ..settings import Settings
@@ -132,14 +132,9 @@ class Engine:
         self._core_here().intake.reject(why)
 
     @releases_on_error
-    def set_aside(self) -> None:
-        """Count a value that its field can't have and that went into the metadata."""
-        self._core_here().intake.count("values_set_aside")
-
-    @releases_on_error
-    def tracking_failed(self) -> None:
-        """Count a call that could not be followed as it should be."""
-        self._core_here().intake.count("tracking_errors")
+    def count(self, what: Literal["values_set_aside", "tracking_errors"]) -> None:
+        """Count what did not go as it should, and cost no record."""
+        self._core_here().intake.count(what)
 
     def note_error(self, what: str) -> None:
         """Trouble of the client's beside delivery, for `last_error`."""

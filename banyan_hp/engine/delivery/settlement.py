@@ -204,6 +204,7 @@ class Settlement:
             record.term = term
             if term is Term.DROPPED:
                 why = _refusal_of(record) or reason
+                record.drop_reason = why
                 record.book.drops[why] += 1
                 self._notices.dropped(why, 1)
             epoch, record.epoch = record.epoch, None
