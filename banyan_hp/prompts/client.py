@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from .. import logs
 from ..engine.delivery.stepwise import run
 from ..engine.http.transport import HTTPTransport
 from ..engine.sync import Lock, ReleasingOnError
@@ -194,9 +195,11 @@ class PromptClient:
     ) -> PromptData | None:
         """The user's version of what was found, or else the fallback."""
         prompt = self._routed(found, query.sticky) if found is not None else None
-        if prompt is not None or fallback is UNSET:
-            return prompt
-        return self.fall_back(fallback, query)
+        if prompt is None and fallback is not UNSET:
+            prompt = self.fall_back(fallback, query)
+        if logs.everything:
+            logs.debug("the prompt %r: %s", query.name, _described(prompt))
+        return prompt
 
     def fall_back(self, fallback: Fallback, query: PromptQuery) -> PromptData | None:
         """The prompt that the fallback gives, counted."""
@@ -335,6 +338,14 @@ class PromptClient:
         if problems:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             warn("experiment", "%s%s", self._backend.clean(problems[0]), more)
+
+
+def _described(prompt: PromptData | None) -> str:
+    """For a debug line: where it comes from and which version it is, without the user that it is for."""
+    if prompt is None:
+        return "none"
+    routed = f", experiment {prompt.experiment_id} by {prompt.routed_by}" if prompt.experiment_id else ""
+    return f"{prompt.source}, version {prompt.version}{routed}"
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

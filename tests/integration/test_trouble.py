@@ -194,6 +194,20 @@ def test_everything_is_shown_on_request(given: str, monkeypatch: pytest.MonkeyPa
     assert "status 200 after 0." in said[2]
 
 
+def test_where_a_prompt_comes_from_is_shown_on_request() -> None:
+    """The cache's decision and the routing's, but not the user."""
+    routed = {"prompt_id": "id", "name": "p", "content": "the answer", "version": "7"}
+    routed |= {"experiment_id": "e1", "experiment_version_id": "v1"}
+    with ScriptedServer(lambda _request: Reply(200, routed)) as server:
+        program = 'logger = make(debug=True)\nfor _ in range(2): logger.get_prompt("p", '
+        program += 'sticky_context={"user_id": "the question"})\n'
+        said = lines(run_python(program, url=server.url))
+    assert said[-2:] == [
+        "banyan_hp: the prompt 'p': backend, version 7, experiment e1 by server",
+        "banyan_hp: the prompt 'p': cache, version 7, experiment e1 by server",
+    ]
+
+
 def test_nothing_is_shown_without_a_reason() -> None:
     """All is delivered: not a word."""
     with ScriptedServer(batching()) as server:
