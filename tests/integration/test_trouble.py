@@ -108,7 +108,23 @@ def test_an_exit_is_silent_when_another_logger_has_sent_what_the_first_one_left(
 def test_records_that_shutdown_left_on_disk_are_in_the_line_at_the_exit() -> None:
     """Nobody looks at the result of a `with` block's end."""
     program = "for _ in range(2):\n    with make(max_retries=0) as logger:\n        " + LOG
-    assert run_python(program, url=refused_url()).on_disk == 2
+    finished = run_python(program, url=refused_url())
+    assert (finished.on_disk, finished.exit_lines) == (2, 1)
+
+
+def test_all_loggers_and_threads_of_a_process_have_one_line_at_the_exit() -> None:
+    """And a child has its own, about its own records."""
+    program = f"""
+loggers = [make(), make(), PromptStackLogger("psk_another", os.environ["URL"])]
+for logger in loggers:
+    {LOG}
+if os.fork() == 0:
+    {LOG}
+    sys.exit()
+os.wait()
+"""
+    finished = run_python(program, url=refused_url())
+    assert (finished.on_disk, finished.exit_lines) == (4, 2)
 
 
 def test_records_that_are_lost_at_the_exit_are_said_so() -> None:

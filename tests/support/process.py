@@ -34,6 +34,7 @@ class Finished:
     Attributes:
         stderr: without the line about records on disk.
         on_disk: how many records that line says are on disk; 0 without one.
+        exit_lines: how many such lines there are: one for each process at most.
     """
 
     status: int
@@ -41,6 +42,7 @@ class Finished:
     stderr: str
     seconds: float
     on_disk: int = 0
+    exit_lines: int = 0
 
 
 def run_python(
@@ -62,4 +64,4 @@ def run_python(
     seconds = time.monotonic() - began
     said = _ON_DISK.findall(finished.stderr)
     stderr = _ON_DISK.sub("", finished.stderr)
-    return Finished(finished.returncode, finished.stdout, stderr, seconds, sum(map(int, said)))
+    return Finished(finished.returncode, finished.stdout, stderr, seconds, sum(map(int, said)), len(said))

@@ -98,3 +98,12 @@ def test_debug_lines_are_shown_by_the_switch_or_by_the_level(
     logs.debug("seen")
     logs.logger.setLevel(logging.NOTSET)
     assert capsys.readouterr().err == ("seen\n" if configured else "banyan_hp: seen\n")
+
+
+def test_pytest_s_caplog_has_the_line_and_stderr_has_not(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its handler means that logging is set up."""
+    logs.warn("kind", "a line")
+    assert caplog.record_tuples == [("banyan_hp", logging.WARNING, "a line")]
+    assert capsys.readouterr().err == ""

@@ -100,7 +100,7 @@ class Consequences:
                 trouble, attempt.base_url, _TROUBLE[trouble], _without_words(verdict, attempt)
             )
         if debugging():
-            debug("%s: the next attempt in %.2f s", trouble or "failed", delay)
+            debug("the attempt failed (%s): %s", trouble or "will be retried", _wait_for(delay))
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
         """Whether the record fails, not the destination. Call with the lock held."""
@@ -188,6 +188,10 @@ class Consequences:
     def _report_refusal(self, record: Record, verdict: Verdict, attempt: Attempt) -> None:
         message = f"record {record.id} refused: {verdict.detail}"
         self._settlement.failed(_error(message, verdict, attempt.base_url, [record]))
+
+
+def _wait_for(delay: float) -> str:
+    return f"the next one in {delay:.2f} s" if delay < float("inf") else "another thread tries it next"
 
 
 def _without_words(verdict: Verdict, attempt: Attempt) -> str:
