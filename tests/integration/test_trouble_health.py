@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from banyan_hp import NetworkError, PromptStackLogger
 from tests.conftest import MakeLogger
 from tests.integration.conftest import Make
+from tests.support.backend import Backend
 from tests.support.clock import FakeClock
 from tests.support.prompts import HELLO, always, dead_url, prompt_json
 from tests.support.scripted import ScriptedServer
@@ -159,6 +161,18 @@ def test_sticky_values_without_routing_are_said_once_and_counted(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == bool(unrouted)
     assert all("routes no experiments: sticky values have no effect" in line for line in said)
+
+
+@pytest.mark.parametrize(("routing", "unrouted"), [("none", 1), ("server", 0), ("client", 0)])
+def test_the_local_backend_is_known_by_its_routing(
+    make_logger: MakeLogger, routing: str, unrouted: int
+) -> None:
+    """As `banyan-hp serve --routing` has it; a prompt without experiments counts for nothing by itself."""
+    seed = Path(__file__).parents[2] / "examples" / "seed.json"
+    with Backend(seed=seed, options=["--routing", routing]) as backend:
+        logger = make_logger(backend.url, api_key=backend.api_key)
+        assert logger.get_prompt("quickstart", sticky_context={"user_id": "u"}) is not None
+        assert logger.get_stats()["experiments_unrouted"] == unrouted
 
 
 # -- switched off --------------------------------------------------------------------------------------------
