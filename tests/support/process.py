@@ -44,6 +44,11 @@ class Finished:
     on_disk: int = 0
     exit_lines: int = 0
 
+    @property
+    def others(self) -> str:
+        """What is on stderr beside our lines."""
+        return "".join(line for line in self.stderr.splitlines(True) if not line.startswith("banyan_hp: "))
+
 
 def run_python(
     program: str, *, url: str, timeout: float = 60, before: str = "", **environment: str
