@@ -6,7 +6,6 @@ import gc
 import os
 import random
 import signal
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +30,8 @@ for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQU
     if signal.getsignal(signum) is signal.SIG_IGN:
         signal.signal(signum, usual)
 
+leftovers._reported.add(os.getpid())  # what tests leave on disk is no news at the end of them all
+
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
 settings.register_profile("repeatable", derandomize=True)
 if not os.environ.get("SOAK"):
@@ -53,7 +54,6 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(logs, "_last_said", {})
-    monkeypatch.setattr(leftovers, "_ended", deque())
     yield
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
     if default is not None:

@@ -47,7 +47,9 @@ class Finished:
     @property
     def others(self) -> str:
         """What is on stderr beside our lines."""
-        return "".join(line for line in self.stderr.splitlines(True) if not line.startswith("banyan_hp: "))
+        return "".join(
+            line for line in self.stderr.splitlines(keepends=True) if not line.startswith("banyan_hp: ")
+        )
 
 
 def run_python(
