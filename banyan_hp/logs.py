@@ -33,6 +33,7 @@ _monotonic = time.monotonic
 _last_said: dict[str, float] = {}
 _ending = False
 everything = False  # `debug=True`; callers' threads look at this, which costs them nothing
+_quiet = logging.NullHandler()
 suppressed_threads: set[int] = set()  # each thread adds and discards only itself, which is atomic
 
 
@@ -108,6 +109,11 @@ def debug(message: str, *args: object) -> None:
     """What we do and decide, for `debug=True` or an application that logs at this level."""
     if debugging():
         say(logging.DEBUG, message, *args)
+
+
+def keep_off_stderr(*, quiet: bool = True) -> None:
+    """Whether our lines go only where the application wants them, and else nowhere. For `silent=True`."""
+    (logger.addHandler if quiet else logger.removeHandler)(_quiet)
 
 
 # -- lines about lines ---------------------------------------------------------------------------------------

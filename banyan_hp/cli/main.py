@@ -8,23 +8,21 @@ success, 2 for what the caller has to put right, in one line on stderr; `spool` 
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from ..logs import keep_off_stderr
 from ..settings import truthy_env
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .terminal import CommandError, complain
-
-_SILENT = logging.NullHandler()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = _parser().parse_args(argv)
     if not truthy_env("BANYAN_HP_DEBUG"):
-        logging.getLogger("banyan_hp").addHandler(_SILENT)  # commands report what they find themselves
+        keep_off_stderr()  # commands report what they find themselves
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)

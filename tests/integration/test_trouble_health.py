@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from banyan_hp import NetworkError, PromptStackLogger
+from banyan_hp.types import Log
 from tests.conftest import MakeLogger
 from tests.integration.conftest import Make
 from tests.support.backend import Backend
@@ -19,7 +20,7 @@ from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, batching
 from tests.support.stepped import URL, FakeBackend, SteppedEngine
 
-LOG = {"user_prompt": "q", "response": "a"}
+LOG: Log = {"user_prompt": "q", "response": "a"}
 
 # -- rejected calls ------------------------------------------------------------------------------------------
 
@@ -90,11 +91,12 @@ def test_health_is_degraded_while_prompts_can_t_be_fetched(
     url = server.url if status is not None else dead_url()
     logger = make_logger(url)
     assert logger.get_prompt("p") is None
-    health, stats = logger.health(), logger.get_stats()
+    health, error = logger.health(), logger.get_stats()["last_error"]
+    assert error is not None
     assert health["status"] == "degraded"
-    assert health["reasons"] == [stats["last_error"]]
-    assert stats["last_error"].startswith(f"'p' could not be fetched from {url}: ")
-    assert words in stats["last_error"]
+    assert health["reasons"] == [error]
+    assert error.startswith(f"'p' could not be fetched from {url}: ")
+    assert words in error
     if status is not None:
         server.handler = always(HELLO)
         assert logger.get_prompt("p", use_cache=False) is not None
