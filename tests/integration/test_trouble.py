@@ -83,9 +83,9 @@ def test_a_record_that_the_backend_refuses_is_one_line() -> None:
         return Reply(422 if refused else 201, WITH_A_KEY_IN_IT)
 
     with ScriptedServer(refusing_one) as server:
-        program = 'logger = make(batching="never")\nlogger.log_prompt("q", "a")\n' + LOG
-        program += 'logger.log_prompt("q", "a")\n'
-        program += 'while not logger.get_stats()["logs_quarantined"]: logger.flush(0.1)\n'
+        program = 'logger = make(batching="never")\n' + LOG
+        program += 'while not logger.get_stats()["logs_quarantined"]:\n'
+        program += '    logger.log_prompt("q", "a")\n    logger.flush(0.1)\n'
         (line,) = lines(run_python(program, url=server.url))
         assert "is not delivered (refused): it is in the quarantine" in line
 
