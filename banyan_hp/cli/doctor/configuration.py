@@ -1,0 +1,166 @@
+"""The settings as a client would have them, and where each came from.
+
+What an application passes to `configure()`, `PromptStackLogger` or `HuggingPlace` can't be seen from here:
+the command's options stand in for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ...clients.arguments import resolved_config, resolved_identity
+from ...destinations.banyan import BanyanDestination
+from ...destinations.huggingplace import HuggingPlaceDestination
+from ...engine.destination import Destination
+from ...engine.http.transport import text_filter
+from ...engine.spool.layout import key_fingerprint
+from ...errors import BanyanHPError
+from ...settings import Settings, env, truthy_env
+from .findings import Finding, good, note, wrong
+
+BANYAN, HUGGINGPLACE = "banyan", "huggingplace"
+_OWN_PREFIXES = ("BANYAN_", "HUGGINGPLACE_")
+_KEY_PREFIX = "psk_"
+VARIABLES = {
+    BANYAN: {
+        "api_key": "BANYAN_API_KEY",
+        "base_url": "BANYAN_BASE_URL",
+        "project_id": "BANYAN_PROJECT_ID",
+    },
+    HUGGINGPLACE: {
+        "api_key": "HUGGINGPLACE_API_KEY",
+        "org_id": "HUGGINGPLACE_ORG_ID",
+        "mode": "HUGGINGPLACE_MODE",
+        "base_url": "HUGGINGPLACE_BASE_URL",
+    },
+}
+COMMON_VARIABLES = ("BANYAN_HP_SPOOL_DIR", "BANYAN_HP_DISABLED", "BANYAN_HP_SERVE_KEYS")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a client with these settings would send to.
+
+    Attributes:
+        destination: backend and key; the key is empty if none is set.
+        settings: the settings of its engine.
+        key_variable: the environment variable that has the key.
+    """
+
+    destination: Destination
+    settings: Settings
+    key_variable: str
+
+
+class Configuration:
+    """What the options and the environment say.
+
+    Attributes:
+        target: None if the settings can't be used.
+        findings: a line for each setting.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.client, self._why = _client(arguments)
+        self._arguments = arguments
+        self.target: Target | None = None
+        self.findings = list(self._look())
+
+    def _look(self) -> Iterator[Finding]:
+        yield good("client", f"{self.client} ({self._why})")
+        yield from _misspelt()
+        if truthy_env("BANYAN_HP_DISABLED"):
+            yield wrong("enabled", "BANYAN_HP_DISABLED switches logging off: nothing is sent", "Unset it.")
+        try:
+            settings = Settings.from_options(self._given("spool_dir", "ca_bundle", "timeout"))
+            found = self._banyan(settings) if self.client == BANYAN else self._huggingplace(settings)
+            yield from found
+        except BanyanHPError as error:
+            yield wrong("settings", str(error))
+
+    def _given(self, *names: str) -> dict[str, object]:
+        options = {name: getattr(self._arguments, name) for name in names}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def _banyan(self, settings: Settings) -> list[Finding]:
+        arguments = self._arguments
+        url, key, project = resolved_identity(
+            arguments.api_key, arguments.base_url, arguments.project_id, needed=False
+        )
+        destination = BanyanDestination(url, key, project)
+        return self._found(destination, settings, {"project_id": project or "none"})
+
+    def _huggingplace(self, settings: Settings) -> list[Finding]:
+        config = resolved_config(self._given("api_key", "org_id", "mode", "base_url"), needed=False)
+        destination = HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
+        own = {"org_id": config["org_id"], "mode": config["mode"]}
+        return self._found(destination, settings, own)
+
+    def _found(self, destination: Destination, settings: Settings, own: dict[str, str]) -> list[Finding]:
+        variables = VARIABLES[self.client]
+        self.target = Target(destination, settings, variables["api_key"])
+        shown = {"base_url": destination.base_url, **own}
+        return [
+            self._key(destination),
+            *(self._setting(name, value, variables[name]) for name, value in shown.items()),
+        ]
+
+    def _key(self, destination: Destination) -> Finding:
+        variable = VARIABLES[self.client]["api_key"]
+        key = destination.key
+        if not key:
+            return wrong("api_key", "not set", f"Set {variable}, or pass api_key= in your code.")
+        begins = _KEY_PREFIX if key.startswith(_KEY_PREFIX) else ""
+        masked = f"{begins}***, {len(key)} characters, fingerprint {key_fingerprint(key)}"
+        shown = f"{masked} ({self._source('api_key', variable)})"
+        if self.client == BANYAN and not begins:
+            return note("api_key", shown, f"Banyan's keys begin with {_KEY_PREFIX}: is it another service's?")
+        return good("api_key", shown)
+
+    def _setting(self, name: str, value: str, variable: str) -> Finding:
+        if not value:
+            return wrong(name, "not set", f"Set {variable}, or pass {name}= in your code.")
+        return good(name, f"{value} ({self._source(name, variable)})")
+
+    def _source(self, name: str, variable: str) -> str:
+        given = getattr(self._arguments, name, None)
+        if given is not None and given.strip():
+            return f"--{name.replace('_', '-')}"
+        return f"environment: {variable}" if env(variable) else "default"
+
+
+def _client(arguments: argparse.Namespace) -> tuple[str, str]:
+    if arguments.client is not None:
+        return arguments.client, "--client"
+    only_huggingplace = env("HUGGINGPLACE_API_KEY") and not env("BANYAN_API_KEY")
+    if only_huggingplace:
+        return HUGGINGPLACE, "HUGGINGPLACE_API_KEY is set; --client chooses"
+    return BANYAN, "default; --client chooses"
+
+
+def _misspelt() -> Iterator[Finding]:
+    """Variables that look like ours and that nothing reads."""
+    known = {*COMMON_VARIABLES, *(name for each in VARIABLES.values() for name in each.values())}
+    for name in sorted(os.environ):
+        if name.startswith(_OWN_PREFIXES) and name not in known:
+            likely = difflib.get_close_matches(name, known, 1, 0.8)
+            if likely:
+                yield note("environment", f"nothing reads {name}", f"Did you mean {likely[0]}?")
+
+
+def without_secrets(target: Target, text: object) -> str:
+    """A text from outside that may repeat the key."""
+    headers = {"X-API-Key": target.destination.key}
+    return text_filter(target.destination.base_url, headers)(text)
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Where a URL leads, with its scheme's usual port."""
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme, 1080)
+    return parts.hostname or "", parts.port or usual
