@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import banyan_hp
+from banyan_hp.guide import TOPICS
 from tests.support.imports import Imports
 
 ROOT = Path(__file__).parents[2]
@@ -86,8 +87,9 @@ MAY_IMPORT = {
     "copies.py": {"engine", "errors", "settings"},
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
-    "server": {"server", "experiments", "_version"},
-    "cli": GROUND | {"cli", "destinations", "engine", "server", "_version"},
+    "server": {"server", "experiments", "guide", "_version"},
+    "guide": set(),
+    "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
 }
 
 
@@ -164,6 +166,7 @@ def test_the_wheel_has_three_dependencies_all_modules_and_all_data(wheel: Path) 
     packaged = {name for name in names if name.startswith("banyan_hp/")}
     assert packaged == _tracked("banyan_hp", but_for={"README.md", "DECISIONS.md"})
     assert {"banyan_hp/py.typed", "banyan_hp/cli/demo/shop.json"} <= packaged
+    assert {f"banyan_hp/guide/{topic}.md" for topic in TOPICS} <= packaged
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
 

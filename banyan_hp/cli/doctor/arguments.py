@@ -39,6 +39,8 @@ def add_doctor(commands: _SubParsersAction[ArgumentParser]) -> None:
     spool_help = "as the setting spool_dir; default: BANYAN_HP_SPOOL_DIR, else the user's state directory"
     add("--dir", dest="spool_dir", type=Path, metavar="DIR", help=spool_help)
     add("--ca-bundle", metavar="FILE", help="as the setting ca_bundle")
+    pair = ("FILE", "KEY_FILE")
+    add("--client-cert", nargs="+", metavar=pair, help="as the setting client_cert: one file, or two")
     timeout_help = "seconds that each step may take (default: %(default)g)"
     add("--timeout", type=_seconds, default=_SECONDS, metavar="SECONDS", help=timeout_help)
     add("--json", action="store_true", help="one JSON object instead of lines")

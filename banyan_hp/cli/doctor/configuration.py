@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -21,11 +22,14 @@ from ...engine.http.transport import text_filter
 from ...engine.spool.layout import key_fingerprint
 from ...errors import BanyanHPError
 from ...settings import Settings, env, truthy_env
+from ...text import TextFilter
 from .findings import Finding, good, note, wrong
 
 BANYAN, HUGGINGPLACE = "banyan", "huggingplace"
 _OWN_PREFIXES = ("BANYAN_", "HUGGINGPLACE_")
 _KEY_PREFIX = "psk_"
+_LIKE_A_KEY = re.compile(r"psk_[^\s'\",)]+")
+_TRUST_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 VARIABLES = {
     BANYAN: {
         "api_key": "BANYAN_API_KEY",
@@ -77,11 +81,12 @@ class Configuration:
         if truthy_env("BANYAN_HP_DISABLED"):
             yield wrong("enabled", "BANYAN_HP_DISABLED switches logging off: nothing is sent", "Unset it.")
         try:
-            settings = Settings.from_options(self._given("spool_dir", "ca_bundle", "timeout"))
+            options = ("spool_dir", "ca_bundle", "client_cert", "timeout")
+            settings = Settings.from_options(self._given(*options))
             found = self._banyan(settings) if self.client == BANYAN else self._huggingplace(settings)
             yield from found
         except BanyanHPError as error:
-            yield wrong("settings", str(error))
+            yield wrong("settings", self._clean(str(error)))
 
     def _given(self, *names: str) -> dict[str, object]:
         options = {name: getattr(self._arguments, name) for name in names}
@@ -108,6 +113,7 @@ class Configuration:
         return [
             self._key(destination),
             *(self._setting(name, value, variables[name]) for name, value in shown.items()),
+            *self._trust(destination, settings),
         ]
 
     def _key(self, destination: Destination) -> Finding:
@@ -125,7 +131,24 @@ class Configuration:
     def _setting(self, name: str, value: str, variable: str) -> Finding:
         if not value:
             return wrong(name, "not set", f"Set {variable}, or pass {name}= in your code.")
-        return good(name, f"{value} ({self._source(name, variable)})")
+        return good(name, self._clean(f"{value} ({self._source(name, variable)})"))
+
+    def _trust(self, destination: Destination, settings: Settings) -> Iterator[Finding]:
+        """Which certificates count, where any do."""
+        if not destination.base_url.startswith("https:"):
+            return
+        if settings.ca_bundle is not None:
+            yield good("ca_bundle", f"{os.fspath(settings.ca_bundle)} (--ca-bundle)")
+            return
+        variable = next((name for name in _TRUST_VARIABLES if os.environ.get(name)), None)
+        found = "the system's certificates (default)" if variable is None else os.environ[variable]
+        yield good("ca_bundle", found if variable is None else f"{found} (environment: {variable})")
+
+    def _clean(self, text: str) -> str:
+        """Without what looks like a key: one may stand where the URL or the project belongs."""
+        keys = [os.environ.get(each["api_key"], "").strip() for each in VARIABLES.values()]
+        keys.append((self._arguments.api_key or "").strip())
+        return TextFilter(keys)(_LIKE_A_KEY.sub("psk_***", text))
 
     def _source(self, name: str, variable: str) -> str:
         given = getattr(self._arguments, name, None)

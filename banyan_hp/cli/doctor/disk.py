@@ -27,8 +27,8 @@ _LEAST_FREE = 64 * MIB
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the system writes a space in a path
 _MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = frozenset({
-    "9p", "afs", "afpfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
-    "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs", "virtiofs",
+    "9p", "afs", "afpfs", "ceph", "cifs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
+    "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs", "virtiofs",
 })  # fmt: skip
 _TEMPORARY = frozenset({"ramfs", "tmpfs"})
 _MEMORY_ONLY = "Without it, records are kept in memory only"

@@ -7,6 +7,7 @@ one.
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -32,7 +33,6 @@ from .findings import Finding, State, good, note, unknown, wrong
 
 _CLOCK_TOLERANCE = 5.0  # seconds; a Date header has whole ones
 _SOON_DAYS = 14
-_PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _WAITS = "Records wait on disk meanwhile."
 
 
@@ -77,11 +77,11 @@ class Network:
             self._connector = Connector(self._url, self._trust)
             self._transport = HTTPTransport(self._url, self._timeout, 1, trust=self._trust)
         except (ConfigurationError, ValueError) as error:
-            advice = f"Correct {', '.join(_PROXY_VARIABLES)} or NO_PROXY."
+            advice = "Correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY."
             return wrong(topic, self._clean(f"can't be used: {error}"), advice)
         if self._found_proxy is None:
             return good(topic, "none")
-        return good(topic, f"{_without_credentials(self._found_proxy)} (from the environment)")
+        return good(topic, f"{_without_credentials(self._found_proxy)} ({_source(self._found_proxy)})")
 
     @property
     def _peer(self) -> tuple[str, int]:
@@ -224,6 +224,11 @@ class Network:
 
 def _without_credentials(proxy: str) -> str:
     return TextFilter(secrets_of(proxy))(proxy)
+
+
+def _source(proxy: str) -> str:
+    names = [name for name, value in os.environ.items() if name.lower().endswith("_proxy") and value == proxy]
+    return f"environment: {names[0]}" if names else "the system's settings"
 
 
 def _reason(error: Exception) -> str:
