@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..terminal import LEFT, complain
+from ..terminal import DONE, LEFT, complain, hush
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
@@ -52,6 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     try:
         return (show_json if arguments.json else show)(examine(arguments))
+    except BrokenPipeError:  # `… | head` has seen enough
+        hush()
+        return DONE
     except KeyboardInterrupt:
         complain("interrupted")
         return LEFT

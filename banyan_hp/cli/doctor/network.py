@@ -51,6 +51,7 @@ class Network:
         self._trust = Trust(target.settings.ca_bundle, target.settings.client_cert)
         self._wall = wall
         self._key_is_good = False
+        self._asked = False
         self._clock_offset: float | None = None
 
     def findings(self) -> Iterator[Finding]:
@@ -194,7 +195,7 @@ class Network:
         return good(topic, f"yes, {'compressed' if compressed else 'not compressed'}")
 
     def _clock(self, topic: str) -> Finding:
-        if self._clock_offset is None:  # nothing was asked yet: ask for a page, without a key
+        if not self._asked:  # ask for a page, without a key
             self._send(Request("HEAD", f"{self._url}/", {"User-Agent": USER_AGENT}))
         offset = self._clock_offset
         if offset is None:
@@ -206,6 +207,7 @@ class Network:
         return wrong(topic, found, "Records carry wrong times: have it set by NTP.")
 
     def _send(self, request: Request) -> Response | NoResponse:
+        self._asked = True
         began = self._wall()
         response = self._transport.send(request, self._timeout)
         if isinstance(response, Response):
@@ -249,6 +251,8 @@ def _tls_advice(text: str) -> str:
         return "Have it renewed, and compare this machine's clock."
     if "wrong_version" in lower or "wrong version" in lower or "record layer" in lower:
         return "The port does not speak TLS: is it an http:// URL?"
+    if "timed out" in lower:
+        return "It takes connections and says nothing: is it the right port, and does it speak TLS?"
     return ""
 
 
