@@ -338,6 +338,17 @@ def test_a_proxy_is_named_with_its_variable_and_without_its_password(
     assert "host and port in the proxy's URL right?" in text
 
 
+def test_a_proxy_that_refuses_the_way(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tunnel to an https:// backend: the proxy's status is shown."""
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with RawServer(answering(refusal)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        check = doctor.checks("--base-url", "https://backend.example")["TLS"]
+    assert check["state"] == "wrong"
+    assert check["found"].startswith("the proxy refuses the way: ")
+    assert "407" in check["found"]
+
+
 def test_a_proxy_that_cant_be_used(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheme that nobody speaks."""
     monkeypatch.setenv("HTTP_PROXY", "gopher://127.0.0.1:70")
