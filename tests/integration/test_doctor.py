@@ -280,6 +280,19 @@ def test_only_the_key_check_and_an_empty_batch_are_sent(doctor: Doctor) -> None:
     assert [method for method, _, _ in sent] == ["GET", "POST", "POST", "POST"]
 
 
+def test_a_backend_of_huggingplace_s_kind_without_batches(doctor: Doctor) -> None:
+    """Its key can't be checked, and it is no fault; a wrong path would look the same, which is said."""
+    arguments = ("--client", "huggingplace", "--api-key", KEY, "--org-id", "o")
+    with ScriptedServer(lambda _request: Reply(404, {"error": "no such path"})) as server:
+        checks = doctor.checks("--base-url", server.url, *arguments)
+    assert checks["key"]["state"] == "note"
+    assert checks["key"]["found"].startswith(
+        "not checked, no call checks a key without writing a record here"
+    )
+    assert checks["key"]["advice"] == "If nothing arrives, look at the path in base_url first."
+    assert doctor.code == 0
+
+
 def test_a_hosted_service_gets_no_batch_and_its_key_is_not_checked_by_a_record(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -584,12 +597,3 @@ sys.exit(main(["doctor", "--base-url", sys.argv[1]]))
     )
     assert (ran.returncode, ran.stderr) == (1, "")
     assert "! orjson: not installed; the standard library encodes" in ran.stdout
-
-
-@pytest.mark.parametrize("timeout", ["0", "nan", "soon"])
-def test_a_wrong_timeout_is_refused(timeout: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """By argparse, with 2."""
-    with pytest.raises(SystemExit) as ended:
-        main(["doctor", "--timeout", timeout])
-    assert ended.value.code == 2
-    assert f"must be a number of seconds above 0, was '{timeout}'" in capsys.readouterr().err

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from ...clients.arguments import resolved_config, resolved_identity
 from ...destinations.banyan import BanyanDestination
@@ -59,6 +58,11 @@ class Target:
     destination: Destination
     settings: Settings
     key_variable: str
+
+    def clean(self, text: object) -> str:
+        """A text from outside, as one line; it may repeat the key or the proxy's password."""
+        destination = self.destination
+        return text_filter(destination.base_url, {"X-API-Key": destination.key})(text)
 
 
 class Configuration:
@@ -174,16 +178,3 @@ def _misspelt() -> Iterator[Finding]:
             likely = difflib.get_close_matches(name, known, 1, 0.8)
             if likely:
                 yield note("environment", f"nothing reads {name}", f"Did you mean {likely[0]}?")
-
-
-def without_secrets(target: Target, text: object) -> str:
-    """A text from outside that may repeat the key."""
-    headers = {"X-API-Key": target.destination.key}
-    return text_filter(target.destination.base_url, headers)(text)
-
-
-def host_and_port(url: str) -> tuple[str, int]:
-    """Where a URL leads, with its scheme's usual port."""
-    parts = urlsplit(url)
-    usual = {"http": 80, "https": 443}.get(parts.scheme, 1080)
-    return parts.hostname or "", parts.port or usual

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from ...engine.http.transport import connecting_as
 from . import installation
-from .configuration import Configuration
+from .backend import BackendChecks
+from .configuration import Configuration, Target
 from .disk import Disk
 from .findings import Finding, unknown
-from .network import Network
+from .way import NO_WAY, Way
 
 
 def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
@@ -20,6 +22,19 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     if target is None:
         yield unknown("network", "the settings can't be used")
     else:
-        yield from Network(target).findings()
+        yield from _network(target)
     yield from Disk(target, arguments.spool_dir).findings()
     yield from installation.findings()
+
+
+def _network(target: Target) -> Iterator[Finding]:
+    way = Way(target)
+    yield from way.findings()
+    if not way.is_open:
+        yield from (unknown(topic, NO_WAY) for topic in ("key", "batches", "clock"))
+        return
+    transport = connecting_as(target.settings)(target.destination.base_url, target.settings.timeout, 1)
+    try:
+        yield from BackendChecks(target, transport).findings()
+    finally:
+        transport.close()
