@@ -22,6 +22,7 @@ _NIGHT_WEIGHT = 0.15  # of a quiet hour, beside the busiest
 _FAILED = 0.04
 _CHARACTERS_A_TOKEN = 4
 _ORGANISATION = "larkspur"
+_ADVISOR = "claude-sonnet-4-5"
 
 Entry = dict[str, Any]
 """A record as a batch carries it: `id`, `ts`, `body`."""
@@ -63,6 +64,7 @@ class Week:
         self._served = served
         self._now = now
         self._random = Random("larkspur")
+        self._times = Random("larkspur's days")  # apart: how many are drawn depends on the time of day
         chats = [entry for number in range(CHATS) for entry in self._chat(f"chat-{number:03d}")]
         self.logs = _numbered("demo-call", [*chats, *self._descriptions()], now)
         talks = [self._consultation(f"advice-{number:03d}") for number in range(CONSULTATIONS)]
@@ -73,9 +75,9 @@ class Week:
     def _some_time(self) -> datetime:
         """A time within the days; most are in the evening."""
         while True:
-            when = self._now - timedelta(seconds=self._random.uniform(600, self._shop["days"] * _DAY))
+            when = self._now - timedelta(seconds=self._times.uniform(600, self._shop["days"] * _DAY))
             daylight = (1 - math.cos((when.hour - 4) / 24 * 2 * math.pi)) / 2
-            if self._random.random() < max(_NIGHT_WEIGHT, daylight):
+            if self._times.random() < max(_NIGHT_WEIGHT, daylight):
                 return when
 
     # -- Banyan: questions and answers -----------------------------------------------------------------------
@@ -178,7 +180,7 @@ class Week:
         return {
             "user_prompt": question,
             "response": answer,
-            "llm_model": "claude-sonnet-4-5",
+            "llm_model": _ADVISOR,
             "token_count": sum(step["token"] for step in steps),
             "response_time": round(sum(step["response_time"] for step in steps), 3),
             "session_id": session_id,
@@ -199,6 +201,7 @@ class Week:
             "prompt_response": response,
             "token": tokens,
             "response_time": round(median * self._random.lognormvariate(0, 0.3), 3),
+            **({"llm_model": _ADVISOR} if kind == "generation" else {}),
         }
 
 
