@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...clients.arguments import resolved_config, resolved_identity
+from ...clients.configuration import resolved_config, resolved_identity
 from ...destinations.banyan import BanyanDestination
 from ...destinations.huggingplace import HuggingPlaceDestination
 from ...engine.destination import Destination
