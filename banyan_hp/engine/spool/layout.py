@@ -8,17 +8,13 @@
         health.v1.json                              whether the backend answers, see `backend_health`
         quarantine.v1.jsonl                         refused records
 
-A key itself is never written, nor anything that it could be derived from: only 64 bits of a hash of it.
-`destination.v1.json` tells people and `banyan-hp spool` what the directory's name, being hashes, can't:
+A key itself is never written, nor anything that it could be derived from: only 64 bits of a hash of it. The
+first versions took 32 bits, too few to tell keys apart for certain. Their directories are listed and sent on
+request (`banyan-hp spool replay --from-key`), but no application takes records from them by itself.
+
+`destination.v1.json` says what the directory's name, being hashes, can't. Delivery works without it:
 
     {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "0123456789abcdef"}
-
-Delivery works without that file. It is written once, when the directory is made, and believed only if it
-fits the directory's name.
-
-The first versions took 32 bits of the hash, too few to tell keys apart for certain. Their directories are
-listed and sent on request (`banyan-hp spool replay --from-key`), but no application takes records from them
-by itself.
 """
 
 from __future__ import annotations
@@ -30,9 +26,9 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import platformdirs
 
@@ -49,9 +45,6 @@ _SHORT = 8
 _ON_MACOS = sys.platform == "darwin"
 _NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
 _OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
-
-
-# -- names ---------------------------------------------------------------------------------------------------
 
 
 def is_segment(name: str) -> bool:
@@ -107,11 +100,7 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
 
 
 def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """`spool_base`, and behind it where an earlier platformdirs had the spools, if there is such a directory.
-
-    Raises:
-        RuntimeError, KeyError, OSError: as `spool_base` does.
-    """
+    """`spool_base`, and behind it where an earlier platformdirs had the spools, if that is there."""
     base, earlier = spool_base(given), None if given else _earlier_base()
     return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
 
@@ -132,21 +121,13 @@ def _was_there(directory: Path) -> bool:
     return directory.is_dir()
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the records of one directory go.
+class Address(NamedTuple):
+    """Where the records of one directory go, as `destination.v1.json` says it."""
 
-    Attributes:
-        client: "banyan" or "huggingplace".
-        base_url: the backend's.
-        project: the project, or HuggingPlace's organisation; may be empty.
-        fingerprint: of the key, see `key_fingerprint`.
-    """
-
-    client: str
+    client: str  # "banyan" or "huggingplace"
     base_url: str
-    project: str
-    fingerprint: str
+    project: str  # or HuggingPlace's organisation; may be empty
+    fingerprint: str  # of the key
 
     @classmethod
     def of(cls, identity: Sequence[str], key: str) -> Address:
@@ -155,11 +136,11 @@ class Address:
 
     @property
     def directory_name(self) -> str:
-        return directory_name((self.client, self.base_url, self.project), self.fingerprint)
+        return directory_name(self[:3], self.fingerprint)
 
     @classmethod
     def read(cls, directory: Path) -> Address | None:
-        """What `destination.v1.json` says; None if it is not there, or does not fit the directory's name."""
+        """None if the file is not there, or does not fit the directory's name."""
         try:
             fields = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
             address = cls(*(fields[key] for key in KEYS))
@@ -176,19 +157,7 @@ class Address:
                 replace_file(path, json.dumps(self.fields()).encode() + b"\n")
 
     def fields(self) -> dict[str, str]:
-        """What stands in the file."""
-        return dict(zip(KEYS, (self.client, self.base_url, self.project, self.fingerprint), strict=True))
-
-
-# -- the directory -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What lies in a directory."""
-
-    segments: list[Path]
-    unknown: list[str]
+        return dict(zip(KEYS, self, strict=True))
 
 
 class Directory:
@@ -221,19 +190,15 @@ class Directory:
         make_own_directory(self.path, durable=self._durable)
         return self.path
 
-    def listing(self) -> Listing:
-        names = [path.name for path in self.check().iterdir()]
-        segments = [self.path / name for name in sorted(names) if is_segment(name)]
+    def listing(self) -> tuple[list[Path], list[str]]:
+        """Its segments, and the names of those that another version of this library has made."""
+        names = sorted(path.name for path in self.check().iterdir())
         unknown = [name for name in names if _OTHER_VERSION.fullmatch(name) and not is_segment(name)]
-        return Listing(segments, sorted(unknown))
+        return [self.path / name for name in names if is_segment(name)], unknown
 
 
 def segments_in(directory: Path) -> list[Path]:
-    """The segments of another directory, if it is there; it is not made.
-
-    Raises:
-        OSError: it can't be listed, or is not ours.
-    """
+    """The segments of another directory, if it is there; it is not made. Raises `OSError`."""
     try:
         check_own_directory(directory)
         return sorted(path for path in directory.iterdir() if is_segment(path.name))

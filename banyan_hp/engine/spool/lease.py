@@ -27,7 +27,6 @@ from .layout import ADDRESS_NAME, is_segment
 from .segment import Segment
 
 OLD_SECONDS = 3600.0  # no process still works on a left-over of this age
-
 _FORK_SECONDS = 0.001
 _FORKS_AT_MOST = 100
 _TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
@@ -37,18 +36,10 @@ _HALF_WRITTEN = re.compile(rf"\.(?:{_REPLACED})\.[0-9a-f]{{16}}\.tmp")
 Register = Callable[[Segment], object]
 
 
-# -- taking one ----------------------------------------------------------------------------------------------
+def create(directory: Path, name: str, register: Register = id) -> Segment:
+    """A new segment, leased before anybody can see it. Raises `OSError`.
 
-
-def _with_nobody(_segment: Segment) -> None:
-    """Where nobody forks."""
-
-
-def create(directory: Path, name: str, register: Register = _with_nobody) -> Segment:
-    """A new segment, leased before anybody can see it.
-
-    Raises:
-        OSError: the directory does not take it.
+    `register` is called before its file is opened; the default is for processes that don't fork.
     """
     temporary = directory / f".{name}.tmp"
     segment = Segment(directory / name, own=True)
@@ -64,7 +55,7 @@ def create(directory: Path, name: str, register: Register = _with_nobody) -> Seg
     return segment
 
 
-def take_over(path: Path, register: Register = _with_nobody) -> Segment | None:
+def take_over(path: Path, register: Register = id) -> Segment | None:
     """Lease a segment whose owner is gone; None if it has an owner or is no longer there.
 
     Raises:
@@ -129,13 +120,11 @@ def _before_fork() -> None:
     _latest = object()
 
 
-def _after_fork_in_parent() -> None:
-    _forking.discard(threading.get_ident())
-
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_forking.clear
+        before=_before_fork,
+        after_in_parent=lambda: _forking.discard(threading.get_ident()),
+        after_in_child=_forking.clear,
     )
 
 
@@ -150,15 +139,11 @@ def delete_leftovers(directory: Path, now: float) -> None:
     """
     for path in list(directory.iterdir()):
         if _TEMPORARY.fullmatch(path.name) and _is_old(path, now):
-            _delete_if_abandoned(path)
+            half_made = take_over(path)
+            if half_made is not None:
+                half_made.remove()
         elif (_HALF_WRITTEN.fullmatch(path.name) or _is_orphan(path)) and _is_old(path, now):
             path.unlink(missing_ok=True)
-
-
-def _delete_if_abandoned(path: Path) -> None:
-    half_made = take_over(path)
-    if half_made is not None:
-        half_made.remove()
 
 
 def _is_orphan(path: Path) -> bool:

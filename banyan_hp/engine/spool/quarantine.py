@@ -27,7 +27,7 @@ from ..records.encode import JSONValue, encode_somehow
 from ..records.freeze import freeze
 from ..records.record import Record
 from ..sync import Clock, WakeUp
-from .disk_health import Common
+from .disk import Disk
 from .entries import LINE, Entry, format_entry, parse_entry
 from .layout import Directory, segment_name
 from .lease import create
@@ -43,14 +43,14 @@ _POLL_SECONDS = 0.005
 class Quarantine:
     """The entries of one destination. Any thread of any process may use it at any time.
 
+    Adding and removing raises `OSError` if it could not be written, a `TimeoutError` if another process held
+    the lock for `LOCK_SECONDS`.
+
     Args:
         directory: the destination's; it must exist when something is added.
         clock: time.
         sync: force each entry to the disk itself.
         max_bytes: the bound for all of it. An entry larger than half of it is not taken.
-
-    Attributes:
-        evicted: how many entries this object has discarded for younger ones.
     """
 
     def __init__(
@@ -58,11 +58,10 @@ class Quarantine:
     ) -> None:
         self._newer = directory / QUARANTINE_NAME
         self._older = directory / (QUARANTINE_NAME + ".old")
-        self._temporary = directory / f".{QUARANTINE_NAME}.tmp"
         self._clock = clock
         self._sync = sync
         self._file_bytes = max_bytes // 2
-        self.evicted = 0
+        self.evicted = 0  # how many entries this object has discarded for younger ones
 
     @property
     def size(self) -> int:
@@ -72,48 +71,30 @@ class Quarantine:
     # -- adding -----------------------------------------------------------------------------------------
 
     def add(self, entry: Entry) -> bool:
-        """Keep an entry, as of now. False if it is too large to be kept.
-
-        Raises:
-            OSError: it could not be written, or another process held the lock for `LOCK_SECONDS`
-                (a TimeoutError).
-        """
-        line = self._line(entry)
+        """Keep an entry, as of now. False if it is too large to be kept."""
+        line = format_entry(replace(entry, at=self._clock.wall()))
         if len(line) > self._file_bytes:
             return False
-        while not self._added(line):
-            pass  # each round has made room of half the bound
-        return True
+        while True:
+            with self._locked() as fd:
+                if os.fstat(fd).st_size + len(line) <= self._file_bytes:
+                    self._append(fd, line)
+                    return True
+                discarded = len(_parsed(_read(self._older)))  # a rotation makes room of half the bound
+                self._newer.replace(self._older)
+                self.evicted += discarded
 
     def add_damage(self, segment: str, lines: Sequence[bytes]) -> int:
         """Keep damaged lines of a segment; one that is here already stays alone.
 
         That the segment's ack log names what was dealt with is not enough: a crash between the two brings
-        them here again.
-
-        Returns:
-            How many of them are here now; less than all when some are too large.
-
-        Raises:
-            OSError: as for `add`.
+        them here again. Returns how many are here now: less than all when some are too large.
         """
         known = {entry.body for entry in self.entries() if entry.segment == segment and entry.origin == LINE}
         kept = 0
         for line in lines:
             kept += line in known or self.add(Entry("corrupt", line, LINE, segment=segment))
         return kept
-
-    def _line(self, entry: Entry) -> bytes:
-        return format_entry(replace(entry, at=self._clock.wall()))
-
-    def _added(self, line: bytes) -> bool:
-        """False if the file was full; then it has been rotated."""
-        with self._locked() as fd:
-            if os.fstat(fd).st_size + len(line) > self._file_bytes:
-                self._rotate()
-                return False
-            self._append(fd, line)
-            return True
 
     def _append(self, fd: int, line: bytes) -> None:
         size = os.fstat(fd).st_size
@@ -128,14 +109,6 @@ class Quarantine:
             os.ftruncate(fd, size)
             raise
 
-    def _rotate(self) -> None:
-        """Call with the lock held."""
-        discarded = len(_parsed(_read(self._older)))
-        self._newer.replace(self._older)
-        self.evicted += discarded
-
-    # -- reading ----------------------------------------------------------------------------------------
-
     def entries(self) -> list[Entry]:
         """All of them, the oldest first; what is torn or damaged is left out.
 
@@ -147,16 +120,11 @@ class Quarantine:
         both = newer if inode == older_inode else older + newer
         return [entry for _, entry in _parsed(both)]
 
-    # -- removing ---------------------------------------------------------------------------------------
-
     def take(self, chosen: Callable[[Entry], bool], keep: Callable[[list[Entry]], object]) -> list[Entry]:
         """Remove the entries that `chosen` names, after `keep` has put them elsewhere; returns them.
 
         All under one lock, so that nobody else takes the same ones. If `keep` raises, or the process dies
         before its end, all stay; if it dies after that, some may be in both places, none in neither.
-
-        Raises:
-            OSError: as for `add`; and what `keep` raises.
         """
         if not (self._newer.exists() or self._older.exists()):
             return []
@@ -179,34 +147,29 @@ class Quarantine:
             self._replace(path, kept)
 
     def _replace(self, path: Path, content: bytes) -> None:
-        self._temporary.unlink(missing_ok=True)  # of a process that died here: it held the lock
-        write_new_file(self._temporary, content, sync=True)
+        temporary = path.with_name(f".{QUARANTINE_NAME}.tmp")
+        temporary.unlink(missing_ok=True)  # of a process that died here: it held the lock
+        write_new_file(temporary, content, sync=True)
         try:
-            self._temporary.replace(path)
+            temporary.replace(path)
         except OSError:
-            self._temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
     # -- the lock ---------------------------------------------------------------------------------------
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        fd = self._lock()
+        deadline = self._clock.monotonic() + LOCK_SECONDS
+        while (fd := self._try_lock()) is None:
+            if self._clock.monotonic() >= deadline:
+                raise TimeoutError(f"another process has held {self._newer} for {LOCK_SECONDS:g} s")
+            self._clock.wait(WakeUp(), _POLL_SECONDS)
         try:
             yield fd
         finally:
             unlock_file(fd)  # closing alone would leave it to a child that was forked meanwhile
             os.close(fd)
-
-    def _lock(self) -> int:
-        deadline = self._clock.monotonic() + LOCK_SECONDS
-        while True:
-            fd = self._try_lock()
-            if fd is not None:
-                return fd
-            if self._clock.monotonic() >= deadline:
-                raise TimeoutError(f"another process has held {self._newer} for {LOCK_SECONDS:g} s")
-            self._clock.wait(WakeUp(), _POLL_SECONDS)
 
     def _try_lock(self) -> int | None:
         """The newer file, open, locked and still in its place; None if somebody else was faster."""
@@ -252,13 +215,11 @@ class QuarantineWriter:
     Called without the spool's lock.
     """
 
-    def __init__(self, common: Common, directory: Directory, *, sync: bool) -> None:
-        self._disk_health = common.disk_health
-        self._events = common.events
-        self._clock = common.clock
+    def __init__(self, disk: Disk, directory: Directory, *, sync: bool) -> None:
+        self._disk = disk
         self._sync = sync
         self._directory = directory
-        self._quarantine = Quarantine(directory.path, common.clock, sync=sync)
+        self._quarantine = Quarantine(directory.path, disk.clock, sync=sync)
 
     @property
     def evicted(self) -> int:
@@ -266,9 +227,8 @@ class QuarantineWriter:
         return self._quarantine.evicted
 
     def reconfigure(self, directory: Directory) -> None:
-        evicted = self._quarantine.evicted
-        self._directory = directory
-        self._quarantine = Quarantine(directory.path, self._clock, sync=self._sync)
+        evicted, self._directory = self.evicted, directory
+        self._quarantine = Quarantine(directory.path, self._disk.clock, sync=self._sync)
         self._quarantine.evicted = evicted
 
     def record(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
@@ -289,7 +249,7 @@ class QuarantineWriter:
         if not lines:
             return True
         kept = self._kept(lambda: self._quarantine.add_damage(segment.path.name, lines))
-        self._disk_health.attempt(segment.damage_handled)
+        self._disk.attempt(segment.damage_handled)
         return kept == len(lines)
 
     def _kept(self, add: Callable[[], int]) -> int:
@@ -302,9 +262,9 @@ class QuarantineWriter:
             try:
                 kept = add()
             except TimeoutError as error:  # somebody holds its lock: nothing is wrong with the disk
-                self._events.warn("a refused record could not be kept: %s", error)
+                self._disk.warn("a refused record could not be kept: %s", error)
 
-        self._disk_health.attempt_to_write(action)
+        self._disk.attempt_to_write(action)
         return kept
 
 

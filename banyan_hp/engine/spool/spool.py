@@ -28,8 +28,7 @@ from pathlib import Path
 from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
 from .adoption import HELD_AT_MOST, Adoption
-from .disk_health import Common, DiskHealth
-from .events import Events, Observer
+from .disk import Disk, Observer
 from .held_segments import HeldSegments
 from .index import ACKNOWLEDGED, ON_DISK_ONLY
 from .layout import Address, Directory
@@ -60,36 +59,25 @@ class SpoolSettings:
 
 
 class Spool:
-    """The on-disk queue of one destination, as one process sees it.
-
-    Attributes:
-        opened: `open` was called.
-    """
+    """The on-disk queue of one destination, as one process sees it."""
 
     def __init__(self, settings: SpoolSettings, process: str, clock: Clock, observer: Observer) -> None:
         self._settings = settings
         self._clock = clock
         self._lock = EngineLock()
-        self._events = events = Events(observer)
-        self._disk_health = DiskHealth(settings.directory, clock, events)
+        self._disk = disk = Disk(settings.directory, self._lock, clock, observer)
         self._directory = directory = self._directory_at(settings.directory, settings.address)
-        common = Common(self._lock, clock, events, self._disk_health)
-        self._held = held = HeldSegments(common, durable=settings.durable)
-        self._quarantine = QuarantineWriter(common, directory, sync=settings.fsync != "never")
-        self._adoption = Adoption(
-            common,
-            held,
-            self._quarantine,
-            directory,
-            settings.previous,
-            leaves_raw=settings.leaves_raw,
+        self._held = held = HeldSegments(disk, durable=settings.durable)
+        self._quarantine = quarantine = QuarantineWriter(disk, directory, sync=settings.fsync != "never")
+        self._adoption = adoption = Adoption(
+            disk, held, quarantine, directory, settings.previous, leaves_raw=settings.leaves_raw
         )
-        self._retention = Retention(
-            common, held, self._adoption, max_bytes=settings.max_bytes, max_age=settings.max_age
+        self._retention = retention = Retention(
+            disk, held, adoption, max_bytes=settings.max_bytes, max_age=settings.max_age
         )
-        self._reader = Reader(common, held, self._adoption, self._retention, self._quarantine)
-        self._writer = Writer(common, held, self._retention, directory, process=process, fsync=settings.fsync)
-        self.opened = False
+        self._reader = Reader(disk, held, adoption, retention, quarantine)
+        self._writer = Writer(disk, held, retention, directory, process=process, fsync=settings.fsync)
+        self.opened = False  # `open` was called
         self._look_at = float("-inf")
 
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
@@ -98,7 +86,7 @@ class Spool:
     @property
     def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `releases_on_error`."""
-        return self._lock, self._events.lock
+        return self._lock, self._disk.report_lock
 
     # -- can it be used? --------------------------------------------------------------------------------
 
@@ -113,21 +101,21 @@ class Spool:
 
     def try_again(self) -> None:
         """Have the next write tried, even if one has just failed: there is no later."""
-        self._disk_health.try_again()
+        self._disk.try_again()
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
-        return float("inf") if self._writer.closed else self._disk_health.writable_in()
+        return float("inf") if self._writer.closed else self._disk.writable_in()
 
     @property
     def readable(self) -> bool:
         """Whether what is on disk can be read: a full disk still can."""
-        return not self._held.closed and self._disk_health.readable
+        return not self._held.closed and self._disk.readable
 
     @property
     def problem(self) -> str | None:
         """What is wrong with the disk, for people."""
-        return self._disk_health.problem
+        return self._disk.problem
 
     @property
     def warning(self) -> str | None:
@@ -163,8 +151,7 @@ class Spool:
         """
         with self._lock:
             adoption = self._adoption
-            held = [segment for segment in self._held.segments if not segment.own]
-            left = any(segment.unacknowledged > segment.left_raw for segment in held)
+            left = any(s.unacknowledged > s.left_raw for s in self._held.segments if not s.own)
             return adoption.looked and not (left or adoption.candidates or adoption.under_way)
 
     def look_due_in(self, now: float) -> float:
@@ -182,15 +169,15 @@ class Spool:
             if not closed:
                 self.opened = True
                 self._look_at = self._clock.monotonic() + LOOK_SECONDS
-                self._disk_health.attempt(self._look_at_our_own)
+                self._disk.attempt(self._look_at_our_own)
         if not closed:
-            self._disk_health.attempt(self._look)
-        self._events.report()
+            self._disk.attempt(self._look)
+        self._disk.report()
 
     def _look_at_our_own(self) -> None:
         for segment in list(self._held.segments):
             if not self._held.notice_removal(segment):
-                self._disk_health.attempt(segment.catch_up)
+                self._disk.attempt(segment.catch_up)
         self._retention.recompute()
 
     def _look(self) -> None:
@@ -198,19 +185,19 @@ class Spool:
         self._adoption.look()
         with self._lock:
             self._retention.recompute()
-        self._disk_health.in_passing(lambda: delete_leftovers(directory, self._clock.wall()))
+        self._disk.in_passing(lambda: delete_leftovers(directory, self._clock.wall()))
 
     def reconfigure(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
         with self._lock:
             if path != self.directory:
                 self._directory = self._directory_at(path, address)
-                self._disk_health.where = path
+                self._disk.where = path
                 self._quarantine.reconfigure(self._directory)
                 self._writer.reconfigure(self._directory)
             self._adoption.reconfigure(self._directory, previous)
             self.look_again()
-        self._events.report()
+        self._disk.report()
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -234,7 +221,7 @@ class Spool:
             if not self.usable or self._lock.is_mine() or not self._writer.append(chunk):
                 break
             written += len(chunk)
-        self._events.report()
+        self._disk.report()
         return written
 
     def missing(self, records: Sequence[Record]) -> list[Record]:
@@ -242,7 +229,7 @@ class Spool:
         with self._lock:
             for segment in {place.segment for place in _places(records)} & set(self._held.segments):
                 self._held.is_removed(segment)
-        self._events.report()
+        self._disk.report()
         return [record for record in records if not is_on_disk(record)]
 
     @property
@@ -257,7 +244,7 @@ class Spool:
     def sync(self) -> None:
         """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
         self._writer.sync()
-        self._events.report()
+        self._disk.report()
 
     # -- replay -----------------------------------------------------------------------------------------
 
@@ -270,7 +257,7 @@ class Spool:
         adopted when their turn comes, by age. For `own_only` and `several` see `Reader.read`.
         """
         replayed = self._reader.read(max_records, max_bytes, own_only=own_only, several=several)
-        self._events.report()
+        self._disk.report()
         return replayed
 
     def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
@@ -286,7 +273,7 @@ class Spool:
             for record in records:
                 place = record.place
                 if place is not None and place.segment.gone:
-                    self._events.lost(place.segment, 1, "removed")
+                    self._disk.lost(place.segment, 1, "removed")
                 elif place is not None:
                     place.segment.set_state(place.number, ON_DISK_ONLY)
                     if in_order:
@@ -294,7 +281,7 @@ class Spool:
                 record.with_caller = False  # until here, an interrupted caller has it released again
             if not in_order:
                 self._adoption.hand_back({place.segment for place in places} & set(self._held.segments))
-        self._events.report()
+        self._disk.report()
 
     def acknowledge(self, records: Sequence[Record]) -> None:
         """These records need not be sent any more. Never raises."""
@@ -304,7 +291,7 @@ class Spool:
         with self._lock:
             for segment, numbers in by_segment.items():
                 self._held.acknowledge(segment, numbers)
-        self._events.report()
+        self._disk.report()
 
     # -- what a flush waits for -------------------------------------------------------------------------
 
@@ -335,7 +322,7 @@ class Spool:
         if not self.usable or self._lock.is_mine():
             return False
         kept = self._quarantine.record(record, reason, status, detail)
-        self._events.report()
+        self._disk.report()
         return kept
 
     # -- the end ----------------------------------------------------------------------------------------
@@ -343,8 +330,7 @@ class Spool:
     def close(self, *, takes_late: bool = False) -> None:
         """Give up all leases: another process may send what is left. Never raises.
 
-        Args:
-            takes_late: records can still be appended, to segments that are held until the process is gone.
+        `takes_late`: records can still be appended, to segments that are held until the process is gone.
         """
         with self._lock:
             dirty = [segment for segment in self._held.segments if segment.dirty]
@@ -353,7 +339,7 @@ class Spool:
             self._adoption.forget()
         if self._settings.fsync == "interval":
             self._writer.sync_all(dirty)
-        self._events.report()
+        self._disk.report()
 
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""

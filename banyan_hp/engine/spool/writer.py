@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...files import sync_directory
 from ..records.record import Place, Record
-from .disk_health import Common
+from .disk import Disk
 from .held_segments import HeldSegments
 from .layout import Directory, segment_name
 from .lease import create
@@ -30,20 +30,11 @@ _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 
 class Writer:
-    """What one process writes.
-
-    Args:
-        common: see `Common`.
-        held: where new segments are added.
-        retention: finds room.
-        directory: where new segments go.
-        process: what this process calls itself in their names.
-        fsync: "never", "interval" or "always".
-    """
+    """What one process writes; `process` is what it calls itself in the segments' names."""
 
     def __init__(
         self,
-        common: Common,
+        disk: Disk,
         held: HeldSegments,
         retention: Retention,
         directory: Directory,
@@ -51,9 +42,9 @@ class Writer:
         process: str,
         fsync: str,
     ) -> None:
-        self._lock = common.lock
-        self._clock = common.clock
-        self._disk_health = common.disk_health
+        self._lock = disk.lock
+        self._clock = disk.clock
+        self._disk = disk
         self._held = held
         self._retention = retention
         self._directory = directory
@@ -69,7 +60,6 @@ class Writer:
         return self._held.closed and not self.takes_late
 
     def reconfigure(self, directory: Directory) -> None:
-        self._lock.assert_held()
         self._directory = directory
         self._held.finish_active()
 
@@ -88,8 +78,6 @@ class Writer:
             room -= _line_length(record)
         if chunk:
             yield chunk
-
-    # -- appending --------------------------------------------------------------------------------------
 
     def append(self, records: Sequence[Record]) -> bool:
         """Write a chunk, as far as it is not on disk. False if none of it was written.
@@ -115,22 +103,19 @@ class Writer:
         room = self._retention.make_room(length, deadline)
         if not isinstance(room, bool):
             return room
-        written = room and self._disk_health.attempt_to_write(lambda: self._write(new, length))
+        written = room and self._disk.attempt_to_write(lambda: self._write(new, length))
         if not written:
-            self._disk_health.pause_writing(RESCAN_SECONDS)
+            self._disk.pause_writing(RESCAN_SECONDS)
         return written
 
     def _write(self, records: Sequence[Record], length: int) -> None:
-        """Write these, this many bytes.
-
-        Raises:
-            OSError: nothing of it was written.
-        """
-        segment = self._written(records, length)
-        if self._held.notice_removal(segment):  # written to a file without a name
+        """Write these, this many bytes. Raises `OSError`: nothing of it was written."""
+        for _ in range(2):
             segment = self._written(records, length)
-            if self._held.notice_removal(segment):
-                raise OSError("segments are deleted as soon as they are made")
+            if not self._held.notice_removal(segment):  # else it was written to a file without a name
+                break
+        else:
+            raise OSError("segments are deleted as soon as they are made")
         first = len(segment.states) - len(records)
         for number, record in enumerate(records, first):
             record.place = Place(segment, number)
@@ -166,17 +151,14 @@ class Writer:
             segment = create(directory, name, register)
             self._made += 1
             segment.made_at = self._clock.monotonic()
-            self._sync_name(segment)
+            try:
+                if self._fsync != "never":
+                    sync_directory(directory)
+            except OSError:
+                segment.remove()
+                raise
             self._held.segments.append(segment)
         return segment
-
-    def _sync_name(self, segment: Segment) -> None:
-        try:
-            if self._fsync != "never":
-                sync_directory(segment.path.parent)
-        except OSError:
-            segment.remove()
-            raise
 
     def _segment_bytes(self) -> int:
         """A segment takes an eighth of the cap at most."""
@@ -186,16 +168,13 @@ class Writer:
 
     @property
     def dirty(self) -> bool:
-        """Whether something waits for `sync`. Takes no lock."""
         held = tuple(self._held.segments)
         return self._fsync == "interval" and any(segment.dirty for segment in held)
 
     def sync_due_in(self, now: float) -> float:
-        """Seconds until `sync` should be called; infinite if there is nothing to sync."""
         return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
 
     def sync(self) -> None:
-        """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
         held = self._held
         with self._lock:
             self._synced_at = self._clock.monotonic()
@@ -203,9 +182,9 @@ class Writer:
         self.sync_all(dirty)
 
     def sync_all(self, segments: Iterable[Segment]) -> None:
-        """The same for these, held or not. Call without the lock."""
+        """`sync` for these, held or not. Call without the lock."""
         for segment in segments:
-            self._disk_health.attempt(segment.sync)
+            self._disk.attempt(segment.sync)
 
 
 def is_on_disk(record: Record) -> bool:
