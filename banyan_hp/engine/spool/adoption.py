@@ -56,8 +56,9 @@ class Adoption:
         self._directory = directory
         self._previous = tuple(previous)
         self._leaves_raw = leaves_raw
-        self.candidates: list[Path] = []  # the oldest first; behind them those that were handed back
-        self.unread = 0  # bytes of the candidates
+        self.candidates: dict[
+            Path, int
+        ] = {}  # their bytes; the oldest first, behind them what was handed back
         self.under_way: set[Path] = set()  # what is being adopted, by any thread
         self._handed_back: set[Path] = set()
         self.size = 0  # of others' segments in our directory at the last look, less what was taken over
@@ -66,22 +67,19 @@ class Adoption:
         self.warning: str | None = None  # something that people should know of, though all works
 
     def reconfigure(self, directory: Directory, previous: Sequence[Path]) -> None:
-        self._directory, self._previous = directory, tuple(previous)
-        self.forget()
-
-    def forget(self) -> None:
-        """There are no candidates any more."""
         self._lock.assert_held()
-        self.candidates, self.unread = [], 0
+        self._directory, self._previous = directory, tuple(previous)
+        self.candidates = {}
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the candidates. Needs no lock: the copy is atomic."""
+        return sum(tuple(self.candidates.values()))
 
     # -- looking ----------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Find out what is there now. Call without the lock: directories may be long, and disks slow.
-
-        Raises:
-            OSError: our directory can't be used.
-        """
+        """Find out what is there now. Call without the lock: directories may be long. Raises `OSError`."""
         with self._lock:
             self.scanned_at = self._disk.clock.monotonic()
             directory, previous = self._directory, self._previous
@@ -104,42 +102,35 @@ class Adoption:
         self.size = sum(size for path, size in here.items() if path not in held)
         taken = held | self.under_way
         sizes = {path: size for path, size in (here | elsewhere).items() if path not in taken}
-        self.unread = sum(sizes.values())
         self._handed_back &= sizes.keys()
         if len(self._handed_back) == len(sizes):
             self._handed_back.clear()  # all had their turn: once more from the start
-        self.candidates = sorted(sizes, key=lambda path: (path in self._handed_back, path.name))
+        in_order = sorted(sizes, key=lambda path: (path in self._handed_back, path.name))
+        self.candidates = {path: sizes[path] for path in in_order}
 
     def _warned_of(self, directory: Directory, unknown: list[str]) -> str | None:
-        """What people should know of, reported."""
-        warnings = []
+        """What people should know of, reported. Records of the first versions never leave by themselves."""
+        warning = None
         if unknown:
-            warnings.append(
-                f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
+            warning = f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
+            self._disk.warn("in %s %s", directory.path, warning, kind="unknown format")
+        earlier, found = short_directory(directory.path), dict[Path, int]()
+        if earlier != directory.path:
+            self._disk.in_passing(lambda: _look_into(earlier, found))
+        if found:
+            warning = (
+                f"{earlier} holds records of an earlier version of banyan_hp; to send them: "
+                f"banyan-hp spool replay --from-key {earlier.name.rpartition('-')[2]}"
             )
-            self._disk.warn("in %s %s", directory.path, warnings[0], kind="unknown format")
-        self._disk.in_passing(lambda: warnings.extend(self._of_an_earlier_version(directory.path)))
-        return warnings[-1] if warnings else None
-
-    def _of_an_earlier_version(self, path: Path) -> list[str]:
-        """Records of the first versions, which never leave by themselves: somebody has to know of them."""
-        directory = short_directory(path)
-        if directory == path or not segments_in(directory):
-            return []
-        warning = (
-            f"{directory} holds records of an earlier version of banyan_hp; to send them: "
-            f"banyan-hp spool replay --from-key {directory.name.rpartition('-')[2]}"
-        )
-        self._disk.warn("%s", warning, kind="earlier version")
-        return [warning]
+            self._disk.warn("%s", warning, kind="earlier version")
+        return warning
 
     # -- taking over ------------------------------------------------------------------------------------
 
     def next_before(self, name: str | None) -> Path | None:
-        """The candidate to adopt next, if its turn is before the segment of that name.
+        """The candidate to adopt next, if its turn is before the segment of that name, and there is a place.
 
-        What was handed back comes when all else is read. None, too, while as many segments are held as may
-        be.
+        What was handed back comes when all else is read.
         """
         self._lock.assert_held()
         path = next(iter(self.candidates), None)
@@ -162,8 +153,7 @@ class Adoption:
                     return  # another thread was faster
                 mine = True
                 self.under_way.add(path)
-                self.candidates.remove(path)
-                self.unread = max(0, self.unread - size_of(path)) if self.candidates else 0
+                del self.candidates[path]
             with self._held.leasing() as register:
                 self._adopt(path, register)
         except OSError as error:
@@ -224,19 +214,15 @@ class Adoption:
         return bool(had_their_turn)
 
     def hand_back(self, segments: Iterable[Segment]) -> None:
-        """Give up the leases on adopted segments of which nothing is in hand: the last candidates now.
-
-        Until their turn comes again any process may take them over.
-        """
+        """Give up the leases on adopted segments of which nothing is in hand: the last candidates now."""
         self._lock.assert_held()
         for segment in segments:
             if segment.own or segment.in_hand or self._held.is_removed(segment):
                 continue
             self._held.hand_back(segment)
             if segment.on_disk_only:
-                self.candidates.append(segment.path)
+                self.candidates[segment.path] = segment.size
                 self._handed_back.add(segment.path)
-                self.unread += segment.size
                 if segment.path.parent == self._directory.path:
                     self.size += segment.size
                 self._disk.handed_back(segment.on_disk_only)

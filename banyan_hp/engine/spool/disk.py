@@ -43,17 +43,10 @@ class Observer(Protocol):
 
 
 class Disk:
-    """The disk as file operations found it.
-
-    Args:
-        where: the directory, for people.
-        lock: the spool's own, see `spool`.
-        clock: time.
-        observer: gets the events.
-    """
+    """The disk as file operations found it. `lock` is the spool's own."""
 
     def __init__(self, where: Path, lock: EngineLock, clock: Clock, observer: Observer) -> None:
-        self.where = where
+        self.where = where  # the directory, for people
         self.lock = lock
         self.clock = clock
         self.report_lock = EngineLock()  # keeps the order; never taken while holding the spool's

@@ -92,11 +92,7 @@ class HeldSegments:
         return True
 
     def notice_removal(self, segment: Segment) -> bool:
-        """Whether somebody has deleted the segment under us: what was on disk only is lost, and counted.
-
-        Raises:
-            OSError: the file can't be asked.
-        """
+        """Whether somebody has deleted the segment: what was on disk only is lost. Raises `OSError`."""
         self._lock.assert_held()
         if segment.gone or not segment.notice_removal():
             return segment.gone

@@ -38,21 +38,48 @@ class Index:
     records_damaged: int = 0  # and how many records they were
     missing: list[int] = field(default_factory=list)  # numbers that must have been there, and can't be read
     lacks_end: bool = False  # only the line end of the last line is missing
+    good_until: int = 0  # the end of the last whole line
+    _highest: dict[str, int] = field(default_factory=dict)  # the latest call so far, by process
+
+    def read_all(self, content: Content) -> list[tuple[int, bytes]]:
+        """Find out which numbers there are; returns what is damaged, with its offset."""
+        damaged = []
+        end = 0
+        for end, raw in content.lines():
+            if not self._note(raw, end, content.size):
+                damaged.append((end - len(raw) - 1, raw))
+        if end < content.size:
+            torn = content.read_at(end, content.size - end)
+            self.lacks_end = self._note(torn, content.size + 1, content.size)
+            if not self.lacks_end:
+                damaged.append((end, torn))
+        return damaged
+
+    def _note(self, raw: bytes, end: int, highest_number: int) -> bool:
+        """Take note of the record in a line that ends there; False if it holds no record that can be sent."""
+        states = self.states
+        line = parse_line(raw)
+        if line is None or line.number > highest_number or not is_body(line.body):
+            return False
+        if line.number < len(states) and states[line.number] == ON_DISK_ONLY:
+            return False  # its number is taken
+        if line.number >= len(states):
+            states += bytes([_MISSING]) * (line.number + 1 - len(states))
+        states[line.number] = ON_DISK_ONLY
+        if line.raw:
+            self.raw.append(line.number)
+        self.good_until = end
+        process, call = line.call
+        if call < self._highest.get(process, -1):
+            self.out_of_order.append(OutOfOrder(process, call, line.number, end - len(raw) - 1))
+        self._highest[process] = max(call, self._highest.get(process, -1))
+        return True
 
 
 def read_index(content: Content, acknowledged: Ranges, handled: set[int]) -> Index:
-    """Read a segment.
-
-    Args:
-        content: its lines.
-        acknowledged: the numbers that its ack log lists.
-        handled: the offsets of damage that somebody has dealt with.
-
-    Raises:
-        OSError: it can't be read.
-    """
-    reading = _Reading(content)
-    index, found = reading.index, reading.read_all()
+    """Read a segment; its ack log lists `acknowledged` numbers, and offsets of damage that was `handled`."""
+    index = Index()
+    found = index.read_all(content)
     index.rejected = frozenset(offset for offset, _ in found)
     damaged = [(offset, raw) for offset, raw in found if offset not in handled]
     index.damaged_at, index.damaged = [at for at, _ in damaged], [raw for _, raw in damaged]
@@ -60,7 +87,7 @@ def read_index(content: Content, acknowledged: Ranges, handled: set[int]) -> Ind
     index.missing = [number for number, state in enumerate(index.states) if state == _MISSING]
     for number in index.missing:
         index.states[number] = ACKNOWLEDGED
-    at_the_end = sum(offset >= reading.good_until for offset in index.damaged_at)
+    at_the_end = sum(offset >= index.good_until for offset in index.damaged_at)
     senseless = sum(map(has_right_crc, index.damaged))  # a record each, perhaps without a number
     index.records_damaged = max(len(index.missing) + max(0, at_the_end - beyond), senseless)
     return index
@@ -75,47 +102,3 @@ def _apply(acknowledged: Ranges, states: bytearray) -> int:
             states[first:end] = bytes([ACKNOWLEDGED]) * (end - first)
         beyond += last + 1 - max(first, end)
     return beyond
-
-
-class _Reading:
-    """One pass over a segment."""
-
-    def __init__(self, content: Content) -> None:
-        self._content = content
-        self.index = Index()
-        self.good_until = 0  # the end of the last whole line
-        self._highest: dict[str, int] = {}  # the latest call so far, by process
-
-    def read_all(self) -> list[tuple[int, bytes]]:
-        """Find out which numbers there are; returns what is damaged, with its offset."""
-        damaged = []
-        end, size = 0, self._content.size
-        for end, raw in self._content.lines():
-            if not self._note(raw, end):
-                damaged.append((end - len(raw) - 1, raw))
-        if end < size:
-            torn = self._content.read_at(end, size - end)
-            self.index.lacks_end = self._note(torn, size + 1)
-            if not self.index.lacks_end:
-                damaged.append((end, torn))
-        return damaged
-
-    def _note(self, raw: bytes, end: int) -> bool:
-        """Take note of the record in a line that ends there; False if it holds no record that can be sent."""
-        index, states = self.index, self.index.states
-        line = parse_line(raw)
-        if line is None or line.number > self._content.size or not is_body(line.body):
-            return False
-        if line.number < len(states) and states[line.number] == ON_DISK_ONLY:
-            return False  # its number is taken
-        if line.number >= len(states):
-            states += bytes([_MISSING]) * (line.number + 1 - len(states))
-        states[line.number] = ON_DISK_ONLY
-        if line.raw:
-            index.raw.append(line.number)
-        self.good_until = end
-        process, call = line.call
-        if call < self._highest.get(process, -1):
-            index.out_of_order.append(OutOfOrder(process, call, line.number, end - len(raw) - 1))
-        self._highest[process] = max(call, self._highest.get(process, -1))
-        return True

@@ -76,14 +76,9 @@ def short_directory(directory: Path) -> Path:
     return directory.with_name(f"{where}-{fingerprint[:_SHORT]}")
 
 
-def directory_name(identity: Sequence[str], fingerprint: str) -> str:
-    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-    return f"{where}-{fingerprint}"
-
-
 def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
     """One directory a destination and key: a tenant's records must not leave under another's key."""
-    return base / "spool" / directory_name(identity, key_fingerprint(key))
+    return base / "spool" / Address.of(identity, key).directory_name
 
 
 def spool_base(given: str | os.PathLike[str] | None) -> Path:
@@ -136,7 +131,8 @@ class Address(NamedTuple):
 
     @property
     def directory_name(self) -> str:
-        return directory_name(self[:3], self.fingerprint)
+        where = hashlib.sha256("\0".join(self[:3]).encode()).hexdigest()[:16]
+        return f"{where}-{self.fingerprint}"
 
     @classmethod
     def read(cls, directory: Path) -> Address | None:
@@ -161,18 +157,12 @@ class Address(NamedTuple):
 
 
 class Directory:
-    """One destination's directory, private to its user. All methods raise `OSError`.
-
-    Args:
-        path: need not be there yet.
-        durable: its name survives a power cut, too.
-        address: written into it together with the first record.
-    """
+    """One destination's directory, private to its user. All methods raise `OSError`."""
 
     def __init__(self, path: Path, *, durable: bool = False, address: Address | None = None) -> None:
         self.path = path
-        self._durable = durable
-        self._address = address
+        self._durable = durable  # its name survives a power cut, too
+        self._address = address  # written into it together with the first record
 
     def prepare(self) -> Path:
         """Make it, if need be, and write the address."""

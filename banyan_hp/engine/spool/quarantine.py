@@ -22,13 +22,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ...files import lock_file, open_file, sync_directory, unlock_file, write_new_file
+from ...files import lock_file, open_file, replace_file, sync_directory, unlock_file
 from ..records.encode import JSONValue, encode_somehow
 from ..records.freeze import freeze
 from ..records.record import Record
 from ..sync import Clock, WakeUp
 from .disk import Disk
-from .entries import LINE, Entry, format_entry, parse_entry
+from .entries import LINE, RECORD, Entry, format_entry, parse_entry
 from .layout import Directory, segment_name
 from .lease import create
 from .lines import format_line
@@ -110,11 +110,7 @@ class Quarantine:
             raise
 
     def entries(self) -> list[Entry]:
-        """All of them, the oldest first; what is torn or damaged is left out.
-
-        Raises:
-            OSError: a file is there and can't be read.
-        """
+        """All of them, the oldest first; what is torn or damaged is left out. Raises `OSError`."""
         newer, inode = _read_with_inode(self._newer)
         older, older_inode = _read_with_inode(self._older)
         both = newer if inode == older_inode else older + newer
@@ -144,17 +140,7 @@ class Quarantine:
             path.unlink(missing_ok=True)
         elif gone:
             kept = b"".join(line + b"\n" for line in content.split(b"\n") if line and line not in gone)
-            self._replace(path, kept)
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{QUARANTINE_NAME}.tmp")
-        temporary.unlink(missing_ok=True)  # of a process that died here: it held the lock
-        write_new_file(temporary, content, sync=True)
-        try:
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+            replace_file(path, kept, sync=True)
 
     # -- the lock ---------------------------------------------------------------------------------------
 
@@ -206,9 +192,6 @@ def _parsed(content: bytes) -> list[tuple[bytes, Entry]]:
     return [(line, entry) for line, entry in parsed if entry is not None]
 
 
-# -- from the spool ------------------------------------------------------------------------------------------
-
-
 class QuarantineWriter:
     """What a spool puts into its destination's quarantine: refused records, and lines found damaged.
 
@@ -233,15 +216,9 @@ class QuarantineWriter:
 
     def record(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record; False if it could not be written."""
-        entry = Entry(
-            reason,
-            record.body or record.raw or encode_somehow(_value(record)),
-            status=status,
-            detail=detail,
-            segment=record.place.segment.path.name if record.place is not None else None,
-            id=record.id,
-            time=record.time,
-        )
+        body = record.body or record.raw or encode_somehow(_value(record))
+        segment = record.place.segment.path.name if record.place is not None else None
+        entry = Entry(reason, body, RECORD, status, detail, segment, record.id, record.time)
         return bool(self._kept(lambda: self._quarantine.add(entry)))
 
     def damage(self, segment: Segment, lines: Sequence[bytes]) -> bool:
@@ -277,9 +254,6 @@ def _value(record: Record) -> JSONValue:
     return value
 
 
-# -- back into the spool -------------------------------------------------------------------------------------
-
-
 def requeue(
     directory: Path,
     chosen: Callable[[Entry], bool],
@@ -288,14 +262,9 @@ def requeue(
 ) -> list[Entry]:
     """Put the chosen records into a new segment, then take them out of the quarantine. Returns them.
 
-    Those that `raw` names leave only when a `before_send` has seen them.
-
-    The segment is on the disk itself before the quarantine is touched: a crash between the two leaves
-    records in both places and none in neither. They keep their ids, so a backend that knows ids stores a
-    record that is sent twice once. Any process of the destination takes the segment over, at its next look.
-
-    Raises:
-        OSError: it could not be written; then nothing has changed.
+    Those that `raw` names leave only when a `before_send` has seen them. The segment is on the disk itself
+    before the quarantine is touched: a crash between the two leaves records in both places and none in
+    neither. They keep their ids. Any process of the destination takes the segment over, at its next look.
     """
     return Quarantine(directory, clock).take(
         lambda entry: entry.sendable and chosen(entry),
@@ -307,8 +276,10 @@ def _write(directory: Path, entries: list[Entry], clock: Clock, raw: Callable[[E
     segment = create(directory, segment_name(clock.wall(), os.urandom(8).hex(), 0))
     try:
         lines = (
-            format_line(number, entry.id or "", _time_of(entry), entry.body, raw=raw(entry))
-            for number, entry in enumerate(entries)
+            format_line(
+                number, one.id or "", one.at if one.time is None else one.time, one.body, raw=raw(one)
+            )
+            for number, one in enumerate(entries)
         )
         segment.write(b"".join(lines), len(entries), sync=True)
         sync_directory(directory)
@@ -316,7 +287,3 @@ def _write(directory: Path, entries: list[Entry], clock: Clock, raw: Callable[[E
         segment.remove()
         raise
     segment.close()
-
-
-def _time_of(entry: Entry) -> float:
-    return entry.at if entry.time is None else entry.time

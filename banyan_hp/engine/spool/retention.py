@@ -66,13 +66,8 @@ class Retention:
     def make_room(self, length: int, deadline: float) -> bool | Step:
         """Discard the oldest segments until this many bytes fit under the cap.
 
-        Args:
-            length: bytes.
-            deadline: until when other threads are waited for, on the monotonic clock.
-
-        Returns:
-            True if they fit, False if they can't. Else what is to be done first, without the lock; then ask
-            again.
+        Returns whether they fit; or what is to be done first, without the lock, before asking again. Other
+        threads are waited for until the deadline, on the monotonic clock.
         """
         self._lock.assert_held()
         self.expire()

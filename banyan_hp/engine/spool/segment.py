@@ -67,15 +67,7 @@ class AckLog:
                 (damage if offsets else acknowledged).extend(_parsed(text))
         return acknowledged, {first for first, _ in damage}
 
-    def acknowledge(self, numbers: Iterable[int]) -> None:
-        self._append(format_ranges(numbers))
-
-    def damage_handled(self, offsets: Iterable[int]) -> None:
-        self._append(b"@" + b",".join(b"%d" % offset for offset in offsets))
-
-    def _append(self, entry: bytes) -> None:
-        if entry in (b"", b"@"):
-            return
+    def append(self, entry: bytes) -> None:
         self.behind = True
         if self._fd < 0:
             self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -119,18 +111,12 @@ def _parsed(text: bytes) -> Ranges:
 class Segment:
     """A segment, and for each of its records one of three states: `ON_DISK_ONLY`, `IN_MEMORY` too, or
     `ACKNOWLEDGED`. What touches the files raises `OSError`.
-
-    Args:
-        path: need not be there yet.
-        own: whether this process made it; else it was adopted.
-        fd: the descriptor that holds the lease; -1 without one.
-        size: bytes.
     """
 
     def __init__(self, path: Path, *, own: bool, fd: int = -1, size: int = 0) -> None:
         self.path = path
-        self.own = own
-        self.fd = fd
+        self.own = own  # this process made it; else it was adopted
+        self.fd = fd  # holds the lease; -1 without one
         self.size = size
         self.made_at = 0.0  # on this process's monotonic clock; its age counts from then
         self.states = bytearray()
@@ -155,8 +141,7 @@ class Segment:
     def write(self, lines: bytes, count: int, *, sync: bool = False) -> None:
         """Append whole lines by one write; their records count as IN_MEMORY.
 
-        Raises:
-            OSError: nothing was appended; if the file could not be restored either, `torn` is set.
+        Where it fails, nothing is appended; if the file can't be restored either, it is `torn`.
         """
         self.torn = True  # until the end: a signal handler may raise at any point
         try:
@@ -217,8 +202,9 @@ class Segment:
 
     def damage_handled(self) -> None:
         """Note that the damage in `index` has been dealt with: whoever adopts this later passes over it."""
-        self._acks.damage_handled(self.index.damaged_at)
-        self._acks.acknowledge(self.index.missing)
+        if self.index.damaged_at:
+            self._acks.append(b"@" + b",".join(b"%d" % offset for offset in self.index.damaged_at))
+        self.acknowledge(self.index.missing)
 
     def leave_raw(self) -> None:
         """Don't read back what `before_send` has not seen: it stays on disk, for somebody who has one."""
@@ -253,7 +239,9 @@ class Segment:
         if self._acks.behind:
             done = (number for number, state in enumerate(self.states) if state == ACKNOWLEDGED)
             numbers = {*numbers, *done}
-        self._acks.acknowledge(numbers)
+        text = format_ranges(numbers)
+        if text:
+            self._acks.append(text)
 
     def catch_up(self) -> None:
         """Write the acknowledgements that could not be written before, or that somebody has deleted."""

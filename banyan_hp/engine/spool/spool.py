@@ -40,6 +40,7 @@ from .segment import Segment
 from .writer import Writer, is_on_disk, length_of
 
 LOOK_SECONDS = 30.0
+FSYNC_INTERVAL = 0.5
 
 Mark = list[tuple[Segment, int]]
 
@@ -78,7 +79,7 @@ class Spool:
         self._reader = Reader(disk, held, adoption, retention, quarantine)
         self._writer = Writer(disk, held, retention, directory, process=process, fsync=settings.fsync)
         self.opened = False  # `open` was called
-        self._look_at = float("-inf")
+        self._look_at = self._synced_at = float("-inf")
 
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
         return Directory(path, durable=self._settings.fsync != "never", address=address)
@@ -146,8 +147,7 @@ class Spool:
     def emptied(self) -> bool:
         """Whether all that others have left is acknowledged, as far as the last look found it.
 
-        False before the first look, and while a segment is being adopted. Waits for a write to end: not to be
-        asked with the engine's lock held.
+        False before the first look, and while a segment is being adopted. Takes the lock.
         """
         with self._lock:
             adoption = self._adoption
@@ -165,13 +165,12 @@ class Spool:
     def open(self) -> None:
         """Make sure of the directory and look for segments whose owners are gone. Never raises."""
         with self._lock:
-            closed = self._held.closed
-            if not closed:
-                self.opened = True
-                self._look_at = self._clock.monotonic() + LOOK_SECONDS
-                self._disk.attempt(self._look_at_our_own)
-        if not closed:
-            self._disk.attempt(self._look)
+            if self._held.closed:
+                return
+            self.opened = True
+            self._look_at = self._clock.monotonic() + LOOK_SECONDS
+            self._disk.attempt(self._look_at_our_own)
+        self._disk.attempt(self._look)
         self._disk.report()
 
     def _look_at_our_own(self) -> None:
@@ -212,9 +211,8 @@ class Spool:
     def append(self, records: Sequence[Record]) -> int:
         """Write records, by few writes, and give each its place. They count as in memory until released.
 
-        Returns:
-            How many of them, from the first on, were written; none when the garbage collector called in
-            the middle of another write of the same thread.
+        Returns how many of them, from the first on, were written; none when the garbage collector called in
+        the middle of another write of the same thread.
         """
         written = 0
         for chunk in self._writer.chunks(records):
@@ -235,15 +233,20 @@ class Spool:
     @property
     def dirty(self) -> bool:
         """Whether something waits for `sync`. Takes no lock."""
-        return self._writer.dirty
+        held = tuple(self._held.segments)
+        return self._settings.fsync == "interval" and any(segment.dirty for segment in held)
 
     def sync_due_in(self, now: float) -> float:
         """Seconds until `sync` should be called; infinite if there is nothing to sync."""
-        return self._writer.sync_due_in(now)
+        return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
 
     def sync(self) -> None:
         """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
-        self._writer.sync()
+        with self._lock:
+            self._synced_at = self._clock.monotonic()
+            dirty = [s for s in list(self._held.segments) if s.dirty and not self._held.is_removed(s)]
+        for segment in dirty:
+            self._disk.attempt(segment.sync)
         self._disk.report()
 
     # -- replay -----------------------------------------------------------------------------------------
@@ -251,11 +254,7 @@ class Spool:
     def read_back(
         self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
     ) -> list[Replayed]:
-        """The oldest records that are on disk only, now in memory too. Never raises.
-
-        One thread at a time, please: two would read the same lines. Segments whose owners are gone are
-        adopted when their turn comes, by age. For `own_only` and `several` see `Reader.read`.
-        """
+        """`Reader.read`, which never raises. One thread at a time: two would read the same lines."""
         replayed = self._reader.read(max_records, max_bytes, own_only=own_only, several=several)
         self._disk.report()
         return replayed
@@ -263,10 +262,8 @@ class Spool:
     def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
         """These records are no longer in memory, only on disk.
 
-        Args:
-            records: records with a place.
-            in_order: read them again before younger ones; else only when the rest has been read, and what
-                was adopted need not be held until then.
+        `in_order`: they are read again before younger ones; else only when the rest has been read, and what
+        was adopted need not be held until then.
         """
         places = _places(records)
         with self._lock:
@@ -336,9 +333,10 @@ class Spool:
             dirty = [segment for segment in self._held.segments if segment.dirty]
             self._writer.takes_late = takes_late
             self._held.close()
-            self._adoption.forget()
+            self._adoption.candidates = {}
         if self._settings.fsync == "interval":
-            self._writer.sync_all(dirty)
+            for segment in dirty:
+                self._disk.attempt(segment.sync)
         self._disk.report()
 
     def abandon(self) -> None:

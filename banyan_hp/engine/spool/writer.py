@@ -5,13 +5,13 @@ what is to make room first      free          see `retention`
 room is found                   held          what was discarded is gone
 the lines are written           held          whole lines: their records are sent by the next process
 records get their places        held          the same
-synced (`fsync="interval"`)     free          the same, also after a power cut
+synced (`fsync="interval"`)     free          the same, also after a power cut; see `Spool.sync`
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ...files import sync_directory
 from ..records.record import Place, Record
@@ -24,7 +24,6 @@ from .retention import RESCAN_SECONDS, ROOM_SECONDS, Retention, Step
 from .segment import Segment
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-FSYNC_INTERVAL = 0.5
 _CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most
 _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
@@ -52,7 +51,6 @@ class Writer:
         self._fsync = fsync
         self._made = 0
         self._named_at = 0.0
-        self._synced_at = float("-inf")
         self.takes_late = False  # records are taken although the spool is closed
 
     @property
@@ -163,28 +161,6 @@ class Writer:
     def _segment_bytes(self) -> int:
         """A segment takes an eighth of the cap at most."""
         return min(SEGMENT_BYTES, max(16 * 1024, self._retention.max_bytes // 8))
-
-    # -- fsync ------------------------------------------------------------------------------------------
-
-    @property
-    def dirty(self) -> bool:
-        held = tuple(self._held.segments)
-        return self._fsync == "interval" and any(segment.dirty for segment in held)
-
-    def sync_due_in(self, now: float) -> float:
-        return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
-
-    def sync(self) -> None:
-        held = self._held
-        with self._lock:
-            self._synced_at = self._clock.monotonic()
-            dirty = [s for s in list(held.segments) if s.dirty and not held.is_removed(s)]
-        self.sync_all(dirty)
-
-    def sync_all(self, segments: Iterable[Segment]) -> None:
-        """`sync` for these, held or not. Call without the lock."""
-        for segment in segments:
-            self._disk.attempt(segment.sync)
 
 
 def is_on_disk(record: Record) -> bool:
