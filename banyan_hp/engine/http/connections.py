@@ -314,7 +314,6 @@ class Connections:
         return Connection(self._connector.connect(timeout), self._max_age * (1.0 - 0.2 * chance()))
 
     def keep(self, connection: Connection) -> None:
-        """Hand back one that may be used again."""
         connection.rest()
         if len(self._idle) >= self._most:  # two threads may pass here together: one more does no harm
             connection.close()
@@ -324,7 +323,6 @@ class Connections:
             self.forget()
 
     def forget(self) -> None:
-        """Close all that are idle."""
         while (connection := self._pop()) is not None:
             connection.close()
 

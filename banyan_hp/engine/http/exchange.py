@@ -124,13 +124,8 @@ def exchange(
 ) -> Received:
     """Send a request on an open connection, and read the response.
 
-    Args:
-        sock: the connection's.
-        message: the request.
-        timeout: seconds for all of it, however slowly a response's bytes drip in; from the last movement on,
-            while the request's own bytes move.
-        is_tls: whether the connection is.
-        at_most: seconds, even then.
+    There are `timeout` seconds for all of it, however slowly a response's bytes drip in; while the request's
+    own bytes move, they count from the last movement on, up to `at_most` in all.
 
     Raises:
         ConnectionError: the connection ended before a response began.

@@ -65,8 +65,6 @@ class BatchSupport:
         self._records = SizeLimit()
         self._bytes = SizeLimit()
 
-    # -- how large they may be ------------------------------------------------------------------------------
-
     @property
     def limit(self) -> float:
         """The most records in a batch."""
@@ -90,11 +88,8 @@ class BatchSupport:
         self._bytes.failed(size)
 
     def worked(self, records: int, size: int) -> None:
-        """A batch of this many records and bytes was accepted."""
         self._records.worked(records)
         self._bytes.worked(size)
-
-    # -- whether there are any ------------------------------------------------------------------------------
 
     def must_ask(self, now: float) -> bool:
         """Whether the next request is the empty batch that asks."""

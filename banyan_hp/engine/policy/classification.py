@@ -85,8 +85,6 @@ def reconsider(verdicts: list[Verdict], key_is_good: Callable[[], bool]) -> list
 
     So is a 403 with a valid key: firewalls block bodies that hold SQL. `key_is_good` is only asked then.
     """
-    if all_delivered(verdicts):
-        return verdicts
     accepted = accepts_some(verdicts)
     return [
         Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")

@@ -30,7 +30,6 @@ class Compression:
         self.active = offered and self.allowed
 
     def worked(self) -> None:
-        """A compressed batch was accepted."""
         self._proven = True
 
     def refused(self) -> bool:

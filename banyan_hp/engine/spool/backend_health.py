@@ -45,7 +45,6 @@ class BackendHealth:
         self._write("silent")
 
     def note_answering(self) -> None:
-        """The backend has responded."""
         if self._since() is not None:
             self._write("answering")
 

@@ -32,7 +32,6 @@ class HeldSegments:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
         return sum(segment.size for segment in self.segments)
 
     @contextmanager
@@ -74,10 +73,7 @@ class HeldSegments:
         if not self.remove_if_done(segment):
             self._disk.attempt(lambda: segment.acknowledge(numbers))
 
-    # -- the end of one ---------------------------------------------------------------------------------
-
     def finish_active(self) -> None:
-        """Write to it no more."""
         self._lock.assert_held()
         finished, self.active = self.active, None
         if finished is not None:
@@ -131,8 +127,6 @@ class HeldSegments:
             self.active = None
         if segment in self.segments:
             self.segments.remove(segment)
-
-    # -- the end of all ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Hand all of them back."""

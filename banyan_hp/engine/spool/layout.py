@@ -81,8 +81,10 @@ def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path
     return base / "spool" / Address.of(identity, key).directory_name
 
 
-def spool_base(given: str | os.PathLike[str] | None) -> Path:
-    """The directory below which all spools are, absolute: the one given, else the user's state directory.
+def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """The directories below which all spools are, absolute: the one given, else the user's state directory.
+
+    Behind that, where an earlier platformdirs had the spools, if it is there.
 
     Raises:
         RuntimeError, KeyError: there is no home directory.
@@ -91,12 +93,7 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
     base = Path(given or platformdirs.user_state_path("banyan_hp"))
     if not given and not base.is_absolute():  # without a home it begins with a tilde
         raise RuntimeError("this user has no home directory")
-    return base.absolute()
-
-
-def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """`spool_base`, and behind it where an earlier platformdirs had the spools, if that is there."""
-    base, earlier = spool_base(given), None if given else _earlier_base()
+    base, earlier = base.absolute(), None if given else _earlier_base()
     return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
 
 
@@ -165,7 +162,6 @@ class Directory:
         self._address = address  # written into it together with the first record
 
     def prepare(self) -> Path:
-        """Make it, if need be, and write the address."""
         self.check()
         if self._address is not None:
             self._address.write(self.path)

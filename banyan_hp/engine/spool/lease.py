@@ -60,7 +60,10 @@ def take_over(path: Path, register: Register = id) -> Segment | None:
     try:
         _open(segment, path, 0)
         lock_file(segment.fd)
-        _check_name(segment)
+        status, named = os.fstat(segment.fd), path.lstat()
+        if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):  # it has lost its name
+            raise FileNotFoundError
+        segment.size = status.st_size  # its owner may have written until it gave it up
     except (BlockingIOError, FileNotFoundError):
         segment.close()
         return None
@@ -82,14 +85,6 @@ def _open(segment: Segment, path: Path, flags: int) -> None:
         flags &= ~(os.O_CREAT | os.O_EXCL)
         time.sleep(_FORK_SECONDS)
     raise OSError("this process forks all the time: a child would share the lease")
-
-
-def _check_name(segment: Segment) -> None:
-    """Make sure that the file still has its name. Its owner may have written until it gave it up."""
-    status, named = os.fstat(segment.fd), segment.path.lstat()
-    if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
-        raise FileNotFoundError
-    segment.size = status.st_size
 
 
 _forking: set[int] = set()  # threads; each adds and discards only itself, which is atomic under the GIL

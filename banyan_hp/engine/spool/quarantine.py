@@ -65,7 +65,6 @@ class Quarantine:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
         return sum(path.lstat().st_size for path in (self._older, self._newer) if path.exists())
 
     # -- adding -----------------------------------------------------------------------------------------

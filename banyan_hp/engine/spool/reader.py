@@ -141,8 +141,6 @@ class Reader:
         lines = content.whole_lines(start, about)
         return Page(segment, start, lines) if lines else None
 
-    # -- what can't be read any more --------------------------------------------------------------------
-
     def _at_the_end(self, segment: Segment, content: Content, count: int) -> None:
         """All was read; of the first `count` records nothing was found, if it was read from the start."""
         with self._lock:

@@ -57,11 +57,8 @@ class Retention:
         self._expire_at = float("-inf")
 
     def use(self, length: int) -> None:
-        """`length` bytes have been written."""
         self._lock.assert_held()
         self._room -= length
-
-    # -- bytes ------------------------------------------------------------------------------------------
 
     def make_room(self, length: int, deadline: float) -> bool | Step:
         """Discard the oldest segments until this many bytes fit under the cap.
@@ -114,8 +111,6 @@ class Retention:
         oldest = next(iter(self._held.idle()), None)
         return self._adoption.oldest_before(None if oldest is None else by_age(oldest)) or oldest
 
-    # -- steps, taken without the lock ------------------------------------------------------------------
-
     def _take(self, step: Step) -> None:
         """Take a step, unless another thread takes one. An exception leaves the way free for others."""
         mine = False
@@ -141,8 +136,6 @@ class Retention:
                 return
             self._waiting.append(wake_up)
         self._clock.wait(wake_up, ROOM_SECONDS)
-
-    # -- age --------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
         """Discard what is too old; a segment is written for an eighth of `max_age`, and kept as long more.

@@ -252,7 +252,6 @@ class Segment:
     # -- the end ----------------------------------------------------------------------------------------
 
     def notice_removal(self) -> bool:
-        """Whether somebody has deleted the file under us."""
         self.gone = self.gone or not os.fstat(self.fd).st_nlink
         return self.gone
 

@@ -5,12 +5,9 @@ Owns one destination's directory as this process sees it, and the lock that guar
 stay within the caps (`retention`) and refused (`quarantine`). Counts nothing itself: an observer keeps the
 ledger.
 
-The lock is the spool's own. It is held across single small file operations, the one place in the library
-where a lock is held across I/O: one write to a segment or an ack log, making, deleting or closing a file,
-asking whether one still has its name. It is free while a segment is read (`reader`, `adoption`), while a
-directory is listed (`adoption`), while another process's `flock` is waited for (`quarantine`), and during
-every `fsync` but that of `fsync="always"`, which is part of the write, and that of a new segment's name. It
-is taken while no other lock is held, and no other lock is taken while it is held.
+The lock is the spool's own, the one in the library that is held across I/O: single small file operations, see
+`engine/README.md`. It is free while a segment is read, a directory is listed, or another process's `flock` is
+waited for, and during every `fsync` but that of `fsync="always"` and that of a new segment's name.
 
     a record's state in its segment     it is also         what a crash leaves
     IN_MEMORY                           with the engine    the record, sent again by the next process

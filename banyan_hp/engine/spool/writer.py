@@ -120,24 +120,19 @@ class Writer:
         self._retention.use(length)
 
     def _written(self, records: Sequence[Record], length: int) -> Segment:
-        segment = self._writable(length)
+        held = self._held
+        active = held.active
+        if active is not None and active.size and active.size + length > self._segment_bytes():
+            held.finish_active()
+        segment = held.active = held.active or self._new_segment()
         first = len(segment.states)
         lines = b"".join([_line(number, record) for number, record in enumerate(records, first)])
         try:
             segment.write(lines, len(records), sync=self._fsync == "always")
         finally:
             if segment.torn:
-                self._held.active = None
+                held.active = None
         return segment
-
-    def _writable(self, length: int) -> Segment:
-        held = self._held
-        active = held.active
-        if active is not None and active.size and active.size + length > self._segment_bytes():
-            held.finish_active()
-        if held.active is None:
-            held.active = self._new_segment()
-        return held.active
 
     def _new_segment(self) -> Segment:
         """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
