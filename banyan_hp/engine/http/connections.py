@@ -192,7 +192,9 @@ class Connector:
             return tls(host=host, port=port, **options, ssl_context=self._context())
         if self._proxy is not None:
             context = self._context(of_proxy=True) if self._peer.scheme == "https" else None
-            config = ProxyConfig(context, False, None, None)  # noqa: FBT003 - never forwarded to https
+            config = ProxyConfig(
+                context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
+            )
             options |= {"proxy": self._proxy, "proxy_config": config}
         if "https" not in (self._host.scheme, self._peer.scheme):
             return HTTPConnection(host, port, **options)
