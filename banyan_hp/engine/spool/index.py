@@ -69,6 +69,8 @@ class Index:
         if line.raw:
             self.raw.append(line.number)
         self.good_until = end
+        if line.call is None:
+            return True  # the caller's own id says nothing about the order
         process, call = line.call
         if call < self._highest.get(process, -1):
             self.out_of_order.append(OutOfOrder(process, call, line.number, end - len(raw) - 1))

@@ -192,7 +192,7 @@ class Page:
         out_of_order = self._segment.index.out_of_order
         if not out_of_order:
             return
-        last = dict(sorted(line.call for _, line in self._lines))
+        last = dict(sorted(line.call for _, line in self._lines if line.call is not None))
         here = {line.number for _, line in self._lines}
         late = [
             each
@@ -215,7 +215,7 @@ class Page:
         lines = self._late + [line for _, line in self._lines]
         waiting = [line for line in lines if segment.is_on_disk_only(line.number)]
         taken = []
-        for line in sorted(waiting, key=lambda line: line.call)[:max_records]:
+        for line in _in_order(waiting)[:max_records]:
             if max_bytes <= 0:
                 break
             max_bytes -= len(line.body)
@@ -225,3 +225,12 @@ class Page:
             left = (offset for offset, line in self._lines if segment.is_on_disk_only(line.number))
             segment.cursor = next(left, self._end)
         return taken
+
+
+def _in_order(lines: list[Line]) -> list[Line]:
+    """As they were logged. A line whose id is not ours says nothing, and stays behind the one before it."""
+    keyed, call = [], ("", 0)
+    for line in lines:
+        call = line.call or call
+        keyed.append((call, line))
+    return [line for _, line in sorted(keyed, key=lambda pair: pair[0])]
