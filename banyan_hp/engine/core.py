@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .delivery.loop_waiters import LoopWaiters
 
 _UNASKED_SECONDS = 1.0
-_RETIRED = "retired"  # stands for the successor among those that a flush waits for
 
 
 class Core:
@@ -127,15 +126,12 @@ class Core:
     def retire(self, when_drained: Callable[[], object]) -> None:
         """See `Engine.retire`."""
         self.parts.worker.call_between_tasks(lambda: when_drained() if self.is_drained() else None)
-        with self.parts.lock:
-            self.parts.scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
-            self.parts.scheduler.sleepers.wake_all()
+        self.parts.scheduler.retire(retired=True)
 
     def resume(self) -> None:
         """See `Engine.resume`."""
         self.parts.worker.call_between_tasks(None)
-        with self.parts.lock:
-            self.parts.scheduler.flush_waiters.discard(_RETIRED)
+        self.parts.scheduler.retire(retired=False)
 
     def is_drained(self) -> bool:
         """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
@@ -216,9 +212,7 @@ class Core:
 
     def stop_lingering(self) -> None:
         """See `Engine.stop_lingering`."""
-        self.parts.scheduler.own_waiters.add(self)
-        self.parts.scheduler.flush_waiters.add(self)
-        self.parts.scheduler.sleepers.disturb()
+        self.parts.scheduler.hurry()
 
     def heir(self) -> Core:
         """What a forked child goes on with: everything made anew; only what it is made from is the parent's.

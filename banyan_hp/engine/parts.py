@@ -14,8 +14,9 @@ from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
 from .delivery.scheduler import Scheduler
-from .delivery.settlement import Settlement
+from .delivery.settlement import DiskAccounts, Settlement
 from .delivery.shared import Shared
+from .delivery.stepwise import Watchers
 from .delivery.waiters import Waiting
 from .delivery.worker import Worker
 from .destination import Destination
@@ -88,10 +89,11 @@ class Parts:
         self.epochs = Epochs()
         self.callbacks = Callbacks(shared)
         self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
-        self.settlement = Settlement(shared, self.notices, policies.suspects)
-        self.spool = self.settlement.spool = self._make_spool()
+        self.watchers = Watchers()
+        self.spool = self._make_spool(DiskAccounts(shared, self.notices, self.watchers))
+        self.settlement = Settlement(shared, self.notices, policies.suspects, self.watchers, self.spool)
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
-        self.scheduler = Scheduler(shared, settings, self.queue, policies, self.spool)
+        self.scheduler = Scheduler(shared, settings, self.queue, policies, self.spool, self.watchers)
         self.preparer = Preparer(
             shared, self.callbacks, self.settlement, settings.before_send, settings.max_record_bytes
         )
@@ -102,10 +104,16 @@ class Parts:
             shared, policies, self.scheduler, self.delivery, self.preparer, self.settlement, final_write
         )
         self.worker = Worker(
-            shared, settings, self.scheduler, self.settlement, self.notices, self.runner, may_start_threads
+            shared, settings, self.scheduler, self.watchers, self.notices, self.runner, may_start_threads
         )
         self.waiting = Waiting(
-            shared, self.breaker, self.scheduler, self.settlement, self.worker, lambda: self.lifecycle.over
+            shared,
+            self.breaker,
+            self.scheduler,
+            self.settlement,
+            self.watchers,
+            self.worker,
+            lambda: self.lifecycle.over,
         )
 
     def register(self) -> None:
@@ -136,7 +144,7 @@ class Parts:
             settings.max_batch_bytes,
         )
 
-    def _make_spool(self) -> Spool | None:
+    def _make_spool(self, accounts: DiskAccounts) -> Spool | None:
         setup, settings = self.setup, self.setup.settings
         directory = setup.places.own(setup.destination)
         if directory is None:
@@ -154,7 +162,7 @@ class Parts:
             ),
             self.process,
             self.clock,
-            self.settlement,
+            accounts,
         )
 
     def reconfigure(self, destination: Destination, settings: Settings) -> None:

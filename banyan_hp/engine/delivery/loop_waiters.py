@@ -6,7 +6,6 @@ Imports asyncio: the engine imports this module when a coroutine waits for the f
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Generator
 from time import monotonic
@@ -67,7 +66,6 @@ class LoopWaiter:
         self._waiting = waiting
         self._breaker = breaker
         self._patience = patience
-        self._process = os.getpid()
         self.loop = ref(loop)  # weak: the loop keeps us, not the other way round
         self._pending: dict[Record, Wait] = {}  # in the order of their deadlines
         self._settled: deque[Record] = deque()
@@ -110,8 +108,7 @@ class LoopWaiter:
         if waiting is not None:
             _resolve(waiting[0])
         if not self._pending:
-            if self._process == os.getpid():  # in a forked child the locks are the parent's
-                self._waiting.stop(self)
+            self._waiting.stop(self)
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None

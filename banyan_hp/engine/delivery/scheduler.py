@@ -5,6 +5,9 @@ Guarded by the engine's lock. Decides only; the I/O is the runner's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ...settings import Settings
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
 from ..policy.policies import Policies
@@ -16,6 +19,7 @@ from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
 from .retries import Retries, any_of
 from .shared import Shared
 from .sleepers import ANYTHING, NOTHING, Sleepers
+from .stepwise import Watchers
 from .tasks import NEVER, AskForBatches, OpenSpool, Send, Spill, SyncSpool, Task, Wait
 
 
@@ -27,7 +31,13 @@ class Scheduler:
     """
 
     def __init__(
-        self, shared: Shared, settings: Settings, queue: Queue, policies: Policies, spool: Spool | None
+        self,
+        shared: Shared,
+        settings: Settings,
+        queue: Queue,
+        policies: Policies,
+        spool: Spool | None,
+        watchers: Watchers,
     ) -> None:
         self._lock = shared.lock
         self._own = shared.ledger.own
@@ -35,6 +45,7 @@ class Scheduler:
         self._queue = queue
         self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool
+        self._watchers = watchers
         self.retries = Retries(shared.lock, settings, policies)
         self.backlog = Backlog(shared.lock, spool, policies.suspects, self._own)
         self.sleepers = Sleepers(shared.lock, queue, policies, spool)
@@ -42,12 +53,38 @@ class Scheduler:
         self._spilled_last = False
         self._suspected_last = False
         self._probed_newest = False
-        self.flush_waiters: set[object] = set()  # wait for records to settle: no lingering meanwhile
-        self.own_waiters: set[object] = set()  # wait for this process's own records to settle first
+        self._flushes = 0  # that wait for this process's own records first
+        self._retired = False
+        self._hurried = False
         self.closing = False
         self._last_chance = 0
         self._begins_nothing = False
         self._paused = False
+
+    # -- what does not linger ----------------------------------------------------------------------------
+
+    @contextmanager
+    def own_records_first(self) -> Iterator[None]:
+        """A caller waits for this process's own records: meanwhile no request begins with others'."""
+        with self._lock:
+            self._flushes += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._flushes -= 1
+                self.sleepers.wake_all()
+
+    def retire(self, *, retired: bool) -> None:
+        """Whether records come no more, to fill a batch."""
+        with self._lock:
+            self._retired = retired
+            self.sleepers.wake_all()
+
+    def hurry(self) -> None:
+        """The end is near: nothing lingers, and no backlog is sent. Takes no lock."""
+        self._hurried = True
+        self.sleepers.disturb()
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -266,19 +303,19 @@ class Scheduler:
             return NEVER
         settings = self._settings
         full = self._queue.full_batch(settings.batch_size, settings.max_batch_bytes)
-        if self.flush_waiters or self.closing or full:
+        if full or self.closing or self._hurried or self._retired or self._watchers:
             return 0.0
         return max(0.0, oldest + settings.flush_interval - now)
 
     @property
     def own_only(self) -> bool:
         """No request begins with others' records: at the end, and while a flush waits for our own ones."""
-        return self.closing or bool(self.own_waiters)
+        return self.closing or self._hurried or self._flushes > 0
 
     @property
     def _only(self) -> Book | None:
         """The book whose records may begin a request; None for any."""
-        return self._own if self.closing or self.own_waiters else None
+        return self._own if self.own_only else None
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep this long, or until the queue holds this much."""

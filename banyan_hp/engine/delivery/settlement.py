@@ -17,7 +17,7 @@ from ..spool.spool import Spool
 from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
-from .stepwise import Wakes
+from .stepwise import Watchers
 
 
 class _Several:
@@ -31,16 +31,57 @@ class _Several:
             waiter.settled(record)
 
 
-class Settlement:
-    """Moves records to where they end, on disk first and in the ledger then."""
+class DiskAccounts:
+    """Keeps the ledger of what happens to records that are on disk only; see `spool.events.Observer`."""
 
-    def __init__(self, shared: Shared, notices: Notices, suspects: Suspects) -> None:
-        self._lock = shared.lock
-        self._ledger = shared.ledger
+    def __init__(self, shared: Shared, notices: Notices, watchers: Watchers) -> None:
+        self._lock, _, self._ledger = shared
         self._notices = notices
-        self.suspects = suspects
-        self._waiting: set[Wakes] = set()
-        self.spool: Spool | None = None
+        self._watchers = watchers
+
+    def adopted(self, count: int, damaged: int) -> None:
+        with self._lock:
+            self._ledger.adopted.accept(Term.SPOOLED, count)
+            self._ledger.adopted.accept(Term.QUARANTINED, damaged)
+
+    def handed_back(self, count: int) -> None:
+        with self._lock:
+            self._ledger.adopted.accept(Term.SPOOLED, -count)
+
+    def damaged_on_disk(self, count: int, *, own: bool) -> None:
+        with self._lock:
+            self._ledger.book(own=own).shift(Term.SPOOLED, Term.QUARANTINED, count)
+        self._watchers.wake()
+
+    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
+        with self._lock:
+            book = self._ledger.book(own=own)
+            book.shift(Term.SPOOLED, Term.DROPPED, count)
+            if count:
+                book.drops[reason] += count
+                self._notices.dropped(reason, count)
+        self._watchers.wake()
+
+    def disk_failed(self) -> None:
+        with self._lock:
+            self._ledger.counters.spool_errors += 1
+
+
+class Settlement:
+    """Moves records to where they end, on disk first and in the ledger then.
+
+    Attributes:
+        wake: wakes the waiters for all records, and for a change of the destination's state.
+    """
+
+    def __init__(
+        self, shared: Shared, notices: Notices, suspects: Suspects, watchers: Watchers, spool: Spool | None
+    ) -> None:
+        self._lock = shared.lock
+        self._notices = notices
+        self._suspects = suspects
+        self.wake = watchers.wake
+        self.spool = spool
 
     # -- ends -------------------------------------------------------------------------------------------
 
@@ -125,7 +166,7 @@ class Settlement:
                 self._account(kept, Term.SPOOLED)
                 for record in kept:
                     if record.history is not None:
-                        self.suspects.remember(record)
+                        self._suspects.remember(record)
         finally:
             with self._lock:
                 for record in mine:
@@ -208,38 +249,6 @@ class Settlement:
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
 
-    def adopted(self, count: int, damaged: int) -> None:
-        """The spool took over a dead process's segment."""
-        with self._lock:
-            self._ledger.adopted.accept(Term.SPOOLED, count)
-            self._ledger.adopted.accept(Term.QUARANTINED, damaged)
-
-    def handed_back(self, count: int) -> None:
-        """The spool has released an adopted segment, which another process may adopt."""
-        with self._lock:
-            self._ledger.adopted.accept(Term.SPOOLED, -count)
-
-    def damaged_on_disk(self, count: int, *, own: bool) -> None:
-        """Records on disk can't be read; what is left of them is in the quarantine."""
-        with self._lock:
-            (self._ledger.own if own else self._ledger.adopted).shift(Term.SPOOLED, Term.QUARANTINED, count)
-        self.wake()
-
-    def disk_failed(self) -> None:
-        """A file operation of the spool failed."""
-        with self._lock:
-            self._ledger.counters.spool_errors += 1
-
-    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
-        """Records on disk are gone: given up to stay within the caps, deleted by others, or unreadable."""
-        with self._lock:
-            book = self._ledger.own if own else self._ledger.adopted
-            book.shift(Term.SPOOLED, Term.DROPPED, count)
-            if count:
-                book.drops[reason] += count
-                self._notices.dropped(reason, count)
-        self.wake()
-
     def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
         """An attempt failed, whatever becomes of its records; or one record was refused."""
         with self._lock:
@@ -272,19 +281,6 @@ class Settlement:
                 del record.waiter
             elif isinstance(held, _Several) and waiter in held.waiters:
                 held.waiters.remove(waiter)
-
-    def watch(self, wake_up: Wakes) -> None:
-        with self._lock:
-            self._waiting.add(wake_up)
-
-    def unwatch(self, wake_up: Wakes) -> None:
-        with self._lock:
-            self._waiting.discard(wake_up)
-
-    def wake(self) -> None:
-        """Wake the waiters for all records, and for a change of the destination's state."""
-        for wake_up in tuple(self._waiting):
-            wake_up.wake()
 
 
 def _refusal_of(record: Record) -> str:

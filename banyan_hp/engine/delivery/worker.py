@@ -21,8 +21,8 @@ from ..threads import ThreadStart
 from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
-from .settlement import Settlement
 from .shared import Shared
+from .stepwise import Watchers
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
@@ -51,7 +51,7 @@ class Worker:
         shared: Shared,
         settings: Settings,
         scheduler: Scheduler,
-        settlement: Settlement,
+        watchers: Watchers,
         notices: Notices,
         runner: TaskRunner,
         may_start: Callable[[], MayStart],
@@ -59,7 +59,7 @@ class Worker:
         self._lock, self._clock, self._ledger = shared
         self._settings = settings
         self._scheduler = scheduler
-        self._settlement = settlement
+        self._watchers = watchers
         self._notices = notices
         self._runner = runner
         self._process_lets_start = may_start
@@ -209,11 +209,11 @@ class Worker:
             while not done() and not self._runner.stopping and self._clock.monotonic() < deadline:
                 self.step(wake_up, deadline)
 
-        self._settlement.watch(wake_up)
+        self._watchers.watch(wake_up)
         try:
             self._as_own_thread(work)
         finally:
-            self._settlement.unwatch(wake_up)
+            self._watchers.unwatch(wake_up)
 
     def step(self, wake_up: WakeUp, deadline: float, *, one_of_many: bool = False) -> None:
         """One task, or one wait; before it, the work and the callbacks that were left to our threads."""
