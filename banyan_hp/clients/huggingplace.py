@@ -131,7 +131,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         if not engine.settings.enabled:
             return Receipt(source)
         if problem is not None:
-            engine.reject()
+            engine.count("rejected")
             return Receipt(source, error=ValidationError(problem))
         self._note_set_aside(keep_numbers(body, LOG_NUMBERS))
         body = options_with_ambient(body)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..settings import Settings
+from .delivery.attempt import Sender
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks, Notices
 from .delivery.final_write import LastWrites
@@ -82,39 +83,29 @@ class Parts:
         self.clock = setup.clock
         self.ledger = Ledger()
         self.lifecycle = parent.in_child(self.lock) if parent is not None else Lifecycle(self.lock)
-        shared = Shared(self.lock, self.clock, self.ledger)
-        policies = self.policies = _policies(setup)
-        self.breaker = policies.breaker
+        self.policies = _policies(setup)
+        self.breaker = self.policies.breaker
+        self.watchers = Watchers()
+        shared = Shared(self.lock, self.clock, self.ledger, self.policies, self.watchers)
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
         self.callbacks = Callbacks(shared)
         self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
-        self.watchers = Watchers()
-        self.spool = self._make_spool(DiskAccounts(shared, self.notices, self.watchers))
-        self.settlement = Settlement(shared, self.notices, policies.suspects, self.watchers, self.spool)
+        self.spool = self._make_spool(DiskAccounts(shared, self.notices))
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
-        self.scheduler = Scheduler(shared, settings, self.queue, policies, self.spool, self.watchers)
+        self.settlement = settlement = Settlement(shared, self.notices, self.spool)
+        self.scheduler = Scheduler(shared, settings, self.queue, self.spool)
         self.preparer = Preparer(
-            shared, self.callbacks, self.settlement, settings.before_send, settings.max_record_bytes
+            shared, self.callbacks, settlement, settings.before_send, settings.max_record_bytes
         )
-        self.delivery = self._make_delivery(shared)
-        self.last_writes = LastWrites(self.clock, self.settlement, self.preparer)
-        final_write = self.last_writes.final
+        self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
+        delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
+        self.last_writes = LastWrites(self.clock, settlement, self.preparer)
         self.runner = TaskRunner(
-            shared, policies, self.scheduler, self.delivery, self.preparer, self.settlement, final_write
+            shared, self.scheduler, delivery, self.preparer, settlement, self.last_writes.final
         )
-        self.worker = Worker(
-            shared, settings, self.scheduler, self.watchers, self.notices, self.runner, may_start_threads
-        )
-        self.waiting = Waiting(
-            shared,
-            self.breaker,
-            self.scheduler,
-            self.settlement,
-            self.watchers,
-            self.worker,
-            lambda: self.lifecycle.over,
-        )
+        self.worker = Worker(shared, settings, self.scheduler, self.notices, self.runner, may_start_threads)
+        self.waiting = Waiting(shared, self.scheduler, settlement, self.worker, lambda: self.lifecycle.over)
 
     def register(self) -> None:
         """From the first record on, or from a backlog on that is sent, the end of the process ends this."""
@@ -131,18 +122,6 @@ class Parts:
     @property
     def settings(self) -> Settings:
         return self.setup.settings
-
-    def _make_delivery(self, shared: Shared) -> Delivery:
-        destination, settings = self.setup.destination, self.setup.settings
-        return Delivery(
-            shared,
-            self.policies,
-            destination,
-            self.setup.make_transport(destination, settings),
-            self.settlement,
-            self.preparer,
-            settings.max_batch_bytes,
-        )
 
     def _make_spool(self, accounts: DiskAccounts) -> Spool | None:
         setup, settings = self.setup, self.setup.settings
@@ -168,8 +147,7 @@ class Parts:
     def reconfigure(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too."""
         self.setup = setup = replace(self.setup, destination=destination, settings=settings)
-        old = self.delivery.reconfigure(destination, setup.make_transport(destination, settings))
-        old.close()
+        self.sender.reconfigure(destination, setup.make_transport(destination, settings))
         directory, address = setup.places.own(destination), setup.places.address(destination)
         if self.spool is not None and directory is not None and address is not None:
             self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))

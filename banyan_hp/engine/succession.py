@@ -21,6 +21,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..settings import Settings
@@ -133,9 +134,9 @@ class Succession:
             self._latest = successor
             publish(successor)
         if successor is not fresh:
-            successor.resume()
+            successor.core.resume()
             successor.reconfigure(fresh.destination, fresh.settings)
-        line.current.retire(self._end_if_drained)
+        line.current.core.retire(partial(self._end_if_drained, line.current))
         if self._closed:  # meanwhile, by a shutdown that did not know this one
             successor.shutdown(0.0)
 
@@ -148,7 +149,7 @@ class Succession:
             self._end(engine, only_if_drained=False)
 
     def _end_if_drained(self, engine: Engine) -> None:
-        if engine.drained:
+        if engine.core.is_drained():
             self._end(engine, only_if_drained=True)
 
     def _end(self, engine: Engine, *, only_if_drained: bool) -> None:
@@ -162,7 +163,7 @@ class Succession:
             life.quiet.clear()
         lost = 0
         try:
-            if engine.supersede(only_if_drained=only_if_drained):
+            if engine.core.supersede(only_if_drained=only_if_drained):
                 lost = engine.shutdown(0.0).lost
         finally:  # Ctrl-C, too
             if engine.superseded:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ..policy.suspects import Suspects
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
-from ..sync import EngineLock
 from .retries import any_of
+from .shared import Shared
 from .tasks import NEVER, ReadBack
 
 
 class Backlog:
     """What the spool holds, read back a few records at a time, by one thread at a time."""
 
-    def __init__(self, lock: EngineLock, spool: Spool | None, suspects: Suspects, own: Book) -> None:
-        self._lock = lock
+    def __init__(self, shared: Shared, spool: Spool | None) -> None:
+        self._lock = shared.lock
         self._spool = spool
-        self._suspects = suspects
-        self._own = own
+        self._suspects = shared.policies.suspects
+        self._own = shared.ledger.own
         self.fetched: deque[Record] = deque()
         self.is_being_read = False
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ..destination import Destination
-from ..http.transport import Transport
-from ..policy.policies import Policies
 from ..records.record import Record
 from .attempt import ENVELOPE_BYTES, Group, Mode, Sender, bytes_of
 from .consequences import Consequences, is_refused
@@ -20,27 +17,14 @@ class Delivery:
     """Sends groups of records and acts on the verdicts."""
 
     def __init__(
-        self,
-        shared: Shared,
-        policies: Policies,
-        destination: Destination,
-        transport: Transport,
-        settlement: Settlement,
-        preparer: Preparer,
-        max_batch_bytes: int,
+        self, shared: Shared, sender: Sender, settlement: Settlement, preparer: Preparer, max_batch_bytes: int
     ) -> None:
-        self._lock = shared.lock
-        self._breaker, self._batch_support, _, _ = policies
-        self._sender = Sender(shared, policies, destination, transport)
-        self._consequences = Consequences(shared, policies, settlement)
-        self._settlement = settlement
+        self._lock, self._watchers = shared.lock, shared.watchers
+        self._breaker, self._batch_support, _, _ = shared.policies
+        self._sender = sender
+        self._consequences = Consequences(shared, settlement)
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
-        self.reconfigure = self._sender.reconfigure
-
-    @property
-    def transport(self) -> Transport:
-        return self._sender.transport
 
     def deliver(self, records: Sequence[Record], *, probe: bool, deadline: float) -> Group:
         """Try the records once, splitting as needed. Returns those that are not settled.
@@ -64,7 +48,7 @@ class Delivery:
         with self._lock:
             self._breaker.end(probe=probe)
         if probe:
-            self._settlement.wake()
+            self._watchers.wake()
 
     def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
         mode = self._mode(deadline)

@@ -35,8 +35,8 @@ class Callbacks:
     """Calls on any thread, without a lock held."""
 
     def __init__(self, shared: Shared) -> None:
-        self._lock, self._clock, ledger = shared
-        self._counters = ledger.counters
+        self._lock, self._clock = shared.lock, shared.clock
+        self._counters = shared.ledger.counters
         self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
 
     def call(self, name: str, callback: Callable[..., object], *args: object) -> object:

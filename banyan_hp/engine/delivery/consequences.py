@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from ...errors import DeliveryError
 from ...logs import warn
 from ..policy.classification import all_delivered, may_be_the_record
-from ..policy.policies import Policies
 from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.outcome import Outcome, Verdict
@@ -26,8 +25,8 @@ _CONFLICT = 409
 class Consequences:
     """Draws them from one attempt after the other."""
 
-    def __init__(self, shared: Shared, policies: Policies, settlement: Settlement) -> None:
-        self._lock, self._clock, ledger = shared
+    def __init__(self, shared: Shared, settlement: Settlement) -> None:
+        self._lock, self._clock, ledger, policies, self._watchers = shared
         self._counters = ledger.counters
         self._breaker, self._batch_support, _, self._suspects = policies
         self._settlement = settlement
@@ -65,7 +64,7 @@ class Consequences:
                 self._batch_support.worked(len(group), bytes_of(group))
             poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
-            self._settlement.wake()
+            self._watchers.wake()
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
             if self._quarantine(record, verdict._replace(reason=POISON)):
@@ -101,7 +100,7 @@ class Consequences:
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
         self._settlement.failed(_error(message, verdict, request.url, attempt.group))
-        self._settlement.wake()
+        self._watchers.wake()
         warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
 
     # -- for the records ---------------------------------------------------------------------------------
@@ -150,7 +149,7 @@ class Consequences:
             ):  # after a refused probe the next one comes in seconds, too
                 self._breaker.refuse(self._clock.monotonic())
         if everything:
-            self._settlement.wake()
+            self._watchers.wake()
             warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
         return False
 

@@ -49,7 +49,6 @@ class Job:
         self._pending: deque[Record] = deque()
         self._turn = Lock()  # re-entrant: a thread that was interrupted while it held it can go on
         self._wake_up = WakeUp()
-        self._taken_up = False
 
     @property
     def done(self) -> bool:
@@ -69,7 +68,6 @@ class Job:
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            self._taken_up = True
             self._wake_up.wake()
             self._run()
         finally:
@@ -84,10 +82,9 @@ class Job:
             for _ in chunk:
                 self._pending.popleft()
 
-    def is_taken_up(self) -> bool:
-        """Give another thread the time to begin. Returns whether one has."""
+    def wait_for_beginning(self) -> None:
+        """Give another thread the time to begin."""
         self._clock.wait(self._wake_up, _BEGIN_SECONDS)
-        return self._taken_up
 
     def complete(self) -> None:
         """Run it, or wait for the thread that does."""

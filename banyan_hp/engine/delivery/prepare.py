@@ -44,8 +44,8 @@ class Preparer:
         before_send: BeforeSend | None,
         max_record_bytes: int,
     ) -> None:
-        self._lock, self._clock, ledger = shared
-        self._counters = ledger.counters
+        self._lock, self._clock = shared.lock, shared.clock
+        self._counters = shared.ledger.counters
         self._callbacks = callbacks
         self._settlement = settlement
         self._before_send = before_send

@@ -11,11 +11,10 @@ from typing import NamedTuple
 from ...settings import Settings
 from ..policy.classification import may_be_the_record
 from ..policy.jitter import chance
-from ..policy.policies import Policies
 from ..policy.retry import backoff
 from ..records.ledger import Book
 from ..records.record import Record
-from ..sync import EngineLock
+from .shared import Shared
 from .tasks import NEVER
 
 
@@ -34,10 +33,10 @@ def any_of(book: Book | None, records: Iterable[Record]) -> bool:
 class Retries:
     """Groups of records, in the order in which they failed. Isolated records go to the suspects."""
 
-    def __init__(self, lock: EngineLock, settings: Settings, policies: Policies) -> None:
-        self._lock = lock
+    def __init__(self, shared: Shared, settings: Settings) -> None:
+        self._lock = shared.lock
         self._settings = settings
-        self._breaker, _, _, self._suspects = policies
+        self._breaker, _, _, self._suspects = shared.policies
         self._groups: list[Retry] = []
 
     def __len__(self) -> int:

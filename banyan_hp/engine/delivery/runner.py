@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..policy.policies import Policies
 from ..policy.suspects import POISON
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.reader import Replayed
-from ..spool.spool import Spool
 from ..sync import WakeUp
 from .batch import Delivery
 from .final_write import Job
@@ -29,27 +27,23 @@ class TaskRunner:
     def __init__(
         self,
         shared: Shared,
-        policies: Policies,
         scheduler: Scheduler,
         delivery: Delivery,
         preparer: Preparer,
         settlement: Settlement,
         final_write: Job,
     ) -> None:
-        self._lock, self._clock, self._ledger = shared
+        self._lock, self._clock, self._ledger, policies, self._watchers = shared
         self._breaker, self._batch_support, self._concurrency, _ = policies
         self._scheduler = scheduler
         self._delivery = delivery
         self._preparer = preparer
         self._settlement = settlement
+        self._spool = settlement.spool
         self._final_write = final_write
         self._under_way: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self.stopping = False
-
-    @property
-    def spool(self) -> Spool | None:
-        return self._settlement.spool
 
     def step(
         self, wake_up: WakeUp, deadline: float, get_help: Callable[[], None], *, one_of_many: bool = False
@@ -107,11 +101,11 @@ class TaskRunner:
             self._read_back(task)
         elif isinstance(task, AskForBatches):
             self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
-        elif self.spool is not None and isinstance(task, OpenSpool):
-            self.spool.open()
-            self._settlement.wake()  # waiters for a backlog look whether there is one
-        elif self.spool is not None and isinstance(task, SyncSpool):
-            self.spool.sync()
+        elif self._spool is not None and isinstance(task, OpenSpool):
+            self._spool.open()
+            self._watchers.wake()  # waiters for a backlog look whether there is one
+        elif self._spool is not None and isinstance(task, SyncSpool):
+            self._spool.sync()
 
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
@@ -151,7 +145,7 @@ class TaskRunner:
             if not stopping:
                 self._scheduler.retries.add(left, self._clock.monotonic())
         if closing or any(record.history is not None for record in left):
-            self._settlement.wake()  # a flush does not wait for isolated records
+            self._watchers.wake()  # a flush does not wait for isolated records
         if stopping:
             self._final_write.take(left)  # which skipped them while this task tried to write them
             self._final_write.run()
@@ -159,8 +153,8 @@ class TaskRunner:
     def _read_back(self, task: ReadBack) -> None:
         replayed: list[Replayed] = []
         try:
-            if self.spool is not None:
-                replayed = self.spool.read_back(
+            if self._spool is not None:
+                replayed = self._spool.read_back(
                     _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
                 )
         finally:
@@ -171,7 +165,7 @@ class TaskRunner:
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
         elif not records:
-            self._settlement.wake()
+            self._watchers.wake()
 
     def _record(self, found: Replayed) -> Record:
         """A record from the disk, in memory again, in its book. Call with the lock held."""
@@ -190,8 +184,8 @@ class TaskRunner:
             if recovered:
                 self._batch_support.ask_soon()
                 self._scheduler.sleepers.wake_all()
-        if recovered and self.spool is not None:
-            self.spool.open()
+        if recovered and self._spool is not None:
+            self._spool.open()
 
     # -- what is under way ------------------------------------------------------------------------------
 

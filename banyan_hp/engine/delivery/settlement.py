@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...errors import DeliveryError
-from ..policy.suspects import Suspects
 from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
@@ -17,7 +16,6 @@ from ..spool.spool import Spool
 from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
-from .stepwise import Watchers
 
 
 class _Several:
@@ -34,10 +32,9 @@ class _Several:
 class DiskAccounts:
     """Keeps the ledger of what happens to records that are on disk only; see `spool.events.Observer`."""
 
-    def __init__(self, shared: Shared, notices: Notices, watchers: Watchers) -> None:
-        self._lock, _, self._ledger = shared
+    def __init__(self, shared: Shared, notices: Notices) -> None:
+        self._lock, _, self._ledger, _, self._watchers = shared
         self._notices = notices
-        self._watchers = watchers
 
     def adopted(self, count: int, damaged: int) -> None:
         with self._lock:
@@ -68,19 +65,12 @@ class DiskAccounts:
 
 
 class Settlement:
-    """Moves records to where they end, on disk first and in the ledger then.
+    """Moves records to where they end, on disk first and in the ledger then."""
 
-    Attributes:
-        wake: wakes the waiters for all records, and for a change of the destination's state.
-    """
-
-    def __init__(
-        self, shared: Shared, notices: Notices, suspects: Suspects, watchers: Watchers, spool: Spool | None
-    ) -> None:
-        self._lock = shared.lock
+    def __init__(self, shared: Shared, notices: Notices, spool: Spool | None) -> None:
+        self._lock, self._watchers = shared.lock, shared.watchers
+        self._suspects = shared.policies.suspects
         self._notices = notices
-        self._suspects = suspects
-        self.wake = watchers.wake
         self.spool = spool
 
     # -- ends -------------------------------------------------------------------------------------------
@@ -88,12 +78,12 @@ class Settlement:
     def delivered(self, records: Iterable[Record]) -> None:
         mine = self._claim(records)
         if self._end(mine, Term.DELIVERED):
-            self.wake()
+            self._watchers.wake()
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
         mine = self._claim(records)
         self._end(mine, Term.DROPPED, reason)
-        self.wake()
+        self._watchers.wake()
 
     def quarantined(self, record: Record, verdict: Verdict) -> bool:
         """Keep a refused record aside; where there is no disk to keep it on, it is dropped.
@@ -114,7 +104,7 @@ class Settlement:
         with self._lock:
             self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
-        self.wake()
+        self._watchers.wake()
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
@@ -146,7 +136,7 @@ class Settlement:
                 self.dropped(too_long, "spool_full")
             for chunk in spool.chunks(records):
                 failed += self._spooled(spool, chunk, in_order=in_order)
-        self.wake()
+        self._watchers.wake()
         return failed
 
     def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
@@ -188,7 +178,7 @@ class Settlement:
             for record in mine:
                 self._isolate(record, on_disk=id(record) not in failed)
         self._notify(mine)
-        self.wake()
+        self._watchers.wake()
 
     def _isolate(self, record: Record, *, on_disk: bool) -> None:
         """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""

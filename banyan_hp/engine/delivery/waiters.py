@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..policy.circuit_breaker import CircuitBreaker
 from ..records.record import Record, Waiter
 from ..spool.spool import Mark
 from ..sync import EngineLock, WakeUp, releases_on_error
 from .scheduler import Scheduler
 from .settlement import Settlement
 from .shared import Shared
-from .stepwise import Wakes, Watchers
+from .stepwise import Wakes
 from .worker import Worker
 
 __all__ = ["FlushResult"]
@@ -77,19 +76,16 @@ class Waiting:
     def __init__(
         self,
         shared: Shared,
-        breaker: CircuitBreaker,
         scheduler: Scheduler,
         settlement: Settlement,
-        watchers: Watchers,
         worker: Worker,
         ended: Callable[[], bool],
     ) -> None:
-        self._lock, self.clock, _ = shared
-        self._breaker = breaker
+        self._lock, self.clock, _, policies, self._watchers = shared
+        self._breaker = policies.breaker
         self._scheduler = scheduler
         self._settlement = settlement
         self._spool = settlement.spool
-        self._watchers = watchers
         self._worker = worker
         self.ended = ended
         self.own_records_first = scheduler.own_records_first

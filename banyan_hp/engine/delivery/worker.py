@@ -22,7 +22,6 @@ from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
 from .shared import Shared
-from .stepwise import Watchers
 
 _AFTER_A_CRASH_SECONDS = 1.0
 _NO_THREAD_SECONDS = 1.0
@@ -51,15 +50,13 @@ class Worker:
         shared: Shared,
         settings: Settings,
         scheduler: Scheduler,
-        watchers: Watchers,
         notices: Notices,
         runner: TaskRunner,
         may_start: Callable[[], MayStart],
     ) -> None:
-        self._lock, self._clock, self._ledger = shared
+        self._lock, self._clock, self._ledger, _, self._watchers = shared
         self._settings = settings
         self._scheduler = scheduler
-        self._watchers = watchers
         self._notices = notices
         self._runner = runner
         self._process_lets_start = may_start

@@ -12,9 +12,12 @@ import pytest
 from banyan_hp import logs
 from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Notices
 from banyan_hp.engine.delivery.shared import Shared
+from banyan_hp.engine.delivery.stepwise import Watchers
 from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.sync import Clock, EngineLock
 from banyan_hp.errors import DeliveryError
+from tests.support.clock import FakeClock
+from tests.support.stepped import FakeBackend, SteppedEngine
 
 
 def error(text: str) -> DeliveryError:
@@ -37,7 +40,8 @@ def notices_of(
     on_error: Callable[[DeliveryError], object] | None,
     on_drop: Callable[[str, int], object] | None,
 ) -> Notices:
-    shared = Shared(lock, Clock(), ledger)
+    policies = SteppedEngine(FakeBackend(), FakeClock()).parts.policies
+    shared = Shared(lock, Clock(), ledger, policies, Watchers())
     return Notices(shared, Callbacks(shared), on_error, on_drop)
 
 
