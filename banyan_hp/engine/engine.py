@@ -21,11 +21,10 @@ from .delivery.waiters import FlushResult
 from .destination import Destination
 from .http.transport import Transport, connecting_as
 from .lifecycle import Cause
-from .parts import Setup, TransportFactory
+from .parts import Setup, SpoolPlaces, TransportFactory
 from .process import exit as process_exit
 from .records.freeze import freeze_any, freeze_plain
 from .records.record import Deferred, Record
-from .spool_places import SpoolPlaces
 from .sync import Clock, EngineLock, releases_on_error
 
 if TYPE_CHECKING:

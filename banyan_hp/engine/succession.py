@@ -70,6 +70,13 @@ class _Life:
         self.quiet.set()
         self.unreported: deque[int] = deque()  # losses of engines that have ended, for the next flush
 
+    def replace(self, change: Callable[[_Line], _Line]) -> None:
+        """By what `change` makes of the present line."""
+        with ReleasingOnError((self.lock,)), self.lock:
+            self.line = change(self.line)
+            if not self.line.ending:
+                self.quiet.set()
+
 
 class Succession:
     """All engines of one client. Thread-safe."""
@@ -168,33 +175,25 @@ class Succession:
         finally:  # Ctrl-C, too
             if engine.superseded:
                 self._sum_up(life, engine, lost)
-            else:  # a late record
-                self._drain_on(life, engine)
-
-    def _drain_on(self, life: _Life, engine: Engine) -> None:
-        with ReleasingOnError((life.lock,)), life.lock:
-            line = life.line
-            draining, ending = (engine, *line.draining), _without(line.ending, engine)
-            life.line = line._replace(draining=draining, ending=ending)
-        self._note_quiet(life)
+            else:  # a late record: it drains on
+                life.replace(
+                    lambda line: line._replace(
+                        draining=(engine, *line.draining), ending=_without(line.ending, engine)
+                    )
+                )
 
     def _sum_up(self, life: _Life, engine: Engine, lost: int) -> None:
         stats, ledger = engine.stats(), engine.ledger_now()
         if lost:
             life.unreported.append(lost)
-        with ReleasingOnError((life.lock,)), life.lock:
-            line = life.line
+
+        def add(line: _Line) -> _Line:
             past, in_all = dict(line.past), dict(line.ledger)
             add_counters(past, stats)
             add_counters(in_all, ledger)
-            ending = _without(line.ending, engine)
-            life.line = line._replace(ending=ending, past=past, ledger=in_all)
-        self._note_quiet(life)
+            return line._replace(ending=_without(line.ending, engine), past=past, ledger=in_all)
 
-    def _note_quiet(self, life: _Life) -> None:
-        with ReleasingOnError((life.lock,)), life.lock:
-            if not life.line.ending:
-                life.quiet.set()
+        life.replace(add)
 
     def abandon(self) -> None:
         """`Engine.abandon` of all. Takes no lock."""

@@ -18,6 +18,8 @@ from ..threads import start
 from .shared import Shared
 
 KEPT_ERRORS = 100
+OnError = Callable[[DeliveryError], object]
+OnDrop = Callable[[str, int], object]
 
 
 class OwnThread(threading.Thread):
@@ -79,11 +81,7 @@ class Notices:
     """Pending calls of `on_error` and `on_drop`. Guarded by the engine's lock; it calls out without it."""
 
     def __init__(
-        self,
-        shared: Shared,
-        callbacks: Callbacks,
-        on_error: Callable[[DeliveryError], object] | None,
-        on_drop: Callable[[str, int], object] | None,
+        self, shared: Shared, callbacks: Callbacks, on_error: OnError | None, on_drop: OnDrop | None
     ) -> None:
         self._lock = shared.lock
         self._callbacks = callbacks
@@ -94,9 +92,7 @@ class Notices:
         self.last_error: str | None = None
         self.last_failure: str | None = None  # the last error that is about the destination, not one record
 
-    def reconfigure_callbacks(
-        self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
-    ) -> None:
+    def reconfigure_callbacks(self, on_error: OnError | None, on_drop: OnDrop | None) -> None:
         """Other objects for the same functions."""
         self._on_error, self._on_drop = on_error, on_drop
 

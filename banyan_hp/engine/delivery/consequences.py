@@ -144,9 +144,7 @@ class Consequences:
             if self._suspects.refused(record, beside_others=beside_others):
                 return True
             refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
-            if (
-                everything or self._breaker.is_open
-            ):  # after a refused probe the next one comes in seconds, too
+            if everything or self._breaker.is_open:  # after a refused probe the next comes in seconds, too
                 self._breaker.refuse(self._clock.monotonic())
         if everything:
             self._watchers.wake()

@@ -118,23 +118,18 @@ class LastWrites:
         ready = self._preparer.for_disk(_unclaimed(records))
         spool.try_again()
         spool.append(ready)
-        self._acknowledge_gone(ready)
-
-    def _acknowledge_gone(self, records: list[Record]) -> None:
-        """A thread that settled them meanwhile may not have seen that they are on disk."""
-        gone = [r for r in records if r.settled and r.term is not Term.SPOOLED]
-        if gone and self._settlement.spool is not None:
-            self._settlement.spool.acknowledge(gone)
+        # A thread that settled some meanwhile may not have seen that they are on disk.
+        gone = [record for record in ready if record.settled and record.term is not Term.SPOOLED]
+        if gone:
+            spool.acknowledge(gone)
 
     # -- on disk only -------------------------------------------------------------------------------------
 
     def write_now(self, records: list[Record]) -> None:
         """Write at once what is logged while the process ends."""
-        self._try_again()
         self._write_or_drop(self._preparer.prepare(records))
 
     def _write_finally(self, records: list[Record]) -> None:
-        self._try_again()
         self._write_or_drop(self._preparer.for_disk(_unclaimed(records)))
 
     def _write_or_drop(self, ready: list[Record]) -> None:
@@ -145,17 +140,14 @@ class LastWrites:
 
     def _write(self, records: list[Record]) -> bool:
         """Returns whether all of them are on disk now. Where there is little room, the oldest get it."""
-        self._try_again()
+        spool = self._settlement.spool
+        if spool is not None:
+            spool.try_again()  # also after a failure: there is no later
         failed = self._settlement.spooled(records)
-        if not failed or len(failed) == 1 or self._settlement.spool is None:
+        if not failed or len(failed) == 1 or spool is None:
             return not failed
         middle = len(failed) // 2
         return self._write(failed[:middle]) and self._write(failed[middle:])
-
-    def _try_again(self) -> None:
-        """Also after a failure: there is no later."""
-        if self._settlement.spool is not None:
-            self._settlement.spool.try_again()
 
 
 def _unclaimed(records: list[Record]) -> list[Record]:

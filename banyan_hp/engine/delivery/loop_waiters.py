@@ -19,11 +19,7 @@ from .waiters import Waiting
 
 
 class LoopWaiters:
-    """The waiters of one process, one for each event loop.
-
-    Args:
-        patience: seconds that a coroutine waits for a record at most.
-    """
+    """The waiters of one process, one for each event loop; a coroutine waits `patience` seconds at most."""
 
     def __init__(self, waiting: Waiting, breaker: CircuitBreaker, patience: float) -> None:
         self._waiting = waiting
@@ -120,7 +116,8 @@ class LoopWaiter:
 
     def wake(self) -> None:
         """The destination's state has changed, or all records of a flush are settled."""
-        if self._breaker.is_open or self._is_over():
+        loop = self.loop()
+        if self._breaker.is_open or loop is None or loop.is_closed():
             self._look_at_all = True
             self._wake()
 
@@ -140,10 +137,6 @@ class LoopWaiter:
         self._waiting.stop(self)
         self._settled.clear()
         self._pending.clear()
-
-    def _is_over(self) -> bool:
-        loop = self.loop()
-        return loop is None or loop.is_closed()
 
     def _look(self) -> None:
         self._woken = False  # before looking: what settles from now on wakes the loop again

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..policy.suspects import POISON
-from ..records.ledger import Book, Term
+from ..records.ledger import Term
 from ..records.record import Record
 from ..spool.reader import Replayed
 from ..sync import WakeUp
@@ -118,9 +118,8 @@ class TaskRunner:
         """Those that do not fail on their own; the others are isolated."""
         with self._lock:
             suspects = self._scheduler.retries.to_isolate(records)
-        if not suspects:
-            return records
-        self._settlement.isolate(suspects)
+        if suspects:
+            self._settlement.isolate(suspects)
         return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:
@@ -142,7 +141,7 @@ class TaskRunner:
             self._concurrency.end(id(records))
             left = [record for record in records if not record.claimed]
             stopping, closing = self.stopping, self._scheduler.closing
-            if not stopping:
+            if left and not stopping:
                 self._scheduler.retries.add(left, self._clock.monotonic())
         if closing or any(record.history is not None for record in left):
             self._watchers.wake()  # a flush does not wait for isolated records
@@ -170,7 +169,7 @@ class TaskRunner:
     def _record(self, found: Replayed) -> Record:
         """A record from the disk, in memory again, in its book. Call with the lock held."""
         self._lock.assert_held()
-        book: Book = self._ledger.own if found.own else self._ledger.adopted
+        book = self._ledger.book(own=found.own)
         line, now = found.line, self._clock.monotonic()
         record = Record.from_disk(line.id, line.time, line.body, found.place, now, book, raw=line.raw)
         book.move((record,), Term.IN_FLIGHT)

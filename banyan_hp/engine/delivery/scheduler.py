@@ -13,9 +13,8 @@ from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
-from .backlog import Backlog
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
-from .retries import Retries, any_of
+from .retries import Backlog, Retries, any_of
 from .shared import Shared
 from .sleepers import ANYTHING, NOTHING, Sleepers
 from .tasks import NEVER, AskForBatches, OpenSpool, Send, Spill, SyncSpool, Task, Wait
@@ -100,10 +99,11 @@ class Scheduler:
         self._lock.assert_held()
         if self._paused or self._begins_nothing:
             return Wait(NEVER)
-        if self._spool is not None and self._look_due_in(now) <= 0:
-            return OpenSpool()
-        if self._spool is not None and self._spool.sync_due_in(now) <= 0:
-            return SyncSpool()
+        if self._spool is not None:
+            if self._look_due_in(now) <= 0:
+                return OpenSpool()
+            if self._spool.sync_due_in(now) <= 0:
+                return SyncSpool()
         delay = NEVER if self.gave_up else self._breaker.delay(now)
         if delay > 0:
             return self._instead_of_sending(now, delay)
@@ -275,12 +275,12 @@ class Scheduler:
     @property
     def own_only(self) -> bool:
         """No request begins with others' records: at the end, and while a flush waits for our own ones."""
-        return self.closing or self._hurried or self._flushes > 0
+        return self._only is not None
 
     @property
     def _only(self) -> Book | None:
         """The book whose records may begin a request; None for any."""
-        return self._own if self.own_only else None
+        return self._own if self.closing or self._hurried or self._flushes else None
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep this long, or until the queue holds this much."""

@@ -76,13 +76,11 @@ class Settlement:
     # -- ends -------------------------------------------------------------------------------------------
 
     def delivered(self, records: Iterable[Record]) -> None:
-        mine = self._claim(records)
-        if self._end(mine, Term.DELIVERED):
+        if self._end(self._claim(records), Term.DELIVERED):
             self._watchers.wake()
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
-        mine = self._claim(records)
-        self._end(mine, Term.DROPPED, reason)
+        self._end(self._claim(records), Term.DROPPED, reason)
         self._watchers.wake()
 
     def quarantined(self, record: Record, verdict: Verdict) -> bool:
@@ -126,16 +124,15 @@ class Settlement:
         Chunk by chunk: where the disk's cap is reached, what is written first can make room for the rest. A
         record that is longer than the cap is dropped: no room could be made for it.
         """
-        failed: list[Record] = []
         spool = self.spool
         if spool is None:
-            failed += [record for record in records if not record.claimed]
+            failed = [record for record in records if not record.claimed]
         else:
-            too_long = [r for r in records if r.place is None and spool.is_too_large(r)]
+            too_long = [record for record in records if record.place is None and spool.is_too_large(record)]
             if too_long:
                 self.dropped(too_long, "spool_full")
-            for chunk in spool.chunks(records):
-                failed += self._spooled(spool, chunk, in_order=in_order)
+            chunks = spool.chunks(records)
+            failed = [record for chunk in chunks for record in self._spooled(spool, chunk, in_order=in_order)]
         self._watchers.wake()
         return failed
 

@@ -32,7 +32,7 @@ class Ending(Protocol):
     """One engine's steps of the end. A step that Ctrl-C has interrupted can be taken again."""
 
     def begin_to_leave(self, timeout: float) -> object:
-        """Accept nothing more, and have on disk what waits to be sent."""
+        """The process ends in this many seconds: accept nothing more, and `secure`."""
 
     def secure(self) -> object:
         """Have on disk what waits to be sent."""
@@ -41,7 +41,7 @@ class Ending(Protocol):
         """Wait for the backend, if it has responded lately."""
 
     def await_responses(self, deadline: float) -> object:
-        """Begin no more requests."""
+        """Begin no more requests, so that none is repeated because its response came too late."""
 
     def stop_sending(self) -> object:
         """What was not delivered is the final write's."""
@@ -127,13 +127,8 @@ def register(engine: Member) -> None:
         hosts.at_exit(at_exit, at_exit_of_short_life)
 
 
-def register_in_destructor(engine: Member) -> None:
-    """The part of `register` that a destructor may do."""
-    _engines.add(engine)
-
-
-def unregister(engine: Member) -> None:
-    _engines.discard(engine)
+register_in_destructor = _engines.add  # the part of `register` that a destructor may do
+unregister = _engines.discard
 
 
 def abandon(engine: Member) -> None:
@@ -153,9 +148,7 @@ def end_abandoned() -> None:
 
 
 def spool_released(directory: Path) -> None:
-    """An engine has released its segments: another one of this process, with the same destination, may send
-    them.
-    """
+    """An engine has released its segments, which another one of this process may send."""
     for engine in members():
         engine.core.spool_released(directory)
 
@@ -182,7 +175,8 @@ def at_exit(timeout: float | None = None) -> None:
     """
     while True:
         try:
-            with termination.exiting(_drain_first if _handles_signals() else None):
+            handles_signals = any(engine.settings.on_sigterm == "auto" for engine in members())
+            with termination.exiting(_drain_first if handles_signals else None):
                 _do_first()
                 _leaving.add(os.getpid())
                 logs.process_is_ending()
@@ -299,10 +293,6 @@ def handle_signals() -> None:
     hosts.before_uvicorn_ends(prepare_for_end)
 
 
-def _handles_signals() -> bool:
-    return any(engine.settings.on_sigterm == "auto" for engine in members())
-
-
 def prepare_for_end() -> None:
     """The process may end at any moment: have all on disk soon, later records at once. Takes no lock."""
     stop_lingering()
@@ -314,7 +304,7 @@ def prepare_for_end() -> None:
 
 
 def stop_lingering() -> None:
-    """The end is near. Takes no lock."""
+    """The end is near: nothing lingers. Takes no lock."""
     for engine in members():
         engine.core.stop_lingering()
 
