@@ -68,13 +68,6 @@ class Core:
             asked_for = not self.parts.settings.background_thread  # to deliver on the caller's thread
             self.flushing.wait_for(record, None if asked_for else _UNASKED_SECONDS)
 
-    def why_not_sent(self) -> tuple[str, str]:
-        """See `Engine.why_not_sent`."""
-        breaker, notices = self.parts.breaker, self.parts.notices
-        if breaker.refusing:
-            return "", "the backend refused the records that were sent last; this one was not sent yet"
-        return breaker.state, notices.last_failure or "it was not sent yet"
-
     def loop_waiters(self) -> LoopWaiters:
         """Two threads may make some at the same time: a loop that waits with the others waits as well."""
         if self._loop_waiters is None:
@@ -87,7 +80,6 @@ class Core:
     # -- a successor, another configuration ---------------------------------------------------------------
 
     def reconfigure(self, destination: Destination, settings: Settings) -> None:
-        """See `Engine.reconfigure`."""
         self._loop_waiters = None  # the next ones have the new patience
         self.parts.reconfigure(destination, settings)
 
@@ -131,13 +123,11 @@ class Core:
     # -- what applications ask ----------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
-        """See `Engine.stats`."""
         self._start_refused_thread()
         with self.parts.lock:
             return stats_of(self.parts.ledger, self._reading())
 
     def health(self) -> dict[str, Any]:
-        """See `Engine.health`."""
         self._start_refused_thread()
         with self.parts.lock:
             stats = stats_of(self.parts.ledger, self._reading())

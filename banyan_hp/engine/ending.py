@@ -54,7 +54,6 @@ class Ending:
 
     @releases_on_error
     def shutdown(self, timeout: float) -> FlushResult:
-        """See `Engine.shutdown`."""
         if self._lock.is_mine():  # a destructor, in the middle of our own work: as soon as that is over
             self._parts.defer(lambda: self.shutdown(timeout))
         if self._lock.is_mine() or sys.is_finalizing():
@@ -70,7 +69,6 @@ class Ending:
         return self._flushing.result(losses.report())
 
     async def ashutdown(self, timeout: float) -> FlushResult:
-        """See `Engine.ashutdown`."""
         from .delivery import loops  # imports asyncio, which not everybody uses
 
         self._lock.run_deferred()
@@ -97,7 +95,6 @@ class Ending:
         return first and not self._lifecycle.over
 
     def abandon(self) -> None:
-        """See `Engine.abandon`."""
         if not self._lifecycle.accepting:
             return
         if self._worker.threads:

@@ -123,7 +123,10 @@ class Engine:
 
         The state is empty while the backend refuses records: that says nothing about another one.
         """
-        return self.core.why_not_sent()
+        breaker, notices = self.core.parts.breaker, self.core.parts.notices
+        if breaker.refusing:
+            return "", "the backend refused the records that were sent last; this one was not sent yet"
+        return breaker.state, notices.last_failure or "it was not sent yet"
 
     @releases_on_error
     def count(self, name: str) -> None:
@@ -180,7 +183,6 @@ class Engine:
 
     @property
     def closed(self) -> bool:
-        """Whether it accepts nothing more."""
         return not self.core.lifecycle.accepting
 
     @property

@@ -162,7 +162,6 @@ class Intake:
             self._parts.spool.release([record])
 
     def count(self, name: str) -> None:
-        """Add one to a counter."""
         at_the_end = sys.is_finalizing()  # no other thread runs any more; one may hold the lock for ever
         with nullcontext() if at_the_end else self._lock:
             setattr(self._counters, name, getattr(self._counters, name) + 1)
@@ -197,7 +196,6 @@ class Intake:
         return True
 
     def _put_in_queue(self, record: Record) -> None:
-        """Call with the lock held."""
         self._lock.assert_held()
         if self._disk_first and record.place is None:
             self._counters.logs_not_durable += 1

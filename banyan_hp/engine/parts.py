@@ -197,7 +197,6 @@ class Parts:
             self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
-        """The same settings, but for their callbacks."""
         self.setup = replace(self.setup, settings=settings)
         self.preparer.reconfigure_callbacks(settings.before_send)
         self.notices.reconfigure_callbacks(settings.on_error, settings.on_drop)

@@ -94,7 +94,6 @@ class Succession:
 
     @property
     def current(self) -> Engine:
-        """The engine that takes records."""
         return self._life.line.current
 
     # -- change -----------------------------------------------------------------------------------------

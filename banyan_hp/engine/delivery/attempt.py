@@ -81,7 +81,6 @@ class Sender:
         self._key_good_until = float("-inf")
 
     def reconfigure(self, destination: Destination, transport: Transport) -> None:
-        """From now on send there."""
         with self._lock:
             old, self.transport = self.transport, transport
             self._destination = destination
@@ -89,7 +88,6 @@ class Sender:
         old.close()
 
     def ask_for_batches(self, deadline: float) -> None:
-        """Send one empty batch to learn whether the destination takes batches."""
         response = self._send(self._destination.batch((), compress=False), deadline)
         now = self._clock.monotonic()
         if isinstance(response, NoResponse):

@@ -19,38 +19,19 @@ class Delivery:
     def __init__(
         self, shared: Shared, sender: Sender, settlement: Settlement, preparer: Preparer, max_batch_bytes: int
     ) -> None:
-        self._lock, self._watchers = shared.lock, shared.watchers
+        self._lock = shared.lock
         self._breaker, self._batch_support, _, _ = shared.policies
         self._sender = sender
+        self.ask_for_batches = sender.ask_for_batches
         self._consequences = Consequences(shared, settlement)
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
 
-    def deliver(self, records: Sequence[Record], *, probe: bool, deadline: float) -> Group:
-        """Try the records once, splitting as needed. Returns those that are not settled.
+    def deliver(self, records: Sequence[Record], deadline: float) -> Group:
+        """Try the records once, splitting as needed, until `deadline` on the monotonic clock.
 
-        `probe` is what the circuit breaker said when this attempt began; `deadline` is on the monotonic
-        clock.
+        Returns those that are not settled.
         """
-        try:
-            return self._deliver(records, deadline)
-        finally:
-            self._end(probe=probe)
-
-    def ask_for_batches(self, *, probe: bool, deadline: float) -> None:
-        """Send one empty batch to learn whether the destination takes batches. Changes nothing else."""
-        try:
-            self._sender.ask_for_batches(deadline)
-        finally:
-            self._end(probe=probe)
-
-    def _end(self, *, probe: bool) -> None:
-        with self._lock:
-            self._breaker.end(probe=probe)
-        if probe:
-            self._watchers.wake()
-
-    def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
         mode = self._mode(deadline)
         ready = self._preparer.prepare(records, deadline)
         if len(ready) < len(records):

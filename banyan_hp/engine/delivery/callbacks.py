@@ -93,7 +93,6 @@ class Notices:
         self.last_failure: str | None = None  # the last error that is about the destination, not one record
 
     def reconfigure_callbacks(self, on_error: OnError | None, on_drop: OnDrop | None) -> None:
-        """Other objects for the same functions."""
         self._on_error, self._on_drop = on_error, on_drop
 
     @property
@@ -101,13 +100,11 @@ class Notices:
         return bool(self._errors or self._drops)
 
     def dropped(self, reason: str, count: int) -> None:
-        """Call with the lock held."""
         self._lock.assert_held()
         if self._on_drop is not None:
             self._drops[reason] += count
 
     def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """Call with the lock held."""
         self._lock.assert_held()
         self.last_error = str(error)
         if not of_one_record:
@@ -116,7 +113,6 @@ class Notices:
             self._errors.append(error)
 
     def report(self) -> None:
-        """Call the callbacks."""
         with self._lock:
             errors, self._errors = list(self._errors), deque(maxlen=KEPT_ERRORS)
             drops, self._drops = self._drops, Counter()

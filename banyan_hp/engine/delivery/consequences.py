@@ -82,7 +82,7 @@ class Consequences:
         self._report_failure(verdict, attempt)
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
-        """Whether the record fails, not the destination. Call with the lock held."""
+        """Whether the record fails, not the destination."""
         self._lock.assert_held()
         if not may_be_the_record(verdict):
             return False
@@ -90,7 +90,7 @@ class Consequences:
         return self._suspects.failed(group, now)
 
     def _make_batches_smaller(self, group: Group) -> None:
-        """A batch was too large, or one of its records was to blame. Call with the lock held."""
+        """A batch was too large, or one of its records was to blame."""
         self._lock.assert_held()
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batch_support.failed(len(group), bytes_of(group))

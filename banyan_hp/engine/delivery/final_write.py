@@ -83,7 +83,6 @@ class Job:
                 self._pending.popleft()
 
     def wait_for_beginning(self) -> None:
-        """Give another thread the time to begin."""
         self._clock.wait(self._wake_up, _BEGIN_SECONDS)
 
     def complete(self) -> None:
@@ -126,7 +125,6 @@ class LastWrites:
     # -- on disk only -------------------------------------------------------------------------------------
 
     def write_now(self, records: list[Record]) -> None:
-        """Write at once what is logged while the process ends."""
         self._write_or_drop(self._preparer.prepare(records))
 
     def _write_finally(self, records: list[Record]) -> None:

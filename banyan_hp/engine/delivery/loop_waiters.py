@@ -30,7 +30,6 @@ class LoopWaiters:
         self._latest: LoopWaiter | None = None
 
     def here(self) -> LoopWaiter:
-        """The running loop's."""
         loop = asyncio.get_running_loop()
         latest = self._latest
         if latest is not None and latest.loop() is loop:
@@ -110,7 +109,6 @@ class LoopWaiter:
                 self._timer = None
 
     def settled(self, record: Record) -> None:
-        """A thread has settled this record."""
         self._settled.append(record)
         self._wake()
 

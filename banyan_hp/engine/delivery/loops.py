@@ -73,7 +73,6 @@ async def drive(steps: Steps[T]) -> T:
 
 
 async def until(wait: Wait) -> None:
-    """Wait on the running loop."""
     if wait.over():
         return
     wake_up = LoopWakeUp()

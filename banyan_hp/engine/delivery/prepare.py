@@ -53,7 +53,6 @@ class Preparer:
         self._stopping = False
 
     def reconfigure_callbacks(self, before_send: BeforeSend | None) -> None:
-        """Another object for the same function."""
         self._before_send = before_send
 
     def stop(self) -> None:

@@ -104,7 +104,6 @@ class Retries:
         return oldest.records
 
     def due_in(self, now: float, only: Book | None) -> float:
-        """Seconds until the first group is due."""
         due = (retry.at for retry in self._groups if any_of(only, retry.records))
         return max(0.0, min(due, default=NEVER) - now)
 

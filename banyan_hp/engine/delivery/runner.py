@@ -82,12 +82,11 @@ class TaskRunner:
             if not isinstance(task, AskForBatches) and not self._batch_support.batches:
                 get_help()
             self._do(task, deadline)
-        except BaseException:
-            if isinstance(task, (Send, AskForBatches)):
-                with self._lock:
-                    self._breaker.end(probe=task.probe)
-            raise
         finally:
+            if isinstance(task, (Send, AskForBatches)) and task.probe:
+                with self._lock:
+                    self._breaker.end(probe=True)
+                self._watchers.wake()
             if isinstance(task, (Send, Spill)):
                 self._return_unsettled(task.records)
         self._after_recovery()
@@ -100,7 +99,7 @@ class TaskRunner:
         elif isinstance(task, ReadBack):
             self._read_back(task)
         elif isinstance(task, AskForBatches):
-            self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
+            self._delivery.ask_for_batches(deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
             self._watchers.wake()  # waiters for a backlog look whether there is one
@@ -108,7 +107,7 @@ class TaskRunner:
             self._spool.sync()
 
     def _send(self, task: Send, deadline: float) -> None:
-        left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
+        left = self._delivery.deliver(task.records, deadline)
         if left:
             others = [record for record in self._without_suspects(left) if record.writable]
             if others and self._are_better_on_disk(others):
@@ -167,7 +166,7 @@ class TaskRunner:
             self._watchers.wake()
 
     def _record(self, found: Replayed) -> Record:
-        """A record from the disk, in memory again, in its book. Call with the lock held."""
+        """A record from the disk, in memory again, in its book."""
         self._lock.assert_held()
         book = self._ledger.book(own=found.own)
         line, now = found.line, self._clock.monotonic()
@@ -189,7 +188,7 @@ class TaskRunner:
     # -- what is under way ------------------------------------------------------------------------------
 
     def stop(self) -> list[Record]:
-        """Begin no more tasks. The records under way belong to the caller now. Call with the lock held."""
+        """Begin no more tasks. The records under way belong to the caller now."""
         self._lock.assert_held()
         self.stopping = True
         self._preparer.stop()
@@ -198,11 +197,10 @@ class TaskRunner:
 
     @property
     def requests_under_way(self) -> int:
-        """How many requests with records are under way."""
         return self._concurrency.at_work
 
     def oldest_at(self) -> float | None:
-        """When the oldest record under way was queued. Call with the lock held."""
+        """When the oldest record under way was queued."""
         self._lock.assert_held()
         return min([group[0].queued_at for group in self._under_way if group], default=None)
 
@@ -218,11 +216,11 @@ class TaskRunner:
         return bool(self._under_way)
 
     def forget(self) -> None:
-        """The records under way have another owner now. Call with the lock held."""
+        """The records under way have another owner now."""
         self._lock.assert_held()
         self._under_way = []
 
     def under_way(self) -> list[Record]:
-        """Records that a thread sends or writes at this moment. Call with the lock held."""
+        """Records that a thread sends or writes at this moment."""
         self._lock.assert_held()
         return [record for group in self._under_way for record in group]

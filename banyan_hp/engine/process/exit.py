@@ -157,7 +157,6 @@ def spool_released(directory: Path) -> None:
 
 
 def leaving() -> bool:
-    """Whether the end of this process has begun."""
     return os.getpid() in _leaving
 
 
