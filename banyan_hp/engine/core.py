@@ -32,12 +32,7 @@ _UNASKED_SECONDS = 1.0
 
 
 class Core:
-    """See the module; the arguments are those of `Parts`.
-
-    Attributes:
-        pid: the process that it belongs to.
-        heirs: by process, what a forked child goes on with.
-    """
+    """See the module; the arguments are those of `Parts`."""
 
     def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
         self.parts = parts = Parts(setup, member, parent)
@@ -46,7 +41,7 @@ class Core:
         self.flushing = Flushing(parts)
         self.ending = Ending(parts, self.flushing)
         self.intake = Intake(parts, self.ensure_worker)
-        self.heirs: dict[int, Core] = {}
+        self.heirs: dict[int, Core] = {}  # by process: what a forked child goes on with
         self._loop_waiters: LoopWaiters | None = None
         self._successor = WakeUp()  # stands for it among those that wait
         self.pid = os.getpid()

@@ -11,7 +11,7 @@ from ..logs import warn
 from ..settings import Settings
 from .delivery.attempt import Sender
 from .delivery.batch import Delivery
-from .delivery.callbacks import Callbacks, Notices
+from .delivery.callbacks import Callbacks, Hooks, Notices
 from .delivery.final_write import LastWrites
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
@@ -45,18 +45,12 @@ TransportFactory = Callable[[Destination, Settings], Transport]
 class SpoolPlaces:
     """Where an engine keeps records on disk, and where else it may take some from.
 
-    The directories below the settings' `spool_dir`, looked up once: a fork changes nothing about them.
-
-    Args:
-        settings: `spool_dir` counts.
-        only: the directory to use instead of the destination's own, and instead of all others.
-
-    Attributes:
-        problem: why there is none, if so.
+    Looked up once: a fork changes nothing about it. `only` is used instead of the destination's own directory
+    below the settings' `spool_dir`, and instead of all others.
     """
 
     def __init__(self, settings: Settings, only: Path | None = None) -> None:
-        self.problem: str | None = None
+        self.problem: str | None = None  # why there is no place
         self._only = only
         self._bases: tuple[Path, ...] = ()
         if settings.spool and settings.enabled:
@@ -109,17 +103,13 @@ class Parts:
         setup: what they are made from.
         member: stands for this engine at the end of the process.
         parent: its lifecycle, in a forked child.
-
-    Attributes:
-        setup: replaced by `reconfigure`.
-        process: a random name of this process, which names its records and its segments.
     """
 
     def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
         settings = setup.settings
         self.setup = setup
         self.member = member
-        self.process = os.urandom(8).hex()
+        self.process = os.urandom(8).hex()  # names its records and its segments
         self.lock = EngineLock()
         self.clock = setup.clock
         self.ledger = Ledger()
@@ -130,15 +120,13 @@ class Parts:
         shared = Shared(self.lock, self.clock, self.ledger, self.policies, self.watchers)
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
-        self.callbacks = Callbacks(shared)
-        self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
+        self.callbacks = Callbacks(shared, _hooks(settings))
+        self.notices = Notices(shared, self.callbacks)
         self.spool = self._make_spool(DiskAccounts(shared, self.notices))
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
         self.settlement = settlement = Settlement(shared, self.notices, self.spool)
         self.scheduler = Scheduler(shared, settings, self.queue, self.spool)
-        self.preparer = Preparer(
-            shared, self.callbacks, settlement, settings.before_send, settings.max_record_bytes
-        )
+        self.preparer = Preparer(shared, self.callbacks, settlement, settings.max_record_bytes)
         self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
         delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
         self.last_writes = LastWrites(self.clock, settlement, self.preparer)
@@ -198,8 +186,11 @@ class Parts:
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
         self.setup = replace(self.setup, settings=settings)
-        self.preparer.reconfigure_callbacks(settings.before_send)
-        self.notices.reconfigure_callbacks(settings.on_error, settings.on_drop)
+        self.callbacks.hooks = _hooks(settings)
+
+
+def _hooks(settings: Settings) -> Hooks:
+    return Hooks(settings.before_send, settings.on_error, settings.on_drop)
 
 
 def _policies(setup: Setup) -> Policies:

@@ -38,19 +38,11 @@ Make = Callable[[Destination, Settings], Engine]
 
 
 class _Line(NamedTuple):
-    """The engines of one client, by state.
-
-    Attributes:
-        current: takes records.
-        draining: engines of earlier configurations, the oldest first.
-        ending: those that are shutting down, which takes time.
-        past: the counters of those that have ended.
-        ledger: likewise.
-    """
+    """The engines of one client, by state, and the counters and the ledger of those that have ended."""
 
     current: Engine
-    draining: tuple[Engine, ...] = ()
-    ending: tuple[Engine, ...] = ()
+    draining: tuple[Engine, ...] = ()  # the oldest first
+    ending: tuple[Engine, ...] = ()  # shutting down, which takes time
     past: Mapping[str, Any] = {}
     ledger: Mapping[str, int] = {}
 

@@ -42,19 +42,13 @@ class Mode(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A request that is over: what was sent and what came of it.
-
-    Attributes:
-        began: on the monotonic clock.
-        verdicts: one for each record of the group, or one for all of them.
-        base_url: of the destination.
-    """
+    """A request that is over: what was sent and what came of it."""
 
     group: Group
     request: Request
-    began: float
-    verdicts: list[Verdict]
-    base_url: str
+    began: float  # on the monotonic clock
+    verdicts: list[Verdict]  # one for each record of the group, or one for all of them
+    base_url: str  # of the destination
 
     @property
     def is_to_be_bisected(self) -> bool:

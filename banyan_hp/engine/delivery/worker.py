@@ -39,11 +39,7 @@ class MayStart(enum.Enum):
 
 
 class Worker:
-    """All sending threads of one engine.
-
-    Args:
-        may_start: asked before a thread is started; takes no lock.
-    """
+    """All sending threads of one engine. `may_start` is asked before a thread is started; it takes no lock."""
 
     def __init__(
         self,

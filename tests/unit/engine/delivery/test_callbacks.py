@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from banyan_hp import logs
-from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Notices
+from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Hooks, Notices
 from banyan_hp.engine.delivery.shared import Shared
 from banyan_hp.engine.delivery.stepwise import Watchers
 from banyan_hp.engine.records.ledger import Ledger
@@ -42,7 +42,7 @@ def notices_of(
 ) -> Notices:
     policies = SteppedEngine(FakeBackend(), FakeClock()).parts.policies
     shared = Shared(lock, Clock(), ledger, policies, Watchers())
-    return Notices(shared, Callbacks(shared), on_error, on_drop)
+    return Notices(shared, Callbacks(shared, Hooks(on_error=on_error, on_drop=on_drop)))
 
 
 def is_pending(notices: Notices) -> bool:
