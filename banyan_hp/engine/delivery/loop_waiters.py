@@ -75,7 +75,7 @@ class LoopWaiter:
             if record.settled:
                 return
         # Register first, then look at the record: whoever settles it does it the other way round.
-        if record.first_waiter(self) is not self:
+        if not record.is_first(self):
             self._waiting.add_waiter(record, self)
         if record.settled:
             return

@@ -18,17 +18,6 @@ from .callbacks import Notices
 from .shared import Shared
 
 
-class _Several:
-    """The waiters for one record: two event loops await one receipt, or a thread and a loop."""
-
-    def __init__(self, first: Waiter) -> None:
-        self.waiters = [first]
-
-    def settled(self, record: Record) -> None:
-        for waiter in tuple(self.waiters):
-            waiter.settled(record)
-
-
 class DiskAccounts:
     """Keeps the ledger of what happens to records that are on disk only; see `spool.events.Observer`."""
 
@@ -245,29 +234,23 @@ class Settlement:
 
     def _notify(self, settled: Iterable[Record]) -> None:
         for record in settled:
-            waiter = record.waiter
-            if waiter is not None:
+            for waiter in record.waiters:
                 waiter.settled(record)
 
     def add_waiter(self, record: Record, waiter: Waiter) -> None:
         """A waiter for a record that may have one already."""
         with self._lock:
-            held = record.first_waiter(waiter)
-            if held is waiter:
-                return
-            if not isinstance(held, _Several):
-                held = record.waiter = _Several(held)
-            if waiter not in held.waiters:
-                held.waiters.append(waiter)
+            if not record.is_first(waiter) and waiter not in record.waiters:
+                record.waiters += (waiter,)
 
     def remove_waiter(self, record: Record, waiter: Waiter) -> None:
         """Who asks again and again whether a record has settled must not leave a waiter each time."""
         with self._lock:
-            held = record.waiter
-            if held is waiter:
-                del record.waiter
-            elif isinstance(held, _Several) and waiter in held.waiters:
-                held.waiters.remove(waiter)
+            others = tuple(each for each in record.waiters if each is not waiter)
+            if others:
+                record.waiters = others
+            else:
+                record.__dict__.pop("waiters", None)
 
 
 def _refusal_of(record: Record) -> str:
