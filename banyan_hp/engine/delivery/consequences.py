@@ -35,8 +35,10 @@ class Consequences:
 
     def for_destination(self, attempt: Attempt, *, in_batches: bool) -> None:
         """Any acceptance means that the destination works; otherwise the worst verdict counts."""
-        if in_batches and attempt.whole and self._batches_are_gone(attempt.verdicts[0]):
-            return
+        if in_batches and attempt.whole:
+            with self._lock:
+                if self._batch_support.unlearn(attempt.verdicts[0].status):
+                    return  # the batch endpoint is gone: that is no failure, the records go another way
         outcomes = {verdict.outcome for verdict in attempt.verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(attempt)
@@ -47,11 +49,6 @@ class Consequences:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
                 self._failed(worst, attempt)
-
-    def _batches_are_gone(self, verdict: Verdict) -> bool:
-        """The batch endpoint no longer exists: that is no failure, the records go another way."""
-        with self._lock:
-            return self._batch_support.unlearn(verdict.status)
 
     def _accepted(self, attempt: Attempt) -> None:
         """The destination works, and that says something about the records that it did not accept."""

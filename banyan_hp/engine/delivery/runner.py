@@ -195,10 +195,6 @@ class TaskRunner:
         self._scheduler.sleepers.wake_all()
         return self.under_way()
 
-    @property
-    def requests_under_way(self) -> int:
-        return self._concurrency.at_work
-
     def oldest_at(self) -> float | None:
         """When the oldest record under way was queued."""
         self._lock.assert_held()

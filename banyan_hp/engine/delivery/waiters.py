@@ -167,7 +167,7 @@ class Waiting:
             self._scheduler.sleepers.wake_all()
 
     def stop(self, waiter: Wakes) -> None:
-        """Takes no lock: in a forked child it may be the parent's."""
+        """End what `begin` began. Takes no lock: in a forked child it may be the parent's."""
         self._watchers.unwatch(waiter)
 
     # -- in vain? ---------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class MayStart(enum.Enum):
 
 
 class Worker:
-    """All sending threads of one engine. `may_start` is asked before a thread is started; it takes no lock."""
+    """All sending threads of one engine; `may_start`, asked before a thread is started, takes no lock."""
 
     def __init__(
         self,
@@ -50,7 +50,8 @@ class Worker:
         runner: TaskRunner,
         may_start: Callable[[], MayStart],
     ) -> None:
-        self._lock, self._clock, self._ledger, _, self._watchers = shared
+        self._lock, self._clock, self._ledger, policies, self._watchers = shared
+        self._concurrency = policies.concurrency
         self._settings = settings
         self._scheduler = scheduler
         self._notices = notices
@@ -223,9 +224,8 @@ class Worker:
         with self._lock:
             self._scheduler.share(self._clock.monotonic())
             threads = len(self.threads)
-            one_more = (
-                0 < threads <= self._runner.requests_under_way and threads < self._settings.max_connections
-            )
+            all_busy = 0 < threads <= self._concurrency.at_work
+            one_more = all_busy and threads < self._settings.max_connections
         if one_more:
             self.start(threads + 1)
 
