@@ -42,12 +42,16 @@ class Intake:
         self._overflow_policy = parts.settings.overflow
         self._has_warned = False
 
-    def take(self, value: JSONValue, size: int, cut: int, deferred: Deferred | None) -> Record | None:
+    def take(
+        self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None
+    ) -> Record | None:
         """`Engine.submit` of a frozen value of `size` bytes, from which `cut` values were left out."""
         clock, lock, lifecycle = self._clock, self._lock, self._lifecycle
         now = clock.wall()
-        # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
-        ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
+        if ident is None:
+            # The time makes it unique where copies of a memory snapshot go on with the same process and
+            # counter.
+            ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         record = Record(ident, now, value, size + RECORD_OVERHEAD, clock.monotonic(), self._own)
         if cut:
             record.cut = cut
