@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from ...settings import Settings
 from ..policy.classification import may_be_the_record
-from ..policy.jitter import chance
-from ..policy.retry import backoff
+from ..policy.retry import backoff, chance
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool

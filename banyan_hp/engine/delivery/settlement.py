@@ -19,7 +19,7 @@ from .shared import Shared
 
 
 class DiskAccounts:
-    """Keeps the ledger of what happens to records that are on disk only; see `spool.events.Observer`."""
+    """Keeps the ledger of what happens to records that are on disk only; see `spool.disk.Observer`."""
 
     def __init__(self, shared: Shared, notices: Notices) -> None:
         self._lock, _, self._ledger, _, self._watchers = shared

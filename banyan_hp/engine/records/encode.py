@@ -103,13 +103,13 @@ def _without_lone_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _usable_orjson() -> Any:
+def usable_orjson() -> Any:
     """orjson, where it is installed and safe; or None.
 
     In subinterpreters it isn't asked for: from the second one on that imports it (version 3.13.0), the
     process ends in a segmentation fault at a collection.
     """
-    if _in_a_subinterpreter():
+    if in_a_subinterpreter():
         return None
     try:
         return import_module("orjson")
@@ -117,7 +117,7 @@ def _usable_orjson() -> Any:
         return None
 
 
-def _in_a_subinterpreter() -> bool:
+def in_a_subinterpreter() -> bool:
     for name in ("_interpreters", "_xxsubinterpreters"):  # from CPython 3.13 on, and before
         try:
             interpreters: Any = import_module(name)
@@ -127,7 +127,7 @@ def _in_a_subinterpreter() -> bool:
     return False
 
 
-orjson = _usable_orjson()
+orjson = usable_orjson()
 if orjson is None:
     encode = encode_with_json
 else:
