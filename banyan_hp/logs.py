@@ -33,7 +33,7 @@ _monotonic = time.monotonic
 _last_said: dict[str, float] = {}
 _ending = False
 everything = False  # `debug=True`; callers' threads look at this, which costs them nothing
-_quiet = logging.NullHandler()
+_off_stderr = False
 suppressed_threads: set[int] = set()  # each thread adds and discards only itself, which is atomic
 
 
@@ -64,7 +64,7 @@ def say(level: int, message: str, *args: object, exc_info: bool = False) -> None
         with suppressed(), _handlers_failing_quietly():
             if logger.hasHandlers():
                 logger.log(level, message, *said, exc_info=exc_info)
-            elif logger.isEnabledFor(level) and logging.lastResort is not None:
+            elif logger.isEnabledFor(level) and logging.lastResort is not None and not _off_stderr:
                 _print(message % said if said else message, sys.exc_info()[1] if exc_info else None)
     except Exception as error:
         if is_deliberate(error):
@@ -113,7 +113,8 @@ def debug(message: str, *args: object) -> None:
 
 def keep_off_stderr(*, quiet: bool = True) -> None:
     """Whether our lines go only where the application wants them, and else nowhere. For `silent=True`."""
-    (logger.addHandler if quiet else logger.removeHandler)(_quiet)
+    global _off_stderr
+    _off_stderr = quiet
 
 
 # -- lines about lines ---------------------------------------------------------------------------------------

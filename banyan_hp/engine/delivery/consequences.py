@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from ...errors import DeliveryError
 from ...logs import debug, debugging, say, warn
 from ..policy.classification import all_delivered, may_be_the_record
-from ..policy.policies import Policies
 from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.outcome import Outcome, Verdict
@@ -32,8 +31,8 @@ _TROUBLE = {
 class Consequences:
     """Draws them from one attempt after the other."""
 
-    def __init__(self, shared: Shared, policies: Policies, settlement: Settlement) -> None:
-        self._lock, self._clock, ledger = shared
+    def __init__(self, shared: Shared, settlement: Settlement) -> None:
+        self._lock, self._clock, ledger, policies, self._watchers = shared
         self._counters = ledger.counters
         self._breaker, self._batch_support, _, self._suspects = policies
         self._settlement = settlement
@@ -47,8 +46,10 @@ class Consequences:
 
     def for_destination(self, attempt: Attempt, *, in_batches: bool) -> None:
         """Any acceptance means that the destination works; otherwise the worst verdict counts."""
-        if in_batches and attempt.whole and self._batches_are_gone(attempt.verdicts[0]):
-            return
+        if in_batches and attempt.whole:
+            with self._lock:
+                if self._batch_support.unlearn(attempt.verdicts[0].status):
+                    return  # the batch endpoint is gone: that is no failure, the records go another way
         outcomes = {verdict.outcome for verdict in attempt.verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(attempt)
@@ -59,11 +60,6 @@ class Consequences:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
                 self._failed(worst, attempt)
-
-    def _batches_are_gone(self, verdict: Verdict) -> bool:
-        """The batch endpoint no longer exists: that is no failure, the records go another way."""
-        with self._lock:
-            return self._batch_support.unlearn(verdict.status)
 
     def _accepted(self, attempt: Attempt) -> None:
         """The destination works, and that says something about the records that it did not accept."""
@@ -76,7 +72,7 @@ class Consequences:
                 self._batch_support.worked(len(group), bytes_of(group))
             poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
-            self._settlement.wake()
+            self._watchers.wake()
             self._report_recovery(attempt.base_url)
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
@@ -103,7 +99,7 @@ class Consequences:
             debug("the attempt failed (%s): %s", trouble or "will be retried", _wait_for(delay))
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
-        """Whether the record fails, not the destination. Call with the lock held."""
+        """Whether the record fails, not the destination."""
         self._lock.assert_held()
         if not may_be_the_record(verdict):
             return False
@@ -111,7 +107,7 @@ class Consequences:
         return self._suspects.failed(group, now)
 
     def _make_batches_smaller(self, group: Group) -> None:
-        """A batch was too large, or one of its records was to blame. Call with the lock held."""
+        """A batch was too large, or one of its records was to blame."""
         self._lock.assert_held()
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batch_support.failed(len(group), bytes_of(group))
@@ -122,7 +118,7 @@ class Consequences:
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
         error = _error(message, verdict, request.url, attempt.group)
         self._settlement.failed(error, _without_words(verdict, attempt))
-        self._settlement.wake()
+        self._watchers.wake()
 
     def _report_trouble(self, trouble: str, base_url: str, message: str, *args: object) -> None:
         """Once, until the destination takes a record again."""
@@ -175,12 +171,10 @@ class Consequences:
             if self._suspects.refused(record, beside_others=beside_others):
                 return True
             refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
-            if (
-                everything or self._breaker.is_open
-            ):  # after a refused probe the next one comes in seconds, too
+            if everything or self._breaker.is_open:  # after a refused probe the next comes in seconds, too
                 self._breaker.refuse(self._clock.monotonic())
         if everything:
-            self._settlement.wake()
+            self._watchers.wake()
             message = "%s refused %d records in a row; they are kept until it takes one. last_error says why"
             self._report_trouble("refuses everything", attempt.base_url, message, attempt.base_url, refusals)
         return False

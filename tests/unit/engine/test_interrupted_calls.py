@@ -70,7 +70,7 @@ CALLS: dict[str, Call] = {
     "wait": lambda engine: engine.wait_for(engine.log(), 1),  # type: ignore[arg-type]
     "recover": recover,
     "reject": lambda engine: engine.reject("bad input"),
-    "retire": lambda engine: engine.retire(lambda _engine: None),
+    "retire": lambda engine: engine.core.retire(lambda: None),
     "shutdown": lambda engine: engine.shutdown(1),
     "exit": lambda _engine: process_exit.at_exit(),
 }
