@@ -89,6 +89,7 @@ MAY_IMPORT = {
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
     "server": {"server", "experiments", "_version"},
+    "testing": {"clients", "engine", "experiments", "testing"},
     "cli": GROUND | {"cli", "destinations", "engine", "server", "_version"},
 }
 
