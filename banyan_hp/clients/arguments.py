@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from ..destinations import banyan, huggingplace
+from ..engine.captures import open_captures
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..errors import ConfigurationError, MissingKeyError, ValidationError
 from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, type_name
 from ..prompts.data import PromptData
 from ..prompts.queries import PromptQuery, Sticky
-from ..settings import checked_url, first_text, header_text
+from ..settings import Settings, checked_url, first_text, header_text
 from ..tracking.context import with_ambient
 
 StickyContext = Mapping[str, str | int | UUID]
@@ -269,7 +271,8 @@ def resolved_identity(
         api_key: as of `PromptStackLogger`, like the others.
         base_url: likewise.
         project_id: likewise.
-        needed: False if logging is switched off: then the key may be missing, and is the empty text.
+        needed: False if logging is switched off: then the key may be missing, and is the empty text. So it
+            may be in a capture.
     """
     key = first_text("api_key", api_key, "BANYAN_API_KEY")
     url = checked_url(
@@ -280,7 +283,7 @@ def resolved_identity(
         header_text("project_id", project)
     if key is not None:
         header_text("api_key", key)
-    elif needed:
+    elif needed and not open_captures:
         raise MissingKeyError(
             "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
             "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
@@ -288,13 +291,20 @@ def resolved_identity(
     return checked_url("base_url", url), key or "", project
 
 
+def unless_keyless(settings: Settings, key: str) -> Settings:
+    """The settings of a client; one that was made in a capture without a key is off outside of captures."""
+    return settings if key else replace(settings, enabled=False)
+
+
 def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
     """The HuggingPlace client's configuration from arguments and environment, checked.
 
     Args:
         config: the arguments.
-        needed: False if logging is switched off: then key and organisation may be missing.
+        needed: False if logging is switched off: then key and organisation may be missing. So they may be in
+            a capture.
     """
+    needed = needed and not open_captures
     key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
     org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
     mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
+from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
@@ -19,7 +20,14 @@ from ..prompts.queries import Endpoint
 from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
-from .arguments import DURATION, keep_numbers, resolved_identity, switches_logging_off, usage
+from .arguments import (
+    DURATION,
+    keep_numbers,
+    resolved_identity,
+    switches_logging_off,
+    unless_keyless,
+    usage,
+)
 from .base import Client, Lifeline
 from .prompt_calls import PromptCalls
 
@@ -74,7 +82,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             }
         )
         url, key, project = resolved_identity(api_key, base_url, project_id, needed=settings.enabled)
-        self._settings = settings
+        self._settings = settings = unless_keyless(settings, key)
         self._prompt_settings = prompt_settings
         self._base_url = url
         destination = BanyanDestination(url, key, project)
@@ -131,7 +139,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             if `logs_spooled` went up, it is safe on disk and will be sent; don't log it again.
         """
         settings = self._settings
-        if not settings.enabled:
+        if not settings.enabled and not open_captures:
             return True
         try:  # around everything that touches the caller's objects; free unless something is raised
             if prompt_data is not None and switches_logging_off(prompt_data):
