@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ class FakeBackend:
 
     def __init__(self, port: int = 0, api_key: str = "psk_test") -> None:
         self.api_key = api_key
+        self._process = os.getpid()
         self._changed = (
             threading.Condition()
         )  # guards all below; no thread holds it while it sends or receives
@@ -190,7 +192,12 @@ class FakeBackend:
         self.respond(401, times=None)
 
     def close(self) -> None:
-        """End all requests, and give the port back. A second call does no harm."""
+        """End all requests, and give the port back. A second call does no harm.
+
+        In a forked child it does nothing: the backend is its parent's.
+        """
+        if os.getpid() != self._process:
+            return
         self._end_waits()
         self._server.close()
 

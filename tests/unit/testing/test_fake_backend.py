@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -229,6 +230,23 @@ def test_closing_twice_does_no_harm(backend: FakeBackend) -> None:
     with pytest.raises(requests.ConnectionError):
         validate(backend)
     assert repr(backend) == f"<FakeBackend {backend.url} 0 records>"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_can_log_and_ends_nothing(backend: FakeBackend) -> None:
+    """It may leave the `with` as its parent does: that one's backend goes on."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            with PromptStackLogger(backend.api_key, backend.url, **FAST) as logger:
+                logger.log_prompt("child", "a")
+            backend.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (backend.records[0]["input"], validate(backend)) == ("child", 200)
 
 
 def test_a_request_without_a_length_is_refused(backend: FakeBackend) -> None:
