@@ -66,13 +66,17 @@ class FakeBackend:
         return f"http://{HOST}:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """The environment variables by which clients find it without arguments."""
+        """The environment variables by which clients find it without arguments, and without a proxy."""
+        past_proxies = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        past_proxies = ",".join(filter(None, (past_proxies, HOST)))
         return {
             "BANYAN_API_KEY": self.api_key,
             "BANYAN_BASE_URL": self.url,
             "HUGGINGPLACE_API_KEY": self.api_key,
             "HUGGINGPLACE_BASE_URL": self.url,
             "HUGGINGPLACE_ORG_ID": "org_test",
+            "NO_PROXY": past_proxies,
+            "no_proxy": past_proxies,
         }
 
     # -- what it has --------------------------------------------------------------------------------------

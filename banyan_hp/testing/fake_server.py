@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
 JOIN_SECONDS = 10.0
+IDLE_SECONDS = 300.0  # until a connection without requests is closed
 HOST = "127.0.0.1"
 
 
@@ -167,6 +168,7 @@ class _Exchanges(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = IDLE_SECONDS
     wbufsize = -1  # head and body leave in one write
     error_content_type = "application/json"
     error_message_format = '{"error": "%(message)s"}'

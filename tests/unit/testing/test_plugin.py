@@ -79,6 +79,23 @@ def test_clients_find_the_backend_by_themselves(run: pytest.Pytester) -> None:
     run.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=3)
 
 
+def test_a_proxy_is_passed_by(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says of others, the backend is on this machine."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "intern.example")
+    run.makepyfile(
+        """
+        import os
+        import banyan_hp as banyan
+
+        def test_logs(banyan_backend):
+            assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "intern.example,127.0.0.1"
+            assert banyan.log_prompt("q", "a", blocking=True)
+        """
+    )
+    run.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=1)
+
+
 def test_a_run_that_uses_no_fixture_pays_nothing(run: pytest.Pytester) -> None:
     """Of this package only the plugin's own modules are imported; no thread runs, nothing is listening."""
     run.makepyfile(
