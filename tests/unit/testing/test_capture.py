@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 
 import banyan_hp as banyan
 from banyan_hp import HuggingPlace, PromptStackLogger
+from banyan_hp.engine import captures
+from banyan_hp.engine.records.ledger import Term
+from banyan_hp.engine.records.record import Record
 from banyan_hp.errors import ConfigurationError, MissingKeyError, ValidationError
 from banyan_hp.testing import FakeBackend, capture
 from tests.support.scripted import ScriptedServer
@@ -240,6 +245,36 @@ def test_what_is_not_accepted_is_not_captured() -> None:
         assert logger.shutdown()
         assert not logger.log_prompt("late", "a")
     assert records == []
+
+
+def test_a_record_that_is_on_its_way_when_the_capture_ends_is_in_it(make_logger: Make) -> None:
+    """Its log call began inside; nothing of it leaves."""
+    parts = make_logger(NOWHERE)._engine.core.parts
+    with capture() as records:
+        pass
+    record = Record("1", 0.0, {"input": "q"}, 1, 0.0, parts.ledger.own)
+    captures.take(record, parts)
+    assert (records, record.term) == ([{"input": "q"}], Term.DELIVERED)
+
+
+def test_what_is_captured_when_the_process_ends_is_gone(server: ScriptedServer, tmp_path: Path) -> None:
+    """Records of `atexit` functions, too: nothing is sent and nothing is on disk."""
+    program = f"""
+import atexit
+from banyan_hp import PromptStackLogger
+from banyan_hp.testing import capture
+
+logger = PromptStackLogger("psk_x", "{server.url}")
+opened = capture()
+records = opened.__enter__()
+atexit.register(lambda: print(logger.log_prompt("at exit", "a"), len(records)))
+logger.log_prompt("q", "a")
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (finished.stdout, finished.stderr, server.requests) == ("True 2\n", "", [])
+    assert not list(tmp_path.rglob("*.jsonl*"))
 
 
 def test_prompts_are_fetched_in_a_capture() -> None:
