@@ -12,7 +12,7 @@ import json
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -26,6 +26,7 @@ USAGE_PATH = "/api/logs/prompt-usage"
 INTERACTION_PATH = "/v2/chatgpt/store_generated_response"
 _PROMPT_PATH = "/api/logs/prompt/"
 _EXPERIMENT_PATH = "/api/experiments/"
+_ASKED = ("branch", "version", "sticky_key", "sticky_value")
 Endpoint = Callable[[Request], Response]
 
 
@@ -56,6 +57,7 @@ class Api:
         try:
             endpoint = self._endpoint(request)
             self._authenticate(request)
+            _refuse_unknown(request, _ASKED if endpoint == self._prompt else ())
             return endpoint(request)
         except RefusedError as refusal:
             return refusal.response
@@ -83,7 +85,7 @@ class Api:
             )
 
     def _prompt(self, request: Request) -> Response:
-        query = parse_qsl(request.target.partition("?")[2], keep_blank_values=True)
+        query = _query(request)
         named = dict(query)
         project = request.headers.get("x-project-id") or None
         prompt = self.prompts.find(_path(request)[len(_PROMPT_PATH) :], named.get("branch", "main"), project)
@@ -154,6 +156,17 @@ class Api:
 
 def _path(request: Request) -> str:
     return unquote(request.target.partition("?")[0])
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    return parse_qsl(request.target.partition("?")[2], keep_blank_values=True)
+
+
+def _refuse_unknown(request: Request, known: Collection[str]) -> None:
+    for name, _ in _query(request):
+        if name not in known:
+            allowed = f"the parameters are {', '.join(known)}" if known else "there are no parameters"
+            raise RefusedError(400, f"{name!r} is no parameter of {_path(request)}; {allowed}")
 
 
 def _sticky(query: list[tuple[str, str]]) -> list[tuple[str, str]]:

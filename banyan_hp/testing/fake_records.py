@@ -43,7 +43,8 @@ class Records:
         self, kind: Kind, record_id: str, group: object, body: dict[str, Any]
     ) -> tuple[int, dict[str, Any]]:
         """The status of one delivery, and what a single record's response says."""
-        content = (group, json.dumps(body, sort_keys=True))
+        given = {name: value for name, value in body.items() if value is not None}
+        content = (group, json.dumps(given, sort_keys=True))
         with self._arrived:
             known = self._contents.setdefault((kind.new, record_id), content)
             if known != content:

@@ -170,6 +170,19 @@ def test_unknown_paths_and_methods_are_refused_as_json(target: Target) -> None:
         assert isinstance(response.json()["error"], str)
 
 
+def test_unknown_parameters_are_refused(target: Target) -> None:
+    """A misspelt one would otherwise do nothing."""
+    for method, path in [
+        ("GET", "/api/logs/prompt/greeting?branche=dev"),
+        ("GET", "/api/auth/validate?x=1"),
+        ("GET", "/api/experiments/tone?x=1"),
+        ("POST", f"{USAGE}?x=1"),
+        ("POST", f"{INTERACTION}/batch?x=1"),
+    ]:
+        response = target.call(method, path, json={})
+        assert (response.status_code, "is no parameter of" in response.json()["error"]) == (400, True), path
+
+
 def test_connections_are_kept(target: Target) -> None:
     """HTTP/1.1 without `Connection: close`, after errors, too."""
     with requests.Session() as session:
@@ -207,6 +220,15 @@ def test_an_id_is_of_its_own_kind_and_project(target: Target, kind: Kind) -> Non
         assert target.log(each, each.body, record_id).status_code == each.new
     in_project = target.log(kind, kind.body, record_id, **{"X-Project-Id": "p1"})
     assert in_project.status_code == (409 if kind is USAGES else 200)
+
+
+@KINDS
+def test_null_is_not_given(target: Target, kind: Kind) -> None:
+    """In any field that need not be there; the same record with and without it is the same."""
+    record_id = new_id()
+    optional = ("model", "duration_ms") if kind is USAGES else ("token_count", "response_time")
+    assert target.log(kind, {**kind.body, **dict.fromkeys(optional)}, record_id).status_code == kind.new
+    assert target.log(kind, kind.body, record_id).json()["repeat"] is True
 
 
 @KINDS

@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 import banyan_hp
 import banyan_hp.testing
-from banyan_hp import HuggingPlace, PromptStackLogger
+from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
 from banyan_hp.settings import PromptSettings, Settings
@@ -62,6 +62,7 @@ def surface() -> str:
     sections = {
         "Names": _names(banyan_hp),
         "banyan_hp.testing": _names(banyan_hp.testing),
+        "Types (banyan_hp.types)": sorted(types.__all__),
         "Settings": _settings(),
         "get_stats()": _stats(),
         "health()": _health(),

@@ -20,6 +20,7 @@ from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
 from banyan_hp.errors import ConfigurationError, MissingKeyError, ValidationError
 from banyan_hp.testing import FakeBackend, capture
+from banyan_hp.types import LogStep
 from tests.support.scripted import ScriptedServer
 
 NOWHERE = "http://127.0.0.1:9"
@@ -48,14 +49,20 @@ def test_the_module_functions_need_no_key() -> None:
 
 def test_huggingplace_s_records_have_the_names_of_the_dict() -> None:
     """So have those of a session, with its defaults; a step is in `step_data` as it was given."""
-    step = {"type": "search", "user_question": "q", "prompt_response": "a", "token": 3, "response_time": 0.5}
+    step: LogStep = {
+        "type": "search",
+        "user_question": "q",
+        "prompt_response": "a",
+        "token": 3,
+        "response_time": 0.5,
+    }
     with capture() as records:
         client = HuggingPlace(mode="dev")
-        client.log({"user_prompt": "q", "response": "a", "anything": [1]}).result()
+        client.log({"user_prompt": "q", "response": "a", "metadata": {"any": [1]}}).result()
         client.start_session("s", metadata={"k": 1}).log({"user_prompt": "q2", "response": "a2"})
         client.log_step(step)
     in_all = {"org_id": "", "mode": "dev"}
-    assert records[0] == {"user_prompt": "q", "response": "a", "anything": [1], **in_all}
+    assert records[0] == {"user_prompt": "q", "response": "a", "metadata": {"any": [1]}, **in_all}
     assert records[1] == {
         "user_prompt": "q2", "response": "a2", "session_id": "s", "metadata": {"k": 1}, **in_all
     }  # fmt: skip
@@ -241,7 +248,7 @@ def test_what_is_not_accepted_is_not_captured() -> None:
         logger, client = PromptStackLogger(), HuggingPlace()
         assert not logger.log_prompt("q", "a", metadata="text")  # type: ignore[arg-type]
         with pytest.raises(ValidationError):
-            client.log({"user_prompt": "q"}).result()
+            client.log({"user_prompt": "q"}).result()  # type: ignore[typeddict-item]
         assert logger.shutdown()
         assert not logger.log_prompt("late", "a")
     assert records == []
