@@ -56,9 +56,8 @@ def take(record: Record, parts: Parts) -> None:
         capture = open_captures[-1]
     except IndexError:  # it ended this moment, and the call began in it
         capture = _ended[0]
-    shared = Shared(parts.lock, parts.clock, parts.ledger)
-    settings = parts.settings
-    preparer = Preparer(shared, parts.callbacks, _Nowhere(), settings.before_send, settings.max_record_bytes)
+    shared = Shared(parts.lock, parts.clock, parts.ledger, parts.policies, parts.watchers)
+    preparer = Preparer(shared, parts.callbacks, _Nowhere(), parts.settings.max_record_bytes)
     for ready in preparer.prepare([record]):
         ready.term = Term.DELIVERED
         capture.records.append(json.loads(ready.body or b"null"))
