@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from banyan_hp.testing import FakeBackend
+from banyan_hp.testing.fake_backend import FakeBackend
 from tests.support.backend import Backend
 
 USAGE = "/api/logs/prompt-usage"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from banyan_hp.testing import FakeBackend, capture
+from banyan_hp.testing import capture
+from banyan_hp.testing.fake_backend import FakeBackend
 
 if TYPE_CHECKING:
     from typing import assert_type

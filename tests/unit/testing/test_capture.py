@@ -19,7 +19,8 @@ from banyan_hp.engine import captures
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
 from banyan_hp.errors import ConfigurationError, MissingKeyError, ValidationError
-from banyan_hp.testing import FakeBackend, capture
+from banyan_hp.testing import capture
+from banyan_hp.testing.fake_backend import FakeBackend
 from banyan_hp.types import LogStep
 from tests.support.scripted import ScriptedServer
 

@@ -19,7 +19,7 @@ import requests
 
 from banyan_hp import HuggingPlace, PromptStackLogger
 from banyan_hp.errors import AuthenticationError
-from banyan_hp.testing import FakeBackend
+from banyan_hp.testing.fake_backend import FakeBackend
 from banyan_hp.testing.fake_server import JOIN_SECONDS
 
 MakeClient = Callable[..., PromptStackLogger]
