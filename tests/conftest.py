@@ -18,6 +18,7 @@ import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
 from banyan_hp.engine.policy import retry as chance
+from banyan_hp.engine.process import leftovers
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
@@ -29,6 +30,8 @@ MakeLogger = Callable[..., PromptStackLogger]
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(signum) is signal.SIG_IGN:
         signal.signal(signum, usual)
+
+leftovers._reported.add(os.getpid())  # what tests leave on disk is no news at the end of them all
 
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
 settings.register_profile("repeatable", derandomize=True)
