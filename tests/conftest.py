@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +75,20 @@ def _open_sockets() -> set[str]:
             with suppress(OSError):
                 found.add(str(descriptor.readlink()))
     return {name for name in found if name.startswith("socket:")}
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is one, for what makes thousands of files.
+
+    On a busy disk a new directory can take a second.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="banyan_hp-tests-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

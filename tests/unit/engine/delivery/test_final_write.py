@@ -269,11 +269,11 @@ def finish(engine: SteppedEngine) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of generators
 @pytest.mark.usefixtures("leaving")
 def test_ctrl_c_at_any_moment_of_the_end_loses_nothing(
-    end: Callable[[SteppedEngine], object], tmp_path: Path
+    end: Callable[[SteppedEngine], object], quick_path: Path
 ) -> None:
     """Whatever it interrupts is done again, and it is raised when all is on disk."""
-    moments, _ = end_interrupted_at(0, tmp_path / "0", end)
+    moments, _ = end_interrupted_at(0, quick_path / "0", end)
     assert moments > 300
     first = 2  # the very beginning is the caller's
-    ended = [end_interrupted_at(moment, tmp_path / str(moment), end) for moment in range(first, moments, 5)]
+    ended = [end_interrupted_at(moment, quick_path / str(moment), end) for moment in range(first, moments, 5)]
     assert [wrong for _, wrong in ended if wrong] == []
