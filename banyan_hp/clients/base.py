@@ -82,7 +82,7 @@ class Client(OneObject):
     def get_stats(self) -> dict[str, Any]:
         """Counters, as a plain dict. No I/O; takes microseconds.
 
-        The README documents them under "What get_stats() tells". In each result this holds:
+        The guide documents them (`banyan-hp help stats`). In each result this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
         return {**self._engines().stats(), "contexts_unknown": unknown()}

@@ -51,7 +51,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         mode: "prod" or "dev"; default: HUGGINGPLACE_MODE, else "prod".
         base_url: default: HUGGINGPLACE_BASE_URL, else the hosted production instance.
         timeout: milliseconds for a request; default 10,000.
-        options: the settings in the README's table, except `timeout`.
+        options: the settings in the guide's table (`banyan-hp help settings`), except `timeout`.
 
     Raises:
         MissingKeyError: there is no API key; it is an AuthenticationError and a ValidationError.

@@ -41,7 +41,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         queue_size: most records in memory.
         flush_interval: seconds; the longest wait to fill a batch.
         background_thread: False delivers on the caller's thread, before `log_prompt` returns.
-        options: the other settings in the README's table, by keyword.
+        options: the other settings in the guide's table (`banyan-hp help settings`), by keyword.
 
     Raises:
         AuthenticationError: there is no API key.

@@ -1,4 +1,4 @@
-"""The README and the examples are run, against the local backend."""
+"""The README, the guide and the examples are run, against the local backend."""
 
 from __future__ import annotations
 
@@ -10,14 +10,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from banyan_hp import PromptStackLogger
+from banyan_hp.guide import TOPICS, page, pages
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.backend import Backend
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+README = ROOT / "README.md"
+GUIDE = ROOT / "banyan_hp" / "guide"
+PAGES = [README, *(GUIDE / f"{topic}.md" for topic in TOPICS)]
+
+
+def blocks(language: str) -> list[ParameterSet]:
+    """All code of one language, page by page, each with its page and number as its name."""
+    return [
+        pytest.param(block, id=f"{path.stem}-{number}")
+        for path in PAGES
+        for number, block in enumerate(_blocks(path, language))
+    ]
+
+
+def _blocks(path: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
 URL = "http://127.0.0.1:8787"
 
 
@@ -41,26 +61,60 @@ def run(command: list[str], backend: Backend, **environment: str) -> subprocess.
     )
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_each_python_block_of_the_readme_runs_and_logs(number: int, backend: Backend) -> None:
+@pytest.mark.parametrize("block", blocks("python"))
+def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     """As printed, but for the local backend's port."""
     before = backend.count() + backend.interactions_count()
-    finished = run(["-c", BLOCKS[number].replace(URL, backend.url)], backend)
+    finished = run(["-c", block.replace(URL, backend.url)], backend)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert backend.count() + backend.interactions_count() > before
 
 
 def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
     """The comments beside the prints are what is printed."""
-    finished = run(["-c", BLOCKS[0].replace(URL, backend.url)], backend)
-    promised = re.findall(r"^print\(.*#\s*(.*)$", BLOCKS[0], re.MULTILINE)
+    block = _blocks(README, "python")[0]
+    finished = run(["-c", block.replace(URL, backend.url)], backend)
+    promised = re.findall(r"^print\(.*#\s*(.*)$", block, re.MULTILINE)
     assert finished.stdout.splitlines() == promised
 
 
+def test_the_readme_is_read_in_five_minutes() -> None:
+    """Beyond 200 lines, something belongs in the guide."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_guide_has_no_page_that_nobody_finds() -> None:
+    """Each page is a topic, begins with its title, and is in the README's table."""
+    assert {path.stem for path in GUIDE.glob("*.md")} == set(TOPICS)
+    assert all(each.text.startswith(f"# {each.title}\n\n") for each in pages())
+    listed = re.findall(
+        r"\]\(banyan_hp/guide/(\w+)\.md\) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert tuple(listed) == TOPICS
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    """To a file of this repository, and to a heading that is in it."""
+    text = re.sub(
+        r"^```.*?^```|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    for target in re.findall(r"\]\((?!https?:)([^)]*)\)", text):
+        name, _, anchor = target.partition("#")
+        found = (path.parent / name).resolve() if name else path
+        assert found.exists(), target
+        assert not anchor or anchor in headings(found), target
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, made as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found}
+
+
 def test_the_settings_table_names_every_setting_with_its_default() -> None:
-    """A setting that is not in the README, or one in the README that does not exist, fails here."""
-    section = README.partition("## Settings")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", section, re.MULTILINE)
+    """A setting that is not in the guide, or one in the guide that does not exist, fails here."""
+    cells = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", page("settings").text, re.MULTILINE)
     named = {name for names, _ in cells for name in re.findall(r"`(\w+)`", names)}
     assert named == {"api_key", "base_url", "project_id", *Settings.names(), *PromptSettings.names()}
     defaults = dict(cells)
@@ -70,9 +124,8 @@ def test_the_settings_table_names_every_setting_with_its_default() -> None:
 
 
 def test_the_stats_table_names_every_key() -> None:
-    """The README documents exactly the keys that `get_stats()` has."""
-    section = README.partition("## What get_stats() returns")[2].partition("\n## ")[0]
-    first_cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    """The guide documents exactly the keys that `get_stats()` has."""
+    first_cells = re.findall(r"^\| (`[^|]*) \|", page("stats").text, re.MULTILINE)
     named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     assert named == set(PromptStackLogger(enabled=False).get_stats())
 

@@ -209,7 +209,7 @@ def test_several_loops_in_several_threads(make: Make, server: ScriptedServer) ->
 def test_errors_by_status(
     make: Make, server: ScriptedServer, status: int, kind: type[HuggingPlaceSDKError], *, spooled: bool
 ) -> None:
-    """The README's errors, with what there is to know on their attributes."""
+    """The guide's errors, with what there is to know on their attributes."""
     server.handler = lambda _request: Reply(status, {"message": "the backend's words"})
     client = make(server.url, max_retries=1, batching="never")
     receipt = client.log(LOG)

@@ -186,7 +186,7 @@ def test_what_the_application_changes_later_is_not_recorded(
 
 
 def test_other_requests_pass_unrecorded(logger: PromptStackLogger, server: ScriptedServer) -> None:
-    """Embeddings, counts of tokens, stored answers, threads' messages: they are named in the README."""
+    """Embeddings, counts of tokens, stored answers, threads' messages: they are named in the guide."""
     logs = server.handler
     embedding = {"object": "embedding", "index": 0, "embedding": [0.5]}
     reported = {"model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}

@@ -21,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "banyan_hp"
-PAGES = sorted(PACKAGE.rglob("*.md"))
+# The guide is for users: `tests/integration/test_docs.py` looks after it.
+PAGES = sorted(path for path in PACKAGE.rglob("*.md") if path.parent != PACKAGE / "guide")
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")

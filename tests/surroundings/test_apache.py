@@ -6,19 +6,19 @@ from pathlib import Path
 
 import requests
 
+from banyan_hp.guide import page
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.proxies import apache
 from tests.surroundings.conftest import Deliver
 
-README = Path(__file__).parents[2] / "README.md"
 DEFAULTS = 'ProxyPass "/" "http://127.0.0.1:8787/"'
 NAMES = ("team/greeting", "two words", "100%", "a%2Fb")
 
 
 def directives() -> str:
-    """Those that the README names."""
-    return README.read_text().split("```apache\n")[1].split("```")[0]
+    """Those that the guide names."""
+    return page("prompts").text.split("```apache\n")[1].split("```")[0]
 
 
 def create(backend: Backend, name: str) -> None:
@@ -37,7 +37,7 @@ def test_records_pass(backend: Backend, deliver: Deliver, tmp_path: Path) -> Non
 
 
 def test_names_with_slashes(backend: Backend, make_logger: MakeLogger, tmp_path: Path) -> None:
-    """With the README's directives each prompt is found under its name, slashes and all."""
+    """With the guide's directives each prompt is found under its name, slashes and all."""
     for name in NAMES:
         create(backend, name)
     with apache(tmp_path, backend.port, directives()) as proxy:

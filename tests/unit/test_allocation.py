@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.experiments import SLOTS, Slots, Split, experiment_from_config, slot
+from banyan_hp.guide import page
 from banyan_hp.server.allocation import Ranges, allocated
 
 VECTORS: dict[str, Any] = json.loads(Path("tests/vectors/allocation.json").read_text("utf-8"))
@@ -49,11 +50,9 @@ def test_the_histories_of_the_vectors(history: dict[str, Any]) -> None:
         assert json.loads(json.dumps(slots)) == step["slots"]
 
 
-def test_the_readme_shows_the_vectors() -> None:
+def test_the_guide_shows_the_vectors() -> None:
     """Each row of its table is one of them."""
-    section = (
-        Path("README.md").read_text("utf-8").partition("| salt | value | slot |")[2].partition("\n\n")[0]
-    )
+    section = page("prompts").text.partition("| salt | value | slot |")[2].partition("\n\n")[0]
     shown = re.findall(r"^\| `(.*)` \| `(.*)` \| ([\d,]+) \|", section, re.MULTILINE)
     known = {(each["salt"], each["value"], each["slot"]) for each in VECTORS["slots"]}
     assert len(shown) >= 4

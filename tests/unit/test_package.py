@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import banyan_hp
+from banyan_hp.guide import TOPICS
 from tests.support.imports import Imports
 
 ROOT = Path(__file__).parents[2]
@@ -88,8 +89,9 @@ MAY_IMPORT = {
     "copies.py": {"engine", "errors", "settings"},
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
-    "server": {"server", "experiments", "_version"},
-    "cli": GROUND | {"cli", "destinations", "engine", "server", "_version"},
+    "server": {"server", "experiments", "guide", "_version"},
+    "guide": set(),
+    "cli": GROUND | {"cli", "destinations", "engine", "guide", "server", "_version"},
 }
 
 
@@ -176,6 +178,7 @@ def test_the_wheel_installs_with_three_dependencies_and_works(tmp_path: Path) ->
     assert "banyan_hp/py.typed" in names
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
+    assert {f"banyan_hp/guide/{topic}.md" for topic in TOPICS} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
     imported = subprocess.run(

@@ -1,4 +1,4 @@
-"""`banyan-hp spool`: what the README shows, wrong usage, and disks that fail."""
+"""`banyan-hp spool`: what the guide shows, wrong usage, and disks that fail."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from banyan_hp.engine.spool.segment import Segment
+from banyan_hp.guide import page
 from tests.conftest import MakeLogger
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import batching
 from tests.support.spools import DESTINATION, Spools
 
-# -- the README ----------------------------------------------------------------------------------------------
+# -- the guide -----------------------------------------------------------------------------------------------
 
 
 def transcript() -> list[tuple[str, str]]:
-    """The commands of the README's transcript, each with what it prints."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    block = re.findall(r"^```console\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)[0]
+    """The commands of the guide's transcript, each with what it prints."""
+    block = re.findall(r"^```console\n(.*?)^```", page("cli").text, re.DOTALL | re.MULTILINE)[0]
     return re.findall(r"^\$ banyan-hp spool (.*)\n((?:(?!\$).*\n)*)", block, re.MULTILINE)
 
 
@@ -35,7 +35,7 @@ def alike(text: str) -> str:
     return re.sub(r"\b\d+[smhd]\n", "AGE\n", text)
 
 
-def test_the_readme_s_transcript_is_true(
+def test_the_guide_s_transcript_is_true(
     spools: Spools, make_logger: MakeLogger, port: int, up: Callable[[], ScriptedServer]
 ) -> None:
     """Three records of an outage, one of which the backend refuses until it has been mended."""
