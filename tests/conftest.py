@@ -19,6 +19,7 @@ import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
 from banyan_hp.engine.policy import jitter as chance
+from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
@@ -46,13 +47,16 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     scopes.forget_all()
     monkeypatch.setattr(sync.Lock, "assert_held", _assert_held)
     if not os.environ.get("SOAK"):
-        monkeypatch.setattr(chance, "_system", random.Random(1))  # the same jitter at each run
+        # private: the same jitter at each run, for every engine there is, those of the module functions too
+        monkeypatch.setattr(chance, "_system", random.Random(1))
     for name in list(os.environ):
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
+    # private: what an earlier test has said keeps back no line of this one
     monkeypatch.setattr(logs, "_last_said", {})
     yield
+    # private: the public calls would make a default logger where there is none
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
@@ -75,6 +79,15 @@ def _open_sockets() -> set[str]:
             with suppress(OSError):
                 found.add(str(descriptor.readlink()))
     return {name for name in found if name.startswith("socket:")}
+
+
+@pytest.fixture
+def may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test may begin the end of the process: what that sets is undone."""
+    # private: a process ends once, so there is no way back
+    monkeypatch.setattr(logs, "_ending", False)
+    # private: likewise
+    monkeypatch.setattr(process_exit, "_leaving", set())
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from banyan_hp import logs
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_last_said", {})
-    monkeypatch.setattr(logs, "_ending", False)
+def restored(monkeypatch: pytest.MonkeyPatch, may_leave: None) -> None:
     monkeypatch.setattr(logs.logger, "handlers", [])
 
 

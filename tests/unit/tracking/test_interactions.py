@@ -26,11 +26,11 @@ from tests.unit.tracking.conftest import Ticking, Tracker
 def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """At its end, with what its response tells."""
     clock = Ticking()
-    with Interaction(tracker._sink(), "Hi", metadata={"tenant": "acme"}, clock=clock) as it:
+    with Interaction(tracker.sink(), "Hi", metadata={"tenant": "acme"}, clock=clock) as it:
         clock.now += 1.5
         it.response = recorded.CHAT
         assert records == []
-    it._finish()
+    it.__exit__(None, None, None)
     assert records == [
         {
             "input": "Hi",
@@ -52,7 +52,7 @@ def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: l
 def test_time_is_that_of_the_with_not_of_the_object(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """What passes between making it and entering it does not count."""
     clock = Ticking()
-    it = Interaction(tracker._sink(), "Hi", clock=clock)
+    it = Interaction(tracker.sink(), "Hi", clock=clock)
     clock.now += 9
     with it:
         clock.now += 0.25
@@ -166,7 +166,7 @@ def test_whoever_ends_it_first_logs_it(tracker: Tracker, records: list[dict[str,
 
         def end(it: Interaction[bool] = it, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(5)
-            it._finish()
+            it.__exit__(None, None, None)
 
         threads = [threading.Thread(target=end) for _ in range(4)]
         for thread in threads:
@@ -205,7 +205,7 @@ def test_nested_interactions_name_the_outer_one(tracker: Tracker, records: list[
 def test_steps_have_their_own_times_and_tokens(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """In the order of their opening; the interaction's tokens and answer come of them, where it has none."""
     clock = Ticking()
-    with Interaction(tracker._sink(), "How many?", clock=clock) as it:
+    with Interaction(tracker.sink(), "How many?", clock=clock) as it:
         with it.step("sql", user_question="As SQL?", dialect="sqlite") as step:
             clock.now += 0.5
             step.response = recorded.CHAT
