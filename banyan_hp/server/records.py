@@ -45,6 +45,15 @@ class Record:
     body: dict[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which records, by their numbers, and in which order."""
+
+    after: int
+    before: int
+    newest_first: bool = False
+
+
 class Stored(Enum):
     """What became of a record on its way in."""
 
@@ -103,17 +112,18 @@ class Records:
         row = self._database.one(stored, (record_id,))
         return row is not None and row[0] == group and _ordered(row[1]) == _ordered(body)
 
-    def page(self, after: int, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
-        """Up to `limit` chosen records after number `after`; the number to go on from if there are more.
+    def page(self, span: Span, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
+        """Up to `limit` chosen records of `span`; the number to go on from if there are more.
 
         Fewer where their bodies would be more than `MAX_PAGE_BYTES` together, but always one.
         """
         chosen, values = _chosen(where)
         page = (
             f"SELECT seq, id, event_time, received_at, deliveries, {self._table.group}, body "  # noqa: S608
-            f"FROM {self._table.name} WHERE {chosen} AND seq > ? ORDER BY seq LIMIT ?"
+            f"FROM {self._table.name} WHERE {chosen} AND seq > ? AND seq < ? "
+            f"ORDER BY seq {'DESC' if span.newest_first else 'ASC'} LIMIT ?"
         )
-        with closing(self._database.execute(page, (*values, after, limit + 1))) as rows:
+        with closing(self._database.execute(page, (*values, span.after, span.before, limit + 1))) as rows:
             return _page(rows, limit)
 
     def count(self, where: Filter = ALL) -> tuple[int, int]:
@@ -153,10 +163,14 @@ def _page(rows: Iterable[sqlite3.Row], limit: int) -> tuple[list[dict[str, objec
 
 
 def _ordered(body: str | None) -> str:
-    # As text, because Python holds 1, 1.0 and true for equal.
+    # As text, because Python holds 1, 1.0 and true for equal. A field that is null is not given.
     try:
-        return json.dumps(json.loads(body or ""), sort_keys=True)
-    except ValueError:  # a damaged row is nobody's content, and keeps no other record from being stored
+        given = {name: value for name, value in json.loads(body or "").items() if value is not None}
+        return json.dumps(given, sort_keys=True)
+    except (
+        ValueError,
+        AttributeError,
+    ):  # a damaged row is nobody's content
         return ""
 
 

@@ -300,6 +300,51 @@ class TestReadingBack:
         post_batch(backend, {"records": [entry() for _ in range(101)]})
         assert len(backend.get("/api/logs")["logs"]) == 100
 
+    def test_a_record_is_found_by_its_id(self, backend: Backend) -> None:
+        """Whichever page it would be on."""
+        wanted = new_id()
+        post_batch(backend, {"records": [entry(wanted), entry()]})
+        page = backend.get("/api/logs", id=wanted)
+        assert ([log["id"] for log in page["logs"]], page["next"]) == ([wanted], None)
+        assert backend.get("/api/logs/count", id=wanted) == {"count": 1, "deliveries": 1}
+        assert backend.get("/api/logs", id="unknown")["logs"] == []
+
+    def test_the_newest_come_first_if_asked_for(self, backend: Backend) -> None:
+        """The cursor of such a page is for `before`; both cursors limit either order."""
+        post_batch(backend, {"records": [entry() for _ in range(5)]})
+        everything = [log["seq"] for log in backend.logs()]
+        page = backend.get("/api/logs", order="newest", limit=2)
+        following = backend.get("/api/logs", order="newest", limit=3, before=page["next"])
+        assert [log["seq"] for log in page["logs"] + following["logs"]] == everything[-5:][::-1]
+        between = {"after": everything[-4], "before": everything[-1]}
+        assert [log["seq"] for log in backend.get("/api/logs", **between)["logs"]] == everything[-3:-1]
+        ended = backend.get("/api/logs", order="newest", after=everything[-3], limit=2)
+        assert ([log["seq"] for log in ended["logs"]], ended["next"]) == (everything[-2:][::-1], None)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/api/logs", "/api/logs/count", "/api/interactions", "/api/interactions/count"),
+            *("/api/logs/prompt/tested", "/api/logs/cli/prompts", "/api/experiments", "/api/projects"),
+            *("/api/auth/validate", "/api/experiments/half"),
+        ],
+    )
+    def test_an_unknown_parameter_is_refused(self, backend: Backend, path: str) -> None:
+        """Not ignored: a misspelt filter would choose every record. The answer names those there are."""
+        answer = call(backend, "GET", path, params={"limitt": "5"})
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith(f"'limitt' is no parameter of {path}; there are no p") or (
+            answer.json()["error"].startswith(f"'limitt' is no parameter of {path}; the parameters are ")
+        )
+
+    def test_an_order_that_there_is_not_is_refused(self, backend: Backend) -> None:
+        """The answer names the two."""
+        answer = call(backend, "GET", "/api/logs", params={"order": "down"})
+        assert (answer.status_code, answer.json()["error"]) == (
+            422,
+            "order must be 'oldest' or 'newest', was 'down'",
+        )
+
     @pytest.mark.parametrize(
         "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"after": "-1"}, {"after": "9" * 5000}]
     )

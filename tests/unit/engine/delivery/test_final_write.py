@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import banyan_hp.engine
-from banyan_hp import PromptStackLogger, logs
+from banyan_hp import PromptStackLogger
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
@@ -38,12 +38,9 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def leaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def leaving(may_leave: None) -> None:
     """The process ends."""
-    monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
-    process_exit._leaving.add(os.getpid())
-    yield
-    process_exit._leaving.discard(os.getpid())
+    process_exit.at_exit(0.0)
 
 
 def ids_on_disk(directory: Path) -> list[str]:
