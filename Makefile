@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# Four groups of tests, of about the same length; the first three mostly wait for processes and servers.
+# Groups of tests that run side by side; the first three mostly wait for processes and servers.
 HOSTS     := $(patsubst %,tests/lifecycle/test_%.py,celery dev_servers gunicorn rq server_examples uwsgi) tests/surroundings
 hosts     := $(HOSTS)
 processes := tests/lifecycle $(addprefix --ignore=,$(HOSTS))
 servers   := tests/integration
-others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration)
+random    := tests/property
+others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property)
 # Compiled on the spot; needs a C compiler and Python's headers.
 UWSGI  := uwsgi==2.0.31
 # The benchmarks' peers would weigh on everybody's environment.
@@ -38,19 +39,19 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: $(STAMP)               ## all tests: four groups side by side, then, alone, what measures time
+check: $(STAMP)               ## all tests: five groups side by side, then, alone, what measures time
 	@said=$$(mktemp -d) && trap 'rm -rf "$$said"' EXIT; \
-	for group in hosts processes servers; do \
+	for group in hosts processes servers random; do \
 		$(MAKE) --no-print-directory check-$$group >"$$said/$$group" 2>&1 || touch "$$said/failed" & \
 	done; \
 	$(MAKE) --no-print-directory check-others || touch "$$said/failed"; \
-	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers"; \
+	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/random"; \
 	$(MAKE) --no-print-directory check-alone && test ! -e "$$said/failed"
 
 check-alone: $(STAMP)
 	@$(BIN)/pytest -m "alone and not soak"
 
-check-%: $(STAMP)             ## one group: hosts, processes, servers or others
+check-%: $(STAMP)             ## one group: hosts, processes, servers, random or others
 	@$(BIN)/pytest $($*) -m "not soak and not alone"
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's

@@ -45,12 +45,20 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
             raise
 
 
-_quiet = logging.NullHandler()
+class QuietHandler(logging.NullHandler):
+    """Keeps our lines off stderr.
+
+    Made only where it is wanted: one that no logger has is collected at the interpreter's end, after gevent's
+    locks, and logging then prints a traceback.
+    """
 
 
 def keep_off_stderr(*, quiet: bool = True) -> None:
     """Whether our lines go only where the application wants them, and else nowhere. For `silent=True`."""
-    (logger.addHandler if quiet else logger.removeHandler)(_quiet)
+    for handler in [each for each in logger.handlers if isinstance(each, QuietHandler)]:
+        logger.removeHandler(handler)
+    if quiet:
+        logger.addHandler(QuietHandler())
 
 
 def process_is_ending() -> None:

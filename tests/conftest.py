@@ -18,11 +18,12 @@ from hypothesis import settings
 import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
-from banyan_hp.engine.policy import jitter as chance
+from banyan_hp.engine.policy import retry as chance
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
+from tests.support.wheel import build_wheel
 
 MakeLogger = Callable[..., PromptStackLogger]
 
@@ -53,6 +54,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     # private: what an earlier test has said keeps back no line of this one
     monkeypatch.setattr(logs, "_last_said", {})
     yield
@@ -111,6 +113,12 @@ def no_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this clone, built once for all tests."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .doctor.arguments import add_doctor
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .terminal import CommandError, complain
@@ -33,4 +34,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
     add_spool(commands)
+    add_doctor(commands)
     return parser
