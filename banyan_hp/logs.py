@@ -28,12 +28,12 @@ logger = logging.getLogger("banyan_hp")
 EVERY_SECONDS = 60.0
 PREFIX = "banyan_hp: "
 _LONGEST_ARGUMENT = 1000
-_MOST_KINDS = 1000
-_monotonic = time.monotonic
-_last_said: dict[str, float] = {}
+MOST_KINDS = 1000
+monotonic = time.monotonic
+last_said: dict[str, float] = {}
 _ending = False
 everything = False  # `debug=True`; callers' threads look at this, which costs them nothing
-_off_stderr = False
+is_off_stderr = False
 suppressed_threads: set[int] = set()  # each thread adds and discards only itself, which is atomic
 
 
@@ -46,12 +46,12 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> bool
     Returns:
         Whether it was said, and not held back because one of its kind was said just before.
     """
-    now = _monotonic()
-    if now - _last_said.get(kind, float("-inf")) < EVERY_SECONDS:
+    now = monotonic()
+    if now - last_said.get(kind, float("-inf")) < EVERY_SECONDS:
         return False
-    if len(_last_said) >= _MOST_KINDS:
-        _last_said.clear()
-    _last_said[kind] = now
+    if len(last_said) >= MOST_KINDS:
+        last_said.clear()
+    last_said[kind] = now
     say(logging.WARNING, message, *args, exc_info=exc_info)
     return True
 
@@ -64,7 +64,7 @@ def say(level: int, message: str, *args: object, exc_info: bool = False) -> None
         with suppressed(), _handlers_failing_quietly():
             if logger.hasHandlers():
                 logger.log(level, message, *said, exc_info=exc_info)
-            elif logger.isEnabledFor(level) and logging.lastResort is not None and not _off_stderr:
+            elif logger.isEnabledFor(level) and logging.lastResort is not None and not is_off_stderr:
                 _print(message % said if said else message, sys.exc_info()[1] if exc_info else None)
     except Exception as error:
         if is_deliberate(error):
@@ -113,8 +113,8 @@ def debug(message: str, *args: object) -> None:
 
 def keep_off_stderr(*, quiet: bool = True) -> None:
     """Whether our lines go only where the application wants them, and else nowhere. For `silent=True`."""
-    global _off_stderr
-    _off_stderr = quiet
+    global is_off_stderr
+    is_off_stderr = quiet
 
 
 # -- lines about lines ---------------------------------------------------------------------------------------

@@ -94,7 +94,12 @@ def test_each_block_that_is_a_test_passes(block: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [each for each in blocks("python") if not _is_a_test(each)])
 def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
-    """As printed, but for the local backend's port."""
+    """As printed, but for the local backend's port.
+
+    LangChain's is run by `make test-sdks`, which has the package.
+    """
+    if "langchain_core" in block:
+        pytest.importorskip("langchain_core")
     before = backend.count() + backend.interactions_count()
     finished = run(["-c", block.replace(URL, backend.url)], backend)
     assert (finished.returncode, finished.stderr) == (0, "")

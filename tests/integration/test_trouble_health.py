@@ -29,7 +29,7 @@ def test_health_is_degraded_for_ten_minutes_after_a_rejected_call() -> None:
     """With the reason's words."""
     clock = FakeClock()
     logger = PromptStackLogger("psk_local", URL, spool=False)
-    logger._engine = SteppedEngine(FakeBackend(), clock)
+    logger._engine = SteppedEngine(FakeBackend(), clock)  # private: with a clock of ours
     assert logger.health()["status"] == "ok"
     assert not logger.log_prompt("q", "a", metadata=3)  # type: ignore[arg-type]
     clock.advance(599)

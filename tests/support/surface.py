@@ -270,7 +270,7 @@ def _commands() -> list[str]:
 def _command(path: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     below: dict[str, argparse.ArgumentParser] = {}
     lines = [path]
-    for action in parser._actions:
+    for action in parser._actions:  # private: argparse lists its arguments nowhere else
         if isinstance(action, argparse._SubParsersAction):
             below.update(action.choices)
         elif not isinstance(action, argparse._HelpAction):

@@ -13,9 +13,7 @@ from tests.support.clock import FakeClock
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_last_said", {})
-    monkeypatch.setattr(logs, "_ending", False)
+def restored(monkeypatch: pytest.MonkeyPatch, may_leave: None) -> None:
     monkeypatch.setattr(logs.logger, "handlers", [])
 
 
@@ -52,7 +50,7 @@ def test_a_kind_of_trouble_is_one_line_a_minute(
 ) -> None:
     """And `warn` says whether it was said, for whom it must be said once."""
     clock = FakeClock()
-    monkeypatch.setattr(logs, "_monotonic", clock.monotonic)
+    monkeypatch.setattr(logs, "monotonic", clock.monotonic)
     assert logs.warn("key", "line %d", 1)
     assert not logs.warn("key", "line %d", 2)
     assert logs.warn("address", "line %d", 3)
@@ -65,9 +63,9 @@ def test_a_kind_of_trouble_is_one_line_a_minute(
 
 def test_kinds_are_forgotten_before_they_become_many() -> None:
     """A process that makes loggers all day must not grow."""
-    for number in range(logs._MOST_KINDS + 10):
+    for number in range(logs.MOST_KINDS + 10):
         logs.warn(f"kind {number}", "line")
-    assert len(logs._last_said) == 10
+    assert len(logs.last_said) == 10
 
 
 def test_without_logging_the_line_is_on_stderr(

@@ -20,7 +20,7 @@ HOUR = 3600.0
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Of the engine, and of the lines' rate."""
     clock = FakeClock()
-    monkeypatch.setattr(logs, "_monotonic", clock.monotonic)
+    monkeypatch.setattr(logs, "monotonic", clock.monotonic)
     return clock
 
 
