@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from .auth import BEARER, X_API_KEY, ApiKeys
 from .intake import Intake
-from .records import Filter, Records
+from .records import LAST, Filter, Records, Span
 from .requests import project
 from .responses import BAD, Json, refuse
 from .validation import interaction_refusal, record_refusal, shown, text_in
@@ -20,7 +20,7 @@ from .validation import interaction_refusal, record_refusal, shown, text_in
 HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mistake in the record
 STORE = "/v2/chatgpt/store_generated_response"
 MAX_PAGE = 1000
-MAX_CURSOR = 2**63 - 1  # SQLite's largest integer
+OLDEST, NEWEST = "oldest", "newest"
 
 
 def log_routes(records: Records, keys: ApiKeys) -> list[Route]:
@@ -78,13 +78,15 @@ class Reading:
     name: str
     """The field of a page that holds its records."""
     column: str
-    """The column that a request may filter by."""
+    """The column that a request may filter by, besides the record's id."""
 
     async def page(self, request: Request) -> Response:
-        """The page of records that the request's `limit` and `after` ask for."""
+        """The page of records that the request's `limit`, `after`, `before` and `order` ask for."""
         limit = _whole_number(request, "limit", 100, 1, MAX_PAGE)
-        after = _whole_number(request, "after", 0, 0, MAX_CURSOR)
-        found, following = self.records.page(after, limit, self._where(request))
+        after = _whole_number(request, "after", 0, 0, LAST)
+        before = _whole_number(request, "before", LAST, 0, LAST)
+        span = Span(after, before, _newest_first(request))
+        found, following = self.records.page(limit, span, self._where(request))
         return Json({self.name: found, "next": None if following is None else str(following)})
 
     async def count(self, request: Request) -> Response:
@@ -93,8 +95,15 @@ class Reading:
         return Json({"count": distinct, "deliveries": deliveries})
 
     def _where(self, request: Request) -> Filter:
-        value = request.query_params.get(self.column)
-        return {} if value is None else {self.column: value}
+        asked = request.query_params
+        return {column: asked[column] for column in ("id", self.column) if column in asked}
+
+
+def _newest_first(request: Request) -> bool:
+    order = request.query_params.get("order", OLDEST)
+    if order not in (OLDEST, NEWEST):
+        refuse(f"order must be {OLDEST} or {NEWEST}, was {shown(order)}")
+    return order == NEWEST
 
 
 def _whole_number(request: Request, name: str, default: int, least: int, most: int) -> int:

@@ -57,6 +57,19 @@ class Stored(Enum):
 Filter = Mapping[str, str]
 """Columns of the table and what they must hold; without any, all records are chosen."""
 ALL: Filter = {}
+LAST = 2**63 - 1  # SQLite's largest integer
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which records a page may have, by number, and in which order."""
+
+    after: int = 0
+    before: int = LAST
+    newest_first: bool = False
+
+
+EVERYTHING = Span()
 
 
 class Records:
@@ -103,17 +116,20 @@ class Records:
         row = self._database.one(stored, (record_id,))
         return row is not None and row[0] == group and _ordered(row[1]) == _ordered(body)
 
-    def page(self, after: int, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
-        """Up to `limit` chosen records after number `after`; the number to go on from if there are more.
+    def page(
+        self, limit: int, span: Span = EVERYTHING, where: Filter = ALL
+    ) -> tuple[list[dict[str, object]], int | None]:
+        """Up to `limit` chosen records of `span`; the number of the last one if there are more.
 
         Fewer where their bodies would be more than `MAX_PAGE_BYTES` together, but always one.
         """
         chosen, values = _chosen(where)
+        order = "DESC" if span.newest_first else "ASC"
         page = (
             f"SELECT seq, id, event_time, received_at, deliveries, {self._table.group}, body "  # noqa: S608
-            f"FROM {self._table.name} WHERE {chosen} AND seq > ? ORDER BY seq LIMIT ?"
+            f"FROM {self._table.name} WHERE {chosen} AND seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?"
         )
-        with closing(self._database.execute(page, (*values, after, limit + 1))) as rows:
+        with closing(self._database.execute(page, (*values, span.after, span.before, limit + 1))) as rows:
             return _page(rows, limit)
 
     def count(self, where: Filter = ALL) -> tuple[int, int]:

@@ -215,3 +215,24 @@ def test_the_chat_session_example_logs_its_turns_and_steps(backend: Backend) -> 
     finished = run(["examples/chat_session.py"], backend, **environment)
     assert finished.stdout == "session chat-1: 3 turns, all delivered: True\n", finished.stderr
     assert len(backend.interactions(session_id="chat-1")) == 6
+
+
+def test_the_production_example_logs_its_calls_with_their_experiments(
+    backend: Backend, tmp_path: Path
+) -> None:
+    """`examples/production_example.py`: configuration, logging, user-based and content-hash experiments."""
+    before = backend.count()
+    finished = run(["examples/production_example.py"], backend, BANYAN_HP_SPOOL_DIR=str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "health: ok\n" in finished.stdout
+    logged = [log["body"] for log in backend.logs()[before:]]
+    assert sorted(each.get("sticky_key", "") for each in logged) == [
+        "",
+        *["input_hash"] * 2,
+        *["user_id"] * 4,
+    ]
+    assert {each["experiment_id"] for each in logged if "experiment_id" in each} == {
+        "marketing-email-tone",
+        "support-reply-structure",
+    }
+    assert "[email]" in logged[0]["input"]

@@ -295,13 +295,50 @@ class TestReadingBack:
         assert [log["seq"] for log in page["logs"] + following["logs"]] == everything[-5:]
         assert following["next"] is None
 
+    def test_pages_go_back_from_the_newest_record(self, backend: Backend) -> None:
+        """`order=newest` begins with the last record; `before` takes a page's cursor."""
+        post_batch(backend, {"records": [entry() for _ in range(5)]})
+        newest = [log["seq"] for log in backend.logs()][:-6:-1]
+        page = backend.get("/api/logs", order="newest", limit=3)
+        following = backend.get(
+            "/api/logs", order="newest", limit=2, before=page["next"], after=newest[-1] - 1
+        )
+        assert [log["seq"] for log in page["logs"] + following["logs"]] == newest
+        assert following["next"] is None
+        between = backend.get("/api/logs", after=newest[3], before=newest[1])["logs"]
+        assert [log["seq"] for log in between] == [newest[2]]
+
+    def test_a_record_is_found_by_its_id(self, backend: Backend) -> None:
+        """It alone, and no other one where there is none of this id."""
+        sent = entry()
+        post_batch(backend, {"records": [entry(), sent, entry()]})
+        assert [log["id"] for log in backend.get("/api/logs", id=sent["id"])["logs"]] == [sent["id"]]
+        assert backend.get("/api/logs/count", id=sent["id"]) == {"count": 1, "deliveries": 1}
+        assert backend.get("/api/logs", id="nobody") == {"logs": [], "next": None}
+
+    def test_an_unknown_order_is_a_422(self, backend: Backend) -> None:
+        """The answer names those that there are."""
+        answer = call(backend, "GET", "/api/logs", params={"order": "random"})
+        assert (answer.status_code, answer.json()["error"]) == (
+            422,
+            "order must be oldest or newest, was 'random'",
+        )
+
     def test_a_page_has_100_records_unless_told(self, backend: Backend) -> None:
         """The limit's default."""
         post_batch(backend, {"records": [entry() for _ in range(101)]})
         assert len(backend.get("/api/logs")["logs"]) == 100
 
     @pytest.mark.parametrize(
-        "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"after": "-1"}, {"after": "9" * 5000}]
+        "query",
+        [
+            {"limit": "0"},
+            {"limit": "1001"},
+            {"limit": "x"},
+            {"after": "-1"},
+            {"after": "9" * 5000},
+            {"before": "x"},
+        ],
     )
     def test_a_wrong_limit_or_cursor_is_a_422(self, backend: Backend, query: dict[str, str]) -> None:
         """The answer names the parameter and its bounds."""
