@@ -8,12 +8,15 @@ success, 2 for what the caller has to put right, in one line on stderr; `spool` 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .help import add_help
 from .serve import add_serve
 from .spool.arguments import add_spool
-from .terminal import CommandError, complain
+from .terminal import DONE, CommandError, complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,10 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except CommandError as error:
         complain(str(error))
         return error.code
+    except BrokenPipeError:  # the reader has seen enough, as `head` has after ten lines
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit complains about the rest
+        return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,4 +41,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
     add_spool(commands)
+    add_help(commands)
     return parser

@@ -70,6 +70,34 @@ def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     assert backend.count() + backend.interactions_count() > before
 
 
+COMMANDS = sorted({
+    line
+    for path in PAGES
+    for block in _blocks(path, "bash")
+    for line in block.splitlines()
+    if line.startswith(("curl ", "banyan-hp ")) and not line.startswith("banyan-hp serve")
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_runs(command: str, backend: Backend, tmp_path: Path) -> None:
+    """What a page tells a reader to type, but for what installs, builds or serves."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-c", command.replace(URL, backend.url).replace("curl ", "curl --fail --silent ")],
+        env=os.environ | {"PATH": path, "BANYAN_HP_SPOOL_DIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_the_targets_of_make_are_there() -> None:
+    """Those that the README names."""
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^make ([\w-]+)", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
 def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
     """The comments beside the prints are what is printed."""
     block = _blocks(README, "python")[0]
