@@ -178,7 +178,7 @@ def test_the_wheel_installs_with_three_dependencies_and_works(tmp_path: Path) ->
     assert "banyan_hp/py.typed" in names
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    assert {f"banyan_hp/guide/{topic}.md" for topic in TOPICS} <= set(names)
+    assert {"banyan_hp/server/docs.css", *(f"banyan_hp/guide/{topic}.md" for topic in TOPICS)} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
     imported = subprocess.run(
