@@ -45,6 +45,14 @@ def warn(kind: str, message: str, *args: object, exc_info: bool = False) -> None
             raise
 
 
+_quiet = logging.NullHandler()
+
+
+def keep_off_stderr(*, quiet: bool = True) -> None:
+    """Whether our lines go only where the application wants them, and else nowhere. For `silent=True`."""
+    (logger.addHandler if quiet else logger.removeHandler)(_quiet)
+
+
 def process_is_ending() -> None:
     """From now on, handlers that have lost their streams are not reported."""
     global _ending

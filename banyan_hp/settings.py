@@ -6,6 +6,7 @@ helpers below.
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -103,14 +104,15 @@ class Settings:
         return tuple(each.name for each in fields(cls))
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Settings:
-        """Settings from keyword options; the environment fills in what they leave out."""
-        unknown = sorted(map(shown, set(options) - set(cls.names())))
-        if unknown:
-            raise ConfigurationError(
-                f"unknown setting {unknown[0]}; allowed are: {', '.join(sorted(cls.names()))}"
-            )
-        filled = dict(options)
+    def from_options(cls, options: Mapping[str, Any], besides: Sequence[str] = ()) -> Settings:
+        """Settings from keyword options; the environment fills in what they leave out. None is not given.
+
+        `besides` are the names that the client takes itself, for the message about an unknown one.
+        """
+        for name in options:
+            if name not in cls.__dataclass_fields__:
+                raise ConfigurationError(unknown_setting("setting", name, (*cls.names(), *besides)))
+        filled = {name: value for name, value in options.items() if value is not None}
         with checking("spool_dir"):
             if not str(filled.get("spool_dir") or "").strip():
                 filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
@@ -149,8 +151,20 @@ class PromptSettings:
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> PromptSettings:
-        """Settings from keyword options; removes them from `options`."""
-        return cls(**{name: options.pop(name) for name in cls.names() if name in options})
+        """Settings from keyword options; removes them from `options`. None is not given."""
+        if (ttl := options.pop("cache_ttl", None)) is not None:  # banyan-sdk's name for it
+            if options.get("prompt_cache_ttl") is not None:
+                raise ConfigurationError("cache_ttl and prompt_cache_ttl are one setting: give one of them")
+            options["prompt_cache_ttl"] = ttl
+        given = {name: options.pop(name, None) for name in cls.names()}
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
+
+def unknown_setting(what: str, name: object, allowed: Sequence[str]) -> str:
+    """The message about an option that there is not: the nearest one, and all that there are."""
+    near = difflib.get_close_matches(name, allowed, 1) if isinstance(name, str) else []
+    meant = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {what} {shown(name)}{meant} Allowed are: {', '.join(sorted(set(allowed)))}"
 
 
 _CALLBACKS = ("before_send", "on_error", "on_drop")

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException
 
 from banyan_hp import HuggingPlace, HuggingPlaceSDKError
+from banyan_hp.types import Log
 
 huggingplace = HuggingPlace()
 
@@ -31,7 +32,7 @@ def call_a_model(question: str) -> str:
     return question[::-1]
 
 
-def interaction(question: str) -> dict[str, Any]:
+def interaction(question: str) -> Log:
     started = time.perf_counter()
     answer = call_a_model(question)
     return {

@@ -7,23 +7,22 @@ documents.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, MutableMapping, Sequence
+import re
+from collections.abc import Mapping, MutableMapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from ..destinations import banyan, huggingplace
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
-from ..errors import ConfigurationError, MissingKeyError, ValidationError
+from ..errors import ConfigurationError
 from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, type_name
 from ..prompts.data import PromptData
 from ..prompts.queries import PromptQuery, Sticky
-from ..settings import checked_url, first_text, header_text
+from ..settings import header_text
 from ..tracking.context import with_ambient
 
-StickyContext = Mapping[str, str | int | UUID]
+StickyContext = Mapping[str, str | int | UUID | None]
 _NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
 
@@ -127,33 +126,6 @@ def _experiment_fields(prompt: PromptData | None, context: Mapping[str, str | No
     return {key: _optional_text(value) for key, value in context.items()}
 
 
-# -- log and log_step of HuggingPlace ------------------------------------------------------------------------
-
-
-def problem_with_log(options: object) -> str | None:
-    """What is wrong with a record, in a sentence that names the field; None if nothing is."""
-    if not isinstance(options, Mapping):
-        return f"log() takes a dict, got {kind_of(options)}"
-    return _missing(options, ("user_prompt", "response"))
-
-
-def problem_with_step(step: object) -> str | None:
-    """What is wrong with a step, in a sentence that names the field; None if nothing is."""
-    if not isinstance(step, Mapping):
-        return f"log_step() takes a dict, got {kind_of(step)}"
-    return _missing(step, ("type", "user_question", "prompt_response", "token", "response_time"))
-
-
-def _missing(options: Mapping[Any, Any], names: Sequence[str]) -> str | None:
-    for name in names:
-        if name not in options:
-            return f"{name} is missing; it is required and must not be empty"
-        value = options[name]
-        if value is None or (isinstance(value, (str, list, tuple, dict)) and not value):
-            return f"{name} must not be empty, was {kind_of(value)}"
-    return None
-
-
 # -- fields that hold numbers --------------------------------------------------------------------------------
 
 
@@ -192,14 +164,36 @@ def keep_numbers(body: MutableMapping[str, Any], fields: Mapping[str, NumberFiel
     return wrong
 
 
+# -- a record's id -------------------------------------------------------------------------------------------
+
+
+_RECORD_ID = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?")
+
+
+def take_id(body: MutableMapping[str, Any], given: object) -> tuple[str | None, list[str]]:
+    """The id that a caller gives its record; one that can't be an id goes into `metadata`.
+
+    Returns:
+        The id, None for one of ours; and a sentence if it went there.
+    """
+    ident: object = str(given) if type(given) in (int, UUID) else given
+    if isinstance(ident, str) and _RECORD_ID.fullmatch(ident):
+        return str.__str__(ident), []
+    body["metadata"] = put_aside(body.get("metadata"), "record_id", given)
+    return None, [
+        "record_id must be 1 to 128 printable ASCII characters without spaces at the ends, "
+        f"was {kind_of(given)}; it is in the metadata, and the record has an id of the library's"
+    ]
+
+
 # -- prompts and experiments ---------------------------------------------------------------------------------
 
 
 def prompt_question(
-    name: str, version: str | None, branch: str, project_id: str | None, sticky: StickyContext | None
+    name: str, version: str | None, branch: str | None, project_id: str | None, sticky: StickyContext | None
 ) -> PromptQuery:
     name = checked_name("name", name)
-    branch = checked_text("branch", branch)
+    branch = "main" if branch is None else checked_text("branch", branch)
     if project_id is not None:
         project_id = header_text("project_id", checked_text("project_id", project_id))
     values = () if sticky is None else sticky_texts(sticky)
@@ -241,6 +235,25 @@ def sticky_texts(context: StickyContext | None) -> Sticky:
     return tuple([pair for pair in texts if pair[1]])  # an empty id: such users would all be one
 
 
+def experiment_context(
+    context: object, text: object, key: object, value: object
+) -> tuple[StickyContext | None, str | None]:
+    """The sticky context and the input text of `experiment`, whose published form has a key and its value.
+
+    Args:
+        context: a dict, or a key in the published form.
+        text: the input text, or there the key's value.
+        key: by keyword, in the published form.
+        value: likewise.
+    """
+    if isinstance(context, str):
+        key, value, context, text = context, text if value is None else value, None, None
+    if key is not None:
+        context = {**({} if context is None else as_dict(cast(StickyContext, context))), key: value}
+    text = None if text is None else checked_text("input_text", text)
+    return cast(StickyContext | None, context), text
+
+
 def _sticky_key(key: object) -> str:
     if not isinstance(key, str) or not key:
         raise ConfigurationError(f"a key of sticky_context must be a string, was {shown(key)}")
@@ -248,82 +261,12 @@ def _sticky_key(key: object) -> str:
 
 
 def _sticky_value(key: str, value: object) -> str:
+    if value is None:  # an anonymous user
+        return ""
     if isinstance(value, str):
         return str.__str__(value)
     if not isinstance(value, (int, UUID)) or isinstance(value, bool):
         raise ConfigurationError(
-            f"sticky_context[{key!r}] must be a string, an int or a UUID, was {type_name(value)}"
+            f"sticky_context[{key!r}] must be a string, an int, a UUID or None, was {type_name(value)}"
         )
     return str.__str__(str(value))
-
-
-# -- the clients' configuration ------------------------------------------------------------------------------
-
-
-def resolved_identity(
-    api_key: str | None, base_url: str | None, project_id: str | None, *, needed: bool
-) -> tuple[str, str, str | None]:
-    """The Banyan client's URL, key and project from arguments and environment, checked.
-
-    Args:
-        api_key: as of `PromptStackLogger`, like the others.
-        base_url: likewise.
-        project_id: likewise.
-        needed: False if logging is switched off: then the key may be missing, and is the empty text.
-    """
-    key = first_text("api_key", api_key, "BANYAN_API_KEY")
-    url = checked_url(
-        "base_url", first_text("base_url", base_url, "BANYAN_BASE_URL") or banyan.DEFAULT_BASE_URL
-    )
-    project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
-    if project is not None:
-        header_text("project_id", project)
-    if key is not None:
-        header_text("api_key", key)
-    elif needed:
-        raise MissingKeyError(
-            "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
-            "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
-        )
-    return checked_url("base_url", url), key or "", project
-
-
-def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
-    """The HuggingPlace client's configuration from arguments and environment, checked.
-
-    Args:
-        config: the arguments.
-        needed: False if logging is switched off: then key and organisation may be missing.
-    """
-    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
-    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
-    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
-    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
-    url = url or huggingplace.DEFAULT_BASE_URL
-    timeout = config.get("timeout")
-    timeout = 10_000 if timeout is None else timeout
-    if key is None and needed:
-        raise MissingKeyError(
-            "no API key: pass api_key=…, or set the environment variable HUGGINGPLACE_API_KEY "
-            "(or switch logging off with enabled=False)"
-        )
-    if org is None and needed:
-        raise ValidationError(
-            "no organisation: pass org_id=…, or set the environment variable HUGGINGPLACE_ORG_ID"
-        )
-    if mode not in huggingplace.MODES:
-        raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
-    with checking("timeout", ValidationError):
-        if not _positive(timeout):
-            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
-    return {
-        "api_key": header_text("api_key", key or ""),
-        "org_id": org or "",
-        "mode": mode,
-        "base_url": checked_url("base_url", url),
-        "timeout": timeout,
-    }
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf

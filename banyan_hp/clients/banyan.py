@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from inspect import iscoroutinefunction
 from types import MethodType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ..destinations.banyan import DEFAULT_BASE_URL
 from ..engine.delivery.waiters import FlushResult
@@ -21,6 +21,11 @@ from ..settings import env, truthy_env
 from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
 from .prompt_logger import PromptStackLogger
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ..types import ConfigureSettings, Health, LoggerStats
 
 __all__ = [
     "aflush",
@@ -61,7 +66,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def configure(
-    api_key: str | None = None, base_url: str | None = None, project_id: str | None = None, **options: Any
+    api_key: str | None = None,
+    base_url: str | None = None,
+    project_id: str | None = None,
+    **options: Unpack[ConfigureSettings],
 ) -> PromptStackLogger:
     """Make the logger that the module functions use, and return it.
 
@@ -158,11 +166,11 @@ class _NoLogger:
     shutdown = flush
     ashutdown = aflush
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> LoggerStats:
         """All zero: those of a logger that is switched off."""
         return PromptStackLogger(base_url=DEFAULT_BASE_URL, enabled=False).get_stats()
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         return {"status": "ok", "reasons": ["not configured"], "state": "idle"}
 
 

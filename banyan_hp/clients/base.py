@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..copies import OneObject
 from ..engine.delivery.waiters import FlushResult
@@ -14,7 +14,10 @@ from ..foreign import is_deliberate, trouble
 from ..logs import warn
 from ..settings import checked_seconds
 from ..tracking.scopes import unknown
-from .arguments import InvalidRecordError
+from .arguments import InvalidRecordError, take_id
+
+if TYPE_CHECKING:
+    from ..types import Health, Stats
 
 
 class Lifeline:
@@ -79,20 +82,20 @@ class Client(OneObject):
         """
         return await self._engines().ashutdown(checked_seconds("timeout", timeout))
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> Stats:
         """Counters, as a plain dict. No I/O; takes microseconds.
 
         The guide documents them (`banyan-hp help stats`). In each result this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
-        return {**self._engines().stats(), "contexts_unknown": unknown()}
+        return cast("Stats", {**self._engines().stats(), "contexts_unknown": unknown()})
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.
 
         Show it on a status page; an application should not fail its own readiness over its logger.
         """
-        return self._engines().health()
+        return cast("Health", self._engines().health())
 
     def _not_logged(self, call: str, error: Exception) -> str:
         """Count and log a record that was not accepted: an argument is wrong, or the caller's objects raised.
@@ -117,6 +120,12 @@ class Client(OneObject):
         for sentence in wrong:
             warn("value set aside", "%s", sentence)
             self._engine.set_aside()
+
+    def _own_id(self, body: dict[str, Any], given: object) -> str | None:
+        """The id that a caller gives its record; None if it can't be one: then it is in the metadata."""
+        ident, wrong = take_id(body, given)
+        self._note_set_aside(wrong)
+        return ident
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log an error in tracking a call; the call itself goes on."""

@@ -5,32 +5,61 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from uuid import UUID
 
 from ..copies import OneObject, pickled
-from ..destinations.huggingplace import HuggingPlaceDestination, step_body
 from ..engine.delivery.loops import on_few_threads
-from ..engine.engine import Engine, http_transport
-from ..engine.http.transport import NoResponse, never_raising
-from ..engine.records.encode import encode
+from ..engine.engine import Engine
+from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..engine.succession import Succession
 from ..engine.sync import Lock, ReleasingOnError
 from ..errors import ValidationError
 from ..foreign import as_dict, checking
-from ..settings import Settings
+from ..logs import keep_off_stderr
+from ..settings import unknown_setting
 from ..tracking.client_sinks import HuggingPlaceSink
 from ..tracking.context import options_with_ambient
 from ..tracking.methods import HuggingPlaceTracking
 from ..tracking.sink import Contained
-from .arguments import LOG_NUMBERS, keep_numbers, problem_with_log, problem_with_step, resolved_config
+from .arguments import LOG_NUMBERS, keep_numbers
 from .base import Client, Lifeline
+from .configuration import (
+    CHANGEABLE,
+    IDENTITY,
+    OWN,
+    checked_options,
+    destination_of,
+    is_accepted,
+    resolved_config,
+    settings_of,
+)
+from .interactions import (
+    interaction_body,
+    problem_with_log,
+    problem_with_step,
+    session_defaults,
+    step_record,
+    without_none,
+)
 from .receipts import Receipt, Source
 
-__all__ = ["HuggingPlace", "Session"]
+if TYPE_CHECKING:
+    from typing import Unpack
 
-_OWN = ("api_key", "org_id", "mode", "base_url", "timeout")
-_IDENTITY = ("api_key", "org_id", "base_url")
+    from ..types import (
+        ConfigChanges,
+        HuggingPlaceConfig,
+        HuggingPlaceSettings,
+        Log,
+        LogStep,
+        SessionInfo,
+        SessionOptions,
+        UserMetadata,
+    )
+
+__all__ = ["HuggingPlace", "Session"]
 
 
 class _Line(NamedTuple):
@@ -51,7 +80,9 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         mode: "prod" or "dev"; default: HUGGINGPLACE_MODE, else "prod".
         base_url: default: HUGGINGPLACE_BASE_URL, else the hosted production instance.
         timeout: milliseconds for a request; default 10,000.
-        options: the settings in the guide's table (`banyan-hp help settings`), except `timeout`.
+        options: the settings in the guide's table (`banyan-hp help settings`), by keyword, and
+            `silent=True`: where the application has not set up logging, the library writes nothing on
+            stderr; for the whole process.
 
     Raises:
         MissingKeyError: there is no API key; it is an AuthenticationError and a ValidationError.
@@ -61,21 +92,23 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
 
     def __init__(
         self,
-        api_key: str | Mapping[str, Any] | None = None,
+        api_key: str | HuggingPlaceConfig | None = None,
         org_id: str | None = None,
-        mode: str | None = None,
+        mode: Literal["prod", "dev"] | None = None,
         base_url: str | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[HuggingPlaceSettings],
     ) -> None:
         given = {"org_id": org_id, "mode": mode, "base_url": base_url, "timeout": timeout, **options}
         with checking("the configuration", ValidationError):
             config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
             config.update((name, value) for name, value in given.items() if value is not None)
-            self._options = {name: value for name, value in config.items() if name not in _OWN}
-        self._config = resolved_config(config, needed=Settings.from_options(self._options).enabled)
-        settings = _settings(self._config, self._options)
-        self._succession = Succession(_destination(self._config), settings)
+            self._options = {name: value for name, value in config.items() if name not in OWN}
+        self._config = resolved_config(config, needed=checked_options(self._options).enabled)
+        if self._config.get("silent"):
+            keep_off_stderr()
+        settings = settings_of(self._config, self._options)
+        self._succession = Succession(destination_of(self._config), settings)
         self._lifeline = Lifeline(self._succession)
         self._use(self._succession.current)
 
@@ -90,7 +123,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
 
     # -- logging ----------------------------------------------------------------------------------------
 
-    def log(self, options: Mapping[str, Any]) -> Receipt:
+    def log(self, options: Log) -> Receipt:
         """Log an interaction. It is enqueued at once; awaiting the receipt is optional.
 
         Args:
@@ -106,11 +139,12 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         """
         try:
             own = _own(options)
-            return self._submit(problem_with_log(own), own)
+            problem = problem_with_log(own)
+            return self._submit(problem, interaction_body(own) if problem is None else {})
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._refused("log()", error)
 
-    def log_step(self, step: Mapping[str, Any]) -> Receipt:
+    def log_step(self, step: LogStep) -> Receipt:
         """Log one processing step by itself.
 
         Args:
@@ -121,7 +155,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         try:
             own = _own(step)
             problem = problem_with_step(own)
-            return self._submit(problem, step_body(own) if problem is None else {})
+            return self._submit(problem, step_record(own) if problem is None else {})
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._refused("log_step()", error)
 
@@ -133,8 +167,12 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         if problem is not None:
             engine.reject()
             return Receipt(source, error=ValidationError(problem))
+        given = body.pop("record_id", None)
+        ident = None if given is None else self._own_id(body, given)
         self._note_set_aside(keep_numbers(body, LOG_NUMBERS))
         body = options_with_ambient(body)
+        if type(body.get("session_id", "")) is not str:
+            body["session_id"] = as_text(body["session_id"])
         body["org_id"] = org_id
         body["mode"] = mode
         deferred = body.get("response")
@@ -142,11 +180,13 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             body["response"] = ""
         else:
             deferred = None
-        record = engine.submit(body, max_text=engine.settings.max_record_bytes, deferred=deferred)
+        longest = engine.settings.max_record_bytes
+        record = engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
         if record is not None:
             return Receipt(source, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
-            return self._submit(None, body if deferred is None else {**body, "response": deferred})
+            again = {**body, "record_id": ident}
+            return self._submit(None, again if deferred is None else {**again, "response": deferred})
         return Receipt(source, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _refused(self, call: str, error: Exception) -> Receipt:
@@ -157,11 +197,18 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
 
     def start_session(
         self,
-        session_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        user_metadata: Mapping[str, Any] | None = None,
+        session_id: str | float | UUID | None = None,
+        metadata: Mapping[str, Any] | SessionOptions | None = None,
+        user_metadata: UserMetadata | Mapping[str, Any] | None = None,
     ) -> Session:
-        """Start a session. Its logs carry its id and defaults; the default id is random."""
+        """Start a session. Its logs carry its id and defaults.
+
+        Args:
+            session_id: text, or a number, which is taken as its text; default: a random id.
+            metadata: of each record. Or, as published, one dict of both defaults:
+                `start_session("s", {"metadata": {…}, "user_metadata": {…}})`.
+            user_metadata: of each record.
+        """
         return Session(self, session_id, metadata, user_metadata)
 
     # -- operation --------------------------------------------------------------------------------------
@@ -170,8 +217,10 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         """The configuration, without the key."""
         return {name: value for name, value in self._config.items() if name != "api_key"}
 
-    def update_config(self, **changes: Any) -> None:
-        """Change `api_key`, `org_id`, `mode`, `base_url`, `timeout` or `previous_keys` for later records.
+    def update_config(self, config: ConfigChanges | None = None, /, **changes: Unpack[ConfigChanges]) -> None:
+        """Change `api_key`, `org_id`, `mode`, `base_url`, `timeout`, `silent` or `previous_keys` from now on.
+
+        Takes keyword arguments or, as published, one dict. What is None stays as it is.
 
         Records accepted earlier are sent with the key, URL and organisation with which they were logged. They
         are sent under the new key only if the old one is named here: `update_config(api_key=new,
@@ -182,29 +231,30 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             ValidationError: as at construction, or the name of an argument is not one of these.
             ConfigurationError: `previous_keys` is not a list of keys.
         """
-        allowed = (*_OWN, "previous_keys")
-        unknown = sorted(set(changes) - set(allowed))
-        if unknown:
-            raise ValidationError(
-                f"update_config() can't change {unknown[0]!r}; allowed are {', '.join(allowed)}"
-            )
+        with checking("the configuration", ValidationError):
+            given = {**as_dict({} if config is None else config), **changes}
+        for name in given:
+            if name not in CHANGEABLE:
+                raise ValidationError(unknown_setting("setting of update_config()", name, CHANGEABLE))
         changing = self._succession.changing
         with ReleasingOnError((changing,)), changing:
-            self._change(changes)
+            self._change(without_none(given))
 
     def _change(self, changes: dict[str, Any]) -> None:
         options = dict(self._options)
         named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
         config = resolved_config({**self._config, **changes}, needed=True)
-        if named or any(config[name] != self._config[name] for name in _IDENTITY):
+        if named or any(config[name] != self._config[name] for name in IDENTITY):
             options["previous_keys"] = named[0] if named else ()
-        settings = _settings(config, options)
+        settings = settings_of(config, options)
 
         def publish(engine: Engine) -> None:
             self._config, self._options = config, options
             self._use(engine)
 
-        self._succession.change(_destination(config), settings, publish)
+        self._succession.change(destination_of(config), settings, publish)
+        if "silent" in changes:
+            keep_off_stderr(quiet=bool(config.get("silent")))
 
     async def test_connection(self) -> bool:
         """Whether the backend responds and accepts the key.
@@ -212,23 +262,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         A backend that takes batches gets an empty one. Others, like the hosted one, have no call that writes
         nothing: they get one minimal record, marked as a connection test.
         """
-        return await on_few_threads(self._test_connection)
-
-    def _test_connection(self) -> bool:
-        config = self._config
-        destination, settings = _destination(config), _settings(config, self._options)
-        transport = never_raising(http_transport)(destination, settings)
-        try:
-            if destination.may_batch:
-                response = transport.send(destination.batch((), compress=False), settings.timeout)
-                if not isinstance(response, NoResponse) and destination.takes_batches(response)[0]:
-                    return True
-            test = {"user_prompt": "connection test", "response": "connection test"}
-            body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
-            response = transport.send(destination.post(encode(body)), settings.timeout)
-            return not isinstance(response, NoResponse) and 200 <= response.status < 300
-        finally:
-            transport.close()
+        return await on_few_threads(lambda: is_accepted(self._config, self._options))
 
     async def __aenter__(self) -> Self:
         return self
@@ -254,9 +288,9 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
     def __init__(
         self,
         client: HuggingPlace,
-        session_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        user_metadata: Mapping[str, Any] | None = None,
+        session_id: str | float | UUID | None = None,
+        metadata: Mapping[str, Any] | SessionOptions | None = None,
+        user_metadata: UserMetadata | Mapping[str, Any] | None = None,
     ) -> None:
         self.session_id = str(uuid.uuid4())
         self._client = client
@@ -264,23 +298,27 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
         self._defaults: dict[str, dict[Any, Any]] = {"metadata": {}, "user_metadata": {}}
         with Contained(self._sink(), "a session's id could not be read"):
             self.session_id = str.__str__(str(session_id)) if session_id is not None else self.session_id
+        with Contained(self._sink(), "a session's metadata could not be read"):
+            metadata, user_metadata = session_defaults(metadata, user_metadata)
         self.update_defaults(metadata, user_metadata)
 
-    def log(self, options: Mapping[str, Any]) -> Receipt:
+    def log(self, options: Log) -> Receipt:
         """`HuggingPlace.log` with the session's id and defaults; the call's own values win."""
         try:
             own = _own(options)
             problem = problem_with_log(own)
-            return self._client._submit(problem, self._completed(own) if problem is None else {})
+            body = self._completed(interaction_body(own)) if problem is None else {}
+            return self._client._submit(problem, body)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._client._refused("log()", error)
 
-    def log_step(self, step: Mapping[str, Any]) -> Receipt:
+    def log_step(self, step: LogStep) -> Receipt:
         """`HuggingPlace.log_step` with the session's id and defaults."""
         try:
             own = _own(step)
             problem = problem_with_step(own)
-            return self._client._submit(problem, self._completed(step_body(own)) if problem is None else {})
+            body = self._completed(step_record(own)) if problem is None else {}
+            return self._client._submit(problem, body)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._client._refused("log_step()", error)
 
@@ -296,7 +334,9 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
         return body
 
     def update_defaults(
-        self, metadata: Mapping[str, Any] | None = None, user_metadata: Mapping[str, Any] | None = None
+        self,
+        metadata: Mapping[str, Any] | None = None,
+        user_metadata: UserMetadata | Mapping[str, Any] | None = None,
     ) -> None:
         """Add to the defaults of later logs; a value replaces an earlier one of the same name."""
         for name, given in {"metadata": metadata, "user_metadata": user_metadata}.items():
@@ -307,10 +347,10 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
                 with ReleasingOnError((self._lock,)), self._lock:
                     self._defaults = {**self._defaults, name: {**self._defaults[name], **added}}
 
-    def get_session_info(self) -> dict[str, Any]:
+    def get_session_info(self) -> SessionInfo:
         """`{"session_id", "metadata", "user_metadata"}`."""
-        defaults = {name: dict(values) for name, values in self._defaults.items()}
-        return {"session_id": self.session_id, **defaults}
+        metadata, user_metadata = map(dict, self._defaults.values())
+        return {"session_id": self.session_id, "metadata": metadata, "user_metadata": user_metadata}
 
     def __enter__(self) -> Session:
         return self
@@ -327,14 +367,6 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"
-
-
-def _settings(config: Mapping[str, Any], options: Mapping[str, Any]) -> Settings:
-    return Settings.from_options({**options, "timeout": config["timeout"] / 1000})
-
-
-def _destination(config: Mapping[str, Any]) -> HuggingPlaceDestination:
-    return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
 
 
 def _own(options: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from uuid import UUID
 
 from ..errors import BanyanHPError, ConfigurationError
 from ..foreign import shown
@@ -15,6 +16,7 @@ from .arguments import (
     check_fallback,
     checked_name,
     checked_text,
+    experiment_context,
     prompt_question,
     sticky_texts,
 )
@@ -30,7 +32,7 @@ class PromptCalls:
         self,
         name: str,
         version: str | None = None,
-        branch: str = "main",
+        branch: str | None = "main",
         use_cache: bool = True,
         sticky_context: StickyContext | None = None,
         project_id: str | None = None,
@@ -56,8 +58,9 @@ class PromptCalls:
             sticky_context: e.g. `{"user_id": "user_123"}`, with any keys. A running experiment on one of
                 these keys chooses the version; the first key that has an experiment counts. Values are
                 strings, ints or UUIDs, compared as text: 1 and "1" are the same user. An empty value counts
-                as missing. If the context has no experiment's key, the default version is returned, and the
-                call counts as `experiment_key_missing`.
+                as missing, and so does None: an anonymous user. If the context has no experiment's key, or
+                no value at all, the default version is returned, and the call counts as
+                `experiment_key_missing`.
             project_id: a project other than the logger's.
             fallback: a text, a `PromptData`, or a function without arguments that returns one of them (or
                 None). It is used where nothing else is left, also for a prompt that does not exist. An empty
@@ -73,6 +76,8 @@ class PromptCalls:
         """
         try:
             question = prompt_question(name, version, branch, project_id, sticky_context)
+            if sticky_context and not question.sticky and version is None and self._settings.enabled:
+                self._prompts.no_value()
             if fallback is not UNSET:
                 check_fallback(fallback)
             if not self._settings.enabled:
@@ -87,7 +92,7 @@ class PromptCalls:
         self,
         name: str,
         version: str | None = None,
-        branch: str = "main",
+        branch: str | None = "main",
         use_cache: bool = True,
         sticky_context: StickyContext | None = None,
         project_id: str | None = None,
@@ -99,6 +104,8 @@ class PromptCalls:
         """
         try:
             question = prompt_question(name, version, branch, project_id, sticky_context)
+            if sticky_context and not question.sticky and version is None and self._settings.enabled:
+                self._prompts.no_value()
             if fallback is not UNSET:
                 check_fallback(fallback)
             if not self._settings.enabled:
@@ -112,8 +119,12 @@ class PromptCalls:
     def experiment(
         self,
         experiment_id: str,
-        sticky_context: StickyContext | None = None,
-        input_text: str | None = None,
+        sticky_context: StickyContext | str | None = None,
+        input_text: str | int | UUID | None = None,
+        use_cache: bool = True,
+        *,
+        sticky_key: str | None = None,
+        sticky_value: str | int | UUID | None = None,
     ) -> PromptData | None:
         """Get the version of an experiment's prompt that a user is routed to.
 
@@ -121,9 +132,13 @@ class PromptCalls:
 
         Args:
             experiment_id: the backend's id of the experiment.
-            sticky_context: as in `get_prompt`; the experiment's `sticky_type` says which key counts.
+            sticky_context: as in `get_prompt`; the experiment's `sticky_type` says which key counts. Or, as
+                published, a key and its value in place of the text: `experiment(id, "user_id", "u1")`.
             input_text: for experiments by content: if the context has no `input_hash`, the sticky value is
                 `banyan_hp.input_hash(input_text)`.
+            use_cache: False asks the backend even if its response is cached.
+            sticky_key: the published name of the key, in place of `sticky_context`.
+            sticky_value: the published name of its value.
 
         Returns:
             The prompt. It has its default version if the experiment is not running, or if its key has no
@@ -134,15 +149,19 @@ class PromptCalls:
         """
         try:
             name = checked_name("experiment_id", experiment_id)
-            text = None if input_text is None else checked_text("input_text", input_text)
-            values = dict(sticky_texts(sticky_context))
-            return self._prompts.experiment(name, values, text) if self._settings.enabled else None
+            context, text = experiment_context(sticky_context, input_text, sticky_key, sticky_value)
+            values = dict(sticky_texts(context))
+            if not self._settings.enabled:
+                return None
+            return self._prompts.experiment(name, values, text, use_cache=bool(use_cache))
         except BanyanHPError:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._prompts.failed(error, "")
 
-    def prefetch(self, names: Iterable[str], branch: str = "main", project_id: str | None = None) -> int:
+    def prefetch(
+        self, names: Iterable[str], branch: str | None = "main", project_id: str | None = None
+    ) -> int:
         """Fetch prompts in parallel, e.g. at start-up, so that no request has to wait for them.
 
         Waits at most `prompt_timeout` for all of them together (with `background_thread=False`, that and one

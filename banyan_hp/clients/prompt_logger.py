@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
@@ -19,9 +20,15 @@ from ..prompts.queries import Endpoint
 from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
-from .arguments import DURATION, keep_numbers, resolved_identity, switches_logging_off, usage
+from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
+from .configuration import resolved_identity
 from .prompt_calls import PromptCalls
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ..types import LoggerSettings, LoggerStats
 
 __all__ = ["PromptStackLogger"]
 
@@ -60,9 +67,10 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         queue_size: int = 10_000,
         flush_interval: float = 1.0,
         background_thread: bool = True,
-        **options: Any,
+        **options: Unpack[LoggerSettings],
     ) -> None:
-        prompt_settings = PromptSettings.taken_from(options)
+        given = cast("dict[str, Any]", options)
+        prompt_settings = PromptSettings.taken_from(given)
         settings = Settings.from_options(
             {
                 "max_retries": max_retries,
@@ -70,8 +78,9 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
                 "queue_size": queue_size,
                 "flush_interval": flush_interval,
                 "background_thread": background_thread,
-                **options,
-            }
+                **given,
+            },
+            besides=("api_key", "base_url", "project_id", "cache_ttl", *PromptSettings.names()),
         )
         url, key, project = resolved_identity(api_key, base_url, project_id, needed=settings.enabled)
         self._settings = settings
@@ -104,6 +113,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         duration_ms: float | None = None,
         blocking: bool = False,
         experiment_context: Mapping[str, str | None] | None = None,
+        record_id: str | int | UUID | None = None,
     ) -> bool:
         """Log one use of a prompt. Costs microseconds, does no I/O and never raises.
 
@@ -123,6 +133,9 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             blocking: deliver before returning; waits at most `timeout` times `max_retries + 1`.
             experiment_context: what `PromptData.get_experiment_context()` returned, where the prompt itself
                 is not available (in another process, say); overrides the prompt's own.
+            record_id: the record's id, 1 to 128 printable ASCII characters without spaces at the ends. Where
+                the backend keeps ids, as the local one does, the same record twice is stored once. Default:
+                an id of the library's. Any other value goes into the metadata, as with `duration_ms`.
 
         Returns:
             True: the record is accepted; with `blocking=True` or `background_thread=False`, it is delivered.
@@ -130,8 +143,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             full), which is logged and counted in `get_stats()`. Or, when blocking, it is not delivered yet:
             if `logs_spooled` went up, it is safe on disk and will be sent; don't log it again.
         """
-        settings = self._settings
-        if not settings.enabled:
+        if not self._settings.enabled:
             return True
         try:  # around everything that touches the caller's objects; free unless something is raised
             if prompt_data is not None and switches_logging_off(prompt_data):
@@ -141,8 +153,10 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             if duration_ms is not None:
                 body["duration_ms"] = duration_ms
                 self._note_set_aside(keep_numbers(body, DURATION))
+            ident = None if record_id is None else self._own_id(body, record_id)
             blocking = blocking is not False and bool(blocking)  # may raise, so before the record is taken
-            record = self._engine.submit(body, max_text=settings.max_record_bytes, deferred=deferred)
+            longest = self._settings.max_record_bytes
+            record = self._engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._not_logged("log_prompt()", error)
             return False
@@ -150,7 +164,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             return False
         if blocking:
             return self._engine.wait_for(record)
-        if not settings.background_thread:
+        if not self._settings.background_thread:
             return record.term is Term.DELIVERED
         return not record.turned_away
 
@@ -173,11 +187,9 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         self._prompts.cache.close()
         return await super().ashutdown(seconds)
 
-    def get_stats(self) -> dict[str, Any]:
+    def get_stats(self) -> LoggerStats:
         """As `Client.get_stats`, and the counters of prompts and experiments."""
-        stats = super().get_stats()
-        stats.update(self._prompts.stats())
-        return stats
+        return cast("LoggerStats", {**super().get_stats(), **self._prompts.stats()})
 
     def _stands_in_for(self, other: PromptStackLogger) -> bool:
         """Take over the callbacks of a logger with the same settings.

@@ -17,6 +17,11 @@ HOSTED: frozenset[str | None] = frozenset({"app.usebanyan.com", "banyan-smpms.on
 USAGE_PATH = "/api/logs/prompt-usage"
 BATCH_PATH = USAGE_PATH + "/batch"
 VALIDATE_PATH = "/api/auth/validate"
+PATHS = (
+    *(USAGE_PATH, BATCH_PATH, VALIDATE_PATH, "/api/logs", "/api/logs/count", "/api/logs/prompt"),
+    *("/api/logs/cli/prompts", "/api/experiments", "/api/experiments/route", "/api/projects"),
+)
+"""All paths of the API, in which a base URL must not end."""
 USER_AGENT = f"banyan-hp/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 

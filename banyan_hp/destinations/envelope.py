@@ -124,7 +124,21 @@ def verdicts(records: Sequence[Record], response: Response, now: float) -> list[
         detail = "the response to a batch has neither 'accepted' (all of them) nor 'results'"
         return [Verdict(Outcome.HOLD_CONFIG, detail, response.status, reason="bad_answer")]
     by_id = {result["id"]: result for result in results if _names_a_record(result)}
-    return [_result_verdict(by_id.get(record.id), whole.retry_after) for record in records]
+    if len(by_id) < len(results):
+        found = _each_its_own(records, results)
+    else:
+        found = [by_id.get(record.id) for record in records]
+    return [_result_verdict(result, whole.retry_after) for result in found]
+
+
+def _each_its_own(records: Sequence[Record], results: list[Any]) -> list[Any]:
+    """The result of each record. An id that several have has one for each, in their order."""
+    by_id: dict[str, list[Any]] = {}
+    for result in reversed(results):
+        if _names_a_record(result):
+            by_id.setdefault(result["id"], []).append(result)
+    found = [by_id.get(record.id) for record in records]
+    return [each and (each.pop() if len(each) > 1 else each[0]) for each in found]
 
 
 def _names_a_record(result: object) -> bool:

@@ -17,6 +17,8 @@ from .envelope import EnvelopeDestination
 DEFAULT_BASE_URL = "https://anvsj57nul.execute-api.ap-south-1.amazonaws.com"
 HOSTED: frozenset[str | None] = frozenset({urlsplit(DEFAULT_BASE_URL).hostname})
 LOG_PATH = "/v2/chatgpt/store_generated_response"
+PATHS = (LOG_PATH, f"{LOG_PATH}/batch", "/v2/chatgpt", "/api/interactions", "/api/interactions/count")
+"""All paths of the API, in which a base URL must not end."""
 MODES = ("prod", "dev")
 
 
@@ -55,8 +57,8 @@ def step_body(step: Mapping[str, Any]) -> dict[str, Any]:
     }
     body = {name: step[source] for name, source in names.items() if source in step}
     numbers = {
-        "token": number(step["token"]),
-        "response_time": number(step["response_time"], per_second=1.0),
+        "token": number(step.get("token")),
+        "response_time": number(step.get("response_time"), per_second=1.0),
     }
     own = {name: value for name, value in step.items() if name not in numbers}
     own.update((name, value) for name, value in numbers.items() if value is not None)

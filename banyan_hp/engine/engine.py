@@ -49,8 +49,6 @@ class Engine:
         leaves_raw: leave alone on disk what `before_send` has not seen.
 
     Attributes:
-        settings: the present ones.
-        destination: the present one.
         core: all that belongs to this process. For tests; clients use the methods here.
     """
 
@@ -83,7 +81,12 @@ class Engine:
     # -- logging ----------------------------------------------------------------------------------------
 
     def submit(
-        self, value: dict[str, Any], *, max_text: int = sys.maxsize, deferred: Deferred | None = None
+        self,
+        value: dict[str, Any],
+        *,
+        max_text: int = sys.maxsize,
+        deferred: Deferred | None = None,
+        ident: str | None = None,
     ) -> Record | None:
         """Take a record over. Does no I/O but for overflow, `durability="disk"` and at exit.
 
@@ -91,24 +94,23 @@ class Engine:
             value: the record's body, of whatever values; see `freeze`. The dict itself is ours from now on.
             max_text: of a value of more than a quarter of `queue_bytes`, longer texts are cut at the call.
             deferred: completes the body on our threads; with `durability="disk"` here, at once.
+            ident: the caller's id for the record, checked; by default it gets one of ours.
 
         Returns:
-            The record, wherever it is now (see `Record.term`); None if it was not accepted because the
-            engine is shut down, or because it is made of a log line about a delivery.
+            The record. None if the engine is shut down, or if it is made of a log line about a delivery.
         """
         size = freeze_plain(value, max_text)
         frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text, self._room)
         core = self.core
         if os.getpid() != core.pid:  # behind `freeze`, which calls functions of the application's
             core = self._core_here()
-        return core.intake.take(frozen, size, cut, deferred)
+        return core.intake.take(frozen, size, cut, deferred, ident)
 
     @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.
 
-        By default at most the settings' `timeout` for each attempt: a long Retry-After must not hold a
-        request handler.
+        By default at most `timeout` for each attempt: a long Retry-After must not hold a request handler.
         """
         return self._core_here().flushing.wait_for(record, timeout)
 
@@ -145,10 +147,7 @@ class Engine:
 
     @releases_on_error
     def flush(self, timeout: float) -> FlushResult:
-        """Deliver what was accepted before this call. See `PromptStackLogger.flush`.
-
-        A process's first flush then drains what others have left on disk.
-        """
+        """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
         return run(self._core_here().flushing.steps(timeout))
 
     async def aflush(self, timeout: float) -> FlushResult:

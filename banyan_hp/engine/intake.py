@@ -46,7 +46,9 @@ class Intake:
         self._overflow_policy = parts.settings.overflow
         self._has_warned = False
 
-    def take(self, value: JSONValue, size: int, cut: int, deferred: Deferred | None) -> Record | None:
+    def take(
+        self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None
+    ) -> Record | None:
         """Take a frozen value over; see `Engine.submit`.
 
         Args:
@@ -54,11 +56,14 @@ class Intake:
             size: its bytes in memory.
             cut: how many values were left out of it.
             deferred: completes it.
+            ident: its id, if the caller gave one.
         """
         clock, lock, lifecycle = self._clock, self._lock, self._lifecycle
         now = clock.wall()
-        # The time makes it unique where copies of a memory snapshot go on with the same process and counter.
-        ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
+        if ident is None:
+            # The time makes it unique where copies of a memory snapshot go on with the same process and
+            # counter.
+            ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
         record = Record(ident, now, value, size + RECORD_OVERHEAD, clock.monotonic(), self._own)
         if cut:
             record.cut = cut

@@ -187,10 +187,15 @@ class PromptClient:
         return self.fall_back(fallback, PromptQuery(asked, None, "main", None, ()))
 
     def experiment(
-        self, experiment_id: str, sticky_values: Mapping[str, str], input_text: str | None
+        self,
+        experiment_id: str,
+        sticky_values: Mapping[str, str],
+        input_text: str | None,
+        *,
+        use_cache: bool = True,
     ) -> PromptData | None:
         """The version of the experiment's prompt that a user gets, by the server's routing."""
-        found = self.cache.get(ExperimentQuery(experiment_id))
+        found = self.cache.get(ExperimentQuery(experiment_id), use_cache=use_cache)
         details = found[0].value if found is not None else None
         if details is None:
             return None
@@ -200,12 +205,16 @@ class PromptClient:
             value = input_hash(input_text)
         if details.running and value is not None:
             wanted = (experiment_id, details.sticky_type, value, details.prompt_name, details.branch)
-            routed = self.cache.get(RouteQuery(*wanted))
+            routed = self.cache.get(RouteQuery(*wanted), use_cache=use_cache)
             if routed is not None and routed[0].value is not None:
                 return self._routed(routed, ())
         elif details.running:
             self._counters.count("experiment_key_missing")
-        return self.get(default, UNSET, use_cache=True)
+        return self.get(default, UNSET, use_cache=use_cache)
+
+    def no_value(self) -> None:
+        """Count a call for a user without any sticky value."""
+        self._counters.count("experiment_key_missing")
 
     def prefetch(self, queries: Iterable[PromptQuery]) -> int:
         """Fetch several at the same time and wait for them, within one timeout; how many are there."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+
+from .validation import shown
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -43,10 +45,13 @@ class ApiKeys:
         """Whether `key` is one of them; takes as long for a near miss as for a wide one."""
         return sum(hmac.compare_digest(key, known) for known in self._keys) > 0  # any() would stop early
 
-    def guard(self, endpoint: Endpoint, *headers: KeyHeader) -> Endpoint:
+    def guard(self, endpoint: Endpoint, *headers: KeyHeader, query: Collection[str] = ()) -> Endpoint:
         """The endpoint, for callers with a good key in one of `headers` only; 401 for others.
 
-        Without `headers` it is `X-API-Key`.
+        Args:
+            endpoint: what responds.
+            headers: by default `X-API-Key`.
+            query: the parameters of the query that it knows; any other is a 400.
         """
         allowed = headers or (X_API_KEY,)
 
@@ -59,6 +64,15 @@ class ApiKeys:
             # Headers are latin-1 to Starlette; these are the bytes that were sent.
             if not any(self.accepts(key.encode("latin-1")) for key in sent):
                 raise HTTPException(401, "the API key is not one of this backend's")
+            _refuse_unknown(request, query)
             return await endpoint(request)
 
         return guarded
+
+
+def _refuse_unknown(request: Request, known: Collection[str]) -> None:
+    """A parameter that would do nothing is a mistake: a misspelt filter would choose every record."""
+    for name in request.query_params:
+        if name not in known:
+            allowed = f"the parameters are {', '.join(known)}" if known else "there are no parameters"
+            raise HTTPException(400, f"{shown(name)} is no parameter of {request.url.path}; {allowed}")

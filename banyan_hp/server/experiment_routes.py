@@ -39,7 +39,7 @@ def experiment_routes(
     every = "/api/experiments"
     one = f"{every}/{{experiment_id:path}}"
     return [
-        Route(every, keys.guard(managing.listed), methods=["GET"]),
+        Route(every, keys.guard(managing.listed, query=_FILTERS), methods=["GET"]),
         Route(every, keys.guard(managing.create), methods=["POST"]),
         Route(f"{every}/route", keys.guard(routing.route), methods=["POST"]),
         Route(f"{one}/usage", keys.guard(usage.summary), methods=["GET"]),
@@ -47,6 +47,9 @@ def experiment_routes(
         Route(one, keys.guard(managing.change), methods=["PUT"]),
         Route(one, keys.guard(managing.remove), methods=["DELETE"]),
     ]
+
+
+_FILTERS = ("prompt_name", "branch", "project_id", "status")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ def prompt_routes(prompts: Prompts, routing: PromptRouting, keys: ApiKeys) -> li
     managing = _Managing(prompts)
     managed = "/api/logs/cli/prompts"
     return [
-        Route("/api/logs/prompt/{name:path}", keys.guard(fetching.fetch), methods=["GET"]),
-        Route(managed, keys.guard(managing.listed), methods=["GET"]),
+        Route("/api/logs/prompt/{name:path}", keys.guard(fetching.fetch, query=_ASKED), methods=["GET"]),
+        Route(managed, keys.guard(managing.listed, query=_FILTERS), methods=["GET"]),
         Route(managed, keys.guard(managing.create), methods=["POST"]),
         Route(f"{managed}/version", keys.guard(managing.create_version), methods=["POST"]),
         Route(f"{managed}/{{prompt_id}}", keys.guard(managing.change), methods=["PUT"]),
@@ -35,6 +35,10 @@ def prompt_routes(prompts: Prompts, routing: PromptRouting, keys: ApiKeys) -> li
         Route("/api/projects", keys.guard(managing.projects), methods=["GET"]),
         Route("/api/projects/{project_id:path}", keys.guard(managing.project), methods=["GET"]),
     ]
+
+
+_ASKED = ("branch", "version", "sticky_key", "sticky_value")
+_FILTERS = ("name", "branch", "project_id")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from .auth import BEARER, X_API_KEY, ApiKeys
 from .intake import Intake
-from .records import LAST, Filter, Records, Span
+from .records import Filter, Records, Span
 from .requests import project
 from .responses import BAD, Json, refuse
 from .validation import interaction_refusal, record_refusal, shown, text_in
@@ -21,6 +21,7 @@ HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mist
 STORE = "/v2/chatgpt/store_generated_response"
 MAX_PAGE = 1000
 OLDEST, NEWEST = "oldest", "newest"
+MAX_CURSOR = 2**63 - 1  # SQLite's largest integer
 
 
 def log_routes(records: Records, keys: ApiKeys) -> list[Route]:
@@ -32,8 +33,8 @@ def log_routes(records: Records, keys: ApiKeys) -> list[Route]:
     return [
         Route("/api/logs/prompt-usage", keys.guard(intake.one), methods=["POST"]),
         Route("/api/logs/prompt-usage/batch", keys.guard(intake.batch), methods=["POST"]),
-        Route("/api/logs/count", keys.guard(reading.count), methods=["GET"]),
-        Route("/api/logs", keys.guard(reading.page), methods=["GET"]),
+        Route("/api/logs/count", keys.guard(reading.count, query=reading.filters), methods=["GET"]),
+        Route("/api/logs", keys.guard(reading.page, query=reading.parameters), methods=["GET"]),
     ]
 
 
@@ -54,8 +55,16 @@ def interaction_routes(records: Records, keys: ApiKeys) -> list[Route]:
     return [
         Route(STORE, keys.guard(intake.one, BEARER), methods=["POST"]),
         Route(f"{STORE}/batch", keys.guard(intake.batch, BEARER), methods=["POST"]),
-        Route("/api/interactions/count", keys.guard(reading.count, BEARER, X_API_KEY), methods=["GET"]),
-        Route("/api/interactions", keys.guard(reading.page, BEARER, X_API_KEY), methods=["GET"]),
+        Route(
+            "/api/interactions/count",
+            keys.guard(reading.count, BEARER, X_API_KEY, query=reading.filters),
+            methods=["GET"],
+        ),
+        Route(
+            "/api/interactions",
+            keys.guard(reading.page, BEARER, X_API_KEY, query=reading.parameters),
+            methods=["GET"],
+        ),
     ]
 
 
@@ -78,15 +87,28 @@ class Reading:
     name: str
     """The field of a page that holds its records."""
     column: str
-    """The column that a request may filter by, besides the record's id."""
+    """The column that a request may filter by, besides `id`."""
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The parameters that choose records."""
+        return ("id", self.column)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters of a page."""
+        return (*self.filters, "limit", "after", "before", "order")
 
     async def page(self, request: Request) -> Response:
-        """The page of records that the request's `limit`, `after`, `before` and `order` ask for."""
+        """The page of records that the request's parameters ask for."""
+        order = request.query_params.get("order", OLDEST)
+        if order not in (OLDEST, NEWEST):
+            refuse(f"order must be {OLDEST!r} or {NEWEST!r}, was {shown(order)}")
         limit = _whole_number(request, "limit", 100, 1, MAX_PAGE)
-        after = _whole_number(request, "after", 0, 0, LAST)
-        before = _whole_number(request, "before", LAST, 0, LAST)
-        span = Span(after, before, _newest_first(request))
-        found, following = self.records.page(limit, span, self._where(request))
+        after = _whole_number(request, "after", 0, 0, MAX_CURSOR)
+        before = _whole_number(request, "before", MAX_CURSOR, 0, MAX_CURSOR)
+        span = Span(after, before, newest_first=order == NEWEST)
+        found, following = self.records.page(span, limit, self._where(request))
         return Json({self.name: found, "next": None if following is None else str(following)})
 
     async def count(self, request: Request) -> Response:
@@ -95,15 +117,8 @@ class Reading:
         return Json({"count": distinct, "deliveries": deliveries})
 
     def _where(self, request: Request) -> Filter:
-        asked = request.query_params
-        return {column: asked[column] for column in ("id", self.column) if column in asked}
-
-
-def _newest_first(request: Request) -> bool:
-    order = request.query_params.get("order", OLDEST)
-    if order not in (OLDEST, NEWEST):
-        refuse(f"order must be {OLDEST} or {NEWEST}, was {shown(order)}")
-    return order == NEWEST
+        query = request.query_params
+        return {name: query[name] for name in self.filters if name in query}
 
 
 def _whole_number(request: Request, name: str, default: int, least: int, most: int) -> int:

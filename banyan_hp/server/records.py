@@ -45,6 +45,15 @@ class Record:
     body: dict[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which records, by their numbers, and in which order."""
+
+    after: int
+    before: int
+    newest_first: bool = False
+
+
 class Stored(Enum):
     """What became of a record on its way in."""
 
@@ -57,19 +66,6 @@ class Stored(Enum):
 Filter = Mapping[str, str]
 """Columns of the table and what they must hold; without any, all records are chosen."""
 ALL: Filter = {}
-LAST = 2**63 - 1  # SQLite's largest integer
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which records a page may have, by number, and in which order."""
-
-    after: int = 0
-    before: int = LAST
-    newest_first: bool = False
-
-
-EVERYTHING = Span()
 
 
 class Records:
@@ -116,18 +112,16 @@ class Records:
         row = self._database.one(stored, (record_id,))
         return row is not None and row[0] == group and _ordered(row[1]) == _ordered(body)
 
-    def page(
-        self, limit: int, span: Span = EVERYTHING, where: Filter = ALL
-    ) -> tuple[list[dict[str, object]], int | None]:
-        """Up to `limit` chosen records of `span`; the number of the last one if there are more.
+    def page(self, span: Span, limit: int, where: Filter = ALL) -> tuple[list[dict[str, object]], int | None]:
+        """Up to `limit` chosen records of `span`; the number to go on from if there are more.
 
         Fewer where their bodies would be more than `MAX_PAGE_BYTES` together, but always one.
         """
         chosen, values = _chosen(where)
-        order = "DESC" if span.newest_first else "ASC"
         page = (
             f"SELECT seq, id, event_time, received_at, deliveries, {self._table.group}, body "  # noqa: S608
-            f"FROM {self._table.name} WHERE {chosen} AND seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?"
+            f"FROM {self._table.name} WHERE {chosen} AND seq > ? AND seq < ? "
+            f"ORDER BY seq {'DESC' if span.newest_first else 'ASC'} LIMIT ?"
         )
         with closing(self._database.execute(page, (*values, span.after, span.before, limit + 1))) as rows:
             return _page(rows, limit)
@@ -169,10 +163,14 @@ def _page(rows: Iterable[sqlite3.Row], limit: int) -> tuple[list[dict[str, objec
 
 
 def _ordered(body: str | None) -> str:
-    # As text, because Python holds 1, 1.0 and true for equal.
+    # As text, because Python holds 1, 1.0 and true for equal. A field that is null is not given.
     try:
-        return json.dumps(json.loads(body or ""), sort_keys=True)
-    except ValueError:  # a damaged row is nobody's content, and keeps no other record from being stored
+        given = {name: value for name, value in json.loads(body or "").items() if value is not None}
+        return json.dumps(given, sort_keys=True)
+    except (
+        ValueError,
+        AttributeError,
+    ):  # a damaged row is nobody's content
         return ""
 
 

@@ -275,12 +275,12 @@ def _named(name: str) -> str:
 
 def record_refusal(body: object) -> str | None:
     """Why `body` is not a usage record, or None."""
-    return object_refusal(body, RECORD)
+    return object_refusal(given(body, RECORD), RECORD)
 
 
 def interaction_refusal(body: object) -> str | None:
     """Why `body` is not an interaction, or None."""
-    return object_refusal(body, INTERACTION, more=ANYTHING)
+    return object_refusal(given(body, INTERACTION), INTERACTION, more=ANYTHING)
 
 
 def envelope_refusal(envelope: object) -> str | None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
@@ -31,6 +31,9 @@ from .reading.fields import as_text_later, without_none
 from .reading.responses import question_text
 from .sink import Contained
 from .span import Span
+
+if TYPE_CHECKING:
+    from ..types import Log
 
 NO_PROMPT = "[no prompt]"
 NO_RESPONSE = "[no response]"
@@ -44,7 +47,7 @@ Failed = Callable[[str, BaseException], None]
 class HuggingPlaceLogger(Protocol[R_co]):
     """The part of `HuggingPlace` and `Session` that is needed here."""
 
-    def log(self, options: Mapping[str, Any]) -> R_co:
+    def log(self, options: Log) -> R_co:
         """As `HuggingPlace.log`."""
 
 
@@ -191,7 +194,8 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
 
     def _send(self, record: dict[str, Any]) -> R:
         record["metadata"] = record["metadata"] or None
-        return self._logger.log(without_none(record))
+        log: Any = without_none(record)
+        return self._logger.log(log)
 
 
 class BanyanSink(_SpanSink[BanyanLogger, bool]):

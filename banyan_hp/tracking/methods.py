@@ -14,6 +14,7 @@ from .wrappers import wrap
 
 if TYPE_CHECKING:
     from ..prompts.data import PromptData
+    from ..types import LogOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
@@ -201,16 +202,16 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
         self,
         user_prompt: Any,
         fn: Callable[[], Awaitable[T]],
-        options: Mapping[str, Any] | None = None,
+        options: LogOptions | None = None,
     ) -> Coroutine[Any, Any, T]: ...
 
     @overload
     def log_with_timing(
-        self, user_prompt: Any, fn: Callable[[], T], options: Mapping[str, Any] | None = None
+        self, user_prompt: Any, fn: Callable[[], T], options: LogOptions | None = None
     ) -> T: ...
 
     def log_with_timing(
-        self, user_prompt: Any, fn: Callable[[], Any], options: Mapping[str, Any] | None = None
+        self, user_prompt: Any, fn: Callable[[], Any], options: LogOptions | None = None
     ) -> Any:
         """Call `fn`, log what it returned and how long it took, and return it.
 

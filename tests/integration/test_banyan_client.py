@@ -99,9 +99,9 @@ def test_a_bad_base_url_is_named(url: str) -> None:
 def test_a_bad_setting_is_named_with_its_value_and_what_is_allowed() -> None:
     """One of many; the unit tests of the settings go through all."""
     with pytest.raises(ConfigurationError, match=r"overflow must be one of 'spill'.*was 'explode'"):
-        PromptStackLogger("psk_x", NOWHERE, overflow="explode")
+        PromptStackLogger("psk_x", NOWHERE, overflow="explode")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"unknown setting 'que_size'"):
-        PromptStackLogger("psk_x", NOWHERE, que_size=5)
+        PromptStackLogger("psk_x", NOWHERE, que_size=5)  # type: ignore[call-arg]
 
 
 def test_the_key_shows_nowhere(

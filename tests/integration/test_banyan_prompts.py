@@ -90,7 +90,7 @@ def test_sticky_context_goes_along_and_the_assignment_comes_back(make_logger: Ma
 
 
 @pytest.mark.parametrize(
-    "context", ["user", {"user_id": 1.5}, {"user_id": None}, {"user_id": True}, {5: "x"}]
+    "context", ["user", {"user_id": 1.5}, {"user_id": [None]}, {"user_id": True}, {5: "x"}]
 )
 def test_a_bad_sticky_context_is_refused(make_logger: MakeLogger, context: Any) -> None:
     """The message names sticky_context."""

@@ -20,6 +20,7 @@ from banyan_hp import (
 from tests.integration.conftest import Make, bodies
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, batching, one_by_one
+from tests.support.untyped import untyped
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 STEP = {"type": "sql", "user_question": "q", "prompt_response": "SELECT 1", "token": 5, "response_time": 0.5}
@@ -57,7 +58,7 @@ def test_bad_arguments_say_what_to_set(arguments: dict[str, Any], message: str) 
 def test_a_dict_and_keywords_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published class takes one dict, its README shows keywords: both, and the environment."""
     wanted: dict[str, Any] = {"org_id": "o", "mode": "dev", "base_url": NOWHERE, "timeout": 500}
-    assert HuggingPlace({"api_key": "k", **wanted, "queue_size": 5}).get_config() == wanted
+    assert HuggingPlace(untyped({"api_key": "k", **wanted, "queue_size": 5})).get_config() == wanted
     assert HuggingPlace(api_key="k", **wanted).get_config() == wanted
     for name, value in (("API_KEY", "k"), ("ORG_ID", "o"), ("MODE", "dev"), ("BASE_URL", NOWHERE)):
         monkeypatch.setenv(f"HUGGINGPLACE_{name}", value)
@@ -67,14 +68,14 @@ def test_a_dict_and_keywords_and_the_environment(monkeypatch: pytest.MonkeyPatch
 def test_an_engine_setting_is_checked() -> None:
     """As in the Banyan client."""
     with pytest.raises(ConfigurationError, match="overflow"):
-        HuggingPlace("k", "o", overflow="explode")
+        HuggingPlace("k", "o", overflow="explode")  # type: ignore[arg-type]
 
 
 def test_switched_off_needs_nothing() -> None:
     """`enabled=False`: no key, no organisation, and waiting ends at once."""
     client = HuggingPlace(enabled=False)
-    client.log(LOG).result(1)
-    asyncio.run(client.log({}))
+    client.log(untyped(LOG)).result(1)
+    asyncio.run(client.log(untyped({})))
     assert client.flush(0)
 
 
@@ -86,7 +87,7 @@ def test_the_body_is_the_caller_s_dict_and_org_and_mode(make: Make, server: Scri
     server.handler = one_by_one(status=200)
     given = {**LOG, "anything": [1, {"a": None}], "metadata": {"likes": 1}}
     kept = dict(given)
-    make(server.url).log(given).result(5)
+    make(server.url).log(untyped(given)).result(5)
     assert given == kept
     assert bodies(server) == [{**given, "org_id": "org", "mode": "prod"}]
     (request,) = [request for request in server.requests if request.route.endswith("response")]
@@ -96,7 +97,7 @@ def test_the_body_is_the_caller_s_dict_and_org_and_mode(make: Make, server: Scri
 def test_a_step_by_itself(make: Make, server: ScriptedServer) -> None:
     """The same endpoint, with the step's fields under their other names."""
     server.handler = one_by_one(status=200)
-    make(server.url).log_step(STEP).result(5)
+    make(server.url).log_step(untyped(STEP)).result(5)
     assert bodies(server) == [
         {
             "user_prompt": "q",
@@ -129,23 +130,23 @@ def test_bad_records_are_validation_errors_on_the_wait(make: Make, options: Any,
     assert client.get_stats()["logs_rejected"] == 2
 
 
-@pytest.mark.parametrize("missing", list(STEP))
+@pytest.mark.parametrize("missing", ["type", "user_question", "prompt_response"])
 def test_bad_steps_are_validation_errors(make: Make, missing: str) -> None:
     """A step needs all of these."""
     step = {name: value for name, value in STEP.items() if name != missing}
     with pytest.raises(ValidationError, match=missing):
-        make(NOWHERE).log_step(step).result(1)
+        make(NOWHERE).log_step(untyped(step)).result(1)
 
 
 def test_an_error_nobody_looks_at_is_logged_once(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """Fire and forget with a bad record: counted, and a line in the log; none where somebody looked."""
     client = make(NOWHERE)
     with pytest.raises(ValidationError):
-        client.log({}).result(1)
+        client.log(untyped({})).result(1)
     gc.collect()
     assert "nobody looked" not in caplog.text
-    client.log({})
-    client.log({})
+    client.log(untyped({}))
+    client.log(untyped({}))
     gc.collect()
     assert caplog.text.count("nobody looked") == 1
 
@@ -154,8 +155,8 @@ def test_a_record_too_large_is_shortened_and_delivered(make: Make, server: Scrip
     """The longest texts give way, the record is delivered, and the stats count it."""
     server.handler = one_by_one(status=200)
     client = make(server.url, max_record_bytes=10_000)
-    client.log({**LOG, "parts": ["x" * 1000] * 20}).result(5)
-    client.log({**LOG, "response": "x" * 2_000_000}).result(5)
+    client.log(untyped({**LOG, "parts": ["x" * 1000] * 20})).result(5)
+    client.log(untyped({**LOG, "response": "x" * 2_000_000})).result(5)
     parts, response = bodies(server)
     assert len(parts["parts"]) == 20
     assert "… [cut: 1000 characters of text, SHA-256 " in parts["parts"][0]
@@ -181,7 +182,7 @@ def test_a_number_out_of_range_costs_its_field_only(
     server.handler = one_by_one(status=200)
     client = make(server.url)
     options = {**LOG, name: given, "metadata": {"tenant": "acme"}}
-    client.log(options).result(5)
+    client.log(untyped(options)).result(5)
     (body,) = bodies(server)
     assert name not in body
     assert body["metadata"] == {"tenant": "acme", name: aside}
@@ -194,7 +195,7 @@ def test_a_step_keeps_to_its_record_when_a_number_is_wrong(make: Make, server: S
     """Its fields are left empty, in `step_data`, too, and the record's `metadata` has what was given."""
     server.handler = one_by_one(status=200)
     client = make(server.url)
-    client.log_step({**STEP, "token": Decimal(12), "response_time": -0.25}).result(5)
+    client.log_step(untyped({**STEP, "token": Decimal(12), "response_time": -0.25})).result(5)
     (body,) = bodies(server)
     assert (body["token_count"], body["metadata"]) == (12.0, {"response_time": -0.25})
     assert body["step_data"][0]["token"] == 12.0
@@ -209,10 +210,10 @@ def test_a_session_s_logs_carry_its_id_and_defaults(make: Make, server: Scripted
     server.handler = one_by_one(status=200)
     client = make(server.url)
     with client.start_session("s1", metadata={"a": 1, "b": 1}) as session:
-        session.log(LOG).result(5)
-        session.log({**LOG, "session_id": "own", "metadata": {"b": 2}}).result(5)
+        session.log(untyped(LOG)).result(5)
+        session.log(untyped({**LOG, "session_id": "own", "metadata": {"b": 2}})).result(5)
         session.update_defaults(user_metadata={"name": "ada"})
-        session.log_step(STEP).result(5)
+        session.log_step(untyped(STEP)).result(5)
         assert session.get_session_info() == {
             "session_id": "s1",
             "metadata": {"a": 1, "b": 1},
@@ -249,14 +250,14 @@ def test_async_twins_and_context_managers(make: Make, server: ScriptedServer) ->
 
     async def main() -> None:
         async with make(server.url) as client:
-            client.log(LOG)
+            client.log(untyped(LOG))
             assert await client.aflush(5)
         assert client.get_stats()["state"] == "stopped"
         assert await client.ashutdown(0)
 
     asyncio.run(main())
     with make(server.url) as client:
-        client.log(LOG)
+        client.log(untyped(LOG))
     assert len(server.requests) >= 2
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from banyan_hp import AuthenticationError, HuggingPlace, NetworkError, ValidationError
 from tests.support.backend import Backend
+from tests.support.untyped import untyped
 
 STEP = {
     "id": 1,
@@ -90,13 +91,13 @@ def test_a_simple_interaction(huggingplace: HuggingPlace, backend: Backend) -> N
 
 def test_every_field_arrives_as_it_is(huggingplace: HuggingPlace, backend: Backend) -> None:
     """ "log(options)": no transformation is performed."""
-    asyncio.run(huggingplace.log(EVERY_FIELD))
+    asyncio.run(huggingplace.log(untyped(EVERY_FIELD)))
     assert newest(backend) == {**EVERY_FIELD, "org_id": "your-org-id", "mode": "prod"}
 
 
 def test_a_step_by_itself(huggingplace: HuggingPlace, backend: Backend) -> None:
     """ "log_step(step_data)"."""
-    asyncio.run(huggingplace.log_step(STEP))
+    asyncio.run(huggingplace.log_step(untyped(STEP)))
     assert newest(backend)["step_data"] == [STEP]
 
 
@@ -121,7 +122,7 @@ def test_configuration_from_the_environment(backend: Backend, monkeypatch: pytes
     monkeypatch.setenv("HUGGINGPLACE_BASE_URL", backend.url)
     key, org = os.getenv("HUGGINGPLACE_API_KEY"), os.getenv("HUGGINGPLACE_ORG_ID")
     with HuggingPlace(api_key=key, org_id=org) as client:
-        asyncio.run(client.log(EVERY_FIELD))
+        asyncio.run(client.log(untyped(EVERY_FIELD)))
     assert newest(backend)["mode"] == "dev"
 
 
@@ -146,7 +147,7 @@ def test_error_handling(
 
     async def main() -> str:
         try:
-            await client.log(record)
+            await client.log(untyped(record))
         except AuthenticationError:
             return "AuthenticationError"
         except ValidationError:

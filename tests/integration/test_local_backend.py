@@ -295,39 +295,55 @@ class TestReadingBack:
         assert [log["seq"] for log in page["logs"] + following["logs"]] == everything[-5:]
         assert following["next"] is None
 
-    def test_pages_go_back_from_the_newest_record(self, backend: Backend) -> None:
-        """`order=newest` begins with the last record; `before` takes a page's cursor."""
-        post_batch(backend, {"records": [entry() for _ in range(5)]})
-        newest = [log["seq"] for log in backend.logs()][:-6:-1]
-        page = backend.get("/api/logs", order="newest", limit=3)
-        following = backend.get(
-            "/api/logs", order="newest", limit=2, before=page["next"], after=newest[-1] - 1
-        )
-        assert [log["seq"] for log in page["logs"] + following["logs"]] == newest
-        assert following["next"] is None
-        between = backend.get("/api/logs", after=newest[3], before=newest[1])["logs"]
-        assert [log["seq"] for log in between] == [newest[2]]
-
-    def test_a_record_is_found_by_its_id(self, backend: Backend) -> None:
-        """It alone, and no other one where there is none of this id."""
-        sent = entry()
-        post_batch(backend, {"records": [entry(), sent, entry()]})
-        assert [log["id"] for log in backend.get("/api/logs", id=sent["id"])["logs"]] == [sent["id"]]
-        assert backend.get("/api/logs/count", id=sent["id"]) == {"count": 1, "deliveries": 1}
-        assert backend.get("/api/logs", id="nobody") == {"logs": [], "next": None}
-
-    def test_an_unknown_order_is_a_422(self, backend: Backend) -> None:
-        """The answer names those that there are."""
-        answer = call(backend, "GET", "/api/logs", params={"order": "random"})
-        assert (answer.status_code, answer.json()["error"]) == (
-            422,
-            "order must be oldest or newest, was 'random'",
-        )
-
     def test_a_page_has_100_records_unless_told(self, backend: Backend) -> None:
         """The limit's default."""
         post_batch(backend, {"records": [entry() for _ in range(101)]})
         assert len(backend.get("/api/logs")["logs"]) == 100
+
+    def test_a_record_is_found_by_its_id(self, backend: Backend) -> None:
+        """Whichever page it would be on."""
+        wanted = new_id()
+        post_batch(backend, {"records": [entry(wanted), entry()]})
+        page = backend.get("/api/logs", id=wanted)
+        assert ([log["id"] for log in page["logs"]], page["next"]) == ([wanted], None)
+        assert backend.get("/api/logs/count", id=wanted) == {"count": 1, "deliveries": 1}
+        assert backend.get("/api/logs", id="unknown")["logs"] == []
+
+    def test_the_newest_come_first_if_asked_for(self, backend: Backend) -> None:
+        """The cursor of such a page is for `before`; both cursors limit either order."""
+        post_batch(backend, {"records": [entry() for _ in range(5)]})
+        everything = [log["seq"] for log in backend.logs()]
+        page = backend.get("/api/logs", order="newest", limit=2)
+        following = backend.get("/api/logs", order="newest", limit=3, before=page["next"])
+        assert [log["seq"] for log in page["logs"] + following["logs"]] == everything[-5:][::-1]
+        between = {"after": everything[-4], "before": everything[-1]}
+        assert [log["seq"] for log in backend.get("/api/logs", **between)["logs"]] == everything[-3:-1]
+        ended = backend.get("/api/logs", order="newest", after=everything[-3], limit=2)
+        assert ([log["seq"] for log in ended["logs"]], ended["next"]) == (everything[-2:][::-1], None)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/api/logs", "/api/logs/count", "/api/interactions", "/api/interactions/count"),
+            *("/api/logs/prompt/tested", "/api/logs/cli/prompts", "/api/experiments", "/api/projects"),
+            *("/api/auth/validate", "/api/experiments/half"),
+        ],
+    )
+    def test_an_unknown_parameter_is_refused(self, backend: Backend, path: str) -> None:
+        """Not ignored: a misspelt filter would choose every record. The answer names those there are."""
+        answer = call(backend, "GET", path, params={"limitt": "5"})
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith(f"'limitt' is no parameter of {path}; there are no p") or (
+            answer.json()["error"].startswith(f"'limitt' is no parameter of {path}; the parameters are ")
+        )
+
+    def test_an_order_that_there_is_not_is_refused(self, backend: Backend) -> None:
+        """The answer names the two."""
+        answer = call(backend, "GET", "/api/logs", params={"order": "down"})
+        assert (answer.status_code, answer.json()["error"]) == (
+            422,
+            "order must be 'oldest' or 'newest', was 'down'",
+        )
 
     @pytest.mark.parametrize(
         "query",

@@ -16,6 +16,7 @@ import requests
 from banyan_hp import HuggingPlace
 from banyan_hp.server.database import SCHEMA_VERSION, STEPS
 from tests.support.backend import Backend
+from tests.support.untyped import untyped
 
 STORE = "/v2/chatgpt/store_generated_response"
 INTERACTION: dict[str, Any] = {
@@ -300,20 +301,25 @@ class TestWhatClientsSend:
         ],
     )
     def test_what_log_takes_is_stored(self, backend: Backend, options: dict[str, Any]) -> None:
-        """Our client and our backend agree on what a good interaction is."""
+        """Our client and our backend agree on what a good interaction is; None is not given."""
         with client(backend) as huggingplace:
-            huggingplace.log({"user_prompt": "q", "response": "a", **options}).result(timeout=10)
+            huggingplace.log(untyped({"user_prompt": "q", "response": "a", **options})).result(timeout=10)
         body = backend.interactions()[-1]["body"]
-        assert {name: body[name] for name in options} == json.loads(json.dumps(options))
+        for name, value in json.loads(json.dumps(options)).items():
+            sent = body.get(name)
+            texts = name in ("user_prompt", "session_id") and value is not None
+            assert (json.loads(sent) if texts else sent) == value
 
     @pytest.mark.parametrize(("session", "text"), [(5, "5"), (1.5, "1.5"), (True, "true"), ("s", "s")])
     def test_a_session_is_read_by_the_text_of_its_id(
         self, backend: Backend, session: object, text: str
     ) -> None:
-        """The body keeps it as it came."""
+        """And the client sends it as text."""
         with client(backend) as huggingplace:
-            huggingplace.log({"user_prompt": "q", "response": "a", "session_id": session}).result(timeout=10)
-        assert backend.interactions(text)[-1]["body"]["session_id"] == session
+            huggingplace.log(untyped({"user_prompt": "q", "response": "a", "session_id": session})).result(
+                timeout=10
+            )
+        assert backend.interactions(text)[-1]["body"]["session_id"] == text
 
     def test_the_published_clients_step_without_token_and_time_is_taken(self, backend: Backend) -> None:
         """Its log_step() sends null for what the step does not have."""

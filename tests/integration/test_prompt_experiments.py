@@ -196,7 +196,7 @@ def test_experiment_by_content_hashes_the_input(make_logger: MakeLogger, server:
     assert prompt is not None
     assert prompt.sticky_value == "given"
     with pytest.raises(ConfigurationError, match="input_text"):
-        logger.experiment("e1", input_text=5)  # type: ignore[arg-type]
+        logger.experiment("e1", input_text=5)
 
 
 @pytest.mark.parametrize("case", ["no key", "not running", "route fails"])

@@ -330,7 +330,7 @@ def test_the_fallback_is_the_last_rung(
         {"version": ""},
         {"project_id": 5},
         {"project_id": "two\nlines"},
-        {"branch": None},
+        {"branch": 5},
         {"name": ""},
         {"name": ".."},
     ],
@@ -415,7 +415,7 @@ def test_the_stats_tell_of_prompts_and_count_each_call_once(
     for _ in range(3):
         assert logger.get_prompt("p") is None
     assert asyncio.run(logger.aget_prompt("p")) is None
-    stats = logger.get_stats()
+    stats = dict(logger.get_stats())
     assert json.loads(json.dumps(stats)) == stats
     keys = ("prompts_fetched", "cache_hits", "cache_misses", "prompts_stale", "prompts_from_disk")
     assert [stats[key] for key in keys] == [0, 3, 1, 0, 0]

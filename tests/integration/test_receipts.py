@@ -28,6 +28,7 @@ from tests.integration.conftest import Make, bodies
 from tests.support.backend import Backend
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
+from tests.support.untyped import untyped
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 NOWHERE = "http://127.0.0.1:9"
@@ -43,7 +44,7 @@ def test_an_await_costs_a_round_trip_not_the_linger(make: Make, server: Scripted
 
     async def main() -> None:
         for _ in range(20):
-            await client.log(LOG)
+            await client.log(untyped(LOG))
 
     asyncio.run(asyncio.wait_for(main(), 10))
     assert client.get_stats()["logs_sent"] == 20
@@ -55,11 +56,11 @@ def test_a_receipt_goes_wherever_a_coroutine_goes(make: Make, server: ScriptedSe
     client = make(server.url)
 
     async def main() -> Receipt:
-        await asyncio.create_task(client.log(LOG))
-        await asyncio.gather(client.log(LOG), client.log(LOG))
-        await asyncio.wait_for(client.log(LOG), 5)
-        await asyncio.ensure_future(client.log(LOG))
-        twice = client.log(LOG)
+        await asyncio.create_task(client.log(untyped(LOG)))
+        await asyncio.gather(client.log(untyped(LOG)), client.log(untyped(LOG)))
+        await asyncio.wait_for(client.log(untyped(LOG)), 5)
+        await asyncio.ensure_future(client.log(untyped(LOG)))
+        twice = client.log(untyped(LOG))
         await asyncio.gather(again(twice), again(twice))
         return twice
 
@@ -68,7 +69,7 @@ def test_a_receipt_goes_wherever_a_coroutine_goes(make: Make, server: ScriptedSe
 
     receipt = asyncio.run(main(), debug=True)
     assert receipt.done()
-    asyncio.run(client.log(LOG))
+    asyncio.run(client.log(untyped(LOG)))
     asyncio.run(again(receipt))
     assert client.get_stats()["logs_sent"] == 7
 
@@ -81,7 +82,7 @@ def test_a_task_group_takes_receipts(make: Make, server: ScriptedServer) -> None
     async def main() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(10):
-                group.create_task(client.log(LOG))
+                group.create_task(client.log(untyped(LOG)))
 
     asyncio.run(main())
     assert client.get_stats()["logs_sent"] == 10
@@ -93,7 +94,7 @@ def test_an_unawaited_receipt_warns_of_nothing(make: Make, server: ScriptedServe
     client = make(server.url)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        client.log(LOG)
+        client.log(untyped(LOG))
         gc.collect()
     assert client.flush(5)
     assert client.get_stats()["logs_sent"] == 1
@@ -106,7 +107,7 @@ def test_10000_gathered_are_delivered_in_batches(make: Make, server: ScriptedSer
     before = threading.active_count()
 
     async def main() -> int:
-        receipts = [client.log({**LOG, "number": number}) for number in range(10_000)]
+        receipts = [client.log(untyped({**LOG, "number": number})) for number in range(10_000)]
         threads = threading.active_count()
         await asyncio.gather(*receipts)
         return threads
@@ -129,7 +130,7 @@ def test_cancelling_the_wait_cancels_nothing_else(make: Make, server: ScriptedSe
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.log(LOG), 0.05)
+            await asyncio.wait_for(client.log(untyped(LOG)), 0.05)
 
     asyncio.run(main())
     may_respond.set()
@@ -153,7 +154,7 @@ def test_a_loop_that_is_closed_while_a_record_is_under_way_harms_nobody(
     tasks: list[asyncio.Task[None]] = []
 
     async def begin() -> None:
-        tasks.append(loop.create_task(again(client.log(LOG))))
+        tasks.append(loop.create_task(again(client.log(untyped(LOG)))))
         await asyncio.sleep(0)
 
     async def again(receipt: Receipt) -> None:
@@ -164,7 +165,7 @@ def test_a_loop_that_is_closed_while_a_record_is_under_way_harms_nobody(
         loop.run_until_complete(begin())
         loop.close()
         may_respond.set()
-        asyncio.run(client.log(LOG))
+        asyncio.run(client.log(untyped(LOG)))
         tasks.clear()
         gc.collect()
     finally:
@@ -180,7 +181,7 @@ def test_several_loops_in_several_threads(make: Make, server: ScriptedServer) ->
     done: list[int] = []
 
     async def main(number: int) -> None:
-        await asyncio.gather(*(client.log(LOG) for _ in range(100)))
+        await asyncio.gather(*(client.log(untyped(LOG)) for _ in range(100)))
         done.append(number)
 
     threads = [threading.Thread(target=lambda n=n: asyncio.run(main(n))) for n in range(5)]
@@ -212,7 +213,7 @@ def test_errors_by_status(
     """The guide's errors, with what there is to know on their attributes."""
     server.handler = lambda _request: Reply(status, {"message": "the backend's words"})
     client = make(server.url, max_retries=1, batching="never")
-    receipt = client.log(LOG)
+    receipt = client.log(untyped(LOG))
     with pytest.raises(kind, match="the backend's words") as caught:
         asyncio.run(asyncio.wait_for(receipt, 10))
     error = caught.value
@@ -235,7 +236,7 @@ def test_a_valid_record_is_not_told_of_the_refusal_of_others(
 
     server.handler = refuse_the_bad
     client = make(server.url, batching=batching_mode)
-    receipts = [client.log({**LOG, "response": f"bad {number}"}) for number in range(5)]
+    receipts = [client.log(untyped({**LOG, "response": f"bad {number}"})) for number in range(5)]
     for receipt in receipts:
         with pytest.raises(
             ValidationError, match=r"is refused; it is kept.*bad field|is quarantined"
@@ -244,7 +245,7 @@ def test_a_valid_record_is_not_told_of_the_refusal_of_others(
         assert caught.value.record_id == receipt.id
         assert not caught.value.spooled
     for _ in range(5):
-        asyncio.run(asyncio.wait_for(client.log(LOG), 10))
+        asyncio.run(asyncio.wait_for(client.log(untyped(LOG)), 10))
     assert client.flush(10).ledger["delivered"] == 5
     assert client.get_stats()["logs_quarantined"] == 5
 
@@ -255,10 +256,10 @@ def test_offline_is_a_network_error_and_the_record_arrives_later(make: Make) -> 
         port = reserved.port
     client = make(f"http://127.0.0.1:{port}", max_retries=1)
     with pytest.raises(NetworkError, match="safe on disk") as caught:
-        asyncio.run(asyncio.wait_for(client.log(LOG), 10))
+        asyncio.run(asyncio.wait_for(client.log(untyped(LOG)), 10))
     assert caught.value.spooled
     with pytest.raises(NetworkError):
-        client.log(LOG).result(5)
+        client.log(untyped(LOG)).result(5)
     with ScriptedServer(batching(), port=port) as server:
         assert client.flush(10)
         assert len(bodies(server)) == 2
@@ -268,7 +269,7 @@ def test_without_a_disk_the_error_says_that_it_waits_in_memory(make: Make) -> No
     """`spool=False`: the await ends with the retries, not never."""
     client = make(NOWHERE, max_retries=0, spool=False)
     with pytest.raises(NetworkError, match="waits in memory") as caught:
-        asyncio.run(asyncio.wait_for(client.log(LOG), 10))
+        asyncio.run(asyncio.wait_for(client.log(untyped(LOG)), 10))
     assert not caught.value.spooled
 
 
@@ -335,7 +336,7 @@ def test_gathering_10000_blocks_the_loop_little_more_than_bare_futures_do(make: 
         for run in range(21):
             if run >= 3 and min(ours) - min(bare) < 0.020:
                 break
-            logged = [[client.log(LOG) for _ in range(10_000)]]
+            logged = [[client.log(untyped(LOG)) for _ in range(10_000)]]
             gc.collect()
             gc.disable()
             try:
@@ -369,7 +370,7 @@ def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
         await receipt
 
     async def begin() -> None:
-        tasks.append(loop.create_task(again(client.log(LOG))))
+        tasks.append(loop.create_task(again(client.log(untyped(LOG)))))
         await asyncio.sleep(0)
         if settles == "before":
             may_respond.set()
@@ -378,7 +379,7 @@ def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
     loop.run_until_complete(begin())
     loop.close()
     may_respond.set()
-    client.log(LOG)
+    client.log(untyped(LOG))
     assert client.flush(5)
     assert not client._engine.core.parts.scheduler.flush_waiters
     logging.getLogger("asyncio").disabled = True  # "Task was destroyed but it is pending": it was, on purpose
@@ -398,7 +399,7 @@ def test_uvloop(make: Make, server: ScriptedServer) -> None:
     client = make(server.url)
 
     async def main() -> None:
-        await asyncio.gather(*(client.log(LOG) for _ in range(200)))
+        await asyncio.gather(*(client.log(untyped(LOG)) for _ in range(200)))
 
     loop = uvloop.new_event_loop()
     try:
@@ -416,7 +417,7 @@ def test_loops_that_are_gone_are_forgotten(make: Make, server: ScriptedServer) -
     for _ in range(3):
         loop = asyncio.new_event_loop()
         loops.append(weakref.ref(loop))
-        loop.run_until_complete(client.log(LOG))
+        loop.run_until_complete(client.log(untyped(LOG)))
         loop.close()
         del loop
     gc.collect()

@@ -16,6 +16,7 @@ from tests.support.backend import Backend
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import one_by_one
+from tests.support.untyped import untyped
 
 Make = Callable[..., HuggingPlace]
 IN_ORDER: dict[str, Any] = {"flush_interval": 0.05, "max_connections": 1}
@@ -136,12 +137,12 @@ def test_ambient_metadata_is_on_everything(make: Make, server: ScriptedServer) -
     log = {"user_prompt": "q", "response": "a"}
     step = {"type": "t", "user_question": "q", "prompt_response": "a", "token": 1, "response_time": 0.5}
     with banyan.context(user_id="u1", session_id="s1", plan="pro"):
-        client.log(log)
-        client.log({**log, "user_id": "u2", "metadata": {"plan": "own"}})
-        client.log({**log, "metadata": "odd"})
-        client.log_step(step)
-        client.start_session("s2").log(log)
-    client.log(log)
+        client.log(untyped(log))
+        client.log(untyped({**log, "user_id": "u2", "metadata": {"plan": "own"}}))
+        client.log(untyped({**log, "metadata": "odd"}))
+        client.log_step(untyped(step))
+        client.start_session("s2").log(untyped(log))
+    client.log(untyped(log))
     first, second, odd, stepped, in_session, last = sent(client, server)
     around = {"user_id": "u1", "session_id": "s1", "plan": "pro"}
     assert first == {**log, "user_id": "u1", "session_id": "s1", "metadata": around}
@@ -166,7 +167,7 @@ def test_log_with_timing(make: Make, server: ScriptedServer) -> None:
 
     async def main() -> None:
         options = {"session_id": "s1", "llm_model": "m", "metadata": {"source": "api"}}
-        assert await client.log_with_timing("Weather?", ask, options) == "sunny"
+        assert await client.log_with_timing("Weather?", ask, untyped(options)) == "sunny"
 
     asyncio.run(main())
     assert client.log_with_timing("Twice?", lambda: "yes") == "yes"

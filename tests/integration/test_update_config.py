@@ -20,6 +20,7 @@ from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 from tests.support.servers import wait_until
+from tests.support.untyped import untyped
 
 LOG = {"user_prompt": "What's the weather like?", "response": "Sunny."}
 NOWHERE = "http://127.0.0.1:9"
@@ -95,11 +96,11 @@ def test_what_waits_leaves_under_the_key_and_organisation_it_was_logged_with(
     keys.open.clear()
     client = make(server.url)
     for number in range(3):
-        client.log({**LOG, "number": number})
+        client.log(untyped({**LOG, "number": number}))
     client.update_config(api_key="new", org_id="other")
-    client.log({**LOG, "number": 3})
+    client.log(untyped({**LOG, "number": 3}))
     client.update_config(org_id="third")
-    client.log({**LOG, "number": 4})
+    client.log(untyped({**LOG, "number": 4}))
     keys.open.set()
     assert client.flush(10)
     assert taken(server, keys) == [
@@ -114,9 +115,9 @@ def test_what_waits_goes_to_the_url_it_was_logged_for(make: Make, server: Script
     """Its backend is down; the new one gets only what was logged since, and the rest is on disk."""
     keys = server.handler = Keys("old")
     client = make(NOWHERE, max_retries=0)
-    client.log({**LOG, "number": 0})
+    client.log(untyped({**LOG, "number": 0}))
     client.update_config(base_url=server.url)
-    client.log({**LOG, "number": 1}).result(5)
+    client.log(untyped({**LOG, "number": 1})).result(5)
     result = client.flush(5)
     assert not result
     assert (result.spooled + result.pending, result.ledger["delivered"]) == (1, 1)
@@ -134,9 +135,9 @@ def test_what_waits_on_disk_under_a_refused_key_does_not_leave_under_the_new_one
     keys = server.handler = Keys("new")
     client = make(server.url)
     with pytest.raises(AuthenticationError):
-        client.log(LOG).result(5)
+        client.log(untyped(LOG)).result(5)
     client.update_config(api_key="new")
-    client.log({**LOG, "number": 1}).result(5)
+    client.log(untyped({**LOG, "number": 1})).result(5)
     assert not client.flush(5)
     assert taken(server, keys) == [("new", "org", 1)]
     stats = client.get_stats()
@@ -151,15 +152,15 @@ def test_previous_keys_move_what_waits_to_the_new_key(
     keys = server.handler = Keys("new")
     client = make(server.url, spool=spool)
     with pytest.raises(AuthenticationError):
-        client.log({**LOG, "number": 0}).result(5)
+        client.log(untyped({**LOG, "number": 0})).result(5)
     client.update_config(api_key="new")
-    client.log({**LOG, "number": 1}).result(5)
+    client.log(untyped({**LOG, "number": 1})).result(5)
     client.update_config(previous_keys=["older", "old"])
     assert client.flush(10)
     assert taken(server, keys) == [("new", "org", 0), ("new", "org", 1)]
     client.update_config(api_key="newer", previous_keys=["new"])
     keys.good = {"newer"}
-    client.log({**LOG, "number": 2}).result(5)
+    client.log(untyped({**LOG, "number": 2})).result(5)
     assert taken(server, keys) == [("newer", "org", 2)]
     assert_balanced(client.get_stats())
 
@@ -168,11 +169,11 @@ def test_previous_keys_of_an_earlier_process_are_adopted(make: Make, server: Scr
     """Named at construction: what a process left under the old key leaves under ours, counted as adopted."""
     keys = server.handler = Keys("new")
     first = make(server.url)
-    first.log({**LOG, "number": 0})
+    first.log(untyped({**LOG, "number": 0}))
     first.shutdown(5)
     second = make(server.url, api_key="new", previous_keys=["old"])
     assert "old" not in f"{second!r} {second.get_config()} {second.get_stats()} {second.health()}".split()
-    second.log({**LOG, "number": 1}).result(5)
+    second.log(untyped({**LOG, "number": 1})).result(5)
     deadline = time.monotonic() + 10
     while not second.get_stats()["adopted"]["recovered"] and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -201,9 +202,9 @@ def test_an_engine_that_has_delivered_all_ends(make: Make, server: ScriptedServe
     keys = server.handler = Keys("a", "b")
     before = threads()
     client = make(server.url, api_key="a")
-    receipt = client.log(LOG)
+    receipt = client.log(untyped(LOG))
     keys.open.clear()
-    receipt = client.log(LOG)
+    receipt = client.log(untyped(LOG))
     client.update_config(api_key="b")
     keys.open.set()
     receipt.result(10)
@@ -211,7 +212,7 @@ def test_an_engine_that_has_delivered_all_ends(make: Make, server: ScriptedServe
     assert engines(client) == (current(client),)
     stats = client.get_stats()
     assert (stats["logs_queued"], stats["logs_sent"], stats["in_flight"]) == (2, 2, 0)
-    client.log(LOG).result(5)
+    client.log(untyped(LOG)).result(5)
     assert client.get_stats()["logs_sent"] == 3
 
 
@@ -219,7 +220,7 @@ def test_what_drains_waits_for_nothing_to_fill_a_batch(make: Make, server: Scrip
     """No more records come: without a flush it is delivered at once, not after `flush_interval`."""
     server.handler = batching()
     client = make(server.url, flush_interval=30.0)
-    receipts = [client.log(LOG) for _ in range(5)]
+    receipts = [client.log(untyped(LOG)) for _ in range(5)]
     client.update_config(api_key="new")
     deadline = time.monotonic() + 10
     while not all(receipt.done() for receipt in receipts) and time.monotonic() < deadline:
@@ -234,7 +235,7 @@ def test_changing_back_and_forth_makes_no_more_engines(make: Make, server: Scrip
     client = make(server.url, api_key="a")
     used = set()
     for number in range(20):
-        client.log({**LOG, "number": number})
+        client.log(untyped({**LOG, "number": number}))
         used.add(current(client))
         client.update_config(api_key="ab"[(number + 1) % 2])
     assert len(used) == 2
@@ -248,7 +249,7 @@ def test_many_changes_while_the_backend_is_down_leave_a_bounded_number_of_engine
     client = make(NOWHERE, max_retries=0)
     queued = []
     for number in range(MOST_DRAINING + 4):
-        client.log(LOG)
+        client.log(untyped(LOG))
         client.update_config(api_key=f"key {number}")
         queued.append(client.get_stats()["logs_queued"])
         assert_balanced(client.get_stats())
@@ -265,7 +266,7 @@ def test_a_loss_of_an_engine_that_has_ended_is_told_by_the_next_flush(
     """Once: the flush after it has lost nothing."""
     server.handler = lambda _request: Reply(409, {"error": "no"})
     client = make(server.url)
-    receipt = client.log(LOG)
+    receipt = client.log(untyped(LOG))
     client.update_config(api_key="new")
     with pytest.raises(ValidationError):
         receipt.result(5)
@@ -282,7 +283,7 @@ def test_a_receipt_of_before_can_be_awaited_after(make: Make, server: ScriptedSe
 
     async def main() -> None:
         client = make(server.url)
-        receipt = client.log(LOG)
+        receipt = client.log(untyped(LOG))
         client.update_config(api_key="new")
         waiting = asyncio.ensure_future(receipt)
         await asyncio.sleep(0)
@@ -304,7 +305,7 @@ def test_records_logged_while_the_configuration_changes_are_all_accepted(
 
     def log() -> None:
         for number in range(300):
-            receipts.append(client.log({**LOG, "number": number}))
+            receipts.append(client.log(untyped({**LOG, "number": number})))
             going.set()
 
     loggers = [threading.Thread(target=log) for _ in range(2)]
@@ -356,7 +357,7 @@ def test_whatever_changes_each_record_leaves_under_its_own_key_or_the_one_that_n
         elif act == "accept":
             keys.good.add(chance.choice(names))
         else:
-            assert client.log({**LOG, "number": number}).id
+            assert client.log(untyped({**LOG, "number": number})).id
             logged[number] = (org, {key})
         assert_balanced(client.get_stats())
         assert client.get_stats()["logs_queued"] >= waiting
@@ -377,7 +378,7 @@ def test_a_new_timeout_counts_for_what_waits(make: Make, server: ScriptedServer)
     client.update_config(timeout=1234, mode="dev")
     assert current(client) is engine
     assert engine.settings.timeout == 1.234
-    client.log({**LOG, "number": 1}).result(5)
+    client.log(untyped({**LOG, "number": 1})).result(5)
     assert taken(server, keys) == [("old", "org", 1)]
     assert [body["mode"] for _, body in server.records()] == ["dev"]
 
@@ -386,9 +387,9 @@ def test_without_threads_a_flush_delivers_what_was_logged_before(make: Make, ser
     """`background_thread=False`: whoever flushes does the work for all, and ends what is drained."""
     keys = server.handler = Keys("new")
     client = make(server.url, background_thread=False)
-    client.log({**LOG, "number": 0})
+    client.log(untyped({**LOG, "number": 0}))
     client.update_config(api_key="new")
-    client.log({**LOG, "number": 1})
+    client.log(untyped({**LOG, "number": 1}))
     keys.good.add("old")
     assert client.flush(10)
     assert taken(server, keys) == [("new", "org", 1), *[("old", "org", 0)] * 2]  # the first was refused
@@ -401,7 +402,7 @@ def test_after_shutdown_nothing_changes(make: Make, server: ScriptedServer) -> N
     client.shutdown(5)
     client.update_config(api_key="new", org_id="other")
     with pytest.raises(ValidationError, match="shutdown"):
-        client.log(LOG).result(1)
+        client.log(untyped(LOG)).result(1)
     assert client.get_stats()["logs_rejected"] == 1
 
 
@@ -411,7 +412,7 @@ def test_a_forked_child_sends_nothing_of_what_drains(make: Make, server: Scripte
     keys = server.handler = Keys("old", "new")
     keys.open.clear()
     client = make(server.url)
-    client.log({**LOG, "number": 0})
+    client.log(untyped({**LOG, "number": 0}))
     client.update_config(api_key="new")
     child = os.fork()
     if child == 0:
@@ -419,7 +420,7 @@ def test_a_forked_child_sends_nothing_of_what_drains(make: Make, server: Scripte
         try:
             keys.open.set()
             empty = client.get_stats()["logs_queued"] == 0 and client.flush(0).delivered
-            client.log({**LOG, "number": 1})
+            client.log(untyped({**LOG, "number": 1}))
             code = 0 if empty and client.get_stats()["logs_queued"] == 1 else 2
             client.update_config(api_key="newest")
         finally:
@@ -438,7 +439,7 @@ def test_what_can_t_be_changed_is_refused_and_no_key_is_shown(
     caplog.set_level(logging.DEBUG)
     client = make(NOWHERE)
     with pytest.raises(ValidationError, match="queue_size"):
-        client.update_config(queue_size=5)
+        client.update_config(queue_size=5)  # type: ignore[call-arg]
     with pytest.raises(
         ConfigurationError, match="previous_keys must be a list of API keys, was str"
     ) as error:

@@ -32,6 +32,7 @@ from banyan_hp.logs import logger
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.hostile import ANYTHING, Recipe, made, some_of
 from tests.support.ledger import assert_balanced
+from tests.support.untyped import untyped
 
 NOWHERE = "http://127.0.0.1:9"
 IN_MEMORY: dict[str, Any] = {"spool": False, "overflow": "drop_oldest", "queue_size": 20, "retry_delay": 30.0}
@@ -229,7 +230,7 @@ def test_traced_functions(
 
     with pytest.raises(ZeroDivisionError):
         failing(question.make())
-    assert place.log_with_timing(question.make(), lambda: value, made(fields)) is value
+    assert place.log_with_timing(question.make(), lambda: value, untyped(made(fields))) is value
     assert place.log_with_timing(question.make(), lambda: 1, value) == 1
     assert_balanced(place.get_stats())
 
@@ -335,7 +336,7 @@ def test_other_calls_for_prompts(
 @given(timeout=ANYTHING)
 def test_times_to_wait(banyan_client: Hunted, huggingplace: Hunted, timeout: Recipe) -> None:
     """Seconds, or a ConfigurationError."""
-    receipt = huggingplace.huggingplace.log(PLAIN_LOG)
+    receipt = huggingplace.huggingplace.log(untyped(PLAIN_LOG))
     if type(timeout.make()) not in (int, float, bool, type(None)):
         for call in (banyan_client.client.flush, banyan_client.client.shutdown, receipt.result):
             assert isinstance(deliberately(call, timeout.make()), ConfigurationError)

@@ -21,6 +21,11 @@ MANY = 1000
 MUCH = 10_000_000
 
 
+def call_id(process: str, call: int) -> str:
+    """An id of the library's own: of a process's call."""
+    return f"{process:0>16}-{call:x}-6440ca34d1f40"
+
+
 class Ledger:
     """An observer that writes down its calls."""
 

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 
 import banyan_hp
-from banyan_hp import HuggingPlace, PromptStackLogger
+from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
 from banyan_hp.settings import PromptSettings, Settings
@@ -59,6 +59,7 @@ def surface() -> str:
     """All of it, sorted within its sections."""
     sections = {
         "Names": _names(),
+        "Types (banyan_hp.types)": sorted(types.__all__),
         "Settings": _settings(),
         "get_stats()": _stats(),
         "health()": _health(),

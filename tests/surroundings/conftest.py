@@ -49,7 +49,7 @@ def deliver(arrivals: Arrivals, make_logger: MakeLogger) -> Deliver:
         log(logger, arrivals, range(number))
         assert logger.flush(timeout=10)
         arrivals.expect(range(number))
-        return logger.get_stats()
+        return {**logger.get_stats()}
 
     return deliver
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import banyan_hp as banyan
 from banyan_hp import FlushResult, PromptData
+from banyan_hp.types import LoggerStats
 
 if TYPE_CHECKING:
     from typing import assert_type
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
         assert_type(banyan.log("question", "answer", duration_ms=1.5), bool)
         assert_type(banyan.flush(timeout=3), FlushResult)
         assert_type(banyan.shutdown(), FlushResult)
-        assert_type(banyan.get_stats(), dict[str, Any])
+        assert_type(banyan.get_stats(), LoggerStats)
 
     async def coroutines_stay_coroutines() -> None:
         assert_type(await banyan.aget_prompt("name"), PromptData | None)

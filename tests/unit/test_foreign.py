@@ -16,6 +16,7 @@ from banyan_hp import HuggingPlace, PromptStackLogger, ValidationError
 from banyan_hp.foreign import as_dict, is_deliberate, kind_of, trouble, type_name
 from tests.conftest import MakeLogger
 from tests.support.hostile import EndlessDict, EndlessList, EndlessMapping, of_bad_metaclass
+from tests.support.untyped import untyped
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -120,7 +121,7 @@ def test_what_stops_the_thread_passes_every_public_call(
             lambda: place.log({"user_prompt": "p", "response": Raising(kind)}),
             lambda: place.start_session(Raising(kind)),  # type: ignore[arg-type]
             lambda: place.trace(lambda prompt: Raising(kind))("q"),
-            lambda: place.log_with_timing("q", lambda: "r", {"extra": Raising(kind)}),
+            lambda: place.log_with_timing("q", lambda: "r", untyped({"extra": Raising(kind)})),
         ]
         for call in calls:
             with pytest.raises(kind):
@@ -160,7 +161,7 @@ def test_warnings_name_the_argument_and_the_type_never_the_value(
     with HuggingPlace("key", "org", base_url=NOWHERE, spool=False) as place:
         place.log(secret)
         place.log({"user_prompt": "p", "response": "r", "token_count": secret})
-        place.log_step({"type": secret})
+        place.log_step(untyped({"type": secret}))
         place.trace(prompt=boom)(lambda prompt: "r")(secret)
     assert "hunter2" not in caplog.text
     assert "metadata must be a dict or None, was str" in caplog.text

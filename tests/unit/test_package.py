@@ -72,7 +72,7 @@ def part_of(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-GROUND = {"errors", "files", "foreign", "logs", "settings", "text"}
+GROUND = {"errors", "files", "foreign", "logs", "settings", "text", "types"}
 MAY_IMPORT = {
     "__main__.py": {"cli"},
     "_version.py": set(),
@@ -83,6 +83,7 @@ MAY_IMPORT = {
     "foreign.py": {"errors"},
     "text.py": set(),
     "settings.py": {"errors", "foreign"},
+    "types.py": {"settings"},
     "engine": GROUND | {"engine"},
     "destinations": {"destinations", "engine", "foreign", "logs", "text", "_version"},
     "prompts": GROUND | {"engine", "experiments", "prompts"},

@@ -118,6 +118,8 @@ class _Reading:
         if line.raw:
             index.raw.append(line.number)
         self._good_until = end
+        if line.call is None:
+            return True  # the caller's own id says nothing about the order
         process, call = line.call
         if call < self._highest.get(process, -1):
             index.out_of_order.append(OutOfOrder(process, call, line.number, end - len(raw) - 1))

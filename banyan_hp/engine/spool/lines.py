@@ -27,6 +27,7 @@ _END_OF_TIME = 253_402_300_800.0  # the year 10000: dates end there
 _ANY_JSON = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=len)  # numbers are not looked at
 _DEEPEST = 900  # levels: CPython 3.11 stops below 1,000, 3.14 at tens of thousands
 _PLAIN = re.compile(r"[\w.-]*", re.ASCII)
+_OURS = re.compile(r"([0-9a-f]{16})-([0-9a-f]{1,16})-[0-9a-f]{1,16}")  # see `Intake.take`
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,10 @@ class Line:
     raw: bool = False  # `before_send` has not seen it
 
     @property
-    def call(self) -> tuple[str, int]:
-        """Which process logged it, and at which of its calls; from ids that are not ours, nothing."""
-        try:
-            process, number, *_time = self.id.split("-")
-            return process, int(number, 16)
-        except ValueError:
-            return self.id, 0
+    def call(self) -> tuple[str, int] | None:
+        """Which process logged it, and at which of its calls; None if the id is not one of ours."""
+        ours = _OURS.fullmatch(self.id)
+        return None if ours is None else (ours[1], int(ours[2], 16))
 
 
 def format_line(number: int, record_id: str, time: float, body: bytes, *, raw: bool = False) -> bytes:

@@ -220,7 +220,7 @@ class Page:
         out_of_order = self._segment.index.out_of_order
         if not out_of_order:
             return
-        last = dict(sorted(line.call for _, line in self._lines))
+        last = dict(sorted(line.call for _, line in self._lines if line.call is not None))
         here = {line.number for _, line in self._lines}
         late = [each for each in out_of_order if each.call < last.get(each.process, -1)]
         late = [
@@ -240,7 +240,7 @@ class Page:
         lines = self._late + [line for _, line in self._lines]
         waiting = [line for line in lines if segment.is_on_disk_only(line.number)]
         taken = []
-        for line in sorted(waiting, key=_by_call)[:max_records]:
+        for line in _in_order(waiting)[:max_records]:
             if max_bytes <= 0:
                 break
             max_bytes -= len(line.body)
@@ -252,5 +252,14 @@ class Page:
         return taken
 
 
-def _by_call(line: Line) -> tuple[str, int]:
-    return line.call
+def _in_order(lines: list[Line]) -> list[Line]:
+    """As they were logged. A line whose id is not ours says nothing, and stays behind the one before it."""
+    keyed, call = [], ("", 0)
+    for line in lines:
+        call = line.call or call
+        keyed.append((call, line))
+    return [line for _, line in sorted(keyed, key=_call)]
+
+
+def _call(keyed: tuple[tuple[str, int], Line]) -> tuple[str, int]:
+    return keyed[0]

@@ -21,7 +21,19 @@ from banyan_hp.engine.spool.spool import Spool
 from banyan_hp.engine.sync import Clock, WakeUp
 from banyan_hp.files import lock_file, open_file
 from tests.support.clock import FakeClock
-from tests.support.disk import NOW, Disk, Ledger, abandoned, ids, in_hand, lines, read, records, spooled
+from tests.support.disk import (
+    NOW,
+    Disk,
+    Ledger,
+    abandoned,
+    call_id,
+    ids,
+    in_hand,
+    lines,
+    read,
+    records,
+    spooled,
+)
 from tests.support.stepped import FakeBackend, SteppedEngine
 
 PATIENCE = 10.0  # real seconds: what is hoped for comes at once
@@ -123,13 +135,13 @@ def test_it_is_free_while_records_out_of_order_are_fetched(disk: Disk, watch: Wa
     spool = disk.spool()
     written = records(1, 2, 3)
     for place, each in enumerate(written):
-        each.id = f"aa-{2 - place:x}"
+        each.id = call_id("aa", 2 - place)
     spool.append(written)
     spool.close()
     watch.on(Content, "whole_lines")
     disk.spools.clear()
     reader = disk.spool()
-    assert [each.line.id for each in read(reader)] == ["aa-0", "aa-1", "aa-2"]
+    assert [each.line.id for each in read(reader)] == [call_id("aa", call) for call in range(3)]
     assert watch.always_free
 
 

@@ -13,6 +13,7 @@ from tests.support.disk import (
     Ledger,
     abandoned,
     all_of,
+    call_id,
     ids,
     in_hand,
     lines,
@@ -157,24 +158,33 @@ def test_an_older_abandoned_segment_comes_before_our_own(disk: Disk) -> None:
 
 def test_records_come_back_in_the_order_of_the_calls(disk: Disk) -> None:
     """A record that a thread had in hand stands behind later ones, and is sent before them all the same."""
-    content = b"".join(line_of(n, f"ab-{call:x}") for n, call in enumerate([1, 2, 9, 4, 3, 5, 0]))
+    content = b"".join(line_of(n, call_id("ab", call)) for n, call in enumerate([1, 2, 9, 4, 3, 5, 0]))
     abandoned(disk, content)
     spool = disk.spool()
     first = [each.line.id for each in read(spool, count=3)]
     rest = [each.line.id for each in read(spool)]
-    assert first + rest == ["ab-0", "ab-1", "ab-2", "ab-3", "ab-4", "ab-5", "ab-9"]
+    assert first + rest == [call_id("ab", call) for call in (0, 1, 2, 3, 4, 5, 9)]
 
 
 def test_the_order_holds_for_each_process_whose_records_share_a_segment(disk: Disk) -> None:
     """Records of several processes in one segment: all come, each once, in their process's order."""
     calls = [("aa", 5), ("bb", 1), ("aa", 2), ("bb", 0), ("cc", 7), ("aa", 1)]
-    abandoned(disk, b"".join(line_of(n, f"{who}-{call:x}") for n, (who, call) in enumerate(calls)))
+    abandoned(disk, b"".join(line_of(n, call_id(who, call)) for n, (who, call) in enumerate(calls)))
     spool = disk.spool()
     found = [each.line.id for _ in range(6) for each in read(spool, count=1)]
-    assert sorted(found) == sorted(f"{who}-{call:x}" for who, call in calls)
+    assert sorted(found) == sorted(call_id(who, call) for who, call in calls)
     for who in ("aa", "bb"):
-        mine = [int(ident.split("-")[1]) for ident in found if ident.startswith(who)]
+        mine = [int(ident.split("-")[1]) for ident in found if who in ident]
         assert mine == sorted(mine)
+
+
+def test_ids_of_the_caller_say_nothing_about_the_order(disk: Disk) -> None:
+    """Such a record stays behind the one that stands before it, whatever its id looks like."""
+    one, four, two = (call_id("ab", call) for call in (1, 4, 2))
+    names = ["zz-1", one, "aa-9-order", four, "aa-0-order", two, "aa-9-order"]
+    abandoned(disk, b"".join(line_of(n, name) for n, name in enumerate(names)))
+    found = [each.line.id for each in read(disk.spool())]
+    assert found == ["zz-1", one, "aa-9-order", two, "aa-9-order", four, "aa-0-order"]
 
 
 def test_damage_after_writing_does_not_leave_a_backlog_for_ever(disk: Disk) -> None:

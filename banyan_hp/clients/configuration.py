@@ -1,0 +1,152 @@
+"""What the clients are made of: keys, URLs and names from arguments and environment, checked.
+
+Wrong ones raise, as the public constructors document.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..destinations import banyan, huggingplace
+from ..destinations.huggingplace import HuggingPlaceDestination
+from ..engine.engine import http_transport
+from ..engine.http.transport import NoResponse, never_raising
+from ..engine.records.encode import encode
+from ..errors import ConfigurationError, MissingKeyError, ValidationError
+from ..foreign import checking, shown
+from ..settings import Settings, checked_url, first_text, header_text
+
+OWN = ("api_key", "org_id", "mode", "base_url", "timeout", "silent")
+"""What `HuggingPlace` takes by name, besides the settings."""
+CHANGEABLE = (*OWN, "previous_keys")
+"""What `update_config` takes."""
+IDENTITY = ("api_key", "org_id", "base_url")
+"""What decides where records go, and under which key."""
+
+
+def resolved_identity(
+    api_key: str | None, base_url: str | None, project_id: str | None, *, needed: bool
+) -> tuple[str, str, str | None]:
+    """The Banyan client's URL, key and project from arguments and environment, checked.
+
+    Args:
+        api_key: as of `PromptStackLogger`, like the others.
+        base_url: likewise.
+        project_id: likewise.
+        needed: False if logging is switched off: then the key may be missing, and is the empty text.
+    """
+    key = first_text("api_key", api_key, "BANYAN_API_KEY")
+    url = _base_url(
+        first_text("base_url", base_url, "BANYAN_BASE_URL") or banyan.DEFAULT_BASE_URL,
+        banyan.PATHS,
+    )
+    project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
+    if project is not None:
+        header_text("project_id", project)
+    if key is not None:
+        header_text("api_key", key)
+    elif needed:
+        raise MissingKeyError(
+            "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
+            "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
+        )
+    return url, key or "", project
+
+
+def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
+    """The HuggingPlace client's configuration from arguments and environment, checked.
+
+    Args:
+        config: the arguments.
+        needed: False if logging is switched off: then key and organisation may be missing.
+    """
+    key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
+    org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
+    mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
+    url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
+    url = url or huggingplace.DEFAULT_BASE_URL
+    timeout = config.get("timeout")
+    timeout = 10_000 if timeout is None else timeout
+    if key is None and needed:
+        raise MissingKeyError(
+            "no API key: pass api_key=…, or set the environment variable HUGGINGPLACE_API_KEY "
+            "(or switch logging off with enabled=False)"
+        )
+    if org is None and needed:
+        raise ValidationError(
+            "no organisation: pass org_id=…, or set the environment variable HUGGINGPLACE_ORG_ID"
+        )
+    if mode not in huggingplace.MODES:
+        raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
+    with checking("timeout", ValidationError):
+        if not _positive(timeout):
+            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
+    return {
+        "api_key": header_text("api_key", key or ""),
+        "org_id": org or "",
+        "mode": mode,
+        "base_url": _base_url(url, huggingplace.PATHS),
+        "timeout": timeout,
+        **({"silent": True} if config.get("silent") else {}),
+    }
+
+
+def _base_url(url: str, paths: Sequence[str]) -> str:
+    """A `base_url`, checked; `paths` are those of the API, which the library adds by itself."""
+    if _NO_SCHEME.fullmatch(url):
+        meant = ("http://" if url.startswith(_LOCAL) else "https://") + url
+        raise ConfigurationError(
+            f"base_url must be an http:// or https:// URL with a host, was {url!r}; did you mean {meant!r}?"
+        )
+    base = checked_url("base_url", url)
+    for path in sorted(paths, key=len, reverse=True):
+        if base.endswith(path):
+            raise ConfigurationError(
+                f"base_url must not end in {path}, a path of the API, which the library adds by itself; "
+                f"it must be {base.removesuffix(path)!r}, was {url!r}"
+            )
+    return base
+
+
+_NO_SCHEME = re.compile(r"[\w.-]+(:\d+)?(/[\w./~-]*)?", re.ASCII)
+_LOCAL = ("localhost", "127.", "0.0.0.0", "10.", "192.168.")  # noqa: S104 - compared, not bound
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf
+
+
+# -- HuggingPlace --------------------------------------------------------------------------------------------
+
+
+def checked_options(options: Mapping[str, Any]) -> Settings:
+    """The settings without the timeout, which has another unit there."""
+    return Settings.from_options(options, besides=OWN)
+
+
+def settings_of(config: Mapping[str, Any], options: Mapping[str, Any]) -> Settings:
+    return Settings.from_options({**options, "timeout": config["timeout"] / 1000})
+
+
+def destination_of(config: Mapping[str, Any]) -> HuggingPlaceDestination:
+    return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
+
+
+def is_accepted(config: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether the backend responds and accepts the key; see `HuggingPlace.test_connection`."""
+    destination, settings = destination_of(config), settings_of(config, options)
+    transport = never_raising(http_transport)(destination, settings)
+    try:
+        if destination.may_batch:
+            response = transport.send(destination.batch((), compress=False), settings.timeout)
+            if not isinstance(response, NoResponse) and destination.takes_batches(response)[0]:
+                return True
+        test = {"user_prompt": "connection test", "response": "connection test"}
+        body = {**test, "org_id": config["org_id"], "mode": config["mode"]}
+        response = transport.send(destination.post(encode(body)), settings.timeout)
+        return not isinstance(response, NoResponse) and 200 <= response.status < 300
+    finally:
+        transport.close()
