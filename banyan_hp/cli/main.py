@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .doctor.arguments import add_doctor
 from .help import add_help
 from .serve import add_serve
 from .spool.arguments import add_spool
@@ -42,4 +43,5 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_spool(commands)
     add_help(commands)
+    add_doctor(commands)
     return parser

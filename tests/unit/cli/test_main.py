@@ -79,7 +79,7 @@ def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    for default in ("127.0.0.1", "8787", "banyan-hp.sqlite3", "psk_local"):
+    for default in ("127.0.0.1", "8787", "banyan-hp.sqlite3 in the user's data directory", "psk_local"):
         assert f"(default: {default})" in shown
 
 
