@@ -457,3 +457,13 @@ def test_a_backend_that_repeats_the_key_does_not_bring_it_into_logs_or_files() -
         "key [secret] is unknown",
         "not with [secret]",
     ]
+
+
+def test_an_id_that_several_records_have_has_a_result_for_each() -> None:
+    """Callers may give the same id twice: the results are in the batch's order; one result is for both."""
+    twice = [record("a"), record("b"), record("a")]
+    results = [{"id": "a", "status": 201}, {"id": "b", "status": 201}, {"id": "a", "status": 422}]
+    found = envelope.verdicts(twice, response({"results": results}), NOW)
+    assert [each.outcome for each in found] == [Outcome.DELIVERED, Outcome.DELIVERED, Outcome.REFUSED]
+    found = envelope.verdicts(twice, response({"results": results[:2]}), NOW)
+    assert [each.outcome for each in found] == [Outcome.DELIVERED] * 3
