@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from ..engine.threads import ThreadStart
 from ..files import make_directory
 from ..server.starting import ROUTING_MODES, RoutingMode
 from .terminal import DONE, WRONG, CommandError, complain
@@ -155,7 +156,9 @@ def _when_ready(url: str, database: Path, keys: Sequence[str], *, demo: bool) ->
     )
     if demo:  # on a thread: this one is to respond to its requests
         arguments = (url, keys[0], DEFAULT_KEY if builtin else None)
-        threading.Thread(target=_put_demo_in, args=arguments, name="banyan-hp-demo", daemon=True).start()
+        thread = threading.Thread(target=_put_demo_in, args=arguments, name="banyan-hp-demo", daemon=True)
+        with ThreadStart(thread) as start:
+            start.make()
 
 
 def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:

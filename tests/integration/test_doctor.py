@@ -27,11 +27,12 @@ from tests.support.scripted import Redirect, Reply, ScriptedServer, batching
 KEY = "psk_very_secret_key"
 OTHER_KEY = "psk_another_one"
 OF_THE_MACHINE = ("free space", "file system", "Python", "packages", "orjson")
-ACCEPTED = (
-    b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\nContent-Type: application/json\r\n"
-    + b"Date: %s\r\n\r\n" % formatdate(usegmt=True).encode()
-    + b'{"accepted":0}'
-)
+
+
+def accepted() -> bytes:
+    """A response that accepts whatever was asked, with the time of this machine."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n"
+    return f'{head}Date: {formatdate(usegmt=True)}\r\n\r\n{{"accepted":0}}'.encode()
 
 
 class Doctor:
@@ -225,7 +226,7 @@ def test_a_self_signed_certificate(doctor: Doctor) -> None:
 
 def test_a_trusted_certificate(doctor: Doctor) -> None:
     """With its authority's certificate all is well; the end of its validity is shown."""
-    with RawServer(answering(ACCEPTED), tls=True) as server:
+    with RawServer(answering(accepted()), tls=True) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         checks = doctor.checks("--base-url", url, "--ca-bundle", str(AUTHORITY))
     assert re.fullmatch(
@@ -243,7 +244,7 @@ def without_tls(peer: Peer) -> None:
 
 def test_an_unknown_authority_and_a_port_without_tls(doctor: Doctor) -> None:
     """Two more ways in which TLS fails, each with its own advice."""
-    with RawServer(answering(ACCEPTED), tls=True) as server:
+    with RawServer(answering(accepted()), tls=True) as server:
         unknown = doctor.checks("--base-url", server.url)["TLS"]
     assert "issuer" in unknown["found"]
     assert "REQUESTS_CA_BUNDLE" in unknown["advice"]

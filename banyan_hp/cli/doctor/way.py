@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError, ProxyError
 
 from ...engine.http.connections import Connector, proxy_from_environment, secrets_of
 from ...engine.http.trust import Trust
+from ...engine.threads import ThreadStart
 from ...text import TextFilter
 from .configuration import Target
 from .findings import Finding, State, good, note, unknown, wrong
@@ -135,7 +136,8 @@ def _within(seconds: float, ask: Callable[[], object]) -> object:
             found.append(getattr(error, "strerror", None) or str(error))
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    with ThreadStart(thread) as start:
+        start.make()
     thread.join(seconds)
     return found[0] if found else None
 
