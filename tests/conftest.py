@@ -17,7 +17,7 @@ from hypothesis import settings
 import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
-from banyan_hp.engine.policy import jitter as chance
+from banyan_hp.engine.policy import retry as chance
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer

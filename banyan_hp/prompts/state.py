@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.policy.jitter import between
+from ..engine.policy.retry import between
 from ..engine.sync import Clock, Lock, ReleasingOnError
 from ..settings import PromptSettings
 from .fetching import FailedFetches, Fetch

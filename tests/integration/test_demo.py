@@ -20,7 +20,8 @@ from banyan_hp.cli.demo.loading import LoadingError, load, read_shop
 from banyan_hp.cli.demo.week import Served, Week, user_ids
 from banyan_hp.cli.main import main
 from tests.support.imports import Imports
-from tests.support.scripted import Reply, ScriptedServer
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Reply
 from tests.support.serving import Serving, serving
 
 LAST_LINE = "print(prompt.version"

@@ -22,7 +22,8 @@ from banyan_hp.destinations.huggingplace import HuggingPlaceDestination
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.raw import AUTHORITY, TLS_FILES, Peer, RawServer, answering
-from tests.support.scripted import Redirect, Reply, ScriptedServer, batching
+from tests.support.scripted import ScriptedServer
+from tests.support.scripted_answers import Redirect, Reply, batching
 
 KEY = "psk_very_secret_key"
 OTHER_KEY = "psk_another_one"

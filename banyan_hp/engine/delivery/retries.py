@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from ...settings import Settings
 from ..policy.classification import may_be_the_record
-from ..policy.jitter import chance
 from ..policy.policies import Policies
-from ..policy.retry import backoff
+from ..policy.retry import backoff, chance
 from ..records.ledger import Book
 from ..records.record import Record
 from ..sync import EngineLock

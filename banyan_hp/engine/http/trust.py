@@ -19,15 +19,10 @@ from ...settings import ClientCert
 
 
 class Trust(NamedTuple):
-    """What the settings say about TLS.
+    """What the settings say about TLS."""
 
-    Attributes:
-        ca_bundle: a file of PEM certificates, or a directory as OpenSSL wants it; None: see above.
-        client_cert: a PEM file with certificate and key, or a pair of files; None: none is presented.
-    """
-
-    ca_bundle: str | os.PathLike[str] | None = None
-    client_cert: ClientCert | None = None
+    ca_bundle: str | os.PathLike[str] | None = None  # PEM certificates, or a directory as OpenSSL wants it
+    client_cert: ClientCert | None = None  # a PEM file with certificate and key, or a pair of files
 
     def context(self) -> ssl.SSLContext:
         """A context that checks the peer and presents our certificate. Reads files.
@@ -35,9 +30,16 @@ class Trust(NamedTuple):
         Raises:
             OSError: a file is missing or can't be read; the message names its path.
         """
-        context = self.context_without_certificate()
-        if self.client_cert is not None:
-            _show(context, _pair(self.client_cert))
+        context, given = self.context_without_certificate(), self.client_cert
+        if given is None:
+            return context
+        files = [os.fspath(each) for each in ([given] if isinstance(given, (str, os.PathLike)) else given)]
+        try:
+            context.load_cert_chain(*files)
+        except OSError as error:
+            raise OSError(
+                f"the client certificate {' with the key '.join(files)} can't be used: {error}"
+            ) from error
         return context
 
     def context_without_certificate(self) -> ssl.SSLContext:
@@ -47,7 +49,12 @@ class Trust(NamedTuple):
             logger.info("TLS trusts %s", bundle or "the system's certificates")
         if bundle is None:
             return ssl.create_default_context()
-        return _trusting(bundle)
+        try:
+            if Path(bundle).is_dir():
+                return ssl.create_default_context(capath=bundle)
+            return ssl.create_default_context(cafile=bundle)
+        except OSError as error:  # its text names no path
+            raise OSError(f"the CA bundle {bundle} can't be used: {error}") from error
 
     def _bundle(self) -> str | None:
         """The bundle to load; None for the system's."""
@@ -65,25 +72,3 @@ def _system_has_certificates() -> bool:
     if paths.capath is not None and any(Path(paths.capath).iterdir()):
         return True
     return ssl.create_default_context().cert_store_stats()["x509_ca"] > 0
-
-
-def _trusting(bundle: str) -> ssl.SSLContext:
-    try:
-        if Path(bundle).is_dir():
-            return ssl.create_default_context(capath=bundle)
-        return ssl.create_default_context(cafile=bundle)
-    except OSError as error:  # its text names no path
-        raise OSError(f"the CA bundle {bundle} can't be used: {error}") from error
-
-
-def _show(context: ssl.SSLContext, files: tuple[str, str | None]) -> None:
-    try:
-        context.load_cert_chain(*files)
-    except OSError as error:
-        shown = " with the key ".join(name for name in files if name is not None)
-        raise OSError(f"the client certificate {shown} can't be used: {error}") from error
-
-
-def _pair(given: ClientCert) -> tuple[str, str | None]:
-    certificate, *key = [given] if isinstance(given, (str, os.PathLike)) else given
-    return os.fspath(certificate), os.fspath(key[0]) if key else None

@@ -17,7 +17,7 @@ from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import parts
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool import events as events
+from banyan_hp.engine.spool import disk as spool_disk
 from banyan_hp.engine.spool import spool
 from banyan_hp.engine.sync import EngineLock, Lock, ReleasingOnError
 from tests.support.clock import FakeClock
@@ -49,7 +49,7 @@ class InterruptedLock(EngineLock):
 
 @pytest.fixture
 def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (parts, spool, events):
+    for module in (parts, spool, spool_disk):
         monkeypatch.setattr(module, "EngineLock", InterruptedLock)
     monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     yield

@@ -18,8 +18,7 @@ from banyan_hp.engine.delivery.tasks import ReadBack
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool.layout import short_directory
 from banyan_hp.engine.spool.reader import Replayed
-from banyan_hp.engine.spool.spool import LOOK_SECONDS
-from banyan_hp.engine.spool.writer import FSYNC_INTERVAL
+from banyan_hp.engine.spool.spool import FSYNC_INTERVAL, LOOK_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.stepped import URL, FakeBackend, SteppedEngine, down, failing
 
