@@ -165,7 +165,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         if not engine.settings.enabled:
             return Receipt(source)
         if problem is not None:
-            engine.reject()
+            engine.count("rejected")
             return Receipt(source, error=ValidationError(problem))
         given = body.pop("record_id", None)
         ident = None if given is None else self._own_id(body, given)

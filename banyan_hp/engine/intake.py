@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from ..logs import is_suppressed, suppressed_threads, warn
 from .lifecycle import Cause
@@ -18,12 +19,7 @@ _QUEUED, _IN_FLIGHT = Term.QUEUED, Term.IN_FLIGHT  # looked up at each call, an 
 
 
 class Intake:
-    """Takes records over.
-
-    Args:
-        parts: of the same engine.
-        ensure_worker: has a record sent that no thread is there for.
-    """
+    """Takes records over; `ensure_worker` has one sent that no thread is there for."""
 
     def __init__(self, parts: Parts, ensure_worker: Callable[[Record], object]) -> None:
         self.locks = parts.locks
@@ -49,15 +45,7 @@ class Intake:
     def take(
         self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None
     ) -> Record | None:
-        """Take a frozen value over; see `Engine.submit`.
-
-        Args:
-            value: the record's body.
-            size: its bytes in memory.
-            cut: how many values were left out of it.
-            deferred: completes it.
-            ident: its id, if the caller gave one.
-        """
+        """`Engine.submit` of a frozen value of `size` bytes, from which `cut` values were left out."""
         clock, lock, lifecycle = self._clock, self._lock, self._lifecycle
         now = clock.wall()
         if ident is None:
@@ -156,8 +144,7 @@ class Intake:
 
     def _warn_of_use_after_shutdown(self) -> None:
         """Once: it is a mistake of the application's."""
-        lifecycle = self._lifecycle
-        ended = lifecycle.over and not lifecycle.by_exit
+        ended = self._lifecycle.over and not self._lifecycle.by_exit
         if ended and not (self._has_warned or is_suppressed() or sys.is_finalizing()):
             self._has_warned = True
             warn(
@@ -179,13 +166,9 @@ class Intake:
             self._parts.spool.release([record])
 
     def count(self, name: str) -> None:
-        """Add one to a counter."""
-        counters = self._counters
-        if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
-            setattr(counters, name, getattr(counters, name) + 1)
-            return
-        with self._lock:
-            setattr(counters, name, getattr(counters, name) + 1)
+        at_the_end = sys.is_finalizing()  # no other thread runs any more; one may hold the lock for ever
+        with nullcontext() if at_the_end else self._lock:
+            setattr(self._counters, name, getattr(self._counters, name) + 1)
 
     # -- not simply into the queue ------------------------------------------------------------------------
 
@@ -217,7 +200,6 @@ class Intake:
         return True
 
     def _put_in_queue(self, record: Record) -> None:
-        """Call with the lock held."""
         self._lock.assert_held()
         if self._disk_first and record.place is None:
             self._counters.logs_not_durable += 1

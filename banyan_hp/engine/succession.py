@@ -21,6 +21,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..settings import Settings
@@ -37,19 +38,11 @@ Make = Callable[[Destination, Settings], Engine]
 
 
 class _Line(NamedTuple):
-    """The engines of one client, by state.
-
-    Attributes:
-        current: takes records.
-        draining: engines of earlier configurations, the oldest first.
-        ending: those that are shutting down, which takes time.
-        past: the counters of those that have ended.
-        ledger: likewise.
-    """
+    """The engines of one client, by state, and the counters and the ledger of those that have ended."""
 
     current: Engine
-    draining: tuple[Engine, ...] = ()
-    ending: tuple[Engine, ...] = ()
+    draining: tuple[Engine, ...] = ()  # the oldest first
+    ending: tuple[Engine, ...] = ()  # shutting down, which takes time
     past: Mapping[str, Any] = {}
     ledger: Mapping[str, int] = {}
 
@@ -69,6 +62,13 @@ class _Life:
         self.quiet.set()
         self.unreported: deque[int] = deque()  # losses of engines that have ended, for the next flush
 
+    def replace(self, change: Callable[[_Line], _Line]) -> None:
+        """By what `change` makes of the present line."""
+        with ReleasingOnError((self.lock,)), self.lock:
+            self.line = change(self.line)
+            if not self.line.ending:
+                self.quiet.set()
+
 
 class Succession:
     """All engines of one client. Thread-safe."""
@@ -86,7 +86,6 @@ class Succession:
 
     @property
     def current(self) -> Engine:
-        """The engine that takes records."""
         return self._life.line.current
 
     # -- change -----------------------------------------------------------------------------------------
@@ -133,9 +132,9 @@ class Succession:
             self._latest = successor
             publish(successor)
         if successor is not fresh:
-            successor.resume()
+            successor.core.resume()
             successor.reconfigure(fresh.destination, fresh.settings)
-        line.current.retire(self._end_if_drained)
+        line.current.core.retire(partial(self._end_if_drained, line.current))
         if self._closed:  # meanwhile, by a shutdown that did not know this one
             successor.shutdown(0.0)
 
@@ -148,7 +147,7 @@ class Succession:
             self._end(engine, only_if_drained=False)
 
     def _end_if_drained(self, engine: Engine) -> None:
-        if engine.drained:
+        if engine.core.is_drained():
             self._end(engine, only_if_drained=True)
 
     def _end(self, engine: Engine, *, only_if_drained: bool) -> None:
@@ -162,38 +161,30 @@ class Succession:
             life.quiet.clear()
         lost = 0
         try:
-            if engine.supersede(only_if_drained=only_if_drained):
+            if engine.core.supersede(only_if_drained=only_if_drained):
                 lost = engine.shutdown(0.0).lost
         finally:  # Ctrl-C, too
             if engine.superseded:
                 self._sum_up(life, engine, lost)
-            else:  # a late record
-                self._drain_on(life, engine)
-
-    def _drain_on(self, life: _Life, engine: Engine) -> None:
-        with ReleasingOnError((life.lock,)), life.lock:
-            line = life.line
-            draining, ending = (engine, *line.draining), _without(line.ending, engine)
-            life.line = line._replace(draining=draining, ending=ending)
-        self._note_quiet(life)
+            else:  # a late record: it drains on
+                life.replace(
+                    lambda line: line._replace(
+                        draining=(engine, *line.draining), ending=_without(line.ending, engine)
+                    )
+                )
 
     def _sum_up(self, life: _Life, engine: Engine, lost: int) -> None:
         stats, ledger = engine.stats(), engine.ledger_now()
         if lost:
             life.unreported.append(lost)
-        with ReleasingOnError((life.lock,)), life.lock:
-            line = life.line
+
+        def add(line: _Line) -> _Line:
             past, in_all = dict(line.past), dict(line.ledger)
             add_counters(past, stats)
             add_counters(in_all, ledger)
-            ending = _without(line.ending, engine)
-            life.line = line._replace(ending=ending, past=past, ledger=in_all)
-        self._note_quiet(life)
+            return line._replace(ending=_without(line.ending, engine), past=past, ledger=in_all)
 
-    def _note_quiet(self, life: _Life) -> None:
-        with ReleasingOnError((life.lock,)), life.lock:
-            if not life.line.ending:
-                life.quiet.set()
+        life.replace(add)
 
     def abandon(self) -> None:
         """`Engine.abandon` of all. Takes no lock."""

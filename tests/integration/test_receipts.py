@@ -381,7 +381,7 @@ def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
     may_respond.set()
     client.log(untyped(LOG))
     assert client.flush(5)
-    assert not client._engine.core.parts.scheduler.flush_waiters
+    assert not client._engine.core.parts.watchers
     logging.getLogger("asyncio").disabled = True  # "Task was destroyed but it is pending": it was, on purpose
     try:
         tasks.clear()

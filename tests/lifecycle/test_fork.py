@@ -383,7 +383,7 @@ async def main():
     if pid == 0:
         try:
             for receipt in receipts: receipt.close()
-            assert not client._engine.core.parts.scheduler.flush_waiters
+            assert not client._engine.core.parts.watchers
             asyncio.run(in_the_child())
             assert client.get_stats()["logs_sent"] == 1
         except BaseException:

@@ -159,7 +159,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
         try:
             signal.setitimer(signal.ITIMER_REAL, 1e-4 + rounds * 1e-6, 0.5)
             while True:
-                logger._engine.stop_lingering() if rounds % 50 == 49 else None
+                logger._engine.core.stop_lingering() if rounds % 50 == 49 else None
                 logger.log_prompt("q", "a", metadata={"number": number})
                 number += 1
         except Again:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ..._version import __version__
-from ...engine.records.speedups import in_a_subinterpreter, usable_orjson
+from ...engine.records.encode import in_a_subinterpreter, usable_orjson
 from .findings import Finding, good, note, wrong
 
 _NEEDED = ("requests", "urllib3", "platformdirs")

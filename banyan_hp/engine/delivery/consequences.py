@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from ...errors import DeliveryError
 from ...logs import warn
 from ..policy.classification import all_delivered, may_be_the_record
-from ..policy.policies import Policies
 from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.outcome import Outcome, Verdict
@@ -26,8 +25,8 @@ _CONFLICT = 409
 class Consequences:
     """Draws them from one attempt after the other."""
 
-    def __init__(self, shared: Shared, policies: Policies, settlement: Settlement) -> None:
-        self._lock, self._clock, ledger = shared
+    def __init__(self, shared: Shared, settlement: Settlement) -> None:
+        self._lock, self._clock, ledger, policies, self._watchers = shared
         self._counters = ledger.counters
         self._breaker, self._batch_support, _, self._suspects = policies
         self._settlement = settlement
@@ -36,8 +35,10 @@ class Consequences:
 
     def for_destination(self, attempt: Attempt, *, in_batches: bool) -> None:
         """Any acceptance means that the destination works; otherwise the worst verdict counts."""
-        if in_batches and attempt.whole and self._batches_are_gone(attempt.verdicts[0]):
-            return
+        if in_batches and attempt.whole:
+            with self._lock:
+                if self._batch_support.unlearn(attempt.verdicts[0].status):
+                    return  # the batch endpoint is gone: that is no failure, the records go another way
         outcomes = {verdict.outcome for verdict in attempt.verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(attempt)
@@ -48,11 +49,6 @@ class Consequences:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
                 self._failed(worst, attempt)
-
-    def _batches_are_gone(self, verdict: Verdict) -> bool:
-        """The batch endpoint no longer exists: that is no failure, the records go another way."""
-        with self._lock:
-            return self._batch_support.unlearn(verdict.status)
 
     def _accepted(self, attempt: Attempt) -> None:
         """The destination works, and that says something about the records that it did not accept."""
@@ -65,7 +61,7 @@ class Consequences:
                 self._batch_support.worked(len(group), bytes_of(group))
             poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
-            self._settlement.wake()
+            self._watchers.wake()
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
             if self._quarantine(record, verdict._replace(reason=POISON)):
@@ -83,7 +79,7 @@ class Consequences:
         self._report_failure(verdict, attempt)
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
-        """Whether the record fails, not the destination. Call with the lock held."""
+        """Whether the record fails, not the destination."""
         self._lock.assert_held()
         if not may_be_the_record(verdict):
             return False
@@ -91,7 +87,7 @@ class Consequences:
         return self._suspects.failed(group, now)
 
     def _make_batches_smaller(self, group: Group) -> None:
-        """A batch was too large, or one of its records was to blame. Call with the lock held."""
+        """A batch was too large, or one of its records was to blame."""
         self._lock.assert_held()
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batch_support.failed(len(group), bytes_of(group))
@@ -101,7 +97,7 @@ class Consequences:
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
         self._settlement.failed(_error(message, verdict, request.url, attempt.group))
-        self._settlement.wake()
+        self._watchers.wake()
         warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
 
     # -- for the records ---------------------------------------------------------------------------------
@@ -145,12 +141,10 @@ class Consequences:
             if self._suspects.refused(record, beside_others=beside_others):
                 return True
             refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
-            if (
-                everything or self._breaker.is_open
-            ):  # after a refused probe the next one comes in seconds, too
+            if everything or self._breaker.is_open:  # after a refused probe the next comes in seconds, too
                 self._breaker.refuse(self._clock.monotonic())
         if everything:
-            self._settlement.wake()
+            self._watchers.wake()
             warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
         return False
 

@@ -30,31 +30,21 @@ UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
 _TRIES_TO_ENCODE = 3
 _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and this process has none"
-BeforeSend = Callable[[dict[str, Any]], object]  # what it returns is checked
+BeforeSend = Callable[[dict[str, Any]], object]
 
 
 class Preparer:
     """Encodes each record once; the same bytes go on the wire and into the spool."""
 
     def __init__(
-        self,
-        shared: Shared,
-        callbacks: Callbacks,
-        settlement: Settlement,
-        before_send: BeforeSend | None,
-        max_record_bytes: int,
+        self, shared: Shared, callbacks: Callbacks, settlement: Settlement, max_record_bytes: int
     ) -> None:
-        self._lock, self._clock, ledger = shared
-        self._counters = ledger.counters
+        self._lock, self._clock = shared.lock, shared.clock
+        self._counters = shared.ledger.counters
         self._callbacks = callbacks
         self._settlement = settlement
-        self._before_send = before_send
         self._limit = max_record_bytes
         self._stopping = False
-
-    def reconfigure_callbacks(self, before_send: BeforeSend | None) -> None:
-        """Another object for the same function."""
-        self._before_send = before_send
 
     def stop(self) -> None:
         """End a `prepare` that another thread is in behind its present slice."""
@@ -86,18 +76,19 @@ class Preparer:
     def _prepared(self, record: Record) -> bool:
         """Whether it has a body now; else it is settled."""
         raw, value, deferred = record.raw, record.value, record.deferred
+        before_send = self._callbacks.hooks.before_send
         if record.body is not None:  # looked at last: at shutdown another thread may be preparing it, too
             return True
         try:
             if value is None and raw is not None:
-                if self._before_send is None:
+                if before_send is None:
                     self._never_seen(record)
                     return False
                 value = json.loads(raw)
             elif deferred is not None:
                 value = self._completed(value, deferred)
-            if self._before_send is not None:
-                value = self._run_before_send(record, self._for_people(record, value), self._before_send)
+            if before_send is not None:
+                value = self._run_before_send(record, self._for_people(record, value), before_send)
                 if value is None:
                     return False
             body = encode(value)
@@ -119,7 +110,7 @@ class Preparer:
 
         One that can't be encoded is quarantined alone.
         """
-        encoded = self._is_raw if self._before_send is not None else self._prepared
+        encoded = self._is_raw if self._callbacks.hooks.before_send is not None else self._prepared
         return [record for record in records if record.writable or encoded(record)]
 
     def _is_raw(self, record: Record) -> bool:
@@ -191,5 +182,5 @@ class Preparer:
         return freeze(changed).value
 
     def _quarantine(self, record: Record, detail: str) -> None:
-        reason = UNENCODABLE if self._before_send is None else UNSCRUBBED
+        reason = UNENCODABLE if self._callbacks.hooks.before_send is None else UNSCRUBBED
         self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason=reason))

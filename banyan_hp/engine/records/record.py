@@ -143,7 +143,7 @@ class Record:
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
     history: FailureHistory | None = None  # if it has failed on its own
-    waiter: Waiter | None = None  # notified when it settles
+    waiters: tuple[Waiter, ...] = ()  # notified when it settles: two event loops, or a thread and a loop
 
     def __init__(
         self,
@@ -195,10 +195,9 @@ class Record:
         """Whether it has left memory: delivered, on disk, quarantined or dropped."""
         return self.term not in _IN_MEMORY
 
-    def first_waiter(self, waiter: Waiter) -> Waiter:
-        """The waiter to notify: `waiter`, unless there is one already. `dict.setdefault` is atomic."""
-        first: Waiter = self.__dict__.setdefault("waiter", waiter)
-        return first
+    def is_first(self, waiter: Waiter) -> bool:
+        """Add a waiter, unless there is one already. Needs no lock: `dict.setdefault` is atomic."""
+        return bool(self.__dict__.setdefault("waiters", (waiter,))[0] is waiter)
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"

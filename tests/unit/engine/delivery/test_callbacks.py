@@ -10,11 +10,14 @@ from typing import NoReturn
 import pytest
 
 from banyan_hp import logs
-from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Notices
+from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Hooks, Notices
 from banyan_hp.engine.delivery.shared import Shared
+from banyan_hp.engine.delivery.stepwise import Watchers
 from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.sync import Clock, EngineLock
 from banyan_hp.errors import DeliveryError
+from tests.support.clock import FakeClock
+from tests.support.stepped import FakeBackend, SteppedEngine
 
 
 def error(text: str) -> DeliveryError:
@@ -37,8 +40,9 @@ def notices_of(
     on_error: Callable[[DeliveryError], object] | None,
     on_drop: Callable[[str, int], object] | None,
 ) -> Notices:
-    shared = Shared(lock, Clock(), ledger)
-    return Notices(shared, Callbacks(shared), on_error, on_drop)
+    policies = SteppedEngine(FakeBackend(), FakeClock()).parts.policies
+    shared = Shared(lock, Clock(), ledger, policies, Watchers())
+    return Notices(shared, Callbacks(shared, Hooks(on_error=on_error, on_drop=on_drop)))
 
 
 def is_pending(notices: Notices) -> bool:

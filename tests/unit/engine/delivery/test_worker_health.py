@@ -61,7 +61,7 @@ def break_once(owner: object, name: str, error: BaseException) -> Iterator[None]
     "where",
     [
         "scheduler.next_task",
-        "delivery._sender.attempt",
+        "sender.attempt",
         "worker._add_thread_if_useful",
         "runner._do",
         "worker._work",

@@ -175,7 +175,7 @@ def test_a_first_flush_when_the_end_is_near_is_about_our_own_records(
     engine = SteppedEngine(backend, clock, tmp_path)
     mine = engine.log()
     assert mine is not None
-    engine.stop_lingering()
+    engine.core.stop_lingering()
     began = clock.monotonic()
     assert engine.flush(600)
     assert clock.monotonic() - began < 60
