@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
+from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
@@ -22,7 +23,7 @@ from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
-from .configuration import resolved_identity
+from .configuration import resolved_identity, unless_keyless
 from .prompt_calls import PromptCalls
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             besides=("api_key", "base_url", "project_id", "cache_ttl", *PromptSettings.names()),
         )
         url, key, project = resolved_identity(api_key, base_url, project_id, needed=settings.enabled)
-        self._settings = settings
+        self._settings = settings = unless_keyless(settings, key)
         self._prompt_settings = prompt_settings
         self._base_url = url
         destination = BanyanDestination(url, key, project)
@@ -143,7 +144,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             full), which is logged and counted in `get_stats()`. Or, when blocking, it is not delivered yet:
             if `logs_spooled` went up, it is safe on disk and will be sent; don't log it again.
         """
-        if not self._settings.enabled:
+        if not self._settings.enabled and not open_captures:
             return True
         try:  # around everything that touches the caller's objects; free unless something is raised
             if prompt_data is not None and switches_logging_off(prompt_data):

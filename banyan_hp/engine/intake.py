@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from ..logs import is_suppressed, suppressed_threads, warn
+from . import captures
+from .captures import open_captures
 from .lifecycle import Cause
 from .parts import Parts
 from .records.encode import JSONValue
@@ -58,6 +60,8 @@ class Intake:
         if deferred is not None:
             record.deferred = deferred
             record.size += deferred.size
+        if open_captures:
+            return self._take_captured(record)
         if lifecycle.stopped or (suppressed_threads and is_suppressed()):
             return self._take_late(record)
         if lock.is_mine():  # the garbage collector called a destructor that logs
@@ -112,6 +116,14 @@ class Intake:
     def write_first(self) -> None:
         """From now on each record is on disk before it is sent. Takes no lock."""
         self._disk_first = self._parts.spool is not None
+
+    def _take_captured(self, record: Record) -> Record | None:
+        """A test of the application keeps it here. What is not accepted otherwise is not accepted now."""
+        lifecycle = self._lifecycle
+        if is_suppressed() or not (lifecycle.accepting or lifecycle.by_exit):
+            return self._take_late(record)
+        captures.take(record, self._parts)
+        return record
 
     # -- not at once, or not any more ---------------------------------------------------------------------
 

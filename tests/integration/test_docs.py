@@ -61,7 +61,38 @@ def run(command: list[str], backend: Backend, **environment: str) -> subprocess.
     )
 
 
-@pytest.mark.parametrize("block", blocks("python"))
+def _is_a_test(block: ParameterSet) -> bool:
+    return "def test_" in str(block.values[0])
+
+
+@pytest.mark.parametrize("block", [each for each in blocks("python") if _is_a_test(each)])
+def test_each_block_that_is_a_test_passes(block: str, tmp_path: Path) -> None:
+    """Under pytest, with the plugin, in an environment without a key."""
+    (tmp_path / "test_block.py").write_text(block, encoding="utf-8")
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "banyan_hp.testing.plugin",
+            "-W",
+            "error",
+            str(tmp_path),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    passed = block.count("def test_")
+    assert (finished.returncode, f"{passed} passed" in finished.stdout) == (0, True), finished.stdout
+
+
+@pytest.mark.parametrize("block", [each for each in blocks("python") if not _is_a_test(each)])
 def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     """As printed, but for the local backend's port."""
     before = backend.count() + backend.interactions_count()

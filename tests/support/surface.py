@@ -21,10 +21,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 from unittest.mock import patch
 
 import banyan_hp
+import banyan_hp.testing
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
 from banyan_hp.server.database import Database
@@ -58,7 +60,8 @@ _SPECIAL = {
 def surface() -> str:
     """All of it, sorted within its sections."""
     sections = {
-        "Names": _names(),
+        "Names": _names(banyan_hp),
+        "banyan_hp.testing": _names(banyan_hp.testing),
         "Types (banyan_hp.types)": sorted(types.__all__),
         "Settings": _settings(),
         "get_stats()": _stats(),
@@ -82,10 +85,10 @@ def variables_read() -> set[str]:
 # -- names ---------------------------------------------------------------------------------------------------
 
 
-def _names() -> list[str]:
+def _names(module: ModuleType) -> list[str]:
     lines: list[str] = []
-    for name in dir(banyan_hp):
-        value = getattr(banyan_hp, name)
+    for name in dir(module):
+        value = getattr(module, name)
         if inspect.isclass(value):
             lines += _class(name, value)
         elif callable(value):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from ...foreign import is_deliberate, type_name
 from ..records.encode import JSONValue, encode
@@ -23,7 +23,6 @@ from ..records.record import Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.entries import UNSCRUBBED
 from .callbacks import Callbacks, Raised
-from .settlement import Settlement
 from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
@@ -33,11 +32,21 @@ _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and 
 BeforeSend = Callable[[dict[str, Any]], object]
 
 
+class Settles(Protocol):
+    """What becomes of records that get no body."""
+
+    def dropped(self, records: list[Record], reason: str) -> object:
+        """The user dropped them."""
+
+    def quarantined(self, record: Record, verdict: Verdict) -> object:
+        """It can't be sent."""
+
+
 class Preparer:
     """Encodes each record once; the same bytes go on the wire and into the spool."""
 
     def __init__(
-        self, shared: Shared, callbacks: Callbacks, settlement: Settlement, max_record_bytes: int
+        self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
     ) -> None:
         self._lock, self._clock = shared.lock, shared.clock
         self._counters = shared.ledger.counters
