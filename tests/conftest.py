@@ -18,6 +18,7 @@ import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
 from banyan_hp.engine.policy import retry as chance
+from banyan_hp.engine.process import leftovers
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
@@ -29,6 +30,8 @@ MakeLogger = Callable[..., PromptStackLogger]
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(signum) is signal.SIG_IGN:
         signal.signal(signum, usual)
+
+leftovers._reported.add(os.getpid())  # what tests leave on disk is no news at the end of them all
 
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
 settings.register_profile("repeatable", derandomize=True)
@@ -53,6 +56,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr(logs, "_last_said", {})
+    monkeypatch.setattr(logs, "_off_stderr", False)  # a command run in this process sets it
     yield
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
     if default is not None:

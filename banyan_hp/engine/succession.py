@@ -61,6 +61,7 @@ class _Life:
         self.quiet = Event()  # set while none is ending
         self.quiet.set()
         self.unreported: deque[int] = deque()  # losses of engines that have ended, for the next flush
+        self.rejected: deque[int] = deque()  # calls that these have rejected, likewise
 
     def replace(self, change: Callable[[_Line], _Line]) -> None:
         """By what `change` makes of the present line."""
@@ -162,7 +163,9 @@ class Succession:
         lost = 0
         try:
             if engine.core.supersede(only_if_drained=only_if_drained):
-                lost = engine.shutdown(0.0).lost
+                result = engine.shutdown(0.0)
+                lost = result.lost
+                life.rejected.append(result.rejected)
         finally:  # Ctrl-C, too
             if engine.superseded:
                 self._sum_up(life, engine, lost)
@@ -211,7 +214,7 @@ class Succession:
         line = life.line
         results = [do(engine, _left(deadline)) for engine in line.engines]
         _until_quiet(life, deadline).block()
-        return summed(results, line.ledger, _take_all(life.unreported))
+        return _summed_up(life, line, results)
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
@@ -241,7 +244,7 @@ class Succession:
         line = life.line
         results = await asyncio.gather(*(do(engine, timeout) for engine in line.engines))
         await loops.until(_until_quiet(life, deadline))
-        return summed(results, line.ledger, _take_all(life.unreported))
+        return _summed_up(life, line, results)
 
     def stats(self) -> dict[str, Any]:
         """`Engine.stats`: the counters of all; state and ages of success and error are the current one's."""
@@ -286,6 +289,10 @@ def _without(engines: Iterable[Engine], one: Engine) -> tuple[Engine, ...]:
     return tuple(engine for engine in engines if engine is not one)
 
 
+def _summed_up(life: _Life, line: _Line, results: list[FlushResult]) -> FlushResult:
+    return summed(results, line.ledger, _take_all(life.unreported), _take_all(life.rejected))
+
+
 def _take_all(losses: deque[int]) -> int:
     """All of them; each is taken once, also by threads at the same time."""
     total = 0
@@ -307,8 +314,8 @@ def add_counters(total: dict[str, Any], more: Mapping[str, Any]) -> None:
             total[name] = total.get(name, 0) + value
 
 
-def summed(results: list[FlushResult], past: Mapping[str, int], lost: int) -> FlushResult:
-    """One result for several engines; `past` and `lost` are of those that have ended before."""
+def summed(results: list[FlushResult], past: Mapping[str, int], lost: int, rejected: int = 0) -> FlushResult:
+    """One result for several engines; `past`, `lost` and `rejected` are of those that have ended before."""
     ledger = dict(past)
     for result in results:
         add_counters(ledger, result.ledger)
@@ -321,4 +328,5 @@ def summed(results: list[FlushResult], past: Mapping[str, int], lost: int) -> Fl
         ledger=ledger,
         backlog=sum(result.backlog for result in results),
         backlog_bytes=sum(result.backlog_bytes for result in results),
+        rejected=sum(result.rejected for result in results) + rejected,
     )

@@ -43,6 +43,7 @@ VARIABLES = {
     "HuggingPlace mode": "HUGGINGPLACE_MODE",
     "HuggingPlace org_id": "HUGGINGPLACE_ORG_ID",
     "enabled": "BANYAN_HP_DISABLED",
+    "debug": "BANYAN_HP_DEBUG",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
     "banyan-hp serve --api-key": "BANYAN_HP_SERVE_KEYS",
 }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import requests.utils
 
-from ...logs import logger, suppressed
+from ...logs import debug
 from ...settings import ClientCert
 
 
@@ -45,8 +45,7 @@ class Trust(NamedTuple):
     def context_without_certificate(self) -> ssl.SSLContext:
         """The same for a proxy, which must not see the certificate that the backend wants."""
         bundle = self._bundle()
-        with suppressed():
-            logger.info("TLS trusts %s", bundle or "the system's certificates")
+        debug("TLS trusts %s", bundle or "the system's certificates")
         if bundle is None:
             return ssl.create_default_context()
         try:

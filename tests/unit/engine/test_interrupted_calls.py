@@ -69,7 +69,7 @@ CALLS: dict[str, Call] = {
     "flush": lambda engine: engine.flush(1),
     "wait": lambda engine: engine.wait_for(engine.log(), 1),  # type: ignore[arg-type]
     "recover": recover,
-    "reject": lambda engine: engine.count("rejected"),
+    "reject": lambda engine: engine.reject("bad input"),
     "retire": lambda engine: engine.core.retire(lambda: None),
     "shutdown": lambda engine: engine.shutdown(1),
     "exit": lambda _engine: process_exit.at_exit(),
