@@ -59,7 +59,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    # What an earlier test has said keeps back no line of this one, nor does a command that ran in this process.
+    # What an earlier test has said keeps back no line of this one, nor does a command of this process.
     monkeypatch.setattr(logs, "last_said", {})
     monkeypatch.setattr(logs, "is_off_stderr", False)
     yield
