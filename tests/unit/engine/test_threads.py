@@ -137,7 +137,7 @@ def test_a_fetch_on_the_caller_s_thread_gives_its_place_back() -> None:
 
 
 def test_no_module_starts_a_thread_by_itself() -> None:
-    """All go the one way that an exception can't leave half-done; tests and the backend are another matter."""
+    """All go the one way that an exception can't leave half-done; tests and backends are another matter."""
     package = Path(banyan_hp.__file__).parent
     starts = re.compile(r"thread[^\n]*\.start\(\)", re.IGNORECASE)
     paths = [
