@@ -20,12 +20,14 @@ from .._version import __version__
 from .api import calls, experiments, follow, health, projects, prompts, records
 from .api.auth import Caller, Callers
 from .api.committer import Committer
+from .api.document import DocumentedApp
 from .api.feeds import Feeds
 from .api.hosts import HostCheck
 from .api.intake import intake_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
+from .docs import docs_routes
 from .housekeeping import Housekeeping
 from .retention import Retention
 from .starting import RoutingMode
@@ -64,7 +66,7 @@ def create_app(
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
-    app = FastAPI(
+    app = DocumentedApp(
         title="banyan_hp backend",
         version=__version__,
         docs_url=None,  # its page would load scripts from elsewhere
@@ -88,6 +90,7 @@ def create_app(
         health.router,
     ):
         app.include_router(router)
+    app.router.routes.extend(docs_routes())
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     return app
 
