@@ -255,13 +255,13 @@ def change(prompt_id: str, body: PromptChange, caller: Administering, backend: B
     if given:
         prompt = replace(prompt, **given)
         backend.prompts.change(prompt, caller.actor)
-    version = body.version or prompt.version
     if body.version is not None:
         backend.prompts.release(prompt, body.version, caller.actor)
-    if body.content is not None and version is not None:
-        backend.prompts.rewrite(
-            prompt, Version(version=version, content=stored_content(body.content)), caller.actor
-        )
+    named = body.version or prompt.version
+    served = backend.prompts.version(prompt, named) if named is not None else None
+    if body.content is not None and served is not None:
+        rewritten = replace(served, content=stored_content(body.content))
+        backend.prompts.rewrite(prompt, rewritten, caller.actor)
     return Json(_managed(_get(caller, prompt_id, backend), backend))
 
 
