@@ -9,7 +9,7 @@ from typing import Any
 from ..api import Api
 from ..terminal import DONE, LEFT, CommandError, complain, confirm, counted, say, say_json, table
 from .backend import MANAGED, Prompt, one, prompts, with_versions
-from .compare import Pair, State, next_version
+from .compare import Pair, State, file_of, next_version
 from .files import FormatError, PromptFile, from_text, to_text
 from .folder import Folder, encoded, place
 
@@ -48,7 +48,7 @@ def push(api: Api, arguments: Namespace) -> int:
             return LEFT
         for pair, file in due:
             version = _push(api, pair, file, arguments)
-            _note_revision(api, folder, pair)
+            _note_revision(api, folder, pair, version)
             _report_pushed(pair, version, arguments)
     if not due and not arguments.json:
         say("nothing to push")
@@ -172,21 +172,21 @@ def _push(api: Api, pair: Pair, file: PromptFile, arguments: Namespace) -> str:
     }
     if file.config is not None:
         body["config"] = file.config
+    if arguments.message:
+        body["change_message"] = arguments.message
     if pair.prompt is None:
         api.post(MANAGED, body)
         return version
-    if arguments.message:
-        body["change_message"] = arguments.message
     api.post(f"{MANAGED}/version", {**body, "after": file.revision})
     return version
 
 
-def _note_revision(api: Api, folder: Folder, pair: Pair) -> None:
+def _note_revision(api: Api, folder: Folder, pair: Pair, version: str) -> None:
     """Write down what the file has become, so that its next change follows this one."""
-    now = Pair(pair.where, pair.file, one(api, pair.name, pair.branch))
-    pushed = now.as_pulled()
-    if now.state is State.SAME and pushed is not None:
-        folder.write(pair.where, to_text(pushed))
+    prompt = one(api, pair.name, pair.branch)
+    pushed = prompt.named(version)
+    if pushed is not None:
+        folder.write(pair.where, to_text(file_of(prompt, pushed)))
 
 
 def _report_pushed(pair: Pair, version: str, arguments: Namespace) -> None:

@@ -89,6 +89,16 @@ class Prompts:
         with self._database.read() as connection:
             return [version_of(row) for row in connection.execute(query)]
 
+    def released(self, project: str) -> dict[str, Version]:
+        """The released version of each prompt of a project, by the prompt's id."""
+        same = (prompts.c.project == prompt_versions.c.project) & (
+            prompts.c.prompt_id == prompt_versions.c.prompt_id
+        )
+        query = select(prompt_versions).join(prompts, same & (prompts.c.version == prompt_versions.c.version))
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(prompts.c.project == project))
+            return {row.prompt_id: version_of(row) for row in rows}
+
     def newest(self, project: str) -> dict[str, str]:
         """The newest version of each prompt of a project, draft or not, by the prompt's id."""
         query = select(prompt_versions.c.prompt_id, prompt_versions.c.version)

@@ -137,7 +137,8 @@ def test_push_makes_new_prompts(backend: Backend, run: Run, branch: str, tmp_pat
     (tmp_path / branch / "new%2Fone.md").write_text(
         f"---\nname: new/one\nbranch: {branch}\nversion: 7\nkind: chat\n---\n<!-- message: system -->\nHi\n"
     )
-    assert run("push", tmp_path, "--yes", "--release")[0] == 0
+    assert run("push", tmp_path, "--yes", "--release", "--message", "why")[0] == 0
+    assert "why" in run("history", "new/one", "--branch", branch)[1]
     found = prompt(backend, "new/one", ("branch", branch)).json()
     assert (found["version"], found["messages"]) == ("7", [{"role": "system", "content": "Hi"}])
 
