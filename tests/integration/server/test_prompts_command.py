@@ -143,6 +143,24 @@ def test_push_makes_new_prompts(backend: Backend, run: Run, branch: str, tmp_pat
     assert (found["version"], found["messages"]) == ("7", [{"role": "system", "content": "Hi"}])
 
 
+def test_push_releases_its_earlier_drafts(backend: Backend, run: Run, branch: str, tmp_path: Path) -> None:
+    """A pull request makes the draft, its merge releases it; what was undone since stays undone."""
+    ident = create(backend, branch)
+    run("pull", tmp_path, "--branch", branch)
+    edit(tmp_path / branch / "greeting.md", "Hello", "Hi")
+    run("push", tmp_path, "--yes")
+    assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hello"
+    code, said, _ = run("push", tmp_path, "--yes", "--release")
+    assert (code, said) == (
+        0,
+        f"{branch}/greeting.md: draft 1.1\n{branch}/greeting.md: released 1.1\n",
+    )
+    assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hi"
+    call(backend, "PUT", f"{MANAGED}/{ident}/release", json={"version": "1.0"})
+    assert run("push", tmp_path, "--yes", "--release")[1] == "nothing to push\n"
+    assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hello"
+
+
 def test_push_asks_and_does_nothing_without_a_yes(
     backend: Backend, run: Run, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
