@@ -5,20 +5,27 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import platformdirs
+
+from ..engine.threads import ThreadStart
+from ..files import make_directory
 from ..server.starting import ROUTING_MODES, RoutingMode
-from .terminal import DONE, WRONG, CommandError
+from .terminal import DONE, WRONG, CommandError, complain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
 
 DEFAULT_KEY = "psk_local"
 KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
-DEFAULT_DATABASE = Path("banyan-hp.sqlite3")
-_SERVER_EXTRA = ("alembic", "fastapi", "pydantic", "sqlalchemy", "starlette", "uvicorn")
+DATABASE_NAME = "banyan-hp.sqlite3"
+_SERVER_EXTRA = ("alembic", "fastapi", "markdown_it", "pydantic", "sqlalchemy", "starlette", "uvicorn")
 
 
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
@@ -27,20 +34,17 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over a SQLite file"
     )
     serve.set_defaults(run=_serve)
+    _add_access(serve)
+    _add_data(serve)
+    serve.add_argument("--verbose", action="store_true", help="log each request on stderr")
+
+
+def _add_access(serve: ArgumentParser) -> None:
+    """Who reaches it, where."""
     add = serve.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add(
-        "--port",
-        type=_port,
-        default=8787,
-        help="port to listen on; 0 picks a free one (default: %(default)s)",
-    )
-    add(
-        "--db",
-        default=str(DEFAULT_DATABASE),
-        metavar="PATH|URL",
-        help="database: a file, or postgresql://… (default: %(default)s)",
-    )
+    port_help = "port to listen on; 0 picks a free one (default: %(default)s)"
+    add("--port", type=_port, default=8787, help=port_help)
     # Repeated options are appended to the default, so the default key can't be argparse's.
     key_help = (
         "a key that callers may use, may be repeated; other users of this machine can see it, unlike those "
@@ -52,13 +56,24 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "addresses of this machine alone, only localhost and such addresses; else any)"
     )
     add("--allowed-host", action="append", default=[], metavar="NAME", help=host_help)
+
+
+def _add_data(serve: ArgumentParser) -> None:
+    """What it holds."""
+    add = serve.add_argument
+    database_help = f"a file, or postgresql://… (default: {DATABASE_NAME} in the user's data directory)"
+    add("--db", metavar="PATH|URL", help=database_help)
     add("--seed", type=Path, metavar="FILE.json", help="prompts and experiments to start out with")
+    demo_help = (
+        "start with the prompts, experiments and calls of a made-up application, in a database that goes "
+        "away with the process"
+    )
+    add("--demo", action="store_true", help=demo_help)
     routing_help = (
         "what chooses an experiment's version for a caller who sends sticky values: this server, the "
         "client, which is given all experiments on the prompt, or none (default: the seed's, else server)"
     )
     add("--routing", type=_routing, metavar="|".join(ROUTING_MODES), help=routing_help)
-    add("--verbose", action="store_true", help="log each request on stderr")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -72,29 +87,102 @@ def _serve(arguments: argparse.Namespace) -> int:
         why = f"the local backend needs {missing}: pip install 'banyan-hp[server]'"
         raise CommandError(why, WRONG) from error
     keys: list[str] = arguments.api_key or _keys_of_environment() or [DEFAULT_KEY]
-    settings = ServeSettings(
-        arguments.host,
-        arguments.port,
-        str(arguments.db),
-        keys,
-        arguments.seed,
-        arguments.verbose,
-        arguments.routing,
-        arguments.allowed_host,
-    )
     try:
-        serve(settings, lambda url: _say_ready(url, arguments.db, keys))
+        with _database(arguments) as database:
+            settings = ServeSettings(
+                arguments.host,
+                arguments.port,
+                database,
+                keys,
+                arguments.seed,
+                arguments.verbose,
+                arguments.routing,
+                arguments.allowed_host,
+            )
+            serve(settings, lambda url: _when_ready(url, database, keys, demo=arguments.demo))
     except StartError as error:
         raise CommandError(str(error), WRONG) from error
     return DONE
 
 
-def _say_ready(url: str, database: str, keys: Sequence[str]) -> None:
+# -- the database --------------------------------------------------------------------------------------------
+
+
+def _database(arguments: argparse.Namespace) -> AbstractContextManager[str]:
+    """The database's path or URL, while it is used.
+
+    Raises:
+        CommandError: there is no place for it, or it contradicts another option.
+    """
+    if not arguments.demo:
+        return nullcontext(arguments.db or str(_default_database()))
+    for option, given in (("--db", arguments.db), ("--seed", arguments.seed)):
+        if given is not None:
+            raise CommandError(f"--demo has a database and prompts of its own: leave out {option}", WRONG)
+    return _temporary_database()
+
+
+@contextmanager
+def _temporary_database() -> Iterator[str]:
+    with TemporaryDirectory(prefix="banyan-hp-demo-") as directory:
+        yield str(Path(directory, DATABASE_NAME))
+
+
+def _default_database() -> Path:
+    """In the user's data directory, which is made if it is missing."""
+    try:
+        directory = platformdirs.user_data_path("banyan_hp")
+        if not directory.is_absolute():  # without a home it begins with a tilde
+            raise RuntimeError("this user has no home directory")
+        make_directory(directory)
+    except (RuntimeError, KeyError, OSError) as error:
+        why = f"there is no place for the database ({error}): name a file with --db"
+        raise CommandError(why, WRONG) from error
+    if Path(DATABASE_NAME).exists():
+        complain(f"{DATABASE_NAME} in this directory is not used; to serve it, pass --db {DATABASE_NAME}")
+    return directory / DATABASE_NAME
+
+
+# -- when it is ready ----------------------------------------------------------------------------------------
+
+
+def _when_ready(url: str, database: str, keys: Sequence[str], *, demo: bool) -> None:
     # Given keys may be real ones and are not shown; the built-in one is no secret.
-    hint = DEFAULT_KEY if list(keys) == [DEFAULT_KEY] else f"one of the {len(keys)} given"
-    sys.stdout.write(
-        f"banyan-hp local backend on {url}\n  database:  {database if '://' in database else Path(database).absolute()}\n  X-API-Key: {hint}\n"
+    builtin = list(keys) == [DEFAULT_KEY]
+    _write(
+        f"banyan-hp local backend on {url}\n"
+        f"  database:  {_named(database)}{' (gone when this process ends)' if demo else ''}\n"
+        f"  X-API-Key: {DEFAULT_KEY if builtin else f'one of the {len(keys)} given'}\n"
     )
+    if demo:  # on a thread: this one is to respond to its requests
+        arguments = (url, keys[0], DEFAULT_KEY if builtin else None)
+        thread = threading.Thread(target=_put_demo_in, args=arguments, name="banyan-hp-demo", daemon=True)
+        with ThreadStart(thread) as start:
+            start.make()
+
+
+def _named(database: str) -> str:
+    """A path in full; a URL without its password."""
+    if "://" not in database:
+        return str(Path(database).absolute())
+    scheme, _, rest = database.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:
+    from .demo.loading import LoadingError, load
+    from .demo.words import what_is_there, what_to_try
+
+    try:
+        loaded = load(url, key)
+    except LoadingError as error:
+        complain(f"the demo's data are incomplete: {error}")
+        return
+    _write(what_is_there(loaded) + what_to_try(url, shown_key))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -17,6 +17,7 @@ from .api.intake import intake_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
+from .docs import docs_routes
 from .housekeeping import Housekeeping
 from .starting import RoutingMode
 from .store.audit import Audit
@@ -69,6 +70,7 @@ def create_app(
         projects.router,
     ):
         app.include_router(router)
+    app.router.routes.extend(docs_routes())
     app.state.stores = stores
     app.state.callers = Callers(stores.keys, keys)
     app.state.body_seconds = body_seconds
