@@ -16,7 +16,9 @@ from .._version import __version__
 from ..logs import keep_off_stderr
 from ..settings import truthy_env
 from .doctor.arguments import add_doctor
+from .experiments import add_experiments
 from .help import add_help
+from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .terminal import DONE, CommandError, complain
@@ -46,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
     add_spool(commands)
+    add_prompts(commands)
+    add_experiments(commands)
     add_help(commands)
     add_doctor(commands)
     return parser

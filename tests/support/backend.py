@@ -24,7 +24,7 @@ REQUEST_SECONDS = 10.0
 
 
 class Backend:
-    """`banyan-hp serve` on a free port, over a database in a directory of its own (or `db`).
+    """`banyan-hp serve` on a free port, over a database in a directory of its own (or `db`, a path or a URL).
 
     A context manager: started on entry, gone with its directory on exit.
     `start()` after `stop()` or `kill()` comes back on the same port with the same database.
@@ -33,7 +33,7 @@ class Backend:
     def __init__(
         self,
         *,
-        db: Path | None = None,
+        db: Path | str | None = None,
         api_keys: Sequence[str] = ("psk_local",),
         seed: Path | None = None,
         options: Sequence[str] = (),

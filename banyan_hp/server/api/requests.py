@@ -74,6 +74,8 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
+            if "\x00" in request.scope["path"]:  # no name that is stored has one: PostgreSQL takes none
+                raise HTTPException(404, f"not found: {request.scope['path']!r}")
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
