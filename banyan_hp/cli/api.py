@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import time
 from argparse import Namespace
@@ -20,7 +19,7 @@ from ..clients.configuration import resolved_identity
 from ..destinations.banyan import headers_for
 from ..engine.http.transport import text_filter
 from ..errors import BanyanHPError
-from .terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain
+from .terminal import BROKEN, LEFT, WRONG, CommandError, complain
 
 MAX_BYTES = 256 * 1024 * 1024
 _SECONDS = (10.0, 60.0)  # for connecting, and for each piece of a response
@@ -215,8 +214,8 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def quoted(name: str) -> str:
-    """A text as one part of a path, whatever is in it."""
-    return quote(name, safe="", errors="replace")
+    """A text as one part of a path, whatever is in it; dots too, since `..` would lead elsewhere."""
+    return quote(name, safe="", errors="replace").replace(".", "%2E")
 
 
 def run(command: Callable[[Api, Namespace], int], arguments: Namespace) -> int:
@@ -229,12 +228,7 @@ def run(command: Callable[[Api, Namespace], int], arguments: Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # prompts hold what a terminal's encoding may not
     try:
         with Api(arguments.base_url) as api:
-            code = command(api, arguments)
-        sys.stdout.flush()
-        return code
+            return command(api, arguments)
     except KeyboardInterrupt:
         complain("interrupted")
         return LEFT
-    except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter from flushing into the void
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
