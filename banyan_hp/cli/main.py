@@ -16,8 +16,10 @@ from .._version import __version__
 from ..logs import keep_off_stderr
 from ..settings import truthy_env
 from .doctor.arguments import add_doctor
+from .experiments import add_experiments
 from .help import add_help
 from .keys import add_keys
+from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .terminal import DONE, CommandError, complain
@@ -48,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_keys(commands)
     add_spool(commands)
+    add_prompts(commands)
+    add_experiments(commands)
     add_help(commands)
     add_doctor(commands)
     return parser

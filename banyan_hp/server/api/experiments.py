@@ -26,9 +26,10 @@ from ..store.experiments import (
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from .auth import Administering, Caller, Callers, Ingesting, Reading
+from .forms import configuration, prompt_as_json
+from .models import Json as JsonObject
 from .models import Name, Query, Strict, Words, inconsistent, shown
-from .prompts import as_json as prompt_as_json
-from .prompts import configuration
+from .prompts import ContentField, stored_content, version_of
 from .requests import JsonRoute
 from .responses import Json, UnfitError, tagged
 from .state import Backend, Stores
@@ -88,14 +89,15 @@ _Allocation = Annotated[int, Field(description=" or ".join(map(str, ALLOCATIONS)
 
 
 class ExperimentVersion(Strict):
-    """A version within an experiment; without `content` it is that of the prompt's version."""
+    """A version within an experiment; without `content` it is the prompt's version, configuration and all."""
 
     called: ClassVar[str] = "version"
 
     experiment_version_id: Name
     version: Name
     traffic_percentage: _Percentage
-    content: Words | None = None
+    content: ContentField | None = None
+    config: JsonObject | None = None
 
 
 _Versions = Annotated[
@@ -217,8 +219,7 @@ def route(body: RouteRequest, request: Request, caller: Ingesting, backend: Back
     variant = experiment.variant_for(body.stickyValue) if experiment.running else None
     if variant is None:
         return _routed(prompt, _released(prompt, backend), None)
-    chosen = Version(version=variant.version, content=variant.content)
-    return _routed(prompt, chosen, variant.experiment_version_id)
+    return _routed(prompt, version_of(variant), variant.experiment_version_id)
 
 
 @router.get(f"{_ONE}/usage")
@@ -286,15 +287,26 @@ def _prompt_of(experiment: Experiment, backend: Backend) -> Prompt:
 
 
 def _variants(versions: Sequence[ExperimentVersion], prompt: Prompt, backend: Backend) -> tuple[Variant, ...]:
-    variants = []
-    for index, each in enumerate(versions):
-        stored = backend.prompts.version(prompt, each.version) if each.content is None else None
-        if each.content is None and stored is None:
-            wanted = f"a stored version of prompt {prompt.name!r}, or come with content"
-            raise UnfitError(f"versions[{index}].version must be {wanted}, was {shown(each.version)}")
-        found = {"content": stored.content, "follows": True} if stored is not None else {}
-        variants.append(Variant(**{**each.model_dump(), **found}))
-    return tuple(variants)
+    return tuple(_variant(index, each, prompt, backend) for index, each in enumerate(versions))
+
+
+def _variant(index: int, given: ExperimentVersion, prompt: Prompt, backend: Backend) -> Variant:
+    own = Variant(
+        experiment_version_id=given.experiment_version_id,
+        version=given.version,
+        traffic_percentage=given.traffic_percentage,
+    )
+    if given.content is not None:
+        return replace(own, content=stored_content(given.content), config=given.config)
+    if given.config is not None:
+        raise UnfitError(
+            f"versions[{index}].config must come with content, or be that of the prompt's version"
+        )
+    found = backend.prompts.version(prompt, given.version)
+    if found is None:
+        wanted = f"a stored version of prompt {prompt.name!r}, or come with content"
+        raise UnfitError(f"versions[{index}].version must be {wanted}, was {shown(given.version)}")
+    return replace(own, content=found.content, config=found.config, follows=True)
 
 
 def _checked(experiment: Experiment) -> Experiment:

@@ -6,29 +6,42 @@ released version, which also goes by the label ``production``.
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .audit import Actor, note, now
-from .calls import time_of
+from .calls import microseconds
 from .database import Database
 from .keys import know_project
+from .prompt_rows import (
+    DEFAULT_BRANCH,
+    PRODUCTION,
+    Content,
+    Prompt,
+    Version,
+    changeable,
+    prompt_of,
+    prompt_row,
+    version_of,
+    version_row,
+)
 from .tables import prompt_labels, prompt_versions, prompts
 
-DEFAULT_BRANCH = "main"
+__all__ = [
+    "DEFAULT_BRANCH",
+    "FIRST_VERSION",
+    "PRODUCTION",
+    "Content",
+    "MissingError",
+    "Prompt",
+    "Prompts",
+    "TakenError",
+    "Version",
+]
 FIRST_VERSION = "1.0"
-PRODUCTION = "production"
-
-Message = Mapping[str, Any]
-Content = str | Sequence[Message]
-"""A text, or the messages of a chat: objects with ``role`` and ``content``."""
 
 
 class TakenError(Exception):
@@ -37,48 +50,6 @@ class TakenError(Exception):
 
 class MissingError(Exception):
     """What is to be changed is not there; the message says what and where."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """A prompt, without its versions.
-
-    Attributes:
-        version: the released one; None while all are drafts.
-        labels: the version that each points to, `PRODUCTION` aside.
-    """
-
-    project: str
-    name: str
-    prompt_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    branch: str = DEFAULT_BRANCH
-    version: str | None = None
-    enable_logging: bool = True
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def version_of(self, label: str | None) -> str | None:
-        """The version to serve under a label; without one: the released one."""
-        return self.version if label in (None, PRODUCTION) else self.labels.get(str(label))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One version of a prompt.
-
-    Attributes:
-        config: model, temperature, tools and the like, released together with the text.
-        author: the id of the key that posted it.
-        released_at: when it was released first; None: it is a draft.
-    """
-
-    version: str
-    content: Content
-    config: Mapping[str, Any] | None = None
-    change_message: str | None = None
-    author: str = ""
-    created_at: datetime | None = None
-    released_at: datetime | None = None
 
 
 class Prompts:
@@ -109,14 +80,31 @@ class Prompts:
         query = select(prompt_versions).where(*_versions_of(prompt), prompt_versions.c.version == version)
         with self._database.read() as connection:
             row = connection.execute(query).first()
-        return _version(row) if row is not None else None
+        return version_of(row) if row is not None else None
 
     def versions(self, prompt: Prompt) -> list[Version]:
         """All versions of a prompt, in order of their making."""
         query = select(prompt_versions).where(*_versions_of(prompt))
-        query = query.order_by(prompt_versions.c.created_at, prompt_versions.c.version)
+        query = query.order_by(*_MADE)
         with self._database.read() as connection:
-            return [_version(row) for row in connection.execute(query)]
+            return [version_of(row) for row in connection.execute(query)]
+
+    def released(self, project: str) -> dict[str, Version]:
+        """The released version of each prompt of a project, by the prompt's id."""
+        same = (prompts.c.project == prompt_versions.c.project) & (
+            prompts.c.prompt_id == prompt_versions.c.prompt_id
+        )
+        query = select(prompt_versions).join(prompts, same & (prompts.c.version == prompt_versions.c.version))
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(prompts.c.project == project))
+            return {row.prompt_id: version_of(row) for row in rows}
+
+    def newest(self, project: str) -> dict[str, str]:
+        """The newest version of each prompt of a project, draft or not, by the prompt's id."""
+        query = select(prompt_versions.c.prompt_id, prompt_versions.c.version)
+        query = query.where(prompt_versions.c.project == project).order_by(*_MADE)
+        with self._database.read() as connection:
+            return {row.prompt_id: row.version for row in connection.execute(query)}
 
     def _one(self, *chosen: Any) -> Prompt | None:
         found = self._all(*chosen)
@@ -127,7 +115,7 @@ class Prompts:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             labels = _labels(connection, rows)
-        return [_prompt(row, labels.get(row.prompt_id, {})) for row in rows]
+        return [prompt_of(row, labels.get(row.prompt_id, {})) for row in rows]
 
     # -- changed -----------------------------------------------------------------------------------------
 
@@ -140,32 +128,48 @@ class Prompts:
 
         def store(connection: Connection) -> None:
             know_project(connection, prompt.project)
-            connection.execute(insert(prompts).values(**_prompt_row(prompt), created_at=now()))
-            note(connection, actor, "prompt.create", _subject(prompt), {"name": prompt.name})
-            self._put_version(connection, prompt, first, actor)
+            connection.execute(insert(prompts).values(**prompt_row(prompt), created_at=now()))
+            _note(connection, prompt, actor, "create", name=prompt.name)
+            self._put_version(connection, prompt, first, actor, now())
             if release:
                 self._release(connection, prompt, first.version, actor)
 
         where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
         self._write(store, f"{where} of project {prompt.project!r}")
 
-    def add_version(self, prompt: Prompt, version: Version, actor: Actor, *, release: bool = True) -> None:
-        """Store a further version.
+    def add_version(
+        self,
+        prompt: Prompt,
+        version: Version,
+        actor: Actor,
+        *,
+        release: bool = True,
+        after: str | None = None,
+    ) -> None:
+        """Store a further version. With `after` only if the newest one has that revision.
 
         Raises:
-            TakenError: the prompt has a version of that name.
+            TakenError: the prompt has a version of that name, or its newest one has another revision.
+            MissingError: the prompt was removed.
         """
 
         def store(connection: Connection) -> None:
-            self._put_version(connection, prompt, version, actor)
+            self._lock(connection, prompt)
+            newest = self._newest(connection, prompt)
+            if after is not None and newest.revision != after:
+                there = f"its newest version is {newest.version!r}, revision {newest.revision}"
+                raise TakenError(f"{where} has changed: {there}, not {after}")
+            # The newest may have been made by another machine's clock.
+            made = microseconds(newest.created_at) if newest.created_at else 0
+            self._put_version(connection, prompt, version, actor, max(now(), made + 1))
             if release:
                 self._release(connection, prompt, version.version, actor)
 
         where = f"prompt {prompt.name!r} on branch {prompt.branch!r}"
         self._write(store, f"{where} already has version {version.version!r}")
 
-    def release(self, prompt: Prompt, version: str, actor: Actor) -> None:
-        """Serve this version from now on. An earlier one again is how a release is undone.
+    def release(self, prompt: Prompt, version: str | None, actor: Actor) -> None:
+        """Serve this version from now on. An earlier one again is how a release is undone; None: none.
 
         Raises:
             MissingError: there is no such version.
@@ -180,13 +184,15 @@ class Prompts:
         """
 
         def store(connection: Connection) -> None:
+            self._lock(connection, prompt)
             mine = (*_of(prompt, prompt_labels), prompt_labels.c.label == label)
+            before = connection.execute(select(prompt_labels.c.version).where(*mine)).scalar()
             connection.execute(delete(prompt_labels).where(*mine))
             if version is not None:
                 self._require(connection, prompt, version)
                 where = {"project": prompt.project, "prompt_id": prompt.prompt_id}
                 connection.execute(insert(prompt_labels).values(**where, label=label, version=version))
-            note(connection, actor, "prompt.label", _subject(prompt), {"label": label, "version": version})
+            _note(connection, prompt, actor, "label", label=label, version=version, before=before)
 
         self._database.write(store)
 
@@ -198,27 +204,38 @@ class Prompts:
         """
 
         def store(connection: Connection) -> None:
-            row = _prompt_row(prompt)
+            before = self._lock(connection, prompt)
+            if changeable(before) == changeable(prompt):
+                return
+            row = prompt_row(prompt)
             changed = {name: row[name] for name in ("branch", "enable_logging", "metadata")}
             connection.execute(update(prompts).where(*_of(prompt, prompts)).values(changed))
-            note(connection, actor, "prompt.change", _subject(prompt), {"branch": prompt.branch})
+            changes = changeable(prompt)
+            _note(connection, prompt, actor, "change", **changes, before=changeable(before))
 
         where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
         self._write(store, f"{where} of project {prompt.project!r}")
 
     def rewrite(self, prompt: Prompt, version: Version, actor: Actor) -> None:
-        """Put another content into a version that is there, as the published command line does.
+        """Put another content and configuration into a version that is there.
+
+        The published command line does so. The audit has what was there before.
 
         Raises:
             MissingError: there is no such version.
         """
 
         def store(connection: Connection) -> None:
-            self._require(connection, prompt, version.version)
+            self._lock(connection, prompt)
+            before = self._require(connection, prompt, version.version)
+            if before.revision == version.revision:
+                return
             chosen = (*_versions_of(prompt), prompt_versions.c.version == version.version)
-            content = json.dumps(version.content)
-            connection.execute(update(prompt_versions).where(*chosen).values(content=content))
-            note(connection, actor, "prompt.rewrite", _subject(prompt), {"version": version.version})
+            row = version_row(version)
+            changed = {name: row[name] for name in ("content", "config")}
+            connection.execute(update(prompt_versions).where(*chosen).values(changed))
+            was = {"content": before.content, "config": before.config}
+            _note(connection, prompt, actor, "rewrite", version=version.version, before=was)
 
         self._database.write(store)
 
@@ -227,13 +244,16 @@ class Prompts:
 
         def store(connection: Connection) -> None:
             connection.execute(delete(prompts).where(*_of(prompt, prompts)))
-            note(connection, actor, "prompt.remove", _subject(prompt), {"name": prompt.name})
+            _note(connection, prompt, actor, "remove", name=prompt.name)
 
         self._database.write(store)
 
-    def _release(self, connection: Connection, prompt: Prompt, version: str, actor: Actor) -> None:
-        self._require(connection, prompt, version)
-        before = connection.execute(select(prompts.c.version).where(*_of(prompt, prompts))).scalar()
+    def _release(self, connection: Connection, prompt: Prompt, version: str | None, actor: Actor) -> None:
+        before = self._lock(connection, prompt).version
+        if version == before:
+            return
+        if version is not None:
+            self._require(connection, prompt, version)
         connection.execute(update(prompts).where(*_of(prompt, prompts)).values(version=version))
         fresh = (*_versions_of(prompt), prompt_versions.c.version == version)
         connection.execute(
@@ -241,34 +261,51 @@ class Prompts:
             .where(*fresh, prompt_versions.c.released_at.is_(None))
             .values(released_at=now())
         )
-        note(connection, actor, "prompt.release", _subject(prompt), {"version": version, "before": before})
+        _note(connection, prompt, actor, "release", version=version, before=before)
 
-    def _put_version(self, connection: Connection, prompt: Prompt, version: Version, actor: Actor) -> None:
+    def _put_version(
+        self, connection: Connection, prompt: Prompt, version: Version, actor: Actor, time: int
+    ) -> None:
         row = {
             "project": prompt.project,
             "prompt_id": prompt.prompt_id,
-            "version": version.version,
-            "content": json.dumps(version.content),
-            "config": json.dumps(version.config) if version.config is not None else None,
-            "change_message": version.change_message,
+            **version_row(version),
             "author": actor.key_id,
-            "created_at": now(),
+            "created_at": time,
         }
         connection.execute(insert(prompt_versions).values(row))
-        note(connection, actor, "prompt.version", _subject(prompt), {"version": version.version})
+        _note(connection, prompt, actor, "version", version=version.version)
 
-    def _require(self, connection: Connection, prompt: Prompt, version: str) -> None:
+    def _lock(self, connection: Connection, prompt: Prompt) -> Prompt:
+        """Have other changes of the prompt wait until this one is made; it as it is stored."""
+        query = select(prompts).where(*_of(prompt, prompts)).with_for_update()
+        row = connection.execute(query).first()
+        if row is None:
+            raise MissingError(f"prompt {prompt.name!r} not found on branch {prompt.branch!r}")
+        return prompt_of(row, {})
+
+    def _newest(self, connection: Connection, prompt: Prompt) -> Version:
+        query = select(prompt_versions).where(*_versions_of(prompt))
+        query = query.order_by(*(column.desc() for column in _MADE)).limit(1)
+        return version_of(connection.execute(query).one())
+
+    def _require(self, connection: Connection, prompt: Prompt, version: str) -> Version:
         chosen = (*_versions_of(prompt), prompt_versions.c.version == version)
-        if connection.execute(select(prompt_versions.c.version).where(*chosen)).first() is None:
-            raise MissingError(
-                f"prompt {prompt.name!r} has no version {version!r} on branch {prompt.branch!r}"
-            )
+        row = connection.execute(select(prompt_versions).where(*chosen)).first()
+        if row is None:
+            where = f"on branch {prompt.branch!r}"
+            raise MissingError(f"prompt {prompt.name!r} has no version {version!r} {where}")
+        return version_of(row)
 
     def _write(self, store: Any, taken: str) -> None:
         try:
             self._database.write(store)
         except IntegrityError as error:
             raise TakenError(taken) from error
+
+
+_MADE = (prompt_versions.c.created_at, prompt_versions.c.version)
+"""The order of making."""
 
 
 def _of(prompt: Prompt, table: Any) -> tuple[Any, ...]:
@@ -279,8 +316,8 @@ def _versions_of(prompt: Prompt) -> tuple[Any, ...]:
     return _of(prompt, prompt_versions)
 
 
-def _subject(prompt: Prompt) -> str:
-    return f"prompt:{prompt.prompt_id}"
+def _note(connection: Connection, prompt: Prompt, actor: Actor, action: str, **detail: object) -> None:
+    note(connection, actor, f"prompt.{action}", f"prompt:{prompt.prompt_id}", detail)
 
 
 def _labels(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, dict[str, str]]:
@@ -294,40 +331,3 @@ def _labels(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, dict[
     for row in connection.execute(query):
         labels.setdefault(row.prompt_id, {})[row.label] = row.version
     return labels
-
-
-def _prompt_row(prompt: Prompt) -> dict[str, Any]:
-    return {
-        "project": prompt.project,
-        "prompt_id": prompt.prompt_id,
-        "name": prompt.name,
-        "branch": prompt.branch,
-        "version": prompt.version,
-        "enable_logging": prompt.enable_logging,
-        "metadata": json.dumps(dict(prompt.metadata)),
-    }
-
-
-def _prompt(row: Row[Any], labels: Mapping[str, str]) -> Prompt:
-    return Prompt(
-        project=row.project,
-        prompt_id=row.prompt_id,
-        name=row.name,
-        branch=row.branch,
-        version=row.version,
-        enable_logging=row.enable_logging,
-        metadata=json.loads(row.metadata),
-        labels=labels,
-    )
-
-
-def _version(row: Row[Any]) -> Version:
-    return Version(
-        version=row.version,
-        content=json.loads(row.content),
-        config=json.loads(row.config) if row.config is not None else None,
-        change_message=row.change_message,
-        author=row.author,
-        created_at=time_of(row.created_at),
-        released_at=time_of(row.released_at) if row.released_at is not None else None,
-    )

@@ -10,7 +10,7 @@ import pytest
 
 from banyan_hp.experiments import experiment_from_config
 from banyan_hp.server.api.experiments import with_slots
-from banyan_hp.server.api.prompts import configuration
+from banyan_hp.server.api.forms import configuration
 from banyan_hp.server.moves import moves
 from banyan_hp.server.starting import RoutingMode
 from banyan_hp.server.store.experiments import Experiment, Variant

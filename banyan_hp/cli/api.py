@@ -1,0 +1,160 @@
+"""The backend's HTTP API, for commands: URL and key from where the client takes them, errors in one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from ..clients.configuration import resolved_identity
+from ..destinations.banyan import headers_for
+from ..engine.http.transport import text_filter
+from ..errors import BanyanHPError
+from .terminal import BROKEN, LEFT, WRONG, CommandError, complain
+
+MAX_BYTES = 256 * 1024 * 1024
+_SECONDS = (10.0, 60.0)  # for connecting, and for each piece of a response
+_MOST_SECONDS = 600.0  # for a whole response
+_CHUNK = 64 * 1024
+
+
+class RefusedError(CommandError):
+    """The backend has refused a request; `status` is that of its response."""
+
+    def __init__(self, message: str, status: int) -> None:
+        code = BROKEN if status >= 500 or status < 400 else LEFT if status == 409 else WRONG
+        super().__init__(message, code)
+        self.status = status
+
+
+class Api:
+    """The API at a URL, with a key. A context manager.
+
+    Args:
+        base_url: default: as the client's.
+
+    Raises:
+        CommandError: there is no key, or the URL can't be used.
+    """
+
+    def __init__(self, base_url: str | None = None) -> None:
+        try:
+            self.url, key, project = resolved_identity(None, base_url, None, needed=True)
+        except BanyanHPError as error:
+            raise CommandError(str(error), WRONG) from error
+        headers = headers_for(key, project)
+        self._clean = text_filter(self.url, headers)
+        self._session = requests.Session()
+        self._session.headers.update({name: value.encode("utf-8") for name, value in headers.items()})
+        self._session.auth = _as_it_is
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return f"Api({self.url!r})"
+
+    def get(self, path: str, **params: str | int) -> dict[str, Any]:
+        """The JSON object at a path.
+
+        Raises:
+            CommandError: there is none to be had.
+        """
+        return self._send("GET", path, params=params)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the backend answers to a body.
+
+        Raises:
+            CommandError: it refuses it, or can't be reached.
+        """
+        return self._send("POST", path, json=body)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """As `post`."""
+        return self._send("PUT", path, json=body)
+
+    def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._session.request(
+                method, self.url + path, timeout=_SECONDS, allow_redirects=False, stream=True, **options
+            )
+            with response:
+                body = _read(response)
+        except (requests.RequestException, OSError, ValueError) as error:
+            why = self._clean(f"{type(error).__name__}: {error}")
+            raise CommandError(f"{self.url} can't be used: {why}", BROKEN) from error
+        answer = _json_object(body)
+        if not response.ok or response.status_code >= 300 or answer is None:
+            raise RefusedError(self._reason(response.status_code, answer, path), response.status_code)
+        return answer
+
+    def _reason(self, status: int, answer: Mapping[str, Any] | None, path: str) -> str:
+        said = (answer or {}).get("error") or (answer or {}).get("message")
+        if isinstance(said, str):
+            return self._clean(said)
+        return self._clean(f"{self.url} answered {path} with status {status}, and without JSON of the API")
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps requests from adding what a `.netrc` has for the host."""
+    return request
+
+
+def _read(response: requests.Response) -> bytes:
+    chunks = []
+    size = 0
+    deadline = time.monotonic() + _MOST_SECONDS
+    for chunk in response.iter_content(_CHUNK):
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise ValueError(f"its response is longer than {MAX_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"its response takes longer than {_MOST_SECONDS:g} s")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def quoted(name: str) -> str:
+    """A text as one part of a path, whatever is in it; dots too, since `..` would lead elsewhere."""
+    return quote(name, safe="", errors="replace").replace(".", "%2E")
+
+
+def run(command: Callable[[Api, Namespace], int], arguments: Namespace) -> int:
+    """Run a command that works on the API, and return its exit code.
+
+    Raises:
+        CommandError: it can't do what it was asked to do.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # prompts hold what a terminal's encoding may not
+    try:
+        with Api(arguments.base_url) as api:
+            return command(api, arguments)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return LEFT
