@@ -80,8 +80,6 @@ class JsonRoute(APIRoute):
         known = tuple(_parameters(self))
 
         async def handle_json(request: Request) -> Response:
-            if "\x00" in request.scope["path"]:  # no name that is stored has one: PostgreSQL takes none
-                raise HTTPException(404, f"not found: {request.scope['path']!r}")
             for name, value in request.query_params.items():
                 if name not in known:  # ignored, a misspelt filter would choose everything
                     raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, _PARAMETER))
