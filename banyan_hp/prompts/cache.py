@@ -294,9 +294,12 @@ class PromptCache:
     def _handle_ignored_label(self, fetch: Fetch[Any]) -> None:
         """It gave what it gives without a label: as good as nothing."""
         self._handle_not_found(fetch)
-        base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
-        ignored = "the response does not repeat the label, so it counts as not found"
-        warn("label", "%r was asked for by a label that %s ignores: %s", subject, base_url, ignored)
+        where = (
+            f"{fetch.query.subject!r} was asked for by a label that {self._backend.endpoint.base_url} ignores"
+        )
+        problem = f"{where}: the response does not repeat the label, so it counts as not found"
+        self._on_result(problem)
+        warn("label", "%s", problem)
 
     def _handle_fetched(self, fetch: Fetch[Any], result: Fetched) -> None:
         query, content, size = fetch.query, result.content, result.size

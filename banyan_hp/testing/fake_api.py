@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ..experiments import RUNNING, experiment_from_config
-from .fake_prompts import Experiments, Prompts
+from .fake_prompts import Experiments, Prompts, at
 from .fake_records import INTERACTIONS, USAGES, Kind, Records
 from .fake_server import RefusedError, Request, Response
 
@@ -26,7 +26,7 @@ USAGE_PATH = "/api/logs/prompt-usage"
 INTERACTION_PATH = "/v2/chatgpt/store_generated_response"
 _PROMPT_PATH = "/api/logs/prompt/"
 _EXPERIMENT_PATH = "/api/experiments/"
-_ASKED = ("branch", "version", "sticky_key", "sticky_value")
+_ASKED = ("branch", "version", "label", "sticky_key", "sticky_value")
 Endpoint = Callable[[Request], Response]
 
 
@@ -90,10 +90,17 @@ class Api:
         project = request.headers.get("x-project-id") or None
         prompt = self.prompts.find(_path(request)[len(_PROMPT_PATH) :], named.get("branch", "main"), project)
         sticky = _sticky(query)
-        if "version" in named:
-            prompt = self.prompts.at_version(prompt, named["version"])
+        if "version" in named and "label" in named:
+            raise RefusedError(400, "version and label exclude each other; give one of them")
+        if "version" in named or "label" in named:
+            find, wanted = (
+                (self.prompts.at_version, named["version"])
+                if "version" in named
+                else (self.prompts.at_label, named["label"])
+            )
+            prompt = find(prompt, wanted)
             return _tagged(request, {**prompt, "experiment_id": None} if sticky else prompt)
-        return _tagged(request, {**prompt, **self.experiments.assigned(prompt, sticky)} if sticky else prompt)
+        return _tagged(request, self.experiments.assigned(prompt, sticky) if sticky else prompt)
 
     def _experiment(self, request: Request) -> Response:
         return _tagged(request, self._configured(_path(request)[len(_EXPERIMENT_PATH) :]))
@@ -120,7 +127,7 @@ class Api:
         chosen = experiment_from_config(config).version_for(body["stickyValue"]) if running else None
         if chosen is None:
             return Response(200, {"prompt": prompt, "selected_version_id": None})
-        routed = {**prompt, "version": chosen.version, "content": chosen.content}
+        routed = at(prompt, chosen)
         return Response(200, {"prompt": routed, "selected_version_id": chosen.experiment_version_id})
 
     # -- logging --------------------------------------------------------------------------------------------

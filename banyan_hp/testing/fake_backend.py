@@ -109,8 +109,10 @@ class FakeBackend:
         """The prompts, as a dict.
 
         `backend.prompts["name"] = "content"`; or, on another branch, `backend.prompts["name", "dev"]`; or a
-        dict with `content` and any of `version` (default "1.0"), `project`, `enable_logging`, `metadata`, and
-        `versions`, a dict of earlier versions' contents.
+        dict with `content` and any of `version` (default "1.0"), `config`, `project`, `enable_logging`,
+        `metadata`, `versions`, a dict of other versions' contents (or of dicts with `content` and `config`),
+        and `labels`, a dict of the versions that they point to. A content is a text, or a list of messages
+        with `role` and `content`.
         """
         return self._api.prompts
 

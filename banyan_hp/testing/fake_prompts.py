@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from decimal import Decimal
 from typing import Any
 
-from ..experiments import RUNNING, SLOTS, Slots, experiment_from_config
+from ..experiments import RUNNING, SLOTS, Slots, Version, experiment_from_config
 from .fake_server import RefusedError
 
 _PROMPT_DEFAULTS: dict[str, Any] = {
     "version": "1.0", "project": None, "enable_logging": True, "metadata": {}, "versions": {},
+    "config": None, "labels": {},
 }  # fmt: skip
+_OWN = ("prompt_id", "project", "enable_logging", "metadata")  # of a prompt, whatever its version
+_PRODUCTION = "production"
 
 
 class Prompts(MutableMapping[Any, Any]):
@@ -23,10 +26,14 @@ class Prompts(MutableMapping[Any, Any]):
 
     def __setitem__(self, key: str | tuple[str, str], value: str | Mapping[str, Any]) -> None:
         name, branch = _place(key)
-        given = {"content": value} if isinstance(value, str) else dict(value)
+        given = {"content": value} if isinstance(value, (str, list)) else dict(value)
         unknown = sorted(set(given) - {"content", *_PROMPT_DEFAULTS})
-        if unknown or not isinstance(given.get("content"), str):
-            wrong = f"{unknown[0]!r} is no field" if unknown else "the content must be a string"
+        if unknown or not _is_content(given.get("content")):
+            wrong = (
+                f"{unknown[0]!r} is no field"
+                if unknown
+                else "the content must be a string, or a list of messages with role and content"
+            )
             allowed = ", ".join(["content", *_PROMPT_DEFAULTS])
             raise ValueError(f"prompt {name!r}: {wrong}; the fields are {allowed}")
         before = self._prompts.get((name, branch))
@@ -50,16 +57,55 @@ class Prompts(MutableMapping[Any, Any]):
         prompt = self._prompts.get((name, branch))
         if prompt is None or (project is not None and prompt["project"] not in (None, project)):
             raise RefusedError(404, f"prompt {name!r} not found on branch {branch!r}")
-        own = {field: value for field, value in prompt.items() if field != "versions"}
-        return {**own, "name": name, "branch": branch}
+        return self._served(prompt, name, branch, prompt["version"])
 
     def at_version(self, prompt: dict[str, Any], version: str) -> dict[str, Any]:
         """The same prompt at one of its versions."""
+        name, branch = prompt["name"], prompt["branch"]
+        if version not in _versions(self._prompts[name, branch]):
+            raise RefusedError(404, f"prompt {name!r} has no version {version!r} on branch {branch!r}")
+        return self._served(self._prompts[name, branch], name, branch, version)
+
+    def at_label(self, prompt: dict[str, Any], label: str) -> dict[str, Any]:
+        """The same prompt at the version that a label points to."""
         stored = self._prompts[prompt["name"], prompt["branch"]]
-        contents = {**stored["versions"], stored["version"]: stored["content"]}
-        if version not in contents:
-            raise RefusedError(404, f"prompt {prompt['name']!r} has no version {version!r}")
-        return {**prompt, "version": version, "content": contents[version]}
+        version = {**stored["labels"], _PRODUCTION: stored["version"]}.get(label)
+        if version is None:
+            where = f"prompt {prompt['name']!r} on branch {prompt['branch']!r}"
+            raise RefusedError(404, f"{where} has no label {label!r}")
+        return {**self.at_version(prompt, version), "label": label}
+
+    def _served(self, stored: dict[str, Any], name: str, branch: str, version: str) -> dict[str, Any]:
+        own = {field: stored[field] for field in _OWN}
+        return {**own, "name": name, "branch": branch, "version": version, **_versions(stored)[version]}
+
+
+def _versions(stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each version of a prompt says."""
+    others = {
+        version: said(each["content"], each.get("config")) if isinstance(each, dict) else said(each)
+        for version, each in stored["versions"].items()
+    }
+    return {**others, stored["version"]: said(stored["content"], stored["config"])}
+
+
+def said(content: str | list[dict[str, Any]], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a version says, on the wire: `content` is a text in any case."""
+    configured = {"config": config} if config is not None else {}
+    if isinstance(content, str):
+        return {"content": content, **configured}
+    text = "\n\n".join(f"{message['role']}: {message['content']}" for message in content)
+    return {"content": text, "messages": content, **configured}
+
+
+def _is_content(content: object) -> bool:
+    if isinstance(content, str):
+        return True
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(isinstance(each, dict) and {"role", "content"} <= set(each) for each in content)
+    )
 
 
 def _place(key: str | tuple[str, str]) -> tuple[str, str]:
@@ -90,11 +136,10 @@ class Experiments(MutableMapping[str, Any]):
         self, experiment_id: str, given: Mapping[str, Any], each: Mapping[str, Any]
     ) -> dict[str, Any]:
         version = {"experiment_version_id": f"{experiment_id}-{each['version']}", **each}
-        if "content" not in version:
-            prompt = self._prompts[given["prompt_name"], given.get("branch", "main")]
-            contents = {**prompt["versions"], prompt["version"]: prompt["content"]}
-            version["content"] = contents[each["version"]]
-        return version
+        if "content" in version:
+            return {**version, **said(version["content"], version.get("config"))}
+        prompt = self._prompts[given["prompt_name"], given.get("branch", "main")]
+        return {**version, **_versions(prompt)[each["version"]]}
 
     def __getitem__(self, experiment_id: str) -> dict[str, Any]:
         return self._experiments[experiment_id]
@@ -109,7 +154,7 @@ class Experiments(MutableMapping[str, Any]):
         return len(self._experiments)
 
     def assigned(self, prompt: Mapping[str, Any], sticky: list[tuple[str, str]]) -> dict[str, Any]:
-        """What the running experiment by the first sticky key that has one adds to a prompt."""
+        """The prompt at the version of the running experiment by the first sticky key that has one."""
         for key, value in sticky:
             for config in list(self._experiments.values()):
                 on_it = (config["prompt_name"], config["branch"]) == (prompt["name"], prompt["branch"])
@@ -117,13 +162,21 @@ class Experiments(MutableMapping[str, Any]):
                     continue
                 chosen = experiment_from_config(config).version_for(value)
                 if chosen is None:
-                    return {"experiment_id": None}
+                    return {**prompt, "experiment_id": None}
                 return {
-                    "version": chosen.version, "content": chosen.content, "sticky_key": key,
-                    "sticky_value": value, "experiment_id": config["experiment_id"],
+                    **at(prompt, chosen), "sticky_key": key, "sticky_value": value,
+                    "experiment_id": config["experiment_id"],
                     "experiment_version_id": chosen.experiment_version_id,
                 }  # fmt: skip
-        return {"experiment_id": None}
+        return {**prompt, "experiment_id": None}
+
+
+def at(prompt: Mapping[str, Any], version: Version) -> dict[str, Any]:
+    """The prompt at an experiment's version: nothing of its own version is left."""
+    own = {field: value for field, value in prompt.items() if field not in ("messages", "config")}
+    more = {"messages": version.messages, "config": version.config}
+    given = {field: value for field, value in more.items() if value is not None}
+    return {**own, "version": version.version, "content": version.content, **given}
 
 
 def _slots(versions: list[dict[str, Any]]) -> dict[str, list[list[int]]]:

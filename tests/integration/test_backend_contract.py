@@ -34,7 +34,16 @@ TONE: dict[str, Any] = {
         {"experiment_version_id": "tone-b", "version": "b", "content": "B", "traffic_percentage": 40},
     ],
 }
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "{{question}}"}]
+CONFIG = {"model": "m-1", "tools": []}
 PAUSED: dict[str, Any] = {**TONE, "status": "paused", "sticky_type": "session_id"}
+
+
+DRAFT: dict[str, Any] = {
+    "prompt_name": "chat",
+    "sticky_type": "user_id",
+    "versions": [{"experiment_version_id": "draft-2", "version": "2", "traffic_percentage": 100}],
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,14 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             }
             fake.prompts["greeting", "dev"] = "Hello from dev"
             fake.prompts["of-p1"] = {"content": "for p1", "project": "p1", "metadata": {"k": [1]}}
+            fake.prompts["chat"] = {
+                "content": CHAT,
+                "config": CONFIG,
+                "versions": {"2": "draft"},
+                "labels": {"staging": "2"},
+            }
             fake.experiments["tone"] = TONE
+            fake.experiments["draft"] = DRAFT
             fake.experiments["paused"] = PAUSED
             yield Target(fake.url, fake.api_key)
         return
@@ -120,12 +136,17 @@ def filled(target: Target) -> Target:
         (managed, {"name": "tested", "content": "default"}),
         (managed, {"name": "greeting", "content": "Hello from dev", "branch": "dev"}),
         (managed, {"name": "of-p1", "content": "for p1", "project_id": "p1", "metadata": {"k": [1]}}),
+        (managed, {"name": "chat", "content": CHAT, "config": CONFIG}),
+        (f"{managed}/version", {"name": "chat", "content": "draft", "version": "2", "release": False}),
         ("/api/experiments", {"experiment_id": "tone", **TONE}),
+        ("/api/experiments", {"experiment_id": "draft", **DRAFT}),
         ("/api/experiments", {"experiment_id": "paused", **PAUSED}),
     ]
     for path, body in calls:
         response = target.call("POST", path, json=body)
         assert response.status_code == 201, response.text
+    (chat,) = target.call("GET", managed, params={"name": "chat"}).json()["prompts"]
+    target.call("PUT", f"{managed}/{chat['id']}/labels/staging", json={"version": "2"})
     return target
 
 
@@ -346,6 +367,36 @@ def test_a_project_sees_its_own_prompts_and_those_of_none(target: Target) -> Non
     assert target.prompt("of-p1").json()["project"] == "p1"
     assert target.prompt("of-p1", X_Project_Id="p2").status_code == 404
     assert target.prompt("greeting", X_Project_Id="p2").status_code == 200
+
+
+def test_a_chat_and_its_configuration(target: Target) -> None:
+    """`content` is a text all the same; another version has none of either."""
+    chat = target.prompt("chat").json()
+    assert (chat["messages"], chat["config"]) == (CHAT, CONFIG)
+    assert chat["content"] == "system: Be brief.\n\nuser: {{question}}"
+    for other in (
+        target.prompt("chat", ("version", "2")),
+        target.prompt("chat", ("sticky_key", "user_id"), ("sticky_value", "u")),
+    ):
+        draft = other.json()
+        assert (draft["version"], draft["content"]) == ("2", "draft")
+        assert not {"messages", "config"} & set(draft)
+
+
+def test_a_label_is_repeated(target: Target) -> None:
+    """`production` is the released version; a label that is not there is a 404."""
+    found = [target.prompt("chat", ("label", label)).json() for label in ("staging", "production")]
+    assert [(each["label"], each["version"]) for each in found] == [("staging", "2"), ("production", "1.0")]
+    assert "label" not in target.prompt("chat").json()
+    gone = target.prompt("chat", ("label", "beta"))
+    assert (gone.status_code, gone.json()["error"]) == (
+        404,
+        "prompt 'chat' on branch 'main' has no label 'beta'",
+    )
+    both = target.prompt("chat", ("label", "staging"), ("version", "2"))
+    assert (both.status_code, "exclude each other" in both.json()["error"]) == (400, True)
+    pinned = target.prompt("chat", ("label", "staging"), ("sticky_key", "user_id"), ("sticky_value", "u"))
+    assert pinned.json()["experiment_id"] is None
 
 
 def test_an_etag_saves_the_body(target: Target) -> None:

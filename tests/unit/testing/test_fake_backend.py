@@ -111,13 +111,38 @@ def test_prompts_and_experiments_are_set_like_a_dict_s_items(
     ("value", "words"),
     [
         ({"content": "x", "verson": "1"}, "'verson' is no field"),
-        ({"version": "1"}, "content must be a string"),
+        ({"version": "1"}, "content must be a string, or a list of messages with role and content"),
     ],
 )
 def test_a_wrong_prompt_is_refused_where_it_is_set(backend: FakeBackend, value: Any, words: str) -> None:
     """The error lists the fields."""
     with pytest.raises(ValueError, match=f"prompt 'p': .*{words}; the fields are content, version"):
         backend.prompts["p"] = value
+
+
+def test_a_prompt_may_have_labels_a_chat_and_a_configuration(
+    backend: FakeBackend, logger: PromptStackLogger
+) -> None:
+    """As clients get them; a version's own configuration is given with it."""
+    chat = [{"role": "system", "content": "Be brief."}]
+    backend.prompts["p"] = {
+        "content": chat,
+        "config": {"model": "m-1"},
+        "versions": {"2": {"content": "draft", "config": {"model": "m-2"}}, "3": "plain"},
+        "labels": {"staging": "2", "beta": "3"},
+    }
+    released = logger.get_prompt("p")
+    staged, beta = (logger.get_prompt("p", label=label) for label in ("staging", "beta"))
+    assert released is not None and staged is not None and beta is not None
+    assert (released.render_messages(), released.config) == (chat, {"model": "m-1"})
+    assert (staged.version, staged.label, staged.content, staged.config) == (
+        "2",
+        "staging",
+        "draft",
+        {"model": "m-2"},
+    )
+    assert (beta.content, beta.config, beta.messages) == ("plain", None, None)
+    assert logger.get_prompt("p", label="gone") is None
 
 
 def test_a_wrong_experiment_is_refused_where_it_is_set(backend: FakeBackend) -> None:
