@@ -23,10 +23,12 @@ from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.process import leftovers
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
+from tests.support.postgres import MISSING, Postgres, programs
 from tests.support.scripted import ScriptedServer
 from tests.support.wheel import build_wheel
 
 MakeLogger = Callable[..., PromptStackLogger]
+NewDatabase = Callable[[], str]
 
 # A shell has what it runs in the background ignore these, and all that is started there inherits that.
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
@@ -58,6 +60,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("BANYAN_HP_KEYS_DIR", str(tmp_path / "state" / "keys"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     # What an earlier test has said keeps back no line of this one, nor does a command of this process.
     monkeypatch.setattr(logs, "last_said", {})
@@ -118,6 +121,26 @@ def no_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests of a run; each makes databases of its own in it."""
+    if programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """Makes fresh, empty databases for a backend, of each kind in turn, and returns their URLs."""
+    if request.param == "postgres":
+        running: Postgres = request.getfixturevalue("postgres")
+        return running.new_database
+    return lambda: str(tmp_path_factory.mktemp("database") / "backend.sqlite3")
 
 
 @pytest.fixture(scope="session")

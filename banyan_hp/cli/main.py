@@ -18,6 +18,7 @@ from ..settings import truthy_env
 from .doctor.arguments import add_doctor
 from .experiments import add_experiments
 from .help import add_help
+from .keys import add_keys
 from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"banyan-hp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
+    add_keys(commands)
     add_spool(commands)
     add_prompts(commands)
     add_experiments(commands)

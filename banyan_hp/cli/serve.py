@@ -6,32 +6,27 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from ..engine.threads import ThreadStart
-from ..files import make_directory
-from ..server.starting import ROUTING_MODES, RoutingMode
+from ..server.starting import DEMO_KEY, KEYS_VARIABLE, ROUTING_MODES, RoutingMode
+from .databases import DATABASE_NAME, add_database, database_of, using_the_server
 from .terminal import DONE, WRONG, CommandError, complain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
 
-DEFAULT_KEY = "psk_local"
-KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
-DATABASE_NAME = "banyan-hp.sqlite3"
-_SERVER_EXTRA = ("alembic", "fastapi", "markdown_it", "pydantic", "sqlalchemy", "starlette", "uvicorn")
+    from ..server.serving import Started
 
 
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add `serve` with its options."""
     serve = commands.add_parser(
-        "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over a SQLite file"
+        "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over SQLite or PostgreSQL"
     )
     serve.set_defaults(run=_serve)
     _add_access(serve)
@@ -45,12 +40,18 @@ def _add_access(serve: ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     port_help = "port to listen on; 0 picks a free one (default: %(default)s)"
     add("--port", type=_port, default=8787, help=port_help)
-    # Repeated options are appended to the default, so the default key can't be argparse's.
     key_help = (
-        "a key that callers may use, may be repeated; other users of this machine can see it, unlike those "
-        f"in the environment variable {KEYS_VARIABLE}, separated by commas (default: {DEFAULT_KEY})"
+        'an admin key of the project "default", may be repeated; ps shows it to other users of this machine, '
+        f"unlike a --keys-file, the environment variable {KEYS_VARIABLE}, or keys of 'banyan-hp keys create' "
+        "(default: on 127.0.0.1 and other addresses of this machine alone, one that is made and kept for "
+        f"clients of this user; with --demo: {DEMO_KEY})"
     )
-    add("--api-key", action="append", type=_key, metavar="KEY", help=key_help)
+    add("--api-key", action="append", default=[], type=_key, metavar="KEY", help=key_help)
+    file_help = (
+        f"a file of keys, one a line, each KEY or PROJECT:ROLE:KEY, with a role of ingest, read or admin; "
+        f"{KEYS_VARIABLE} holds the same, separated by commas"
+    )
+    add("--keys-file", type=Path, metavar="FILE", help=file_help)
     host_help = (
         "a name that requests may be addressed to, may be repeated (default: on 127.0.0.1 and other "
         "addresses of this machine alone, only localhost and such addresses; else any)"
@@ -61,8 +62,7 @@ def _add_access(serve: ArgumentParser) -> None:
 def _add_data(serve: ArgumentParser) -> None:
     """What it holds."""
     add = serve.add_argument
-    database_help = f"a file, or postgresql://… (default: {DATABASE_NAME} in the user's data directory)"
-    add("--db", metavar="PATH|URL", help=database_help)
+    add_database(serve)
     add("--seed", type=Path, metavar="FILE.json", help="prompts and experiments to start out with")
     demo_help = (
         "start with the prompts, experiments and calls of a made-up application, in a database that goes "
@@ -77,32 +77,37 @@ def _add_data(serve: ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    try:
+    with using_the_server():
         from ..server.serving import ServeSettings, serve
-        from ..server.starting import StartError
-    except ImportError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _SERVER_EXTRA:
-            raise
-        why = f"the local backend needs {missing}: pip install 'banyan-hp[server]'"
-        raise CommandError(why, WRONG) from error
-    keys: list[str] = arguments.api_key or _keys_of_environment() or [DEFAULT_KEY]
-    try:
+
+        keys = _keys(arguments)
         with _database(arguments) as database:
             settings = ServeSettings(
-                arguments.host,
-                arguments.port,
-                database,
-                keys,
-                arguments.seed,
-                arguments.verbose,
-                arguments.routing,
-                arguments.allowed_host,
+                host=arguments.host,
+                port=arguments.port,
+                database=database,
+                keys=keys,
+                keys_file=arguments.keys_file,
+                seed=arguments.seed,
+                verbose=arguments.verbose,
+                routing=arguments.routing,
+                allowed_hosts=arguments.allowed_host,
             )
-            serve(settings, lambda url: _when_ready(url, database, keys, demo=arguments.demo))
-    except StartError as error:
-        raise CommandError(str(error), WRONG) from error
+            serve(settings, lambda started: _when_ready(started, keys, demo=arguments.demo))
     return DONE
+
+
+def _keys(arguments: argparse.Namespace) -> list[str]:
+    """The keys of the options, or else those in the environment variable, or else that of the demo."""
+    if arguments.demo and arguments.keys_file is not None:
+        raise CommandError(f"--demo takes its keys from --api-key or {KEYS_VARIABLE}", WRONG)
+    if arguments.api_key or arguments.keys_file is not None:
+        return [f"default:admin:{key}" for key in arguments.api_key]
+    text = os.environ.get(KEYS_VARIABLE, "")
+    keys = [key for each in text.split(",") if (key := each.strip())]
+    if text and not keys:
+        raise CommandError(f"{KEYS_VARIABLE} must hold keys separated by commas, held none", WRONG)
+    return keys or ([DEMO_KEY] if arguments.demo else [])
 
 
 # -- the database --------------------------------------------------------------------------------------------
@@ -115,7 +120,7 @@ def _database(arguments: argparse.Namespace) -> AbstractContextManager[str]:
         CommandError: there is no place for it, or it contradicts another option.
     """
     if not arguments.demo:
-        return nullcontext(arguments.db or str(_default_database()))
+        return nullcontext(database_of(arguments))
     for option, given in (("--db", arguments.db), ("--seed", arguments.seed)):
         if given is not None:
             raise CommandError(f"--demo has a database and prompts of its own: leave out {option}", WRONG)
@@ -128,45 +133,23 @@ def _temporary_database() -> Iterator[str]:
         yield str(Path(directory, DATABASE_NAME))
 
 
-def _default_database() -> Path:
-    """In the user's data directory, which is made if it is missing."""
-    try:
-        directory = platformdirs.user_data_path("banyan_hp")
-        if not directory.is_absolute():  # without a home it begins with a tilde
-            raise RuntimeError("this user has no home directory")
-        make_directory(directory)
-    except (RuntimeError, KeyError, OSError) as error:
-        why = f"there is no place for the database ({error}): name a file with --db"
-        raise CommandError(why, WRONG) from error
-    if Path(DATABASE_NAME).exists():
-        complain(f"{DATABASE_NAME} in this directory is not used; to serve it, pass --db {DATABASE_NAME}")
-    return directory / DATABASE_NAME
-
-
 # -- when it is ready ----------------------------------------------------------------------------------------
 
 
-def _when_ready(url: str, database: str, keys: Sequence[str], *, demo: bool) -> None:
-    # Given keys may be real ones and are not shown; the built-in one is no secret.
-    builtin = list(keys) == [DEFAULT_KEY]
+def _when_ready(started: Started, keys: list[str], *, demo: bool) -> None:
+    # Given keys may be anybody's and are not shown; one made here is for its owner, that of demos for all.
+    builtin = keys == [DEMO_KEY]
+    of_others = f"one of the {started.given} given" if started.given else "one of 'banyan-hp keys ls'"
     _write(
-        f"banyan-hp local backend on {url}\n"
-        f"  database:  {_named(database)}{' (gone when this process ends)' if demo else ''}\n"
-        f"  X-API-Key: {DEFAULT_KEY if builtin else f'one of the {len(keys)} given'}\n"
+        f"banyan-hp local backend on {started.url}\n"
+        f"  database:  {started.database}{' (gone when this process ends)' if demo else ''}\n"
+        f"  X-API-Key: {DEMO_KEY if builtin else started.key or of_others}\n"
     )
     if demo:  # on a thread: this one is to respond to its requests
-        arguments = (url, keys[0], DEFAULT_KEY if builtin else None)
+        arguments = (started.url, keys[0].rpartition(":")[2], DEMO_KEY if builtin else None)
         thread = threading.Thread(target=_put_demo_in, args=arguments, name="banyan-hp-demo", daemon=True)
         with ThreadStart(thread) as start:
             start.make()
-
-
-def _named(database: str) -> str:
-    """A path in full; a URL without its password."""
-    if "://" not in database:
-        return str(Path(database).absolute())
-    scheme, _, rest = database.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:
@@ -184,15 +167,6 @@ def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _keys_of_environment() -> list[str]:
-    """The keys in the environment variable; no key if it is not set, or empty."""
-    text = os.environ.get(KEYS_VARIABLE, "")
-    keys = [key for each in text.split(",") if (key := each.strip())]
-    if text and not keys:
-        raise CommandError(f"{KEYS_VARIABLE} must hold keys separated by commas, held none", WRONG)
-    return keys
 
 
 def _port(text: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .. import local_keys
 from ..destinations import banyan, huggingplace
 from ..destinations.huggingplace import HuggingPlaceDestination
 from ..engine.captures import open_captures
@@ -46,6 +47,7 @@ def resolved_identity(
         first_text("base_url", base_url, "BANYAN_BASE_URL") or banyan.DEFAULT_BASE_URL,
         banyan.PATHS,
     )
+    key = local_keys.find(url) if key is None else key
     project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
     if project is not None:
         header_text("project_id", project)
@@ -78,6 +80,7 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
     mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
     url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
     url = url or huggingplace.DEFAULT_BASE_URL
+    key = local_keys.find(url) if key is None else key
     timeout = config.get("timeout")
     timeout = 10_000 if timeout is None else timeout
     if key is None and needed:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
+KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
+DEMO_KEY = "psk_local"
+WELL_KNOWN_KEYS = (DEMO_KEY,)  # good on this machine alone
+
 
 class RoutingMode(Enum):
     """What a fetched prompt says about experiments when the caller sends sticky values."""

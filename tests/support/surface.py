@@ -25,6 +25,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 from unittest.mock import patch
 
+from starlette.routing import Route
+
 import banyan_hp
 import banyan_hp.testing
 from banyan_hp import HuggingPlace, PromptStackLogger, types
@@ -45,7 +47,9 @@ VARIABLES = {
     "enabled": "BANYAN_HP_DISABLED",
     "debug": "BANYAN_HP_DEBUG",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
-    "banyan-hp serve --api-key": "BANYAN_HP_SERVE_KEYS",
+    "banyan-hp serve --db": "BANYAN_HP_DB",
+    "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
+    "where a backend's own key is kept": "BANYAN_HP_KEYS_DIR",
 }
 """Which setting an environment variable fills in."""
 _VARIABLE = re.compile(r"(BANYAN|HUGGINGPLACE)_[A-Z_]+")
@@ -295,10 +299,12 @@ def _routes() -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
         database = Database(str(Path(directory, "surface.sqlite3")))
         try:
-            document = create_app(database, {}).openapi()
+            app = create_app(database, {})
         finally:
             database.close()
-    return sorted(f"{path} {method.upper()}" for path, item in document["paths"].items() for method in item)
+    calls = [f"{path} {method.upper()}" for path, item in app.openapi()["paths"].items() for method in item]
+    pages = [f"{route.path} GET" for route in app.routes if type(route) is Route]
+    return sorted(calls + pages)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

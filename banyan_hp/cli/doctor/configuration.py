@@ -42,7 +42,14 @@ VARIABLES = {
         "base_url": "HUGGINGPLACE_BASE_URL",
     },
 }
-COMMON_VARIABLES = ("BANYAN_HP_SPOOL_DIR", "BANYAN_HP_DISABLED", "BANYAN_HP_DEBUG", "BANYAN_HP_SERVE_KEYS")
+COMMON_VARIABLES = (
+    "BANYAN_HP_SPOOL_DIR",
+    "BANYAN_HP_DISABLED",
+    "BANYAN_HP_DEBUG",
+    "BANYAN_HP_SERVE_KEYS",
+    "BANYAN_HP_DB",
+    "BANYAN_HP_KEYS_DIR",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,8 @@ class Configuration:
             return wrong("api_key", "not set", f"Set {variable}, or pass api_key= in your code.")
         begins = _KEY_PREFIX if key.startswith(_KEY_PREFIX) else ""
         masked = f"{begins}***, {len(key)} characters, fingerprint {key_fingerprint(key)}"
-        shown = f"{masked} ({self._source('api_key', variable)})"
+        source = self._source("api_key", variable).replace("default", "kept by a backend on this machine")
+        shown = f"{masked} ({source})"
         if self.client == BANYAN and not begins:
             return note("api_key", shown, f"Banyan's keys begin with {_KEY_PREFIX}: is it another service's?")
         return good("api_key", shown)

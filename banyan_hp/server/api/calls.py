@@ -8,17 +8,29 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Response
 from fastapi import Query as FromQuery
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..store.calls import FILTERS, MAX_PAGE, Call, CallFilter, Group
+from ..store.search import phrases_of
 from .auth import Caller, Reading
-from .intake import parse_time
-from .models import Query, Words
+from .intake import is_time, parse_time
+from .models import Query, Words, checked
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
 from .state import Backend
 
-_Time = Annotated[str, Field(description="an ISO-8601 date and time")]
+
+def _searchable(text: str) -> str:
+    phrases_of(text)
+    return text
+
+
+_Time = Annotated[str, Field(description="an ISO-8601 date and time"), checked(is_time)]
+_Search = Annotated[
+    Words,
+    Field(description='words and "phrases" of letters and digits, all of which occur'),
+    AfterValidator(_searchable),
+]
 _Limit = Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)]
 _OLD_NAMES = {"banyan": "logs", "huggingplace": "interactions"}
 
@@ -31,7 +43,7 @@ class Chosen(Query):
     since: _Time | None = None
     until: _Time | None = None
     failed: Annotated[bool | None, Field(description="true or false")] = None
-    text: Annotated[Words | None, Field(description='words and "phrases" that all must occur')] = None
+    text: _Search | None = None
     id: Words | None = None
     session: Words | None = None
     user: Words | None = None

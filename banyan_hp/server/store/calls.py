@@ -178,8 +178,27 @@ class Calls(Protocol):
         """Calls in an order in which nothing is ever added before the cursor; without one: from the first."""
         ...
 
+    def arrived(
+        self,
+        chosen: CallFilter,
+        limit: int,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        newest: bool = False,
+    ) -> Page:
+        """Calls in order of arrival, all that are there now: for reading back, not for following.
+
+        The bounds are cursors of such pages, or the `seq` of a call.
+        """
+        ...
+
     def end(self) -> str:
         """The cursor from which `follow` gives what has arrived later than now."""
+        ...
+
+    def count(self, chosen: CallFilter) -> tuple[int, int]:
+        """How many calls, and how many deliveries of them, repeats included."""
         ...
 
     def aggregate(self, chosen: CallFilter, by: Sequence[str] = ()) -> list[Group]:

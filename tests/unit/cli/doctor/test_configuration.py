@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 
+from banyan_hp import local_keys
 from banyan_hp.cli.doctor.arguments import add_doctor
 from banyan_hp.cli.doctor.configuration import COMMON_VARIABLES, VARIABLES, Configuration
 from banyan_hp.cli.doctor.findings import Finding, State
@@ -69,3 +70,11 @@ def test_a_missing_organisation_and_key_are_two_faults() -> None:
 def test_a_pair_of_files_is_a_client_certificate() -> None:
     """Checked as the setting is."""
     assert "client_cert" in look("--client-cert", "/none/a.pem", "/none/b.pem")["settings"].found
+
+
+def test_the_key_of_a_backend_on_this_machine_is_found() -> None:
+    """As clients find it."""
+    local_keys.keep("http://127.0.0.1:8787", KEY)
+    found = look("--base-url", "http://localhost:8787")["api_key"]
+    assert found.state is State.GOOD
+    assert "kept by a backend on this machine" in found.found
