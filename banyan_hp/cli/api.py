@@ -7,9 +7,10 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -23,7 +24,12 @@ from .terminal import BROKEN, LEFT, WRONG, CommandError, complain
 MAX_BYTES = 256 * 1024 * 1024
 _SECONDS = (10.0, 60.0)  # for connecting, and for each piece of a response
 _MOST_SECONDS = 600.0  # for a whole response
+_LONG_SECONDS = (10.0, 300.0)
+_PASSING = (408, 425, 429)  # besides those of a backend in trouble
+_TRIES = 5
 _CHUNK = 64 * 1024
+
+T = TypeVar("T")
 
 
 class RefusedError(CommandError):
@@ -90,20 +96,67 @@ class Api:
         """As `post`."""
         return self._send("PUT", path, json=body)
 
+    def delete(self, path: str, **params: str) -> dict[str, Any]:
+        """As `get`; it may take longer.
+
+        Raises:
+            CommandError: the backend refuses it, or can't be reached.
+        """
+        return self._send("DELETE", path, params=params, timeout=_LONG_SECONDS)
+
+    @contextmanager
+    def stream(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], quiet_seconds: float
+    ) -> Iterator[Iterator[bytes]]:
+        """The lines of a response, as they come.
+
+        Raises:
+            CommandError: it can't be had, or broke off, or nothing came for so long.
+        """
+        options = {"params": params, "headers": headers, "timeout": (_SECONDS[0], quiet_seconds)}
+        with self._using():
+            response = self._request("GET", path, **options)
+        with response:
+            if response.status_code != 200:
+                with self._using():
+                    answer = _json_object(_read(response))
+                raise RefusedError(self._reason(response.status_code, answer, path), response.status_code)
+            yield self._lines(response)
+
+    def _lines(self, response: requests.Response) -> Iterator[bytes]:
+        pieces: list[bytes] = []
+        size = 0
+        with self._using():
+            for chunk in response.iter_content(None):
+                *ended, rest = chunk.split(b"\n")
+                for line in ended:
+                    yield b"".join([*pieces, line])
+                    pieces, size = [], 0
+                pieces.append(rest)
+                size += len(rest)
+                if size > MAX_BYTES:
+                    raise ValueError(f"a line of its response is longer than {MAX_BYTES} bytes")
+
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        try:
-            response = self._session.request(
-                method, self.url + path, timeout=_SECONDS, allow_redirects=False, stream=True, **options
-            )
-            with response:
-                body = _read(response)
-        except (requests.RequestException, OSError, ValueError) as error:
-            why = self._clean(f"{type(error).__name__}: {error}")
-            raise CommandError(f"{self.url} can't be used: {why}", BROKEN) from error
+        with self._using(), self._request(method, path, **options) as response:
+            body = _read(response)
         answer = _json_object(body)
         if not response.ok or response.status_code >= 300 or answer is None:
             raise RefusedError(self._reason(response.status_code, answer, path), response.status_code)
         return answer
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", _SECONDS)
+        return self._session.request(method, self.url + path, allow_redirects=False, stream=True, **options)
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """What goes wrong with a connection, in one line."""
+        try:
+            yield
+        except (requests.RequestException, OSError, ValueError) as error:
+            why = self._clean(f"{type(error).__name__}: {error}")
+            raise CommandError(f"{self.url} can't be used: {why}", BROKEN) from error
 
     def _reason(self, status: int, answer: Mapping[str, Any] | None, path: str) -> str:
         said = (answer or {}).get("error") or (answer or {}).get("message")
@@ -129,6 +182,27 @@ def _read(response: requests.Response) -> bytes:
             raise TimeoutError(f"its response takes longer than {_MOST_SECONDS:g} s")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """What `ask` returns, asked again where the backend is in trouble that may pass.
+
+    Raises:
+        CommandError: it does not.
+    """
+    for tried in range(_TRIES - 1):
+        try:
+            return ask()
+        except CommandError as error:
+            if not may_pass(error):
+                raise
+            time.sleep(2**tried)
+    return ask()
+
+
+def may_pass(error: CommandError) -> bool:
+    """Whether the same request may succeed later."""
+    return error.code == BROKEN or getattr(error, "status", None) in _PASSING
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

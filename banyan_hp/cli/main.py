@@ -15,13 +15,17 @@ from collections.abc import Callable, Sequence
 from .._version import __version__
 from ..logs import keep_off_stderr
 from ..settings import truthy_env
+from .db import add_db
+from .delete import add_delete
 from .doctor.arguments import add_doctor
 from .experiments import add_experiments
+from .export import add_export
 from .help import add_help
 from .keys import add_keys
 from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
+from .tail import add_tail
 from .terminal import DONE, CommandError, complain
 
 
@@ -49,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
     add_keys(commands)
+    add_db(commands)
+    add_export(commands)
+    add_tail(commands)
+    add_delete(commands)
     add_spool(commands)
     add_prompts(commands)
     add_experiments(commands)

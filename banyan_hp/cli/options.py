@@ -30,8 +30,10 @@ def add_group(commands: Commands, name: str, about: str) -> Commands:
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
-def add_command(group: Commands, name: str, about: str, run: Callable[[Namespace], int]) -> ArgumentParser:
-    """A subcommand; `run` finds its name in `does`."""
+def add_command(
+    group: Commands, name: str, about: str, run: Callable[[Namespace], int], *, json: bool = True
+) -> ArgumentParser:
+    """A command, or a subcommand; `run` finds its name in `does`."""
     parser = group.add_parser(
         name,
         help=about,
@@ -40,6 +42,7 @@ def add_command(group: Commands, name: str, about: str, run: Callable[[Namespace
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--base-url", metavar="URL", help="the backend; default: BANYAN_BASE_URL")
-    parser.add_argument("--json", action="store_true", help="JSON objects, one a line")
+    if json:
+        parser.add_argument("--json", action="store_true", help="JSON objects, one a line")
     parser.set_defaults(run=run, does=name)
     return parser

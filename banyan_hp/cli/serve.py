@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -74,9 +75,24 @@ def _add_data(serve: ArgumentParser) -> None:
         "client, which is given all experiments on the prompt, or none (default: the seed's, else server)"
     )
     add("--routing", type=_routing, metavar="|".join(ROUTING_MODES), help=routing_help)
+    _add_keeping(serve)
+
+
+def _add_keeping(serve: ArgumentParser) -> None:
+    add = serve.add_argument
+    retain_help = (
+        "remove calls that are older, as in 30d, a whole day at a time; of several servers, one does it"
+    )
+    add("--retain", type=_retain, metavar="DAYS", help=retain_help)
+    archive_help = (
+        "write calls to Parquet files in this directory before --retain removes them; needs pyarrow"
+    )
+    add("--archive", type=Path, metavar="DIR", help=archive_help)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.archive is not None and arguments.retain is None:
+        raise CommandError("--archive needs --retain, which says what goes there", WRONG)
     with using_the_server():
         from ..server.serving import ServeSettings, serve
 
@@ -92,6 +108,8 @@ def _serve(arguments: argparse.Namespace) -> int:
                 verbose=arguments.verbose,
                 routing=arguments.routing,
                 allowed_hosts=arguments.allowed_host,
+                retain=arguments.retain,
+                archive=arguments.archive,
             )
             serve(settings, lambda started: _when_ready(started, keys, demo=arguments.demo))
     return DONE
@@ -173,6 +191,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, was {text!r}")
     return int(text)
+
+
+def _retain(text: str) -> timedelta:
+    days = text.removesuffix("d")
+    if days == text or not (days.isascii() and days.isdigit() and len(days) <= 5 and int(days)):
+        raise argparse.ArgumentTypeError(f"must be a number of days, as 30d, was {text!r}")
+    return timedelta(days=int(days))
 
 
 def _routing(text: str) -> RoutingMode:

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -54,6 +55,10 @@ class ServeSettings:
     allowed_hosts: Sequence[str] = ()
     """Names that requests may be addressed to. Without any: those of this machine where nobody else can reach
     `host`, else all."""
+    retain: timedelta | None = None
+    """How long calls are kept; None: for ever."""
+    archive: Path | None = None
+    """A directory that gets calls as Parquet files before they are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _exit)
     _log(settings)
+    _check_archive(settings.archive)
     keys = given_keys(settings.keys, settings.keys_file)
     database = Database(settings.database)
     try:
@@ -90,12 +96,32 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
         with _listen(settings.host, settings.port) as listener:
             key = _opened(keys, stores.keys, listener)
             allowed = _allowed_hosts(settings, listener)
-            app = create_app(database, keys, routing, allowed_hosts=allowed)
+            app = create_app(
+                database,
+                keys,
+                routing,
+                allowed_hosts=allowed,
+                retain=settings.retain,
+                archive=settings.archive,
+            )
             started = Started(_url(settings.host, listener), database.name, len(keys), key)
-            server = _Server(_config(app, settings), lambda: announce(started))
+            server = _Server(_config(app, settings), lambda: announce(started), app.state.feeds.close)
             server.run(sockets=[listener])
     finally:
         database.close()
+
+
+def _check_archive(archive: Path | None) -> None:
+    if archive is None:
+        return
+    try:
+        from .store import archive as _  # noqa: F401 - pyarrow takes its time, and is an extra
+    except ImportError as error:
+        raise StartError("--archive needs pyarrow: pip install 'banyan-hp[archive]'") from error
+    try:
+        archive.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"can't use the archive {archive}: {error.strerror or error}") from error
 
 
 def _opened(keys: Mapping[str, Caller], stored: Keys, listener: socket.socket) -> str | None:
@@ -108,15 +134,20 @@ def _opened(keys: Mapping[str, Caller], stored: Keys, listener: socket.socket) -
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, that says when it is ready."""
+    """uvicorn, that says when it is ready and when it stops."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stops: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stops = stops
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stops()  # it waits for all responses, and some have no end of their own
+        await super().shutdown(sockets)
 
 
 def _log(settings: ServeSettings) -> None:

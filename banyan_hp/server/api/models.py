@@ -137,8 +137,8 @@ def shown(value: object) -> str:
 # -- kinds of fields -----------------------------------------------------------------------------------------
 
 
-def checked(accepts: Callable[[Any], bool]) -> AfterValidator:
-    """A condition that a field's values have to meet; its description says which."""
+def checked(accepts: Callable[[Any], object]) -> AfterValidator:
+    """Refuses what `accepts` is not true of, or raises a `ValueError` at."""
 
     def check(value: Any) -> Any:
         if not accepts(value):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -44,12 +44,13 @@ class Database:
     Args:
         url: the path of a SQLite file, or ``postgresql://…``.
         query_seconds: how long a read may take.
+        migrated: False: leave its tables as they are.
 
     Raises:
         StartError: it can't be opened, or is not ours.
     """
 
-    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS) -> None:
+    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS, migrated: bool = True) -> None:
         self.is_postgres = url.startswith(("postgresql:", "postgres:"))
         self.query_seconds = query_seconds
         if self.is_postgres:
@@ -58,7 +59,8 @@ class Database:
             path = Path(url).absolute()
             self.name, self._engine = str(path), _sqlite(path)
         self._writing = threading.Lock()  # for SQLite's one writer: better than its naps
-        migrate(self._engine, self.name)
+        if migrated:
+            migrate(self._engine, self.name)
 
     def __repr__(self) -> str:
         return f"Database({self.name!r})"
@@ -134,6 +136,12 @@ class Database:
             raw.set_progress_handler(None, 0)
 
     @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection of PostgreSQL's without a transaction: it may be kept without holding anything up."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
         """A connection for what SQLite only does outside a transaction."""
         with self._writing, self._engine.connect() as connection:
@@ -162,19 +170,35 @@ def _sqlite(path: Path) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # WAL with NORMAL survives the end of the process at any point; a power cut may take the last commits.
-    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL"):
+    # What is deleted is overwritten: it is personal data.
+    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
+def url_to_show(url: str) -> str:
+    """PostgreSQL's URL without a password.
+
+    Raises:
+        StartError: it is none.
+    """
+    try:
+        parsed = make_url(url).set(drivername="postgresql").difference_update_query(["password"])
+    except ArgumentError as error:
+        raise StartError(f"the database URL is not valid: {error}") from None
+    bare = URL.create(
+        parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query
+    )
+    return bare.render_as_string(hide_password=False)
+
+
 def _postgres(url: str) -> tuple[str, Engine]:
+    name = url_to_show(url)
     try:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         engine = create_engine(parsed, pool_size=_READERS, max_overflow=_READERS, pool_pre_ping=True)
-    except ArgumentError as error:
-        raise StartError(f"the database URL is not valid: {error}") from None
     except ImportError as error:
         raise StartError("PostgreSQL needs psycopg: pip install 'banyan-hp[postgres]'") from error
-    return parsed.render_as_string(hide_password=True), engine
+    return name, engine
 
 
 def _is_transient(error: DBAPIError) -> bool:

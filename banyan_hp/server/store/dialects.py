@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from .tables import bodies, calls
 Words = tuple[int, date, list[str]]
 _DAYS_BEFORE, _DAYS_AHEAD = 1, 7
 _VACUUM_PAGES = 2000
+_MERGE_PAGES = 500
+_LOCK_SECONDS = 1
 _PARTITIONED = (calls.name, bodies.name, "call_search")
 
 
@@ -47,6 +49,9 @@ CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
 WITH gone AS (DELETE FROM {name}_other WHERE day = '{day}' RETURNING *) INSERT INTO {own} SELECT * FROM gone;
 ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_day}')
 """
+
+
+_OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 
 class Dialect(Protocol):
@@ -82,8 +87,17 @@ class Dialect(Protocol):
     def prepare_days(self, database: Database, today: date) -> None:
         """Make room for the calls of the days to come."""
 
-    def drop_days(self, database: Database, before: date) -> Iterator[int]:
-        """Remove whole days, where that costs nothing; how many calls each had."""
+    def whole_days(self, database: Database, before: date) -> list[date]:
+        """Days that can be removed at once."""
+
+    def horizon(self, connection: Connection) -> int:
+        """Calls of transactions below it are all there, or never will be."""
+
+    def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
+        """Remove a whole day, unless it has calls of transactions from `horizon` on; how many it had."""
+
+    def erase(self, database: Database) -> None:
+        """See `Calls.erase`."""
 
     def reclaim(self, database: Database) -> None:
         """Give the space of removed calls back."""
@@ -140,13 +154,32 @@ class _Sqlite:
     def prepare_days(self, database: Database, today: date) -> None:
         """Nothing: days share a table."""
 
-    def drop_days(self, _database: Database, _before: date) -> Iterator[int]:
-        yield from ()
+    def whole_days(self, _database: Database, _before: date) -> list[date]:
+        return []
+
+    def horizon(self, _connection: Connection) -> int:
+        return 1  # all have 0
+
+    def drop_day(self, _connection: Connection, _day: date, _horizon: int | None) -> int:
+        raise NotImplementedError("days share a table")
+
+    def erase(self, database: Database) -> None:
+        """Rewrite the index of words, which keeps those of deleted calls until then; empty the log.
+
+        All else `PRAGMA secure_delete` has overwritten when it was deleted.
+        """
+        pages = -_MERGE_PAGES  # the first time: a negative number begins a rewriting of everything
+        while database.write(lambda connection, pages=pages: _merge(connection, pages)):  # type: ignore[misc]
+            pages = _MERGE_PAGES
+        self.reclaim(database)
+        with database.outside_transactions() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def reclaim(self, database: Database) -> None:
         with database.outside_transactions() as connection:
             raw: Any = connection.connection.driver_connection
-            raw.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()  # frees a page a step
+            # A script, since `execute` takes one step of a statement without rows, which frees one page.
+            raw.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
 
 class _Postgres:
@@ -170,8 +203,7 @@ class _Postgres:
         return (calls.c.xact < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),)
 
     def end(self, connection: Connection) -> Cursor:
-        oldest = connection.exec_driver_sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        return Cursor(oldest.scalar_one() - 1, 2**63 - 1)
+        return Cursor(self.horizon(connection) - 1, 2**63 - 1)
 
     def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
         found = table("call_search", column("seq"), column("day", Date), column("words", String))
@@ -200,6 +232,7 @@ class _Postgres:
         """A partition for the day, with what has come for it already. One process does, the others wait."""
         if _exists(connection, _partition("calls", day)):
             return
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
         connection.exec_driver_sql("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE")
         if _exists(connection, _partition("calls", day)):
             return
@@ -209,25 +242,42 @@ class _Postgres:
             )
             connection.exec_driver_sql(script)
 
-    def drop_days(self, database: Database, before: date) -> Iterator[int]:
+    def whole_days(self, database: Database, before: date) -> list[date]:
         with database.read() as connection:
-            days = _days(connection)
-        for day in days:
-            if day < before:
-                yield database.write(lambda connection, day=day: self._drop_day(connection, day))  # type: ignore[misc]
+            return [day for day in days_of(connection) if day < before]
 
-    def _drop_day(self, connection: Connection, day: date) -> int:
-        if not _exists(connection, _partition("calls", day)):
+    def horizon(self, connection: Connection) -> int:
+        return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
+
+    def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
+        # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        connection.exec_driver_sql("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+        own = _partition("calls", day)
+        if not _exists(connection, own):
             return 0
-        count = connection.exec_driver_sql(f"SELECT count(*) FROM {_partition('calls', day)}")  # noqa: S608
-        removed = int(count.scalar_one())
+        late = f"SELECT EXISTS (SELECT FROM {own} WHERE xact >= %s)"  # noqa: S608
+        if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
+            return 0
+        removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
         for name in _PARTITIONED:
             connection.exec_driver_sql(f"DROP TABLE {_partition(name, day)}")
         return removed
 
+    def erase(self, database: Database) -> None:
+        """Nothing: PostgreSQL's own vacuum does, in its time; its log and its backups are its operator's."""
+
     def reclaim(self, database: Database) -> None:
         """Nothing: PostgreSQL's own vacuum does."""
+
+
+def _merge(connection: Connection, pages: int) -> bool:
+    """Rewrite up to so many pages of SQLite's index of words; False: there was nothing to do."""
+    raw: Any = connection.connection.driver_connection
+    before = raw.total_changes
+    raw.execute("INSERT INTO call_search (call_search, rank) VALUES ('merge', ?)", (pages,))
+    return bool(raw.total_changes - before >= 2)  # fewer: see SQLite's documentation of FTS5, "merge"
 
 
 def _vector(words: Sequence[str]) -> str:
@@ -245,7 +295,8 @@ def _exists(connection: Connection, name: str) -> bool:
     return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
 
 
-def _days(connection: Connection) -> list[date]:
+def days_of(connection: Connection) -> list[date]:
+    """The days that have a partition in PostgreSQL."""
     names = connection.exec_driver_sql(
         "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
         "WHERE inhparent = 'calls'::regclass AND relname <> 'calls_other' ORDER BY relname"
