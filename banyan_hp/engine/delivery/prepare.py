@@ -12,7 +12,8 @@ Only `prepare` calls `before_send`, and only a body is ever sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from ...foreign import is_deliberate, type_name
@@ -28,6 +29,9 @@ from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
+_MOST_GROWTH = 16  # a byte in memory becomes at most so many of JSON: a leaf's text in JSON that is escaped
+_MOST_TOGETHER = 4 * 1024 * 1024  # bytes in memory: meanwhile no other thread of the process runs
+_SIZE = attrgetter("size")
 _TRIES_TO_ENCODE = 3
 _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and this process has none"
 BeforeSend = Callable[[dict[str, Any]], object]
@@ -49,6 +53,21 @@ class Preparer:
     def stop(self) -> None:
         """End a `prepare` that another thread is in behind its present slice."""
         self._stopping = True
+
+    def together(self, records: Sequence[Record]) -> list[JSONValue] | None:
+        """What the records hold, if they can be encoded as a whole: no one has anything else to do with one.
+
+        None if a record is prepared already, is to be completed, may be too large or is not in memory mode.
+        Without `before_send` nobody changes a value, so another thread may prepare or settle the records
+        meanwhile: what was read here stays what they held.
+        """
+        sizes = list(map(_SIZE, records))
+        if self._callbacks.hooks.before_send is not None:
+            return None
+        if max(sizes, default=0) * _MOST_GROWTH > self._limit or sum(sizes) > _MOST_TOGETHER:
+            return None
+        values = [record.value for record in records if record.deferred is None]
+        return values if len(values) == len(records) and all(values) else None
 
     def prepare(self, records: Iterable[Record], until: float = float("inf")) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined.
@@ -79,6 +98,8 @@ class Preparer:
         before_send = self._callbacks.hooks.before_send
         if record.body is not None:  # looked at last: at shutdown another thread may be preparing it, too
             return True
+        if value is None and raw is None:  # or settling it
+            return False
         try:
             if value is None and raw is not None:
                 if before_send is None:
@@ -105,6 +126,12 @@ class Preparer:
             self._quarantine(record, f"preparing it raised {type_name(error)}")
             return False
 
+    def writable(self, records: Iterable[Record]) -> list[Record]:
+        """Those that can go to disk after an attempt; what waits for `before_send` goes on waiting."""
+        if self._callbacks.hooks.before_send is None:
+            return self.for_disk(records)
+        return [record for record in records if record.writable]
+
     def for_disk(self, records: Iterable[Record]) -> list[Record]:
         """The same records without calling `before_send`: what it has not seen is `raw` now.
 
@@ -119,6 +146,8 @@ class Preparer:
             value, deferred = record.value, record.deferred  # before looking at body: it may be prepared now
             if record.body is not None:
                 return True
+            if value is None:  # it was settled meanwhile
+                return False
             try:
                 record.raw = encode(value if deferred is None else self._completed(value, deferred))
                 return True

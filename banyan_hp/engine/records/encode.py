@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -68,7 +67,7 @@ def encode_with_json(value: JSONValue) -> bytes:
     Latin. Those, and texts that may have a lone surrogate, are not escaped.
     """
     text = _escape(value)
-    if _SURROGATE.search(text) is None and not _mostly_escapes(text):
+    if _SURROGATE not in text and not _mostly_escapes(text):
         return text.encode("ascii")
     text = _as_it_is.encode(value)
     try:
@@ -94,7 +93,7 @@ def _made_once() -> Callable[[JSONValue], str]:
     return lambda value: "".join(encoder(value, 0))
 
 
-_SURROGATE = re.compile(r"\\ud")
+_SURROGATE = "\\ud"
 _SAMPLE = 180
 _escape = _made_once()
 
@@ -128,8 +127,14 @@ def in_a_subinterpreter() -> bool:
 
 
 orjson = usable_orjson()
+encode_together: Callable[[JSONValue], bytes] | None
+"""Encodes a value that holds many records; None where that is no faster than one by one, as with `json`.
+
+The bytes are those that `encode` makes. It raises TypeError for what only the standard library can encode.
+"""
 if orjson is None:
     encode = encode_with_json
+    encode_together = None
 else:
 
     def encode(value: JSONValue) -> bytes:
@@ -142,6 +147,10 @@ else:
             return b"".join((orjson.dumps(value, text_of), b""))
         except TypeError:
             return encode_with_json(value)
+
+    def encode_together(value: JSONValue) -> bytes:
+        encoded: bytes = orjson.dumps(value, text_of)
+        return encoded
 
 
 def encode_somehow(value: JSONValue) -> bytes:
