@@ -11,6 +11,8 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from ..logs import keep_off_stderr
+from ..settings import truthy_env
 from .doctor.arguments import add_doctor
 from .serve import add_serve
 from .spool.arguments import add_spool
@@ -20,6 +22,8 @@ from .terminal import CommandError, complain
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = _parser().parse_args(argv)
+    if not truthy_env("BANYAN_HP_DEBUG"):
+        keep_off_stderr()  # commands report what they find themselves
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from ..logs import is_suppressed, suppressed_threads, warn
+from . import captures
+from .captures import open_captures
 from .lifecycle import Cause
 from .parts import Parts
 from .records.encode import JSONValue
@@ -40,6 +42,8 @@ class Intake:
         self._disk_first = parts.settings.durability == "disk"
         self._overflow_policy = parts.settings.overflow
         self._has_warned = False
+        self.rejected_at = float("-inf")  # the last call with bad input, on the monotonic clock
+        self.rejection = ""
 
     def take(
         self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None
@@ -54,6 +58,8 @@ class Intake:
         if deferred is not None:
             record.deferred = deferred
             record.size += deferred.size
+        if open_captures:
+            return self._take_captured(record)
         if lifecycle.stopped or (suppressed_threads and is_suppressed()):
             return self._take_late(record)
         if lock.is_mine():  # the garbage collector called a destructor that logs
@@ -109,6 +115,14 @@ class Intake:
         """From now on each record is on disk before it is sent. Takes no lock."""
         self._disk_first = self._parts.spool is not None
 
+    def _take_captured(self, record: Record) -> Record | None:
+        """A test of the application keeps it here. What is not accepted otherwise is not accepted now."""
+        lifecycle = self._lifecycle
+        if is_suppressed() or not (lifecycle.accepting or lifecycle.by_exit):
+            return self._take_late(record)
+        captures.take(record, self._parts)
+        return record
+
     # -- not at once, or not any more ---------------------------------------------------------------------
 
     @releases_on_error
@@ -160,6 +174,11 @@ class Intake:
             self._settlement.dropped([record], "interrupted")
         elif record.term is Term.SPOOLED and self._parts.spool is not None:  # interrupted before its release
             self._parts.spool.release([record])
+
+    def reject(self, why: str) -> None:
+        """Count a call with bad input, and keep the reason for `health()`."""
+        self.count("rejected")
+        self.rejected_at, self.rejection = self._clock.monotonic(), why
 
     def count(self, name: str) -> None:
         at_the_end = sys.is_finalizing()  # no other thread runs any more; one may hold the lock for ever

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ... import logs
 from ..http.transport import Request
 from ..records.record import Record
 from .attempt import ENVELOPE_BYTES, Attempt, Group, Mode, Sender, bytes_of
@@ -27,6 +28,7 @@ class Delivery:
         self._consequences = Consequences(shared, settlement)
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
+        self.reconfigured = self._consequences.reconfigured
 
     def deliver(self, records: Sequence[Record], deadline: float) -> Group:
         """Try the records once, splitting as needed, until `deadline` on the monotonic clock.
@@ -37,6 +39,7 @@ class Delivery:
         request = self._whole(records, mode)
         if request is None:
             return self._deliver_prepared(records, mode)
+        _say(len(records), 1, mode)
         attempt = self._send(list(records), mode, request)
         if attempt.is_to_be_bisected:
             return self._deliver_prepared(records, mode, halved=True)
@@ -55,6 +58,7 @@ class Delivery:
             if len(left) > len(ready):  # the end has come in the middle
                 return left
         groups = deque(_halves(ready) if halved else _split(ready, mode))
+        _say(len(ready), len(groups), mode)
         left = []
         newest = False
         while groups:
@@ -89,6 +93,11 @@ class Delivery:
         attempt = self._sender.attempt(group, mode, request)
         self._consequences.for_destination(attempt, in_batches=mode.batches)
         return attempt
+
+
+def _say(records: int, requests: int, mode: Mode) -> None:
+    if logs.everything:
+        logs.debug("sending %d records in %d requests %s", records, requests, mode)
 
 
 def _halves(group: Group) -> list[Group]:

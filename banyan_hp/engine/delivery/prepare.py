@@ -14,17 +14,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from ...foreign import is_deliberate, type_name
 from ..records.encode import JSONValue, encode
 from ..records.freeze import freeze
 from ..records.outcome import Outcome, Verdict
-from ..records.record import Deferred, Record
+from ..records.record import BY_BEFORE_SEND, Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.entries import UNSCRUBBED
 from .callbacks import Callbacks, Raised
-from .settlement import Settlement
 from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
@@ -37,11 +36,21 @@ _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and 
 BeforeSend = Callable[[dict[str, Any]], object]
 
 
+class Settles(Protocol):
+    """What becomes of records that get no body."""
+
+    def dropped(self, records: list[Record], reason: str) -> object:
+        """The user dropped them."""
+
+    def quarantined(self, record: Record, verdict: Verdict) -> object:
+        """It can't be sent."""
+
+
 class Preparer:
     """Encodes each record once; the same bytes go on the wire and into the spool."""
 
     def __init__(
-        self, shared: Shared, callbacks: Callbacks, settlement: Settlement, max_record_bytes: int
+        self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
     ) -> None:
         self._lock, self._clock = shared.lock, shared.clock
         self._counters = shared.ledger.counters
@@ -202,7 +211,7 @@ class Preparer:
             self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None
         if changed is None:
-            self._settlement.dropped([record], "before_send")
+            self._settlement.dropped([record], BY_BEFORE_SEND)
             return None
         if not isinstance(changed, dict):
             self._callbacks.count_error()

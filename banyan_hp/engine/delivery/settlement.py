@@ -7,10 +7,12 @@ of a thread that hangs in a socket, and the late response is ignored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
+from typing import Any
 
 from ...errors import DeliveryError
+from ...logs import warn
 from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
@@ -19,7 +21,12 @@ from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
 
-_EPOCH, _PLACE, _TERM = attrgetter("epoch"), attrgetter("place"), attrgetter("term")
+_EPOCH: Callable[[Record], Any] = attrgetter("epoch")
+_PLACE, _TERM = attrgetter("place"), attrgetter("term")
+_KEPT = {
+    True: "it is in the quarantine, see `banyan-hp spool quarantine show`",
+    False: "it is lost, as there is no disk to keep it on",
+}
 
 
 class DiskAccounts:
@@ -98,9 +105,11 @@ class Settlement:
                 record.claimed = False
             return False
         with self._lock:
-            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            what = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            self._notices.last_error = self._notices.last_refusal = what
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self._watchers.wake()
+        warn("quarantine", "record %s is not delivered (%s): %s", record.id, verdict.reason, _KEPT[kept])
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
@@ -227,6 +236,7 @@ class Settlement:
             record.value = None
             if term is Term.DROPPED:
                 why = _refusal_of(record) or reason
+                record.drop_reason = why
                 record.book.drops[why] += 1
                 self._notices.dropped(why, 1)
             epoch, record.epoch = record.epoch, None
@@ -242,8 +252,8 @@ class Settlement:
     def _account_delivered(self, records: list[Record]) -> bool:
         """`_account` for delivered records: all of an epoch at once, unless some are or were on disk."""
         self._lock.assert_held()
-        epochs = Counter(map(_EPOCH, records)) if len(records) > 1 else {None: 1}
-        if None in epochs or any(map(_PLACE, records)):
+        epochs = Counter(map(_EPOCH, records))
+        if len(records) == 1 or None in epochs or any(map(_PLACE, records)):
             return self._account(records, Term.DELIVERED)
         delivered = Term.DELIVERED
         for term, count in Counter(map(_TERM, records)).items():
@@ -255,10 +265,15 @@ class Settlement:
             record.epoch = record.value = None
         return not all(epoch.in_memory for epoch in epochs)
 
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """An attempt failed, whatever becomes of its records; or one record was refused."""
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused: see `Notices`."""
         with self._lock:
-            self._notices.failed(error, of_one_record=of_one_record)
+            self._notices.failed(error, trouble)
+
+    def note_error(self, what: str) -> None:
+        """An error that is not about delivery."""
+        with self._lock:
+            self._notices.last_error = what
 
     # -- waiters -----------------------------------------------------------------------------------------
 
