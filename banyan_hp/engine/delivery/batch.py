@@ -36,7 +36,7 @@ class Delivery:
         Returns those that are not settled.
         """
         mode = self._mode(deadline)
-        request = self._whole(records, mode)
+        request = self._whole(records, mode) if mode.batches else None
         if request is None:
             return self._deliver_prepared(records, mode)
         _say(len(records), 1, mode)
@@ -47,7 +47,7 @@ class Delivery:
 
     def _whole(self, records: Sequence[Record], mode: Mode) -> Request | None:
         """The request for a batch that is encoded as a whole, where nothing needs its records one by one."""
-        values = self._preparer.together(records) if mode.batches else None
+        values = self._preparer.together(records)
         return None if values is None else self._sender.whole(records, values, mode)
 
     def _deliver_prepared(self, records: Sequence[Record], mode: Mode, *, halved: bool = False) -> Group:

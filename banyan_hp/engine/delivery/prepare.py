@@ -28,7 +28,7 @@ from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
-_MOST_GROWTH = 16  # a byte in memory becomes at most so many of JSON: a leaf's text in JSON that is escaped
+MOST_GROWTH = 16  # a byte in memory becomes at most so many of JSON: a leaf's text in JSON that is escaped
 _MOST_TOGETHER = 4 * 1024 * 1024  # bytes in memory: meanwhile no other thread of the process runs
 _SIZE = attrgetter("size")
 _TRIES_TO_ENCODE = 3
@@ -73,7 +73,7 @@ class Preparer:
         sizes = list(map(_SIZE, records))
         if self._callbacks.hooks.before_send is not None:
             return None
-        if max(sizes, default=0) * _MOST_GROWTH > self._limit or sum(sizes) > _MOST_TOGETHER:
+        if max(sizes, default=0) * MOST_GROWTH > self._limit or sum(sizes) > _MOST_TOGETHER:
             return None
         values = [record.value for record in records if record.deferred is None]
         return values if len(values) == len(records) and all(values) else None

@@ -79,7 +79,7 @@ class Settlement:
     def delivered(self, records: Iterable[Record]) -> None:
         mine = self._claim(records)
         with self._lock:
-            last = self._account_delivered(mine)
+            last = self._account_delivered(mine) if len(mine) > 1 else self._account(mine, Term.DELIVERED)
         self._let_go(mine)
         if last:
             self._watchers.wake()
@@ -253,7 +253,7 @@ class Settlement:
         """`_account` for delivered records: all of an epoch at once, unless some are or were on disk."""
         self._lock.assert_held()
         epochs = Counter(map(_EPOCH, records))
-        if len(records) == 1 or None in epochs or any(map(_PLACE, records)):
+        if None in epochs or any(map(_PLACE, records)):
             return self._account(records, Term.DELIVERED)
         delivered = Term.DELIVERED
         for term, count in Counter(map(_TERM, records)).items():
