@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -67,7 +68,7 @@ def encode_with_json(value: JSONValue) -> bytes:
     Latin. Those, and texts that may have a lone surrogate, are not escaped.
     """
     text = _escape(value)
-    if _SURROGATE not in text and not _mostly_escapes(text):
+    if _SURROGATE.search(text) is None and not _mostly_escapes(text):
         return text.encode("ascii")
     text = _as_it_is.encode(value)
     try:
@@ -93,7 +94,7 @@ def _made_once() -> Callable[[JSONValue], str]:
     return lambda value: "".join(encoder(value, 0))
 
 
-_SURROGATE = "\\ud"
+_SURROGATE = re.compile(r"\\ud")
 _SAMPLE = 180
 _escape = _made_once()
 
