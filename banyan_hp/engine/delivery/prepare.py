@@ -6,7 +6,8 @@ A record in memory has one of three forms:
     raw          encoded for the disk, but `before_send` has not seen it; `value` may be there as well
     body         `before_send` has seen it, if there is one: these bytes travel
 
-Only `prepare` calls `before_send`, and only a body is ever sent.
+Only `prepare` calls `before_send`. What is sent is a body, or, where no `before_send` has to see them, the values
+of a batch encoded as a whole: the same bytes. A settled record has no value any more.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
-MOST_GROWTH = 16  # a byte in memory becomes at most so many of JSON: a leaf's text in JSON that is escaped
-_MOST_TOGETHER = 4 * 1024 * 1024  # bytes in memory: meanwhile no other thread of the process runs
+MOST_GROWTH = 16  # bytes of JSON for one in memory, at the most: `\u0000`, or that within a text
+_MOST_TOGETHER = 4 * 1024 * 1024  # bytes in memory; no other thread runs while they are encoded
 _SIZE = attrgetter("size")
 _TRIES_TO_ENCODE = 3
 _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and this process has none"
@@ -47,7 +48,7 @@ class Settles(Protocol):
 
 
 class Preparer:
-    """Encodes each record once; the same bytes go on the wire and into the spool."""
+    """Encodes records; the same bytes go on the wire and into the spool."""
 
     def __init__(
         self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
@@ -64,11 +65,11 @@ class Preparer:
         self._stopping = True
 
     def together(self, records: Sequence[Record]) -> list[JSONValue] | None:
-        """What the records hold, if they can be encoded as a whole: no one has anything else to do with one.
+        """What the records hold, if their batch can be encoded as a whole; None if one needs a look of its own.
 
-        None if a record is prepared already, is to be completed, may be too large or is not in memory mode.
-        Without `before_send` nobody changes a value, so another thread may prepare or settle the records
-        meanwhile: what was read here stays what they held.
+        That is so if `before_send` has to see it, if it is encoded already (`durability="disk"`, or it comes
+        from the disk) or to be completed, and if it may be too large. Another thread that prepares or settles
+        the records meanwhile does no harm: nobody changes what was read here.
         """
         sizes = list(map(_SIZE, records))
         if self._callbacks.hooks.before_send is not None:
