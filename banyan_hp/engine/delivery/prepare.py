@@ -6,8 +6,8 @@ A record in memory has one of three forms:
     raw          encoded for the disk, but `before_send` has not seen it; `value` may be there as well
     body         `before_send` has seen it, if there is one: these bytes travel
 
-Only `prepare` calls `before_send`. What is sent is a body, or, where no `before_send` has to see them, the values
-of a batch encoded as a whole: the same bytes. A settled record has no value any more.
+Only `prepare` calls `before_send`. What is sent is a body, or, where no `before_send` has to see them, the
+values of a batch encoded as a whole: the same bytes. A settled record has no value any more.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Preparer:
         self._stopping = True
 
     def together(self, records: Sequence[Record]) -> list[JSONValue] | None:
-        """What the records hold, if their batch can be encoded as a whole; None if one needs a look of its own.
+        """What the records hold, if they can be encoded as a whole; None if one needs a look of its own.
 
         That is so if `before_send` has to see it, if it is encoded already (`durability="disk"`, or it comes
         from the disk) or to be completed, and if it may be too large. Another thread that prepares or settles
