@@ -1,4 +1,7 @@
-"""What the clients offer of tracking, as classes that they inherit: one for each client."""
+"""What the clients offer of tracking, as classes that they inherit: one for each client.
+
+The rest of the room is imported when it is first used: most processes only log.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..foreign import as_dict
-from .client_sinks import BanyanSink, HuggingPlaceSink
-from .interaction import Interaction, Step, open_interaction
 from .sink import Contained, Sink
-from .trace import traced
-from .wrappers import wrap
 
 if TYPE_CHECKING:
     from ..prompts.data import PromptData
     from ..types import LogOptions
+    from .client_sinks import BanyanSink, HuggingPlaceSink
+    from .interaction import Interaction, Step
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
@@ -54,6 +55,8 @@ class Tracking:
         metadata: Mapping[str, Any] | None,
         fields: Mapping[str, Any],
     ) -> Step:
+        from .interaction import Step, open_interaction
+
         sink = self._sink()
         around = open_interaction(sink.client)
         if around is not None:
@@ -64,6 +67,7 @@ class Tracking:
         self, function: Callable[..., Any] | None, opened: Callable[[Any], Any], prompt: FindPrompt
     ) -> Any:
         """What `trace` returns, with or without arguments: `@trace` or `@trace(…)`."""
+        from .trace import traced
 
         def decorate(each: Callable[..., Any]) -> Any:
             return traced(each, opened, self._sink, prompt)
@@ -101,10 +105,14 @@ class Tracking:
         Raises:
             ConfigurationError: it is not such a client.
         """
+        from .wrappers import wrap
+
         return wrap(client, "openai", self._sink)
 
     def wrap_anthropic(self, client: C) -> C:
         """As `wrap_openai`, for Anthropic's messages, `beta` included; not for `count_tokens` and batches."""
+        from .wrappers import wrap
+
         return wrap(client, "anthropic", self._sink)
 
 
@@ -139,6 +147,8 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fields: further fields of the record, e.g. `user_id`, `session_id`; they win over what is
                 measured.
         """
+        from .interaction import Interaction
+
         return Interaction(self._sink(), user_prompt, llm_model=llm_model, metadata=metadata, fields=fields)
 
     @overload
@@ -188,6 +198,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
         Raises:
             ConfigurationError: not a function, or it has no argument `prompt`.
         """
+        from .interaction import Interaction
 
         def opened(question: Any) -> Any:
             if step is not None:
@@ -220,6 +231,9 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fn: takes no arguments; of an async one the result is to be awaited, as in published code.
             options: further fields of the record, e.g. `llm_model`, `metadata`; they win.
         """
+        from .interaction import Interaction
+        from .trace import traced
+
         own: dict[str, Any] = {}
         with Contained(self._sink(), "the options of log_with_timing() could not be read"):
             own = as_dict(options) if options is not None else {}
@@ -267,6 +281,8 @@ class BanyanTracking(Tracking):
             version: likewise.
             branch_name: likewise.
         """
+        from .interaction import Interaction
+
         prompt = {
             "prompt_data": prompt_data,
             "prompt_id": prompt_id,
