@@ -59,8 +59,9 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    # private: what an earlier test has said keeps back no line of this one
+    # What an earlier test has said keeps back no line of this one, nor does a command of this process.
     monkeypatch.setattr(logs, "last_said", {})
+    monkeypatch.setattr(logs, "is_off_stderr", False)
     yield
     # private: the public calls would make a default logger where there is none
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None

@@ -23,37 +23,18 @@ from ...settings import ClientCert
 
 MOST_CONTEXTS = 16
 MOST_SESSIONS = 100
+_SESSIONS = "banyan_hp_sessions"  # by host, on the context that they belong to
 
 _Path = str | os.PathLike[str]
 _contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
 
 
-class ResumingContext(ssl.SSLContext):
-    """A client's context that resumes the last session with a host, where both sides can.
-
-    A session is with the host whose certificate was checked when it began, and with this context's own
-    certificate, so resuming it trusts nobody else.
-    """
-
-    def resuming(self) -> dict[str, ssl.SSLSession]:
-        """The last session with each host."""
-        sessions: dict[str, ssl.SSLSession] = self.__dict__.setdefault("sessions", {})
-        return sessions
-
-    def wrap_socket(self, sock: Any, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """See `ssl.SSLContext.wrap_socket`."""
-        session = self.resuming().get(options.get("server_hostname", ""))
-        if session is not None:
-            options["session"] = session
-        return super().wrap_socket(sock, *args, **options)
-
-
 def remember_session(sock: object) -> None:
     """Keep a socket's session for the next connection. TLS 1.3 has one only after the first response."""
-    if not isinstance(sock, ssl.SSLSocket) or not isinstance(sock.context, ResumingContext):
+    if not isinstance(sock, ssl.SSLSocket) or sock.server_hostname is None:
         return
-    sessions, session = sock.context.resuming(), sock.session
-    if sock.server_hostname is not None and session is not None and session.has_ticket:
+    sessions, session = vars(sock.context).get(_SESSIONS), sock.session
+    if sessions is not None and session is not None and session.has_ticket:
         if len(sessions) >= MOST_SESSIONS:
             sessions.clear()
         sessions[sock.server_hostname] = session
@@ -115,8 +96,20 @@ def _trusting(bundle: str | None) -> ssl.SSLContext:
 
 
 def _resuming(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same context: only `create_default_context` knows what each Python sets, and it takes no class."""
-    context.__class__ = ResumingContext
+    """The same context, which from now on resumes the last session with a host, where both sides can.
+
+    A session is with the host whose certificate was checked when it began, and with this context's own
+    certificate, so resuming it trusts nobody else. No subclass: gevent patches only the standard library's.
+    """
+    wrap, sessions = context.wrap_socket, dict[str, ssl.SSLSession]()
+
+    def wrap_socket(sock: Any, *args: Any, **options: Any) -> ssl.SSLSocket:
+        session = sessions.get(options.get("server_hostname", ""))
+        if session is not None:
+            options["session"] = session
+        return wrap(sock, *args, **options)
+
+    vars(context).update({"wrap_socket": wrap_socket, _SESSIONS: sessions})
     return context
 
 
