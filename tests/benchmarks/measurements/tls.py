@@ -51,7 +51,7 @@ def _ours(url: str, forget: Callable[[Any], None]) -> Callable[[], None]:
 
 def _forget_sessions(trust: Any) -> None:
     for context in trust._contexts.values():
-        context.resuming().clear()
+        vars(context)[trust._SESSIONS].clear()
 
 
 def _requests(url: str) -> Callable[[], None]:
