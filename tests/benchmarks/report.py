@@ -102,6 +102,8 @@ def _judge(target: Target, runs: Sequence[Run]) -> Verdict:
     if not measured or (reference and not base):
         return Verdict(_bounded(target), None, met=False)
     value = statistics.median(measured)
+    if target.ratio_to and not statistics.median(base):
+        return Verdict(_bounded(target), None, met=False)
     if target.ratio_to:
         value /= statistics.median(base)
     if target.beyond:

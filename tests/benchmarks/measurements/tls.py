@@ -6,10 +6,10 @@ All systems trust the same bundle: a usual one with some 140 authorities, and th
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from tests.benchmarks.adapters import BATCH, FLOOR, ONE_BY_ONE, System
 from tests.benchmarks.measure import Metrics
@@ -33,15 +33,13 @@ def connect(url: str, how: str) -> Metrics:
     return {"cpu_ms": used / _CONNECTIONS * 1_000, "wall_ms": elapsed / _CONNECTIONS * 1_000}
 
 
-def _ours(url: str, forget: Callable[[Any], None]) -> Callable[[], None]:
-    transport, trust = (
-        importlib.import_module(f"banyan_hp.engine.http.{name}") for name in ("transport", "trust")
-    )
+def _resumed(url: str) -> Callable[[], None]:
+    """A transport that keeps no connection, only its session."""
+    transport = importlib.import_module("banyan_hp.engine.http.transport")
     sender = transport.HTTPTransport(url, _TIMEOUT, connections=0)
     request = transport.Request("GET", f"{url}/", {})
 
     def ask() -> None:
-        forget(trust)
         response = sender.send(request, _TIMEOUT)
         if not isinstance(response, transport.Response):
             raise RuntimeError(f"no response: {response}")
@@ -49,9 +47,31 @@ def _ours(url: str, forget: Callable[[Any], None]) -> Callable[[], None]:
     return ask
 
 
-def _forget_sessions(trust: Any) -> None:
-    for context in trust._contexts.values():
-        vars(context)[trust._SESSIONS].clear()
+def _full(url: str) -> Callable[[], None]:
+    """Connections that are not handed back, so that no session is remembered."""
+    connections, exchanges = (
+        importlib.import_module(f"banyan_hp.engine.http.{name}") for name in ("connections", "exchange")
+    )
+    connector = connections.Connector(url)
+    head = exchanges.Heads(connector.authority, None).head("GET", f"{url}/", {}, 0)
+
+    def ask() -> None:
+        connection = connector.connect(_TIMEOUT)
+        exchanges.exchange(connection.sock, exchanges.Message("GET", head, b""), _TIMEOUT, is_tls=True)
+        connection.close()
+
+    return ask
+
+
+def _loaded(url: str) -> Callable[[], None]:
+    """The same behind a bundle that is another one each time."""
+    full = _full(url)
+
+    def ask() -> None:
+        os.utime(os.environ["REQUESTS_CA_BUNDLE"])
+        full()
+
+    return ask
 
 
 def _requests(url: str) -> Callable[[], None]:
@@ -62,9 +82,9 @@ def _requests(url: str) -> Callable[[], None]:
 
 _WAYS: dict[str, Callable[[str], Callable[[], None]]] = {
     "requests": _requests,
-    "loaded": lambda url: _ours(url, lambda trust: trust._contexts.clear()),
-    "full": lambda url: _ours(url, _forget_sessions),
-    "resumed": lambda url: _ours(url, lambda trust: None),
+    "loaded": _loaded,
+    "full": _full,
+    "resumed": _resumed,
 }
 
 
