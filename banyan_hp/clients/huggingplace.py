@@ -19,7 +19,7 @@ from ..foreign import as_dict, checking
 from ..logs import keep_off_stderr
 from ..settings import unknown_setting
 from ..tracking.context import options_with_ambient
-from ..tracking.methods import HuggingPlaceTracking
+from ..tracking.methods import HuggingPlaceTracking, sinks
 from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
 from .base import Client, Lifeline
@@ -195,9 +195,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         return Receipt(self._line.source, error=ValidationError(self._not_logged(call, error)))
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
-        from ..tracking.client_sinks import HuggingPlaceSink
-
-        return HuggingPlaceSink(self, self, self._tracking_failed)
+        sink: HuggingPlaceSink[Receipt] = sinks().HuggingPlaceSink(self, self, self._tracking_failed)
+        return sink
 
     def start_session(
         self,
@@ -329,9 +328,9 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
             return self._client._refused("log_step()", error)
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
-        from ..tracking.client_sinks import HuggingPlaceSink
-
-        return HuggingPlaceSink(self, self._client, self._client._tracking_failed)
+        failed = self._client._tracking_failed
+        sink: HuggingPlaceSink[Receipt] = sinks().HuggingPlaceSink(self, self._client, failed)
+        return sink
 
     def _completed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         body = {"session_id": self.session_id, **options}

@@ -17,7 +17,7 @@ from ..engine.spool.layout import Address, spool_bases
 from ..prompts import counters
 from ..prompts.data import PromptData
 from ..settings import PromptSettings, Settings, checked_seconds
-from ..tracking.methods import BanyanTracking
+from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
 from .configuration import resolved_identity, unless_keyless
@@ -166,9 +166,8 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     log = log_prompt
 
     def _sink(self) -> BanyanSink:
-        from ..tracking.client_sinks import BanyanSink
-
-        return BanyanSink(self, self, self._tracking_failed)
+        sink: BanyanSink = sinks().BanyanSink(self, self, self._tracking_failed)
+        return sink
 
     # -- prompts ----------------------------------------------------------------------------------------
 

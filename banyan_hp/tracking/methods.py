@@ -6,6 +6,8 @@ The rest of the room is imported when it is first used: most processes only log.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..foreign import as_dict
@@ -17,12 +19,21 @@ if TYPE_CHECKING:
     from .client_sinks import BanyanSink, HuggingPlaceSink
     from .interaction import Interaction, Step
 
+
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 T = TypeVar("T")
 Receipt = TypeVar("Receipt")
 
 FindPrompt = str | Callable[..., Any] | None
+
+
+@cache
+def sinks() -> ModuleType:
+    """The module of the clients' sinks. Cached, as even a second import takes longer than making a sink."""
+    from . import client_sinks
+
+    return client_sinks
 
 
 class Tracking:
@@ -147,9 +158,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fields: further fields of the record, e.g. `user_id`, `session_id`; they win over what is
                 measured.
         """
-        from .interaction import Interaction
-
-        return Interaction(self._sink(), user_prompt, llm_model=llm_model, metadata=metadata, fields=fields)
+        return self._sink().interaction(user_prompt, llm_model, metadata, fields)
 
     @overload
     def trace(self, function: F, /) -> F: ...
@@ -198,13 +207,11 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
         Raises:
             ConfigurationError: not a function, or it has no argument `prompt`.
         """
-        from .interaction import Interaction
 
         def opened(question: Any) -> Any:
             if step is not None:
                 return self._open_step(step, question, llm_model, metadata, fields)
-            sink = self._sink()
-            return Interaction(sink, question, llm_model=llm_model, metadata=metadata, fields=fields)
+            return self._sink().interaction(question, llm_model, metadata, fields)
 
         return self._decorated(function, opened, prompt)
 
@@ -231,7 +238,6 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fn: takes no arguments; of an async one the result is to be awaited, as in published code.
             options: further fields of the record, e.g. `llm_model`, `metadata`; they win.
         """
-        from .interaction import Interaction
         from .trace import traced
 
         own: dict[str, Any] = {}
@@ -240,7 +246,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
         model, metadata = own.pop("llm_model", None), own.pop("metadata", None)
 
         def opened(question: Any) -> Any:
-            return Interaction(self._sink(), question, llm_model=model, metadata=metadata, fields=own)
+            return self._sink().interaction(question, model, metadata, own)
 
         return traced(lambda: fn(), opened, self._sink, lambda: user_prompt)()
 
@@ -281,8 +287,6 @@ class BanyanTracking(Tracking):
             version: likewise.
             branch_name: likewise.
         """
-        from .interaction import Interaction
-
         prompt = {
             "prompt_data": prompt_data,
             "prompt_id": prompt_id,
@@ -291,7 +295,7 @@ class BanyanTracking(Tracking):
             "branch_name": branch_name,
         }
         given = {name: value for name, value in prompt.items() if value is not None}
-        return Interaction(self._sink(), input, llm_model=model, metadata=metadata, fields=given)
+        return self._sink().interaction(input, model, metadata, given)
 
     @overload
     def trace(self, function: F, /) -> F: ...
