@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +208,7 @@ class Core:
         each makes one, and the first one counts (`setdefault` is atomic under the GIL).
         """
         setup = self.parts.setup
-        setup = replace(setup, make_transport=never_raising(setup.make_transport))
+        setup = setup._replace(make_transport=never_raising(setup.make_transport))
         made = type(self)(setup, self.parts.member, self.lifecycle)
         heir = self.heirs.setdefault(made.pid, made)
         if heir is made and self.parts.spool is not None:  # once: a descriptor must not be closed twice

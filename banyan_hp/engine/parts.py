@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..logs import show_debug, warn
 from ..settings import Settings
@@ -84,8 +84,7 @@ class SpoolPlaces:
         return tuple(dict.fromkeys(found[1:]))  # the first one is its own
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """What an engine is made from; see `Engine`."""
 
     destination: Destination
@@ -177,7 +176,7 @@ class Parts:
 
     def reconfigure(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too."""
-        self.setup = setup = replace(self.setup, destination=destination, settings=settings)
+        self.setup = setup = self.setup._replace(destination=destination, settings=settings)
         self.sender.reconfigure(destination, setup.make_transport(destination, settings))
         self.delivery.reconfigured()
         directory, address = setup.places.own(destination), setup.places.address(destination)
@@ -188,7 +187,7 @@ class Parts:
             self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
-        self.setup = replace(self.setup, settings=settings)
+        self.setup = self.setup._replace(settings=settings)
         self.callbacks.hooks = _hooks(settings)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.benchmarks.measurements import (
     application,
     burst,
+    compression,
     down,
+    far,
     growth,
     idle,
     imports,
@@ -16,6 +18,7 @@ from tests.benchmarks.measurements import (
     put,
     size,
     stats,
+    tls,
 )
 from tests.benchmarks.plan import Measurement
 
@@ -29,6 +32,12 @@ ALL: tuple[Measurement, ...] = (
     one_by_one.MEASUREMENT,
     one_by_one.DISTANT,
     one_by_one.STREAM,
+    *far.BURSTS,
+    *far.STREAMS,
+    tls.BATCHES,
+    tls.SINGLE,
+    tls.CONNECTIONS,
+    compression.MEASUREMENT,
     memory.MEASUREMENT,
     memory.OUTAGE,
     idle.MEASUREMENT,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .encode import JSONValue
 from .ledger import Book, Term
@@ -19,8 +19,7 @@ _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the spool keeps a record. Others compare places; only the spool looks inside."""
 
     segment: Any

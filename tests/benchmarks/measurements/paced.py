@@ -13,6 +13,7 @@ _ROWS = (
     Row("caller_p50_us", "caller p50, µs"),
     Row("caller_p95_us", "caller p95, µs"),
     Row("caller_p99_us", "caller p99, µs"),
+    Row("caller_p999_us", "caller p99.9, µs"),
 )
 
 
