@@ -42,7 +42,7 @@ class Delivery:
                 return left
         groups = deque(_split(ready, mode))
         if logs.everything:
-            logs.debug("sending %d records in %d requests %s", len(ready), len(groups), mode)
+            logs.debug("sending %s: records=%d requests=%d", mode, len(ready), len(groups))
         left = []
         newest = False
         while groups:
