@@ -290,7 +290,7 @@ class PromptClient:
 def _described(prompt: PromptData | None) -> str:
     """For a debug line: where it comes from and which version it is, without the user that it is for."""
     if prompt is None:
-        return "none"
+        return "none, get_prompt returns None"
     routed = f", experiment {prompt.experiment_id} by {prompt.routed_by}" if prompt.experiment_id else ""
     return f"{prompt.source}, version {prompt.version}{routed}"
 

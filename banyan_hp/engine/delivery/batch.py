@@ -97,7 +97,7 @@ class Delivery:
 
 def _say(records: int, requests: int, mode: Mode) -> None:
     if logs.everything:
-        logs.debug("sending %d records in %d requests %s", records, requests, mode)
+        logs.debug("sending %s: records=%d requests=%d", mode, records, requests)
 
 
 def _halves(group: Group) -> list[Group]:
