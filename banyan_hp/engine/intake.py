@@ -33,6 +33,7 @@ class Intake:
         self._own = parts.ledger.own
         self._counters = parts.ledger.counters
         self._queue = parts.queue
+        self._inbox = parts.inbox
         self._epochs = parts.epochs
         self._sleepers = parts.scheduler.sleepers
         self._settlement = parts.settlement
@@ -68,9 +69,13 @@ class Intake:
             self._parts.defer(lambda: self._take_deferred(record))
             return record
         try:
-            with lock:
-                accepting = lifecycle.accepting
-                queued = accepting and self._accept(record)
+            if not lock.acquire(blocking=False):
+                if self._offer(record):
+                    return record
+                lock.acquire()
+            accepting = lifecycle.accepting
+            queued = accepting and self._accept(record)
+            lock.release()
             if not accepting:
                 return self._take_late(record)
             if not queued:
@@ -85,6 +90,12 @@ class Intake:
             lock.run_deferred()
         return record
 
+    def _offer(self, record: Record) -> bool:
+        """Hand it over although another thread holds the lock. False if this one has to wait for the lock."""
+        if record.cut or self._disk_first or not self._worker.threads:
+            return False
+        return self._inbox.offer(record)
+
     def _accept(self, record: Record) -> bool:
         """Call with the lock held. False if the record is not in the queue yet, but in the caller's hands.
 
@@ -93,6 +104,8 @@ class Intake:
         why `Queue.append` is written out (the call then has 919 instead of 928 instructions, too).
         """
         own, queue, epoch, size = self._own, self._queue, self._epochs.current, record.size
+        if self._inbox.records:  # they came first
+            self._inbox.take_in()
         if record.cut:
             self._counters.values_cut += record.cut
         if self._disk_first or not queue.fits(size):
@@ -206,6 +219,7 @@ class Intake:
 
     def _enqueue(self, record: Record) -> bool:
         with self._lock:
+            self._inbox.take_in()
             if self._lifecycle.stopped or not self._queue.fits(record.size):
                 return False
             self._put_in_queue(record)

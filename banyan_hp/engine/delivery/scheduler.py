@@ -42,7 +42,7 @@ class Scheduler:
         self._lock, _, ledger, policies, self._watchers = shared
         self._own = ledger.own
         self._settings = settings
-        self._full_batch: Load = (settings.batch_size, settings.max_batch_bytes)
+        self._full_batch = (settings.batch_size, settings.max_batch_bytes)
         self._queue = queue
         self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,22 @@ def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: Fa
     assert clock.waits == [10.0]
 
 
+class _EventfulClock(FakeClock):
+    """Something happens one second after the beginning of the next wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.after_a_second: list[Callable[[], object]] = []
+
+    def wait(self, wake_up: WakeUp, seconds: float) -> bool:
+        if self.after_a_second and super().wait(wake_up, 1.0):
+            return True
+        while self.after_a_second:
+            self.after_a_second.pop()()
+            seconds -= 1.0
+        return super().wait(wake_up, seconds)
+
+
 class _Alarm(WakeUp):
     """A sleeping sender's wake-up, which counts how often it is woken."""
 
@@ -73,7 +90,7 @@ class _Alarm(WakeUp):
 def test_while_records_keep_coming_only_a_full_batch_wakes_the_sender(
     backend: FakeBackend, clock: FakeClock
 ) -> None:
-    """Behind a batch the sender is back within `flush_interval` by itself: the first record need not wake it."""
+    """Behind a batch the sender is back within `flush_interval` by itself; no first record wakes it."""
     engine = SteppedEngine(backend, clock, batch_size=10, flush_interval=2.0, batching="always")
     for _ in range(10):
         engine.log()
@@ -91,9 +108,10 @@ def test_while_records_keep_coming_only_a_full_batch_wakes_the_sender(
 
 
 def test_a_record_behind_a_batch_lingers_no_longer_than_the_flush_interval(
-    backend: FakeBackend, clock: FakeClock
+    backend: FakeBackend,
 ) -> None:
     """It did not wake the sender, which looks at it in time and sleeps for the rest."""
+    clock = _EventfulClock()
     engine = SteppedEngine(backend, clock, flush_interval=2.0, batching="always")
     engine.log()
     clock.advance(2.0)
@@ -101,20 +119,11 @@ def test_a_record_behind_a_batch_lingers_no_longer_than_the_flush_interval(
     assert engine.ledger.own[Term.DELIVERED] == 1
     clock.waits.clear()
     began = clock.monotonic()
-    clock.wait = lambda wake_up, seconds: _log_during(engine, clock, seconds)  # type: ignore[method-assign]
-    engine.step(longest_wait=60.0)
-    del clock.wait  # type: ignore[method-assign]
+    clock.after_a_second.append(engine.log)
     while engine.ledger.own[Term.DELIVERED] < 2:
         engine.step(longest_wait=60.0)
-    assert clock.waits == [1.5]
-    assert clock.monotonic() - began == 3.5  # logged after 1.5 s
-
-
-def _log_during(engine: SteppedEngine, clock: FakeClock, seconds: float) -> bool:
-    clock.advance(1.5)
-    engine.log()
-    clock.advance(seconds - 1.5)
-    return False
+    assert clock.waits == [1.0, 1.0, 1.0]  # until the record, for the rest of that sleep, for what is left
+    assert clock.monotonic() - began == 3.0
 
 
 def test_an_idle_sender_goes_back_to_sleep_without_a_time_limit(
