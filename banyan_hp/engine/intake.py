@@ -39,7 +39,6 @@ class Intake:
         self._settlement = parts.settlement
         self._preparer = parts.preparer
         self._worker = parts.worker
-        self._id_prefix = f"{parts.process}-"
         self._numbers = itertools.count()
         self._disk_first = parts.settings.durability == "disk"
         self._overflow_policy = parts.settings.overflow
@@ -51,11 +50,8 @@ class Intake:
         """`Engine.submit` of a frozen value of `size` bytes, from which `cut` values were left out."""
         clock, lock, lifecycle = self._clock, self._lock, self._lifecycle
         now = clock.wall()
-        if ident is None:
-            # The time makes it unique where copies of a memory snapshot go on with the same process and
-            # counter.
-            ident = f"{self._id_prefix}{next(self._numbers):x}-{int(now * 1e6):x}"
-        record = Record(ident, now, value, size + RECORD_OVERHEAD, clock.monotonic(), self._own)
+        number = next(self._numbers) if ident is None else ident
+        record = Record(number, now, value, size + RECORD_OVERHEAD, clock.monotonic(), self._own)
         if cut:
             record.cut = cut
         if deferred is not None:

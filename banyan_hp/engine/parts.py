@@ -34,7 +34,7 @@ from .policy.policies import Policies
 from .policy.suspects import Suspects
 from .process import exit as process_exit
 from .process.fork import may_start_threads
-from .records.ledger import Ledger
+from .records.ledger import Book, Ledger
 from .records.record import Epochs
 from .spool.layout import Address, destination_directory, spool_bases
 from .spool.spool import Spool, SpoolSettings
@@ -113,7 +113,7 @@ class Parts:
         self.process = os.urandom(8).hex()  # names its records and its segments
         self.lock = EngineLock()
         self.clock = setup.clock
-        self.ledger = Ledger()
+        self.ledger = Ledger(own=Book(self.process))
         self.lifecycle = parent.in_child(self.lock) if parent is not None else Lifecycle(self.lock)
         self.policies = _policies(setup)
         self.breaker = self.policies.breaker

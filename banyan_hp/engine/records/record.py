@@ -147,7 +147,7 @@ class Record:
 
     def __init__(
         self,
-        id: str,  # noqa: A002 - the word of the wire format
+        id: str | int,  # noqa: A002 - the word of the wire format
         time: float,
         value: JSONValue,
         size: int,
@@ -155,7 +155,7 @@ class Record:
         book: Book,
         term: Term = Term.IN_FLIGHT,
     ) -> None:
-        self.id = id
+        self._ident = id  # a number becomes an id when that is asked for: the caller need not wait for it
         self.time = time
         self.value = value
         self.size = size
@@ -184,6 +184,18 @@ class Record:
         record.place = place
         record.maybe_stored = True
         return record
+
+    @property
+    def id(self) -> str:
+        """What the backend knows it by; always the same.
+
+        The time makes a number unique where copies of a memory snapshot go on with the same process and
+        counter.
+        """
+        ident = self._ident
+        if isinstance(ident, int):
+            ident = self._ident = f"{self.book.process}-{ident:x}-{int(self.time * 1e6):x}"
+        return ident
 
     @property
     def writable(self) -> bool:
