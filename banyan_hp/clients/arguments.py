@@ -21,6 +21,7 @@ from ..prompts.data import PromptData
 from ..prompts.queries import PromptQuery, Sticky
 from ..settings import header_text
 from ..tracking.context import with_ambient
+from ..tracking.scopes import metadata_here
 
 StickyContext = Mapping[str, str | int | UUID | None]
 _NO_NAMES = (None, None, None, None)
@@ -63,12 +64,13 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    metadata = with_ambient(metadata)
+    if metadata_here():
+        metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != _NO_NAMES:
         _add_given(body, _prompt_fields(prompt, *names))
     if model is not None:
-        body["model"] = as_text(model)
+        body["model"] = model if type(model) is str else as_text(model)
     if with_prompt:
         _add_given(body, _experiment_fields(prompt, experiment))
     return body, deferred
