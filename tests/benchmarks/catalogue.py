@@ -22,6 +22,8 @@ from tests.benchmarks.plan import Measurement
 QUICK = (paced.QUICK, burst.QUICK)
 ALL: tuple[Measurement, ...] = (
     paced.MEASUREMENT,
+    paced.PLAIN,
+    paced.THREADS,
     burst.MEASUREMENT,
     put.MEASUREMENT,
     size.MEASUREMENT,
