@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.benchmarks.measurements import (
     application,
     burst,
+    collector,
     down,
     growth,
     idle,
@@ -37,6 +38,7 @@ ALL: tuple[Measurement, ...] = (
     stats.MEASUREMENT,
     imports.MEASUREMENT,
     prompts.MEASUREMENT,
+    collector.MEASUREMENT,
     growth.MEASUREMENT,
     growth.THREADS,
     growth.SIZES,
