@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_KEY = "psk_local"
 KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
 DATABASE_NAME = "banyan-hp.sqlite3"
-_SERVER_EXTRA = ("starlette", "uvicorn")
+_SERVER_EXTRA = ("markdown_it", "starlette", "uvicorn")
 
 
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:

@@ -108,10 +108,10 @@ class Client(OneObject):
         """
         if is_deliberate(error):
             raise error
-        self._engine.count("rejected")
         problem, topic = f"{call} could not read what it was given: {trouble(error)}", f"bad input of {call}"
         if isinstance(error, InvalidRecordError):
             problem, topic = str(error), "bad input"
+        self._engine.reject(problem)
         warn(topic, "a record was not accepted: %s", problem)
         return problem
 

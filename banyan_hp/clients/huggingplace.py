@@ -168,7 +168,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         if not engine.settings.enabled and not open_captures:
             return Receipt(source)
         if problem is not None:
-            engine.count("rejected")
+            engine.reject(problem)
             return Receipt(source, error=ValidationError(problem))
         given = body.pop("record_id", None)
         ident = None if given is None else self._own_id(body, given)

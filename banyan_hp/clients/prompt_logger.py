@@ -29,7 +29,7 @@ from .prompt_calls import PromptCalls
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from ..types import LoggerSettings, LoggerStats
+    from ..types import Health, LoggerSettings, LoggerStats
 
 __all__ = ["PromptStackLogger"]
 
@@ -96,6 +96,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             _prompt_directories(settings, destination),
             threaded=settings.background_thread,
             connect=connecting_as(settings),
+            on_trouble=self._engine.note_error,
         )
 
     # -- logging ----------------------------------------------------------------------------------------
@@ -192,6 +193,14 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         """As `Client.get_stats`, and the counters of prompts and experiments."""
         return cast("LoggerStats", {**super().get_stats(), **self._prompts.stats()})
 
+    def health(self) -> Health:
+        """As `Client.health`; prompts that can't be fetched count as well."""
+        health, problem = super().health(), self._prompts.cache.problem
+        if problem is not None:
+            health["reasons"].append(problem)
+            health["status"] = "degraded" if health["status"] == "ok" else health["status"]
+        return health
+
     def _stands_in_for(self, other: PromptStackLogger) -> bool:
         """Take over the callbacks of a logger with the same settings.
 
@@ -234,7 +243,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
 
 def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
     """Where prompts are kept for later processes: beside the spool, by URL, project and key."""
-    if not settings.spool or not settings.enabled:
+    if not settings.spool:
         return []
     try:
         bases = spool_bases(settings.spool_dir)

@@ -22,7 +22,7 @@ from .parts import Parts, Setup
 from .process import exit as process_exit
 from .records.ledger import Term
 from .records.record import Record
-from .stats import Reading, Troubles, health_of, problems_of, stats_of
+from .stats import Reading, Troubles, health_of, stats_of
 from .sync import WakeUp, releases_on_error
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Core:
         with self.parts.lock:
             self.parts.inbox.take_in()
             stats = stats_of(self.parts.ledger, self._reading())
-            return health_of(stats, problems_of(self._troubles()))
+            return health_of(stats, self._troubles())
 
     def _start_refused_thread(self) -> None:
         """Ask again for a thread that the system refused."""
@@ -162,8 +162,12 @@ class Core:
         """Call with the lock held."""
         parts, now = self.parts, self.parts.clock.monotonic()
         callback = parts.callbacks.longest()
+        notices = parts.notices
         return Troubles(
+            failure=notices.last_refusal if parts.breaker.refusing else notices.last_failure,
+            refusal=notices.last_refusal,
             worker_failure=(now - parts.worker.failed_at, parts.worker.last_failure),
+            rejection=(now - self.intake.rejected_at, self.intake.rejection),
             worker_restarts=parts.ledger.counters.worker_restarts,
             callback=None if callback is None else (now - callback[0], callback[1]),
             spool_problem=self.spool_problem,

@@ -6,6 +6,7 @@ meanwhile, `lifecycle.py` names the states.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -15,6 +16,7 @@ from .flush import Flushing, Losses
 from .lifecycle import Cause, State
 from .parts import Parts
 from .process import exit as process_exit
+from .process import leftovers
 from .records.ledger import Term
 from .records.record import Record
 from .spool.backend_health import BackendHealth
@@ -317,4 +319,15 @@ class Ending:
             if not by_exit:
                 process_exit.spool_released(parts.spool.directory)
         parts.sender.transport.close()
+        leftovers.note(self._left_behind(), by_exit=by_exit)
         process_exit.unregister(parts.member)
+
+    def _left_behind(self) -> leftovers.Ended:
+        parts = self._parts
+        return leftovers.Ended(
+            pid=os.getpid(),
+            process=parts.process,
+            directory=parts.spool.directory if parts.spool is not None else None,
+            own=parts.ledger.own,
+            trouble="" if parts.breaker.state in ("idle", "online") else parts.notices.last_trouble,
+        )

@@ -133,9 +133,18 @@ class Engine:
         return breaker.state, notices.last_failure or "it was not sent yet"
 
     @releases_on_error
+    def reject(self, why: str) -> None:
+        """Count a record that could not be accepted; `health()` says why for a while."""
+        self.here().intake.reject(why)
+
+    @releases_on_error
     def count(self, name: str) -> None:
         """Add one to a counter, see `records.ledger.Counters`."""
         self.here().intake.count(name)
+
+    def note_error(self, what: str) -> None:
+        """Trouble of the client's beside delivery, for `last_error`."""
+        self.here().parts.settlement.note_error(what)
 
     # -- flushing and ending ----------------------------------------------------------------------------
 

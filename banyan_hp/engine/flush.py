@@ -47,6 +47,7 @@ class Flushing:
         self._clock = parts.clock
         self._ledger = parts.ledger
         self._has_flushed = False
+        self._rejected = 0  # those that a result has reported
 
     # -- one record ---------------------------------------------------------------------------------------
 
@@ -118,7 +119,17 @@ class Flushing:
         adopted = self._ledger.adopted
         backlog = adopted[Term.SPOOLED] + adopted[Term.IN_FLIGHT]
         unread = self._parts.spool.backlog_bytes if self._parts.spool is not None else 0
-        return FlushResult(delivered and not lost, pending, ledger["spooled"], lost, ledger, backlog, unread)
+        delivered = delivered and not lost
+        rejected = self._newly_rejected()
+        return FlushResult(delivered, pending, ledger["spooled"], lost, ledger, backlog, unread, rejected)
+
+    def _newly_rejected(self) -> int:
+        """Calls since the last result. Calls that end at the same time report each of them once."""
+        if sys.is_finalizing():
+            return 0
+        with self._lock:
+            before, self._rejected = self._rejected, self._ledger.counters.rejected
+            return self._rejected - before
 
     def ledger_now(self) -> dict[str, int]:
         """Where this process's own records are."""

@@ -43,6 +43,8 @@ class Intake:
         self._disk_first = parts.settings.durability == "disk"
         self._overflow_policy = parts.settings.overflow
         self._has_warned = False
+        self.rejected_at = float("-inf")  # the last call with bad input, on the monotonic clock
+        self.rejection = ""
 
     def take(
         self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None
@@ -186,6 +188,11 @@ class Intake:
             self._settlement.dropped([record], "interrupted")
         elif record.term is Term.SPOOLED and self._parts.spool is not None:  # interrupted before its release
             self._parts.spool.release([record])
+
+    def reject(self, why: str) -> None:
+        """Count a call with bad input, and keep the reason for `health()`."""
+        self.count("rejected")
+        self.rejected_at, self.rejection = self._clock.monotonic(), why
 
     def count(self, name: str) -> None:
         at_the_end = sys.is_finalizing()  # no other thread runs any more; one may hold the lock for ever

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..logs import warn
+from ..logs import show_debug, warn
 from ..settings import Settings
 from .delivery.attempt import Sender
 from .delivery.batch import Delivery
@@ -108,6 +108,8 @@ class Parts:
 
     def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
         settings = setup.settings
+        if settings.debug:
+            show_debug()
         self.setup = setup
         self.member = member
         self.process = os.urandom(8).hex()  # names its records and its segments
@@ -130,10 +132,16 @@ class Parts:
         self.inbox = Inbox(shared, self.queue, self.epochs, self.scheduler.sleepers)
         self.preparer = Preparer(shared, self.callbacks, settlement, settings.max_record_bytes)
         self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
-        delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
+        self.delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
         self.last_writes = LastWrites(self.clock, settlement, self.preparer)
         self.runner = TaskRunner(
-            shared, self.scheduler, self.inbox, delivery, self.preparer, settlement, self.last_writes.final
+            shared,
+            self.scheduler,
+            self.inbox,
+            self.delivery,
+            self.preparer,
+            settlement,
+            self.last_writes.final,
         )
         self.worker = Worker(shared, settings, self.scheduler, self.notices, self.runner, may_start_threads)
         self.waiting = Waiting(shared, self.scheduler, settlement, self.worker, lambda: self.lifecycle.over)
@@ -179,6 +187,7 @@ class Parts:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too."""
         self.setup = setup = replace(self.setup, destination=destination, settings=settings)
         self.sender.reconfigure(destination, setup.make_transport(destination, settings))
+        self.delivery.reconfigured()
         directory, address = setup.places.own(destination), setup.places.address(destination)
         if self.spool is not None and directory is not None and address is not None:
             self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))

@@ -100,6 +100,7 @@ class FetchedPrompt:
     prompt: PromptData
     experiments: tuple[Experiment, ...] = ()
     ignored: tuple[str, ...] = ()  # why experiments could not be used
+    unrouted: bool = False  # sticky values were sent, and the backend has no routing
 
     def marked(self, source: Source, fetched_at: float) -> FetchedPrompt:
         return replace(self, prompt=replace(self.prompt, source=source, fetched_at=fetched_at))
@@ -153,12 +154,13 @@ class PromptQuery(NamedTuple):
             value = prompt.sticky_value or dict(self.sticky).get(key or "")
             return FetchedPrompt(replace(prompt, sticky_key=key, sticky_value=value, routed_by="server"))
         configured, ignored = _experiments(body.get("experiments"))
-        return FetchedPrompt(prompt, configured, ignored)
+        unrouted = bool(self.sticky) and self.version is None and not _has_routing(body)
+        return FetchedPrompt(prompt, configured, ignored, unrouted)
 
     def audience(self, body: Mapping[str, Any], /) -> Audience:
         if self.sticky and body.get("experiment_id") is not None:
             return Audience.ONE
-        if not self.sticky or "experiment_id" not in body or isinstance(body.get("experiments"), list):
+        if not self.sticky or "experiment_id" not in body or _leaves_routing(body):
             return Audience.ALL
         return Audience.ONE_BY_DEFAULT
 
@@ -313,6 +315,16 @@ def _require(body: Mapping[str, Any], *names: str) -> None:
     missing = [name for name in names if not isinstance(body.get(name), str)]
     if missing:
         raise ValueError(f"the answer has no {' and no '.join(missing)}")
+
+
+def _leaves_routing(body: Mapping[str, Any]) -> bool:
+    """Whether the backend leaves it to the client."""
+    return isinstance(body.get("experiments"), list)
+
+
+def _has_routing(body: Mapping[str, Any]) -> bool:
+    """A backend with routing says something about experiments, be it that there are none."""
+    return "experiment_id" in body or _leaves_routing(body)
 
 
 def _experiments(configured: object) -> tuple[tuple[Experiment, ...], tuple[str, ...]]:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from .auth import ApiKeys
 from .database import Database
+from .docs import docs_routes
 from .experiment_routes import experiment_routes
 from .experiments import Experiments
 from .hosts import HostCheck
@@ -54,6 +55,7 @@ def create_app(
         *interaction_routes(Records(database, INTERACTIONS), keys),
         *prompt_routes(prompts, PromptRouting(experiments, routing), keys),
         *experiment_routes(experiments, prompts, logs, keys),
+        *docs_routes(),
     ]
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
     middleware = [Middleware(PrivateResponses), *checks]

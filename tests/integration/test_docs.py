@@ -94,11 +94,44 @@ def test_each_block_that_is_a_test_passes(block: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [each for each in blocks("python") if not _is_a_test(each)])
 def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
-    """As printed, but for the local backend's port."""
+    """As printed, but for the local backend's port.
+
+    LangChain's is run by `make test-sdks`, which has the package.
+    """
+    if "langchain_core" in block:
+        pytest.importorskip("langchain_core")
     before = backend.count() + backend.interactions_count()
     finished = run(["-c", block.replace(URL, backend.url)], backend)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert backend.count() + backend.interactions_count() > before
+
+
+COMMANDS = sorted({
+    line
+    for path in PAGES
+    for block in _blocks(path, "bash")
+    for line in block.splitlines()
+    if line.startswith(("curl ", "banyan-hp ")) and not line.startswith("banyan-hp serve")
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_runs(command: str, backend: Backend, tmp_path: Path) -> None:
+    """What a page tells a reader to type, but for what installs, builds or serves."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-c", command.replace(URL, backend.url).replace("curl ", "curl --fail --silent ")],
+        env=os.environ | {"PATH": path, "BANYAN_HP_SPOOL_DIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_the_targets_of_make_are_there() -> None:
+    """Those that the README names."""
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^make ([\w-]+)", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
 
 
 def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
@@ -181,7 +214,8 @@ def test_script_exit_flushes(backend: Backend) -> None:
     assert finished.stdout == "all 10 records were delivered\n"
     assert backend.count() == before + 10
     finished = run(["examples/script_exit.py"], backend, BANYAN_BASE_URL="http://127.0.0.1:9")
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.returncode == 0
+    assert "banyan_hp: 10 records are on disk; they are sent by the next process" in finished.stderr
     assert finished.stdout == "10 records are on disk and will be sent later; 0 were lost\n"
 
 
@@ -246,3 +280,24 @@ def test_the_chat_session_example_logs_its_turns_and_steps(backend: Backend) -> 
     finished = run(["examples/chat_session.py"], backend, **environment)
     assert finished.stdout == "session chat-1: 3 turns, all delivered: True\n", finished.stderr
     assert len(backend.interactions(session_id="chat-1")) == 6
+
+
+def test_the_production_example_logs_its_calls_with_their_experiments(
+    backend: Backend, tmp_path: Path
+) -> None:
+    """`examples/production_example.py`: configuration, logging, user-based and content-hash experiments."""
+    before = backend.count()
+    finished = run(["examples/production_example.py"], backend, BANYAN_HP_SPOOL_DIR=str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "health: ok\n" in finished.stdout
+    logged = [log["body"] for log in backend.logs()[before:]]
+    assert sorted(each.get("sticky_key", "") for each in logged) == [
+        "",
+        *["input_hash"] * 2,
+        *["user_id"] * 4,
+    ]
+    assert {each["experiment_id"] for each in logged if "experiment_id" in each} == {
+        "marketing-email-tone",
+        "support-reply-structure",
+    }
+    assert "[email]" in logged[0]["input"]

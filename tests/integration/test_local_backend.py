@@ -346,7 +346,15 @@ class TestReadingBack:
         )
 
     @pytest.mark.parametrize(
-        "query", [{"limit": "0"}, {"limit": "1001"}, {"limit": "x"}, {"after": "-1"}, {"after": "9" * 5000}]
+        "query",
+        [
+            {"limit": "0"},
+            {"limit": "1001"},
+            {"limit": "x"},
+            {"after": "-1"},
+            {"after": "9" * 5000},
+            {"before": "x"},
+        ],
     )
     def test_a_wrong_limit_or_cursor_is_a_422(self, backend: Backend, query: dict[str, str]) -> None:
         """The answer names the parameter and its bounds."""

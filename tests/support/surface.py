@@ -43,6 +43,7 @@ VARIABLES = {
     "HuggingPlace mode": "HUGGINGPLACE_MODE",
     "HuggingPlace org_id": "HUGGINGPLACE_ORG_ID",
     "enabled": "BANYAN_HP_DISABLED",
+    "debug": "BANYAN_HP_DEBUG",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
     "banyan-hp serve --api-key": "BANYAN_HP_SERVE_KEYS",
 }
@@ -269,7 +270,7 @@ def _commands() -> list[str]:
 def _command(path: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     below: dict[str, argparse.ArgumentParser] = {}
     lines = [path]
-    for action in parser._actions:
+    for action in parser._actions:  # private: argparse lists its arguments nowhere else
         if isinstance(action, argparse._SubParsersAction):
             below.update(action.choices)
         elif not isinstance(action, argparse._HelpAction):

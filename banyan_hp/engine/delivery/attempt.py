@@ -40,6 +40,10 @@ class Mode(NamedTuple):
     most_bytes: float
     deadline: float
 
+    def __str__(self) -> str:
+        compressed = ", compressed" if self.compress else ""
+        return f"as batches{compressed}" if self.batches else "of one record each"
+
 
 class Attempt(NamedTuple):
     """A request that is over: what was sent and what came of it."""

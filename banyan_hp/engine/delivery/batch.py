@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ... import logs
 from ..records.record import Record
 from .attempt import ENVELOPE_BYTES, Group, Mode, Sender, bytes_of
 from .consequences import Consequences, is_refused
@@ -26,6 +27,7 @@ class Delivery:
         self._consequences = Consequences(shared, settlement)
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
+        self.reconfigured = self._consequences.reconfigured
 
     def deliver(self, records: Sequence[Record], deadline: float) -> Group:
         """Try the records once, splitting as needed, until `deadline` on the monotonic clock.
@@ -39,6 +41,8 @@ class Delivery:
             if len(left) > len(ready):  # the end has come in the middle
                 return left
         groups = deque(_split(ready, mode))
+        if logs.everything:
+            logs.debug("sending %d records in %d requests %s", len(ready), len(groups), mode)
         left = []
         newest = False
         while groups:

@@ -98,7 +98,9 @@ class Notices:
         self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
         self._drops: Counter[str] = Counter()
         self.last_error: str | None = None
-        self.last_failure: str | None = None  # the last error that is about the destination, not one record
+        self.last_failure: str | None = None  # the last error that is about the destination
+        self.last_trouble = ""  # the same for a log line, see `logs`
+        self.last_refusal: str | None = None  # the last error that is about one record
 
     @property
     def pending(self) -> bool:
@@ -109,11 +111,14 @@ class Notices:
         if self._callbacks.hooks.on_drop is not None:
             self._drops[reason] += count
 
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """Call with the lock held. `trouble`: without a backend's words; empty if it is about one record."""
         self._lock.assert_held()
         self.last_error = str(error)
-        if not of_one_record:
-            self.last_failure = self.last_error
+        if trouble:
+            self.last_failure, self.last_trouble = self.last_error, trouble
+        else:
+            self.last_refusal = self.last_error
         if self._callbacks.hooks.on_error is not None:
             self._errors.append(error)
 

@@ -5,10 +5,11 @@ Whether a record that fails on its own is at fault, `Suspects` decides.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ...errors import DeliveryError
-from ...logs import warn
+from ...logs import debug, debugging, say, warn
 from ..policy.classification import all_delivered, may_be_the_record
 from ..policy.suspects import POISON
 from ..records.ledger import Term
@@ -20,6 +21,11 @@ from .shared import Shared
 
 _FAILURES = (Outcome.RETRY, Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)  # the worst last
 _CONFLICT = 409
+_TROUBLE = {
+    "auth_error": "the backend refuses the API key; records are kept until it accepts one: %s",
+    "misconfigured": "the base URL or the account is wrong; records are kept until it is right: %s",
+    "offline": "the backend can't be reached, or fails; records are kept and sent when it is back: %s",
+}
 
 
 class Consequences:
@@ -30,6 +36,11 @@ class Consequences:
         self._counters = ledger.counters
         self._breaker, self._batch_support, _, self._suspects = policies
         self._settlement = settlement
+        self._said = ""  # the trouble that was reported last, until the destination takes a record again
+
+    def reconfigured(self) -> None:
+        """Another key or address: its trouble is new."""
+        self._said = ""
 
     # -- for the destination -----------------------------------------------------------------------------
 
@@ -62,6 +73,7 @@ class Consequences:
             poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
             self._watchers.wake()
+            self._report_recovery(attempt.base_url)
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
             if self._quarantine(record, verdict._replace(reason=POISON)):
@@ -76,7 +88,15 @@ class Consequences:
             now = self._clock.monotonic()
             if not (attempt.whole and self._fails_on_its_own(verdict, attempt.group, now)):
                 self._breaker.fail(verdict, attempt.began, now)
+            trouble = self._breaker.state if self._breaker.is_open and not self._breaker.refusing else ""
+            delay = self._breaker.delay(now)
         self._report_failure(verdict, attempt)
+        if trouble in _TROUBLE:
+            self._report_trouble(
+                trouble, attempt.base_url, _TROUBLE[trouble], _without_words(verdict, attempt)
+            )
+        if debugging():
+            debug("the attempt failed (%s): %s", trouble or "will be retried", _wait_for(delay))
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
         """Whether the record fails, not the destination."""
@@ -96,9 +116,19 @@ class Consequences:
         request = attempt.request
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
-        self._settlement.failed(_error(message, verdict, request.url, attempt.group))
+        error = _error(message, verdict, request.url, attempt.group)
+        self._settlement.failed(error, _without_words(verdict, attempt))
         self._watchers.wake()
-        warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
+
+    def _report_trouble(self, trouble: str, base_url: str, message: str, *args: object) -> None:
+        """Once, until the destination takes a record again."""
+        if trouble != self._said and warn(f"{trouble} {base_url}", message, *args):
+            self._said = trouble
+
+    def _report_recovery(self, base_url: str) -> None:
+        if self._said:
+            self._said = ""
+            say(logging.INFO, "%s takes records again", base_url)
 
     # -- for the records ---------------------------------------------------------------------------------
 
@@ -122,7 +152,7 @@ class Consequences:
     def _refused(self, record: Record, verdict: Verdict, attempt: Attempt, *, beside_others: bool) -> bool:
         """Quarantine a record that is at fault itself; False if it is to be kept and tried again."""
         is_known = is_refused(record)
-        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, verdict, beside_others)
+        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, attempt, beside_others)
         if not is_known:
             self._report_refusal(record, verdict, attempt)
         return at_fault and self._quarantine(record, verdict)
@@ -135,7 +165,7 @@ class Consequences:
             self._suspects.quarantine_failed(record)
         return False
 
-    def _is_at_fault(self, record: Record, verdict: Verdict, beside_others: bool) -> bool:
+    def _is_at_fault(self, record: Record, attempt: Attempt, beside_others: bool) -> bool:
         """Whether it is clear that the record is refused, and not everything that is sent."""
         with self._lock:
             if self._suspects.refused(record, beside_others=beside_others):
@@ -145,12 +175,25 @@ class Consequences:
                 self._breaker.refuse(self._clock.monotonic())
         if everything:
             self._watchers.wake()
-            warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
+            message = "%s refused %d records in a row; they are kept until it takes one. last_error says why"
+            self._report_trouble("refuses everything", attempt.base_url, message, attempt.base_url, refusals)
         return False
 
     def _report_refusal(self, record: Record, verdict: Verdict, attempt: Attempt) -> None:
         message = f"record {record.id} refused: {verdict.detail}"
-        self._settlement.failed(_error(message, verdict, attempt.base_url, [record]), of_one_record=True)
+        self._settlement.failed(_error(message, verdict, attempt.base_url, [record]))
+
+
+def _wait_for(delay: float) -> str:
+    return f"the next one in {delay:.2f} s" if delay < float("inf") else "another thread tries it next"
+
+
+def _without_words(verdict: Verdict, attempt: Attempt) -> str:
+    """What failed. A backend's own words may repeat the record: they are in `last_error`."""
+    why = f"status {verdict.status}" if verdict.status is not None else verdict.reason
+    if verdict.status is None and verdict.reason in ("no_connection", "timeout"):
+        why = verdict.detail
+    return f"{attempt.request.method} {attempt.request.url}: {why}"
 
 
 def is_refused(record: Record) -> bool:

@@ -19,7 +19,7 @@ from ...foreign import is_deliberate, type_name
 from ..records.encode import JSONValue, encode
 from ..records.freeze import freeze
 from ..records.outcome import Outcome, Verdict
-from ..records.record import Deferred, Record
+from ..records.record import BY_BEFORE_SEND, Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.entries import UNSCRUBBED
 from .callbacks import Callbacks, Raised
@@ -182,7 +182,7 @@ class Preparer:
             self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None
         if changed is None:
-            self._settlement.dropped([record], "before_send")
+            self._settlement.dropped([record], BY_BEFORE_SEND)
             return None
         if not isinstance(changed, dict):
             self._callbacks.count_error()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...errors import DeliveryError
+from ...logs import warn
 from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
@@ -16,6 +17,11 @@ from ..spool.spool import Spool
 from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
+
+_KEPT = {
+    True: "it is in the quarantine, see `banyan-hp spool quarantine show`",
+    False: "it is lost, as there is no disk to keep it on",
+}
 
 
 class DiskAccounts:
@@ -89,9 +95,11 @@ class Settlement:
                 record.claimed = False
             return False
         with self._lock:
-            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            what = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            self._notices.last_error = self._notices.last_refusal = what
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
         self._watchers.wake()
+        warn("quarantine", "record %s is not delivered (%s): %s", record.id, verdict.reason, _KEPT[kept])
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
@@ -213,6 +221,7 @@ class Settlement:
             record.term = term
             if term is Term.DROPPED:
                 why = _refusal_of(record) or reason
+                record.drop_reason = why
                 record.book.drops[why] += 1
                 self._notices.dropped(why, 1)
             epoch, record.epoch = record.epoch, None
@@ -225,10 +234,15 @@ class Settlement:
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
 
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """An attempt failed, whatever becomes of its records; or one record was refused."""
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused: see `Notices`."""
         with self._lock:
-            self._notices.failed(error, of_one_record=of_one_record)
+            self._notices.failed(error, trouble)
+
+    def note_error(self, what: str) -> None:
+        """An error that is not about delivery."""
+        with self._lock:
+            self._notices.last_error = what
 
     # -- waiters -----------------------------------------------------------------------------------------
 

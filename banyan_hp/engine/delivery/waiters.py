@@ -38,6 +38,7 @@ class FlushResult:
             nor given up.
         backlog_bytes: what other processes have on disk and is not read yet, as far as the last look found
             it; a part of it may belong to processes that live.
+        rejected: calls since the last flush whose records were not accepted; `health()` says why.
     """
 
     delivered: bool
@@ -47,6 +48,7 @@ class FlushResult:
     ledger: dict[str, int]
     backlog: int = 0
     backlog_bytes: int = 0
+    rejected: int = 0
 
     def __bool__(self) -> bool:
         return self.delivered

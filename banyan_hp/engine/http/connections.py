@@ -1,7 +1,7 @@
 """How a host is reached, and the connections to it: made when needed, kept while idle.
 
 Owns which proxy the environment names, and how urllib3's connection classes are set up. They do the
-rest: name resolution, socket options, TLS, tunnels. No lock is held anywhere: a fork while another thread
+rest: socket options, TLS, tunnels. No lock is held anywhere: a fork while another thread
 holds one would leave it held for ever in the child, where the garbage collector would wait for it.
 """
 
@@ -35,8 +35,9 @@ from urllib3.util.ssl_match_hostname import CertificateError
 from urllib3.util.ssltransport import SSLTransport
 
 from ..policy.retry import chance
+from .addresses import InTimeConnection
 from .response import ResponseReader, seconds_left
-from .trust import Trust
+from .trust import Trust, remember_session
 
 _TRUSTED_SECONDS = 50.0  # not used after this long: balancers drop idle connections, often silently
 
@@ -120,7 +121,7 @@ class _Countdown:
         self._sock.sendall(content)
 
 
-class _TLSConnection(HTTPSConnection):
+class _TLSConnection(InTimeConnection, HTTPSConnection):
     response_class = _TunnelResponse
 
 
@@ -152,7 +153,6 @@ class Connector:
         self._peer = self._host if self._proxy is None else _Host.of(self._proxy)
         self.secrets = secrets_of(found)
         self._trust = trust
-        self._contexts: dict[str, ssl.SSLContext] = {}  # made once: loading a trust store takes milliseconds
 
     @property
     def authority(self) -> str:
@@ -189,28 +189,23 @@ class Connector:
             plain, tls = self._socks
             if self._host.scheme == "http":
                 return plain(host=host, port=port, **options)
-            return tls(host=host, port=port, **options, ssl_context=self._context())
+            return tls(host=host, port=port, **options, ssl_context=self._trust.context())
         if self._proxy is not None:
-            context = self._context(of_proxy=True) if self._peer.scheme == "https" else None
+            context = self._trust.context_without_certificate() if self._peer.scheme == "https" else None
             config = ProxyConfig(
                 context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
             )
             options |= {"proxy": self._proxy, "proxy_config": config}
         if "https" not in (self._host.scheme, self._peer.scheme):
-            return HTTPConnection(host, port, **options)
+            return InTimeConnection(host, port, **options)
         if not self._tunnels:
-            context = self._context(of_proxy=self._proxy is not None)
+            without = self._trust.context_without_certificate
+            context = without() if self._proxy is not None else self._trust.context()
             return _TLSConnection(host, port, **options, ssl_context=context)
-        connection = _TunnelConnection(host, port, **options, ssl_context=self._context())
+        connection = _TunnelConnection(host, port, **options, ssl_context=self._trust.context())
         credentials = _authorization(cast("Url", self._proxy))
         connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
         return connection
-
-    def _context(self, *, of_proxy: bool = False) -> ssl.SSLContext:
-        """Two threads may make one each: `setdefault` keeps the first, and either would do."""
-        name = "proxy" if of_proxy else "host"
-        make = self._trust.context_without_certificate if of_proxy else self._trust.context
-        return self._contexts.get(name) or self._contexts.setdefault(name, make())
 
     def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
         """The error; a `ProxyError` if the connection did not get past the proxy."""
@@ -317,6 +312,8 @@ class Connections:
 
     def keep(self, connection: Connection) -> None:
         connection.rest()
+        if connection.is_tls:
+            remember_session(connection.sock)
         if len(self._idle) >= self._most:  # two threads may pass here together: one more does no harm
             connection.close()
             return

@@ -6,7 +6,6 @@ Knows nothing of records. Whatever goes wrong on the way is returned as a `NoRes
 from __future__ import annotations
 
 import http.client
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,9 +17,9 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ...errors import ConfigurationError
-from ...logs import logger, suppressed
+from ...logs import debug, debugging
 from ...settings import Settings
-from ...text import TextFilter, clean
+from ...text import TextFilter
 from ..policy.compression import compressed, is_worth_it
 from .connections import Connection, Connections, Connector, proxy_secrets
 from .exchange import Heads, Message, exchange
@@ -108,13 +107,23 @@ class HTTPTransport:
         self._connections = Connections(connector, connections, max_age)
 
     def send(self, request: Request, within: float) -> Response | NoResponse:
-        deadline = time.monotonic() + within
+        began = time.monotonic()
+        response = self._sent(request, began + within)
+        if debugging():
+            came = f"status {response.status}" if isinstance(response, Response) else response.reason
+            path, size = urlsplit(request.url).path, len(request.body)
+            debug(
+                "%s %s, %d bytes: %s after %.3f s", request.method, path, size, came, time.monotonic() - began
+            )
+        return response
+
+    def _sent(self, request: Request, deadline: float) -> Response | NoResponse:
         try:
             body, headers = request.body, request.headers
             if request.goes_compressed:
                 body, headers = compressed(body), {**headers, "Content-Encoding": "gzip"}
             head = self._heads.head(request.method, request.url, headers, len(body))
-            response = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
+            return self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
             return self._no_response("no_connection", error, request)
         except (Urllib3Timeout, TimeoutError) as error:
@@ -123,10 +132,6 @@ class HTTPTransport:
             return self._no_response("bad_answer", error, request)
         except ValueError as error:
             return self._no_response("no_connection", error, request)
-        if logger.isEnabledFor(logging.DEBUG):
-            with suppressed():
-                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), response.status)
-        return response
 
     def _no_response(self, reason: str, error: Exception, request: Request) -> NoResponse:
         """A peer can only repeat what it was sent: the request's credentials, or the proxy's."""

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from ... import logs
 from ...settings import Settings, checked_seconds
-from . import hosts, termination
+from . import hosts, leftovers, termination
 
 __all__ = ["drain"]
 
@@ -180,6 +180,7 @@ def at_exit(timeout: float | None = None) -> None:
                 _leaving.add(os.getpid())
                 logs.process_is_ending()
                 _end_all(members(), exit_timeout() if timeout is None else timeout)
+                leftovers.report()
             return
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
             timeout = 0.0

@@ -14,6 +14,7 @@ from .ledger import Book, Term
 from .outcome import Verdict
 
 RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
+BY_BEFORE_SEND = "before_send"  # the reason of records that the application had dropped
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _NEVER = float("inf")
 
@@ -140,6 +141,7 @@ class Record:
     shortened = False  # to `max_record_bytes`
     failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk
+    drop_reason: str | None = None  # why it was dropped, if it was
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
     history: FailureHistory | None = None  # if it has failed on its own

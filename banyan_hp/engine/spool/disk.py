@@ -53,8 +53,8 @@ class Disk:
         self.problem: str | None = None  # what is wrong, for people
         self._observer = observer
         # Several threads may add at a time: `append` and `popleft` are atomic, with the GIL or without.
-        self._events: deque[Callable[[], None]] = deque()
-        self._warnings: deque[Callable[[], None]] = deque()
+        self._events: deque[Callable[[], object]] = deque()
+        self._warnings: deque[Callable[[], object]] = deque()
         self._write_again_at = float("-inf")
         self._read_again_at = float("-inf")
 
@@ -142,7 +142,7 @@ class Disk:
             _run_all(self._warnings)
 
 
-def _run_all(waiting: deque[Callable[[], None]]) -> None:
+def _run_all(waiting: deque[Callable[[], object]]) -> None:
     while True:
         try:
             each = waiting.popleft()

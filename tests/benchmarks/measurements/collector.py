@@ -1,4 +1,4 @@
-"""What records that wait cost the application's own garbage collections: full ones, of a heap of some size."""
+"""What records that wait cost the application's own garbage collections."""
 
 from __future__ import annotations
 

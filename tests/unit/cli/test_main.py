@@ -83,7 +83,7 @@ def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"(default: {default})" in shown
 
 
-@pytest.mark.parametrize("module", ["starlette", "uvicorn"])
+@pytest.mark.parametrize("module", ["markdown_it", "starlette", "uvicorn"])
 def test_without_the_extra_the_command_says_what_to_install(module: str) -> None:
     """A plain installation gets one line of advice, not a traceback."""
     ended = run("-c", WITHOUT_THE_EXTRA.format(module=module))

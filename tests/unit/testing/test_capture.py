@@ -16,12 +16,14 @@ import pytest
 import banyan_hp as banyan
 from banyan_hp import HuggingPlace, PromptStackLogger
 from banyan_hp.engine import captures
+from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
 from banyan_hp.errors import ConfigurationError, MissingKeyError, ValidationError
 from banyan_hp.testing import capture
 from banyan_hp.testing.fake_backend import FakeBackend
 from banyan_hp.types import LogStep
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 
 NOWHERE = "http://127.0.0.1:9"
@@ -257,7 +259,7 @@ def test_what_is_not_accepted_is_not_captured() -> None:
 
 def test_a_record_that_is_on_its_way_when_the_capture_ends_is_in_it(make_logger: Make) -> None:
     """Its log call began inside; nothing of it leaves."""
-    parts = make_logger(NOWHERE)._engine.core.parts
+    parts = part_of(make_logger(NOWHERE), Engine).core.parts
     with capture() as records:
         pass
     record = Record("1", 0.0, {"input": "q"}, 1, 0.0, parts.ledger.own)

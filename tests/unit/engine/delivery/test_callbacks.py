@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
 
-from banyan_hp import logs
 from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Hooks, Notices
 from banyan_hp.engine.delivery.shared import Shared
 from banyan_hp.engine.delivery.stepwise import Watchers
@@ -26,12 +25,6 @@ def error(text: str) -> DeliveryError:
 
 def explode(*_: object) -> NoReturn:
     raise ValueError("the secret of the callback")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_rate_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "_last_said", {})
-    yield
 
 
 def notices_of(
