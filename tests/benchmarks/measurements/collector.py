@@ -16,7 +16,13 @@ _HEAP = 300_000
 _COLLECTIONS = 21
 _WAITING = 10_000
 # They wait as long as the measurement takes.
-_WAITS = {"flush_interval": 600.0, "batch_size": 100_000, "queue_size": 100_000, "spool": False}
+_WAITS = {
+    "flush_interval": 600.0,
+    "batch_size": 100_000,
+    "max_batch_bytes": 2**28,
+    "queue_size": 100_000,
+    "spool": False,
+}
 
 
 def collections(
