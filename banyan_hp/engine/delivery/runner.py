@@ -113,16 +113,16 @@ class TaskRunner:
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, deadline)
         if left:
-            others = [record for record in self._without_suspects(left) if record.writable]
+            others = self._without_suspects(left)
             if others and self._are_better_on_disk(others):
-                self._settlement.spooled(others, in_order=not task.probe)
+                self._settlement.spooled(self._preparer.writable(others), in_order=not task.probe)
 
     def _without_suspects(self, records: list[Record]) -> list[Record]:
         """Those that do not fail on their own; the others are isolated."""
         with self._lock:
             suspects = self._scheduler.retries.to_isolate(records)
         if suspects:
-            self._settlement.isolate(suspects)
+            self._settlement.isolate(self._preparer.writable(suspects))
         return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:
