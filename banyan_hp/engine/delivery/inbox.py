@@ -4,10 +4,10 @@ Who holds the lock may not run for a while: the interpreter or the system has gi
 A caller that waited would wait for that thread's next turn. So it leaves its record here, in one step, and
 whoever holds the lock next takes it in, before it looks at the queue or the ledger, or changes them.
 
-    the record is            who may touch it        the ledger   on the way back
-    the caller's             the caller              no           -
-    here                     who holds the lock      no           only once this is sealed, under the lock
-    in the queue             who holds the lock      yes          never
+    the record is    who may touch it      is it in the ledger   may its caller take it back
+    the caller's     the caller            no                    -
+    here             who holds the lock    no                    behind the seal, with the lock held
+    in the queue     who holds the lock    yes                   no
 
 *Sealing* goes with the engine's end, in one section: what is here is taken in, and nothing after it. A caller
 appends first and looks at the seal then; who seals does it the other way round. So either the record is taken
