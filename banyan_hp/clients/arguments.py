@@ -16,6 +16,7 @@ from ..engine.records.record import Deferred
 from ..foreign import MOST_PAIRS, is_uuid, kind_of, number, put_aside
 from ..prompts.data import PromptData
 from ..tracking.context import with_ambient
+from ..tracking.scopes import metadata_here
 
 _NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
@@ -57,12 +58,13 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    metadata = with_ambient(metadata)
+    if metadata_here():
+        metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != _NO_NAMES:
         _add_given(body, _prompt_fields(prompt, *names))
     if model is not None:
-        body["model"] = as_text(model)
+        body["model"] = model if type(model) is str else as_text(model)
     if with_prompt:
         _add_given(body, _experiment_fields(prompt, experiment))
     return body, deferred

@@ -13,6 +13,7 @@ from .delivery.attempt import Sender
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks, Hooks, Notices
 from .delivery.final_write import LastWrites
+from .delivery.inbox import Inbox
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
@@ -127,12 +128,19 @@ class Parts:
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
         self.settlement = settlement = Settlement(shared, self.notices, self.spool)
         self.scheduler = Scheduler(shared, settings, self.queue, self.spool)
+        self.inbox = Inbox(shared, self.queue, self.epochs, self.scheduler.sleepers)
         self.preparer = Preparer(shared, self.callbacks, settlement, settings.max_record_bytes)
         self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
         self.delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
         self.last_writes = LastWrites(self.clock, settlement, self.preparer)
         self.runner = TaskRunner(
-            shared, self.scheduler, self.delivery, self.preparer, settlement, self.last_writes.final
+            shared,
+            self.scheduler,
+            self.inbox,
+            self.delivery,
+            self.preparer,
+            settlement,
+            self.last_writes.final,
         )
         self.worker = Worker(shared, settings, self.scheduler, self.notices, self.runner, may_start_threads)
         self.waiting = Waiting(shared, self.scheduler, settlement, self.worker, lambda: self.lifecycle.over)

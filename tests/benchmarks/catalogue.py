@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.benchmarks.measurements import (
     application,
     burst,
+    collector,
     compression,
     down,
     far,
@@ -25,6 +26,8 @@ from tests.benchmarks.plan import Measurement
 QUICK = (paced.QUICK, burst.QUICK)
 ALL: tuple[Measurement, ...] = (
     paced.MEASUREMENT,
+    paced.PLAIN,
+    paced.THREADS,
     burst.MEASUREMENT,
     put.MEASUREMENT,
     size.MEASUREMENT,
@@ -44,6 +47,7 @@ ALL: tuple[Measurement, ...] = (
     stats.MEASUREMENT,
     imports.MEASUREMENT,
     prompts.MEASUREMENT,
+    collector.MEASUREMENT,
     growth.MEASUREMENT,
     growth.THREADS,
     growth.SIZES,
