@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Date, Row, String, bindparam, column, func, select, table, text
+from sqlalchemy import Connection, Date, Row, String, and_, bindparam, column, func, or_, select, table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
+from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
 from .search import Phrase
@@ -41,6 +42,9 @@ _INSERT_BODIES = (
     "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
 )
 _INSERT_TO_INDEX = "INSERT INTO calls_to_index (seq, day) SELECT * FROM unnest(%s::bigint[], %s::date[])"
+_INDEXING = 0x62616E79616F  # an advisory lock
+_RARE = 20_000  # calls that are found by text faster than their share of all others can be gone through
+_BEYOND_RARE = "SELECT 1 FROM call_search WHERE call_search MATCH ? LIMIT 1 OFFSET ?"
 _MAKE_DAY = """
 CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
 WITH gone AS (DELETE FROM {name}_other WHERE day = '{day}' RETURNING *) INSERT INTO {own} SELECT * FROM gone;
@@ -66,13 +70,23 @@ class Dialect(Protocol):
     def end(self, connection: Connection) -> Cursor:
         """The position behind all calls that are there."""
 
-    def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
-        """Condition: all phrases occur in the call."""
+    def within_days(self, since: date | None, until: date | None) -> tuple[ColumnElement[bool], ...]:
+        """Conditions that save a look at days whose calls can't be of that time; both days are included."""
+
+    def has_text(self, phrases: Sequence[Phrase], first_of: Connection | None, /) -> ColumnElement[bool]:
+        """Condition: all phrases occur in the call.
+
+        With `first_of`, a connection to look with, it is for the first calls in some order: where the
+        phrases are common, calls are looked at in that order; else those with the phrases are sorted.
+        """
+
+    def may_index(self, connection: Connection) -> bool:
+        """Whether no other process makes calls findable now, nor will during this transaction."""
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
         """Make calls findable."""
 
-    def forget_words(self, connection: Connection, gone: Sequence[tuple[int, list[str]]]) -> None:
+    def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
         """Undo it."""
 
     def prepare_days(self, database: Database, today: date) -> None:
@@ -113,19 +127,31 @@ class _Sqlite:
     def end(self, connection: Connection) -> Cursor:
         return Cursor(0, connection.execute(select(func.coalesce(func.max(calls.c.seq), 0))).scalar_one())
 
-    def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
+    def within_days(self, _since: date | None, _until: date | None) -> tuple[ColumnElement[bool], ...]:
+        return ()  # days share a table
+
+    def has_text(self, phrases: Sequence[Phrase], first_of: Connection | None, /) -> ColumnElement[bool]:
         found = table("call_search", column("rowid"))
         query = " ".join('"' + " ".join(words) + '"' for words in phrases)
         matches = text("call_search MATCH :words").bindparams(bindparam("words", query, unique=True))
-        return calls.c.seq.in_(select(found.c.rowid).where(matches))
+        having = select(found.c.rowid).where(matches)
+        if first_of is not None and self._is_common(first_of, query):
+            return having.where(found.c.rowid == calls.c.seq).exists()
+        return calls.c.seq.in_(having)
+
+    def _is_common(self, connection: Connection, query: str) -> bool:
+        return connection.exec_driver_sql(_BEYOND_RARE, (query, _RARE)).first() is not None
+
+    def may_index(self, _connection: Connection) -> bool:
+        return True  # one process has the file
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
         rows = [(seq, " ".join(words)) for seq, _, words in found]
         if rows:
             connection.exec_driver_sql("INSERT INTO call_search (rowid, words) VALUES (?, ?)", rows)
 
-    def forget_words(self, connection: Connection, gone: Sequence[tuple[int, list[str]]]) -> None:
-        rows = [(seq, " ".join(words)) for seq, words in gone]
+    def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
+        rows = [(seq, " ".join(words)) for seq, _, words in gone]
         forget = "INSERT INTO call_search (call_search, rowid, words) VALUES ('delete', ?, ?)"
         if rows:
             connection.exec_driver_sql(forget, rows)
@@ -159,12 +185,22 @@ class _Postgres:
         oldest = connection.exec_driver_sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         return Cursor(oldest.scalar_one() - 1, 2**63 - 1)
 
-    def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
+    def within_days(self, since: date | None, until: date | None) -> tuple[ColumnElement[bool], ...]:
+        bounds = [calls.c.day >= since] if since is not None else []
+        bounds += [calls.c.day <= until] if until is not None else []
+        return (or_(and_(*bounds), calls.c.day == UNDATED),) if bounds else ()
+
+    def has_text(self, phrases: Sequence[Phrase], _first_of: Connection | None, /) -> ColumnElement[bool]:
+        """Its planner knows how common words are."""
         found = table("call_search", column("seq"), column("day", Date), column("words", String))
         query = " & ".join("(" + " <-> ".join(f"'{word}'" for word in words) + ")" for words in phrases)
         matches = found.c.words.op("@@")(text("CAST(:query AS tsquery)").bindparams(query=query))
         chosen = select(found.c.seq).where(matches, found.c.day == calls.c.day, found.c.seq == calls.c.seq)
         return chosen.exists()
+
+    def may_index(self, connection: Connection) -> bool:
+        taken = connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (_INDEXING,))
+        return bool(taken.scalar_one())
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
         rows = [(seq, day, _vector(words)) for seq, day, words in found]
@@ -172,10 +208,11 @@ class _Postgres:
             store = "INSERT INTO call_search (seq, day, words) VALUES (%s, %s, CAST(%s AS tsvector))"
             connection.exec_driver_sql(store, rows)
 
-    def forget_words(self, connection: Connection, gone: Sequence[tuple[int, list[str]]]) -> None:
-        numbers = [seq for seq, _ in gone]
-        if numbers:
-            connection.exec_driver_sql("DELETE FROM call_search WHERE seq = ANY(%s)", (numbers,))
+    def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
+        forget = "DELETE FROM call_search WHERE seq = ANY(%s) AND day = ANY(%s)"
+        if gone:
+            numbers, days = [seq for seq, _, _ in gone], list({day for _, day, _ in gone})
+            connection.exec_driver_sql(forget, (numbers, days))
 
     def prepare_days(self, database: Database, today: date) -> None:
         for ahead in range(-_DAYS_BEFORE, _DAYS_AHEAD + 1):

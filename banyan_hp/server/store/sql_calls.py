@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -101,11 +101,11 @@ class SqlCalls:
 
     def page(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.page`."""
-        query = self._chosen(chosen).order_by(*_newest_first)
-        if cursor is not None:
-            last = Cursor.parse(cursor)
-            query = query.where(tuple_(calls.c.event_time, calls.c.seq) < tuple_(*map(literal, last)))
+        last = Cursor.parse(cursor) if cursor is not None else None
         with self._database.read() as connection:
+            query = self._chosen(chosen, connection).order_by(*_newest_first)
+            if last is not None:
+                query = query.where(tuple_(calls.c.event_time, calls.c.seq) < tuple_(*map(literal, last)))
             rows = connection.execute(query.limit(limit + 1)).all()
             shown = _within_bytes(rows[:limit])
             found = _with_bodies(connection, shown)
@@ -115,9 +115,9 @@ class SqlCalls:
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.follow`."""
         last = Cursor.parse(cursor) if cursor is not None else Cursor(-1, 0)
-        query = self._chosen(chosen).where(_position > tuple_(*map(literal, last)))
-        query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
         with self._database.read() as connection:
+            query = self._chosen(chosen, connection).where(_position > tuple_(*map(literal, last)))
+            query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
             shown = _within_bytes(connection.execute(query.limit(limit)).all())
             found = _with_bodies(connection, shown)
         reached = Cursor(shown[-1].xact, shown[-1].seq) if shown else last
@@ -139,7 +139,9 @@ class SqlCalls:
             partition_by=[*groups, calls.c.latency_ms.is_(None)], order_by=calls.c.latency_ms
         )
         timed = func.count(calls.c.latency_ms).over(partition_by=groups or None)
-        rows = self._chosen(chosen).add_columns(ranked.label("rank"), timed.label("timed")).subquery()
+        summed = [calls.c[name] for name in dict.fromkeys((*by, *_SUMMED))]
+        extra = (ranked.label("rank"), timed.label("timed"))
+        rows = self._chosen(chosen).with_only_columns(*summed, *extra).subquery()
 
         def percentile(share: float) -> ColumnElement[Any]:
             # The nearest rank: a latency that occurred, and the same one on each database.
@@ -160,18 +162,23 @@ class SqlCalls:
             func.sum(rows.c.cost).label("cost"),
         ).group_by(*columns)
 
-    def _chosen(self, chosen: CallFilter) -> Select[Any]:
+    def _chosen(self, chosen: CallFilter, first_of: Connection | None = None) -> Select[Any]:
+        """For the first calls in some order: `first_of`, the connection; see `Dialect.has_text`."""
         query = select(calls).where(calls.c.project == chosen.project)
         query = query.where(*(calls.c[name] == cut(value) for name, value in chosen.equal.items()))
-        if chosen.since is not None:
-            query = query.where(calls.c.event_time >= microseconds(chosen.since))
-        if chosen.until is not None:
-            query = query.where(calls.c.event_time < microseconds(chosen.until))
+        query = query.where(*self._of_time(chosen))
         if chosen.failed is not None:
             query = query.where(calls.c.error.is_not(None) if chosen.failed else calls.c.error.is_(None))
         if chosen.text is not None:
-            query = query.where(self._dialect.has_text(phrases_of(chosen.text)))
+            query = query.where(self._dialect.has_text(phrases_of(chosen.text), first_of))
         return query
+
+    def _of_time(self, chosen: CallFilter) -> tuple[ColumnElement[bool], ...]:
+        since, until = chosen.since, chosen.until
+        days = [time.astimezone(UTC).date() if time is not None else None for time in (since, until)]
+        bounds = [calls.c.event_time >= microseconds(since)] if since is not None else []
+        bounds += [calls.c.event_time < microseconds(until)] if until is not None else []
+        return (*bounds, *self._dialect.within_days(days[0], days[1]))
 
     # -- removed -----------------------------------------------------------------------------------------
 
@@ -197,11 +204,10 @@ class SqlCalls:
         if not rows:
             return 0
         numbers = [row.seq for row in rows]
-        texts = select(bodies.c.seq, bodies.c.body).where(*_these(bodies, rows))
-        texts = texts.where(bodies.c.seq.not_in(select(to_index.c.seq)))
-        self._dialect.forget_words(
-            connection, [(row.seq, _words(row.body)) for row in connection.execute(texts)]
-        )
+        texts = select(bodies.c.seq, bodies.c.day, bodies.c.body).where(*_these(bodies, rows))
+        texts = texts.where(~select(to_index.c.seq).where(to_index.c.seq == bodies.c.seq).exists())
+        found = [(row.seq, row.day, _words(row.body)) for row in connection.execute(texts)]
+        self._dialect.forget_words(connection, found)
         connection.execute(delete(to_index).where(to_index.c.seq.in_(numbers)))
         connection.execute(delete(bodies).where(*_these(bodies, rows)))
         connection.execute(delete(calls).where(*_these(calls, rows)))
@@ -219,11 +225,11 @@ class SqlCalls:
         query = query.outerjoin(
             bodies, and_(bodies.c.seq == to_index.c.seq, bodies.c.day == to_index.c.day)
         ).order_by(to_index.c.seq)
-        with self._database.read() as connection:
-            rows = connection.execute(query.limit(limit)).all()
-        found = [(row.seq, row.day, _words(row.body)) for row in rows]
-        if found:
-            self._database.write(lambda connection: self._store_words(connection, found))
+        with self._database.read() as reading:
+            rows = reading.execute(query.limit(limit)).all() if self._dialect.may_index(reading) else []
+            found = [(row.seq, row.day, _words(row.body)) for row in rows]
+            if found:
+                self._database.write(lambda connection: self._store_words(connection, found))
         return len(found)
 
     def _store_words(self, connection: Connection, found: list[tuple[int, Any, list[str]]]) -> None:
@@ -305,4 +311,5 @@ def _ordered(body: str) -> str:
     return json.dumps(json.loads(body), sort_keys=True)  # as text: Python holds 1, 1.0 and true for equal
 
 
+_SUMMED = ("latency_ms", "deliveries", "error", "input_tokens", "output_tokens", "cost")
 _SUMS = [each.name for each in fields(Group) if each.name != "by"]
