@@ -177,11 +177,16 @@ def input_hash(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version in an experiment (on the wire: an element of `versions`)."""
+    """One version in an experiment (on the wire: an element of `versions`).
+
+    `config` and `messages` are as the backend sent them; None where it sent none.
+    """
 
     experiment_version_id: str
     version: str
     content: str
+    config: Any = field(default=None, hash=False)
+    messages: Any = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +261,11 @@ def _is_range(value: object) -> bool:
 
 def _version(config: Mapping[str, Any]) -> Version:
     return Version(
-        _text(config, "experiment_version_id"), _text(config, "version"), _text(config, "content", empty=True)
+        _text(config, "experiment_version_id"),
+        _text(config, "version"),
+        _text(config, "content", empty=True),
+        config.get("config"),
+        config.get("messages"),
     )
 
 

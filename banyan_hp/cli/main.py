@@ -11,8 +11,15 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .db import add_db
+from .delete import add_delete
+from .experiments import add_experiments
+from .export import add_export
+from .keys import add_keys
+from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
+from .tail import add_tail
 from .terminal import CommandError, complain
 
 
@@ -32,5 +39,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"banyan-hp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
+    add_keys(commands)
+    add_db(commands)
+    add_export(commands)
+    add_tail(commands)
+    add_delete(commands)
     add_spool(commands)
+    add_prompts(commands)
+    add_experiments(commands)
     return parser

@@ -71,7 +71,7 @@ def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset(),
 
 def counted(number: int, noun: str) -> str:
     """`1 record`, `1,000 records`, `2 entries`."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    plural = noun[:-1] + "ies" if noun.endswith("y") and not noun.endswith("ey") else noun + "s"
     return f"{number:,} {noun if number == 1 else plural}"
 
 

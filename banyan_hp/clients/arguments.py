@@ -190,19 +190,35 @@ def take_id(body: MutableMapping[str, Any], given: object) -> tuple[str | None, 
 
 
 def prompt_question(
-    name: str, version: str | None, branch: str | None, project_id: str | None, sticky: StickyContext | None
+    name: str,
+    version: str | None,
+    branch: str | None,
+    project_id: str | None,
+    sticky: StickyContext | None,
+    label: str | None = None,
 ) -> PromptQuery:
     name = checked_name("name", name)
     branch = "main" if branch is None else checked_text("branch", branch)
     if project_id is not None:
         project_id = header_text("project_id", checked_text("project_id", project_id))
     values = () if sticky is None else sticky_texts(sticky)
+    if label is not None:
+        return PromptQuery(name, None, branch, project_id, (), _checked_label(label, version))
     if version is None:
         return PromptQuery(name, None, branch, project_id, values)
     version = str.__str__(str(version))
     if version == "":
         raise ConfigurationError("version must not be empty; None asks for the current one")
     return PromptQuery(name, version, branch, project_id, ())
+
+
+def _checked_label(label: str, version: str | None) -> str:
+    label = checked_text("label", label)
+    if label == "":
+        raise ConfigurationError("label must not be empty; None asks for the released version")
+    if version is not None:
+        raise ConfigurationError("version and label exclude each other; give one of them")
+    return label
 
 
 def checked_name(argument: str, name: object) -> str:

@@ -37,6 +37,7 @@ class PromptCalls:
         sticky_context: StickyContext | None = None,
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
+        label: str | None = None,
     ) -> PromptData | None:
         """Get a prompt by name, from the first of these that has it:
 
@@ -65,6 +66,9 @@ class PromptCalls:
             fallback: a text, a `PromptData`, or a function without arguments that returns one of them (or
                 None). It is used where nothing else is left, also for a prompt that does not exist. An empty
                 text is a fallback, too.
+            label: the version that this label points to, "staging" say; no experiment applies. It excludes
+                `version`. The response must repeat the label: a backend that knows no labels would serve
+                everybody's version in its place, so that counts as not found.
 
         Returns:
             The prompt. None if the backend says that there is no such prompt (remembered for 5 s), or if
@@ -75,8 +79,8 @@ class PromptCalls:
             ConfigurationError: an argument is not as described; the message names it.
         """
         try:
-            question = prompt_question(name, version, branch, project_id, sticky_context)
-            if sticky_context and not question.sticky and version is None and self._settings.enabled:
+            question = prompt_question(name, version, branch, project_id, sticky_context, label)
+            if sticky_context and not question.sticky and not question.is_fixed and self._settings.enabled:
                 self._prompts.no_value()
             if fallback is not UNSET:
                 check_fallback(fallback)
@@ -97,14 +101,15 @@ class PromptCalls:
         sticky_context: StickyContext | None = None,
         project_id: str | None = None,
         fallback: Fallback | Unset = UNSET,
+        label: str | None = None,
     ) -> PromptData | None:
         """`get_prompt` without blocking the event loop; a cached prompt is returned at once.
 
         A `fallback` that is a function runs on a thread.
         """
         try:
-            question = prompt_question(name, version, branch, project_id, sticky_context)
-            if sticky_context and not question.sticky and version is None and self._settings.enabled:
+            question = prompt_question(name, version, branch, project_id, sticky_context, label)
+            if sticky_context and not question.sticky and not question.is_fixed and self._settings.enabled:
                 self._prompts.no_value()
             if fallback is not UNSET:
                 check_fallback(fallback)
@@ -160,7 +165,11 @@ class PromptCalls:
             return self._prompts.failed(error, "")
 
     def prefetch(
-        self, names: Iterable[str], branch: str | None = "main", project_id: str | None = None
+        self,
+        names: Iterable[str],
+        branch: str | None = "main",
+        project_id: str | None = None,
+        label: str | None = None,
     ) -> int:
         """Fetch prompts in parallel, e.g. at start-up, so that no request has to wait for them.
 
@@ -178,7 +187,7 @@ class PromptCalls:
             if isinstance(names, str):
                 raise ConfigurationError(f"names must be a list of names, was the string {shown(names)}")
             wanted = islice(iter(names), self._prompts.size)
-            questions = [prompt_question(name, None, branch, project_id, None) for name in wanted]
+            questions = [prompt_question(name, None, branch, project_id, None, label) for name in wanted]
             return self._prompts.prefetch(questions) if self._settings.enabled else 0
         except BanyanHPError:
             raise

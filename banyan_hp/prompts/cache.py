@@ -255,7 +255,9 @@ class PromptCache:
     def _handle_response(self, fetch: Fetch[Any], response: Response | NoResponse) -> None:
         try:
             result = read_response(response)
-            if isinstance(result, Fetched):
+            if isinstance(result, Fetched) and not fetch.query.is_answered_by(result.content):
+                self._handle_ignored_label(fetch)
+            elif isinstance(result, Fetched):
                 self._handle_fetched(fetch, result)
             elif isinstance(result, NotFound):
                 self._handle_not_found(fetch)
@@ -277,6 +279,13 @@ class PromptCache:
         if self._state.store(fetch, Entry(query.shared, None, None, self._wall(), "backend")):
             for key in {query.shared, query, query.default}:
                 self._store.forget(key)
+
+    def _handle_ignored_label(self, fetch: Fetch[Any]) -> None:
+        """It gave what it gives without a label: as good as nothing."""
+        self._handle_not_found(fetch)
+        base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
+        ignored = "the response does not repeat the label, so it counts as not found"
+        warn("label", "%r was asked for by a label that %s ignores: %s", subject, base_url, ignored)
 
     def _handle_fetched(self, fetch: Fetch[Any], result: Fetched) -> None:
         query, content, size = fetch.query, result.content, result.size

@@ -307,4 +307,6 @@ def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str
         ROUTED_HERE[experiment.split.allocation],
         prompt.source,
         prompt.fetched_at,
+        version.config,
+        version.messages,
     )

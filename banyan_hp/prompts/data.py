@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ class ReadOnlyDict(dict[str, Any]):
     """A dict that can't be changed, for one that many callers share. `dict(it)` makes one that can."""
 
     def _refuse(self, *_: object, **__: object) -> Any:
-        raise TypeError("a prompt's metadata is shared and can't be changed; make a copy with dict(metadata)")
+        raise TypeError("what a prompt holds is shared and can't be changed; make a copy with dict(…)")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
@@ -51,7 +51,8 @@ class PromptData:
 
     Attributes:
         prompt_id, name, content, version, branch, project: as the backend names them. `prompt_id` is empty
-            for a text given as `fallback`.
+            for a text given as `fallback`. The content is a text for chats, too: "system: …", a blank line,
+            "user: …".
         enable_logging: False means that the backend wants no usage records of this prompt; `log_prompt`
             then returns True and sends nothing.
         metadata: the prompt's own, a dict that can't be changed.
@@ -64,6 +65,10 @@ class PromptData:
             being fetched again), "disk" (an earlier process's, the backend has not answered yet),
             "fallback" (the caller's), "given" (made by the application).
         fetched_at: when the backend last confirmed it: UTC, seconds since 1970; None if it never did.
+        config: what the version is to be used with (model, temperature, tools, …), as it was released; a dict
+            that can't be changed. None: it has none.
+        messages: a chat's messages, dicts with `role` and `content` that can't be changed; None for a text.
+        label: the label under which the backend gave it; None: it was asked for without one.
     """
 
     prompt_id: str
@@ -81,6 +86,9 @@ class PromptData:
     routed_by: str | None = None
     source: Source = field(default="given", compare=False)
     fetched_at: float | None = field(default=None, compare=False)
+    config: Mapping[str, Any] | None = field(default=None, hash=False)
+    messages: Sequence[Mapping[str, Any]] | None = field(default=None, hash=False)
+    label: str | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -104,7 +112,7 @@ class PromptData:
     def render(
         self, values: Mapping[str, object] | None = None, /, *, strict: bool = True, **variables: object
     ) -> str:
-        """The content with each `{{name}}` replaced by the variable of exactly that name.
+        """The content with each `{{name}}` replaced by the variable of exactly that name; of a chat, too.
 
         A text goes in as it is, any other value as the JSON it has in a record (a date or a UUID without
         quotes). A name is letters, digits, `_`, `.` and `-`, beginning with a letter or `_`. Nothing is
@@ -120,14 +128,48 @@ class PromptData:
                 them all.
         """
         given = {**(values or {}), **variables}
-        if strict and (unfilled := _unfilled(self.content, given)):
+        if strict and (unfilled := _unfilled_in((self.content,), given)):
             raise RenderError(self.name, unfilled)
-        return _TAG.sub(lambda tag: _filled(tag, given), self.content)
+        return _rendered(self.content, given)
+
+    def render_messages(
+        self, values: Mapping[str, object] | None = None, /, *, strict: bool = True, **variables: object
+    ) -> list[dict[str, Any]]:
+        """A chat's messages, as models take them, each content rendered as by `render`.
+
+        A text becomes one message of the role "user". The messages are the caller's own, and can be changed.
+
+        Args:
+            values: as in `render`, like the others.
+            strict: likewise.
+            variables: likewise.
+
+        Raises:
+            RenderError: as in `render`, for all messages together.
+        """
+        given = {**(values or {}), **variables}
+        messages = (
+            self.messages if self.messages is not None else ({"role": "user", "content": self.content},)
+        )
+        contents = [each["content"] for each in messages if isinstance(each.get("content"), str)]
+        if strict and (unfilled := _unfilled_in(contents, given)):
+            raise RenderError(self.name, unfilled)
+        return [_rendered_message(each, given) for each in messages]
 
 
-def _unfilled(content: str, given: Mapping[str, object]) -> tuple[str, ...]:
+def _rendered(content: str, given: Mapping[str, object]) -> str:
+    return _TAG.sub(lambda tag: _filled(tag, given), content)
+
+
+def _rendered_message(message: Mapping[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
+    """What is no text in it, as another backend may send it, stays as it is."""
+    content = message.get("content")
+    return {**message, "content": _rendered(content, given)} if isinstance(content, str) else dict(message)
+
+
+def _unfilled_in(contents: Iterable[str], given: Mapping[str, object]) -> tuple[str, ...]:
     """Each once: the name of a missing variable, and a tag that is no name as it is written."""
-    named = ((_name(tag), tag[0]) for tag in _TAG.finditer(content))
+    named = [(_name(tag), tag[0]) for content in contents for tag in _TAG.finditer(content)]
     return tuple(dict.fromkeys(name or _shown(tag) for name, tag in named if not name or name not in given))
 
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from ..engine.http.transport import Request
-from ..experiments import RUNNING, Experiment, experiment_from_config
+from ..experiments import RUNNING, Experiment, Version, experiment_from_config
 from .data import PromptData, ReadOnlyDict, Source, read_only
 
 PROMPT_PATH = "/api/logs/prompt/"
@@ -92,6 +92,9 @@ class Query(Protocol[Value_co]):
 
     def audience(self, body: Mapping[str, Any], /) -> Audience: ...
 
+    def is_answered_by(self, body: Mapping[str, Any], /) -> bool:
+        """Whether a response's JSON is about what was asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchedPrompt:
@@ -106,17 +109,23 @@ class FetchedPrompt:
 
 
 class PromptQuery(NamedTuple):
-    """A prompt by name."""
+    """A prompt by name; the released version of it, unless there is a version or a label."""
 
     name: str
     version: str | None
     branch: str
     project: str | None
     sticky: Sticky
+    label: str | None = None
 
     @property
     def subject(self) -> str:
         return self.name
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the caller says which version, so that no experiment does."""
+        return self.version is not None or self.label is not None
 
     def pinned(self, value: FetchedPrompt, /) -> bool:
         """A version is, unlike a name like "latest", which the backend answers with another."""
@@ -126,7 +135,7 @@ class PromptQuery(NamedTuple):
     def shared(self) -> PromptQuery:
         if not self.sticky:
             return self
-        return PromptQuery(self.name, self.version, self.branch, self.project, EVERYONE)
+        return PromptQuery(self.name, self.version, self.branch, self.project, EVERYONE, self.label)
 
     @property
     def default(self) -> PromptQuery:
@@ -134,10 +143,11 @@ class PromptQuery(NamedTuple):
 
     @property
     def whole(self) -> PromptQuery:
-        return self._replace(version=None, sticky=())
+        return self._replace(version=None, sticky=(), label=None)
 
     def request(self, endpoint: Endpoint) -> Request:
         query = [("branch", self.branch)] + ([("version", self.version)] if self.version is not None else [])
+        query += [("label", self.label)] if self.label is not None else []
         for key, value in self.sticky:
             query += [("sticky_key", key), ("sticky_value", value)]
         headers = dict(endpoint.headers)
@@ -161,6 +171,10 @@ class PromptQuery(NamedTuple):
         if not self.sticky or "experiment_id" not in body or isinstance(body.get("experiments"), list):
             return Audience.ALL
         return Audience.ONE_BY_DEFAULT
+
+    def is_answered_by(self, body: Mapping[str, Any], /) -> bool:
+        """A backend that knows no labels ignores them, and gives what everybody gets."""
+        return self.label is None or body.get("label") == self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +233,9 @@ class ExperimentQuery(NamedTuple):
 
     def audience(self, _body: Mapping[str, Any], /) -> Audience:
         return Audience.ALL
+
+    def is_answered_by(self, _body: Mapping[str, Any], /) -> bool:
+        return True
 
 
 class RouteQuery(NamedTuple):
@@ -283,6 +300,9 @@ class RouteQuery(NamedTuple):
     def audience(self, _body: Mapping[str, Any], /) -> Audience:
         return Audience.ONE
 
+    def is_answered_by(self, _body: Mapping[str, Any], /) -> bool:
+        return True
+
 
 def prompt_from_json(body: Mapping[str, Any]) -> PromptData:
     """A prompt from the backend's JSON.
@@ -306,7 +326,25 @@ def prompt_from_json(body: Mapping[str, Any]) -> PromptData:
         sticky_key=_text(body.get("sticky_key")),
         sticky_value=_text(body.get("sticky_value")),
         source="backend",
+        config=_config(body.get("config")),
+        messages=_messages(body.get("messages")),
+        label=_text(body.get("label")),
     )
+
+
+def _config(config: object) -> Mapping[str, Any] | None:
+    return cast("ReadOnlyDict", read_only(config)) if isinstance(config, dict) else None
+
+
+def _messages(messages: object) -> tuple[Mapping[str, Any], ...] | None:
+    """A chat; anything else in its place is none, and the prompt its text."""
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        return None
+    return cast("tuple[ReadOnlyDict, ...]", read_only(messages))
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, dict) and isinstance(message.get("role"), str)
 
 
 def _require(body: Mapping[str, Any], *names: str) -> None:
@@ -322,7 +360,8 @@ def _experiments(configured: object) -> tuple[tuple[Experiment, ...], tuple[str,
     configs = [each for each in configured if _may_run(each)] if isinstance(configured, list) else []
     for config in configs[:MAX_EXPERIMENTS]:
         try:
-            usable.append(experiment_from_config(config if isinstance(config, dict) else {}))
+            experiment = experiment_from_config(config if isinstance(config, dict) else {})
+            usable.append(replace(experiment, versions=tuple(map(_shared, experiment.versions))))
         except ValueError as error:
             ignored.append(str(error))
     if len(configs) > MAX_EXPERIMENTS:
@@ -331,6 +370,13 @@ def _experiments(configured: object) -> tuple[tuple[Experiment, ...], tuple[str,
             f"{more} more experiments are ignored: a prompt may have {MAX_EXPERIMENTS} running ones"
         )
     return tuple(usable), tuple(ignored)
+
+
+def _shared(version: Version) -> Version:
+    """The same with what can't be changed: the callers share it."""
+    if version.config is None and version.messages is None:
+        return version
+    return replace(version, config=_config(version.config), messages=_messages(version.messages))
 
 
 def _may_run(config: object) -> bool:

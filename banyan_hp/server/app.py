@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
+from datetime import timedelta
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from .._version import __version__
-from .api import calls, experiments, projects, prompts, records
+from .api import calls, experiments, follow, health, projects, prompts, records
 from .api.auth import Caller, Callers
 from .api.committer import Committer
+from .api.feeds import Feeds
 from .api.hosts import HostCheck
 from .api.intake import intake_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
 from .housekeeping import Housekeeping
+from .retention import Retention
 from .starting import RoutingMode
 from .store.audit import Audit
+from .store.calls import Calls
 from .store.database import Database
 from .store.experiments import Experiments
 from .store.keys import Keys, Projects
@@ -36,6 +47,8 @@ def create_app(
     *,
     allowed_hosts: Collection[str] | None = None,
     body_seconds: float = BODY_SECONDS,
+    retain: timedelta | None = None,
+    archive: Path | None = None,
 ) -> FastAPI:
     """The backend over `database`.
 
@@ -45,6 +58,8 @@ def create_app(
         routing: what a fetched prompt says about experiments.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
+        retain: how long calls are kept; None: for ever.
+        archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
@@ -56,20 +71,25 @@ def create_app(
         redoc_url=None,
         middleware=[Middleware(PrivateResponses), *checks],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=_lifespan(committer, Housekeeping(stores.calls)),
+        lifespan=_lifespan(
+            committer, Housekeeping(stores.calls), _retention(stores.calls, database, retain, archive)
+        ),
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,
     )
     for router in (
         intake_router(committer),
         records.router,
+        follow.router,  # before a call whose id might be the same
         calls.router,
         prompts.router,
         experiments.router,
         projects.router,
+        health.router,
     ):
         app.include_router(router)
     app.state.stores = stores
+    app.state.feeds = Feeds(stores.calls)
     app.state.callers = Callers(stores.keys, keys)
     app.state.body_seconds = body_seconds
     return app
@@ -88,12 +108,26 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
     )
 
 
+def _retention(
+    calls: Calls, database: Database, retain: timedelta | None, archive: Path | None
+) -> AbstractContextManager[object]:
+    if retain is None:
+        return nullcontext()
+    if archive is None:
+        return Retention(calls, database, retain)
+    from .store.archive import Archive  # pyarrow takes its time, and is an extra
+
+    return Retention(calls, database, retain, lambda: Archive(archive))
+
+
 def _lifespan(
-    committer: Committer, housekeeping: Housekeeping
+    *running: AbstractContextManager[object],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
-        with committer, housekeeping:
+        with ExitStack() as stack:
+            for each in running:
+                stack.enter_context(each)
             yield
 
     return run

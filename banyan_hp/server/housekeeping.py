@@ -1,4 +1,4 @@
-"""What a server does beside answering: indexing texts, room for the days to come, removing what is old.
+"""What a server does beside answering: indexing texts, making room for the days to come.
 
 One thread. Any number of processes may do so over one database: each piece of work is done by one of them.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,12 +28,10 @@ class Housekeeping:
 
     Args:
         calls: to look after.
-        retain: how long calls are kept; None: for ever.
     """
 
-    def __init__(self, calls: Calls, retain: timedelta | None = None) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._retain = retain
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-housekeeping", daemon=True)
 
@@ -51,20 +49,10 @@ class Housekeeping:
             try:
                 if time.monotonic() >= maintain_at:
                     maintain_at = time.monotonic() + MAINTAIN_SECONDS
-                    self._maintain()
+                    self._calls.maintain(datetime.now(UTC))
                 indexed = self._calls.index(INDEX_CALLS)
             except (BusyError, SlowQueryError, SQLAlchemyError) as error:
                 logger.warning("housekeeping goes on later: %s", str(error).partition("\n")[0])
                 indexed = 0
             if indexed < INDEX_CALLS:
                 self._stop.wait(INDEX_SECONDS)
-
-    def _maintain(self) -> None:
-        now = datetime.now(UTC)
-        self._calls.maintain(now)
-        if self._retain is None:
-            return
-        for removed in self._calls.trim(now - self._retain):
-            logger.info("removed %d calls older than %s", removed, self._retain)
-            if self._stop.is_set():
-                return

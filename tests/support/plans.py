@@ -158,7 +158,8 @@ FROM generate_series(1, {_GENERATED}) n;
 ALTER TABLE call_bodies ATTACH PARTITION call_bodies_20260301
 FOR VALUES FROM ('2026-03-01') TO ('2026-03-02');
 INSERT INTO audit (project, at, key_id, action, subject, detail)
-SELECT CASE WHEN n % 20 = 7 THEN 'p' ELSE 'q' END, 0, '', '', 'prompt:' || n % 1000, '{{}}' FROM generate_series(1, {_GENERATED // 4}) n;
+SELECT CASE WHEN n % 20 = 7 THEN 'p' ELSE 'q' END, 0, '', '',
+'prompt:' || n % 1000, '{{}}' FROM generate_series(1, {_GENERATED // 4}) n;
 ANALYZE
 """
 

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import patch
 
+from banyan_hp.server.database import Database
+
 import banyan_hp
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
-from banyan_hp.server.database import Database
 from banyan_hp.settings import PromptSettings, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -86,6 +86,8 @@ def module_functions(identity: UUID) -> None:
         print(prompt.age_s, prompt.fetched_at, prompt.source, prompt.metadata, prompt.routed_by)
         print(prompt.enable_logging, prompt.experiment_id, prompt.experiment_version_id)
         print(prompt.sticky_key, prompt.sticky_value, prompt.render(name="Ada"))
+        messages: list[dict[str, Any]] = prompt.render_messages({"name": "Ada"}, strict=False)
+        print(messages, prompt.config, prompt.messages, prompt.label)
         context = prompt.get_experiment_context()
         banyan.log_prompt("q", "a", prompt, experiment_context=context, record_id=identity)
     banyan.log(input=[{"role": "user", "content": "q"}], output="a", metadata={"k": 1}, duration_ms=12)
@@ -108,7 +110,7 @@ def module_functions(identity: UUID) -> None:
 
 
 async def coroutines() -> None:
-    print(await banyan.aget_prompt("greeting"))
+    print(await banyan.aget_prompt("greeting", label="staging"))
     await banyan.aflush(timeout=5)
     await banyan.ashutdown(timeout=5)
 

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Response
 from fastapi import Query as FromQuery
 from pydantic import Field
 
-from ..store.calls import FILTERS, MAX_PAGE, Call, CallFilter, Group
-from .auth import Caller, Reading
-from .intake import parse_time
-from .models import Query, Words
+from ..store.calls import FILTERS, MAX_PAGE, CallFilter, Group
+from ..store.rows import MAX_INDEXED_TEXT
+from ..store.search import phrases_of
+from .auth import Administering, Caller, Reading
+from .intake import is_time, parse_time
+from .models import Query, Words, checked, is_storable
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
+from .shown import as_json
 from .state import Backend
 
-_Time = Annotated[str, Field(description="an ISO-8601 date and time")]
+DELETE_SECONDS = 5.0  # of one request, after which its caller asks again
+_Time = Annotated[str, Field(description="an ISO-8601 date and time"), checked(is_time)]
+_Search = Annotated[
+    str,
+    Field(description='1 to 50 words and "phrases", of which all must occur'),
+    checked(is_storable),
+    checked(phrases_of),
+]
+_Whole = Annotated[
+    str,
+    Field(
+        description=f"a string of 1 to {MAX_INDEXED_TEXT} characters",
+        min_length=1,
+        max_length=MAX_INDEXED_TEXT,
+    ),
+    checked(is_storable),
+]
 _Limit = Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)]
-_OLD_NAMES = {"banyan": "logs", "huggingplace": "interactions"}
 
 router = APIRouter(route_class=JsonRoute, tags=["calls"])
 
@@ -31,7 +50,7 @@ class Chosen(Query):
     since: _Time | None = None
     until: _Time | None = None
     failed: Annotated[bool | None, Field(description="true or false")] = None
-    text: Annotated[Words | None, Field(description='words and "phrases" that all must occur')] = None
+    text: _Search | None = None
     id: Words | None = None
     session: Words | None = None
     user: Words | None = None
@@ -63,6 +82,14 @@ class Paged(Chosen):
     after: Annotated[str | None, Field(description="the `next` of an earlier page")] = None
 
 
+class Removed(Query):
+    """Whose calls are meant. Longer texts can't be told apart, so they are refused."""
+
+    user: _Whole | None = None
+    session: _Whole | None = None
+    id: _Whole | None = None
+
+
 class Grouped(Chosen):
     """Which calls, and the columns to sum them up by."""
 
@@ -87,6 +114,23 @@ def summary(query: Annotated[Grouped, FromQuery()], caller: Reading, backend: Ba
     return Json({"groups": [_group_as_json(group, by) for group in groups]})
 
 
+@router.delete("/api/calls")
+def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backend: Backend) -> Response:
+    """Remove the calls of a user or a session for good. `more` says whether to ask again: some are left."""
+    given = {name: value for name, value in query.model_dump().items() if value is not None}
+    if not given:
+        raise HTTPException(BAD_QUERY, "user, session or id must say whose calls to remove")
+    until = time.monotonic() + DELETE_SECONDS
+    removed, more = 0, False
+    for step in backend.calls.delete(CallFilter(project=caller.project, equal=given), caller.key_id):
+        removed += step
+        if more := time.monotonic() > until:
+            break
+    if not more:
+        backend.calls.erase()
+    return Json({"deleted": removed, "more": more})
+
+
 @router.get("/api/calls/{call_id:path}")
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
     """One call by its id."""
@@ -94,17 +138,6 @@ def one(call_id: str, caller: Reading, backend: Backend) -> Response:
     if found is None:
         raise HTTPException(404, f"call {call_id!r} not found in project {caller.project!r}")
     return Json(as_json(found))
-
-
-def as_json(call: Call) -> dict[str, Any]:
-    """A call as the API shows it: its columns, and what was sent under `body`."""
-    shown = asdict(call)
-    shown |= {
-        "day": call.day.isoformat(),
-        "event_time": call.event_time.isoformat(timespec="microseconds"),
-        "received_at": call.received_at.isoformat(timespec="microseconds"),
-    }
-    return shown
 
 
 def _group_as_json(group: Group, by: Sequence[str]) -> Mapping[str, object]:

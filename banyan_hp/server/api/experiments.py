@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from ...experiments import MAX_DECIMALS, MAX_VERSIONS
 from ..allocation import allocated
@@ -27,9 +26,10 @@ from ..store.experiments import (
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from .auth import Administering, Caller, Callers, Ingesting, Reading
-from .models import Name, Query, Strict, Words, shown
-from .prompts import as_json as prompt_as_json
-from .prompts import configuration
+from .forms import configuration, prompt_as_json
+from .models import Json as JsonObject
+from .models import Name, Query, Strict, Words, inconsistent, shown
+from .prompts import ContentField, stored_content, version_of
 from .requests import JsonRoute
 from .responses import Json, UnfitError, tagged
 from .state import Backend, Stores
@@ -59,18 +59,14 @@ def _consistent(versions: list[ExperimentVersion]) -> list[ExperimentVersion]:
     for index, each in enumerate(versions):
         if each.experiment_version_id in seen:
             named = shown(each.experiment_version_id)
-            _refuse(f"versions[{index}].experiment_version_id is there twice: {named}")
+            raise inconsistent(f"[{index}].experiment_version_id is there twice: {named}")
         seen.add(each.experiment_version_id)
     with localcontext(Context(prec=MAX_DECIMALS + 10)):  # exact, as in the formula
         total = sum((Decimal(str(each.traffic_percentage)) for each in versions), Decimal(0))
     if total > MOST_PERCENT:
-        most = f"versions must have traffic_percentage of at most {MOST_PERCENT} together"
-        _refuse(f"{most}, was {total.normalize():f}")
+        most = f" must have traffic_percentage of at most {MOST_PERCENT} together"
+        raise inconsistent(f"{most}, was {total.normalize():f}")
     return versions
-
-
-def _refuse(sentence: str) -> None:
-    raise PydanticCustomError("inconsistent", "{sentence}", {"sentence": sentence})
 
 
 _ID = Annotated[
@@ -93,12 +89,13 @@ _Allocation = Annotated[int, Field(description=" or ".join(map(str, ALLOCATIONS)
 
 
 class ExperimentVersion(Strict):
-    """A version within an experiment; without `content` it is that of the prompt's version."""
+    """A version within an experiment; without `content` it is the prompt's version, configuration and all."""
 
     experiment_version_id: Name
     version: Name
     traffic_percentage: _Percentage
-    content: Words | None = None
+    content: ContentField | None = None
+    config: JsonObject | None = None
 
 
 _Versions = Annotated[
@@ -220,8 +217,7 @@ def route(body: RouteRequest, request: Request, caller: Ingesting, backend: Back
     variant = experiment.variant_for(body.stickyValue) if experiment.running else None
     if variant is None:
         return _routed(prompt, _released(prompt, backend), None)
-    chosen = Version(version=variant.version, content=variant.content)
-    return _routed(prompt, chosen, variant.experiment_version_id)
+    return _routed(prompt, version_of(variant), variant.experiment_version_id)
 
 
 @router.get(f"{_ONE}/usage")
@@ -289,11 +285,26 @@ def _prompt_of(experiment: Experiment, backend: Backend) -> Prompt:
 
 
 def _variants(versions: Sequence[ExperimentVersion], prompt: Prompt, backend: Backend) -> tuple[Variant, ...]:
-    for index, each in enumerate(versions):
-        if each.content is None and backend.prompts.version(prompt, each.version) is None:
-            wanted = f"a stored version of prompt {prompt.name!r}, or come with content"
-            raise UnfitError(f"versions[{index}].version must be {wanted}, was {shown(each.version)}")
-    return tuple(Variant(**each.model_dump()) for each in versions)
+    return tuple(_variant(index, each, prompt, backend) for index, each in enumerate(versions))
+
+
+def _variant(index: int, given: ExperimentVersion, prompt: Prompt, backend: Backend) -> Variant:
+    own = Variant(
+        experiment_version_id=given.experiment_version_id,
+        version=given.version,
+        traffic_percentage=given.traffic_percentage,
+    )
+    if given.content is not None:
+        return replace(own, content=stored_content(given.content), config=given.config)
+    if given.config is not None:
+        raise UnfitError(
+            f"versions[{index}].config must come with content, or be that of the prompt's version"
+        )
+    found = backend.prompts.version(prompt, given.version)
+    if found is None:
+        wanted = f"a stored version of prompt {prompt.name!r}, or come with content"
+        raise UnfitError(f"versions[{index}].version must be {wanted}, was {shown(given.version)}")
+    return replace(own, content=found.content, config=found.config, follows=True)
 
 
 def _checked(experiment: Experiment) -> Experiment:

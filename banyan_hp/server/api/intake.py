@@ -58,7 +58,7 @@ class Interaction(Strict):
     user_prompt: Filled
     response: Filled
     org_id: Annotated[str, Field(description="a string that isn't empty", min_length=1)]
-    mode: Annotated[str, Field(description="'prod' or 'dev'", pattern="^(prod|dev)$")]
+    mode: Annotated[str, Field(description="prod or dev", pattern="^(prod|dev)$")]
     token_count: Amount = None
     response_time: Amount = None
 
@@ -148,7 +148,8 @@ class _Intake:
         body = await request.json()
         _refuse(kind.refusal(body), kind.bad)
         call_id, time = self._named(request)
-        (verdict,) = await self._stored([kind.call(caller.project, call_id, time, body)])
+        call = kind.call(caller.project, call_id, time, body)
+        (verdict,) = await self._stored([call], request)
         return Json(*self._response(call_id, verdict))
 
     def _response(self, call_id: str, verdict: Verdict) -> tuple[dict[str, object], int]:
@@ -171,7 +172,7 @@ class _Intake:
             for entry, refusal in zip(envelope.records, refusals, strict=True)
             if refusal is None
         ]
-        verdicts = await self._stored(calls) if calls else []
+        verdicts = await self._stored(calls, request) if calls else []
         if len(calls) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
             return Json({"accepted": len(calls)})
         left = iter(verdicts)
@@ -199,8 +200,8 @@ class _Intake:
             return {"id": call_id, "status": self.kind.bad, "error": _unstorable(verdict)}
         return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else 200}
 
-    async def _stored(self, calls: Sequence[Call]) -> list[Verdict]:
-        return await asyncio.wrap_future(self._committer.store(calls))
+    async def _stored(self, calls: Sequence[Call], request: Request) -> list[Verdict]:
+        return await asyncio.wrap_future(self._committer.store(calls, len(await request.body())))
 
     def _named(self, request: Request) -> tuple[str, datetime | None]:
         key, time = header(request, "idempotency-key"), header(request, "x-event-time")
@@ -225,9 +226,14 @@ def _id_refusal(name: str, value: str) -> str | None:
 
 def _time_refusal(name: str, value: str) -> str | None:
     """`datetime.fromisoformat` takes more shapes, weeks and days without a time among them."""
-    if _TIMESTAMP.fullmatch(value) is not None and _on_the_calendar(value):
+    if is_time(value):
         return None
     return f"{name} must be an ISO-8601 date and time, was {shown(value)}"
+
+
+def is_time(value: str) -> bool:
+    """Whether `parse_time` can read it."""
+    return _TIMESTAMP.fullmatch(value) is not None and _on_the_calendar(value)
 
 
 def _on_the_calendar(value: str) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi import Query as FromQuery
 from pydantic import Field
 
 from ..starting import RoutingMode
-from ..store.experiments import Experiment
+from ..store.experiments import Experiment, Variant
 from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, PRODUCTION, Content, Prompt, Version
 from .auth import Administering, Caller, Ingesting, Reading
+from .forms import configuration, prompt_as_json, version_as_json
 from .models import Json as JsonObject
 from .models import Name, Query, Strict, Words, shown
 from .requests import JsonRoute
@@ -33,7 +34,8 @@ class Message(Strict):
 
 
 ContentField = Annotated[
-    str | list[Message], Field(description="a string, or a list of messages with role and content")
+    str | Annotated[list[Message], Field(min_length=1)],
+    Field(description="a string, or a list of messages with role and content"),
 ]
 
 
@@ -61,6 +63,9 @@ class NewVersion(Strict):
     project_id: Name | None = None
     change_message: Words | None = None
     config: JsonObject | None = None
+    after: Annotated[
+        Name | None, Field(description="the `revision` of the newest version, which the new one is to follow")
+    ] = None
     release: Annotated[bool, Field(description="true or false")] = True
 
 
@@ -75,9 +80,9 @@ class PromptChange(Strict):
 
 
 class Release(Strict):
-    """A version to be served from now on."""
+    """A version to be served from now on; null: none."""
 
-    version: Name
+    version: Name | None = None
 
 
 class Label(Strict):
@@ -113,14 +118,16 @@ def fetch(
 ) -> Response:
     """A prompt: the released version, that of a label, or one by name; or an experiment's choice."""
     sticky = _sticky_pairs(query)
+    if query.version is not None and query.label is not None:
+        raise HTTPException(BAD_QUERY, "version and label exclude each other; give one of them")
     prompt = backend.prompts.find(caller.project, name, query.branch)
     if prompt is None:
         raise HTTPException(404, f"prompt {name!r} not found on branch {query.branch!r}")
     version = _wanted(prompt, query, backend)
     labelled = {"label": query.label} if query.label is not None else {}
     pinned = query.version is not None or query.label is not None
-    routed = _routed(prompt, sticky, backend, pinned=pinned)
-    return tagged(request, {**as_json(prompt, version), **labelled, **routed})
+    served, routed = _routed(prompt, version, sticky, backend, pinned=pinned)
+    return tagged(request, {**prompt_as_json(prompt, served), **labelled, **routed})
 
 
 def _wanted(prompt: Prompt, query: Fetched, backend: Backend) -> Version:
@@ -138,29 +145,6 @@ def _wanted(prompt: Prompt, query: Fetched, backend: Backend) -> Version:
     raise HTTPException(404, f"{where} has no released version")
 
 
-def as_json(prompt: Prompt, version: Version) -> dict[str, Any]:
-    """What a client that fetches prompts reads."""
-    return {
-        "prompt_id": prompt.prompt_id,
-        "name": prompt.name,
-        **_content_as_json(version.content),
-        "version": version.version,
-        "branch": prompt.branch,
-        "project": prompt.project,
-        "enable_logging": prompt.enable_logging,
-        "metadata": dict(prompt.metadata),
-        **({"config": version.config} if version.config is not None else {}),
-    }
-
-
-def _content_as_json(content: Content) -> dict[str, Any]:
-    """`content` is always a text on the wire; a chat's messages are there besides."""
-    if isinstance(content, str):
-        return {"content": content}
-    text = "\n\n".join(f"{message['role']}: {message['content']}" for message in content)
-    return {"content": text, "messages": list(content)}
-
-
 def _sticky_pairs(query: Fetched) -> list[tuple[str, str]]:
     keys, values = query.sticky_key, query.sticky_value
     if len(keys) != len(values):
@@ -170,31 +154,36 @@ def _sticky_pairs(query: Fetched) -> list[tuple[str, str]]:
 
 
 def _routed(
-    prompt: Prompt, sticky: Sequence[tuple[str, str]], backend: Backend, *, pinned: bool
-) -> dict[str, Any]:
-    """The fields that experiments add to a prompt's own, or put in their place."""
+    prompt: Prompt,
+    version: Version,
+    sticky: Sequence[tuple[str, str]],
+    backend: Backend,
+    *,
+    pinned: bool,
+) -> tuple[Version, dict[str, Any]]:
+    """What is served, and the fields that experiments add to it."""
     if not sticky or backend.routing is RoutingMode.NONE:
-        return {}
+        return version, {}
     if pinned:  # whatever experiment runs, the caller gets the version that it named
-        return {"experiment_id": None}
+        return version, {"experiment_id": None}
     on_prompt = backend.experiments.on(prompt.project, prompt.prompt_id)
     if backend.routing is RoutingMode.CLIENT:
-        return {"experiments": [configuration(each) for each in on_prompt]}
-    return _assignment(on_prompt, sticky)
+        return version, {"experiments": [configuration(each) for each in on_prompt]}
+    return _assignment(version, on_prompt, sticky)
 
 
-def _assignment(on_prompt: Sequence[Experiment], sticky: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _assignment(
+    version: Version, on_prompt: Sequence[Experiment], sticky: Sequence[tuple[str, str]]
+) -> tuple[Version, dict[str, Any]]:
     running = [each for each in on_prompt if each.running]
     applied = next(
         ((each, value) for key, value in sticky for each in running if each.sticky_type == key), None
     )
     variant = applied[0].variant_for(applied[1]) if applied is not None else None
     if applied is None or variant is None:
-        return {"experiment_id": None}
+        return version, {"experiment_id": None}
     experiment, value = applied
-    return {
-        "version": variant.version,
-        **_content_as_json(variant.content),
+    return version_of(variant), {
         "experiment_id": experiment.experiment_id,
         "experiment_version_id": variant.experiment_version_id,
         "sticky_key": experiment.sticky_type,
@@ -202,27 +191,9 @@ def _assignment(on_prompt: Sequence[Experiment], sticky: Sequence[tuple[str, str
     }
 
 
-def configuration(experiment: Experiment) -> dict[str, Any]:
-    """What a client needs to route by itself."""
-    shown = {
-        "experiment_id": experiment.experiment_id,
-        "status": experiment.status,
-        "sticky_type": experiment.sticky_type,
-        "salt": experiment.salt,
-        "allocation": experiment.allocation,
-        "versions": [
-            {
-                "experiment_version_id": each.experiment_version_id,
-                "version": each.version,
-                **_content_as_json(each.content),
-                "traffic_percentage": each.traffic_percentage,
-            }
-            for each in experiment.variants
-        ],
-    }
-    if experiment.has_slots:
-        shown["slots"] = {each.experiment_version_id: each.slots for each in experiment.variants}
-    return shown
+def version_of(variant: Variant) -> Version:
+    """What an experiment serves as a version."""
+    return Version(version=variant.version, content=variant.content, config=variant.config)
 
 
 # -- managed -------------------------------------------------------------------------------------------------
@@ -233,7 +204,9 @@ def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Back
     """The prompts of the project."""
     _same_project(query.project_id, caller)
     found = backend.prompts.listed(caller.project, query.branch or None, query.name or None)
-    return Json({"prompts": [_managed(prompt, backend) for prompt in found]})
+    newest = backend.prompts.newest(caller.project)
+    shown_all = [{**_managed(each, backend), "newest": newest.get(each.prompt_id)} for each in found]
+    return Json({"prompts": shown_all})
 
 
 @router.post(MANAGED, status_code=201)
@@ -248,7 +221,10 @@ def create(body: NewPrompt, caller: Administering, backend: Backend) -> Response
 
 @router.post(f"{MANAGED}/version", status_code=201)
 def create_version(body: NewVersion, caller: Administering, backend: Backend) -> Response:
-    """Make a further version, which is released unless `release` is false."""
+    """Make a further version, which is released unless `release` is false.
+
+    With `after` only if nobody has changed the prompt since; else 409.
+    """
     _same_project(body.project_id, caller)
     prompt = backend.prompts.find(caller.project, body.name, body.branch)
     if prompt is None:
@@ -259,7 +235,7 @@ def create_version(body: NewVersion, caller: Administering, backend: Backend) ->
         config=body.config,
         change_message=body.change_message,
     )
-    backend.prompts.add_version(prompt, version, caller.actor, release=body.release)
+    backend.prompts.add_version(prompt, version, caller.actor, release=body.release, after=body.after)
     if body.metadata is not None:
         backend.prompts.change(replace(prompt, metadata=body.metadata), caller.actor)
     return Json(_managed(_get(caller, prompt.prompt_id, backend), backend, body.version), 201)
@@ -291,15 +267,22 @@ def change(prompt_id: str, body: PromptChange, caller: Administering, backend: B
 
 @router.put(f"{MANAGED}/{{prompt_id}}/release")
 def release(prompt_id: str, body: Release, caller: Administering, backend: Backend) -> Response:
-    """Serve a version from now on; an earlier one again undoes a release."""
+    """Serve a version from now on; an earlier one again undoes a release, and null serves none."""
     prompt = _get(caller, prompt_id, backend)
-    _require_version(prompt, body.version, backend)
+    if body.version is not None:
+        _require_version(prompt, body.version, backend)
     backend.prompts.release(prompt, body.version, caller.actor)
     return Json(_managed(_get(caller, prompt_id, backend), backend))
 
 
 @router.put(f"{MANAGED}/{{prompt_id}}/labels/{{label}}")
-def label(prompt_id: str, label: str, body: Label, caller: Administering, backend: Backend) -> Response:
+def label(
+    prompt_id: str,
+    label: Annotated[Name, Path()],
+    body: Label,
+    caller: Administering,
+    backend: Backend,
+) -> Response:
     """Have a label point to a version; `production` is the released one, and points where a release does."""
     prompt = _get(caller, prompt_id, backend)
     if label == PRODUCTION:
@@ -314,7 +297,7 @@ def label(prompt_id: str, label: str, body: Label, caller: Administering, backen
 def versions(prompt_id: str, caller: Reading, backend: Backend) -> Response:
     """All versions of a prompt, in order of their making."""
     prompt = _get(caller, prompt_id, backend)
-    found = [_version_as_json(each, prompt) for each in backend.prompts.versions(prompt)]
+    found = [version_as_json(each, prompt) for each in backend.prompts.versions(prompt)]
     return Json({"id": prompt_id, "versions": found})
 
 
@@ -355,20 +338,6 @@ def _managed(prompt: Prompt, backend: Backend, version: str | None = None) -> di
     named = version or prompt.version
     found = backend.prompts.version(prompt, named) if named is not None else None
     shown_version = found or Version(version="", content="")
-    as_fetched = as_json(prompt, shown_version)
+    as_fetched = prompt_as_json(prompt, shown_version)
     own = {"id": as_fetched.pop("prompt_id"), "project_id": as_fetched.pop("project")}
     return {**own, **as_fetched, "released": prompt.version, "labels": dict(prompt.labels)}
-
-
-def _version_as_json(version: Version, prompt: Prompt) -> Mapping[str, Any]:
-    return {
-        "version": version.version,
-        **_content_as_json(version.content),
-        "config": version.config,
-        "change_message": version.change_message,
-        "author": version.author,
-        "created_at": version.created_at.isoformat() if version.created_at else None,
-        "released_at": version.released_at.isoformat() if version.released_at else None,
-        "current": version.version == prompt.version,
-        "labels": [label for label, pointed in prompt.labels.items() if pointed == version.version],
-    }

@@ -6,7 +6,7 @@ same at every repeat of a delivery; a call that came without a time has the day 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -132,6 +132,8 @@ class Page:
 
     calls: Sequence[Call]
     next: str | None
+    positions: Sequence[str] = ()
+    """Of a `follow`: for each call, the cursor behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,21 @@ class UnusableCursorError(ValueError):
     """A cursor that no page gave out."""
 
 
+class Keeper(Protocol):
+    """Takes calls that are about to be removed."""
+
+    def keep(self, project: str, day: date, numbers: Sequence[int], calls: Iterable[Call]) -> None:
+        """Keep calls of one project, whose event times are in one day; they may be removed once this returns.
+
+        Args:
+            project: theirs.
+            day: theirs.
+            numbers: the `seq` of each, and perhaps of some that are no longer there.
+            calls: the calls themselves, to be read once.
+        """
+        ...
+
+
 class Calls(Protocol):
     """A store of calls. Safe for use by several threads."""
 
@@ -178,6 +195,21 @@ class Calls(Protocol):
         """Calls in an order in which nothing is ever added before the cursor; without one: from the first."""
         ...
 
+    def arrived(
+        self,
+        chosen: CallFilter,
+        limit: int,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        newest: bool = False,
+    ) -> Page:
+        """Calls in order of arrival, all that are there now: for reading back, not for following.
+
+        The bounds are cursors of such pages, or the `seq` of a call.
+        """
+        ...
+
     def end(self) -> str:
         """The cursor from which `follow` gives what has arrived later than now."""
         ...
@@ -186,12 +218,23 @@ class Calls(Protocol):
         """Sums over the chosen calls, grouped by columns of `FILTERS`; one group without any."""
         ...
 
-    def delete(self, chosen: CallFilter) -> int:
-        """Remove calls for good, with their bodies and search entries; how many there were."""
+    def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
+        """Remove calls for good, with their bodies and search entries, in small steps.
+
+        Yields how many each step removed. The audit says so, if it is known `by` which key.
+        """
         ...
 
-    def trim(self, before: datetime) -> Iterator[int]:
-        """Remove calls older than that, in small steps: yields how many each step removed."""
+    def erase(self) -> None:
+        """Leave nothing of deleted calls readable in the files of the database, as far as it can be done."""
+        ...
+
+    def trim(self, before: datetime, keeper: Keeper | None = None) -> Iterator[int]:
+        """Remove calls older than the day of `before`, in small steps: yields how many each step removed.
+
+        The time of a call is that of its event, but not before its arrival, and not a day after it.
+        A store may remove a whole day at once, late arrivals included. `keeper` gets to see each call before.
+        """
         ...
 
     def maintain(self, now: datetime) -> None:

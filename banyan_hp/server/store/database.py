@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from ..starting import StartError
@@ -24,6 +24,7 @@ BUSY_SECONDS = 5.0
 _READERS = 8
 _TRIES = 6
 _RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})  # serialisation failure, deadlock, no lock
+_REFUSING_STATES = frozenset({"22", "23", "54"})  # data exception, constraint, program limit exceeded
 _STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 
 T = TypeVar("T")
@@ -43,12 +44,13 @@ class Database:
     Args:
         url: the path of a SQLite file, or ``postgresql://…``.
         query_seconds: how long a read may take.
+        migrated: False: leave its tables as they are.
 
     Raises:
         StartError: it can't be opened, or is not ours.
     """
 
-    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS) -> None:
+    def __init__(self, url: str, *, query_seconds: float = QUERY_SECONDS, migrated: bool = True) -> None:
         self.is_postgres = url.startswith(("postgresql:", "postgres:"))
         self.query_seconds = query_seconds
         if self.is_postgres:
@@ -57,7 +59,8 @@ class Database:
             path = Path(url).absolute()
             self.name, self._engine = str(path), _sqlite(path)
         self._writing = threading.Lock()  # for SQLite's one writer: better than its naps
-        migrate(self._engine, self.name)
+        if migrated:
+            migrate(self._engine, self.name)
 
     def __repr__(self) -> str:
         return f"Database({self.name!r})"
@@ -68,6 +71,7 @@ class Database:
         Raises:
             BusyError: they did so again and again, or the database is not there.
         """
+        until = time.monotonic() + BUSY_SECONDS
         for left in reversed(range(_TRIES)):
             try:
                 with self._write_transaction() as connection:
@@ -75,7 +79,7 @@ class Database:
             except DBAPIError as error:
                 if not _is_transient(error):
                     raise
-                if not left or error.connection_invalidated:
+                if not left or error.connection_invalidated or time.monotonic() > until:
                     raise BusyError(_reason(error)) from error
                 time.sleep(random.uniform(0, 0.05 * (_TRIES - left)))
         raise AssertionError("the loop returns or raises")
@@ -132,6 +136,12 @@ class Database:
             raw.set_progress_handler(None, 0)
 
     @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection of PostgreSQL's without a transaction: it may be kept without holding anything up."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
         """A connection for what SQLite only does outside a transaction."""
         with self._writing, self._engine.connect() as connection:
@@ -160,19 +170,35 @@ def _sqlite(path: Path) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # WAL with NORMAL survives the end of the process at any point; a power cut may take the last commits.
-    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL"):
+    # What is deleted is overwritten: it is personal data.
+    for pragma in ("busy_timeout = 5000", "foreign_keys = ON", "synchronous = NORMAL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
+def url_to_show(url: str) -> str:
+    """PostgreSQL's URL without a password.
+
+    Raises:
+        StartError: it is none.
+    """
+    try:
+        parsed = make_url(url).set(drivername="postgresql").difference_update_query(["password"])
+    except ArgumentError as error:
+        raise StartError(f"the database URL is not valid: {error}") from None
+    bare = URL.create(
+        parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query
+    )
+    return bare.render_as_string(hide_password=False)
+
+
 def _postgres(url: str) -> tuple[str, Engine]:
+    name = url_to_show(url)
     try:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         engine = create_engine(parsed, pool_size=_READERS, max_overflow=_READERS, pool_pre_ping=True)
-    except ArgumentError as error:
-        raise StartError(f"the database URL is not valid: {error}") from None
     except ImportError as error:
         raise StartError("PostgreSQL needs psycopg: pip install 'banyan-hp[postgres]'") from error
-    return parsed.render_as_string(hide_password=True), engine
+    return name, engine
 
 
 def _is_transient(error: DBAPIError) -> bool:
@@ -182,6 +208,14 @@ def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
     return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def refuses_values(error: Exception) -> bool:
+    """Whether a write failed for a value in it that the database can't hold, and would fail again."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (OverflowError, UnicodeError))  # of the driver, before it sends anything
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return isinstance(error, (DataError, IntegrityError)) or state[:2] in _REFUSING_STATES
 
 
 def _was_stopped(error: DBAPIError) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Date, Row, String, and_, bindparam, column, func, or_, select, table, text
@@ -20,15 +21,16 @@ from .tables import bodies, calls
 Words = tuple[int, date, list[str]]
 _DAYS_BEFORE, _DAYS_AHEAD = 1, 7
 _VACUUM_PAGES = 2000
+_MERGE_PAGES = 500
+_LOCK_SECONDS = 1
 _PARTITIONED = (calls.name, bodies.name, "call_search")
 
 
+_key = itemgetter("project", "day", "id")
 _RETURNED = ("project", "day", "id", "seq", "deliveries")
 _POSTGRES: Any = postgresql.dialect  # SQLAlchemy leaves it untyped
 _POSTGRES_TYPES = {
-    column.name: str(column.type.compile(_POSTGRES()))
-    for column in calls.c
-    if column.name not in ("seq", "xact")
+    column.name: str(column.type.compile(_POSTGRES())) for column in calls.c if column.name != "xact"
 }
 _COLUMNS = ", ".join(json.dumps(name) for name in _POSTGRES_TYPES)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _POSTGRES_TYPES.values())
@@ -38,6 +40,7 @@ _INSERT_CALLS = (
     "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = calls.deliveries + 1 "
     f"WHERE calls.digest = excluded.digest RETURNING {', '.join(f'calls.{name}' for name in _RETURNED)}"
 )
+_TAKE_NUMBERS = "SELECT nextval('calls_seq') FROM generate_series(1, %s)"
 _INSERT_BODIES = (
     "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
 )
@@ -52,8 +55,14 @@ ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_d
 """
 
 
+_OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+
+
 class Dialect(Protocol):
     """What `SqlCalls` leaves to a database."""
+
+    def numbered(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """The order in which to write rows; they are numbered in the order in which they were sent."""
 
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
         """Insert rows of different keys; a repeat counts a delivery, a row with another digest is left out.
@@ -92,8 +101,17 @@ class Dialect(Protocol):
     def prepare_days(self, database: Database, today: date) -> None:
         """Make room for the calls of the days to come."""
 
-    def drop_days(self, database: Database, before: date) -> Iterator[int]:
-        """Remove whole days, where that costs nothing; how many calls each had."""
+    def whole_days(self, database: Database, before: date) -> list[date]:
+        """Days that can be removed at once."""
+
+    def horizon(self, connection: Connection) -> int:
+        """Calls of transactions below it are all there, or never will be."""
+
+    def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
+        """Remove a whole day, unless it has calls of transactions from `horizon` on; how many it had."""
+
+    def erase(self, database: Database) -> None:
+        """See `Calls.erase`."""
 
     def reclaim(self, database: Database) -> None:
         """Give the space of removed calls back."""
@@ -105,6 +123,9 @@ def dialect_of(database: Database) -> Dialect:
 
 
 class _Sqlite:
+    def numbered(self, _connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        return list(range(len(rows)))  # as they are written
+
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
         statement = sqlite.insert(calls)
         statement = statement.on_conflict_do_update(
@@ -159,16 +180,42 @@ class _Sqlite:
     def prepare_days(self, database: Database, today: date) -> None:
         """Nothing: days share a table."""
 
-    def drop_days(self, _database: Database, _before: date) -> Iterator[int]:
-        yield from ()
+    def whole_days(self, _database: Database, _before: date) -> list[date]:
+        return []
+
+    def horizon(self, _connection: Connection) -> int:
+        return 1  # all have 0
+
+    def drop_day(self, _connection: Connection, _day: date, _horizon: int | None) -> int:
+        raise NotImplementedError("days share a table")
+
+    def erase(self, database: Database) -> None:
+        """Rewrite the index of words, which keeps those of deleted calls until then; empty the log.
+
+        All else `PRAGMA secure_delete` has overwritten when it was deleted.
+        """
+        pages = -_MERGE_PAGES  # the first time: a negative number begins a rewriting of everything
+        while database.write(lambda connection, pages=pages: _merge(connection, pages)):  # type: ignore[misc]
+            pages = _MERGE_PAGES
+        self.reclaim(database)
+        with database.outside_transactions() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def reclaim(self, database: Database) -> None:
         with database.outside_transactions() as connection:
             raw: Any = connection.connection.driver_connection
-            raw.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()  # frees a page a step
+            # A script, since `execute` takes one step of a statement without rows, which frees one page.
+            raw.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
 
 class _Postgres:
+    def numbered(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        taken = connection.exec_driver_sql(_TAKE_NUMBERS, (len(rows),))
+        for row, number in zip(rows, taken.scalars(), strict=True):
+            row["seq"] = number
+        # In one order in all processes, or two that store the same calls could wait for each other.
+        return sorted(range(len(rows)), key=lambda index: _key(rows[index]))
+
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
         columns = [[row[name] for row in rows] for name in _POSTGRES_TYPES]
         return list(connection.exec_driver_sql(_INSERT_CALLS, tuple(columns)))
@@ -182,8 +229,7 @@ class _Postgres:
         return (calls.c.xact < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),)
 
     def end(self, connection: Connection) -> Cursor:
-        oldest = connection.exec_driver_sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        return Cursor(oldest.scalar_one() - 1, 2**63 - 1)
+        return Cursor(self.horizon(connection) - 1, 2**63 - 1)
 
     def within_days(self, since: date | None, until: date | None) -> tuple[ColumnElement[bool], ...]:
         bounds = [calls.c.day >= since] if since is not None else []
@@ -223,6 +269,7 @@ class _Postgres:
         """A partition for the day, with what has come for it already. One process does, the others wait."""
         if _exists(connection, _partition("calls", day)):
             return
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
         connection.exec_driver_sql("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE")
         if _exists(connection, _partition("calls", day)):
             return
@@ -232,25 +279,42 @@ class _Postgres:
             )
             connection.exec_driver_sql(script)
 
-    def drop_days(self, database: Database, before: date) -> Iterator[int]:
+    def whole_days(self, database: Database, before: date) -> list[date]:
         with database.read() as connection:
-            days = _days(connection)
-        for day in days:
-            if day < before:
-                yield database.write(lambda connection, day=day: self._drop_day(connection, day))  # type: ignore[misc]
+            return [day for day in days_of(connection) if day < before]
 
-    def _drop_day(self, connection: Connection, day: date) -> int:
-        if not _exists(connection, _partition("calls", day)):
+    def horizon(self, connection: Connection) -> int:
+        return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
+
+    def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
+        # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        connection.exec_driver_sql("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+        own = _partition("calls", day)
+        if not _exists(connection, own):
             return 0
-        count = connection.exec_driver_sql(f"SELECT count(*) FROM {_partition('calls', day)}")  # noqa: S608
-        removed = int(count.scalar_one())
+        late = f"SELECT EXISTS (SELECT FROM {own} WHERE xact >= %s)"  # noqa: S608
+        if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
+            return 0
+        removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
         for name in _PARTITIONED:
             connection.exec_driver_sql(f"DROP TABLE {_partition(name, day)}")
         return removed
 
+    def erase(self, database: Database) -> None:
+        """Nothing: PostgreSQL's own vacuum does, in its time; its log and its backups are its operator's."""
+
     def reclaim(self, database: Database) -> None:
         """Nothing: PostgreSQL's own vacuum does."""
+
+
+def _merge(connection: Connection, pages: int) -> bool:
+    """Rewrite up to so many pages of SQLite's index of words; False: there was nothing to do."""
+    raw: Any = connection.connection.driver_connection
+    before = raw.total_changes
+    raw.execute("INSERT INTO call_search (call_search, rank) VALUES ('merge', ?)", (pages,))
+    return bool(raw.total_changes - before >= 2)  # fewer: see SQLite's documentation of FTS5, "merge"
 
 
 def _vector(words: Sequence[str]) -> str:
@@ -268,7 +332,8 @@ def _exists(connection: Connection, name: str) -> bool:
     return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
 
 
-def _days(connection: Connection) -> list[date]:
+def days_of(connection: Connection) -> list[date]:
+    """The days that have a partition in PostgreSQL."""
     names = connection.exec_driver_sql(
         "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
         "WHERE inhparent = 'calls'::regclass AND relname <> 'calls_other' ORDER BY relname"

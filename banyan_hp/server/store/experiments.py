@@ -28,6 +28,8 @@ class Variant:
 
     Attributes:
         content: None: that of the prompt's stored version, whatever it is.
+        config: as of a prompt's version.
+        follows: content and configuration are those of the prompt's stored version, as they are now.
         slots: with allocation 2: those that the version has.
     """
 
@@ -35,7 +37,15 @@ class Variant:
     version: str
     traffic_percentage: float
     content: Any = None
+    config: Mapping[str, Any] | None = None
+    follows: bool = False
     slots: Sequence[Range] = ()
+
+    def as_stored(self) -> dict[str, Any]:
+        """Without what it only follows."""
+        stored = asdict(self)
+        follows = stored.pop("follows")
+        return {**stored, "content": None, "config": None} if follows else stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +162,9 @@ class Experiments:
         self._database.write(store)
 
     def _note(self, connection: Connection, actor: Actor, action: str, experiment: Experiment) -> None:
-        note(connection, actor, action, f"experiment:{experiment.experiment_id}", asdict(experiment))
+        variants = [each.as_stored() for each in experiment.variants]
+        whole = {name: getattr(experiment, name) for name in _PLAIN} | {"variants": variants}
+        note(connection, actor, action, f"experiment:{experiment.experiment_id}", whole)
 
 
 def _of(experiment: Experiment) -> tuple[Any, ...]:
@@ -167,22 +179,28 @@ def _with_contents(connection: Connection, experiment: Experiment) -> Experiment
     following = [each.version for each in experiment.variants if each.content is None]
     if not following:
         return experiment
-    query = select(prompt_versions.c.version, prompt_versions.c.content).where(
+    columns = prompt_versions.c
+    query = select(columns.version, columns.content, columns.config).where(
         prompt_versions.c.project == experiment.project,
         prompt_versions.c.prompt_id == experiment.prompt_id,
         prompt_versions.c.version.in_(following),
     )
-    contents = {row.version: json.loads(row.content) for row in connection.execute(query)}
+    found: dict[str, Any] = {row.version: row for row in connection.execute(query)}
     variants = [
-        each if each.content is not None else replace(each, content=contents.get(each.version))
+        _following(each, found[each.version]) if each.content is None and each.version in found else each
         for each in experiment.variants
     ]
     return replace(experiment, variants=variants)
 
 
+def _following(variant: Variant, row: Row[Any]) -> Variant:
+    config = json.loads(row.config) if row.config is not None else None
+    return replace(variant, content=json.loads(row.content), config=config, follows=True)
+
+
 def _row(experiment: Experiment) -> dict[str, Any]:
     row = {name: getattr(experiment, name) for name in _PLAIN}
-    return {**row, "versions": json.dumps([asdict(each) for each in experiment.variants])}
+    return {**row, "versions": json.dumps([each.as_stored() for each in experiment.variants])}
 
 
 def _experiment(row: Row[Any]) -> Experiment:

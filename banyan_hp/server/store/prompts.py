@@ -6,6 +6,7 @@ released version, which also goes by the label ``production``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .audit import Actor, note, now
-from .calls import time_of
+from .calls import microseconds, time_of
 from .database import Database
 from .keys import know_project
 from .tables import prompt_labels, prompt_versions, prompts
@@ -80,6 +81,12 @@ class Version:
     created_at: datetime | None = None
     released_at: datetime | None = None
 
+    @property
+    def revision(self) -> str:
+        """Stands for what the version says; another content under the same name has another one."""
+        text = json.dumps([self.version, self.content, self.config])
+        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
 
 class Prompts:
     """The prompts. Each change is noted in the audit, with who made it."""
@@ -114,9 +121,16 @@ class Prompts:
     def versions(self, prompt: Prompt) -> list[Version]:
         """All versions of a prompt, in order of their making."""
         query = select(prompt_versions).where(*_versions_of(prompt))
-        query = query.order_by(prompt_versions.c.created_at, prompt_versions.c.version)
+        query = query.order_by(*_MADE)
         with self._database.read() as connection:
             return [_version(row) for row in connection.execute(query)]
+
+    def newest(self, project: str) -> dict[str, str]:
+        """The newest version of each prompt of a project, draft or not, by the prompt's id."""
+        query = select(prompt_versions.c.prompt_id, prompt_versions.c.version)
+        query = query.where(prompt_versions.c.project == project).order_by(*_MADE)
+        with self._database.read() as connection:
+            return {row.prompt_id: row.version for row in connection.execute(query)}
 
     def _one(self, *chosen: Any) -> Prompt | None:
         found = self._all(*chosen)
@@ -141,31 +155,47 @@ class Prompts:
         def store(connection: Connection) -> None:
             know_project(connection, prompt.project)
             connection.execute(insert(prompts).values(**_prompt_row(prompt), created_at=now()))
-            note(connection, actor, "prompt.create", _subject(prompt), {"name": prompt.name})
-            self._put_version(connection, prompt, first, actor)
+            _note(connection, prompt, actor, "create", name=prompt.name)
+            self._put_version(connection, prompt, first, actor, now())
             if release:
                 self._release(connection, prompt, first.version, actor)
 
         where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
         self._write(store, f"{where} of project {prompt.project!r}")
 
-    def add_version(self, prompt: Prompt, version: Version, actor: Actor, *, release: bool = True) -> None:
-        """Store a further version.
+    def add_version(
+        self,
+        prompt: Prompt,
+        version: Version,
+        actor: Actor,
+        *,
+        release: bool = True,
+        after: str | None = None,
+    ) -> None:
+        """Store a further version. With `after` only if the newest one has that revision.
 
         Raises:
-            TakenError: the prompt has a version of that name.
+            TakenError: the prompt has a version of that name, or its newest one has another revision.
+            MissingError: the prompt was removed.
         """
 
         def store(connection: Connection) -> None:
-            self._put_version(connection, prompt, version, actor)
+            self._lock(connection, prompt)
+            newest = self._newest(connection, prompt)
+            if after is not None and newest.revision != after:
+                there = f"its newest version is {newest.version!r}, revision {newest.revision}"
+                raise TakenError(f"{where} has changed: {there}, not {after}")
+            # The newest may have been made by another machine's clock.
+            made = microseconds(newest.created_at) if newest.created_at else 0
+            self._put_version(connection, prompt, version, actor, max(now(), made + 1))
             if release:
                 self._release(connection, prompt, version.version, actor)
 
         where = f"prompt {prompt.name!r} on branch {prompt.branch!r}"
         self._write(store, f"{where} already has version {version.version!r}")
 
-    def release(self, prompt: Prompt, version: str, actor: Actor) -> None:
-        """Serve this version from now on. An earlier one again is how a release is undone.
+    def release(self, prompt: Prompt, version: str | None, actor: Actor) -> None:
+        """Serve this version from now on. An earlier one again is how a release is undone; None: none.
 
         Raises:
             MissingError: there is no such version.
@@ -180,13 +210,15 @@ class Prompts:
         """
 
         def store(connection: Connection) -> None:
+            self._lock(connection, prompt)
             mine = (*_of(prompt, prompt_labels), prompt_labels.c.label == label)
+            before = connection.execute(select(prompt_labels.c.version).where(*mine)).scalar()
             connection.execute(delete(prompt_labels).where(*mine))
             if version is not None:
                 self._require(connection, prompt, version)
                 where = {"project": prompt.project, "prompt_id": prompt.prompt_id}
                 connection.execute(insert(prompt_labels).values(**where, label=label, version=version))
-            note(connection, actor, "prompt.label", _subject(prompt), {"label": label, "version": version})
+            _note(connection, prompt, actor, "label", label=label, version=version, before=before)
 
         self._database.write(store)
 
@@ -198,10 +230,12 @@ class Prompts:
         """
 
         def store(connection: Connection) -> None:
+            before = self._lock(connection, prompt)
             row = _prompt_row(prompt)
             changed = {name: row[name] for name in ("branch", "enable_logging", "metadata")}
             connection.execute(update(prompts).where(*_of(prompt, prompts)).values(changed))
-            note(connection, actor, "prompt.change", _subject(prompt), {"branch": prompt.branch})
+            changes = _changeable(prompt)
+            _note(connection, prompt, actor, "change", **changes, before=_changeable(before))
 
         where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
         self._write(store, f"{where} of project {prompt.project!r}")
@@ -209,16 +243,22 @@ class Prompts:
     def rewrite(self, prompt: Prompt, version: Version, actor: Actor) -> None:
         """Put another content into a version that is there, as the published command line does.
 
+        Its configuration stays, unless there is another one. The audit has what was there before.
+
         Raises:
             MissingError: there is no such version.
         """
 
         def store(connection: Connection) -> None:
-            self._require(connection, prompt, version.version)
+            self._lock(connection, prompt)
+            before = self._require(connection, prompt, version.version)
             chosen = (*_versions_of(prompt), prompt_versions.c.version == version.version)
-            content = json.dumps(version.content)
-            connection.execute(update(prompt_versions).where(*chosen).values(content=content))
-            note(connection, actor, "prompt.rewrite", _subject(prompt), {"version": version.version})
+            values = {"content": json.dumps(version.content)}
+            if version.config is not None:
+                values["config"] = json.dumps(version.config)
+            connection.execute(update(prompt_versions).where(*chosen).values(values))
+            was = {"content": before.content, "config": before.config}
+            _note(connection, prompt, actor, "rewrite", version=version.version, before=was)
 
         self._database.write(store)
 
@@ -227,13 +267,14 @@ class Prompts:
 
         def store(connection: Connection) -> None:
             connection.execute(delete(prompts).where(*_of(prompt, prompts)))
-            note(connection, actor, "prompt.remove", _subject(prompt), {"name": prompt.name})
+            _note(connection, prompt, actor, "remove", name=prompt.name)
 
         self._database.write(store)
 
-    def _release(self, connection: Connection, prompt: Prompt, version: str, actor: Actor) -> None:
-        self._require(connection, prompt, version)
-        before = connection.execute(select(prompts.c.version).where(*_of(prompt, prompts))).scalar()
+    def _release(self, connection: Connection, prompt: Prompt, version: str | None, actor: Actor) -> None:
+        before = self._lock(connection, prompt).version
+        if version is not None:
+            self._require(connection, prompt, version)
         connection.execute(update(prompts).where(*_of(prompt, prompts)).values(version=version))
         fresh = (*_versions_of(prompt), prompt_versions.c.version == version)
         connection.execute(
@@ -241,9 +282,11 @@ class Prompts:
             .where(*fresh, prompt_versions.c.released_at.is_(None))
             .values(released_at=now())
         )
-        note(connection, actor, "prompt.release", _subject(prompt), {"version": version, "before": before})
+        _note(connection, prompt, actor, "release", version=version, before=before)
 
-    def _put_version(self, connection: Connection, prompt: Prompt, version: Version, actor: Actor) -> None:
+    def _put_version(
+        self, connection: Connection, prompt: Prompt, version: Version, actor: Actor, time: int
+    ) -> None:
         row = {
             "project": prompt.project,
             "prompt_id": prompt.prompt_id,
@@ -252,23 +295,46 @@ class Prompts:
             "config": json.dumps(version.config) if version.config is not None else None,
             "change_message": version.change_message,
             "author": actor.key_id,
-            "created_at": now(),
+            "created_at": time,
         }
         connection.execute(insert(prompt_versions).values(row))
-        note(connection, actor, "prompt.version", _subject(prompt), {"version": version.version})
+        _note(connection, prompt, actor, "version", version=version.version)
 
-    def _require(self, connection: Connection, prompt: Prompt, version: str) -> None:
+    def _lock(self, connection: Connection, prompt: Prompt) -> Prompt:
+        """Have other changes of the prompt wait until this one is made; it as it is stored."""
+        query = select(prompts).where(*_of(prompt, prompts)).with_for_update()
+        row = connection.execute(query).first()
+        if row is None:
+            raise MissingError(f"prompt {prompt.name!r} not found on branch {prompt.branch!r}")
+        return _prompt(row, {})
+
+    def _newest(self, connection: Connection, prompt: Prompt) -> Version:
+        query = select(prompt_versions).where(*_versions_of(prompt))
+        query = query.order_by(*(column.desc() for column in _MADE)).limit(1)
+        return _version(connection.execute(query).one())
+
+    def _require(self, connection: Connection, prompt: Prompt, version: str) -> Version:
         chosen = (*_versions_of(prompt), prompt_versions.c.version == version)
-        if connection.execute(select(prompt_versions.c.version).where(*chosen)).first() is None:
-            raise MissingError(
-                f"prompt {prompt.name!r} has no version {version!r} on branch {prompt.branch!r}"
-            )
+        row = connection.execute(select(prompt_versions).where(*chosen)).first()
+        if row is None:
+            where = f"on branch {prompt.branch!r}"
+            raise MissingError(f"prompt {prompt.name!r} has no version {version!r} {where}")
+        return _version(row)
 
     def _write(self, store: Any, taken: str) -> None:
         try:
             self._database.write(store)
         except IntegrityError as error:
             raise TakenError(taken) from error
+
+
+_MADE = (prompt_versions.c.created_at, prompt_versions.c.version)
+"""The order of making."""
+
+
+def _changeable(prompt: Prompt) -> dict[str, Any]:
+    metadata = dict(prompt.metadata)
+    return {"branch": prompt.branch, "enable_logging": prompt.enable_logging, "metadata": metadata}
 
 
 def _of(prompt: Prompt, table: Any) -> tuple[Any, ...]:
@@ -279,8 +345,8 @@ def _versions_of(prompt: Prompt) -> tuple[Any, ...]:
     return _of(prompt, prompt_versions)
 
 
-def _subject(prompt: Prompt) -> str:
-    return f"prompt:{prompt.prompt_id}"
+def _note(connection: Connection, prompt: Prompt, actor: Actor, action: str, **detail: object) -> None:
+    note(connection, actor, f"prompt.{action}", f"prompt:{prompt.prompt_id}", detail)
 
 
 def _labels(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, dict[str, str]]:

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, literal, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    Select,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
-from .calls import MAX_PAGE_BYTES, Call, CallFilter, Group, Page, Stored, microseconds, time_of
+from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
 from .dialects import dialect_of
-from .search import phrases_of, words_in
+from .removal import Deletion, Removal
+from .rows import (
+    belongs,
+    cut,
+    newest_first,
+    ordered,
+    row_key,
+    row_of,
+    with_bodies,
+    within_bytes,
+    words_of_body,
+)
+from .search import phrases_of
 from .tables import bodies, calls, to_index
 
-MAX_INDEXED_TEXT = 500  # characters of a column: PostgreSQL's indexes take rows of 2.7 KB
-STEP = 1000  # rows that one transaction removes
-_TIMES = ("event_time", "received_at")
-_STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
-_PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
-_key = attrgetter("project", "day", "id")
-_newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 _position = tuple_(calls.c.xact, calls.c.seq)
 
 
@@ -36,24 +52,21 @@ class SqlCalls:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._dialect = dialect_of(database)
+        self._removal = Removal(database, self._dialect)
 
     # -- on their way in ---------------------------------------------------------------------------------
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        # In one order in all processes, or two that store the same calls could wait for each other.
-        order = sorted(range(len(given)), key=lambda index: _key(given[index]))
-        rows = [_row(given[index]) for index in order]
-        stored = self._database.write(lambda connection: self._append(connection, rows))
-        by_index = dict(zip(order, stored, strict=True))
-        return [by_index[index] for index in range(len(given))]
+        rows = [row_of(call) for call in given]
+        return self._database.write(lambda connection: self._append(connection, rows))
 
-    def _append(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+    def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
-        waiting = list(range(len(rows)))
+        waiting = self._dialect.numbered(connection, rows)
         while waiting:  # one statement takes a key only once
             first: dict[object, int] = {}
-            again = [index for index in waiting if first.setdefault(_row_key(rows[index]), index) != index]
+            again = [index for index in waiting if first.setdefault(row_key(rows[index]), index) != index]
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
@@ -66,7 +79,7 @@ class SqlCalls:
         found = {tuple(row[:3]): row for row in self._dialect.insert_calls(connection, narrow)}
         new = []
         for index in chosen:
-            row = found.get(_row_key(rows[index]))
+            row = found.get(row_key(rows[index]))
             if row is None:
                 yield index, self._reconsidered(connection, rows[index])
             elif row.deliveries > 1:
@@ -80,9 +93,9 @@ class SqlCalls:
     def _reconsidered(self, connection: Connection, row: dict[str, Any]) -> Stored:
         """The same body may be written in another order of its fields, which means nothing."""
         same = and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
-        query = select(calls.c.seq, bodies.c.body).join(bodies, _belongs()).where(same)
+        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(same)
         held = connection.execute(query).first()
-        if held is None or _ordered(held.body) != _ordered(row["body"]):
+        if held is None or ordered(held.body) != ordered(row["body"]):
             return Stored.CONFLICT
         connection.execute(
             update(calls)
@@ -103,12 +116,12 @@ class SqlCalls:
         """See `Calls.page`."""
         last = Cursor.parse(cursor) if cursor is not None else None
         with self._database.read() as connection:
-            query = self._chosen(chosen, connection).order_by(*_newest_first)
+            query = self._chosen(chosen, connection).order_by(*newest_first)
             if last is not None:
                 query = query.where(tuple_(calls.c.event_time, calls.c.seq) < tuple_(*map(literal, last)))
             rows = connection.execute(query.limit(limit + 1)).all()
-            shown = _within_bytes(rows[:limit])
-            found = _with_bodies(connection, shown)
+            shown = within_bytes(rows[:limit])
+            found = with_bodies(connection, shown)
         more = len(rows) > len(shown)
         return Page(found, str(Cursor(shown[-1].event_time, shown[-1].seq)) if more else None)
 
@@ -118,10 +131,31 @@ class SqlCalls:
         with self._database.read() as connection:
             query = self._chosen(chosen, connection).where(_position > tuple_(*map(literal, last)))
             query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
-            shown = _within_bytes(connection.execute(query.limit(limit)).all())
-            found = _with_bodies(connection, shown)
-        reached = Cursor(shown[-1].xact, shown[-1].seq) if shown else last
-        return Page(found, str(reached))
+            shown = within_bytes(connection.execute(query.limit(limit)).all())
+            found = with_bodies(connection, shown)
+        positions = [str(Cursor(row.xact, row.seq)) for row in shown]
+        return Page(found, positions[-1] if shown else str(last), positions)
+
+    def arrived(
+        self,
+        chosen: CallFilter,
+        limit: int,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        newest: bool = False,
+    ) -> Page:
+        """See `Calls.arrived`."""
+        bounds = [] if after is None else [_bounded(operator.gt, "after", after)]
+        bounds += [] if before is None else [_bounded(operator.lt, "before", before)]
+        order = [column.desc() if newest else column for column in (calls.c.xact, calls.c.seq)]
+        with self._database.read() as connection:
+            query = self._chosen(chosen, connection).where(*bounds).order_by(*order)
+            rows = connection.execute(query.limit(limit + 1)).all()
+            shown = within_bytes(rows[:limit])
+            found = with_bodies(connection, shown)
+        more = len(rows) > len(shown)
+        return Page(found, str(Cursor(shown[-1].xact, shown[-1].seq)) if more else None)
 
     def end(self) -> str:
         """See `Calls.end`."""
@@ -153,12 +187,12 @@ class SqlCalls:
         return select(
             *columns,
             func.count().label("calls"),
-            func.coalesce(func.sum(rows.c.deliveries), 0).label("deliveries"),
+            _total(rows.c.deliveries).label("deliveries"),
             func.count(rows.c.error).label("errors"),
             percentile(0.5).label("latency_p50"),
             percentile(0.95).label("latency_p95"),
-            func.coalesce(func.sum(rows.c.input_tokens), 0).label("input_tokens"),
-            func.coalesce(func.sum(rows.c.output_tokens), 0).label("output_tokens"),
+            _total(rows.c.input_tokens).label("input_tokens"),
+            _total(rows.c.output_tokens).label("output_tokens"),
             func.sum(rows.c.cost).label("cost"),
         ).group_by(*columns)
 
@@ -182,36 +216,18 @@ class SqlCalls:
 
     # -- removed -----------------------------------------------------------------------------------------
 
-    def delete(self, chosen: CallFilter) -> int:
+    def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
         """See `Calls.delete`."""
-        return sum(self._remove(self._chosen(chosen)))
+        noted = Deletion(chosen, by) if by is not None else None
+        return self._removal.delete(self._chosen(chosen), noted)
 
-    def trim(self, before: datetime) -> Iterator[int]:
+    def erase(self) -> None:
+        """See `Calls.erase`."""
+        self._dialect.erase(self._database)
+
+    def trim(self, before: datetime, keeper: Keeper | None = None) -> Iterator[int]:
         """See `Calls.trim`."""
-        yield from self._dialect.drop_days(self._database, before.date())
-        # Both: a record whose clock is wrong is not older than its arrival.
-        old = (calls.c.event_time < microseconds(before), calls.c.received_at < microseconds(before))
-        yield from self._remove(select(calls).where(*old))
-
-    def _remove(self, chosen: Select[Any]) -> Iterator[int]:
-        step = chosen.with_only_columns(calls.c.seq, calls.c.day).limit(STEP)
-        while removed := self._database.write(lambda connection: self._remove_step(connection, step)):
-            self._dialect.reclaim(self._database)
-            yield removed
-
-    def _remove_step(self, connection: Connection, step: Select[Any]) -> int:
-        rows = connection.execute(step).all()
-        if not rows:
-            return 0
-        numbers = [row.seq for row in rows]
-        texts = select(bodies.c.seq, bodies.c.day, bodies.c.body).where(*_these(bodies, rows))
-        texts = texts.where(~select(to_index.c.seq).where(to_index.c.seq == bodies.c.seq).exists())
-        found = [(row.seq, row.day, _words(row.body)) for row in connection.execute(texts)]
-        self._dialect.forget_words(connection, found)
-        connection.execute(delete(to_index).where(to_index.c.seq.in_(numbers)))
-        connection.execute(delete(bodies).where(*_these(bodies, rows)))
-        connection.execute(delete(calls).where(*_these(calls, rows)))
-        return len(rows)
+        return self._removal.trim(before, keeper)
 
     def maintain(self, now: datetime) -> None:
         """See `Calls.maintain`."""
@@ -227,7 +243,7 @@ class SqlCalls:
         ).order_by(to_index.c.seq)
         with self._database.read() as reading:
             rows = reading.execute(query.limit(limit)).all() if self._dialect.may_index(reading) else []
-            found = [(row.seq, row.day, _words(row.body)) for row in rows]
+            found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
             if found:
                 self._database.write(lambda connection: self._store_words(connection, found))
         return len(found)
@@ -245,70 +261,23 @@ class SqlCalls:
             return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
 
 
-def cut(text: str) -> str:
-    """A text as a column holds it: without NUL and lone surrogates, and short enough for an index."""
-    clean = text.replace("\x00", "\ufffd")
-    return clean[:MAX_INDEXED_TEXT].encode("utf-8", "replace").decode("utf-8")
+def _total(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """A sum of whole numbers, which PostgreSQL would make a decimal number."""
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)
 
 
-def _row(call: Call) -> dict[str, Any]:
-    text = json.dumps(call.body)
-    row: dict[str, Any] = {name: getattr(call, name) for name in _PLAIN}
-    for name, value in row.items():
-        if type(value) is str:
-            row[name] = cut(value)
-    row |= {name: microseconds(getattr(call, name)) for name in _TIMES}
-    row |= {"digest": hashlib.sha256(text.encode("ascii")).digest()[:16], "deliveries": 1}
-    return row | {"bytes": len(text), "body": text}
-
-
-def _row_key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["project"], row["day"], row["id"]
-
-
-def _belongs() -> ColumnElement[bool]:
-    return and_(bodies.c.seq == calls.c.seq, bodies.c.day == calls.c.day)
-
-
-def _these(table: Any, rows: Sequence[Row[Any]]) -> tuple[ColumnElement[bool], ...]:
-    """These rows of a table; by day as well, so that PostgreSQL looks into their partitions only."""
-    return (table.c.seq.in_([row.seq for row in rows]), table.c.day.in_({row.day for row in rows}))
-
-
-def _within_bytes(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """The first of them, as many as a page may be large, but always one."""
-    size = 0
-    for index, row in enumerate(rows):
-        size += row.bytes
-        if index and size > MAX_PAGE_BYTES:
-            return rows[:index]
-    return rows
-
-
-def _with_bodies(connection: Connection, rows: Sequence[Row[Any]]) -> list[Call]:
-    if not rows:
-        return []
-    query = select(bodies.c.seq, bodies.c.body).where(*_these(bodies, rows))
-    texts = {row.seq: row.body for row in connection.execute(query)}
-    return [_call(row, json.loads(texts[row.seq])) for row in rows]
-
-
-def _call(row: Row[Any], body: dict[str, Any]) -> Call:
-    plain: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
-    times: dict[str, Any] = {name: time_of(getattr(row, name)) for name in _TIMES}
-    return Call(**plain, **times, body=body, deliveries=row.deliveries, seq=row.seq)
+def _bounded(compare: Callable[[Any, Any], Any], name: str, bound: str) -> ColumnElement[bool]:
+    """Condition: beyond a position, or a number."""
+    condition: ColumnElement[bool]
+    if "." in bound:
+        condition = compare(_position, tuple_(*map(literal, Cursor.parse(bound, name))))
+    else:
+        condition = compare(calls.c.seq, Cursor.parse(f"0.{bound}", name).seq)
+    return condition
 
 
 def _group(row: Row[Any], columns: int) -> Group:
     return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, row[columns:], strict=True)))
-
-
-def _words(body: str | None) -> list[str]:
-    return words_in(json.loads(body)) if body is not None else []
-
-
-def _ordered(body: str) -> str:
-    return json.dumps(json.loads(body), sort_keys=True)  # as text: Python holds 1, 1.0 and true for equal
 
 
 _SUMMED = ("latency_ms", "deliveries", "error", "input_tokens", "output_tokens", "cost")

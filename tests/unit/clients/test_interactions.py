@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from banyan_hp.server.validation import interaction_refusal, record_refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ from banyan_hp.clients.interactions import (
 )
 from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import freeze
-from banyan_hp.server.validation import interaction_refusal, record_refusal
 
 LOG: dict[str, Any] = {"user_prompt": "q", "response": "a"}
 STEP: dict[str, Any] = {"type": "sql", "user_question": "q", "prompt_response": "a"}

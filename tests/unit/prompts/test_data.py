@@ -160,12 +160,60 @@ def test_the_time_of_rendering_follows_the_length(text: str) -> None:
     assert time.perf_counter() - began < 1.0
 
 
+# -- chats ---------------------------------------------------------------------------------------------------
+
+CHAT = read_only(
+    [
+        {"role": "system", "content": "Be {{tone}}."},
+        {"role": "user", "content": "{{question}}", "name": "Ada"},
+    ]
+)
+
+
+def test_a_chat_is_rendered_message_by_message() -> None:
+    """Into new dicts, which the caller may change; its text is rendered, too."""
+    chat = prompt("system: Be {{tone}}.\n\nuser: {{question}}", messages=CHAT)
+    rendered = chat.render_messages(tone="brief", question="{{tone}}?")
+    assert rendered == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "{{tone}}?", "name": "Ada"},
+    ]
+    rendered[0]["content"] = "changed"
+    assert chat.messages == CHAT
+    assert chat.render(tone="brief", question="Why?") == "system: Be brief.\n\nuser: Why?"
+
+
+def test_a_text_is_a_chat_of_one_message() -> None:
+    """So that an application need not know which of the two a prompt is."""
+    assert prompt("Hi {{name}}").render_messages(name="Ada") == [{"role": "user", "content": "Hi Ada"}]
+
+
+def test_all_that_a_chat_misses_is_named_in_one_error() -> None:
+    """Each once, in the order of the messages."""
+    with pytest.raises(RenderError) as caught:
+        prompt(messages=(*CHAT, {"role": "user", "content": "{{tone}} {{#x}}"})).render_messages()
+    assert caught.value.missing == ("tone", "question", "{{#x}}")
+    lenient = prompt(messages=CHAT).render_messages(strict=False, tone="brief")
+    assert [each["content"] for each in lenient] == ["Be brief.", "{{question}}"]
+
+
+def test_what_is_no_text_in_a_message_stays() -> None:
+    """Another backend may send parts, or none."""
+    odd = [{"role": "user", "content": [{"type": "text", "text": "{{a}}"}]}, {"role": "assistant"}]
+    assert prompt(messages=odd).render_messages() == odd
+
+
 # -- immutability --------------------------------------------------------------------------------------------
 
 
 def test_a_prompt_can_not_be_changed() -> None:
     """Nor can anything inside its metadata: all callers share it."""
-    shared = prompt(metadata=read_only({"a": {"b": [1, {"c": 2}]}}))
+    shared = prompt(
+        metadata=read_only({"a": {"b": [1, {"c": 2}]}}), config=read_only({"a": 1}), messages=CHAT
+    )
+    for part in (shared.config, CHAT[0]):
+        with pytest.raises(TypeError, match="make a copy with dict"):
+            part["a"] = 2  # type: ignore[index]
     with pytest.raises(FrozenInstanceError):
         shared.content = "other"  # type: ignore[misc]
     metadata: Any = shared.metadata
@@ -194,6 +242,9 @@ def test_prompts_are_equal_by_what_they_say() -> None:
     assert one == other
     assert one != prompt("y")
     assert one in {other}
+    chat = prompt("x", messages=CHAT, config=read_only({"a": [1]}), label="staging")
+    assert chat in {chat}
+    assert chat != one
 
 
 def test_a_prompt_survives_pickling_into_another_process() -> None:

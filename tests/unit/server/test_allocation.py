@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from banyan_hp.server.experiments import Experiment, Variant
 
 from banyan_hp.experiments import experiment_from_config
-from banyan_hp.server.experiments import Experiment, Variant
 from banyan_hp.server.moves import moves
 from banyan_hp.server.starting import RoutingMode
 from tests.support.app import LocalApp

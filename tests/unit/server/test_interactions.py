@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from banyan_hp.server.validation import MAX_DEPTH, interaction_refusal
 
 INTERACTION: dict[str, Any] = {

@@ -8,8 +8,6 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from starlette.exceptions import HTTPException
-
 from banyan_hp.server.experiments import choose
 from banyan_hp.server.requests import gunzip
 from banyan_hp.server.validation import (
@@ -20,6 +18,7 @@ from banyan_hp.server.validation import (
     shown,
     timestamp_refusal,
 )
+from starlette.exceptions import HTTPException
 
 RECORD: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {}}
 ENTRY: dict[str, Any] = {"id": "1", "ts": "2026-01-02T03:04:05Z", "body": RECORD}

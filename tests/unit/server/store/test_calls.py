@@ -173,7 +173,7 @@ def test_huge_and_odd_texts_are_indexed(store: Calls) -> None:
 def test_deleted_calls_are_gone_from_everywhere(store: SqlCalls, database: Database) -> None:
     store.append([call(1, user="u"), call(2, user="u"), call(3, user="v"), call(4, user="u", project="q")])
     store.index(2)
-    assert store.delete(CallFilter(project="p", equal={"user": "u"})) == 2
+    assert sum(store.delete(CallFilter(project="p", equal={"user": "u"}))) == 2
     assert ids(store.page(ALL, 10).calls) == ["id-3"]
     store.index(10)
     assert ids(store.page(replace(ALL, text="question"), 10).calls) == ["id-3"]

@@ -34,6 +34,7 @@ FOUND = {
     "experiment_id": "x",
 }
 USUAL = {"version": "1", "branch": "main", "source": "banyan"}
+SOURCE = replace(ALL, equal={"source": "banyan"})
 NEWER, OLDER = "1772330000000000.77777", "1772323300000000.1000"
 Ask = Callable[[Database], Any]
 
@@ -78,6 +79,10 @@ ASKED: dict[str, Ask] = {
     "follow a source": _followed(equal={"source": "banyan"}),
     "follow a session": _followed(equal={"session": "s7"}),
     "follow a common word": _followed(text="common"),
+    "records of a source": lambda database: SqlCalls(database).arrived(SOURCE, 100),
+    "the newest records": lambda database: SqlCalls(database).arrived(SOURCE, 100, newest=True),
+    "older records": lambda database: SqlCalls(database).arrived(SOURCE, 100, before="1000.1", newest=True),
+    "later records": lambda database: SqlCalls(database).arrived(SOURCE, 100, after="1000.1"),
     "end": lambda database: SqlCalls(database).end(),
     "sums of a time": _summed(**SHORT),
     "sums of a time by model": _summed("model", **SHORT),
@@ -89,8 +94,10 @@ ASKED: dict[str, Ask] = {
 }
 
 CHANGED: dict[str, Ask] = {
-    "delete a user": lambda database: SqlCalls(database).delete(replace(ALL, equal={"user": "u9"})),
-    "delete a session": lambda database: SqlCalls(database).delete(replace(ALL, equal={"session": "s9"})),
+    "delete a user": lambda database: list(SqlCalls(database).delete(replace(ALL, equal={"user": "u9"}))),
+    "delete a session": lambda database: list(
+        SqlCalls(database).delete(replace(ALL, equal={"session": "s9"}))
+    ),
     "trim": lambda database: list(SqlCalls(database).trim(DAY + timedelta(minutes=1))),
     "index": lambda database: SqlCalls(database).index(500),
     "a key of a secret": lambda database: Keys(database).find("psk_x"),

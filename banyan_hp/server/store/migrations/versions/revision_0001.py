@@ -133,7 +133,6 @@ CREATE INDEX calls_of_model ON calls (project, model, event_time, seq) WHERE mod
 CREATE INDEX calls_of_experiment ON calls (project, experiment_id, event_time, seq)
 WHERE experiment_id IS NOT NULL;
 CREATE INDEX calls_failed ON calls (project, event_time, seq) WHERE error IS NOT NULL;
-CREATE INDEX calls_by_arrival ON calls (received_at);
 """
 
 _SQLITE_CALLS = """

@@ -1,0 +1,139 @@
+"""`banyan-hp db`: where a backend's database is, what is in it, and its backup."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .databases import add_database, using_the_server
+from .terminal import BROKEN, DONE, WRONG, CommandError, counted, say, say_json, size
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _SubParsersAction
+
+    from ..server.store.status import Status
+
+
+def add_db(commands: _SubParsersAction[ArgumentParser]) -> None:
+    """Add `db` with its commands and options."""
+    parser = commands.add_parser("db", help="a backend's database: where it is, what is in it, its backup")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _action(actions, "path", _path, "where it is; without a password")
+    status = _action(actions, "status", _status, "its revision, its size, its calls, what search lags behind")
+    status.add_argument("--json", action="store_true", help="as a JSON object")
+    backup = _action(
+        actions, "backup", _backup, "copy a SQLite database, also while it is in use; for PostgreSQL: say how"
+    )
+    backup.add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
+
+
+def _action(
+    actions: _SubParsersAction[ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    help_text: str,
+) -> ArgumentParser:
+    parser = actions.add_parser(name, help=help_text, description=help_text)
+    parser.set_defaults(run=run)
+    add_database(parser)
+    return parser
+
+
+def _path(arguments: argparse.Namespace) -> int:
+    if _is_postgres(arguments.db):
+        with using_the_server():
+            from ..server.store.database import url_to_show
+
+            say(url_to_show(arguments.db))
+    else:
+        say(str(Path(arguments.db).absolute()))
+    return DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    if not _is_postgres(arguments.db):
+        _existing(arguments.db)
+    with using_the_server():
+        from ..server.store.database import BusyError, Database, SlowQueryError
+        from ..server.store.status import status_of
+
+        database = Database(arguments.db, migrated=False)
+        try:
+            found = status_of(database)
+        except (BusyError, SlowQueryError) as error:
+            raise CommandError(f"can't read {database.name}: {error}", BROKEN) from error
+        finally:
+            database.close()
+    if arguments.json:
+        say_json(_as_json(found))
+    else:
+        _say(found)
+    return DONE
+
+
+def _say(found: Status) -> None:
+    current = "the newest" if found.revision == found.newest else f"this program works with {found.newest}"
+    say(f"database    {found.name}")
+    say(f"revision    {found.revision} ({current})")
+    free = f", of which {size(found.free_bytes)} free" if found.free_bytes else ""
+    say(f"size        {size(found.bytes)}{free}")
+    say(f"projects    {found.projects:,}, with {counted(found.keys, 'key')}")
+    span = f", from {_day(found.first)} to {_day(found.last)}" if found.first is not None else ""
+    say(f"calls       {found.calls:,}{span}")
+    say(f"search lag  {counted(found.search_lag, 'call')} can't be found by text yet")
+    if found.partitions is not None:
+        first, last, number = found.partitions
+        say(f"partitions  {number:,}, from {first} to {last}; {counted(found.outside, 'call')} in none")
+
+
+def _as_json(found: Status) -> dict[str, Any]:
+    fields = asdict(found)
+    if found.partitions is not None:
+        fields["partitions"] = dict(zip(("first", "last", "count"), found.partitions, strict=True))
+    return fields | {name: _time(fields[name]) for name in ("first", "last")}
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    target: Path = arguments.file
+    with using_the_server():
+        from ..server.store.status import back_up, dump_command
+
+        if _is_postgres(arguments.db):
+            command = shlex.join(dump_command(arguments.db, target))
+            raise CommandError(f"PostgreSQL backs itself up; run: {command}", WRONG)
+        path = _existing(arguments.db)
+        try:
+            written = back_up(path, target)
+        except FileExistsError as error:
+            raise CommandError(f"{target} exists; a backup replaces no file", WRONG) from error
+        except (OSError, sqlite3.Error) as error:
+            raise CommandError(f"can't copy {path} to {target}: {error}", BROKEN) from error
+    say(f"{target}: {size(written)}")
+    return DONE
+
+
+def _existing(url: str) -> Path:
+    path = Path(url).absolute()
+    if not path.is_file():
+        raise CommandError(f"there is no database {path}", WRONG)
+    return path
+
+
+def _is_postgres(url: str) -> bool:
+    return url.startswith(("postgresql:", "postgres:"))
+
+
+def _day(microseconds: int | None) -> str:
+    return (_time(microseconds) or "")[:10]
+
+
+def _time(microseconds: int | None) -> str | None:
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,131 @@
+"""`GET /api/calls/follow`: calls as they arrive, as server-sent events (see `feeds`).
+
+    id: 123.45
+    event: call
+    data: {the call, as /api/calls shows it}
+
+An event that has only an `id` says that nothing up to there was meant; one comes every few seconds, so that
+proxies keep the connection. A client that comes back sends the last `id` as `Last-Event-ID`, as browsers do,
+and misses nothing. The event `end` is the last one; its data has the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import Query as FromQuery
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from ..store.calls import CallFilter
+from ..store.cursors import Cursor
+from ..store.database import BusyError, SlowQueryError
+from ..store.keys import Role
+from ..store.matching import Matcher
+from .auth import Reading, authenticated
+from .calls import Chosen
+from .feeds import Arrived, Feed, Feeds
+from .requests import JsonRoute, header
+
+KEY_SECONDS = 5.0  # between two looks at whether the key is still good
+QUIET_SECONDS = 15.0
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter for nginx
+
+router = APIRouter(route_class=JsonRoute, tags=["calls"])
+
+
+class Followed(Chosen):
+    """Which calls, and from where on."""
+
+    after: Annotated[str | None, Field(description="the id of an event; without one: from now on")] = None
+
+
+@router.get(
+    "/api/calls/follow",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "events, without an end"}},
+)
+async def follow(query: Annotated[Followed, FromQuery()], caller: Reading, request: Request) -> Response:
+    """Calls as they arrive. `Last-Event-ID` is the same as `after`, and wins over it."""
+    last = header(request, "last-event-id") or query.after
+    after = (
+        Cursor.parse(last, "Last-Event-ID" if header(request, "last-event-id") else "after") if last else None
+    )
+    return _Stream(_Listener(request, query.filter(caller), after), request.app.state.feeds)
+
+
+class _Stream(StreamingResponse):
+    """Events of a listener, who is counted as long as the response lasts, however it ends."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, listener: _Listener, feeds: Feeds) -> None:
+        super().__init__(iter(()), headers=_HEADERS)
+        self._listener = listener
+        self._feeds = feeds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        async with self._feeds.joined(self._listener.chosen.project) as feed:
+            self.body_iterator = self._listener.events(feed, self._feeds)
+            await super().__call__(scope, receive, send)
+
+
+class _Listener:
+    def __init__(self, request: Request, chosen: CallFilter, after: Cursor | None) -> None:
+        self.chosen = chosen
+        self._request = request
+        self._after = after
+        self._matches = Matcher(chosen)
+        self._key_at = self._said_at = time.monotonic()
+
+    async def events(self, feed: Feed, feeds: Feeds) -> AsyncIterator[str]:
+        after = self._after or feed.ends
+        yield self._event(after)
+        while (reason := await self._end(feeds)) is None:
+            try:
+                arrived = await feed.next(self.chosen, self._matches, after)
+            except (BusyError, SlowQueryError) as error:
+                yield _end(str(error))  # a client comes back
+                return
+            for each in arrived:
+                after = each.position
+                if each.text is not None:
+                    yield self._event(after, each)
+            if not arrived:
+                await feed.news(min(KEY_SECONDS, QUIET_SECONDS))
+            if time.monotonic() >= self._said_at + QUIET_SECONDS:
+                yield self._event(after)
+        yield _end(reason)
+
+    def _event(self, position: Cursor, arrived: Arrived | None = None) -> str:
+        self._said_at = time.monotonic()
+        if arrived is None:
+            return f"id: {position}\n\n"
+        return f"id: {position}\nevent: call\ndata: {arrived.text}\n\n"
+
+    async def _end(self, feeds: Feeds) -> str | None:
+        """Why there is nothing more to come."""
+        if feeds.closed:
+            return "the backend stops"
+        if time.monotonic() < self._key_at + KEY_SECONDS:
+            return None
+        self._key_at = time.monotonic()
+        try:
+            await run_in_threadpool(authenticated, self._request, Role.READ)
+        except HTTPException as error:
+            return str(error.detail)
+        except (BusyError, SlowQueryError):
+            return None
+        return None
+
+
+def _end(reason: str) -> str:
+    data: dict[str, Any] = {"reason": reason}
+    return f"event: end\ndata: {json.dumps(data)}\n\n"

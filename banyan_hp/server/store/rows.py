@@ -1,0 +1,91 @@
+"""Calls and the rows that hold them: the narrow one, which lists and filters read, and its body."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from .calls import MAX_PAGE_BYTES, Call, microseconds, time_of
+from .search import words_in
+from .tables import bodies, calls
+
+MAX_INDEXED_TEXT = 500  # characters of a column: PostgreSQL's indexes take rows of 2.7 KB
+_TIMES = ("event_time", "received_at")
+_STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
+_PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
+newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
+
+
+def cut(text: str) -> str:
+    """A text as a column holds it: without NUL and lone surrogates, and short enough for an index."""
+    clean = text.replace("\x00", "\ufffd")
+    return clean[:MAX_INDEXED_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+def row_of(call: Call) -> dict[str, Any]:
+    """A call as columns, its body as text among them."""
+    text = json.dumps(call.body)
+    row: dict[str, Any] = {name: getattr(call, name) for name in _PLAIN}
+    for name, value in row.items():
+        if type(value) is str:
+            row[name] = cut(value)
+    row |= {name: microseconds(getattr(call, name)) for name in _TIMES}
+    row |= {"digest": hashlib.sha256(text.encode("ascii")).digest()[:16], "deliveries": 1}
+    return row | {"bytes": len(text), "body": text}
+
+
+def row_key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What is unique about a row."""
+    return row["project"], row["day"], row["id"]
+
+
+def belongs() -> ColumnElement[bool]:
+    """Condition: a body is that of a call."""
+    return and_(bodies.c.seq == calls.c.seq, bodies.c.day == calls.c.day)
+
+
+def these(table: Any, rows: Sequence[Any]) -> tuple[ColumnElement[bool], ...]:
+    """These rows of a table; by day as well, so that PostgreSQL looks into their partitions only."""
+    return (table.c.seq.in_([row.seq for row in rows]), table.c.day.in_({row.day for row in rows}))
+
+
+def within_bytes(rows: Sequence[Any], most: int = MAX_PAGE_BYTES) -> Sequence[Any]:
+    """The first of them, as many as a page may be large, but always one."""
+    size = 0
+    for index, row in enumerate(rows):
+        size += row.bytes
+        if index and size > most:
+            return rows[:index]
+    return rows
+
+
+def with_bodies(connection: Connection, rows: Sequence[Any]) -> list[Call]:
+    """The calls of narrow rows, in their order."""
+    if not rows:
+        return []
+    query = select(bodies.c.seq, bodies.c.body).where(*these(bodies, rows))
+    texts = {row.seq: row.body for row in connection.execute(query)}
+    return [call_of(row, json.loads(texts[row.seq])) for row in rows]
+
+
+def call_of(row: Row[Any], body: dict[str, Any]) -> Call:
+    """The call of a narrow row and its body."""
+    plain: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
+    times: dict[str, Any] = {name: time_of(getattr(row, name)) for name in _TIMES}
+    return Call(**plain, **times, body=body, deliveries=row.deliveries, seq=row.seq)
+
+
+def words_of_body(body: str | None) -> list[str]:
+    """The words that a call is found by."""
+    return words_in(json.loads(body)) if body is not None else []
+
+
+def ordered(body: str) -> str:
+    """A body as a text that is the same whatever the order of its fields."""
+    return json.dumps(json.loads(body), sort_keys=True)  # as text: Python holds 1, 1.0 and true for equal
