@@ -157,18 +157,15 @@ class _Loader:
 
     def _put_prompt(self, entry: SeedPrompt) -> None:
         prompts, actor = self._stores.prompts, Actor(entry.project, _BY)
-        current = Version(version=entry.version, content=stored_content(entry.content), config=entry.config)
+        others = {each.version: _version_of(each) for each in entry.versions}
+        versions = {**others, entry.version: _version_of(entry)}
         found = prompts.find(entry.project, entry.name, entry.branch)
         if found is None:
             found = Prompt(project=entry.project, name=entry.name, branch=entry.branch)
-            prompts.create(found, current, actor)
+            prompts.create(found, next(iter(versions.values())), actor, release=False)
         changed = replace(found, enable_logging=entry.enable_logging, metadata=entry.metadata or {})
         prompts.change(changed, actor)
-        others = [
-            Version(version=each.version, content=stored_content(each.content), config=each.config)
-            for each in entry.versions
-        ]
-        for version in (*others, current):
+        for version in versions.values():
             if prompts.version(found, version.version) is None:
                 prompts.add_version(found, version, actor, release=False)
             else:
@@ -201,6 +198,10 @@ class _Loader:
                 wanted = f"a stored version of prompt {entry.prompt_name!r}, or come with content"
                 named = shown(version.version)
                 raise UnfitError(f"{place}.versions[{index}].version must be {wanted}, was {named}")
+
+
+def _version_of(entry: SeedPrompt | SeedVersion) -> Version:
+    return Version(version=entry.version, content=stored_content(entry.content), config=entry.config)
 
 
 def _prompt_of(entry: SeedExperiment) -> tuple[str, str, str]:

@@ -87,7 +87,7 @@ class Folder:
 
     def _places(self) -> Iterator[str]:
         with os.scandir(self._fd) as entries:
-            branches = [each.name for each in entries if each.is_symlink() or each.is_dir()]
+            branches = [each.name for each in entries if each.is_dir()]
         for branch in branches:
             if branch.startswith("."):
                 continue
@@ -108,7 +108,7 @@ class Folder:
                     return _read(name, directory)
             except FileNotFoundError:
                 return None
-            except (UnicodeDecodeError, ValueError) as error:
+            except ValueError as error:
                 raise CommandError(f"{self.path / where} can't be read: {error}", BROKEN) from error
 
     def write(self, where: str, text: str) -> None:

@@ -48,6 +48,7 @@ class NewPrompt(Strict):
     metadata: JsonObject | None = None
     project_id: Name | None = None
     version: Name = FIRST_VERSION
+    change_message: Words | None = None
     config: JsonObject | None = None
     release: Annotated[bool, Field(description="true or false")] = True
 
@@ -205,7 +206,11 @@ def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Back
     _same_project(query.project_id, caller)
     found = backend.prompts.listed(caller.project, query.branch or None, query.name or None)
     newest = backend.prompts.newest(caller.project)
-    shown_all = [{**_managed(each, backend), "newest": newest.get(each.prompt_id)} for each in found]
+    released = backend.prompts.released(caller.project)
+    shown_all = [
+        {**_as_json(each, released.get(each.prompt_id)), "newest": newest.get(each.prompt_id)}
+        for each in found
+    ]
     return Json({"prompts": shown_all})
 
 
@@ -214,7 +219,12 @@ def create(body: NewPrompt, caller: Administering, backend: Backend) -> Response
     """Make a prompt with its first version, which is released unless `release` is false."""
     _same_project(body.project_id, caller)
     prompt = Prompt(project=caller.project, name=body.name, branch=body.branch, metadata=body.metadata or {})
-    first = Version(version=body.version, content=stored_content(body.content), config=body.config)
+    first = Version(
+        version=body.version,
+        content=stored_content(body.content),
+        config=body.config,
+        change_message=body.change_message,
+    )
     backend.prompts.create(prompt, first, caller.actor, release=body.release)
     return Json(_managed(_get(caller, prompt.prompt_id, backend), backend), 201)
 
@@ -255,13 +265,13 @@ def change(prompt_id: str, body: PromptChange, caller: Administering, backend: B
     if given:
         prompt = replace(prompt, **given)
         backend.prompts.change(prompt, caller.actor)
-    version = body.version or prompt.version
     if body.version is not None:
         backend.prompts.release(prompt, body.version, caller.actor)
-    if body.content is not None and version is not None:
-        backend.prompts.rewrite(
-            prompt, Version(version=version, content=stored_content(body.content)), caller.actor
-        )
+    named = body.version or prompt.version
+    served = backend.prompts.version(prompt, named) if named is not None else None
+    if body.content is not None and served is not None:
+        rewritten = replace(served, content=stored_content(body.content))
+        backend.prompts.rewrite(prompt, rewritten, caller.actor)
     return Json(_managed(_get(caller, prompt_id, backend), backend))
 
 
@@ -334,10 +344,12 @@ def stored_content(content: str | list[Message]) -> Content:
 
 
 def _managed(prompt: Prompt, backend: Backend, version: str | None = None) -> dict[str, Any]:
-    """The JSON of management calls, with the names `id` and `project_id`."""
     named = version or prompt.version
-    found = backend.prompts.version(prompt, named) if named is not None else None
-    shown_version = found or Version(version="", content="")
-    as_fetched = prompt_as_json(prompt, shown_version)
+    return _as_json(prompt, backend.prompts.version(prompt, named) if named is not None else None)
+
+
+def _as_json(prompt: Prompt, version: Version | None) -> dict[str, Any]:
+    """The JSON of management calls, with the names `id` and `project_id`."""
+    as_fetched = prompt_as_json(prompt, version or Version(version="", content=""))
     own = {"id": as_fetched.pop("prompt_id"), "project_id": as_fetched.pop("project")}
     return {**own, **as_fetched, "released": prompt.version, "labels": dict(prompt.labels)}

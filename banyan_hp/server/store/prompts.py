@@ -6,30 +6,42 @@ released version, which also goes by the label ``production``.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .audit import Actor, note, now
-from .calls import microseconds, time_of
+from .calls import microseconds
 from .database import Database
 from .keys import know_project
+from .prompt_rows import (
+    DEFAULT_BRANCH,
+    PRODUCTION,
+    Content,
+    Prompt,
+    Version,
+    changeable,
+    prompt_of,
+    prompt_row,
+    version_of,
+    version_row,
+)
 from .tables import prompt_labels, prompt_versions, prompts
 
-DEFAULT_BRANCH = "main"
+__all__ = [
+    "DEFAULT_BRANCH",
+    "FIRST_VERSION",
+    "PRODUCTION",
+    "Content",
+    "MissingError",
+    "Prompt",
+    "Prompts",
+    "TakenError",
+    "Version",
+]
 FIRST_VERSION = "1.0"
-PRODUCTION = "production"
-
-Message = Mapping[str, Any]
-Content = str | Sequence[Message]
-"""A text, or the messages of a chat: objects with ``role`` and ``content``."""
 
 
 class TakenError(Exception):
@@ -38,54 +50,6 @@ class TakenError(Exception):
 
 class MissingError(Exception):
     """What is to be changed is not there; the message says what and where."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """A prompt, without its versions.
-
-    Attributes:
-        version: the released one; None while all are drafts.
-        labels: the version that each points to, `PRODUCTION` aside.
-    """
-
-    project: str
-    name: str
-    prompt_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    branch: str = DEFAULT_BRANCH
-    version: str | None = None
-    enable_logging: bool = True
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def version_of(self, label: str | None) -> str | None:
-        """The version to serve under a label; without one: the released one."""
-        return self.version if label in (None, PRODUCTION) else self.labels.get(str(label))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One version of a prompt.
-
-    Attributes:
-        config: model, temperature, tools and the like, released together with the text.
-        author: the id of the key that posted it.
-        released_at: when it was released first; None: it is a draft.
-    """
-
-    version: str
-    content: Content
-    config: Mapping[str, Any] | None = None
-    change_message: str | None = None
-    author: str = ""
-    created_at: datetime | None = None
-    released_at: datetime | None = None
-
-    @property
-    def revision(self) -> str:
-        """Stands for what the version says; another content under the same name has another one."""
-        text = json.dumps([self.version, self.content, self.config])
-        return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 class Prompts:
@@ -116,14 +80,24 @@ class Prompts:
         query = select(prompt_versions).where(*_versions_of(prompt), prompt_versions.c.version == version)
         with self._database.read() as connection:
             row = connection.execute(query).first()
-        return _version(row) if row is not None else None
+        return version_of(row) if row is not None else None
 
     def versions(self, prompt: Prompt) -> list[Version]:
         """All versions of a prompt, in order of their making."""
         query = select(prompt_versions).where(*_versions_of(prompt))
         query = query.order_by(*_MADE)
         with self._database.read() as connection:
-            return [_version(row) for row in connection.execute(query)]
+            return [version_of(row) for row in connection.execute(query)]
+
+    def released(self, project: str) -> dict[str, Version]:
+        """The released version of each prompt of a project, by the prompt's id."""
+        same = (prompts.c.project == prompt_versions.c.project) & (
+            prompts.c.prompt_id == prompt_versions.c.prompt_id
+        )
+        query = select(prompt_versions).join(prompts, same & (prompts.c.version == prompt_versions.c.version))
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(prompts.c.project == project))
+            return {row.prompt_id: version_of(row) for row in rows}
 
     def newest(self, project: str) -> dict[str, str]:
         """The newest version of each prompt of a project, draft or not, by the prompt's id."""
@@ -141,7 +115,7 @@ class Prompts:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             labels = _labels(connection, rows)
-        return [_prompt(row, labels.get(row.prompt_id, {})) for row in rows]
+        return [prompt_of(row, labels.get(row.prompt_id, {})) for row in rows]
 
     # -- changed -----------------------------------------------------------------------------------------
 
@@ -154,7 +128,7 @@ class Prompts:
 
         def store(connection: Connection) -> None:
             know_project(connection, prompt.project)
-            connection.execute(insert(prompts).values(**_prompt_row(prompt), created_at=now()))
+            connection.execute(insert(prompts).values(**prompt_row(prompt), created_at=now()))
             _note(connection, prompt, actor, "create", name=prompt.name)
             self._put_version(connection, prompt, first, actor, now())
             if release:
@@ -231,19 +205,21 @@ class Prompts:
 
         def store(connection: Connection) -> None:
             before = self._lock(connection, prompt)
-            row = _prompt_row(prompt)
+            if changeable(before) == changeable(prompt):
+                return
+            row = prompt_row(prompt)
             changed = {name: row[name] for name in ("branch", "enable_logging", "metadata")}
             connection.execute(update(prompts).where(*_of(prompt, prompts)).values(changed))
-            changes = _changeable(prompt)
-            _note(connection, prompt, actor, "change", **changes, before=_changeable(before))
+            changes = changeable(prompt)
+            _note(connection, prompt, actor, "change", **changes, before=changeable(before))
 
         where = f"prompt {prompt.name!r} already exists on branch {prompt.branch!r}"
         self._write(store, f"{where} of project {prompt.project!r}")
 
     def rewrite(self, prompt: Prompt, version: Version, actor: Actor) -> None:
-        """Put another content into a version that is there, as the published command line does.
+        """Put another content and configuration into a version that is there.
 
-        Its configuration stays, unless there is another one. The audit has what was there before.
+        The published command line does so. The audit has what was there before.
 
         Raises:
             MissingError: there is no such version.
@@ -252,11 +228,12 @@ class Prompts:
         def store(connection: Connection) -> None:
             self._lock(connection, prompt)
             before = self._require(connection, prompt, version.version)
+            if before.revision == version.revision:
+                return
             chosen = (*_versions_of(prompt), prompt_versions.c.version == version.version)
-            values = {"content": json.dumps(version.content)}
-            if version.config is not None:
-                values["config"] = json.dumps(version.config)
-            connection.execute(update(prompt_versions).where(*chosen).values(values))
+            row = version_row(version)
+            changed = {name: row[name] for name in ("content", "config")}
+            connection.execute(update(prompt_versions).where(*chosen).values(changed))
             was = {"content": before.content, "config": before.config}
             _note(connection, prompt, actor, "rewrite", version=version.version, before=was)
 
@@ -273,6 +250,8 @@ class Prompts:
 
     def _release(self, connection: Connection, prompt: Prompt, version: str | None, actor: Actor) -> None:
         before = self._lock(connection, prompt).version
+        if version == before:
+            return
         if version is not None:
             self._require(connection, prompt, version)
         connection.execute(update(prompts).where(*_of(prompt, prompts)).values(version=version))
@@ -290,10 +269,7 @@ class Prompts:
         row = {
             "project": prompt.project,
             "prompt_id": prompt.prompt_id,
-            "version": version.version,
-            "content": json.dumps(version.content),
-            "config": json.dumps(version.config) if version.config is not None else None,
-            "change_message": version.change_message,
+            **version_row(version),
             "author": actor.key_id,
             "created_at": time,
         }
@@ -306,12 +282,12 @@ class Prompts:
         row = connection.execute(query).first()
         if row is None:
             raise MissingError(f"prompt {prompt.name!r} not found on branch {prompt.branch!r}")
-        return _prompt(row, {})
+        return prompt_of(row, {})
 
     def _newest(self, connection: Connection, prompt: Prompt) -> Version:
         query = select(prompt_versions).where(*_versions_of(prompt))
         query = query.order_by(*(column.desc() for column in _MADE)).limit(1)
-        return _version(connection.execute(query).one())
+        return version_of(connection.execute(query).one())
 
     def _require(self, connection: Connection, prompt: Prompt, version: str) -> Version:
         chosen = (*_versions_of(prompt), prompt_versions.c.version == version)
@@ -319,7 +295,7 @@ class Prompts:
         if row is None:
             where = f"on branch {prompt.branch!r}"
             raise MissingError(f"prompt {prompt.name!r} has no version {version!r} {where}")
-        return _version(row)
+        return version_of(row)
 
     def _write(self, store: Any, taken: str) -> None:
         try:
@@ -330,11 +306,6 @@ class Prompts:
 
 _MADE = (prompt_versions.c.created_at, prompt_versions.c.version)
 """The order of making."""
-
-
-def _changeable(prompt: Prompt) -> dict[str, Any]:
-    metadata = dict(prompt.metadata)
-    return {"branch": prompt.branch, "enable_logging": prompt.enable_logging, "metadata": metadata}
 
 
 def _of(prompt: Prompt, table: Any) -> tuple[Any, ...]:
@@ -360,40 +331,3 @@ def _labels(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, dict[
     for row in connection.execute(query):
         labels.setdefault(row.prompt_id, {})[row.label] = row.version
     return labels
-
-
-def _prompt_row(prompt: Prompt) -> dict[str, Any]:
-    return {
-        "project": prompt.project,
-        "prompt_id": prompt.prompt_id,
-        "name": prompt.name,
-        "branch": prompt.branch,
-        "version": prompt.version,
-        "enable_logging": prompt.enable_logging,
-        "metadata": json.dumps(dict(prompt.metadata)),
-    }
-
-
-def _prompt(row: Row[Any], labels: Mapping[str, str]) -> Prompt:
-    return Prompt(
-        project=row.project,
-        prompt_id=row.prompt_id,
-        name=row.name,
-        branch=row.branch,
-        version=row.version,
-        enable_logging=row.enable_logging,
-        metadata=json.loads(row.metadata),
-        labels=labels,
-    )
-
-
-def _version(row: Row[Any]) -> Version:
-    return Version(
-        version=row.version,
-        content=json.loads(row.content),
-        config=json.loads(row.config) if row.config is not None else None,
-        change_message=row.change_message,
-        author=row.author,
-        created_at=time_of(row.created_at),
-        released_at=time_of(row.released_at) if row.released_at is not None else None,
-    )

@@ -126,6 +126,42 @@ def test_chats_and_configurations_come_back(prompts: Prompts) -> None:
     assert found.author == "key-1"
 
 
+def test_a_version_follows_the_one_that_its_author_has_seen(prompts: Prompts) -> None:
+    prompt = greeting(prompts)
+    seen = prompts.versions(prompt)[-1].revision
+    prompts.add_version(prompt, Version(version="2", content="Hi"), ME, after=seen)
+    with pytest.raises(TakenError, match="has changed: its newest version is '2'"):
+        prompts.add_version(prompt, Version(version="3", content="Hi"), ME, after=seen)
+    assert [each.version for each in prompts.versions(prompt)] == ["1.0", "2"]
+    prompts.remove(prompt, ME)
+    with pytest.raises(MissingError, match="'greeting' not found"):
+        prompts.add_version(prompt, Version(version="3", content="Hi"), ME)
+
+
+def test_the_newest_version_is_the_last_one_made_whatever_the_clocks_say(
+    prompts: Prompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = greeting(prompts)
+    monkeypatch.setattr("banyan_hp.server.store.prompts.now", lambda: 1)
+    for version in ("9", "8", "7"):
+        prompts.add_version(prompt, Version(version=version, content=version), ME)
+    assert [each.version for each in prompts.versions(prompt)] == ["1.0", "9", "8", "7"]
+    assert prompts.newest("p") == {prompt.prompt_id: "7"}
+
+
+def test_a_revision_stands_for_all_that_a_version_says() -> None:
+    made = Version(version="1", content="x", config={"a": 1})
+    others = [
+        replace(made, version="2"),
+        replace(made, content="y"),
+        replace(made, config=None),
+        replace(made, config={"a": 2}),
+        replace(made, content=[{"role": "user", "content": "x"}]),
+    ]
+    assert len({each.revision for each in (made, *others)}) == 6
+    assert replace(made, author="me", change_message="why").revision == made.revision
+
+
 def test_what_is_taken_is_refused(prompts: Prompts) -> None:
     prompt = greeting(prompts)
     with pytest.raises(TakenError, match="'greeting' already exists on branch 'main' of project 'p'"):
@@ -176,6 +212,9 @@ def test_an_experiment_comes_back_with_contents(prompts: Prompts, database: Data
     assert [each.status for each in experiments.on("p", prompt.prompt_id)] == ["paused"]
     experiments.remove(half(prompt), ME)
     assert experiments.listed("p") == []
+    kept = Audit(database).of("p", "experiment:half")[1].detail
+    assert (kept["status"], kept["control"], kept["primary_metric"]) == ("paused", "a", "thumb")
+    assert [each["content"] for each in kept["variants"]] == [None, "X"]
     assert actions(database, "experiment:half") == [
         "experiment.create",
         "experiment.change",
