@@ -20,9 +20,11 @@ from banyan_hp.engine import sync
 from banyan_hp.engine.policy import jitter as chance
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
+from tests.support.postgres import MISSING, Postgres, programs
 from tests.support.scripted import ScriptedServer
 
 MakeLogger = Callable[..., PromptStackLogger]
+NewDatabase = Callable[[], str]
 
 # A shell has what it runs in the background ignore these, and all that is started there inherits that.
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
@@ -50,6 +52,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("BANYAN_HP_KEYS_DIR", str(tmp_path / "state" / "keys"))
     monkeypatch.setattr(logs, "_last_said", {})
     yield
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
@@ -83,6 +86,26 @@ def no_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests of a run; each makes databases of its own in it."""
+    if programs() is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """Makes fresh, empty databases for a backend, of each kind in turn, and returns their URLs."""
+    if request.param == "postgres":
+        running: Postgres = request.getfixturevalue("postgres")
+        return running.new_database
+    return lambda: str(tmp_path_factory.mktemp("database") / "backend.sqlite3")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from .._version import __version__
 from .experiments import add_experiments
+from .keys import add_keys
 from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
@@ -34,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"banyan-hp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_serve(commands)
+    add_keys(commands)
     add_spool(commands)
     add_prompts(commands)
     add_experiments(commands)

@@ -5,26 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..server.starting import ROUTING_MODES, RoutingMode
+from ..server.starting import KEYS_VARIABLE, ROUTING_MODES, RoutingMode
+from .databases import add_database, using_the_server
 from .terminal import DONE, WRONG, CommandError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
 
-DEFAULT_KEY = "psk_local"
-KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
-DEFAULT_DATABASE = Path("banyan-hp.sqlite3")
-_SERVER_EXTRA = ("alembic", "fastapi", "pydantic", "sqlalchemy", "starlette", "uvicorn")
+    from ..server.serving import Started
 
 
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add `serve` with its options."""
     serve = commands.add_parser(
-        "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over a SQLite file"
+        "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over SQLite or PostgreSQL"
     )
     serve.set_defaults(run=_serve)
     add = serve.add_argument
@@ -35,18 +32,19 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         default=8787,
         help="port to listen on; 0 picks a free one (default: %(default)s)",
     )
-    add(
-        "--db",
-        default=str(DEFAULT_DATABASE),
-        metavar="PATH|URL",
-        help="database: a file, or postgresql://… (default: %(default)s)",
-    )
-    # Repeated options are appended to the default, so the default key can't be argparse's.
+    add_database(serve)
     key_help = (
-        "a key that callers may use, may be repeated; other users of this machine can see it, unlike those "
-        f"in the environment variable {KEYS_VARIABLE}, separated by commas (default: {DEFAULT_KEY})"
+        'an admin key of the project "default", may be repeated; ps shows it to other users of this machine, '
+        f"unlike a --keys-file, the environment variable {KEYS_VARIABLE}, or keys of 'banyan-hp keys create' "
+        "(default: on 127.0.0.1 and other addresses of this machine alone, one that is made and kept for "
+        "clients of this user)"
     )
-    add("--api-key", action="append", type=_key, metavar="KEY", help=key_help)
+    add("--api-key", action="append", default=[], type=_key, metavar="KEY", help=key_help)
+    file_help = (
+        f"a file of keys, one a line, each KEY or PROJECT:ROLE:KEY, with a role of ingest, read or admin; "
+        f"{KEYS_VARIABLE} holds the same, separated by commas"
+    )
+    add("--keys-file", type=Path, metavar="FILE", help=file_help)
     host_help = (
         "a name that requests may be addressed to, may be repeated (default: on 127.0.0.1 and other "
         "addresses of this machine alone, only localhost and such addresses; else any)"
@@ -62,44 +60,39 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    try:
+    with using_the_server():
         from ..server.serving import ServeSettings, serve
-        from ..server.starting import StartError
-    except ImportError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in _SERVER_EXTRA:
-            raise
-        why = f"the local backend needs {missing}: pip install 'banyan-hp[server]'"
-        raise CommandError(why, WRONG) from error
-    keys: list[str] = arguments.api_key or _keys_of_environment() or [DEFAULT_KEY]
-    settings = ServeSettings(
-        arguments.host,
-        arguments.port,
-        str(arguments.db),
-        keys,
-        arguments.seed,
-        arguments.verbose,
-        arguments.routing,
-        arguments.allowed_host,
-    )
-    try:
-        serve(settings, lambda url: _say_ready(url, arguments.db, keys))
-    except StartError as error:
-        raise CommandError(str(error), WRONG) from error
+
+        settings = ServeSettings(
+            host=arguments.host,
+            port=arguments.port,
+            database=arguments.db,
+            keys=_keys(arguments),
+            keys_file=arguments.keys_file,
+            seed=arguments.seed,
+            verbose=arguments.verbose,
+            routing=arguments.routing,
+            allowed_hosts=arguments.allowed_host,
+        )
+        serve(settings, _say_ready)
     return DONE
 
 
-def _say_ready(url: str, database: str, keys: Sequence[str]) -> None:
-    # Given keys may be real ones and are not shown; the built-in one is no secret.
-    hint = DEFAULT_KEY if list(keys) == [DEFAULT_KEY] else f"one of the {len(keys)} given"
+def _say_ready(started: Started) -> None:
+    # Given keys may be anybody's and are not shown; the one made here is its owner's, who has to know it.
+    of_others = f"one of the {started.given} given" if started.given else "one of 'banyan-hp keys ls'"
     sys.stdout.write(
-        f"banyan-hp local backend on {url}\n  database:  {database if '://' in database else Path(database).absolute()}\n  X-API-Key: {hint}\n"
+        f"banyan-hp local backend on {started.url}\n"
+        f"  database:  {started.database}\n"
+        f"  X-API-Key: {started.key or of_others}\n"
     )
     sys.stdout.flush()
 
 
-def _keys_of_environment() -> list[str]:
-    """The keys in the environment variable; no key if it is not set, or empty."""
+def _keys(arguments: argparse.Namespace) -> list[str]:
+    """The keys of the options, or else those in the environment variable."""
+    if arguments.api_key or arguments.keys_file is not None:
+        return [f"default:admin:{key}" for key in arguments.api_key]
     text = os.environ.get(KEYS_VARIABLE, "")
     keys = [key for each in text.split(",") if (key := each.strip())]
     if text and not keys:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import local_keys
 from ..destinations import banyan, huggingplace
 from ..destinations.huggingplace import HuggingPlaceDestination
 from ..engine.engine import http_transport
@@ -43,6 +44,8 @@ def resolved_identity(
         first_text("base_url", base_url, "BANYAN_BASE_URL") or banyan.DEFAULT_BASE_URL,
         banyan.PATHS,
     )
+    if key is None and needed:
+        key = local_keys.find(url)
     project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
     if project is not None:
         header_text("project_id", project)
@@ -68,6 +71,8 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
     mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
     url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
     url = url or huggingplace.DEFAULT_BASE_URL
+    if key is None and needed:
+        key = local_keys.find(url)
     timeout = config.get("timeout")
     timeout = 10_000 if timeout is None else timeout
     if key is None and needed:

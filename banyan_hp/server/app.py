@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from .._version import __version__
-from .api import calls, experiments, projects, prompts, records
+from .api import calls, experiments, health, projects, prompts, records
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.hosts import HostCheck
@@ -67,6 +67,7 @@ def create_app(
         prompts.router,
         experiments.router,
         projects.router,
+        health.router,
     ):
         app.include_router(router)
     app.state.stores = stores

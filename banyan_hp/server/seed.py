@@ -12,9 +12,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from .api.experiments import NewExperiment, experiment_of
 from .api.models import Json, Name, Strict, shown
@@ -36,6 +36,11 @@ class SeedProject(Strict):
 
     id: Name
     name: Name | None = None
+
+
+_Project = Annotated[
+    SeedProject, BeforeValidator(lambda entry: {"id": entry} if isinstance(entry, str) else entry)
+]
 
 
 class SeedVersion(Strict):
@@ -70,11 +75,12 @@ class SeedExperiment(NewExperiment):
 class Seed(Strict):
     """A seed file."""
 
+    called: ClassVar[str] = "seed"
     routing: Annotated[
         str | None,
         Field(description=f"one of {', '.join(ROUTING_MODES)}", pattern=f"^({'|'.join(ROUTING_MODES)})$"),
     ] = None
-    projects: Annotated[list[Name | SeedProject], Field(description="a list", default_factory=list)]
+    projects: Annotated[list[_Project], Field(description="a list", default_factory=list)]
     prompts: Annotated[list[SeedPrompt], Field(description="a list", default_factory=list)]
     experiments: Annotated[list[SeedExperiment], Field(description="a list", default_factory=list)]
 
@@ -114,9 +120,8 @@ class _Loader:
         self._seen: set[str] = set()
 
     def load(self, seed: Seed) -> None:
-        projects = [SeedProject(id=each) if isinstance(each, str) else each for each in seed.projects]
         due: list[Callable[[], None]] = []
-        for index, project in enumerate(projects):
+        for index, project in enumerate(seed.projects):
             due += self._due(f"projects[{index}]", ("project", project.id), project, self._put_project)
         for index, prompt in enumerate(seed.prompts):
             identity = ("prompt", prompt.name, prompt.branch, prompt.project)

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,10 +21,11 @@ from fastapi import FastAPI
 from .api.auth import Caller
 from .api.hosts import is_loopback
 from .app import create_app, stores_of
+from .opening import check_exposed, given_keys, own_key
 from .seed import load_seed
 from .starting import RoutingMode, StartError
 from .store.database import Database
-from .store.keys import DEFAULT_PROJECT, Role
+from .store.keys import Keys
 from .store.seeded import Seeded
 
 BACKLOG = 2048
@@ -42,7 +43,10 @@ class ServeSettings:
     port: int
     database: str
     """The path of a SQLite file, or ``postgresql://…``."""
-    api_keys: Sequence[str] = field(repr=False)
+    keys: Sequence[str] = field(default=(), repr=False)
+    """``KEY``, an admin's of the project "default", or ``PROJECT:ROLE:KEY``."""
+    keys_file: Path | None = None
+    """A file with more of them."""
     seed: Path | None = None
     verbose: bool = False
     routing: RoutingMode | None = None
@@ -52,27 +56,55 @@ class ServeSettings:
     `host`, else all."""
 
 
-def serve(settings: ServeSettings, announce: Callable[[str], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a backend says of itself once connections are accepted.
+
+    Attributes:
+        url: its base URL.
+        database: its name, without a password.
+        given: how many keys it was given.
+        key: the one that it made, or has kept; None: it was given some, or the database's are to be used.
+    """
+
+    url: str
+    database: str
+    given: int
+    key: str | None = field(repr=False)
+
+
+def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     """Serve until SIGTERM or SIGINT; `StartError` when it can't begin.
 
-    `announce` is called with the base URL once connections are accepted.
+    `announce` is called once connections are accepted.
     """
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _exit)
+    _log(settings)
+    keys = given_keys(settings.keys, settings.keys_file)
     database = Database(settings.database)
     try:
         stores = stores_of(database)
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
-        keys = {key: Caller(DEFAULT_PROJECT, Role.ADMIN, "given") for key in settings.api_keys}
         with _listen(settings.host, settings.port) as listener:
+            key = _opened(keys, stores.keys, listener)
             allowed = _allowed_hosts(settings, listener)
             app = create_app(database, keys, routing, allowed_hosts=allowed)
-            url = _url(settings.host, listener)
-            server = _Server(_config(app, settings), lambda: announce(url))
+            started = Started(_url(settings.host, listener), database.name, len(keys), key)
+            server = _Server(_config(app, settings), lambda: announce(started))
             server.run(sockets=[listener])
     finally:
         database.close()
+
+
+def _opened(keys: Mapping[str, Caller], stored: Keys, listener: socket.socket) -> str | None:
+    """The backend's own key, if it has one; and nothing is open to others that should not be."""
+    address, port = listener.getsockname()[:2]
+    if not is_loopback(address):
+        check_exposed(keys, stored, f"{address}:{port}")
+        return None
+    return None if keys else own_key(_url(address, listener), stored)
 
 
 class _Server(uvicorn.Server):
@@ -87,11 +119,16 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
+def _log(settings: ServeSettings) -> None:
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=_level(settings), stream=sys.stderr, format=form)
+
+
+def _level(settings: ServeSettings) -> int:
+    return logging.INFO if settings.verbose else logging.WARNING
+
+
 def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    level = logging.INFO if settings.verbose else logging.WARNING
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     return uvicorn.Config(
         app,
         loop="asyncio",  # and not whatever happens to be installed: it behaves the same everywhere
@@ -99,7 +136,7 @@ def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
         lifespan="on",
         ws="none",
         log_config=None,
-        log_level=level,
+        log_level=_level(settings),
         access_log=settings.verbose,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

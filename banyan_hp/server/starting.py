@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
+WELL_KNOWN_KEYS = ("psk_local",)  # of examples and demos, good on this machine alone
+
 
 class RoutingMode(Enum):
     """What a fetched prompt says about experiments when the caller sends sticky values."""

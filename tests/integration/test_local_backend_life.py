@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import requests
 
+from banyan_hp.server.store.database import Database
+from tests.conftest import NewDatabase
 from tests.support.backend import Backend
 from tests.support.local_backend import (
     EXAMPLE_SEED,
@@ -36,6 +38,7 @@ from tests.support.local_backend import (
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Over SQLite: this is about the process; what depends on the database is tested on both below."""
     with seeded_backend(tmp_path_factory.mktemp("seed")) as backend:
         yield backend
 
@@ -67,9 +70,9 @@ class TestErrors:
     def test_an_unexpected_exception_is_a_500_in_json_with_a_logged_traceback(self) -> None:
         """Rows that are not what the backend wrote: the client gets JSON, the log the traceback."""
         with Backend() as backend:
-            record_id = post(backend, RECORD).json()["id"]
-            with sqlite3.connect(backend.db) as meddler:
-                meddler.execute("UPDATE logs SET body = 'damaged' WHERE id = ?", (record_id,))
+            assert post(backend, RECORD).status_code == 201
+            with sqlite3.connect(backend.file()) as meddler:
+                meddler.execute("UPDATE call_bodies SET body = 'damaged'")
             meddler.close()
             answer = call(backend, "GET", "/api/logs")
             assert answer.status_code == 500
@@ -77,20 +80,22 @@ class TestErrors:
             backend.stop()  # the traceback is logged after the answer has gone out
             assert "Traceback" in backend.stderr
 
-    def test_a_database_in_trouble_is_a_503(self) -> None:
-        """A client is told to try again, since the trouble may pass."""
-        with Backend() as backend:
-            with sqlite3.connect(backend.db) as meddler:
-                meddler.execute("ALTER TABLE logs RENAME TO elsewhere")
+    def test_a_database_in_trouble_is_a_503(self, new_database: NewDatabase) -> None:
+        """A client is told to try again, since the trouble may pass; no record is blamed for it."""
+        with Backend(db=new_database()) as backend:
+            meddler = Database(str(backend.db))
+            meddler.write(
+                lambda connection: connection.exec_driver_sql("ALTER TABLE call_bodies RENAME TO x")
+            )
             meddler.close()
-            answer = post(backend, RECORD)
-            assert answer.status_code == 503
-            assert "logs" in answer.json()["error"]
+            for answer in (post(backend, RECORD), post_batch(backend, {"records": [entry(), entry()]})):
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+                assert "call_bodies" in answer.json()["error"]
 
     def test_a_locked_database_is_a_503_and_no_later_record_is_lost(self) -> None:
         """While another program holds the file nothing is promised; after that all is well."""
         with Backend() as backend:
-            holder = sqlite3.connect(backend.db, isolation_level=None)
+            holder = sqlite3.connect(backend.file(), isolation_level=None)
             holder.execute("BEGIN IMMEDIATE")
             assert post(backend, RECORD).status_code == 503
             holder.rollback()
@@ -103,9 +108,9 @@ class TestErrors:
 
 class TestLife:
     @pytest.mark.parametrize("how", ["stop", "kill"])
-    def test_what_was_answered_is_there_after_a_restart(self, how: str) -> None:
+    def test_what_was_answered_is_there_after_a_restart(self, how: str, new_database: NewDatabase) -> None:
         """Neither SIGTERM nor SIGKILL takes a record, a prompt or a repeat's memory."""
-        with Backend() as backend:
+        with Backend(db=new_database()) as backend:
             record_id, url = new_id(), backend.url
             assert post(backend, RECORD, Idempotency_Key=record_id).status_code == 201
             post_batch(backend, {"records": [entry() for _ in range(100)]})
@@ -144,7 +149,7 @@ class TestLife:
 
     def test_the_database_is_its_owners_alone(self, backend: Backend) -> None:
         """Records are personal data: no other user can read the file or its log."""
-        modes = {path.name: path.stat().st_mode & 0o777 for path in backend.db.parent.glob("*.sqlite3*")}
+        modes = {path.name: path.stat().st_mode & 0o777 for path in backend.file().parent.glob("*.sqlite3*")}
         assert len(modes) >= 2
         assert set(modes.values()) == {0o600}
 
@@ -209,9 +214,10 @@ class TestRefusedStarts:
         line = refused_start("--port", str(backend.port), "--db", str(tmp_path / "db"))
         assert line.startswith(f"banyan-hp: can't listen on 127.0.0.1:{backend.port}: ")
 
-    @pytest.mark.parametrize("path", ["missing/db", "."])
+    @pytest.mark.parametrize("path", ["seed.json/db", "."])
     def test_an_unusable_database_path_is_named(self, path: str, tmp_path: Path) -> None:
-        """A directory that isn't there, or is in the file's place."""
+        """A file in a directory's place, or a directory in the file's."""
+        (tmp_path / "seed.json").touch()
         line = refused_start("--port", "0", "--db", str(tmp_path / path))
         assert line.startswith(f"banyan-hp: can't use the database {tmp_path / path}: ")
 
@@ -229,7 +235,7 @@ class TestRefusedStarts:
             other.execute("CREATE TABLE logs (x)")
         other.close()
         before = path.read_bytes()
-        assert "it holds the tables of another program" in refused_start("--port", "0", "--db", str(path))
+        assert "it holds tables of another program" in refused_start("--port", "0", "--db", str(path))
         assert path.read_bytes() == before
 
     @pytest.mark.parametrize(

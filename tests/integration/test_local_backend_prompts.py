@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import requests
 
+from tests.conftest import NewDatabase
 from tests.support.backend import Backend
 from tests.support.local_backend import (
+    KEY_OF,
     SEED,
     call,
     new_id,
@@ -20,8 +22,8 @@ from tests.support.local_backend import (
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    with seeded_backend(tmp_path_factory.mktemp("seed")) as backend:
+def backend(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[Backend]:
+    with seeded_backend(tmp_path_factory.mktemp("seed"), new_database()) as backend:
         yield backend
 
 
@@ -35,7 +37,7 @@ class TestPrompts:
             "content": "Hello {{name}}",
             "version": "2",
             "branch": "main",
-            "project": None,
+            "project": "default",
             "enable_logging": True,
             "metadata": {},
         }
@@ -51,19 +53,18 @@ class TestPrompts:
         old = prompt(backend, "greeting", ("version", "1")).json()
         assert (old["version"], old["content"]) == ("1", "Hi")
 
-    def test_a_projects_own_prompt_goes_before_the_common_one(self, backend: Backend) -> None:
-        """`X-Project-Id` selects; a prompt without project is everybody's."""
+    def test_a_key_gets_the_prompts_of_its_project(self, backend: Backend) -> None:
+        """A name may be in several projects; which one is meant is up to the key."""
         assert prompt(backend, "shared").json()["content"] == "for all"
-        assert prompt(backend, "shared", X_Project_Id="p2").json()["content"] == "for all"
-        own = prompt(backend, "shared", X_Project_Id="p1").json()
+        own = prompt(backend, "shared", X_API_Key=KEY_OF["p1"]).json()
         assert (own["content"], own["project"]) == ("for p1", "p1")
         assert (own["enable_logging"], own["metadata"]) == (False, {"k": [1]})
 
     def test_another_projects_prompt_is_not_found(self, backend: Backend) -> None:
-        """A project sees its own prompts; a caller of no project sees all."""
-        assert prompt(backend, "only-p2", X_Project_Id="p1").status_code == 404
-        assert prompt(backend, "only-p2", X_Project_Id="p2").status_code == 200
-        assert prompt(backend, "only-p2").status_code == 200
+        """There is no prompt for all projects, and no key that sees all."""
+        assert prompt(backend, "only-p2", X_API_Key=KEY_OF["p2"]).status_code == 200
+        assert prompt(backend, "only-p2", X_API_Key=KEY_OF["p1"]).status_code == 404
+        assert prompt(backend, "only-p2").status_code == 404
 
     @pytest.mark.parametrize(
         ("name", "query", "reason"),
@@ -123,9 +124,9 @@ class TestRouting:
         answer = prompt(backend, "tested", ("version", "0"), *sticky("user_id", user)).json()
         assert (answer["content"], answer["experiment_id"]) == ("default", None)
 
-    def test_half_a_sticky_pair_is_a_422(self, backend: Backend) -> None:
+    def test_half_a_sticky_pair_is_a_400(self, backend: Backend) -> None:
         """A key without a value is a mistake of the client, and is told so."""
-        assert prompt(backend, "tested", ("sticky_key", "user_id")).status_code == 422
+        assert prompt(backend, "tested", ("sticky_key", "user_id")).status_code == 400
 
     def test_the_route_call_agrees_with_the_fetch(self, backend: Backend) -> None:
         """Both ways of routing give one value one version; outside the traffic none is selected."""
@@ -149,12 +150,14 @@ class TestRouting:
             ({"stickyValue": 5}, 422),
             ({"more": 1}, 422),
             ({"apiKey": "psk_wrong"}, 401),
+            ({"apiKey": KEY_OF["p1"]}, 403),
         ],
     )
     def test_a_wrong_route_call_is_refused(
         self, backend: Backend, changes: dict[str, Any], status: int
     ) -> None:
-        """Unknown experiment, a key it doesn't go by, a wrong type, an unknown field, a bad key."""
+        """Unknown experiment, a key it doesn't go by, a wrong type, an unknown field, a bad API key or
+        another project's."""
         answer = self._route(backend, **changes)
         assert answer.status_code == status
         assert list(answer.json()) == ["error"]
@@ -167,7 +170,9 @@ class TestRouting:
             "sticky_type": "user_id",
             "prompt_name": "tested",
             "branch": "main",
-            "project_id": None,
+            "project_id": "default",
+            "control": None,
+            "primary_metric": None,
             "salt": "half",
             "allocation": 2,
             "versions": SEED["experiments"][0]["versions"],
@@ -214,12 +219,12 @@ class TestManagingPrompts:
         assert call(backend, "DELETE", f"{self.PATH}/{prompt_id}").status_code == 404
 
     def test_the_list_is_of_a_project_and_a_branch(self, backend: Backend) -> None:
-        """Management speaks of `id` and `project_id`; a filter leaves out the others' prompts."""
+        """Management speaks of `id` and `project_id`; a filter leaves out the other branches' prompts."""
         everything = backend.get(self.PATH)["prompts"]
-        assert {"greeting", "a/b", "only-p2"} <= {each["name"] for each in everything}
+        assert {"greeting", "a/b"} <= {each["name"] for each in everything}
         assert {"id", "name", "content", "version", "branch", "project_id", "metadata"} <= set(everything[0])
-        of_p1 = backend.get(self.PATH, project_id="p1")["prompts"]
-        assert {each["project_id"] for each in of_p1} == {"p1", None}
+        assert {each["project_id"] for each in everything} == {"default"}
+        assert backend.get(self.PATH, project_id="default") == {"prompts": everything}
         assert {each["branch"] for each in backend.get(self.PATH, branch="dev")["prompts"]} == {"dev"}
 
     def test_what_exists_is_a_409(self, backend: Backend) -> None:
@@ -238,12 +243,28 @@ class TestManagingPrompts:
         assert prompt(backend, name).json()["content"] == "x"
 
     def test_a_project_may_have_a_name_that_another_has(self, backend: Backend) -> None:
-        """Names are a project's own."""
+        """Names are a project's own, which the key says; the body may, too."""
         name = new_id()
-        for project_id in ("p1", "p2"):
-            body = {"name": name, "content": project_id, "project_id": project_id}
-            assert call(backend, "POST", self.PATH, json=body).status_code == 201
-        assert prompt(backend, name, X_Project_Id="p2").json()["content"] == "p2"
+        for project_id, key in KEY_OF.items():
+            for body in ({"project_id": project_id}, {"branch": "dev"}):
+                body = {"name": name, "content": project_id, **body}
+                made = call(backend, "POST", self.PATH, json=body, headers={"X-API-Key": key})
+                assert (made.status_code, made.json()["project_id"]) == (201, project_id)
+        assert prompt(backend, name, X_API_Key=KEY_OF["p2"]).json()["content"] == "p2"
+
+    @pytest.mark.parametrize("how", ["body", "query", "header"])
+    def test_naming_another_project_is_a_403_that_names_both(self, backend: Backend, how: str) -> None:
+        """Whoever mixes up keys and projects learns which ones."""
+        body = {"name": new_id(), "content": "c"}
+        if how == "body":
+            answer = call(backend, "POST", self.PATH, json={**body, "project_id": "p1"})
+        elif how == "query":
+            answer = call(backend, "GET", self.PATH, params={"project_id": "p1"})
+        else:
+            answer = call(backend, "POST", self.PATH, json=body, headers={"X-Project-Id": "p1"})
+        name = "X-Project-Id" if how == "header" else "project_id"
+        told = {"error": f"{name} is 'p1', the API key is for project 'default'"}
+        assert (answer.status_code, answer.json()) == (403, told)
 
     @pytest.mark.parametrize(
         ("method", "path", "body", "status"),
@@ -263,10 +284,11 @@ class TestManagingPrompts:
         """Missing, empty, unknown and mistyped fields, and prompts that aren't there."""
         assert call(backend, method, self.PATH + path, json=body).status_code == status
 
-    def test_projects_are_known_from_seed_and_prompts(self, backend: Backend) -> None:
-        """A project needs no making; its name is what the seed says, else its id."""
-        projects = backend.get("/api/projects")["projects"]
-        assert {"id": "p0", "name": "p0"} in projects
-        assert {"id": "p2", "name": "p2"} in projects
-        assert backend.get("/api/projects/p1") == {"id": "p1", "name": "Project One"}
-        assert call(backend, "GET", "/api/projects/none").status_code == 404
+    def test_a_key_sees_its_own_project(self, backend: Backend) -> None:
+        """Its name is what the seed says, else its id; no other one is to be seen."""
+        default = {"id": "default", "name": "default"}
+        assert backend.get("/api/projects") == {"projects": [default]}
+        assert backend.get("/api/projects/default") == default
+        assert call(backend, "GET", "/api/projects/p1").status_code == 404
+        named = call(backend, "GET", "/api/projects/p1", headers={"X-API-Key": KEY_OF["p1"]})
+        assert named.json() == {"id": "p1", "name": "Project One"}

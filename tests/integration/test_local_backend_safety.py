@@ -14,10 +14,8 @@ import pytest
 import requests
 import uvicorn
 
-from banyan_hp.cli.serve import DEFAULT_KEY, KEYS_VARIABLE
-from banyan_hp.server.app import create_app
-from banyan_hp.server.database import Database
-from tests.support.app import LocalApp
+from tests.conftest import NewDatabase
+from tests.support.app import KEY, LocalApp
 from tests.support.backend import Backend
 
 COUNT = "/api/logs/count"
@@ -115,32 +113,8 @@ class TestHosts:
         self, options: list[str], expected: int
     ) -> None:
         """Who listens on all addresses is called by names that it can't know."""
-        with Backend(options=["--host", "0.0.0.0", *options]) as open_to_all:
+        with Backend(api_keys=["psk_secret"], options=["--host", "0.0.0.0", *options]) as open_to_all:
             assert status(open_to_all, "team.test")[0] == expected
-
-
-class TestKeysOfTheEnvironment:
-    def test_the_environment_gives_the_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Several, separated by commas; they are neither shown nor joined by the default one."""
-        monkeypatch.setenv(KEYS_VARIABLE, "psk_one, psk two,")
-        with Backend(api_keys=()) as backend:
-            found = [
-                requests.get(backend.url + COUNT, headers={"X-API-Key": key}, timeout=10).status_code
-                for key in ("psk_one", "psk two", DEFAULT_KEY)
-            ]
-            assert found == [200, 200, 401]
-            assert "one of the 2 given" in backend.banner
-            assert "psk_one" not in backend.banner
-
-    def test_keys_given_as_options_win(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As an option wins over the environment everywhere."""
-        monkeypatch.setenv(KEYS_VARIABLE, "psk_environment")
-        with Backend(api_keys=("psk_option",)) as backend:
-            found = [
-                requests.get(backend.url + COUNT, headers={"X-API-Key": key}, timeout=10).status_code
-                for key in ("psk_option", "psk_environment")
-            ]
-            assert found == [200, 401]
 
 
 class TestSlowBodies:
@@ -155,13 +129,12 @@ class TestSlowBodies:
 
 
 async def _answer_to_a_slow_body(directory: Path, *, drip: bool) -> bytes:
-    database = Database(directory / "backend.sqlite3")
-    app = create_app(database, ["psk"], body_seconds=0.2)
-    server = uvicorn.Server(uvicorn.Config(app, http="h11", lifespan="off", log_config=None))
+    local = LocalApp(directory, body_seconds=0.2)
+    server = uvicorn.Server(uvicorn.Config(local.app, http="h11", lifespan="on", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         reader, writer = await asyncio.open_connection(*listener.getsockname())
-        writer.write(b"POST /api/logs/prompt-usage HTTP/1.1\r\nHost: x\r\nX-API-Key: psk\r\n")
+        writer.write(b"POST /api/logs/prompt-usage HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\n" % KEY.encode())
         writer.write(b"Content-Length: 99999\r\n\r\n{")
         dripping = asyncio.create_task(_drip(writer)) if drip else None
         answer = await asyncio.wait_for(reader.read(), 10)
@@ -170,7 +143,7 @@ async def _answer_to_a_slow_body(directory: Path, *, drip: bool) -> bytes:
         writer.close()
         server.should_exit = True
         await serving
-    database.close()
+    local.database.close()
     return answer
 
 
@@ -181,9 +154,9 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
 
 
 class TestPages:
-    def test_a_page_is_bounded_in_bytes(self, tmp_path: Path) -> None:
+    def test_a_page_is_bounded_in_bytes(self, new_database: NewDatabase) -> None:
         """It ends before its limit where records are large; each record comes once, and always one."""
-        with LocalApp(tmp_path) as app:
+        with LocalApp(new_database()) as app:
             sizes = [3, 3, 3, 12, 1]
             for size in sizes:
                 record = {**RECORD, "input": "x" * (size * MIB)}

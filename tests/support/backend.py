@@ -24,8 +24,9 @@ REQUEST_SECONDS = 10.0
 
 
 class Backend:
-    """`banyan-hp serve` on a free port, over a database in a directory of its own (or `db`, a path or a URL).
+    """`banyan-hp serve` on a free port, over a database in a directory of its own (or `db`, a file or a URL).
 
+    `api_keys` are entries of a keys file: ``KEY``, or ``PROJECT:ROLE:KEY``.
     A context manager: started on entry, gone with its directory on exit.
     `start()` after `stop()` or `kill()` comes back on the same port with the same database.
     """
@@ -39,8 +40,10 @@ class Backend:
         options: Sequence[str] = (),
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="banyan-hp-backend-")
-        self.db = db if db is not None else Path(self._directory.name, "backend.sqlite3")
+        self.db = Path(self._directory.name, "backend.sqlite3") if db is None else db
         self.api_keys = tuple(api_keys)
+        self._keys = Path(self._directory.name, "keys")
+        self._keys.write_text("\n".join(self.api_keys), "utf-8")
         self.port = 0
         self.banner = ""
         self._seed = seed
@@ -75,8 +78,10 @@ class Backend:
 
     @property
     def api_key(self) -> str:
-        """The first of its keys."""
-        return self.api_keys[0]
+        """The first of its keys; if it was given none: the one that it says it has made."""
+        if not self.api_keys:
+            return self.banner.rpartition(" ")[2].strip()
+        return self.api_keys[0].rpartition(":")[2]
 
     @property
     def stderr(self) -> str:
@@ -151,6 +156,11 @@ class Backend:
             after = page["next"]
         return interactions
 
+    def file(self) -> Path:
+        """The SQLite file that it keeps its data in."""
+        assert isinstance(self.db, Path), f"{self.db} is no file"
+        return self.db
+
     def _command(self) -> list[str]:
         command = [
             sys.executable,
@@ -162,8 +172,8 @@ class Backend:
             "--db",
             str(self.db),
         ]
-        for key in self.api_keys:
-            command += ["--api-key", key]
+        if self.api_keys:
+            command += ["--keys-file", str(self._keys)]
         if self._seed is not None:
             command += ["--seed", str(self._seed)]
         return [*command, *self._options]

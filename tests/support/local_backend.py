@@ -18,7 +18,9 @@ from tests.support.backend import Backend
 RECORD: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {"n": 1}}
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 TS = "2026-01-02T03:04:05.678Z"
+SHOWN_TS = "2026-01-02T03:04:05.678000+00:00"
 KEYS = ("psk_local", "psk_ö%")
+KEY_OF = {"p1": "psk_of_p1", "p2": "psk_of_p2"}
 EXAMPLE_SEED = Path(__file__).parents[2] / "examples" / "seed.json"
 MIB = 1024 * 1024
 HALF_A_REQUEST = b"""\
@@ -88,11 +90,15 @@ SEED: dict[str, Any] = {
 
 
 @contextmanager
-def seeded_backend(directory: Path) -> Iterator[Backend]:
-    """A backend with `SEED`, whose log shows no traceback at its end."""
+def seeded_backend(directory: Path, db: str | None = None) -> Iterator[Backend]:
+    """A backend with `SEED`, over a database of its own or `db`, whose log shows no traceback at its end.
+
+    Its keys are `KEYS`, of the project ``default``, and `KEY_OF` others.
+    """
     seed = directory / "seed.json"
     seed.write_text(json.dumps(SEED), "utf-8")
-    with Backend(seed=seed, api_keys=KEYS) as running:
+    others = [f"{project}:admin:{key}" for project, key in KEY_OF.items()]
+    with Backend(db=db, seed=seed, api_keys=[*KEYS, *others]) as running:
         yield running
         running.stop()
         assert "Traceback" not in running.stderr

@@ -11,8 +11,6 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
-import psycopg
-
 MISSING = "PostgreSQL's server programs are not installed (Debian: apt-get install postgresql)"
 _OPTIONS = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=60"
 _START_SECONDS = 30.0
@@ -85,6 +83,8 @@ class Postgres:
 
     def execute(self, sql: str, database: str = "postgres") -> None:
         """Run one statement outside a transaction."""
+        import psycopg  # not in every environment that runs tests
+
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(sql.encode("utf-8"))
 

@@ -27,7 +27,7 @@ from unittest.mock import patch
 import banyan_hp
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
-from banyan_hp.server.database import Database
+from banyan_hp.server.store.database import Database
 from banyan_hp.settings import PromptSettings, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -289,15 +289,12 @@ def _option(action: argparse.Action) -> str:
 
 def _routes() -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
-        database = Database(Path(directory, "surface.sqlite3"))
+        database = Database(str(Path(directory, "surface.sqlite3")))
         try:
-            routes: list[Any] = list(create_app(database, ["k"]).routes)
+            document = create_app(database, {}).openapi()
         finally:
             database.close()
-    # Starlette adds HEAD to each GET.
-    return sorted(
-        f"{route.path} {method}" for route in routes for method in route.methods if method != "HEAD"
-    )
+    return sorted(f"{path} {method.upper()}" for path, item in document["paths"].items() for method in item)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,8 +4,9 @@ States of a request's calls: waiting, in the group that is being stored, answere
 the lock, the group to the committer's thread. A crash at any point leaves nothing stored that was not
 answered but the group whose commit had come through: its senders repeat it, and repeats are folded.
 
-A group that fails is stored request by request, and a request that fails record by record: one bad record
-never takes its neighbours along. What is busy, rather than bad, is not split but answered as busy.
+A group with a record that the database refuses is stored request by request, and a request that fails record
+by record: one bad record never takes its neighbours along. Any other failure is the database's, not a
+record's: nothing is split, and all of the group's requests are answered as busy, so that they come again.
 """
 
 from __future__ import annotations
@@ -15,20 +16,26 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-
-from sqlalchemy.exc import SQLAlchemyError
+from dataclasses import dataclass
 
 from ..store.calls import Call, Calls, Stored
-from ..store.database import BusyError
+from ..store.database import BusyError, refuses_values
 
 logger = logging.getLogger(__name__)
 
 MOST_CALLS = 5_000  # of a group
+MOST_BYTES = 16 * 1024 * 1024
 _STOP_SECONDS = 10.0
 
-Verdict = Stored | SQLAlchemyError
+Verdict = Stored | Exception
 """What became of a call, or why the database refused it."""
-_Waiting = tuple[Sequence[Call], "Future[list[Verdict]]"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    calls: Sequence[Call]
+    size: int
+    future: Future[list[Verdict]]
 
 
 class Committer:
@@ -51,8 +58,8 @@ class Committer:
             self._changed.notify()
         self._thread.join(_STOP_SECONDS)
 
-    def store(self, calls: Sequence[Call]) -> Future[list[Verdict]]:
-        """Have calls stored; the future has one verdict for each.
+    def store(self, calls: Sequence[Call], size: int = 0) -> Future[list[Verdict]]:
+        """Have calls stored, which came in so many bytes; the future has one verdict for each.
 
         It raises `BusyError` if the database can't be used now.
         """
@@ -61,7 +68,7 @@ class Committer:
             if self._stopping:
                 future.set_exception(BusyError("the backend stops"))
                 return future
-            self._waiting.append((calls, future))
+            self._waiting.append(_Waiting(calls, size, future))
             self._changed.notify()
         return future
 
@@ -69,55 +76,49 @@ class Committer:
         while group := self._next_group():
             try:
                 self._store(group)
-            except Exception as error:
-                logger.exception("calls could not be stored")
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - the thread's outermost loop; it is logged
+                reason = error if isinstance(error, BusyError) else _trouble(error)
+                for each in group:
+                    if not each.future.done():
+                        each.future.set_exception(reason)
 
     def _next_group(self) -> list[_Waiting]:
         """What waits, as far as it fits a group; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             group: list[_Waiting] = []
-            size = 0
-            while self._waiting and (not group or size + len(self._waiting[0][0]) <= MOST_CALLS):
+            calls = size = 0
+            while self._waiting:
+                calls += len(self._waiting[0].calls)
+                size += self._waiting[0].size
+                if group and (calls > MOST_CALLS or size > MOST_BYTES):
+                    break
                 group.append(self._waiting.popleft())
-                size += len(group[-1][0])
             return group
 
     def _store(self, group: list[_Waiting]) -> None:
         try:
-            stored = iter(self._calls.append([call for calls, _ in group for call in calls]))
-        except BusyError as error:
-            for _, future in group:
-                future.set_exception(error)
-        except SQLAlchemyError:
-            for calls, future in group:
-                self._store_alone(calls, future)
+            stored = iter(self._calls.append([call for each in group for call in each.calls]))
+        except Exception as error:
+            if not refuses_values(error):
+                raise
+            for each in group:
+                each.future.set_result(self._verdicts(each.calls))
         else:
-            for calls, future in group:
-                future.set_result([next(stored) for _ in calls])
+            for each in group:
+                each.future.set_result([next(stored) for _ in each.calls])
 
-    def _store_alone(self, calls: Sequence[Call], future: Future[list[Verdict]]) -> None:
+    def _verdicts(self, calls: Sequence[Call]) -> list[Verdict]:
+        """Those of one request."""
         try:
-            future.set_result(list(self._calls.append(calls)))
-        except BusyError as error:
-            future.set_exception(error)
-        except SQLAlchemyError as error:
-            if len(calls) == 1:
-                future.set_result([error])
-            else:
-                self._store_each(calls, future)
+            return list(self._calls.append(calls))
+        except Exception as error:
+            if not refuses_values(error):
+                raise
+            return [error] if len(calls) == 1 else [self._verdicts([call])[0] for call in calls]
 
-    def _store_each(self, calls: Sequence[Call], future: Future[list[Verdict]]) -> None:
-        verdicts: list[Verdict] = []
-        for call in calls:
-            try:
-                verdicts += self._calls.append([call])
-            except BusyError as error:
-                future.set_exception(error)
-                return
-            except SQLAlchemyError as error:
-                verdicts.append(error)
-        future.set_result(verdicts)
+
+def _trouble(error: Exception) -> BusyError:
+    """Senders repeat what is not stored for a reason that is not theirs."""
+    logger.error("calls could not be stored", exc_info=error)
+    return BusyError(str(getattr(error, "orig", None) or error).partition("\n")[0])

@@ -6,12 +6,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Context, Decimal, localcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
 from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
 
 from ...experiments import MAX_DECIMALS, MAX_VERSIONS
 from ..allocation import allocated
@@ -29,7 +28,7 @@ from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from .auth import Administering, Caller, Callers, Ingesting, Reading
 from .forms import configuration, prompt_as_json
 from .models import Json as JsonObject
-from .models import Name, Query, Strict, Words, shown
+from .models import Name, Query, Strict, Words, inconsistent, shown
 from .prompts import ContentField, stored_content, version_of
 from .requests import JsonRoute
 from .responses import Json, UnfitError, tagged
@@ -60,18 +59,14 @@ def _consistent(versions: list[ExperimentVersion]) -> list[ExperimentVersion]:
     for index, each in enumerate(versions):
         if each.experiment_version_id in seen:
             named = shown(each.experiment_version_id)
-            _refuse(f"versions[{index}].experiment_version_id is there twice: {named}")
+            raise inconsistent(f"[{index}].experiment_version_id is there twice: {named}")
         seen.add(each.experiment_version_id)
     with localcontext(Context(prec=MAX_DECIMALS + 10)):  # exact, as in the formula
         total = sum((Decimal(str(each.traffic_percentage)) for each in versions), Decimal(0))
     if total > MOST_PERCENT:
-        most = f"versions must have traffic_percentage of at most {MOST_PERCENT} together"
-        _refuse(f"{most}, was {total.normalize():f}")
+        most = f" must have traffic_percentage of at most {MOST_PERCENT} together"
+        raise inconsistent(f"{most}, was {total.normalize():f}")
     return versions
-
-
-def _refuse(sentence: str) -> None:
-    raise PydanticCustomError("inconsistent", "{sentence}", {"sentence": sentence})
 
 
 _ID = Annotated[
@@ -95,6 +90,8 @@ _Allocation = Annotated[int, Field(description=" or ".join(map(str, ALLOCATIONS)
 
 class ExperimentVersion(Strict):
     """A version within an experiment; without `content` it is the prompt's version, configuration and all."""
+
+    called: ClassVar[str] = "version"
 
     experiment_version_id: Name
     version: Name
@@ -202,7 +199,7 @@ def experiment_of(
         control=body.control,
         primary_metric=body.primary_metric,
     )
-    return _allocated(_checked(experiment), before)
+    return with_slots(_checked(experiment), before)
 
 
 @router.post(f"{_EVERY}/route")
@@ -254,7 +251,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     }
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    changed = _allocated(_checked(replace(experiment, **given)), experiment)
+    changed = with_slots(_checked(replace(experiment, **given)), experiment)
     if body.dry_run:
         report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
         return Json({**report, "experiment": _as_json(changed, prompt)})
@@ -319,7 +316,7 @@ def _checked(experiment: Experiment) -> Experiment:
     return experiment
 
 
-def _allocated(experiment: Experiment, before: Experiment | None) -> Experiment:
+def with_slots(experiment: Experiment, before: Experiment | None) -> Experiment:
     """The same with slots for its percentages, as near as can be to those that it had before."""
     if not experiment.has_slots:
         return experiment

@@ -7,10 +7,11 @@ A refusal names the field, what is allowed, and what was there: ``name must be a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 MAX_SHOWN = 80
@@ -23,6 +24,8 @@ class Strict(BaseModel):
     """A JSON object of known fields. Fields that are null and need not be there count as not given."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    called: ClassVar[str] = "body"
+    """What a refusal calls the whole."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -30,7 +33,10 @@ class Strict(BaseModel):
         try:
             return validate(cls._given(value))
         except ValidationError as error:
-            raise _refused(_sentence(cls, error.errors(include_url=False)[0])) from None
+            flaw = _flaw(cls, _telling(error.errors(include_url=False)))
+            sentence = flaw.removeprefix(".") if flaw.startswith(".") else cls.called + flaw
+            # What holds this model, if anything does, says where it is, and goes on with the flaw.
+            raise PydanticCustomError(REFUSED, "{sentence}", {"sentence": sentence, "flaw": flaw}) from None
 
     @classmethod
     def _given(cls, value: object) -> object:
@@ -48,47 +54,74 @@ class Query(Strict):
     """The parameters of a query: texts, which pydantic turns into numbers and times."""
 
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+    called: ClassVar[str] = "query"
 
 
-def _refused(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError(REFUSED, "{sentence}", {"sentence": sentence})
+def inconsistent(flaw: str) -> PydanticCustomError:
+    """The refusal of a field whose parts do not go together; `flaw` goes on behind the field's name."""
+    return PydanticCustomError(REFUSED, "{sentence}", {"sentence": flaw, "flaw": flaw})
 
 
-def _sentence(model: type[BaseModel], error: ErrorDetails) -> str:
-    path = _path(error["loc"])
-    if error["type"] == REFUSED:  # of a model within this one
-        return f"{path}.{error['msg']}" if path else error["msg"]
+def unknown(name: str, value: object, known: Iterable[str], what: str) -> str:
+    """The refusal of a field or a parameter that there is not; `what`: ``field of the body`` and the like."""
+    there, part = ", ".join(known), what.partition(" ")[0]
+    hint = f"the {part}s are {there}" if there else f"there are no {part}s"
+    return f"{name} is no {what}, was {shown(value)}; {hint}"
+
+
+def _telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """Of the first field's errors the one deepest inside it: where a field may be one of several things, the
+    one that was nearest.
+    """
+    first = errors[0]["loc"][:1]
+    return max((each for each in errors if each["loc"][:1] == first), key=lambda each: len(_indexes(each)))
+
+
+def _indexes(error: ErrorDetails) -> list[int]:
+    return [each for each in error["loc"] if isinstance(each, int)]
+
+
+def _flaw(model: type[Strict], error: ErrorDetails) -> str:
+    """What is wrong, as it goes on behind the name of the whole: ``.field must be …``, `` must be …``."""
+    # Models within this one have made sentences of their own errors. So what follows a field's name are
+    # places in lists, and pydantic's names for the several things that it may be, which mean nothing to us.
+    field = named(str(error["loc"][0])) if error["loc"] else ""
+    path = f".{field}" * bool(field) + "".join(f"[{index}]" for index in _indexes(error))
+    if error["type"] == REFUSED:
+        return f"{path}{error['ctx']['flaw']}"
     if error["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields)
-        return f"{path} is not known here, was {shown(error['input'])}; the fields are {known}"
+        return unknown(path, error["input"], model.model_fields, f"field of the {model.called}")
     was = "missing" if error["type"] == "missing" else shown(error["input"])
-    return f"{path or 'body'} must be {_expected(model, error)}, was {was}"
+    return f"{path} must be {_expected(model, error)}, was {was}"
 
 
-def _expected(model: type[BaseModel], error: ErrorDetails) -> str:
-    location = error["loc"]
-    if len(location) <= 1:
-        described = model.model_fields.get(str(location[0])) if location else None
-        return described.description or error["msg"] if described is not None else "a JSON object"
-    return _WORDS.get(error["type"], error["msg"])
+def _expected(model: type[Strict], error: ErrorDetails) -> str:
+    if not error["loc"]:
+        return "a JSON object"
+    if _indexes(error):
+        return _WORDS.get(error["type"], error["msg"])
+    field = model.model_fields.get(str(error["loc"][0]))
+    return (_description(field) if field is not None else None) or error["msg"]
+
+
+def _description(field: FieldInfo) -> str | None:
+    """What a field may be; that of one which need not be there is inside its type: `Annotated[…] | None`."""
+    inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
+    found = [each.description for each in inner if isinstance(each, FieldInfo) and each.description]
+    return field.description or (found[-1] if found else None)
 
 
 _WORDS = {
     "string_type": "a string",
     "string_too_short": "a string that isn't empty",
+    "model_type": "a JSON object",
     "dict_type": "an object",
     "list_type": "a list",
 }
 
 
-def _path(location: Sequence[str | int]) -> str:
-    path = ""
-    for each in location:
-        path += f"[{each}]" if isinstance(each, int) else f"{'.' if path else ''}{_named(each)}"
-    return path
-
-
-def _named(name: str) -> str:
+def named(name: str) -> str:
+    """A field's name, as it may stand in a message."""
     return name if name.isidentifier() and len(name) <= MAX_SHOWN else shown(name)
 
 

@@ -15,58 +15,95 @@ from .requests import JsonRoute
 from .responses import Json
 from .state import Backend
 
+_OLDEST, _NEWEST = "oldest", "newest"
+_Cursor = Annotated[Words, Field(description="the `next` of another page, or the `seq` of a record")]
+
 router = APIRouter(route_class=JsonRoute, tags=["calls"])
 
 
 class Counted(Query):
     """Which records."""
 
-    experiment_id: Words | None = None
-    session_id: Words | None = None
+    id: Words | None = None
 
     def filter(self, caller: Caller, source: str) -> CallFilter:
         """The same for the store."""
-        given = {"experiment_id": self.experiment_id, "session": self.session_id, "source": source}
+        given = {"id": self.id, "source": source, **self._own()}
         equal = {name: value for name, value in given.items() if value is not None}
         return CallFilter(project=caller.project, equal=equal)
 
+    def _own(self) -> dict[str, str | None]:
+        return {}
+
+
+class OfExperiment(Counted):
+    """Which of Banyan's records."""
+
+    experiment_id: Words | None = None
+
+    def _own(self) -> dict[str, str | None]:
+        return {"experiment_id": self.experiment_id}
+
+
+class OfSession(Counted):
+    """Which of HuggingPlace's records."""
+
+    session_id: Words | None = None
+
+    def _own(self) -> dict[str, str | None]:
+        return {"session": self.session_id}
+
 
 class Paged(Counted):
-    """Which records, and which page of them."""
+    """Which page of them."""
 
     limit: Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)] = 100
-    after: Annotated[str | None, Field(description="the `next` of an earlier page")] = None
+    order: Annotated[str, Field(description="oldest or newest", pattern=f"^({_OLDEST}|{_NEWEST})$")] = _OLDEST
+    after: _Cursor | None = None
+    before: _Cursor | None = None
+
+
+class Logs(Paged, OfExperiment):
+    """Which of Banyan's records, and which page of them."""
+
+
+class Interactions(Paged, OfSession):
+    """Which of HuggingPlace's records, and which page of them."""
 
 
 @router.get("/api/logs")
-def logs(query: Annotated[Paged, FromQuery()], caller: Reading, backend: Backend) -> Response:
-    """Banyan's usage records, in order of their arrival."""
+def logs(query: Annotated[Logs, FromQuery()], caller: Reading, backend: Backend) -> Response:
+    """Banyan's usage records, in order of their arrival. `next` is `after` of the following page, or `before`
+    where the newest come first.
+    """
     return _page("logs", query, query.filter(caller, "banyan"), backend)
 
 
 @router.get("/api/logs/count")
-def logs_count(query: Annotated[Counted, FromQuery()], caller: Reading, backend: Backend) -> Response:
+def logs_count(query: Annotated[OfExperiment, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """How many usage records there are, and how many deliveries of them, repeats included."""
     return _count(query.filter(caller, "banyan"), backend)
 
 
 @router.get("/api/interactions")
-def interactions(query: Annotated[Paged, FromQuery()], caller: Reading, backend: Backend) -> Response:
-    """HuggingPlace's interactions, in order of their arrival."""
+def interactions(query: Annotated[Interactions, FromQuery()], caller: Reading, backend: Backend) -> Response:
+    """HuggingPlace's interactions, in order of their arrival; pages as those of `/api/logs`."""
     return _page("interactions", query, query.filter(caller, "huggingplace"), backend)
 
 
 @router.get("/api/interactions/count")
-def interactions_count(query: Annotated[Counted, FromQuery()], caller: Reading, backend: Backend) -> Response:
+def interactions_count(
+    query: Annotated[OfSession, FromQuery()], caller: Reading, backend: Backend
+) -> Response:
     """How many interactions there are, and how many deliveries of them, repeats included."""
     return _count(query.filter(caller, "huggingplace"), backend)
 
 
 def _page(name: str, query: Paged, chosen: CallFilter, backend: Backend) -> Response:
-    page = backend.calls.follow(chosen, query.limit, query.after)
-    # A full page, or one cut short by the size of its bodies, may have a next one; an empty page has none.
-    following = page.next if page.calls and backend.calls.follow(chosen, 1, page.next).calls else None
-    return Json({name: [_as_json(call) for call in page.calls], "next": following})
+    page = backend.calls.arrived(
+        chosen, query.limit, after=query.after, before=query.before, newest=query.order == _NEWEST
+    )
+    return Json({name: [_as_json(call) for call in page.calls], "next": page.next})
 
 
 def _count(chosen: CallFilter, backend: Backend) -> Response:

@@ -6,15 +6,20 @@ import asyncio
 import json
 import math
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from .models import shown, unknown
+from .responses import BAD_QUERY
 
 MAX_BODY = 32 * 1024 * 1024
 BODY_SECONDS = 60.0  # that a whole body may take to arrive
 _MAX_NUMBER = 80
+_PARAMETER = "parameter of this call"
 
 
 class JsonRequest(Request):
@@ -67,18 +72,31 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route whose handler gets a `JsonRequest`."""
+    """A route whose handler gets a `JsonRequest`; it refuses parameters that it does not know."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See FastAPI, "Custom Request and APIRoute class"."""
         handle = super().get_route_handler()
+        known = tuple(_parameters(self))
 
         async def handle_json(request: Request) -> Response:
             if "\x00" in request.scope["path"]:  # no name that is stored has one: PostgreSQL takes none
                 raise HTTPException(404, f"not found: {request.scope['path']!r}")
+            for name, value in request.query_params.items():
+                if name not in known:  # ignored, a misspelt filter would choose everything
+                    raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, _PARAMETER))
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
+
+
+def _parameters(route: APIRoute) -> Iterator[str]:
+    for field in route.dependant.query_params:
+        model = field.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from model.model_fields
+        else:
+            yield field.alias
 
 
 def parse_json(data: bytes) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -120,13 +121,17 @@ def _taken(_request: Request, error: Exception) -> Response:
 
 
 def _unusable_cursor(_request: Request, error: Exception) -> Response:
-    return failure(BAD_QUERY, f"after can't be used: {error}")
+    return failure(BAD_QUERY, str(error))
 
 
 def _busy(_request: Request, error: Exception) -> Response:
     # Trouble that may pass, so the status has the client try again.
     logger.error("the database can't be used now: %s", error)
     return failure(503, f"the database can't be used now: {error}", {"Retry-After": str(RETRY_SECONDS)})
+
+
+def _database(_request: Request, error: OperationalError) -> Response:
+    return _busy(_request, Exception(str(error.orig).partition("\n")[0]))
 
 
 def _slow(_request: Request, error: Exception) -> Response:
@@ -151,6 +156,7 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
     MissingError: _missing,
     UnusableCursorError: _unusable_cursor,
     BusyError: _busy,
+    OperationalError: _database,
     SlowQueryError: _slow,
     ClientDisconnect: _gone,
     Exception: _unexpected,

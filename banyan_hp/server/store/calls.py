@@ -178,6 +178,21 @@ class Calls(Protocol):
         """Calls in an order in which nothing is ever added before the cursor; without one: from the first."""
         ...
 
+    def arrived(
+        self,
+        chosen: CallFilter,
+        limit: int,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        newest: bool = False,
+    ) -> Page:
+        """Calls in order of arrival, all that are there now: for reading back, not for following.
+
+        The bounds are cursors of such pages, or the `seq` of a call.
+        """
+        ...
+
     def end(self) -> str:
         """The cursor from which `follow` gives what has arrived later than now."""
         ...

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .calls import UnusableCursorError
 
 _MOST = 2**63 - 1
+_SHOWN = 40  # characters
 
 
 class Cursor(NamedTuple):
@@ -19,8 +20,8 @@ class Cursor(NamedTuple):
         return f"{self.major}.{self.seq}"
 
     @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """The cursor of this text.
+    def parse(cls, text: str, name: str = "after") -> Cursor:
+        """The cursor of this text, which the parameter `name` holds.
 
         Raises:
             UnusableCursorError: it is none.
@@ -30,5 +31,6 @@ class Cursor(NamedTuple):
         except ValueError:
             major, seq = 0, -1
         if not (-_MOST <= major <= _MOST and 0 <= seq <= _MOST):
-            raise UnusableCursorError("it is not one that a page gave out")
+            shown = repr(text[:_SHOWN])
+            raise UnusableCursorError(f"{name} must be the next of another page, was {shown}")
         return cls(major, seq)

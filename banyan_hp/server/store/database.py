@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from ..starting import StartError
@@ -24,6 +24,7 @@ BUSY_SECONDS = 5.0
 _READERS = 8
 _TRIES = 6
 _RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})  # serialisation failure, deadlock, no lock
+_REFUSING_STATES = frozenset({"22", "23", "54"})  # data exception, constraint, program limit exceeded
 _STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Database:
         Raises:
             BusyError: they did so again and again, or the database is not there.
         """
+        until = time.monotonic() + BUSY_SECONDS
         for left in reversed(range(_TRIES)):
             try:
                 with self._write_transaction() as connection:
@@ -75,7 +77,7 @@ class Database:
             except DBAPIError as error:
                 if not _is_transient(error):
                     raise
-                if not left or error.connection_invalidated:
+                if not left or error.connection_invalidated or time.monotonic() > until:
                     raise BusyError(_reason(error)) from error
                 time.sleep(random.uniform(0, 0.05 * (_TRIES - left)))
         raise AssertionError("the loop returns or raises")
@@ -182,6 +184,14 @@ def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
     return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def refuses_values(error: Exception) -> bool:
+    """Whether a write failed for a value in it that the database can't hold, and would fail again."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (OverflowError, UnicodeError))  # of the driver, before it sends anything
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return isinstance(error, (DataError, IntegrityError)) or state[:2] in _REFUSING_STATES
 
 
 def _was_stopped(error: DBAPIError) -> bool:

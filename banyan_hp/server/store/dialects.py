@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Date, Row, String, bindparam, column, func, select, table, text
@@ -22,12 +23,11 @@ _VACUUM_PAGES = 2000
 _PARTITIONED = (calls.name, bodies.name, "call_search")
 
 
+_key = itemgetter("project", "day", "id")
 _RETURNED = ("project", "day", "id", "seq", "deliveries")
 _POSTGRES: Any = postgresql.dialect  # SQLAlchemy leaves it untyped
 _POSTGRES_TYPES = {
-    column.name: str(column.type.compile(_POSTGRES()))
-    for column in calls.c
-    if column.name not in ("seq", "xact")
+    column.name: str(column.type.compile(_POSTGRES())) for column in calls.c if column.name != "xact"
 }
 _COLUMNS = ", ".join(json.dumps(name) for name in _POSTGRES_TYPES)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _POSTGRES_TYPES.values())
@@ -37,6 +37,7 @@ _INSERT_CALLS = (
     "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = calls.deliveries + 1 "
     f"WHERE calls.digest = excluded.digest RETURNING {', '.join(f'calls.{name}' for name in _RETURNED)}"
 )
+_TAKE_NUMBERS = "SELECT nextval('calls_seq') FROM generate_series(1, %s)"
 _INSERT_BODIES = (
     "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
 )
@@ -50,6 +51,9 @@ ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_d
 
 class Dialect(Protocol):
     """What `SqlCalls` leaves to a database."""
+
+    def numbered(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        """The order in which to write rows; they are numbered in the order in which they were sent."""
 
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
         """Insert rows of different keys; a repeat counts a delivery, a row with another digest is left out.
@@ -91,6 +95,9 @@ def dialect_of(database: Database) -> Dialect:
 
 
 class _Sqlite:
+    def numbered(self, _connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        return list(range(len(rows)))  # as they are written
+
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
         statement = sqlite.insert(calls)
         statement = statement.on_conflict_do_update(
@@ -143,6 +150,13 @@ class _Sqlite:
 
 
 class _Postgres:
+    def numbered(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+        taken = connection.exec_driver_sql(_TAKE_NUMBERS, (len(rows),))
+        for row, number in zip(rows, taken.scalars(), strict=True):
+            row["seq"] = number
+        # In one order in all processes, or two that store the same calls could wait for each other.
+        return sorted(range(len(rows)), key=lambda index: _key(rows[index]))
+
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
         columns = [[row[name] for row in rows] for name in _POSTGRES_TYPES]
         return list(connection.exec_driver_sql(_INSERT_CALLS, tuple(columns)))

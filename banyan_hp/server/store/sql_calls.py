@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime
-from operator import attrgetter
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, literal, select, tuple_, update
@@ -25,7 +26,6 @@ STEP = 1000  # rows that one transaction removes
 _TIMES = ("event_time", "received_at")
 _STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
 _PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
-_key = attrgetter("project", "day", "id")
 _newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 _position = tuple_(calls.c.xact, calls.c.seq)
 
@@ -41,16 +41,12 @@ class SqlCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        # In one order in all processes, or two that store the same calls could wait for each other.
-        order = sorted(range(len(given)), key=lambda index: _key(given[index]))
-        rows = [_row(given[index]) for index in order]
-        stored = self._database.write(lambda connection: self._append(connection, rows))
-        by_index = dict(zip(order, stored, strict=True))
-        return [by_index[index] for index in range(len(given))]
+        rows = [_row(call) for call in given]
+        return self._database.write(lambda connection: self._append(connection, rows))
 
-    def _append(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+    def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
-        waiting = list(range(len(rows)))
+        waiting = self._dialect.numbered(connection, rows)
         while waiting:  # one statement takes a key only once
             first: dict[object, int] = {}
             again = [index for index in waiting if first.setdefault(_row_key(rows[index]), index) != index]
@@ -122,6 +118,28 @@ class SqlCalls:
             found = _with_bodies(connection, shown)
         reached = Cursor(shown[-1].xact, shown[-1].seq) if shown else last
         return Page(found, str(reached))
+
+    def arrived(
+        self,
+        chosen: CallFilter,
+        limit: int,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        newest: bool = False,
+    ) -> Page:
+        """See `Calls.arrived`."""
+        query = self._chosen(chosen).order_by(
+            *(column.desc() if newest else column for column in (calls.c.xact, calls.c.seq))
+        )
+        query = query if after is None else query.where(_bounded(operator.gt, "after", after))
+        query = query if before is None else query.where(_bounded(operator.lt, "before", before))
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+            shown = _within_bytes(rows[:limit])
+            found = _with_bodies(connection, shown)
+        more = len(rows) > len(shown)
+        return Page(found, str(Cursor(shown[-1].xact, shown[-1].seq)) if more else None)
 
     def end(self) -> str:
         """See `Calls.end`."""
@@ -239,6 +257,16 @@ class SqlCalls:
             return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
 
 
+def _bounded(compare: Callable[[Any, Any], Any], name: str, bound: str) -> ColumnElement[bool]:
+    """Condition: beyond a position, or a number."""
+    condition: ColumnElement[bool]
+    if "." in bound:
+        condition = compare(_position, tuple_(*map(literal, Cursor.parse(bound, name))))
+    else:
+        condition = compare(calls.c.seq, Cursor.parse(f"0.{bound}", name).seq)
+    return condition
+
+
 def cut(text: str) -> str:
     """A text as a column holds it: without NUL and lone surrogates, and short enough for an index."""
     clean = text.replace("\x00", "\ufffd")
@@ -294,7 +322,9 @@ def _call(row: Row[Any], body: dict[str, Any]) -> Call:
 
 
 def _group(row: Row[Any], columns: int) -> Group:
-    return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, row[columns:], strict=True)))
+    # PostgreSQL's sum of whole numbers is a Decimal.
+    sums = [int(value) if isinstance(value, Decimal) else value for value in row[columns:]]
+    return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, sums, strict=True)))
 
 
 def _words(body: str | None) -> list[str]:

@@ -54,6 +54,7 @@ def _begin(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         return
+    _check_ours(connection)  # before anything is changed about it
     _prepare_file(connection)
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -65,10 +66,14 @@ def _prepare_file(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
-def _upgrade(connection: Connection) -> None:
+def _check_ours(connection: Connection) -> None:
     tables = set(inspect(connection).get_table_names())
     if tables and "alembic_version" not in tables:
         raise _UnusableError("it holds tables of another program, or of a version before the first release")
+
+
+def _upgrade(connection: Connection) -> None:
+    _check_ours(connection)
     config = _config()
     script = ScriptDirectory.from_config(config)
     known = {each.revision for each in script.walk_revisions()}

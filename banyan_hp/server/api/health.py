@@ -1,0 +1,23 @@
+"""Whether the backend is well, for load balancers and supervisors: they have no key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from .requests import JsonRoute
+from .responses import Json
+from .state import Backend
+
+router = APIRouter(route_class=JsonRoute, tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """Whether the process responds. It says nothing about the database."""
+    return Json({"status": "ok"})
+
+
+@router.get("/readyz")
+def readyz(backend: Backend) -> Response:
+    """Whether the database responds, else 503; and how many stored calls can't be found by text yet."""
+    return Json({"status": "ok", "search_lag": backend.calls.unindexed()})
