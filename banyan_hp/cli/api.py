@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -21,7 +22,8 @@ from ..errors import BanyanHPError
 from .terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain
 
 MAX_BYTES = 256 * 1024 * 1024
-_SECONDS = (10.0, 60.0)
+_SECONDS = (10.0, 60.0)  # for connecting, and for each piece of a response
+_MOST_SECONDS = 600.0  # for a whole response
 _CHUNK = 64 * 1024
 
 
@@ -119,10 +121,13 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
 def _read(response: requests.Response) -> bytes:
     chunks = []
     size = 0
+    deadline = time.monotonic() + _MOST_SECONDS
     for chunk in response.iter_content(_CHUNK):
         size += len(chunk)
         if size > MAX_BYTES:
             raise ValueError(f"its response is longer than {MAX_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"its response takes longer than {_MOST_SECONDS:g} s")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -136,8 +141,8 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def quoted(name: str) -> str:
-    """A text as one part of a path, whatever is in it."""
-    return quote(name, safe="", errors="replace")
+    """A text as one part of a path, whatever is in it; dots too, since `..` would lead elsewhere."""
+    return quote(name, safe="", errors="replace").replace(".", "%2E")
 
 
 def run(command: Callable[[Api, Namespace], int], arguments: Namespace) -> int:

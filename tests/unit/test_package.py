@@ -93,7 +93,7 @@ MAY_IMPORT = {
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
     "server": {"server", "experiments", "guide", "local_keys", "_version"},
     "guide": set(),
-    "cli": GROUND | {"cli", "destinations", "engine", "guide", "server", "_version"},
+    "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
 }
 
 

@@ -74,7 +74,9 @@ def _add_push(group: Commands) -> None:
     )
     _add_directory(push)
     _add_branch(push)
-    push.add_argument("--release", action="store_true", help="release the versions, too")
+    push.add_argument(
+        "--release", action="store_true", help="release the versions, and earlier drafts of the files"
+    )
     push.add_argument("--message", metavar="TEXT", help="why; kept with the versions")
     push.add_argument("--yes", action="store_true", help="don't ask")
 

@@ -76,6 +76,15 @@ class Pair:
         untouched = pulled is not None and self.file.says(pulled.content, pulled.config)
         return State.CHANGED_THERE if untouched else State.CONFLICT
 
+    @property
+    def is_draft(self) -> bool:
+        """Whether the file is the newest version, and that was never released.
+
+        One that was, and is not any more, has been rolled back, and stays so.
+        """
+        newest = self.newest
+        return self.state is State.SAME and newest is not None and not newest.released_at
+
     def difference(self) -> Iterator[str]:
         """From the backend's newest version to the file, as a unified diff."""
         here = [] if self.file is None else _lines(self.file)

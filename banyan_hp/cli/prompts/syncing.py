@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from typing import Any
 
-from ..api import Api
+from ..api import Api, quoted
 from ..terminal import DONE, LEFT, CommandError, complain, confirm, counted, say, say_json, table
 from .backend import MANAGED, Prompt, one, prompts, with_versions
 from .compare import Pair, State, file_of, next_version
@@ -38,17 +38,19 @@ def diff(api: Api, arguments: Namespace) -> int:
 
 
 def push(api: Api, arguments: Namespace) -> int:
-    """Make a version of each file that has changed; nothing, if there is a conflict."""
+    """Make a version of each file that has changed; nothing, if there is a conflict.
+
+    To release the versions is to release the drafts, too, that were made of the files earlier.
+    """
     with Folder(arguments.directory) as folder:
         pairs = _pairs(api, folder, arguments.branch, pushed=True)
         _refuse_conflicts(pairs)
         _mention_older(pairs)
-        due = [(each, each.file) for each in pairs if each.state in _PUSHED and each.file is not None]
-        if due and not _agreed(api, [pair for pair, _ in due], arguments):
+        due = [each for each in pairs if each.state in _PUSHED or (arguments.release and each.is_draft)]
+        if due and not _agreed(api, due, arguments):
             return LEFT
-        for pair, file in due:
-            version = _push(api, pair, file, arguments)
-            _note_revision(api, folder, pair, version)
+        for pair in due:
+            version = _push(api, folder, pair, arguments)
             _report_pushed(pair, version, arguments)
     if not due and not arguments.json:
         say("nothing to push")
@@ -155,13 +157,26 @@ def _agreed(api: Api, due: list[Pair], arguments: Namespace) -> bool:
     if not arguments.json:
         for pair in due:
             _show_difference(pair)
-    what = counted(len(due), "version" if arguments.release else "draft")
-    released = ", and release" if arguments.release else ""
-    return arguments.yes or confirm(f"Push {what}{released} to {api.url}?")
+    made = "release " if arguments.release else "push "
+    made += counted(len(due), "version" if arguments.release else "draft")
+    return arguments.yes or confirm(f"{made.capitalize()} to {api.url}?")
 
 
-def _push(api: Api, pair: Pair, file: PromptFile, arguments: Namespace) -> str:
-    """Make the version, if nobody has made another one since; its name."""
+def _push(api: Api, folder: Folder, pair: Pair, arguments: Namespace) -> str:
+    """Make or release the version, and note in the file what it has become; the version's name."""
+    if pair.file is not None and pair.state in _PUSHED:
+        version = _make(api, pair, pair.file, arguments)
+    else:
+        version = _release(api, pair)
+    prompt = one(api, pair.name, pair.branch)
+    pushed = prompt.named(version)
+    if pushed is not None:  # so that the file's next change follows this one
+        folder.write(pair.where, to_text(file_of(prompt, pushed)))
+    return version
+
+
+def _make(api: Api, pair: Pair, file: PromptFile, arguments: Namespace) -> str:
+    """A version of the file, if nobody has made another one since."""
     version = next_version(file, pair.prompt)
     body: dict[str, Any] = {
         "name": pair.name,
@@ -176,17 +191,18 @@ def _push(api: Api, pair: Pair, file: PromptFile, arguments: Namespace) -> str:
         body["change_message"] = arguments.message
     if pair.prompt is None:
         api.post(MANAGED, body)
-        return version
-    api.post(f"{MANAGED}/version", {**body, "after": file.revision})
+    else:
+        api.post(f"{MANAGED}/version", {**body, "after": file.revision})
     return version
 
 
-def _note_revision(api: Api, folder: Folder, pair: Pair, version: str) -> None:
-    """Write down what the file has become, so that its next change follows this one."""
-    prompt = one(api, pair.name, pair.branch)
-    pushed = prompt.named(version)
-    if pushed is not None:
-        folder.write(pair.where, to_text(file_of(prompt, pushed)))
+def _release(api: Api, pair: Pair) -> str:
+    """The draft that the file is."""
+    if pair.prompt is None or pair.newest is None:
+        return ""
+    path = f"{MANAGED}/{quoted(pair.prompt.prompt_id)}/release"
+    api.put(path, {"version": pair.newest.version})
+    return pair.newest.version
 
 
 def _report_pushed(pair: Pair, version: str, arguments: Namespace) -> None:
@@ -198,7 +214,9 @@ def _report_pushed(pair: Pair, version: str, arguments: Namespace) -> None:
 
 
 def _show_difference(pair: Pair) -> None:
-    say(f"{pair.where}: {pair.state.value}")
+    newest = pair.newest
+    draft = f"draft {newest.version}" if pair.is_draft and newest is not None else ""
+    say(f"{pair.where}: {draft or pair.state.value}")
     if pair.file is not None:
         for line in pair.difference():
             say(f"  {line}")

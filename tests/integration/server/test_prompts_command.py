@@ -143,6 +143,24 @@ def test_push_makes_new_prompts(backend: Backend, run: Run, branch: str, tmp_pat
     assert (found["version"], found["messages"]) == ("7", [{"role": "system", "content": "Hi"}])
 
 
+def test_push_releases_its_earlier_drafts(backend: Backend, run: Run, branch: str, tmp_path: Path) -> None:
+    """A pull request makes the draft, its merge releases it; what was undone since stays undone."""
+    ident = create(backend, branch)
+    run("pull", tmp_path, "--branch", branch)
+    edit(tmp_path / branch / "greeting.md", "Hello", "Hi")
+    run("push", tmp_path, "--yes")
+    assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hello"
+    code, said, _ = run("push", tmp_path, "--yes", "--release")
+    assert (code, said) == (
+        0,
+        f"{branch}/greeting.md: draft 1.1\n{branch}/greeting.md: released 1.1\n",
+    )
+    assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hi"
+    call(backend, "PUT", f"{MANAGED}/{ident}/release", json={"version": "1.0"})
+    assert run("push", tmp_path, "--yes", "--release")[1] == "nothing to push\n"
+    assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hello"
+
+
 def test_push_asks_and_does_nothing_without_a_yes(
     backend: Backend, run: Run, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +338,9 @@ def test_release_and_its_undoing(backend: Backend, run: Run, branch: str) -> Non
     assert run(*release, "1.0", "--branch", branch)[0] == 0
     assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Hello"
     assert run(*release, "2", "--label", "staging", "--branch", branch)[0] == 0
+    assert run(*release, "1.0", "--label", "..", "--branch", branch)[0] == 0
+    assert run("show", "greeting", "--label", "..", "--branch", branch)[1].endswith("---\nHello\n")
+    assert run(*release, "2", "--label", "staging", "--branch", branch)[0] == 0
     code, _, complaint = run(*release, "9", "--branch", branch)
     assert (code, complaint) == (
         2,
@@ -331,8 +352,9 @@ def test_release_and_its_undoing(backend: Backend, run: Run, branch: str) -> Non
     assert [line.split()[0] for line in made.splitlines()] == ["VERSION", "2", "1.0"]
     assert made.splitlines()[1].split()[-1] == "why"
     assert "production" in made.splitlines()[2]
-    done = [line.split(maxsplit=2)[2] for line in changed.splitlines()[1:4]]
-    assert done == ["label staging 2 (was nothing)", "release 1.0 (was 2)", "release 2 (was 1.0)"]
+    done = [line.split(maxsplit=2)[2] for line in changed.splitlines()[1:6]]
+    assert done[0] == "label staging 2 (was 2)"
+    assert done[2:] == ["label staging 2 (was nothing)", "release 1.0 (was 2)", "release 2 (was 1.0)"]
     lines = [
         json.loads(each) for each in run("history", "greeting", "--branch", branch, "--json")[1].splitlines()
     ]

@@ -46,6 +46,14 @@ def test_the_state_says_who_has_changed(file: PromptFile | None, prompt: Prompt 
     assert state.is_conflict is (state in (State.REMOVED_THERE, State.UNKNOWN, State.CONFLICT))
 
 
+def test_a_draft_is_what_was_never_released() -> None:
+    """And is the same here as there."""
+    undone = replace(PROMPT, versions=(ONE, replace(TWO, released_at="2026-11-28T12:00:00+00:00")))
+    assert Pair("main/p.md", PULLED_TWO, PROMPT).is_draft
+    assert not Pair("main/p.md", PULLED_TWO, undone).is_draft
+    assert not Pair("main/p.md", replace(PULLED_TWO, content="Mine"), PROMPT).is_draft
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -117,6 +117,7 @@ CREATE TABLE audit (
     detail TEXT NOT NULL
 );
 CREATE INDEX audit_of_subject ON audit (project, subject, seq);
+CREATE INDEX audit_of_project ON audit (project, seq);
 """
 
 # Lists are newest first within a project, or within one value of a filter.
