@@ -42,7 +42,9 @@ VARIABLES = {
     "HuggingPlace org_id": "HUGGINGPLACE_ORG_ID",
     "enabled": "BANYAN_HP_DISABLED",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
-    "banyan-hp serve --api-key": "BANYAN_HP_SERVE_KEYS",
+    "banyan-hp serve --db": "BANYAN_HP_DB",
+    "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
+    "where a backend's own key is kept": "BANYAN_HP_KEYS_DIR",
 }
 """Which setting an environment variable fills in."""
 _VARIABLE = re.compile(r"(BANYAN|HUGGINGPLACE)_[A-Z_]+")

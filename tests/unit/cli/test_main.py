@@ -74,8 +74,9 @@ def test_a_variable_without_keys_is_refused(
     )
 
 
-def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken when nothing is said stands in the help."""
+    monkeypatch.setenv("COLUMNS", "300")  # a line would be broken at a default's hyphen
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
