@@ -27,10 +27,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Of both: the backend makes a key, and keeps it in the folder, where the application finds it."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("BANYAN")}
+    return others | {"BANYAN_HP_KEYS_DIR": str(folder / "keys")}
+
+
 def start_backend(port: int, database: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "banyan_hp.cli", "serve", "--port", str(port), "--db", str(database)]
     backend = subprocess.Popen(
-        [*command, "--seed", str(HERE / "seed.json")], stdout=subprocess.PIPE, text=True
+        [*command, "--seed", str(HERE / "seed.json")],
+        env=environment(database.parent),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert backend.stdout is not None
     line = backend.stdout.readline().strip()
@@ -49,14 +58,13 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def run_quickstart_through_an_outage(port: int, folder: Path) -> int:
     backend = start_backend(port, folder / "demo.sqlite3")
-    environment = os.environ | {
+    own = environment(folder) | {
         "BANYAN_BASE_URL": f"http://127.0.0.1:{port}",
-        "BANYAN_API_KEY": "psk_local",
         "BANYAN_HP_SPOOL_DIR": str(folder / "spool"),
         "PYTHONUNBUFFERED": "1",
     }
     application = subprocess.Popen(
-        [sys.executable, str(HERE / "quickstart.py")], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(HERE / "quickstart.py")], env=own, stdout=subprocess.PIPE, text=True
     )
     try:
         assert application.stdout is not None
@@ -79,7 +87,7 @@ def count(database: Path) -> tuple[int, int, int]:
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
             "SELECT count(*), count(DISTINCT json_extract(body, '$.metadata.number')), sum(deliveries)"
-            " FROM logs"
+            " FROM calls JOIN call_bodies USING (seq)"
         )
         total, distinct, deliveries = rows.fetchone()
     return int(total), int(distinct), int(deliveries or 0)

@@ -2,7 +2,7 @@
 
 Needs a backend that hands out the experiments, so that the library routes by itself, without asking for each
 user: `banyan-hp serve --seed examples/seed.json --routing client` in another terminal, or your own by
-BANYAN_BASE_URL and BANYAN_API_KEY.
+BANYAN_BASE_URL. BANYAN_API_KEY is the key that the backend shows.
 """
 
 import os
@@ -16,7 +16,7 @@ import banyan_hp as banyan
 USERS = 10_000
 EXPERIMENT = "marketing-email-tone"
 URL = os.environ.get("BANYAN_BASE_URL", "http://127.0.0.1:8787")
-KEY = os.environ.get("BANYAN_API_KEY", "psk_local")
+KEY = os.environ.get("BANYAN_API_KEY", "")
 
 
 def from_backend(path: str) -> dict[str, Any]:
@@ -27,6 +27,9 @@ def from_backend(path: str) -> dict[str, Any]:
 
 
 def main() -> int:
+    if not KEY:
+        print("set BANYAN_API_KEY to the key that banyan-hp serve shows")
+        return 1
     banyan.configure(api_key=KEY, base_url=URL)
     before = from_backend(f"/api/experiments/{EXPERIMENT}/usage")["versions"]
     for number in range(USERS):

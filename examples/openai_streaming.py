@@ -2,7 +2,7 @@
 
 pip install openai
 export OPENAI_API_KEY=…                                   # OPENAI_BASE_URL=… for another server
-export BANYAN_API_KEY=psk_local BANYAN_BASE_URL=http://127.0.0.1:8787
+export BANYAN_BASE_URL=http://127.0.0.1:8787              # of `banyan-hp serve`, which needs no key here
 python examples/openai_streaming.py "Why is the sky blue?"
 """
 

@@ -20,10 +20,7 @@ def call_a_model(prompt: str, question: str) -> str:
 
 
 def main() -> int:
-    banyan.configure(
-        api_key=os.environ.get("BANYAN_API_KEY", "psk_local"),
-        base_url=os.environ.get("BANYAN_BASE_URL", "http://127.0.0.1:8787"),
-    )
+    banyan.configure(base_url=os.environ.get("BANYAN_BASE_URL", "http://127.0.0.1:8787"))
     prompt = banyan.get_prompt("quickstart")
     if prompt is None:
         print("There is no prompt 'quickstart': is the backend running, with --seed examples/seed.json?")

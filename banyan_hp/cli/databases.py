@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from ..server.starting import StartError
 from .terminal import WRONG, CommandError
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
 
 DATABASE_VARIABLE = "BANYAN_HP_DB"
 DEFAULT_DATABASE = "banyan-hp.sqlite3"
 _EXTRA = ("alembic", "fastapi", "pydantic", "pydantic_core", "sqlalchemy", "starlette", "uvicorn")
 
 
-def add_database(parser: ArgumentParser) -> None:
+def add_database(parser: argparse.ArgumentParser) -> None:
     """Add the option `--db`."""
     parser.add_argument(
         "--db",
-        default=os.environ.get(DATABASE_VARIABLE, "").strip() or DEFAULT_DATABASE,
         metavar="PATH|URL",
-        help=f"database: a file, or postgresql://…; also the environment variable {DATABASE_VARIABLE}, which "
-        "hides a password from other users of this machine (default: %(default)s)",
+        help=f"database: a file, or postgresql://… (default: {DEFAULT_DATABASE}); the environment variable "
+        f"{DATABASE_VARIABLE} hides a password in it from other users of this machine",
     )
+
+
+def database_of(arguments: argparse.Namespace) -> str:
+    """The database that is meant: its path or URL."""
+    return arguments.db or os.environ.get(DATABASE_VARIABLE, "").strip() or DEFAULT_DATABASE
 
 
 @contextmanager

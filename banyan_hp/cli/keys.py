@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .databases import add_database, using_the_server
+from .databases import add_database, database_of, using_the_server
 from .terminal import DONE, WRONG, CommandError, say, say_json, table
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _action(
 def _create(arguments: argparse.Namespace) -> int:
     from ..server.store.keys import Role
 
-    with _opened(arguments.db, make=True) as keys:
+    with _opened(database_of(arguments), make=True) as keys:
         key, secret = keys.create(arguments.project, Role(arguments.role))
     if arguments.json:
         say_json({**_as_json(key), "key": secret})
@@ -69,7 +69,7 @@ def _create(arguments: argparse.Namespace) -> int:
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    with _opened(arguments.db) as keys:
+    with _opened(database_of(arguments)) as keys:
         found = keys.listed(arguments.project)
     if arguments.json:
         for key in found:
@@ -82,7 +82,7 @@ def _ls(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    with _opened(arguments.db) as keys:
+    with _opened(database_of(arguments)) as keys:
         known = {key.id: key for key in keys.listed()}
         if arguments.id not in known:
             raise CommandError(f"there is no key {arguments.id!r}; banyan-hp keys ls shows the ids", WRONG)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..server.starting import KEYS_VARIABLE, ROUTING_MODES, RoutingMode
-from .databases import add_database, using_the_server
+from .databases import add_database, database_of, using_the_server
 from .terminal import DONE, WRONG, CommandError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         settings = ServeSettings(
             host=arguments.host,
             port=arguments.port,
-            database=arguments.db,
+            database=database_of(arguments),
             keys=_keys(arguments),
             keys_file=arguments.keys_file,
             seed=arguments.seed,

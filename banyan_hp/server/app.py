@@ -20,6 +20,7 @@ from .._version import __version__
 from .api import calls, experiments, follow, health, projects, prompts, records
 from .api.auth import Caller, Callers
 from .api.committer import Committer
+from .api.document import DocumentedApp
 from .api.feeds import Feeds
 from .api.hosts import HostCheck
 from .api.intake import intake_router
@@ -64,7 +65,7 @@ def create_app(
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
-    app = FastAPI(
+    app = DocumentedApp(
         title="banyan_hp backend",
         version=__version__,
         docs_url=None,  # its page would load scripts from elsewhere

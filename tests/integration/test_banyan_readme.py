@@ -31,7 +31,7 @@ def your_model_function(prompt, text):
 
 CONFIGURED = 'banyan.configure(api_key="psk_local", base_url=os.environ["BANYAN_BASE_URL"])\n'
 
-# name -> (program, how many records arrive)
+# name -> (program, how many records arrive); the project is the one that the key opens
 BLOCKS = {
     "three steps": (
         CONFIGURED
@@ -51,7 +51,7 @@ assert banyan.get_prompt("my-prompt")
     ),
     "key and project": (
         """
-banyan.configure(api_key="psk_local", project_id="demo")
+banyan.configure(api_key="psk_local", project_id="default")
 assert banyan.get_prompt("my-prompt")
 """,
         0,
@@ -141,7 +141,7 @@ from banyan_hp import PromptStackLogger
 logger = PromptStackLogger(
     api_key="psk_local",
     base_url=os.environ["BANYAN_BASE_URL"],
-    project_id="your_project",
+    project_id="default",
     max_retries=5,
     retry_delay=2.0,
     queue_size=2000,

@@ -42,18 +42,26 @@ URL = "http://127.0.0.1:8787"
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    with Backend(seed=ROOT / "examples" / "seed.json") as running:
-        yield running
+def keys_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys"
+
+
+@pytest.fixture(scope="module")
+def backend(keys_directory: Path) -> Iterator[Backend]:
+    """As on a laptop: with a key that it makes itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BANYAN_HP_KEYS_DIR", str(keys_directory))
+        with Backend(api_keys=(), seed=ROOT / "examples" / "seed.json") as running:
+            yield running
 
 
 def run(command: list[str], backend: Backend, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program, for which the backend's key is in the environment."""
+    own = {"BANYAN_API_KEY": backend.api_key, "HUGGINGPLACE_API_KEY": backend.api_key}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ
-        | {"BANYAN_BASE_URL": backend.url, "BANYAN_API_KEY": backend.api_key, "PYTHONWARNINGS": "error"}
-        | environment,
+        env=os.environ | {"BANYAN_BASE_URL": backend.url, "PYTHONWARNINGS": "error"} | own | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -70,10 +78,11 @@ def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     assert backend.count() + backend.interactions_count() > before
 
 
-def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
-    """The comments beside the prints are what is printed."""
+def test_the_ten_lines_print_what_they_say(backend: Backend, keys_directory: Path) -> None:
+    """The comments beside the prints are what is printed, without a key in code or environment."""
     block = _blocks(README, "python")[0]
-    finished = run(["-c", block.replace(URL, backend.url)], backend)
+    without = {"BANYAN_API_KEY": "", "BANYAN_HP_KEYS_DIR": str(keys_directory)}
+    finished = run(["-c", block.replace(URL, backend.url)], backend, **without)
     promised = re.findall(r"^print\(.*#\s*(.*)$", block, re.MULTILINE)
     assert finished.stdout.splitlines() == promised
 
@@ -186,7 +195,7 @@ def test_the_experiments_example_prints_the_split_that_arrived() -> None:
         assert "fetches of the prompt: 1\n" in finished.stdout
 
 
-HUGGINGPLACE = {"HUGGINGPLACE_API_KEY": "psk_local", "HUGGINGPLACE_ORG_ID": "org"}
+HUGGINGPLACE = {"HUGGINGPLACE_ORG_ID": "org"}
 
 
 def test_the_fastapi_example_answers_and_logs(backend: Backend) -> None:

@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-from banyan_hp.server.database import Database
-
 import banyan_hp
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
+from banyan_hp.server.store.database import Database
 from banyan_hp.settings import PromptSettings, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +42,9 @@ VARIABLES = {
     "HuggingPlace org_id": "HUGGINGPLACE_ORG_ID",
     "enabled": "BANYAN_HP_DISABLED",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
-    "banyan-hp serve --api-key": "BANYAN_HP_SERVE_KEYS",
+    "banyan-hp serve --db": "BANYAN_HP_DB",
+    "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
+    "where a backend's own key is kept": "BANYAN_HP_KEYS_DIR",
 }
 """Which setting an environment variable fills in."""
 _VARIABLE = re.compile(r"(BANYAN|HUGGINGPLACE)_[A-Z_]+")
@@ -290,15 +291,12 @@ def _option(action: argparse.Action) -> str:
 
 def _routes() -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
-        database = Database(Path(directory, "surface.sqlite3"))
+        database = Database(str(Path(directory, "surface.sqlite3")))
         try:
-            routes: list[Any] = list(create_app(database, ["k"]).routes)
+            document = create_app(database, {}).openapi()
         finally:
             database.close()
-    # Starlette adds HEAD to each GET.
-    return sorted(
-        f"{route.path} {method}" for route in routes for method in route.methods if method != "HEAD"
-    )
+    return sorted(f"{path} {method.upper()}" for path, item in document["paths"].items() for method in item)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

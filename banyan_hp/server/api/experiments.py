@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Context, Decimal, localcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
@@ -90,6 +90,8 @@ _Allocation = Annotated[int, Field(description=" or ".join(map(str, ALLOCATIONS)
 
 class ExperimentVersion(Strict):
     """A version within an experiment; without `content` it is the prompt's version, configuration and all."""
+
+    called: ClassVar[str] = "version"
 
     experiment_version_id: Name
     version: Name
@@ -197,7 +199,7 @@ def experiment_of(
         control=body.control,
         primary_metric=body.primary_metric,
     )
-    return _allocated(_checked(experiment), before)
+    return with_slots(_checked(experiment), before)
 
 
 @router.post(f"{_EVERY}/route")
@@ -249,7 +251,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     }
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    changed = _allocated(_checked(replace(experiment, **given)), experiment)
+    changed = with_slots(_checked(replace(experiment, **given)), experiment)
     if body.dry_run:
         report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
         return Json({**report, "experiment": _as_json(changed, prompt)})
@@ -314,7 +316,7 @@ def _checked(experiment: Experiment) -> Experiment:
     return experiment
 
 
-def _allocated(experiment: Experiment, before: Experiment | None) -> Experiment:
+def with_slots(experiment: Experiment, before: Experiment | None) -> Experiment:
     """The same with slots for its percentages, as near as can be to those that it had before."""
     if not experiment.has_slots:
         return experiment

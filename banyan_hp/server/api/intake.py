@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from ..store.calls import Call, Stored
 from .auth import Ingesting
 from .committer import Committer, Verdict
-from .models import Amount, AnyText, Filled, Strict, is_shallow, is_storable, shown
+from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_storable, named, shown
 from .models import Json as JsonObject
 from .requests import JsonRoute, header
 from .responses import BAD, Json
@@ -66,6 +66,8 @@ class Interaction(Strict):
 class Entry(Strict):
     """One record of a batch."""
 
+    called: ClassVar[str] = "record"
+
     id: Annotated[
         str, Field(description=f"a string of 1 to {MAX_ID} characters", min_length=1, max_length=MAX_ID)
     ]
@@ -102,8 +104,8 @@ class Kind:
             self.model.model_validate(body)
         except ValidationError as error:
             return str(error.errors()[0]["msg"])
-        deep = isinstance(body, dict) and not is_shallow(body)
-        return "the record is nested too deeply" if deep else None
+        deep = [name for name, value in body.items() if not is_shallow(value)] if type(body) is dict else []
+        return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep" if deep else None
 
 
 BANYAN = Kind(USAGE, Usage, call_of_banyan, new=201, bad=BAD, thanks={})
@@ -189,7 +191,7 @@ class _Intake:
             raise HTTPException(self.kind.bad, error.errors()[0]["msg"]) from None
 
     def _entry_refusal(self, entry: Entry) -> str | None:
-        return _id_refusal("id", entry.id) or _time_refusal("ts", entry.ts) or self.kind.refusal(entry.body)
+        return _id_refusal("id", entry.id) or time_refusal("ts", entry.ts) or self.kind.refusal(entry.body)
 
     def _result(self, call_id: str, verdict: Verdict | str) -> dict[str, object]:
         if isinstance(verdict, str):
@@ -208,7 +210,7 @@ class _Intake:
         if key is not None:
             _refuse(_id_refusal("Idempotency-Key", key), self.kind.bad)
         if time is not None:
-            _refuse(_time_refusal("X-Event-Time", time), self.kind.bad)
+            _refuse(time_refusal("X-Event-Time", time), self.kind.bad)
         return key or str(uuid.uuid4()), parse_time(time) if time is not None else None
 
 
@@ -224,7 +226,7 @@ def _id_refusal(name: str, value: str) -> str | None:
     return f"{name} must be a string of 1 to {MAX_ID} characters, was {shown(value)}"
 
 
-def _time_refusal(name: str, value: str) -> str | None:
+def time_refusal(name: str, value: str) -> str | None:
     """`datetime.fromisoformat` takes more shapes, weeks and days without a time among them."""
     if is_time(value):
         return None

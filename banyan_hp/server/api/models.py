@@ -18,7 +18,6 @@ MAX_SHOWN = 80
 MAX_NAME = 255
 MAX_DEPTH = 200  # well inside what the standard library's json can write and read again
 REFUSED = "refused"  # the type of errors whose message is such a sentence
-_INCONSISTENT = "inconsistent"  # of those whose message goes on behind the name of their field
 
 
 class Strict(BaseModel):
@@ -34,7 +33,10 @@ class Strict(BaseModel):
         try:
             return validate(cls._given(value))
         except ValidationError as error:
-            raise _refused(_sentence(cls, _telling(error.errors(include_url=False)))) from None
+            flaw = _flaw(cls, _telling(error.errors(include_url=False)))
+            sentence = flaw.removeprefix(".") if flaw.startswith(".") else cls.called + flaw
+            # What holds this model, if anything does, says where it is, and goes on with the flaw.
+            raise PydanticCustomError(REFUSED, "{sentence}", {"sentence": sentence, "flaw": flaw}) from None
 
     @classmethod
     def _given(cls, value: object) -> object:
@@ -57,7 +59,7 @@ class Query(Strict):
 
 def inconsistent(flaw: str) -> PydanticCustomError:
     """The refusal of a field whose parts do not go together; `flaw` goes on behind the field's name."""
-    return PydanticCustomError(_INCONSISTENT, "{sentence}", {"sentence": flaw})
+    return PydanticCustomError(REFUSED, "{sentence}", {"sentence": flaw, "flaw": flaw})
 
 
 def unknown(name: str, value: object, known: Iterable[str], what: str) -> str:
@@ -65,10 +67,6 @@ def unknown(name: str, value: object, known: Iterable[str], what: str) -> str:
     there, part = ", ".join(known), what.partition(" ")[0]
     hint = f"the {part}s are {there}" if there else f"there are no {part}s"
     return f"{name} is no {what}, was {shown(value)}; {hint}"
-
-
-def _refused(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError(REFUSED, "{sentence}", {"sentence": sentence})
 
 
 def _telling(errors: Sequence[ErrorDetails]) -> ErrorDetails:
@@ -83,19 +81,18 @@ def _indexes(error: ErrorDetails) -> list[int]:
     return [each for each in error["loc"] if isinstance(each, int)]
 
 
-def _sentence(model: type[Strict], error: ErrorDetails) -> str:
+def _flaw(model: type[Strict], error: ErrorDetails) -> str:
+    """What is wrong, as it goes on behind the name of the whole: ``.field must be …``, `` must be …``."""
     # Models within this one have made sentences of their own errors. So what follows a field's name are
     # places in lists, and pydantic's names for the several things that it may be, which mean nothing to us.
-    field = _named(str(error["loc"][0])) if error["loc"] else ""
-    path = field + "".join(f"[{index}]" for index in _indexes(error))
-    if error["type"] == REFUSED:  # of a model within this one
-        return f"{path}.{error['msg']}" if path else error["msg"]
-    if error["type"] == _INCONSISTENT:
-        return f"{path}{error['msg']}"
+    field = named(str(error["loc"][0])) if error["loc"] else ""
+    path = f".{field}" * bool(field) + "".join(f"[{index}]" for index in _indexes(error))
+    if error["type"] == REFUSED:
+        return f"{path}{error['ctx']['flaw']}"
     if error["type"] == "extra_forbidden":
         return unknown(path, error["input"], model.model_fields, f"field of the {model.called}")
     was = "missing" if error["type"] == "missing" else shown(error["input"])
-    return f"{path or model.called} must be {_expected(model, error)}, was {was}"
+    return f"{path} must be {_expected(model, error)}, was {was}"
 
 
 def _expected(model: type[Strict], error: ErrorDetails) -> str:
@@ -111,7 +108,7 @@ def _description(field: FieldInfo) -> str | None:
     """What a field may be; that of one which need not be there is inside its type: `Annotated[…] | None`."""
     inner = [each for kind in get_args(field.annotation) for each in getattr(kind, "__metadata__", ())]
     found = [each.description for each in inner if isinstance(each, FieldInfo) and each.description]
-    return field.description or (found[0] if found else None)
+    return field.description or (found[-1] if found else None)
 
 
 _WORDS = {
@@ -123,7 +120,8 @@ _WORDS = {
 }
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
+    """A field's name, as it may stand in a message."""
     return name if name.isidentifier() and len(name) <= MAX_SHOWN else shown(name)
 
 

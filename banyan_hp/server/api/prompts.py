@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi import Query as FromQuery
@@ -27,6 +27,8 @@ router = APIRouter(route_class=JsonRoute, tags=["prompts"])
 
 class Message(Strict):
     """A message of a chat prompt."""
+
+    called: ClassVar[str] = "message"
 
     role: Name
     content: Words

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -277,7 +278,9 @@ def _bounded(compare: Callable[[Any, Any], Any], name: str, bound: str) -> Colum
 
 
 def _group(row: Row[Any], columns: int) -> Group:
-    return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, row[columns:], strict=True)))
+    # PostgreSQL's sum of whole numbers is a Decimal.
+    sums = [int(value) if isinstance(value, Decimal) else value for value in row[columns:]]
+    return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, sums, strict=True)))
 
 
 _SUMMED = ("latency_ms", "deliveries", "error", "input_tokens", "output_tokens", "cost")

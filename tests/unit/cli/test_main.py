@@ -10,7 +10,7 @@ import pytest
 
 from banyan_hp._version import __version__
 from banyan_hp.cli.main import main
-from banyan_hp.cli.serve import KEYS_VARIABLE
+from banyan_hp.server.starting import KEYS_VARIABLE
 
 WITHOUT_THE_EXTRA = """
 import sys
@@ -74,16 +74,17 @@ def test_a_variable_without_keys_is_refused(
     )
 
 
-def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken when nothing is said stands in the help."""
+    monkeypatch.setenv("COLUMNS", "300")  # a line would be broken at a default's hyphen
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    for default in ("127.0.0.1", "8787", "banyan-hp.sqlite3", "psk_local"):
+    for default in ("127.0.0.1", "8787", "banyan-hp.sqlite3"):
         assert f"(default: {default})" in shown
 
 
-@pytest.mark.parametrize("module", ["starlette", "uvicorn"])
+@pytest.mark.parametrize("module", ["alembic", "fastapi", "pydantic", "sqlalchemy", "uvicorn"])
 def test_without_the_extra_the_command_says_what_to_install(module: str) -> None:
     """A plain installation gets one line of advice, not a traceback."""
     ended = run("-c", WITHOUT_THE_EXTRA.format(module=module))
@@ -94,7 +95,8 @@ def test_without_the_extra_the_command_says_what_to_install(module: str) -> None
 def test_the_command_line_alone_needs_no_extra() -> None:
     """Importing the command imports nothing of the server."""
     ended = run(
-        "-c", "import banyan_hp.cli.main, sys; print(sorted({'starlette', 'uvicorn'} & set(sys.modules)))"
+        "-c",
+        "import banyan_hp.cli.main, sys; print(sorted({'fastapi', 'sqlalchemy'} & set(sys.modules)))",
     )
     assert (ended.returncode, ended.stdout) == (0, "[]\n")
 
@@ -104,7 +106,7 @@ def test_the_spool_commands_need_no_extra(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-for module in ("starlette", "uvicorn", "orjson"):
+for module in ("fastapi", "sqlalchemy", "uvicorn", "orjson"):
     sys.modules[module] = None
 from banyan_hp.cli.main import main
 sys.exit(main(["spool", "ls", "--dir", sys.argv[1]]))

@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-from banyan_hp.server.validation import interaction_refusal, record_refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from banyan_hp.clients.interactions import (
 )
 from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import freeze
+from banyan_hp.server.api.intake import BANYAN, HUGGINGPLACE
 
 LOG: dict[str, Any] = {"user_prompt": "q", "response": "a"}
 STEP: dict[str, Any] = {"type": "sql", "user_question": "q", "prompt_response": "a"}
@@ -115,7 +115,7 @@ def test_what_log_accepts_our_backend_accepts(fields: dict[str, Any]) -> None:
     body = interaction_body(options)
     take_id(body, body.pop("record_id", None))
     keep_numbers(body, LOG_NUMBERS)
-    assert interaction_refusal(sent({**body, "org_id": "o", "mode": "prod"})) is None
+    assert HUGGINGPLACE.refusal(sent({**body, "org_id": "o", "mode": "prod"})) is None
 
 
 @given(st.dictionaries(st.sampled_from([*STEP, "token", "response_time", "own", "llm_model"]), ANYTHING))
@@ -126,7 +126,7 @@ def test_what_log_step_accepts_our_backend_accepts(fields: dict[str, Any]) -> No
         return
     body = step_record(step)
     keep_numbers(body, LOG_NUMBERS)
-    assert interaction_refusal(sent({**body, "org_id": "o", "mode": "prod"})) is None
+    assert HUGGINGPLACE.refusal(sent({**body, "org_id": "o", "mode": "prod"})) is None
 
 
 @given(ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING, st.dictionaries(st.text(max_size=3), ANYTHING))
@@ -139,7 +139,7 @@ def test_what_log_prompt_accepts_our_backend_accepts(
     if duration is not None:
         body["duration_ms"] = duration
         keep_numbers(body, DURATION)
-    assert record_refusal(sent(body)) is None
+    assert BANYAN.refusal(sent(body)) is None
 
 
 def test_a_session_s_defaults_in_their_published_form() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from banyan_hp.server.experiments import Experiment, Variant
 
 from banyan_hp.experiments import experiment_from_config
+from banyan_hp.server.api.experiments import with_slots
+from banyan_hp.server.api.forms import configuration
 from banyan_hp.server.moves import moves
 from banyan_hp.server.starting import RoutingMode
+from banyan_hp.server.store.experiments import Experiment, Variant
+from tests.conftest import NewDatabase
 from tests.support.app import LocalApp
 
 PATH = "/api/experiments/tone"
@@ -22,10 +23,10 @@ USERS = [f"user_{number}" for number in range(20_000)]
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[LocalApp]:
-    with LocalApp(tmp_path) as running:
-        assert running.call("POST", PROMPTS, {"name": "email", "content": "default"}).is_success
-        yield running
+def app(application: LocalApp) -> LocalApp:
+    caller = application.in_new_project()
+    assert caller.call("POST", PROMPTS, {"name": "email", "content": "default"}).is_success
+    return caller
 
 
 def versions(**percentages: float) -> list[dict[str, Any]]:
@@ -95,10 +96,11 @@ def test_the_server_and_its_clients_agree(app: LocalApp, allocation: int) -> Non
     assert set(got) == {"a", "b", "c", None}
 
 
-def test_slots_survive_a_restart(tmp_path: Path) -> None:
+def test_slots_survive_a_restart(new_database: NewDatabase) -> None:
     """Who has which slots can't be computed again from the percentages: it is stored."""
+    url = new_database()
     for routing in RoutingMode.CLIENT, RoutingMode.SERVER:
-        with LocalApp(tmp_path, routing) as app:
+        with LocalApp(url, routing) as app:
             if routing is RoutingMode.CLIENT:
                 app.call("POST", PROMPTS, {"name": "email", "content": "default"})
                 make(app, versions=versions(a=10, b=10))
@@ -206,9 +208,21 @@ def test_the_moves_are_those_of_the_users(allocation: int, changed: dict[str, An
 
 
 def fitted(allocation: int, before: Experiment | None = None, **percentages: float) -> Experiment:
-    variants = tuple(Variant(name, name, name, each) for name, each in percentages.items())
-    made = Experiment("tone", "p", "running", "user_id", "tone", variants, allocation)
-    return made.allocated(before)
+    variants = tuple(
+        Variant(experiment_version_id=name, version=name, content=name, traffic_percentage=each)
+        for name, each in percentages.items()
+    )
+    made = Experiment(
+        project="p",
+        experiment_id="tone",
+        prompt_id="p",
+        status="running",
+        sticky_type="user_id",
+        salt="tone",
+        variants=variants,
+        allocation=allocation,
+    )
+    return with_slots(made, before)
 
 
 def given(experiment: Experiment) -> list[str | None]:
@@ -216,5 +230,5 @@ def given(experiment: Experiment) -> list[str | None]:
     other = "" if experiment.sticky_type == "user_id" else "session of "
     if not experiment.running:
         return [None] * len(USERS)
-    configuration = json.loads(json.dumps(experiment.as_configuration()))
-    return by_client(configuration, [other + user for user in USERS])
+    sent = json.loads(json.dumps(configuration(experiment)))
+    return by_client(sent, [other + user for user in USERS])

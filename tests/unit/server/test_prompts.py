@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,12 +19,6 @@ EXPERIMENT: dict[str, Any] = {
     ],
 }
 STICKY = (("sticky_key", "user_id"), ("sticky_value", "u"))
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[LocalApp]:
-    with LocalApp(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture
@@ -53,11 +45,16 @@ class TestVersions:
         """Each with its content, the message it came with, its time, and whether it is current."""
         answer = app.get(f"{PATH}/{prompt_id}/versions")
         assert answer["id"] == prompt_id
-        assert all(each.pop("created_at").endswith("+00:00") for each in answer["versions"])
+        for name in ("created_at", "released_at"):
+            assert all(each.pop(name).endswith("+00:00") for each in answer["versions"])
+        assert len({each.pop("revision") for each in answer["versions"]}) == 3
+        (author,) = {each.pop("author") for each in answer["versions"]}
+        assert [key["id"] for key in app.get("/api/keys")["keys"]] == [author]
+        common: dict[str, Any] = {"config": None, "labels": []}
         assert answer["versions"] == [
-            {"version": "1.0", "content": "one", "change_message": None, "current": False},
-            {"version": "2.0", "content": "two", "change_message": "to 2.0", "current": False},
-            {"version": "3.0", "content": "three", "change_message": "to 3.0", "current": True},
+            {"version": "1.0", "content": "one", "change_message": None, "current": False, **common},
+            {"version": "2.0", "content": "two", "change_message": "to 2.0", "current": False, **common},
+            {"version": "3.0", "content": "three", "change_message": "to 3.0", "current": True, **common},
         ]
         assert app.call("GET", f"{PATH}/none/versions").status_code == 404
 
@@ -95,7 +92,7 @@ class TestNulls:
         optional: dict[str, Any] = {"branch": "main", "metadata": {}, "project_id": None}
         made = app.call("POST", PATH, {"name": "email", "content": "one", **optional})
         assert made.status_code == 201
-        assert made.json()["project_id"] is None
+        assert made.json()["project_id"] == app.project
         version = {"name": "email", "content": "two", "version": "2.0", "change_message": "two", **optional}
         newer = app.call("POST", f"{PATH}/version", version)
         assert (newer.status_code, newer.json()["version"]) == (201, "2.0")
@@ -103,11 +100,11 @@ class TestNulls:
         same = app.call("PUT", f"{PATH}/{made.json()['id']}", nothing)
         assert (same.status_code, same.json()) == (200, newer.json())
 
-    def test_null_names_no_project_and_the_header_does(self, app: LocalApp) -> None:
-        """As where the field is left out."""
+    def test_null_names_no_project_as_the_empty_header_does(self, app: LocalApp) -> None:
+        """As where they are left out: the key's project is meant."""
         body = {"name": "email", "content": "one", "branch": None, "metadata": None, "project_id": None}
-        made = app.call("POST", PATH, body, headers={"X-Project-Id": "p1"})
-        assert (made.json()["project_id"], made.json()["branch"]) == ("p1", "main")
+        made = app.call("POST", PATH, body, headers={"X-Project-Id": ""})
+        assert (made.json()["project_id"], made.json()["branch"]) == (app.project, "main")
 
     @pytest.mark.parametrize("field", ["name", "content"])
     def test_what_must_be_there_must_not_be_null(self, app: LocalApp, field: str) -> None:
@@ -185,8 +182,8 @@ class TestETags:
     def test_another_tag_or_none_gets_the_answer(self, app: LocalApp, form: str) -> None:
         """What does not match, or is no tag at all, is answered in full."""
         tag = self._tag(app, FETCH)
-        disk_health = form.format(tag=tag[:-1], bare=tag.strip('"'))
-        answer = self._conditional(app, FETCH, disk_health)
+        condition = form.format(tag=tag[:-1], bare=tag.strip('"'))
+        answer = self._conditional(app, FETCH, condition)
         assert (answer.status_code, answer.json()["content"]) == (200, "three")
 
     def test_whatever_changes_in_the_answer_changes_the_tag(self, app: LocalApp, prompt_id: str) -> None:
@@ -232,5 +229,5 @@ class TestETags:
         assert tag.startswith('"')
         return tag
 
-    def _conditional(self, app: LocalApp, path: str, disk_health: str) -> Any:
-        return app.call("GET", path, headers={"If-None-Match": disk_health})
+    def _conditional(self, app: LocalApp, path: str, condition: str) -> Any:
+        return app.call("GET", path, headers={"If-None-Match": condition})

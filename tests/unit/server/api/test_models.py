@@ -1,27 +1,39 @@
-"""The local backend's checks of bodies, without the backend."""
+"""What bodies may be, and the one sentence that says what is wrong with one, without the backend."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import tracemalloc
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
 
 import pytest
-from banyan_hp.server.experiments import choose
-from banyan_hp.server.requests import gunzip
-from banyan_hp.server.validation import (
+from pydantic import AfterValidator, Field, ValidationError
+
+from banyan_hp.server.api.intake import BANYAN, Envelope
+from banyan_hp.server.api.models import (
     MAX_DEPTH,
-    envelope_refusal,
-    parse_json,
-    record_refusal,
+    REFUSED,
+    Amount,
+    Name,
+    Query,
+    Strict,
+    inconsistent,
+    is_storable,
     shown,
-    timestamp_refusal,
 )
-from starlette.exceptions import HTTPException
+
+record_refusal = BANYAN.refusal
 
 RECORD: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {}}
 ENTRY: dict[str, Any] = {"id": "1", "ts": "2026-01-02T03:04:05Z", "body": RECORD}
+
+
+def envelope_refusal(value: object) -> str | None:
+    """Why a value is no batch, or None."""
+    try:
+        Envelope.model_validate(value)
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
+    return None
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -70,10 +82,10 @@ def test_a_missing_field_is_named(missing: str) -> None:
         ({"input": 5}, "input must be a string, was 5"),
         ({"output": None}, "output must be a string, was None"),
         ({"metadata": []}, f"metadata must be an object, nested at most {MAX_DEPTH} deep, was []"),
-        ({"duration_ms": -5}, "duration_ms must be a number of milliseconds >= 0, was -5"),
-        ({"duration_ms": True}, "duration_ms must be a number of milliseconds >= 0, was True"),
-        ({"duration_ms": "5"}, "duration_ms must be a number of milliseconds >= 0, was '5'"),
-        ({"duration_ms": float("nan")}, "duration_ms must be a number of milliseconds >= 0, was nan"),
+        ({"duration_ms": -5}, "duration_ms must be a number >= 0, was -5"),
+        ({"duration_ms": True}, "duration_ms must be a number >= 0, was True"),
+        ({"duration_ms": "5"}, "duration_ms must be a number >= 0, was '5'"),
+        ({"duration_ms": float("nan")}, "duration_ms must be a number >= 0, was nan"),
         ({"model": ["gpt"]}, "model must be a string, was ['gpt']"),
     ],
 )
@@ -150,88 +162,87 @@ def test_bad_bodies_are_no_matter_of_the_envelope() -> None:
     assert envelope_refusal({"records": [ENTRY | {"body": 5, "ts": "yesterday"}]}) is None
 
 
+def _pair(value: list[str]) -> list[str]:
+    if len(value) != 2:
+        raise inconsistent(f" must have two strings, had {len(value)}")
+    return value
+
+
+class _Part(Strict):
+    called: ClassVar[str] = "part"
+
+    name: Name
+    size: Amount = None
+
+
+class _Whole(Strict):
+    called: ClassVar[str] = "whole"
+
+    parts: Annotated[Sequence[_Part], Field(description="a list of parts")] = ()
+    either: Annotated[str | list[_Part] | None, Field(description="a string, or a list of parts")] = None
+    few: Annotated[int, Field(description="1 or 2", ge=1, le=2)] | None = None
+    pair: Annotated[list[str], AfterValidator(_pair), Field(description="two strings")] | None = None
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("value", "refusal"),
     [
-        "2026-01-02T03:04:05Z",
-        "2026-01-02T03:04:05.123456+00:00",
-        "2026-01-02T03:04:05.123456789Z",
-        "2026-01-02 03:04:05.1-0330",
-        "2026-01-02T03:04:05",
+        (5, "whole must be a JSON object, was 5"),
+        ({"more": 5}, "more is no field of the whole, was 5; the fields are parts, either, few, pair"),
+        ({"m\n": 5}, "'m\\n' is no field of the whole, was 5; the fields are parts, either, few, pair"),
+        ({"parts": 5}, "parts must be a list of parts, was 5"),
+        ({"parts": [5]}, "parts[0] must be a JSON object, was 5"),
+        (
+            {"parts": [{"name": "n"}, {}]},
+            "parts[1].name must be a string of 1 to 255 characters, was ",
+        ),
+        (
+            {"parts": [{"name": "n", "more": 1}]},
+            "parts[0].more is no field of the part, was 1; the fields ",
+        ),
+        ({"either": 5}, "either must be a string, or a list of parts, was 5"),
+        (
+            {"either": [{"name": "", "size": -1}]},
+            "either[0].name must be a string of 1 to 255 characters",
+        ),
+        ({"either": [{"name": "n", "size": -1}]}, "either[0].size must be a number >= 0, was -1"),
+        ({"few": 3}, "few must be 1 or 2, was 3"),
+        ({"few": "1"}, "few must be 1 or 2, was '1'"),
+        ({"pair": ["a"]}, "pair must have two strings, had 1"),
+        ({"pair": ["a", 5]}, "pair[1] must be a string, was 5"),
     ],
 )
-def test_a_timestamp_is_iso_8601(text: str) -> None:
-    """The shapes that are met in practice are taken."""
-    assert timestamp_refusal("ts", text) is None
+def test_a_refusal_names_the_place_and_what_is_allowed(value: object, refusal: str) -> None:
+    """However deep it is, and whichever of several things it may be; nothing of pydantic's words shows."""
+    with pytest.raises(ValidationError) as refused:
+        _Whole.model_validate(value)
+    (error,) = refused.value.errors()
+    assert (error["type"], error["msg"][: len(refusal)]) == (REFUSED, refusal)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "yesterday",
-        "2026-01-02",
-        "2026-13-01T00:00:00Z",
-        "2026-01-02T25:00:00Z",
-        "1767322800",
-        "2026-01-02T03:04:05Zx",
-    ],
-)
-def test_a_malformed_timestamp_is_refused(text: str) -> None:
-    """Another shape, or a time that no calendar has, is refused by name."""
-    assert timestamp_refusal("ts", text) == f"ts must be an ISO-8601 date and time, was {text!r}"
+def test_null_counts_as_not_given() -> None:
+    """For a field that need not be there; one that must be there must not be null."""
+    assert _Whole.model_validate({"parts": None, "few": None}) == _Whole()
+    with pytest.raises(ValidationError, match="name must be a string of 1 to 255 characters, was None"):
+        _Part.model_validate({"name": None})
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "{'a': 1}", '{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', "[" * 100_000]
-)
-def test_what_is_no_json_is_refused(text: str) -> None:
-    """Python's parser is held to the standard, and to what can be written again."""
-    with pytest.raises(ValueError, match=r"."):
-        parse_json(text.encode())
+class _Asked(Query):
+    limit: Annotated[int, Field(description="a whole number from 1 to 9", ge=1, le=9)] = 5
+    failed: Annotated[bool | None, Field(description="true or false")] = None
 
 
-def test_bytes_that_are_not_utf_8_are_refused() -> None:
-    """JSON travels as UTF-8 and nothing else."""
-    with pytest.raises(ValueError, match="utf-8"):
-        parse_json(json.dumps({"a": "ä"}, ensure_ascii=False).encode("latin-1"))
+def test_a_query_turns_texts_into_values() -> None:
+    """And refuses those that are none in the same words."""
+    assert _Asked.model_validate({"limit": "7", "failed": "true"}) == _Asked(limit=7, failed=True)
+    for wrong, refusal in (
+        ({"limit": "x"}, "limit must be a whole number from 1 to 9, was 'x'"),
+        ({"failed": "perhaps"}, "failed must be true or false, was 'perhaps'"),
+    ):
+        with pytest.raises(ValidationError, match=refusal):
+            _Asked.model_validate(wrong)
 
 
-def test_unpacking_takes_no_more_memory_than_the_limit() -> None:
-    """A gzip bomb is refused after its first bytes, not after all of them."""
-    bomb = gzip.compress(b" " * 20_000_000)
-    tracemalloc.start()
-    try:
-        with pytest.raises(HTTPException, match="413"):
-            gunzip(bomb, limit=1_000)
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
-    finally:
-        tracemalloc.stop()
-
-
-def test_unpacking_up_to_the_limit_is_whole() -> None:
-    """A body of just the limit's size is a good one."""
-    assert gunzip(gzip.compress(b"x" * 1_000), limit=1_000) == b"x" * 1_000
-
-
-def test_routing_never_changes_its_mind() -> None:
-    """One salt and value make one choice; another salt deals the values anew."""
-    values = [f"user-{number}/ä" for number in range(200)]
-    of_one, again, of_other = ([choose(salt, each, [50, 50]) for each in values] for salt in ("a", "a", "b"))
-    assert of_one == again
-    assert of_one != of_other
-
-
-def test_routing_follows_the_percentages() -> None:
-    """Of 10,000 values, each version gets its share, and the rest gets none."""
-    chosen = [choose("exp", f"user-{number}", [20, 50]) for number in range(10_000)]
-    assert chosen.count(0) == pytest.approx(2_000, abs=200)
-    assert chosen.count(1) == pytest.approx(5_000, abs=250)
-    assert chosen.count(None) == pytest.approx(3_000, abs=230)
-
-
-def test_full_traffic_leaves_nobody_out() -> None:
-    """Percentages that sum up to 100 route every value; 0 routes none."""
-    values = [f"user-{number}" for number in range(2_000)]
-    assert {choose("exp", value, [50, 50]) for value in values} == {0, 1}
-    assert {choose("exp", value, [0]) for value in values} == {None}
+def test_a_storable_text_is_one_that_both_databases_hold() -> None:
+    """PostgreSQL takes no NUL, and UTF-8 no lone surrogate."""
+    assert [is_storable(text) for text in ("", "ä\n", "a\x00b", "\udfff")] == [True, True, False, False]
