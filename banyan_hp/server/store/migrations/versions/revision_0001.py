@@ -119,7 +119,6 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_of_project ON audit (project, seq);
 CREATE INDEX audit_of_subject ON audit (project, subject, seq);
-CREATE INDEX audit_of_project ON audit (project, seq);
 """
 
 # Lists are newest first within a project, or within one value of a filter. The unique key begins with the id,
