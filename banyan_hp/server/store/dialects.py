@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Date, Row, String, and_, bindparam, column, func, or_, select, table, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Date, String, and_, bindparam, column, func, or_, select, table, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ColumnElement
 
 from .calls import UNDATED
@@ -40,6 +42,13 @@ _INSERT_CALLS = (
     "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = calls.deliveries + 1 "
     f"WHERE calls.digest = excluded.digest RETURNING {', '.join(f'calls.{name}' for name in _RETURNED)}"
 )
+_SQLITE_COLUMNS = [name for name in _POSTGRES_TYPES if name != "seq"]
+_SQLITE_INSERT_CALL = (
+    f"INSERT INTO calls ({', '.join(map(json.dumps, _SQLITE_COLUMNS))}) "  # noqa: S608
+    f"VALUES ({', '.join(f':{name}' for name in _SQLITE_COLUMNS)}) "
+    "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = deliveries + 1 "
+    "WHERE digest = excluded.digest RETURNING seq, deliveries"
+)
 _TAKE_NUMBERS = "SELECT nextval('calls_seq') FROM generate_series(1, %s)"
 _INSERT_BODIES = (
     "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
@@ -58,13 +67,23 @@ ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_d
 _OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 
+class Inserted(NamedTuple):
+    """What a row became: a new one, or a repeat, with more than one delivery."""
+
+    project: str
+    day: date
+    id: str
+    seq: int
+    deliveries: int
+
+
 class Dialect(Protocol):
     """What `SqlCalls` leaves to a database."""
 
     def numbered(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         """The order in which to write rows; they are numbered in the order in which they were sent."""
 
-    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
         """Insert rows of different keys; a repeat counts a delivery, a row with another digest is left out.
 
         Returns project, day, id, seq and deliveries of the others.
@@ -126,15 +145,17 @@ class _Sqlite:
     def numbered(self, _connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         return list(range(len(rows)))  # as they are written
 
-    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
-        statement = sqlite.insert(calls)
-        statement = statement.on_conflict_do_update(
-            index_elements=["project", "day", "id"],
-            set_={"deliveries": calls.c.deliveries + 1},
-            where=calls.c.digest == statement.excluded.digest,
-        )
-        returned = statement.returning(*(calls.c[name] for name in _RETURNED))
-        return list(connection.execute(returned, list(rows)))
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
+        returned = []
+        try:
+            cursor = raw_of(connection).cursor()
+            for row in rows:  # the driver gives back what one row returns, not what many do
+                values = {**row, "day": row["day"].isoformat()}
+                if (found := cursor.execute(_SQLITE_INSERT_CALL, values).fetchone()) is not None:
+                    returned.append(Inserted(row["project"], row["day"], row["id"], *found))
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(_SQLITE_INSERT_CALL, None, error, sqlite3.Error) from error
+        return returned
 
     def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
         dated = [(seq, day.isoformat(), body) for seq, day, body in rows]
@@ -216,9 +237,9 @@ class _Postgres:
         # In one order in all processes, or two that store the same calls could wait for each other.
         return sorted(range(len(rows)), key=lambda index: _key(rows[index]))
 
-    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
         columns = [[row[name] for row in rows] for name in _POSTGRES_TYPES]
-        return list(connection.exec_driver_sql(_INSERT_CALLS, tuple(columns)))
+        return [Inserted(*row) for row in connection.exec_driver_sql(_INSERT_CALLS, tuple(columns))]
 
     def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
         columns = tuple(map(list, zip(*rows, strict=True)))
@@ -307,6 +328,11 @@ class _Postgres:
 
     def reclaim(self, database: Database) -> None:
         """Nothing: PostgreSQL's own vacuum does."""
+
+
+def raw_of(connection: Connection) -> Any:
+    """The driver's own connection."""
+    return connection.connection.driver_connection
 
 
 def _merge(connection: Connection, pages: int) -> bool:

@@ -76,8 +76,8 @@ class SqlCalls:
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]
     ) -> Iterator[tuple[int, Stored]]:
-        narrow = [{name: value for name, value in rows[index].items() if name != "body"} for index in chosen]
-        found = {tuple(row[:3]): row for row in self._dialect.insert_calls(connection, narrow)}
+        inserted = self._dialect.insert_calls(connection, [rows[index] for index in chosen])
+        found = {row[:3]: row for row in inserted}
         new = []
         for index in chosen:
             row = found.get(row_key(rows[index]))
