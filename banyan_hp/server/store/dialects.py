@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
@@ -42,12 +42,14 @@ _INSERT_CALLS = (
     "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = calls.deliveries + 1 "
     f"WHERE calls.digest = excluded.digest RETURNING {', '.join(f'calls.{name}' for name in _RETURNED)}"
 )
+_AT_ONCE = 100  # rows of one statement
 _SQLITE_COLUMNS = [name for name in _POSTGRES_TYPES if name != "seq"]
-_SQLITE_INSERT_CALL = (
-    f"INSERT INTO calls ({', '.join(map(json.dumps, _SQLITE_COLUMNS))}) "  # noqa: S608
-    f"VALUES ({', '.join(f':{name}' for name in _SQLITE_COLUMNS)}) "
+_values = itemgetter(*_SQLITE_COLUMNS)
+_SQLITE_ROW = f"({', '.join('?' * len(_SQLITE_COLUMNS))})"
+_SQLITE_INSERT = (
+    f"INSERT INTO calls ({', '.join(map(json.dumps, _SQLITE_COLUMNS))}) VALUES {{}} "  # noqa: S608
     "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = deliveries + 1 "
-    "WHERE digest = excluded.digest RETURNING seq, deliveries"
+    "WHERE digest = excluded.digest RETURNING project, day, id, seq, deliveries"
 )
 _TAKE_NUMBERS = "SELECT nextval('calls_seq') FROM generate_series(1, %s)"
 _INSERT_BODIES = (
@@ -146,16 +148,13 @@ class _Sqlite:
         return list(range(len(rows)))  # as they are written
 
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
-        returned = []
         try:
+            # The driver's own cursor: SQLAlchemy takes as long over the parameters as SQLite over the rows.
             cursor = raw_of(connection).cursor()
-            for row in rows:  # the driver gives back what one row returns, not what many do
-                values = {**row, "day": row["day"].isoformat()}
-                if (found := cursor.execute(_SQLITE_INSERT_CALL, values).fetchone()) is not None:
-                    returned.append(Inserted(row["project"], row["day"], row["id"], *found))
+            parts = (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+            return [each for part in parts for each in _inserted(cursor, part)]
         except sqlite3.Error as error:
-            raise DBAPIError.instance(_SQLITE_INSERT_CALL, None, error, sqlite3.Error) from error
-        return returned
+            raise DBAPIError.instance("INSERT INTO calls", None, error, sqlite3.Error) from error
 
     def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
         dated = [(seq, day.isoformat(), body) for seq, day, body in rows]
@@ -328,6 +327,16 @@ class _Postgres:
 
     def reclaim(self, database: Database) -> None:
         """Nothing: PostgreSQL's own vacuum does."""
+
+
+def _inserted(cursor: sqlite3.Cursor, rows: Sequence[Mapping[str, Any]]) -> Iterator[Inserted]:
+    flat = [value for row in rows for value in _values(row)]
+    position = _SQLITE_COLUMNS.index("day")
+    for index in range(position, len(flat), len(_SQLITE_COLUMNS)):
+        flat[index] = flat[index].isoformat()
+    cursor.execute(_SQLITE_INSERT.format(", ".join([_SQLITE_ROW] * len(rows))), flat)
+    for project, day, call_id, seq, deliveries in cursor.fetchall():
+        yield Inserted(project, date.fromisoformat(day), call_id, seq, deliveries)
 
 
 def raw_of(connection: Connection) -> Any:
