@@ -73,7 +73,9 @@ def create_app(
         middleware=[Middleware(PrivateResponses), *checks],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=_lifespan(
-            committer, Housekeeping(stores.calls), _retention(stores.calls, database, retain, archive)
+            committer,
+            Housekeeping(stores.calls, committer.busy),
+            _retention(stores.calls, database, retain, archive),
         ),
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,

@@ -58,6 +58,8 @@ _INSERT_BODIES = (
 _INSERT_TO_INDEX = "INSERT INTO calls_to_index (seq, day) SELECT * FROM unnest(%s::bigint[], %s::date[])"
 _INDEXING = 0x62616E79616F  # an advisory lock
 _RARE = 20_000  # calls that are found by text faster than their share of all others can be gone through
+_WORTH_ANALYSIS = 10_000  # calls: statistics of few ones mislead when there are many
+_ANALYSE = "PRAGMA analysis_limit = 1000; ANALYZE calls"
 _BEYOND_RARE = "SELECT 1 FROM call_search WHERE call_search MATCH ? LIMIT 1 OFFSET ?"
 _MAKE_DAY = """
 CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
@@ -197,8 +199,12 @@ class _Sqlite:
         if rows:
             connection.exec_driver_sql(forget, rows)
 
-    def prepare_days(self, database: Database, today: date) -> None:
-        """Nothing: days share a table."""
+    def prepare_days(self, database: Database, _today: date) -> None:
+        """Days share a table; but its planner learns what is in it, once there is something to learn."""
+        with database.outside_transactions() as connection:
+            largest = connection.execute(select(func.max(calls.c.seq))).scalar()
+            if largest is not None and largest >= _WORTH_ANALYSIS:
+                raw_of(connection).executescript(_ANALYSE)
 
     def whole_days(self, _database: Database, _before: date) -> list[date]:
         return []
