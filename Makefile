@@ -4,8 +4,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# These tests wait for processes of their own most of the time.
-PROCESSES := tests/lifecycle tests/surroundings
+# Groups of tests that run side by side; the first three mostly wait for processes and servers.
+HOSTS     := $(patsubst %,tests/lifecycle/test_%.py,celery dev_servers gunicorn rq server_examples uwsgi) tests/surroundings
+hosts     := $(HOSTS)
+processes := tests/lifecycle $(addprefix --ignore=,$(HOSTS))
+servers   := tests/integration
+random    := tests/property
+others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property)
 # Compiled on the spot; needs a C compiler and Python's headers.
 UWSGI  := uwsgi==2.0.31
 # The benchmarks' peers would weigh on everybody's environment.
@@ -17,7 +22,7 @@ SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
 SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
 SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
-.PHONY: test demo serve lint types check test-sdks test-pythons soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check check-alone test-sdks test-pythons soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -34,14 +39,20 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: $(STAMP)               ## all tests: two groups side by side, then, alone, what measures time
-	@said=$$(mktemp) && trap 'rm -f "$$said"' EXIT; \
-	$(BIN)/pytest $(PROCESSES) -m "not soak and not alone" >"$$said" 2>&1 & processes=$$!; \
-	$(BIN)/pytest $(addprefix --ignore=,$(PROCESSES)) -m "not soak and not alone"; others=$$?; \
-	wait $$processes; processes=$$?; \
-	cat "$$said"; \
-	$(BIN)/pytest -m "alone and not soak"; alone=$$?; \
-	exit $$((others || processes || alone))
+check: $(STAMP)               ## all tests: five groups side by side, then, alone, what measures time
+	@said=$$(mktemp -d) && trap 'rm -rf "$$said"' EXIT; \
+	for group in hosts processes servers random; do \
+		$(MAKE) --no-print-directory check-$$group >"$$said/$$group" 2>&1 || touch "$$said/failed" & \
+	done; \
+	$(MAKE) --no-print-directory check-others || touch "$$said/failed"; \
+	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/random"; \
+	$(MAKE) --no-print-directory check-alone && test ! -e "$$said/failed"
+
+check-alone: $(STAMP)
+	@$(BIN)/pytest -m "alone and not soak"
+
+check-%: $(STAMP)             ## one group: hosts, processes, servers, random or others
+	@$(BIN)/pytest $($*) -m "not soak and not alone"
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
 	$(PYTHON) -m venv $(SDKS_VENV)

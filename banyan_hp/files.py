@@ -136,7 +136,7 @@ def read_file(path: Path, at_most: int) -> bytes:
         return file.read(at_most)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
     """Have a file hold this, or, if that fails, what it held before. Any number of processes may do so.
 
     A crash leaves `.<name>.<16 hex digits>.tmp` behind.
@@ -145,7 +145,7 @@ def replace_file(path: Path, content: bytes) -> None:
         OSError: it could not be written.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    write_new_file(temporary, content)
+    write_new_file(temporary, content, sync=sync)
     try:
         temporary.replace(path)
     except OSError:

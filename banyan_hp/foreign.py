@@ -58,6 +58,14 @@ def is_deliberate(error: BaseException) -> bool:
     return not INTERRUPTIONS.isdisjoint(map(_full_name, _mro(type(error)))) or _from_a_signal_handler(error)
 
 
+def is_cancellation(error: BaseException | None) -> bool:
+    """Whether it is what `asyncio` (or `trio`) raises in a task that is cancelled."""
+    return error is not None and not _CANCELLATIONS.isdisjoint(map(_full_name, _mro(type(error))))
+
+
+_CANCELLATIONS = {"asyncio.exceptions.CancelledError", "trio.Cancelled"}
+
+
 def _full_name(kind: type) -> str:
     return f"{_text(_module(kind))}.{_text(_qualname(kind))}"
 

@@ -69,6 +69,7 @@ class Settings:
     on_error: OnError | None = None
     on_drop: OnDrop | None = None
     enabled: bool = True
+    debug: bool = False
     previous_keys: Sequence[str] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +119,8 @@ class Settings:
                 filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
         if truthy_env("BANYAN_HP_DISABLED"):
             filled.setdefault("enabled", False)
+        if truthy_env("BANYAN_HP_DEBUG"):
+            filled.setdefault("debug", True)
         return cls(**filled)
 
 
@@ -379,5 +382,6 @@ _CHECKS: dict[str, Check] = {
     "on_error": _callable,
     "on_drop": _callable,
     "enabled": _boolean,
+    "debug": _boolean,
     "previous_keys": _keys,
 }

@@ -66,6 +66,7 @@ class _Delivery(TypedDict, total=False):
     on_error: OnError | None
     on_drop: OnDrop | None
     enabled: bool
+    debug: bool
     previous_keys: Sequence[str]
 
 
@@ -261,6 +262,7 @@ class LoggerStats(Stats):
     cache_misses: int
     fallback_errors: int
     experiment_key_missing: int
+    experiments_unrouted: int
     experiments_ignored: int
     experiments: dict[str, dict[str, int]]
 

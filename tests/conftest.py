@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,11 +18,14 @@ from hypothesis import settings
 import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
 from banyan_hp.engine import sync
-from banyan_hp.engine.policy import jitter as chance
+from banyan_hp.engine.policy import retry as chance
+from banyan_hp.engine.process import exit as process_exit
+from banyan_hp.engine.process import leftovers
 from banyan_hp.tracking import scopes
 from tests.support.ledger import assert_balanced
 from tests.support.postgres import MISSING, Postgres, programs
 from tests.support.scripted import ScriptedServer
+from tests.support.wheel import build_wheel
 
 MakeLogger = Callable[..., PromptStackLogger]
 NewDatabase = Callable[[], str]
@@ -30,6 +34,9 @@ NewDatabase = Callable[[], str]
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(signum) is signal.SIG_IGN:
         signal.signal(signum, usual)
+
+# private: what tests leave on disk is no news at the end of them all
+leftovers._reported.add(os.getpid())
 
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
 settings.register_profile("repeatable", derandomize=True)
@@ -47,14 +54,19 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     scopes.forget_all()
     monkeypatch.setattr(sync.Lock, "assert_held", _assert_held)
     if not os.environ.get("SOAK"):
-        monkeypatch.setattr(chance, "_system", random.Random(1))  # the same jitter at each run
+        # private: the same jitter at each run, for every engine there is, those of the module functions too
+        monkeypatch.setattr(chance, "_system", random.Random(1))
     for name in list(os.environ):
         if name.startswith(("BANYAN", "HUGGINGPLACE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("BANYAN_HP_KEYS_DIR", str(tmp_path / "state" / "keys"))
-    monkeypatch.setattr(logs, "_last_said", {})
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    # What an earlier test has said keeps back no line of this one, nor does a command of this process.
+    monkeypatch.setattr(logs, "last_said", {})
+    monkeypatch.setattr(logs, "is_off_stderr", False)
     yield
+    # private: the public calls would make a default logger where there is none
     default, banyan_hp.clients.banyan._default = banyan_hp.clients.banyan._default, None
     if default is not None:
         default.shutdown(timeout=5)
@@ -77,6 +89,29 @@ def _open_sockets() -> set[str]:
             with suppress(OSError):
                 found.add(str(descriptor.readlink()))
     return {name for name in found if name.startswith("socket:")}
+
+
+@pytest.fixture
+def may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test may begin the end of the process: what that sets is undone."""
+    # private: a process ends once, so there is no way back
+    monkeypatch.setattr(logs, "_ending", False)
+    # private: likewise
+    monkeypatch.setattr(process_exit, "_leaving", set())
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is one, for what makes thousands of files.
+
+    On a busy disk a new directory can take a second.
+    """
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="banyan_hp-tests-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
@@ -106,6 +141,12 @@ def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         running: Postgres = request.getfixturevalue("postgres")
         return running.new_database
     return lambda: str(tmp_path_factory.mktemp("database") / "backend.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this clone, built once for all tests."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

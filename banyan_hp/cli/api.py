@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import time
 from argparse import Namespace
@@ -20,12 +19,12 @@ from ..clients.configuration import resolved_identity
 from ..destinations.banyan import headers_for
 from ..engine.http.transport import text_filter
 from ..errors import BanyanHPError
-from .terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain
+from .terminal import BROKEN, LEFT, WRONG, CommandError, complain
 
 MAX_BYTES = 256 * 1024 * 1024
 _SECONDS = (10.0, 60.0)  # for connecting, and for each piece of a response
-_LONG_SECONDS = (10.0, 300.0)
 _MOST_SECONDS = 600.0  # for a whole response
+_LONG_SECONDS = (10.0, 300.0)
 _PASSING = (408, 425, 429)  # besides those of a backend in trouble
 _TRIES = 5
 _CHUNK = 64 * 1024
@@ -126,13 +125,17 @@ class Api:
 
     def _lines(self, response: requests.Response) -> Iterator[bytes]:
         pieces: list[bytes] = []
+        size = 0
         with self._using():
             for chunk in response.iter_content(None):
                 *ended, rest = chunk.split(b"\n")
                 for line in ended:
                     yield b"".join([*pieces, line])
-                    pieces = []
+                    pieces, size = [], 0
                 pieces.append(rest)
+                size += len(rest)
+                if size > MAX_BYTES:
+                    raise ValueError(f"a line of its response is longer than {MAX_BYTES} bytes")
 
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._using(), self._request(method, path, **options) as response:
@@ -225,12 +228,7 @@ def run(command: Callable[[Api, Namespace], int], arguments: Namespace) -> int:
         sys.stdout.reconfigure(errors="replace")  # prompts hold what a terminal's encoding may not
     try:
         with Api(arguments.base_url) as api:
-            code = command(api, arguments)
-        sys.stdout.flush()
-        return code
+            return command(api, arguments)
     except KeyboardInterrupt:
         complain("interrupted")
         return LEFT
-    except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter from flushing into the void
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE

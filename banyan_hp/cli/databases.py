@@ -6,13 +6,26 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import platformdirs
+
+from ..files import make_directory
 from ..server.starting import StartError
-from .terminal import WRONG, CommandError
+from .terminal import WRONG, CommandError, complain
 
 DATABASE_VARIABLE = "BANYAN_HP_DB"
-DEFAULT_DATABASE = "banyan-hp.sqlite3"
-_EXTRA = ("alembic", "fastapi", "pydantic", "pydantic_core", "sqlalchemy", "starlette", "uvicorn")
+DATABASE_NAME = "banyan-hp.sqlite3"
+_EXTRA = (
+    "alembic",
+    "fastapi",
+    "markdown_it",
+    "pydantic",
+    "pydantic_core",
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
+)
 
 
 def add_database(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +33,33 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--db",
         metavar="PATH|URL",
-        help=f"database: a file, or postgresql://… (default: {DEFAULT_DATABASE}); the environment variable "
-        f"{DATABASE_VARIABLE} hides a password in it from other users of this machine",
+        help=f"a file, or postgresql://… (default: {DATABASE_NAME} in the user's data directory); the "
+        f"environment variable {DATABASE_VARIABLE} hides a password in it from other users of this machine",
     )
 
 
 def database_of(arguments: argparse.Namespace) -> str:
-    """The database that is meant: its path or URL."""
-    return arguments.db or os.environ.get(DATABASE_VARIABLE, "").strip() or DEFAULT_DATABASE
+    """The database that is meant: its path or URL.
+
+    Raises:
+        CommandError: there is no place for it.
+    """
+    return arguments.db or os.environ.get(DATABASE_VARIABLE, "").strip() or str(_default_database())
+
+
+def _default_database() -> Path:
+    """In the user's data directory, which is made if it is missing."""
+    try:
+        directory = platformdirs.user_data_path("banyan_hp")
+        if not directory.is_absolute():  # without a home it begins with a tilde
+            raise RuntimeError("this user has no home directory")
+        make_directory(directory)
+    except (RuntimeError, KeyError, OSError) as error:
+        why = f"there is no place for the database ({error}): name a file with --db"
+        raise CommandError(why, WRONG) from error
+    if Path(DATABASE_NAME).exists():
+        complain(f"{DATABASE_NAME} in this directory is not used; to serve it, pass --db {DATABASE_NAME}")
+    return directory / DATABASE_NAME
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .databases import add_database, using_the_server
+from .databases import add_database, database_of, using_the_server
 from .terminal import BROKEN, DONE, WRONG, CommandError, counted, say, say_json, size
 
 if TYPE_CHECKING:
@@ -46,24 +46,26 @@ def _action(
 
 
 def _path(arguments: argparse.Namespace) -> int:
-    if _is_postgres(arguments.db):
+    url = database_of(arguments)
+    if _is_postgres(url):
         with using_the_server():
             from ..server.store.database import url_to_show
 
-            say(url_to_show(arguments.db))
+            say(url_to_show(url))
     else:
-        say(str(Path(arguments.db).absolute()))
+        say(str(Path(url).absolute()))
     return DONE
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    if not _is_postgres(arguments.db):
-        _existing(arguments.db)
+    url = database_of(arguments)
+    if not _is_postgres(url):
+        _existing(url)
     with using_the_server():
         from ..server.store.database import BusyError, Database, SlowQueryError
         from ..server.store.status import status_of
 
-        database = Database(arguments.db, migrated=False)
+        database = Database(url, migrated=False)
         try:
             found = status_of(database)
         except (BusyError, SlowQueryError) as error:
@@ -101,13 +103,14 @@ def _as_json(found: Status) -> dict[str, Any]:
 
 def _backup(arguments: argparse.Namespace) -> int:
     target: Path = arguments.file
+    url = database_of(arguments)
     with using_the_server():
         from ..server.store.status import back_up, dump_command
 
-        if _is_postgres(arguments.db):
-            command = shlex.join(dump_command(arguments.db, target))
+        if _is_postgres(url):
+            command = shlex.join(dump_command(url, target))
             raise CommandError(f"PostgreSQL backs itself up; run: {command}", WRONG)
-        path = _existing(arguments.db)
+        path = _existing(url)
         try:
             written = back_up(path, target)
         except FileExistsError as error:

@@ -8,30 +8,43 @@ success, 2 for what the caller has to put right, in one line on stderr; `spool` 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from ..logs import keep_off_stderr
+from ..settings import truthy_env
 from .db import add_db
 from .delete import add_delete
+from .doctor.arguments import add_doctor
 from .experiments import add_experiments
 from .export import add_export
+from .help import add_help
 from .keys import add_keys
 from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
 from .tail import add_tail
-from .terminal import CommandError, complain
+from .terminal import DONE, CommandError, complain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = _parser().parse_args(argv)
+    if not truthy_env("BANYAN_HP_DEBUG"):
+        keep_off_stderr()  # commands report what they find themselves
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except CommandError as error:
         complain(str(error))
         return error.code
+    except BrokenPipeError:  # the reader has seen enough, as `head` has after ten lines
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit complains about the rest
+        return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,4 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     add_spool(commands)
     add_prompts(commands)
     add_experiments(commands)
+    add_help(commands)
+    add_doctor(commands)
     return parser

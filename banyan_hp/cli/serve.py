@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ..server.starting import KEYS_VARIABLE, ROUTING_MODES, RoutingMode
-from .databases import add_database, database_of, using_the_server
-from .terminal import DONE, WRONG, CommandError
+from ..engine.threads import ThreadStart
+from ..server.starting import DEMO_KEY, KEYS_VARIABLE, ROUTING_MODES, RoutingMode
+from .databases import DATABASE_NAME, add_database, database_of, using_the_server
+from .terminal import DONE, WRONG, CommandError, complain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
@@ -28,20 +33,24 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "serve", help="run the local backend: the Banyan and HuggingPlace HTTP APIs over SQLite or PostgreSQL"
     )
     serve.set_defaults(run=_serve)
+    _add_access(serve)
+    _add_data(serve)
+    workers_help = "how many processes serve; several only with PostgreSQL (default: %(default)s)"
+    serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=workers_help)
+    serve.add_argument("--verbose", action="store_true", help="log each request on stderr")
+
+
+def _add_access(serve: ArgumentParser) -> None:
+    """Who reaches it, where."""
     add = serve.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add(
-        "--port",
-        type=_port,
-        default=8787,
-        help="port to listen on; 0 picks a free one (default: %(default)s)",
-    )
-    add_database(serve)
+    port_help = "port to listen on; 0 picks a free one (default: %(default)s)"
+    add("--port", type=_port, default=8787, help=port_help)
     key_help = (
         'an admin key of the project "default", may be repeated; ps shows it to other users of this machine, '
         f"unlike a --keys-file, the environment variable {KEYS_VARIABLE}, or keys of 'banyan-hp keys create' "
         "(default: on 127.0.0.1 and other addresses of this machine alone, one that is made and kept for "
-        "clients of this user)"
+        f"clients of this user; with --demo: {DEMO_KEY})"
     )
     add("--api-key", action="append", default=[], type=_key, metavar="KEY", help=key_help)
     file_help = (
@@ -54,12 +63,28 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "addresses of this machine alone, only localhost and such addresses; else any)"
     )
     add("--allowed-host", action="append", default=[], metavar="NAME", help=host_help)
+
+
+def _add_data(serve: ArgumentParser) -> None:
+    """What it holds."""
+    add = serve.add_argument
+    add_database(serve)
     add("--seed", type=Path, metavar="FILE.json", help="prompts and experiments to start out with")
+    demo_help = (
+        "start with the prompts, experiments and calls of a made-up application, in a database that goes "
+        "away with the process"
+    )
+    add("--demo", action="store_true", help=demo_help)
     routing_help = (
         "what chooses an experiment's version for a caller who sends sticky values: this server, the "
         "client, which is given all experiments on the prompt, or none (default: the seed's, else server)"
     )
     add("--routing", type=_routing, metavar="|".join(ROUTING_MODES), help=routing_help)
+    _add_keeping(serve)
+
+
+def _add_keeping(serve: ArgumentParser) -> None:
+    add = serve.add_argument
     retain_help = (
         "remove calls that are older, as in 30d, a whole day at a time; of several servers, one does it"
     )
@@ -68,9 +93,6 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "write calls to Parquet files in this directory before --retain removes them; needs pyarrow"
     )
     add("--archive", type=Path, metavar="DIR", help=archive_help)
-    workers_help = "how many processes serve; several only with PostgreSQL (default: %(default)s)"
-    add("--workers", type=_workers, default=1, metavar="N", help=workers_help)
-    add("--verbose", action="store_true", help="log each request on stderr")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -79,44 +101,96 @@ def _serve(arguments: argparse.Namespace) -> int:
     with using_the_server():
         from ..server.serving import ServeSettings, serve
 
-        settings = ServeSettings(
-            host=arguments.host,
-            port=arguments.port,
-            database=database_of(arguments),
-            keys=_keys(arguments),
-            keys_file=arguments.keys_file,
-            seed=arguments.seed,
-            verbose=arguments.verbose,
-            routing=arguments.routing,
-            allowed_hosts=arguments.allowed_host,
-            retain=arguments.retain,
-            archive=arguments.archive,
-            workers=arguments.workers,
-        )
-        serve(settings, _say_ready)
+        keys = _keys(arguments)
+        with _database(arguments) as database:
+            settings = ServeSettings(
+                host=arguments.host,
+                port=arguments.port,
+                database=database,
+                keys=keys,
+                keys_file=arguments.keys_file,
+                seed=arguments.seed,
+                verbose=arguments.verbose,
+                routing=arguments.routing,
+                allowed_hosts=arguments.allowed_host,
+                retain=arguments.retain,
+                archive=arguments.archive,
+                workers=arguments.workers,
+            )
+            serve(settings, lambda started: _when_ready(started, keys, demo=arguments.demo))
     return DONE
 
 
-def _say_ready(started: Started) -> None:
-    # Given keys may be anybody's and are not shown; the one made here is its owner's, who has to know it.
-    of_others = f"one of the {started.given} given" if started.given else "one of 'banyan-hp keys ls'"
-    sys.stdout.write(
-        f"banyan-hp local backend on {started.url}\n"
-        f"  database:  {started.database}\n"
-        f"  X-API-Key: {started.key or of_others}\n"
-    )
-    sys.stdout.flush()
-
-
 def _keys(arguments: argparse.Namespace) -> list[str]:
-    """The keys of the options, or else those in the environment variable."""
+    """The keys of the options, or else those in the environment variable, or else that of the demo."""
+    if arguments.demo and arguments.keys_file is not None:
+        raise CommandError(f"--demo takes its keys from --api-key or {KEYS_VARIABLE}", WRONG)
     if arguments.api_key or arguments.keys_file is not None:
         return [f"default:admin:{key}" for key in arguments.api_key]
     text = os.environ.get(KEYS_VARIABLE, "")
     keys = [key for each in text.split(",") if (key := each.strip())]
     if text and not keys:
         raise CommandError(f"{KEYS_VARIABLE} must hold keys separated by commas, held none", WRONG)
-    return keys
+    return keys or ([DEMO_KEY] if arguments.demo else [])
+
+
+# -- the database --------------------------------------------------------------------------------------------
+
+
+def _database(arguments: argparse.Namespace) -> AbstractContextManager[str]:
+    """The database's path or URL, while it is used.
+
+    Raises:
+        CommandError: there is no place for it, or it contradicts another option.
+    """
+    if not arguments.demo:
+        return nullcontext(database_of(arguments))
+    for option, given in (("--db", arguments.db), ("--seed", arguments.seed)):
+        if given is not None:
+            raise CommandError(f"--demo has a database and prompts of its own: leave out {option}", WRONG)
+    return _temporary_database()
+
+
+@contextmanager
+def _temporary_database() -> Iterator[str]:
+    with TemporaryDirectory(prefix="banyan-hp-demo-") as directory:
+        yield str(Path(directory, DATABASE_NAME))
+
+
+# -- when it is ready ----------------------------------------------------------------------------------------
+
+
+def _when_ready(started: Started, keys: list[str], *, demo: bool) -> None:
+    # Given keys may be anybody's and are not shown; one made here is for its owner, that of demos for all.
+    builtin = keys == [DEMO_KEY]
+    of_others = f"one of the {started.given} given" if started.given else "one of 'banyan-hp keys ls'"
+    _write(
+        f"banyan-hp local backend on {started.url}\n"
+        f"  database:  {started.database}{' (gone when this process ends)' if demo else ''}\n"
+        f"  X-API-Key: {DEMO_KEY if builtin else started.key or of_others}\n"
+    )
+    if demo:  # on a thread: this one is to respond to its requests
+        arguments = (started.url, keys[0].rpartition(":")[2], DEMO_KEY if builtin else None)
+        thread = threading.Thread(target=_put_demo_in, args=arguments, name="banyan-hp-demo", daemon=True)
+        with ThreadStart(thread) as start:
+            start.make()
+
+
+def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:
+    from .demo.loading import LoadingError, load
+    from .demo.words import what_is_there, what_to_try
+
+    try:
+        loaded = load(url, key)
+    except LoadingError as error:
+        complain(f"the demo's data are incomplete: {error}")
+        return
+    _write(what_is_there(loaded) + what_to_try(url, shown_key))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +48,11 @@ def complain(text: str) -> None:
     """A line on stderr, harmless to a terminal whatever is in it."""
     sys.stderr.write(f"banyan-hp: {printable(text)}\n")
     sys.stderr.flush()
+
+
+def hush() -> None:
+    """Have nothing more reach a stdout that nobody reads, not even the interpreter's flush at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_json(fields: dict[str, Any], body: bytes | None = None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import cache, update_wrapper
 from inspect import iscoroutinefunction
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ..destinations.banyan import DEFAULT_BASE_URL
+from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import http_transport
 from ..engine.http.transport import never_raising
@@ -91,6 +92,8 @@ def configure(
 def _configured() -> PromptStackLogger:
     """The default logger. Without one, it is made if the environment has a key or switches logging off.
 
+    In a capture it needs no key: one that has none is used, and is not the default logger.
+
     Raises:
         ConfigurationError: `configure()` was not called, and the environment has no key.
     """
@@ -99,6 +102,8 @@ def _configured() -> PromptStackLogger:
     if logger is not None:
         return logger
     if env("BANYAN_API_KEY") is None and not truthy_env("BANYAN_HP_DISABLED"):
+        if open_captures:
+            return _keyless()
         raise ConfigurationError(
             "call configure() first: there is no logger yet, and BANYAN_API_KEY is not set in the environment"
         )
@@ -106,6 +111,12 @@ def _configured() -> PromptStackLogger:
         if _default is None:
             _default = _MadeByACall()
         return _default
+
+
+@cache
+def _keyless() -> PromptStackLogger:
+    """For captures: two threads that come together may make one each, which does no harm."""
+    return PromptStackLogger(base_url=DEFAULT_BASE_URL, enabled=False)
 
 
 class _MadeByACall(PromptStackLogger):

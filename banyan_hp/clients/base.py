@@ -108,10 +108,10 @@ class Client(OneObject):
         """
         if is_deliberate(error):
             raise error
-        self._engine.reject()
         problem, topic = f"{call} could not read what it was given: {trouble(error)}", f"bad input of {call}"
         if isinstance(error, InvalidRecordError):
             problem, topic = str(error), "bad input"
+        self._engine.reject(problem)
         warn(topic, "a record was not accepted: %s", problem)
         return problem
 
@@ -119,7 +119,7 @@ class Client(OneObject):
         """Count and log values that their field can't hold, see `keep_numbers`."""
         for sentence in wrong:
             warn("value set aside", "%s", sentence)
-            self._engine.set_aside()
+            self._engine.count("values_set_aside")
 
     def _own_id(self, body: dict[str, Any], given: object) -> str | None:
         """The id that a caller gives its record; None if it can't be one: then it is in the metadata."""
@@ -129,7 +129,7 @@ class Client(OneObject):
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log an error in tracking a call; the call itself goes on."""
-        self._engine.tracking_failed()
+        self._engine.count("tracking_errors")
         warn(doing, "%s (%s); the application is not affected", doing, trouble(error))
 
     def __enter__(self) -> Self:

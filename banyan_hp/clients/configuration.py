@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import local_keys
 from ..destinations import banyan, huggingplace
 from ..destinations.huggingplace import HuggingPlaceDestination
+from ..engine.captures import open_captures
 from ..engine.engine import http_transport
 from ..engine.http.transport import NoResponse, never_raising
 from ..engine.records.encode import encode
@@ -37,21 +39,21 @@ def resolved_identity(
         api_key: as of `PromptStackLogger`, like the others.
         base_url: likewise.
         project_id: likewise.
-        needed: False if logging is switched off: then the key may be missing, and is the empty text.
+        needed: False if logging is switched off: then the key may be missing, and is the empty text. So it
+            may be in a capture.
     """
     key = first_text("api_key", api_key, "BANYAN_API_KEY")
     url = _base_url(
         first_text("base_url", base_url, "BANYAN_BASE_URL") or banyan.DEFAULT_BASE_URL,
         banyan.PATHS,
     )
-    if key is None and needed:
-        key = local_keys.find(url)
+    key = local_keys.find(url) if key is None else key
     project = first_text("project_id", project_id, "BANYAN_PROJECT_ID")
     if project is not None:
         header_text("project_id", project)
     if key is not None:
         header_text("api_key", key)
-    elif needed:
+    elif needed and not open_captures:
         raise MissingKeyError(
             "no API key: pass api_key='psk_…', or set the environment variable BANYAN_API_KEY "
             "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
@@ -59,20 +61,26 @@ def resolved_identity(
     return url, key or "", project
 
 
+def unless_keyless(settings: Settings, key: str) -> Settings:
+    """The settings of a client; one that was made in a capture without a key is off outside of captures."""
+    return settings if key else replace(settings, enabled=False)
+
+
 def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
     """The HuggingPlace client's configuration from arguments and environment, checked.
 
     Args:
         config: the arguments.
-        needed: False if logging is switched off: then key and organisation may be missing.
+        needed: False if logging is switched off: then key and organisation may be missing. So they may be in
+            a capture.
     """
+    needed = needed and not open_captures
     key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
     org = first_text("org_id", config.get("org_id"), "HUGGINGPLACE_ORG_ID", ValidationError)
     mode = first_text("mode", config.get("mode"), "HUGGINGPLACE_MODE", ValidationError) or "prod"
     url = first_text("base_url", config.get("base_url"), "HUGGINGPLACE_BASE_URL", ValidationError)
     url = url or huggingplace.DEFAULT_BASE_URL
-    if key is None and needed:
-        key = local_keys.find(url)
+    key = local_keys.find(url) if key is None else key
     timeout = config.get("timeout")
     timeout = 10_000 if timeout is None else timeout
     if key is None and needed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 from ..copies import OneObject, pickled
+from ..engine.captures import open_captures
 from ..engine.delivery.loops import on_few_threads
 from ..engine.engine import Engine
 from ..engine.records.freeze import as_text
@@ -105,6 +106,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             config.update((name, value) for name, value in given.items() if value is not None)
             self._options = {name: value for name, value in config.items() if name not in OWN}
         self._config = resolved_config(config, needed=checked_options(self._options).enabled)
+        if not self._config["api_key"]:  # see `unless_keyless`
+            self._options["enabled"] = False
         if self._config.get("silent"):
             keep_off_stderr()
         settings = settings_of(self._config, self._options)
@@ -162,10 +165,10 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
         """Hand a record to the engine, unless its arguments are wrong. The dict is ours."""
         engine, source, org_id, mode = line = self._line
-        if not engine.settings.enabled:
+        if not engine.settings.enabled and not open_captures:
             return Receipt(source)
         if problem is not None:
-            engine.reject()
+            engine.reject(problem)
             return Receipt(source, error=ValidationError(problem))
         given = body.pop("record_id", None)
         ident = None if given is None else self._own_id(body, given)
@@ -243,7 +246,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     def _change(self, changes: dict[str, Any]) -> None:
         options = dict(self._options)
         named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
-        config = resolved_config({**self._config, **changes}, needed=True)
+        config = resolved_config({**self._config, **changes}, needed=self._engine.settings.enabled)
         if named or any(config[name] != self._config[name] for name in IDENTITY):
             options["previous_keys"] = named[0] if named else ()
         settings = settings_of(config, options)

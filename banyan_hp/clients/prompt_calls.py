@@ -73,7 +73,9 @@ class PromptCalls:
         Returns:
             The prompt. None if the backend says that there is no such prompt (remembered for 5 s), or if
             nothing is known about it. A backend that can't be reached, or that refuses the key, is logged
-            and counted as `prompt_errors`, never raised.
+            and counted as `prompt_errors`, never raised: `last_error` in the stats has the reason.
+
+            With `enabled=False` nobody is asked: the `fallback`, else the copy on disk, else None.
 
         Raises:
             ConfigurationError: an argument is not as described; the message names it.
@@ -85,7 +87,8 @@ class PromptCalls:
             if fallback is not UNSET:
                 check_fallback(fallback)
             if not self._settings.enabled:
-                return None if fallback is UNSET else self._prompts.fall_back(fallback, question)
+                prompt = None if fallback is UNSET else self._prompts.fall_back(fallback, question)
+                return prompt if prompt is not None else self._prompts.disabled(question)
             return self._prompts.get(question, fallback, use_cache=bool(use_cache))
         except BanyanHPError:
             raise
@@ -114,7 +117,8 @@ class PromptCalls:
             if fallback is not UNSET:
                 check_fallback(fallback)
             if not self._settings.enabled:
-                return None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
+                prompt = None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
+                return prompt if prompt is not None else self._prompts.disabled(question)
             return await self._prompts.aget(question, fallback, use_cache=bool(use_cache))
         except BanyanHPError:
             raise

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
+from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
@@ -22,13 +23,13 @@ from ..tracking.client_sinks import BanyanSink
 from ..tracking.methods import BanyanTracking
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
-from .configuration import resolved_identity
+from .configuration import resolved_identity, unless_keyless
 from .prompt_calls import PromptCalls
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from ..types import LoggerSettings, LoggerStats
+    from ..types import Health, LoggerSettings, LoggerStats
 
 __all__ = ["PromptStackLogger"]
 
@@ -83,7 +84,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             besides=("api_key", "base_url", "project_id", "cache_ttl", *PromptSettings.names()),
         )
         url, key, project = resolved_identity(api_key, base_url, project_id, needed=settings.enabled)
-        self._settings = settings
+        self._settings = settings = unless_keyless(settings, key)
         self._prompt_settings = prompt_settings
         self._base_url = url
         destination = BanyanDestination(url, key, project)
@@ -95,6 +96,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             _prompt_directories(settings, destination),
             threaded=settings.background_thread,
             connect=connecting_as(settings),
+            on_trouble=self._engine.note_error,
         )
 
     # -- logging ----------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             full), which is logged and counted in `get_stats()`. Or, when blocking, it is not delivered yet:
             if `logs_spooled` went up, it is safe on disk and will be sent; don't log it again.
         """
-        if not self._settings.enabled:
+        if not self._settings.enabled and not open_captures:
             return True
         try:  # around everything that touches the caller's objects; free unless something is raised
             if prompt_data is not None and switches_logging_off(prompt_data):
@@ -191,6 +193,14 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         """As `Client.get_stats`, and the counters of prompts and experiments."""
         return cast("LoggerStats", {**super().get_stats(), **self._prompts.stats()})
 
+    def health(self) -> Health:
+        """As `Client.health`; prompts that can't be fetched count as well."""
+        health, problem = super().health(), self._prompts.cache.problem
+        if problem is not None:
+            health["reasons"].append(problem)
+            health["status"] = "degraded" if health["status"] == "ok" else health["status"]
+        return health
+
     def _stands_in_for(self, other: PromptStackLogger) -> bool:
         """Take over the callbacks of a logger with the same settings.
 
@@ -233,7 +243,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
 
 def _prompt_directories(settings: Settings, destination: BanyanDestination) -> list[Path]:
     """Where prompts are kept for later processes: beside the spool, by URL, project and key."""
-    if not settings.spool or not settings.enabled:
+    if not settings.spool:
         return []
     try:
         bases = spool_bases(settings.spool_dir)

@@ -9,7 +9,7 @@ from ..copies import OneObject
 from ..engine.engine import Engine
 from ..engine.records.ledger import Term
 from ..engine.records.outcome import Outcome, Verdict
-from ..engine.records.record import Record
+from ..engine.records.record import BY_BEFORE_SEND, Record
 from ..errors import (
     AuthenticationError,
     HuggingPlaceSDKError,
@@ -59,12 +59,21 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
         """The record's id; None if it was not accepted."""
         return self._record.id if self._record is not None else None
 
+    @property
+    def dropped(self) -> str | None:
+        """Why the record was dropped; None if it was not.
+
+        "before_send": by the application's own `before_send`, which returned None. Then waiting for it ends
+        without an error. The other reasons are those of `drops` in `get_stats()`.
+        """
+        return self._record.drop_reason if self._record is not None else None
+
     def done(self) -> bool:
         """Whether waiting would end at once."""
         return self._record is None or self._record.settled
 
     def result(self, timeout: float | None = None) -> None:
-        """Wait on the calling thread until the record is delivered.
+        """Wait on the calling thread until the record is delivered, or `dropped` by `before_send`.
 
         Args:
             timeout: seconds; default: as long as all attempts can take.
@@ -82,8 +91,13 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
         if self._error is not None:
             self._seen = True
             raise self._error
-        if self._record is not None and self._record.term is not Term.DELIVERED:
+        if self._record is not None and not self._ended_well(self._record):
             raise error_for(self._record, self._source.engine)
+
+    @staticmethod
+    def _ended_well(record: Record) -> bool:
+        """It is delivered, or the application did not want it to be."""
+        return record.term is Term.DELIVERED or record.drop_reason == BY_BEFORE_SEND
 
     def __await__(self) -> Generator[Any, Any, None]:
         # One plain generator, no chain of coroutines: thousands of these start in one turn of the loop.
@@ -114,8 +128,8 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
 
     def __reduce__(self) -> tuple[type[UnpickledReceipt], tuple[Any, ...]]:
         """Its id, and whether it is delivered: only the process that has the record learns more."""
-        delivered = self._record is None or self._record.term is Term.DELIVERED
-        return UnpickledReceipt, (self.id, delivered and self._error is None, self._error)
+        well = self._error is None and (self._record is None or self._ended_well(self._record))
+        return UnpickledReceipt, (self.id, well, self._error, self.dropped)
 
     def __repr__(self) -> str:
         state = "refused" if self._record is None else self._record.term.name.lower()
@@ -128,19 +142,30 @@ class UnpickledReceipt(Receipt):
     There is nothing to wait for. `result` and `await` raise unless the record was delivered by then.
     """
 
-    __slots__ = ("_delivered", "_id")
+    __slots__ = ("_delivered", "_dropped", "_id")
 
-    def __init__(self, ident: str | None, delivered: bool, error: HuggingPlaceSDKError | None) -> None:
+    def __init__(
+        self,
+        ident: str | None,
+        delivered: bool,
+        error: HuggingPlaceSDKError | None,
+        dropped: str | None = None,
+    ) -> None:
         self._record = None
         self._error = error
         self._seen = True  # the original warns of an error that nobody looked at
         self._generator = None
         self._id = ident
         self._delivered = delivered
+        self._dropped = dropped
 
     @property
     def id(self) -> str | None:
         return self._id
+
+    @property
+    def dropped(self) -> str | None:
+        return self._dropped
 
     def _conclude(self) -> None:
         if self._error is not None:
@@ -152,10 +177,11 @@ class UnpickledReceipt(Receipt):
             )
 
     def __reduce__(self) -> tuple[type[UnpickledReceipt], tuple[Any, ...]]:
-        return UnpickledReceipt, (self._id, self._delivered, self._error)
+        return UnpickledReceipt, (self._id, self._delivered, self._error, self._dropped)
 
     def __repr__(self) -> str:
-        state = "refused" if self._error else "delivered" if self._delivered else "unknown"
+        known = "delivered" if self._delivered else "unknown"
+        state = "refused" if self._error else "dropped" if self._dropped else known
         return f"<Receipt {self._id} {state}>"
 
 

@@ -22,40 +22,28 @@ from .parts import Parts, Setup
 from .process import exit as process_exit
 from .records.ledger import Term
 from .records.record import Record
-from .shutdown import Shutdown
-from .stats import Reading, Troubles, health_of, problems_of, stats_of
-from .sync import releases_on_error
+from .stats import Reading, Troubles, health_of, stats_of
+from .sync import WakeUp, releases_on_error
 
 if TYPE_CHECKING:
     from .delivery.loop_waiters import LoopWaiters
 
 _UNASKED_SECONDS = 1.0
-_RETIRED = "retired"  # stands for the successor among those that a flush waits for
 
 
 class Core:
-    """See the module.
-
-    Args:
-        setup: what it is made from.
-        member: stands for this engine at the end of the process.
-        parent: its lifecycle, in a forked child.
-
-    Attributes:
-        pid: the process that it belongs to.
-        heirs: by process, what a forked child goes on with.
-    """
+    """See the module; the arguments are those of `Parts`."""
 
     def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
         self.parts = parts = Parts(setup, member, parent)
         self.locks = parts.locks
         self.lifecycle = parts.lifecycle
         self.flushing = Flushing(parts)
-        self.ending = Ending(parts)
-        self.shutdown = Shutdown(parts, self.ending, self.flushing)
+        self.ending = Ending(parts, self.flushing)
         self.intake = Intake(parts, self.ensure_worker)
-        self.heirs: dict[int, Core] = {}
+        self.heirs: dict[int, Core] = {}  # by process: what a forked child goes on with
         self._loop_waiters: LoopWaiters | None = None
+        self._successor = WakeUp()  # stands for it among those that wait
         self.pid = os.getpid()
 
     # -- sending ------------------------------------------------------------------------------------------
@@ -65,36 +53,15 @@ class Core:
         """Start the workers; where there can be none, deliver here."""
         self.parts.register()
         if process_exit.leaving():  # the first record of all, and the end has begun
-            self.shutdown.run(0.0)
+            self.ending.shutdown(0.0)
             record.turned_away = record.term is Term.DROPPED
             return
         worker = self.parts.worker
         worker.start()
         if not worker.background or worker.lacks_thread:
             process_exit.end_abandoned()
-            self.flushing.wait_for(record, self._callers_patience())
-
-    def _callers_patience(self) -> float | None:
-        """Seconds for a delivery by the caller: as the settings ask for, or briefly where they do not."""
-        return _UNASKED_SECONDS if self.parts.settings.background_thread else None
-
-    def why_not_sent(self) -> tuple[str, str]:
-        """See `Engine.why_not_sent`."""
-        breaker, notices = self.parts.breaker, self.parts.notices
-        if breaker.refusing:
-            words = "the backend refused the records that were sent last; this one was not sent yet"
-            return "", words
-        return breaker.state, notices.last_failure or "it was not sent yet"
-
-    def start_if_needed(self) -> None:
-        """Begin with what was logged while no thread could be started."""
-        if len(self.parts.queue):
-            self.parts.worker.start()
-
-    def start_refused_thread(self) -> None:
-        """Ask again for a thread that the system refused."""
-        if self.parts.worker.lacks_thread:
-            self.parts.worker.start()
+            asked_for = not self.parts.settings.background_thread  # to deliver on the caller's thread
+            self.flushing.wait_for(record, None if asked_for else _UNASKED_SECONDS)
 
     def loop_waiters(self) -> LoopWaiters:
         """Two threads may make some at the same time: a loop that waits with the others waits as well."""
@@ -105,37 +72,27 @@ class Core:
             self._loop_waiters = LoopWaiters(parts.waiting, parts.breaker, parts.settings.patience)
         return self._loop_waiters
 
-    def spool_released(self, directory: Path) -> None:
-        """See `Engine.spool_released`."""
-        spool = self.parts.spool
-        if spool is not None and spool.directory == directory and not self.lifecycle.stopped:
-            with self.parts.lock:
-                spool.look_again()
-                self.parts.scheduler.sleepers.wake_all()
-
     # -- a successor, another configuration ---------------------------------------------------------------
 
     def reconfigure(self, destination: Destination, settings: Settings) -> None:
-        """See `Engine.reconfigure`."""
         self._loop_waiters = None  # the next ones have the new patience
         self.parts.reconfigure(destination, settings)
 
-    def reconfigure_callbacks(self, settings: Settings) -> None:
-        """See `Engine.reconfigure_callbacks`."""
-        self.parts.reconfigure_callbacks(settings)
-
+    @releases_on_error
     def retire(self, when_drained: Callable[[], object]) -> None:
-        """See `Engine.retire`."""
-        self.parts.worker.call_between_tasks(lambda: when_drained() if self.is_drained() else None)
-        with self.parts.lock:
-            self.parts.scheduler.flush_waiters.add(_RETIRED)  # no more records come to fill a batch
-            self.parts.scheduler.sleepers.wake_all()
+        """A successor takes records from now on: deliver what there is, then call `when_drained`.
 
+        It is called on a worker thread, maybe several times. Where there is none (no thread could be
+        started, `background_thread=False`), ask `is_drained`.
+        """
+        self.parts.worker.call_between_tasks(lambda: when_drained() if self.is_drained() else None)
+        self.parts.waiting.begin(self._successor)  # no more records come to fill a batch
+
+    @releases_on_error
     def resume(self) -> None:
-        """See `Engine.resume`."""
+        """Take records again, after `retire`."""
         self.parts.worker.call_between_tasks(None)
-        with self.parts.lock:
-            self.parts.scheduler.flush_waiters.discard(_RETIRED)
+        self.parts.waiting.stop(self._successor)
 
     def is_drained(self) -> bool:
         """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
@@ -145,8 +102,13 @@ class Core:
             waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.parts.lock.deferred)
             return not waiting
 
+    @releases_on_error
     def supersede(self, *, only_if_drained: bool) -> bool:
-        """See `Engine.supersede`."""
+        """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
+
+        A record that a caller was about to hand over goes to the successor and does not count as rejected.
+        False if records wait, and `only_if_drained`.
+        """
         with self.parts.lock:
             if only_if_drained and not self.is_drained():
                 return False
@@ -156,15 +118,20 @@ class Core:
     # -- what applications ask ----------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
-        """See `Engine.stats`."""
+        self._start_refused_thread()
         with self.parts.lock:
             return stats_of(self.parts.ledger, self._reading())
 
     def health(self) -> dict[str, Any]:
-        """See `Engine.health`."""
+        self._start_refused_thread()
         with self.parts.lock:
             stats = stats_of(self.parts.ledger, self._reading())
-            return health_of(stats, problems_of(self._troubles()))
+            return health_of(stats, self._troubles())
+
+    def _start_refused_thread(self) -> None:
+        """Ask again for a thread that the system refused."""
+        if self.parts.worker.lacks_thread:
+            self.parts.worker.start()
 
     def _reading(self) -> Reading:
         """Call with the lock held."""
@@ -190,8 +157,12 @@ class Core:
         """Call with the lock held."""
         parts, now = self.parts, self.parts.clock.monotonic()
         callback = parts.callbacks.longest()
+        notices = parts.notices
         return Troubles(
+            failure=notices.last_refusal if parts.breaker.refusing else notices.last_failure,
+            refusal=notices.last_refusal,
             worker_failure=(now - parts.worker.failed_at, parts.worker.last_failure),
+            rejection=(now - self.intake.rejected_at, self.intake.rejection),
             worker_restarts=parts.ledger.counters.worker_restarts,
             callback=None if callback is None else (now - callback[0], callback[1]),
             spool_problem=self.spool_problem,
@@ -204,21 +175,32 @@ class Core:
         spool = self.parts.spool
         return spool.problem if spool is not None else self.parts.setup.places.problem
 
-    # -- signals and forks --------------------------------------------------------------------------------
+    # -- for the process's room, see `process.exit.Core` --------------------------------------------------
+
+    def start_if_needed(self) -> None:
+        if len(self.parts.queue):
+            self.parts.worker.start()
+
+    @releases_on_error
+    def spool_released(self, directory: Path) -> None:
+        spool = self.parts.spool
+        if spool is not None and spool.directory == directory and not self.lifecycle.stopped:
+            with self.parts.lock:
+                spool.look_again()
+                self.parts.scheduler.sleepers.wake_all()
 
     @property
     def in_a_section(self) -> bool:
-        """Whether the calling thread is in the middle of changing something. Takes no lock."""
         parts = self.parts
         if self.ending.is_writing_here or parts.lock.is_mine():
             return True
         return parts.spool is not None and parts.spool.in_a_section
 
     def stop_lingering(self) -> None:
-        """See `Engine.stop_lingering`."""
-        self.parts.scheduler.own_waiters.add(self)
-        self.parts.scheduler.flush_waiters.add(self)
-        self.parts.scheduler.sleepers.disturb()
+        self.parts.scheduler.hurry()
+
+    def write_before_sending(self) -> None:
+        self.intake.write_first()
 
     def heir(self) -> Core:
         """What a forked child goes on with: everything made anew; only what it is made from is the parent's.

@@ -28,27 +28,21 @@ class Destination(Protocol):
 
     def single(self, record: Record) -> Request:
         """The request that delivers one encoded record."""
-        ...
 
     def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
         """The request that delivers several encoded records; with none, a question for batch support."""
-        ...
 
     def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
         """What a batch's response means for each record, or one verdict for all of them.
 
         `now` is the wall clock, for a `Retry-After` that is a date.
         """
-        ...
 
     def verdict(self, response: Response, now: float) -> Verdict:
         """What the response to a single record means."""
-        ...
 
     def takes_batches(self, response: Response) -> tuple[bool, bool]:
         """By the response to an empty batch: whether batches are accepted, and whether compressed."""
-        ...
 
     def key_check(self) -> Request | None:
         """A request that checks the key without writing anything, if there is one."""
-        ...

@@ -6,12 +6,17 @@ meanwhile, `lifecycle.py` names the states.
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 from .delivery.final_write import Job
+from .delivery.waiters import FlushResult
+from .flush import Flushing, Losses
 from .lifecycle import Cause, State
 from .parts import Parts
 from .process import exit as process_exit
+from .process import leftovers
 from .records.ledger import Term
 from .records.record import Record
 from .spool.backend_health import BackendHealth
@@ -28,15 +33,12 @@ def _on_disk_and_oldest_first(record: Record) -> tuple[bool, float]:
 
 
 class Ending:
-    """The steps.
+    """The steps, and the end that an application asks for, by a call or by dropping its logger."""
 
-    Args:
-        parts: of the same engine.
-    """
-
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, flushing: Flushing) -> None:
         self.locks = parts.locks
         self._parts = parts
+        self._flushing = flushing
         self._lock = parts.lock
         self._clock = parts.clock
         self._lifecycle = parts.lifecycle
@@ -45,20 +47,77 @@ class Ending:
         self._scheduler = parts.scheduler
         self._finisher: int | None = None  # the thread that ends it
         self._writing: int | None = None  # the same, while it does
+        self._is_left_to_thread = False  # by a coroutine, which has claimed the end
         self._owed: Mark | None = None  # the end of what the exit has put on disk and waits for
         self._waited_in_vain = False  # at exit, for the backend
         self._is_silent = False  # the backend: an earlier exit has waited for it in vain
+
+    # -- all steps ----------------------------------------------------------------------------------------
+
+    @releases_on_error
+    def shutdown(self, timeout: float) -> FlushResult:
+        if self._lock.is_mine():  # a destructor, in the middle of our own work: as soon as that is over
+            self._parts.defer(lambda: self.shutdown(timeout))
+        if self._lock.is_mine() or sys.is_finalizing():
+            return self._flushing.result(0, delivered=False)
+        self._lock.run_deferred()
+        deadline = self._clock.monotonic() + timeout
+        losses = Losses(self._parts)
+        try:
+            self.close(timeout)
+            self.wait_until_sent(deadline)
+        finally:  # Ctrl-C, too, leaves on disk what is not delivered
+            self.finish(deadline)
+        return self._flushing.result(losses.report())
+
+    async def ashutdown(self, timeout: float) -> FlushResult:
+        from .delivery import loops  # imports asyncio, which not everybody uses
+
+        self._lock.run_deferred()
+        deadline = self._clock.monotonic() + timeout
+        losses = Losses(self._parts)
+        waiting = self._parts.waiting
+        try:
+            self.close(timeout)
+            if waiting.allowed:
+                await loops.until(waiting.for_all(self.nothing_more_to_do, deadline))
+        finally:
+            finishing = loops.on_a_thread(lambda: self.finish(deadline)) if self._claim() else None
+        if finishing is not None:
+            await finishing
+        else:
+            await loops.until(waiting.for_all(lambda: self._lifecycle.over, deadline))
+        return self._flushing.result(losses.report())
+
+    def _claim(self) -> bool:
+        """Whether no other call has begun with the end: only the first one needs a thread for it."""
+        with self._lock:
+            first = not self._is_left_to_thread and self._finisher is None
+            self._is_left_to_thread = True
+        return first and not self._lifecycle.over
+
+    def abandon(self) -> None:
+        if not self._lifecycle.accepting:
+            return
+        if self._worker.threads:
+            self._parts.defer(self._end_abandoned)
+        else:
+            process_exit.abandon(self._parts.member)
+
+    def _end_abandoned(self) -> None:
+        if not self._worker.is_own_thread():  # the exit, which ends all of them
+            return
+        timeout = self._parts.settings.exit_timeout
+        deadline = self._clock.monotonic() + timeout
+        self.close(timeout)
+        self._worker.drive(self.nothing_more_to_do, deadline, WakeUp())
+        self.finish(deadline)
 
     # -- accept nothing more ------------------------------------------------------------------------------
 
     @releases_on_error
     def close(self, timeout: float, *, superseded: bool = False) -> None:
-        """Accept nothing more; what there is gets one more chance.
-
-        Args:
-            timeout: seconds that there are for it.
-            superseded: a successor takes the records from now on.
-        """
+        """Accept nothing more; what there is gets one more chance, within this many seconds."""
         cause = Cause.EXIT if process_exit.leaving() else Cause.SHUTDOWN
         with self._lock:
             if self._lifecycle.accepting:
@@ -71,7 +130,6 @@ class Ending:
 
     @releases_on_error
     def begin_to_leave(self, timeout: float) -> None:
-        """The process ends in this many seconds: `close`, and `secure`."""
         self._lock.run_deferred()
         self.close(timeout)
         self.secure()
@@ -79,7 +137,6 @@ class Ending:
 
     @releases_on_error
     def secure(self) -> None:
-        """Have on disk what waits to be sent."""
         copies = self._parts.last_writes.copies
         with self._lock:
             if self._parts.spool is None or self._lifecycle.stopped:
@@ -106,7 +163,6 @@ class Ending:
     # -- wait for the backend -----------------------------------------------------------------------------
 
     def wait_at_exit(self, deadline: float) -> None:
-        """`wait_until_sent`, but only for a backend that has responded lately; see `backend_health`."""
         health, began = self._backend_health(), self._clock.monotonic()
         self._is_silent = was_silent = not self._responds_again(health)
         if self.nothing_more_to_do():
@@ -131,7 +187,6 @@ class Ending:
         return True
 
     def expects_response(self) -> bool:
-        """Whether the backend can be expected to respond soon."""
         return not self._backend_health().is_silent(self._responded_at())
 
     def _backend_health(self) -> BackendHealth:
@@ -172,7 +227,6 @@ class Ending:
 
     @releases_on_error
     def await_responses(self, deadline: float) -> None:
-        """Begin no more requests, so that none is repeated because its response came too late."""
         with self._lock:
             self._scheduler.begin_nothing_more()
         if not self._is_silent:
@@ -218,11 +272,6 @@ class Ending:
             raise interrupted
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a thread has begun to finish."""
-        return self._finisher is not None
-
-    @property
     def is_writing_here(self) -> bool:
         """Whether the calling thread is in the final write. Takes no lock."""
         return self._writing == threading.get_ident()
@@ -243,7 +292,7 @@ class Ending:
         parts = self._parts
         self.stop_sending()
         self._complete(parts.last_writes.final)
-        parts.settlement.wake()
+        parts.watchers.wake()
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
         if self._waited_in_vain:  # threads that wait for a response don't end sooner
             until = self._clock.monotonic()
@@ -251,20 +300,16 @@ class Ending:
         self._close_all()
         with self._lock:
             self._lifecycle.end()
-        parts.settlement.wake()
+        parts.watchers.wake()
         parts.notices.report_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
 
     def _complete(self, job: Job) -> None:
         """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""
-        self._give_to_idle_thread(job)
+        if not job.done and self._scheduler.sleepers.idle and self._worker.alive:
+            self._lock.defer(job.run)
+            self._scheduler.sleepers.disturb()
+            job.wait_for_beginning()
         job.complete()
-
-    def _give_to_idle_thread(self, job: Job) -> bool:
-        if job.done or not self._scheduler.sleepers.idle or not self._worker.alive:
-            return False
-        self._lock.defer(job.run)
-        self._scheduler.sleepers.disturb()
-        return job.is_taken_up()
 
     def _close_all(self) -> None:
         parts, by_exit = self._parts, self._lifecycle.by_exit
@@ -272,5 +317,16 @@ class Ending:
             parts.spool.close(takes_late=by_exit)
             if not by_exit:
                 process_exit.spool_released(parts.spool.directory)
-        parts.delivery.transport.close()
+        parts.sender.transport.close()
+        leftovers.note(self._left_behind(), by_exit=by_exit)
         process_exit.unregister(parts.member)
+
+    def _left_behind(self) -> leftovers.Ended:
+        parts = self._parts
+        return leftovers.Ended(
+            pid=os.getpid(),
+            process=parts.process,
+            directory=parts.spool.directory if parts.spool is not None else None,
+            own=parts.ledger.own,
+            trouble="" if parts.breaker.state in ("idle", "online") else parts.notices.last_trouble,
+        )

@@ -19,14 +19,12 @@ from .core import Core
 from .delivery.stepwise import run
 from .delivery.waiters import FlushResult
 from .destination import Destination
-from .ending import Ending
 from .http.transport import Transport, connecting_as
 from .lifecycle import Cause
-from .parts import Setup, TransportFactory
+from .parts import Setup, SpoolPlaces, TransportFactory
 from .process import exit as process_exit
 from .records.freeze import freeze_any, freeze_plain
 from .records.record import Deferred, Record
-from .spool_places import SpoolPlaces
 from .sync import Clock, EngineLock, releases_on_error
 
 if TYPE_CHECKING:
@@ -49,7 +47,8 @@ class Engine:
         leaves_raw: leave alone on disk what `before_send` has not seen.
 
     Attributes:
-        core: all that belongs to this process. For tests; clients use the methods here.
+        core: all that belongs to a process: this one, or the parent's until the next call. For the engine's
+            rooms and tests; clients use the methods here.
     """
 
     core_type = Core
@@ -103,7 +102,7 @@ class Engine:
         frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text, self._room)
         core = self.core
         if os.getpid() != core.pid:  # behind `freeze`, which calls functions of the application's
-            core = self._core_here()
+            core = self.here()
         return core.intake.take(frozen, size, cut, deferred, ident)
 
     @releases_on_error
@@ -112,11 +111,11 @@ class Engine:
 
         By default at most `timeout` for each attempt: a long Retry-After must not hold a request handler.
         """
-        return self._core_here().flushing.wait_for(record, timeout)
+        return self.here().flushing.wait_for(record, timeout)
 
     def loop_waiter(self, record: Record) -> LoopWaiter | None:
         """What a coroutine waits for this record with; None if there is nothing to wait for."""
-        core = self._core_here()
+        core = self.here()
         if record.settled or not core.flushing.knows(record):
             return None
         return core.loop_waiters().here()
@@ -126,35 +125,37 @@ class Engine:
 
         The state is empty while the backend refuses records: that says nothing about another one.
         """
-        return self.core.why_not_sent()
+        breaker, notices = self.core.parts.breaker, self.core.parts.notices
+        if breaker.refusing:
+            return "", "the backend refused the records that were sent last; this one was not sent yet"
+        return breaker.state, notices.last_failure or "it was not sent yet"
 
     @releases_on_error
-    def reject(self) -> None:
-        """Count a record that could not be accepted."""
-        self._core_here().intake.count("rejected")
+    def reject(self, why: str) -> None:
+        """Count a record that could not be accepted; `health()` says why for a while."""
+        self.here().intake.reject(why)
 
     @releases_on_error
-    def set_aside(self) -> None:
-        """Count a value that its field can't have and that went into the metadata."""
-        self._core_here().intake.count("values_set_aside")
+    def count(self, name: str) -> None:
+        """Add one to a counter, see `records.ledger.Counters`."""
+        self.here().intake.count(name)
 
-    @releases_on_error
-    def tracking_failed(self) -> None:
-        """Count a call that could not be followed as it should be."""
-        self._core_here().intake.count("tracking_errors")
+    def note_error(self, what: str) -> None:
+        """Trouble of the client's beside delivery, for `last_error`."""
+        self.here().parts.settlement.note_error(what)
 
     # -- flushing and ending ----------------------------------------------------------------------------
 
     @releases_on_error
     def flush(self, timeout: float) -> FlushResult:
         """Deliver what was accepted before this call. See `PromptStackLogger.flush`."""
-        return run(self._core_here().flushing.steps(timeout))
+        return run(self.here().flushing.steps(timeout))
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
         from .delivery import loops  # imports asyncio, which not everybody uses
 
-        return await loops.drive(self._core_here().flushing.steps(timeout))
+        return await loops.drive(self.here().flushing.steps(timeout))
 
     def replay(self, timeout: float, report: Callable[[], object]) -> str | None:
         """Send what earlier processes have left on disk, with no record of our own.
@@ -169,16 +170,16 @@ class Engine:
         Returns:
             Why something is left; None if nothing is.
         """
-        return self._core_here().flushing.replay(timeout, report)
+        return self.here().flushing.replay(timeout, report)
 
     @releases_on_error
     def shutdown(self, timeout: float) -> FlushResult:
         """Accept no more, try once more, and leave on disk what is not delivered by then."""
-        return self._core_here().shutdown.run(timeout)
+        return self.here().ending.shutdown(timeout)
 
     async def ashutdown(self, timeout: float) -> FlushResult:
         """`shutdown` on the running event loop. Cancelled, it leaves the final write to a thread."""
-        return await self._core_here().shutdown.arun(timeout)
+        return await self.here().ending.ashutdown(timeout)
 
     def abandon(self) -> None:
         """The logger is gone: a thread delivers what there is, or leaves it on disk, and ends the engine.
@@ -186,11 +187,10 @@ class Engine:
         For a finaliser, which may run anywhere: takes no lock, does no I/O.
         """
         if os.getpid() == self.core.pid:
-            self.core.shutdown.abandon()
+            self.core.ending.abandon()
 
     @property
     def closed(self) -> bool:
-        """Whether it accepts nothing more."""
         return not self.core.lifecycle.accepting
 
     @property
@@ -203,16 +203,12 @@ class Engine:
     @releases_on_error
     def stats(self) -> dict[str, Any]:
         """The counters as a plain dict. No I/O; microseconds."""
-        core = self._core_here()
-        core.start_refused_thread()
-        return core.stats()
+        return self.here().stats()
 
     @releases_on_error
     def health(self) -> dict[str, Any]:
         """`{"status": "ok" | "degraded" | "failing", "reasons": […], "state": …}`."""
-        core = self._core_here()
-        core.start_refused_thread()
-        return core.health()
+        return self.here().health()
 
     def ledger_now(self) -> dict[str, int]:
         """Where this process's own records are."""
@@ -245,7 +241,7 @@ class Engine:
         Raises:
             ValueError: what was logged here must not go there, see `may_reconfigure`.
         """
-        core = self._core_here()
+        core = self.here()
         if not self.may_reconfigure(destination, settings):
             raise ValueError("records leave only for where, and under the key, they were logged with")
         self.destination, self.settings = destination, settings
@@ -253,71 +249,14 @@ class Engine:
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
         """Take over the callbacks of settings that are the same but for them."""
-        core = self._core_here()
+        core = self.here()
         self.settings = settings
-        core.reconfigure_callbacks(settings)
-
-    @releases_on_error
-    def retire(self, when_drained: Callable[[Engine], object]) -> None:
-        """A successor takes records from now on: deliver what there is, then call `when_drained`.
-
-        It is called on a worker thread, maybe several times. Where there is none (no thread could be
-        started, `background_thread=False`), ask `drained`.
-        """
-        self.core.retire(lambda: when_drained(self))
-
-    @releases_on_error
-    def resume(self) -> None:
-        """Take records again, after `retire`."""
-        self.core.resume()
-
-    @property
-    def drained(self) -> bool:
-        """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
-        return self.core.is_drained()
-
-    @releases_on_error
-    def supersede(self, *, only_if_drained: bool) -> bool:
-        """Take no more records, in one step with the look whether any wait; `shutdown` must follow.
-
-        A record that a caller was about to hand over goes to the successor and does not count as rejected.
-        False if records wait, and `only_if_drained`.
-        """
-        return self.core.supersede(only_if_drained=only_if_drained)
-
-    # -- for the process's room, see `process.exit.Member` ----------------------------------------------
-
-    @property
-    def ending(self) -> Ending:
-        """The steps of the end, in this process."""
-        return self._core_here().ending
-
-    @property
-    def in_a_section(self) -> bool:
-        """Whether the calling thread is in the middle of changing something. Takes no lock."""
-        return self.core.in_a_section
-
-    def write_before_sending(self) -> None:
-        """From now on each record is on disk before it is sent. Takes no lock."""
-        self.core.intake.write_first()
-
-    def stop_lingering(self) -> None:
-        """Nothing lingers any more, and no backlog is sent. Takes no lock: adding is atomic under the GIL."""
-        self.core.stop_lingering()
-
-    @releases_on_error
-    def spool_released(self, directory: Path) -> None:
-        """Another engine has released its segments in `directory`."""
-        self.core.spool_released(directory)
-
-    def start_if_needed(self) -> None:
-        """Begin with what was logged while no thread could be started."""
-        self.core.start_if_needed()
+        core.parts.reconfigure_callbacks(settings)
 
     # -- fork -------------------------------------------------------------------------------------------
 
-    def _core_here(self) -> Core:
-        """That of this process. Some servers (uWSGI) fork past Python's hooks: each call asks for the id."""
+    def here(self) -> Core:
+        """Of this process. Some servers (uWSGI) fork past Python's hooks: each call asks for the id."""
         if os.getpid() != self.core.pid:
             self.after_fork()
         return self.core

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from ..logs import is_suppressed, suppressed_threads, warn
+from . import captures
+from .captures import open_captures
 from .lifecycle import Cause
 from .parts import Parts
 from .records.encode import JSONValue
@@ -18,12 +21,7 @@ _QUEUED, _IN_FLIGHT = Term.QUEUED, Term.IN_FLIGHT  # looked up at each call, an 
 
 
 class Intake:
-    """Takes records over.
-
-    Args:
-        parts: of the same engine.
-        ensure_worker: has a record sent that no thread is there for.
-    """
+    """Takes records over; `ensure_worker` has one sent that no thread is there for."""
 
     def __init__(self, parts: Parts, ensure_worker: Callable[[Record], object]) -> None:
         self.locks = parts.locks
@@ -45,19 +43,13 @@ class Intake:
         self._disk_first = parts.settings.durability == "disk"
         self._overflow_policy = parts.settings.overflow
         self._has_warned = False
+        self.rejected_at = float("-inf")  # the last call with bad input, on the monotonic clock
+        self.rejection = ""
 
     def take(
         self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None
     ) -> Record | None:
-        """Take a frozen value over; see `Engine.submit`.
-
-        Args:
-            value: the record's body.
-            size: its bytes in memory.
-            cut: how many values were left out of it.
-            deferred: completes it.
-            ident: its id, if the caller gave one.
-        """
+        """`Engine.submit` of a frozen value of `size` bytes, from which `cut` values were left out."""
         clock, lock, lifecycle = self._clock, self._lock, self._lifecycle
         now = clock.wall()
         if ident is None:
@@ -70,6 +62,8 @@ class Intake:
         if deferred is not None:
             record.deferred = deferred
             record.size += deferred.size
+        if open_captures:
+            return self._take_captured(record)
         if lifecycle.stopped or (suppressed_threads and is_suppressed()):
             return self._take_late(record)
         if lock.is_mine():  # the garbage collector called a destructor that logs
@@ -125,6 +119,14 @@ class Intake:
         """From now on each record is on disk before it is sent. Takes no lock."""
         self._disk_first = self._parts.spool is not None
 
+    def _take_captured(self, record: Record) -> Record | None:
+        """A test of the application keeps it here. What is not accepted otherwise is not accepted now."""
+        lifecycle = self._lifecycle
+        if is_suppressed() or not (lifecycle.accepting or lifecycle.by_exit):
+            return self._take_late(record)
+        captures.take(record, self._parts)
+        return record
+
     # -- not at once, or not any more ---------------------------------------------------------------------
 
     @releases_on_error
@@ -156,8 +158,7 @@ class Intake:
 
     def _warn_of_use_after_shutdown(self) -> None:
         """Once: it is a mistake of the application's."""
-        lifecycle = self._lifecycle
-        ended = lifecycle.over and not lifecycle.by_exit
+        ended = self._lifecycle.over and not self._lifecycle.by_exit
         if ended and not (self._has_warned or is_suppressed() or sys.is_finalizing()):
             self._has_warned = True
             warn(
@@ -178,14 +179,15 @@ class Intake:
         elif record.term is Term.SPOOLED and self._parts.spool is not None:  # interrupted before its release
             self._parts.spool.release([record])
 
+    def reject(self, why: str) -> None:
+        """Count a call with bad input, and keep the reason for `health()`."""
+        self.count("rejected")
+        self.rejected_at, self.rejection = self._clock.monotonic(), why
+
     def count(self, name: str) -> None:
-        """Add one to a counter."""
-        counters = self._counters
-        if sys.is_finalizing():  # the only thread that is left; another one may hold the lock for ever
-            setattr(counters, name, getattr(counters, name) + 1)
-            return
-        with self._lock:
-            setattr(counters, name, getattr(counters, name) + 1)
+        at_the_end = sys.is_finalizing()  # no other thread runs any more; one may hold the lock for ever
+        with nullcontext() if at_the_end else self._lock:
+            setattr(self._counters, name, getattr(self._counters, name) + 1)
 
     # -- not simply into the queue ------------------------------------------------------------------------
 
@@ -217,7 +219,6 @@ class Intake:
         return True
 
     def _put_in_queue(self, record: Record) -> None:
-        """Call with the lock held."""
         self._lock.assert_held()
         if self._disk_first and record.place is None:
             self._counters.logs_not_durable += 1

@@ -117,7 +117,6 @@ class Lifecycle:
         return self.cause is Cause.EXIT
 
     def in_child(self, lock: Lock) -> Lifecycle:
-        """What a forked child begins with."""
         if self.accepting:
             return Lifecycle(lock)
         return Lifecycle(lock, State.LEAVING if self.by_exit else State.ENDED, self.cause)

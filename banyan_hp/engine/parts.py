@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ..logs import show_debug, warn
 from ..settings import Settings
+from .delivery.attempt import Sender
 from .delivery.batch import Delivery
-from .delivery.callbacks import Callbacks, Notices
+from .delivery.callbacks import Callbacks, Hooks, Notices
 from .delivery.final_write import LastWrites
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
 from .delivery.scheduler import Scheduler
-from .delivery.settlement import Settlement
+from .delivery.settlement import DiskAccounts, Settlement
 from .delivery.shared import Shared
+from .delivery.stepwise import Watchers
 from .delivery.waiters import Waiting
 from .delivery.worker import Worker
 from .destination import Destination
@@ -31,25 +35,58 @@ from .process import exit as process_exit
 from .process.fork import may_start_threads
 from .records.ledger import Ledger
 from .records.record import Epochs
+from .spool.layout import Address, destination_directory, spool_bases
 from .spool.spool import Spool, SpoolSettings
-from .spool_places import SpoolPlaces
 from .sync import Clock, EngineLock
 
 TransportFactory = Callable[[Destination, Settings], Transport]
 
 
+class SpoolPlaces:
+    """Where an engine keeps records on disk, and where else it may take some from.
+
+    Looked up once: a fork changes nothing about it. `only` is used instead of the destination's own directory
+    below the settings' `spool_dir`, and instead of all others.
+    """
+
+    def __init__(self, settings: Settings, only: Path | None = None) -> None:
+        self.problem: str | None = None  # why there is no place
+        self._only = only
+        self._bases: tuple[Path, ...] = ()
+        if settings.spool and settings.enabled:
+            try:
+                self._bases = spool_bases(settings.spool_dir)
+            except (RuntimeError, OSError, KeyError) as error:
+                self.problem = f"no directory for it is known, set spool_dir: {error}"
+                warn("spool", "records stay in memory: %s", self.problem)
+
+    def own(self, destination: Destination) -> Path | None:
+        """Where records for a destination are kept; None: in memory only."""
+        if not self._bases:
+            return None
+        return self._only or destination_directory(self._bases[0], destination.identity, destination.key)
+
+    def address(self, destination: Destination) -> Address | None:
+        """What the directory is to say about itself; None where the caller chose the directory."""
+        return None if self._only is not None else Address.of(destination.identity, destination.key)
+
+    def previous(self, destination: Destination, settings: Settings) -> tuple[Path, ...]:
+        """Where else records of this destination lie that may leave under its key.
+
+        Those of its previous keys, and all of them in the place where an earlier platformdirs had the spools.
+        """
+        if self._only is not None:
+            return ()
+        keys = dict.fromkeys((destination.key, *settings.previous_keys))
+        found = [
+            destination_directory(base, destination.identity, key) for base in self._bases for key in keys
+        ]
+        return tuple(dict.fromkeys(found[1:]))  # the first one is its own
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an engine is made from.
-
-    Attributes:
-        destination: the backend and its wire format.
-        settings: the application's.
-        clock: time.
-        make_transport: makes what requests are sent through.
-        places: where records are kept on disk.
-        leaves_raw: leave alone on disk what `before_send` has not seen.
-    """
+    """What an engine is made from; see `Engine`."""
 
     destination: Destination
     settings: Settings
@@ -66,47 +103,40 @@ class Parts:
         setup: what they are made from.
         member: stands for this engine at the end of the process.
         parent: its lifecycle, in a forked child.
-
-    Attributes:
-        setup: replaced by `reconfigure`.
-        process: a random name of this process, which names its records and its segments.
     """
 
     def __init__(self, setup: Setup, member: process_exit.Member, parent: Lifecycle | None = None) -> None:
         settings = setup.settings
+        if settings.debug:
+            show_debug()
         self.setup = setup
         self.member = member
-        self.process = os.urandom(8).hex()
+        self.process = os.urandom(8).hex()  # names its records and its segments
         self.lock = EngineLock()
         self.clock = setup.clock
         self.ledger = Ledger()
         self.lifecycle = parent.in_child(self.lock) if parent is not None else Lifecycle(self.lock)
-        shared = Shared(self.lock, self.clock, self.ledger)
-        policies = self.policies = _policies(setup)
-        self.breaker = policies.breaker
+        self.policies = _policies(setup)
+        self.breaker = self.policies.breaker
+        self.watchers = Watchers()
+        shared = Shared(self.lock, self.clock, self.ledger, self.policies, self.watchers)
         self.queue = Queue(settings.queue_size, settings.queue_bytes)
         self.epochs = Epochs()
-        self.callbacks = Callbacks(shared)
-        self.notices = Notices(shared, self.callbacks, settings.on_error, settings.on_drop)
-        self.settlement = Settlement(shared, self.notices, policies.suspects)
-        self.spool = self.settlement.spool = self._make_spool()
+        self.callbacks = Callbacks(shared, _hooks(settings))
+        self.notices = Notices(shared, self.callbacks)
+        self.spool = self._make_spool(DiskAccounts(shared, self.notices))
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
-        self.scheduler = Scheduler(shared, settings, self.queue, policies, self.spool)
-        self.preparer = Preparer(
-            shared, self.callbacks, self.settlement, settings.before_send, settings.max_record_bytes
-        )
-        self.delivery = self._make_delivery(shared)
-        self.last_writes = LastWrites(self.clock, self.settlement, self.preparer)
-        final_write = self.last_writes.final
+        self.settlement = settlement = Settlement(shared, self.notices, self.spool)
+        self.scheduler = Scheduler(shared, settings, self.queue, self.spool)
+        self.preparer = Preparer(shared, self.callbacks, settlement, settings.max_record_bytes)
+        self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
+        self.delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
+        self.last_writes = LastWrites(self.clock, settlement, self.preparer)
         self.runner = TaskRunner(
-            shared, policies, self.scheduler, self.delivery, self.preparer, self.settlement, final_write
+            shared, self.scheduler, self.delivery, self.preparer, settlement, self.last_writes.final
         )
-        self.worker = Worker(
-            shared, settings, self.scheduler, self.settlement, self.notices, self.runner, may_start_threads
-        )
-        self.waiting = Waiting(
-            shared, self.breaker, self.scheduler, self.settlement, self.worker, lambda: self.lifecycle.over
-        )
+        self.worker = Worker(shared, settings, self.scheduler, self.notices, self.runner, may_start_threads)
+        self.waiting = Waiting(shared, self.scheduler, settlement, self.worker, lambda: self.lifecycle.over)
 
     def register(self) -> None:
         """From the first record on, or from a backlog on that is sent, the end of the process ends this."""
@@ -124,19 +154,7 @@ class Parts:
     def settings(self) -> Settings:
         return self.setup.settings
 
-    def _make_delivery(self, shared: Shared) -> Delivery:
-        destination, settings = self.setup.destination, self.setup.settings
-        return Delivery(
-            shared,
-            self.policies,
-            destination,
-            self.setup.make_transport(destination, settings),
-            self.settlement,
-            self.preparer,
-            settings.max_batch_bytes,
-        )
-
-    def _make_spool(self) -> Spool | None:
+    def _make_spool(self, accounts: DiskAccounts) -> Spool | None:
         setup, settings = self.setup, self.setup.settings
         directory = setup.places.own(setup.destination)
         if directory is None:
@@ -154,14 +172,14 @@ class Parts:
             ),
             self.process,
             self.clock,
-            self.settlement,
+            accounts,
         )
 
     def reconfigure(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too."""
         self.setup = setup = replace(self.setup, destination=destination, settings=settings)
-        old = self.delivery.reconfigure(destination, setup.make_transport(destination, settings))
-        old.close()
+        self.sender.reconfigure(destination, setup.make_transport(destination, settings))
+        self.delivery.reconfigured()
         directory, address = setup.places.own(destination), setup.places.address(destination)
         if self.spool is not None and directory is not None and address is not None:
             self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))
@@ -170,10 +188,12 @@ class Parts:
             self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
-        """The same settings, but for their callbacks."""
         self.setup = replace(self.setup, settings=settings)
-        self.preparer.reconfigure_callbacks(settings.before_send)
-        self.notices.reconfigure_callbacks(settings.on_error, settings.on_drop)
+        self.callbacks.hooks = _hooks(settings)
+
+
+def _hooks(settings: Settings) -> Hooks:
+    return Hooks(settings.before_send, settings.on_error, settings.on_drop)
 
 
 def _policies(setup: Setup) -> Policies:

@@ -9,6 +9,7 @@ from .records.ledger import Book, Counters, Ledger, Term
 _COUNTERS = [("logs_rejected" if name == "rejected" else name, name) for name in Counters.__slots__]
 STALE_SECONDS = 60.0
 FAILURE_SHOWS_SECONDS = 300.0
+REJECTION_SHOWS_SECONDS = 600.0
 CALLBACK_SECONDS = 10.0
 
 
@@ -28,16 +29,22 @@ class Troubles(NamedTuple):
     """What may be wrong inside a process, for `problems_of`.
 
     Attributes:
+        failure: why the destination last failed.
+        refusal: why a record was last refused.
         worker_failure: seconds since the worker last failed, and by what.
         worker_restarts: how often in all.
         callback: seconds for which the slowest callback has been running, and its name.
+        rejection: seconds since a call was last rejected for bad input, and why.
         spool_problem: why the on-disk queue can't be used.
         spool_warning: what is odd about it.
     """
 
+    failure: str | None
+    refusal: str | None
     worker_failure: tuple[float, str]
     worker_restarts: int
     callback: tuple[float, str] | None
+    rejection: tuple[float, str]
     spool_problem: str | None
     spool_warning: str | None
 
@@ -91,6 +98,9 @@ def problems_of(troubles: Troubles) -> list[str]:
             f"the worker failed and was restarted, {troubles.worker_restarts} times in all, "
             f"the last time {ago:.0f} s ago ({failure})"
         )
+    ago, why = troubles.rejection
+    if ago < REJECTION_SHOWS_SECONDS:
+        problems.append(f"a call was rejected {ago:.0f} s ago: {why}")
     if troubles.callback is not None and troubles.callback[0] > CALLBACK_SECONDS:
         seconds, name = troubles.callback
         problems.append(f"the callback {name} has been running for {seconds:.0f} s")
@@ -101,15 +111,15 @@ def problems_of(troubles: Troubles) -> list[str]:
     return problems
 
 
-def health_of(stats: dict[str, Any], more: list[str]) -> dict[str, Any]:
-    """A verdict for people and probes, with its reasons; `more` are those that the stats don't show."""
+def health_of(stats: dict[str, Any], troubles: Troubles) -> dict[str, Any]:
+    """A verdict for people and probes, with its reasons."""
     failing: list[str] = []
     degraded: list[str] = []
     state = stats["state"]
     if state in ("auth_error", "misconfigured"):
-        failing.append(f"{state}: {stats['last_error']}")
+        failing.append(f"{state}: {troubles.failure}")
     if state in ("offline", "backing_off"):
-        degraded.append(f"{state}: {stats['last_error']}")
+        degraded.append(f"{state}: {troubles.failure}")
     if state == "stopped":
         failing.append("stopped: shutdown() was called")
     waiting = stats["queue_size"] + stats["in_flight"]
@@ -120,13 +130,13 @@ def health_of(stats: dict[str, Any], more: list[str]) -> dict[str, Any]:
     if stats["logs_dropped"]:
         degraded.append(f"{stats['logs_dropped']} records dropped: {stats['drops']}")
     if stats["logs_quarantined"]:
-        count, last = stats["logs_quarantined"], stats["last_error"]
-        degraded.append(f"{count} records quarantined; the last error: {last}")
+        count = stats["logs_quarantined"]
+        degraded.append(f"{count} records quarantined; the last error: {troubles.refusal}")
     if stats["records_unscrubbed"]:
         degraded.append(
             f"{stats['records_unscrubbed']} records quarantined: they were logged with a before_send "
             "that has not seen them, and this process has none"
         )
-    degraded += more
+    degraded += problems_of(troubles)
     status = "failing" if failing else "degraded" if degraded else "ok"
     return {"status": status, "reasons": failing + degraded, "state": state}

@@ -21,6 +21,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..settings import Settings
@@ -36,20 +37,12 @@ MOST_DRAINING = 4
 Make = Callable[[Destination, Settings], Engine]
 
 
-class _Line(NamedTuple):
-    """The engines of one client, by state.
-
-    Attributes:
-        current: takes records.
-        draining: engines of earlier configurations, the oldest first.
-        ending: those that are shutting down, which takes time.
-        past: the counters of those that have ended.
-        ledger: likewise.
-    """
+class Line(NamedTuple):
+    """The engines of one client, by state, and the counters and the ledger of those that have ended."""
 
     current: Engine
-    draining: tuple[Engine, ...] = ()
-    ending: tuple[Engine, ...] = ()
+    draining: tuple[Engine, ...] = ()  # the oldest first
+    ending: tuple[Engine, ...] = ()  # shutting down, which takes time
     past: Mapping[str, Any] = {}
     ledger: Mapping[str, int] = {}
 
@@ -58,16 +51,24 @@ class _Line(NamedTuple):
         return (self.current, *self.draining, *self.ending)
 
 
-class _Life:
+class Life:
     """What belongs to one process."""
 
     def __init__(self, current: Engine) -> None:
         self.changing = GreenletLock()  # held while the configuration changes, which may wait for a disk
         self.lock = Lock()  # guards the replacement of `line`
-        self.line = _Line(current)
+        self.line = Line(current)
         self.quiet = Event()  # set while none is ending
         self.quiet.set()
         self.unreported: deque[int] = deque()  # losses of engines that have ended, for the next flush
+        self.rejected: deque[int] = deque()  # calls that these have rejected, likewise
+
+    def replace(self, change: Callable[[Line], Line]) -> None:
+        """By what `change` makes of the present line."""
+        with ReleasingOnError((self.lock,)), self.lock:
+            self.line = change(self.line)
+            if not self.line.ending:
+                self.quiet.set()
 
 
 class Succession:
@@ -75,18 +76,17 @@ class Succession:
 
     def __init__(self, destination: Destination, settings: Settings, make: Make = Engine) -> None:
         self._make = make
-        self._lives: dict[int, _Life] = {}  # by process
+        self._lives: dict[int, Life] = {}  # by process
         self._latest = make(destination, settings)
         self._closed = False
 
     @property
-    def _life(self) -> _Life:
+    def _life(self) -> Life:
         process = os.getpid()
-        return self._lives.get(process) or self._lives.setdefault(process, _Life(self._latest))
+        return self._lives.get(process) or self._lives.setdefault(process, Life(self._latest))
 
     @property
     def current(self) -> Engine:
-        """The engine that takes records."""
         return self._life.line.current
 
     # -- change -----------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Succession:
                     engine.reconfigure(destination, settings)
         self._tidy(life)
 
-    def _succeed(self, life: _Life, fresh: Engine, publish: Callable[[Engine], object]) -> None:
+    def _succeed(self, life: Life, fresh: Engine, publish: Callable[[Engine], object]) -> None:
         """One that still drains for the same destination takes records again; else a fresh one does."""
         with ReleasingOnError((life.lock,)), life.lock:
             line = life.line
@@ -133,22 +133,22 @@ class Succession:
             self._latest = successor
             publish(successor)
         if successor is not fresh:
-            successor.resume()
+            successor.core.resume()
             successor.reconfigure(fresh.destination, fresh.settings)
-        line.current.retire(self._end_if_drained)
+        line.current.core.retire(partial(self._end_if_drained, line.current))
         if self._closed:  # meanwhile, by a shutdown that did not know this one
             successor.shutdown(0.0)
 
     # -- the end of one ---------------------------------------------------------------------------------
 
-    def _tidy(self, life: _Life) -> None:
+    def _tidy(self, life: Life) -> None:
         for engine in life.line.draining:
             self._end_if_drained(engine)
         for engine in life.line.draining[:-MOST_DRAINING]:
             self._end(engine, only_if_drained=False)
 
     def _end_if_drained(self, engine: Engine) -> None:
-        if engine.drained:
+        if engine.core.is_drained():
             self._end(engine, only_if_drained=True)
 
     def _end(self, engine: Engine, *, only_if_drained: bool) -> None:
@@ -162,38 +162,32 @@ class Succession:
             life.quiet.clear()
         lost = 0
         try:
-            if engine.supersede(only_if_drained=only_if_drained):
-                lost = engine.shutdown(0.0).lost
+            if engine.core.supersede(only_if_drained=only_if_drained):
+                result = engine.shutdown(0.0)
+                lost = result.lost
+                life.rejected.append(result.rejected)
         finally:  # Ctrl-C, too
             if engine.superseded:
                 self._sum_up(life, engine, lost)
-            else:  # a late record
-                self._drain_on(life, engine)
+            else:  # a late record: it drains on
+                life.replace(
+                    lambda line: line._replace(
+                        draining=(engine, *line.draining), ending=_without(line.ending, engine)
+                    )
+                )
 
-    def _drain_on(self, life: _Life, engine: Engine) -> None:
-        with ReleasingOnError((life.lock,)), life.lock:
-            line = life.line
-            draining, ending = (engine, *line.draining), _without(line.ending, engine)
-            life.line = line._replace(draining=draining, ending=ending)
-        self._note_quiet(life)
-
-    def _sum_up(self, life: _Life, engine: Engine, lost: int) -> None:
+    def _sum_up(self, life: Life, engine: Engine, lost: int) -> None:
         stats, ledger = engine.stats(), engine.ledger_now()
         if lost:
             life.unreported.append(lost)
-        with ReleasingOnError((life.lock,)), life.lock:
-            line = life.line
+
+        def add(line: Line) -> Line:
             past, in_all = dict(line.past), dict(line.ledger)
             add_counters(past, stats)
             add_counters(in_all, ledger)
-            ending = _without(line.ending, engine)
-            life.line = line._replace(ending=ending, past=past, ledger=in_all)
-        self._note_quiet(life)
+            return line._replace(ending=_without(line.ending, engine), past=past, ledger=in_all)
 
-    def _note_quiet(self, life: _Life) -> None:
-        with ReleasingOnError((life.lock,)), life.lock:
-            if not life.line.ending:
-                life.quiet.set()
+        life.replace(add)
 
     def abandon(self) -> None:
         """`Engine.abandon` of all. Takes no lock."""
@@ -215,12 +209,12 @@ class Succession:
         self._closed = True
         return self._of_all(life, Engine.shutdown, timeout)
 
-    def _of_all(self, life: _Life, do: Callable[[Engine, float], FlushResult], timeout: float) -> FlushResult:
+    def _of_all(self, life: Life, do: Callable[[Engine, float], FlushResult], timeout: float) -> FlushResult:
         deadline = time.monotonic() + timeout
         line = life.line
         results = [do(engine, _left(deadline)) for engine in line.engines]
         _until_quiet(life, deadline).block()
-        return summed(results, line.ledger, _take_all(life.unreported))
+        return _summed_up(life, line, results)
 
     async def aflush(self, timeout: float) -> FlushResult:
         """`flush` on the running event loop."""
@@ -239,7 +233,7 @@ class Succession:
         return await self._of_all_on_the_loop(life, Engine.ashutdown, timeout)
 
     async def _of_all_on_the_loop(
-        self, life: _Life, do: Callable[[Engine, float], Awaitable[FlushResult]], timeout: float
+        self, life: Life, do: Callable[[Engine, float], Awaitable[FlushResult]], timeout: float
     ) -> FlushResult:
         """All at the same time, so that one that is cancelled is cancelled for all."""
         import asyncio
@@ -250,7 +244,7 @@ class Succession:
         line = life.line
         results = await asyncio.gather(*(do(engine, timeout) for engine in line.engines))
         await loops.until(_until_quiet(life, deadline))
-        return summed(results, line.ledger, _take_all(life.unreported))
+        return _summed_up(life, line, results)
 
     def stats(self) -> dict[str, Any]:
         """`Engine.stats`: the counters of all; state and ages of success and error are the current one's."""
@@ -275,7 +269,7 @@ class Succession:
         return health
 
 
-def _until_quiet(life: _Life, deadline: float) -> UntilSet:
+def _until_quiet(life: Life, deadline: float) -> UntilSet:
     """Those that are ending report their losses at their end. Never waits on one of their own threads."""
     may_wait = all(engine.may_wait for engine in life.line.ending)
     return UntilSet(life.quiet, _left(deadline) if may_wait else 0.0)
@@ -293,6 +287,10 @@ def _same_destination(engine: Engine, other: Engine) -> bool:
 
 def _without(engines: Iterable[Engine], one: Engine) -> tuple[Engine, ...]:
     return tuple(engine for engine in engines if engine is not one)
+
+
+def _summed_up(life: Life, line: Line, results: list[FlushResult]) -> FlushResult:
+    return summed(results, line.ledger, _take_all(life.unreported), _take_all(life.rejected))
 
 
 def _take_all(losses: deque[int]) -> int:
@@ -316,8 +314,8 @@ def add_counters(total: dict[str, Any], more: Mapping[str, Any]) -> None:
             total[name] = total.get(name, 0) + value
 
 
-def summed(results: list[FlushResult], past: Mapping[str, int], lost: int) -> FlushResult:
-    """One result for several engines; `past` and `lost` are of those that have ended before."""
+def summed(results: list[FlushResult], past: Mapping[str, int], lost: int, rejected: int = 0) -> FlushResult:
+    """One result for several engines; `past`, `lost` and `rejected` are of those that have ended before."""
     ledger = dict(past)
     for result in results:
         add_counters(ledger, result.ledger)
@@ -330,4 +328,5 @@ def summed(results: list[FlushResult], past: Mapping[str, int], lost: int) -> Fl
         ledger=ledger,
         backlog=sum(result.backlog for result in results),
         backlog_bytes=sum(result.backlog_bytes for result in results),
+        rejected=sum(result.rejected for result in results) + rejected,
     )

@@ -23,6 +23,7 @@ TOPICS = (
     "cli",
     "testing",
     "backend",
+    "calls",
     "upgrading",
     "troubleshooting",
 )

@@ -44,7 +44,7 @@ class PromptCache:
             at the same time), how long a caller waits at most, and how many entries are kept, of
             `memory.MAX_BYTES` together; those least recently used go first.
         threaded: False: no threads, callers fetch themselves, also what is stale.
-        on_value: called with each fetched value, without a lock held.
+        on_result: called with each fetched value, or why a fetch failed, without a lock held.
         on_fork: called in a forked child.
         clock: the time.
     """
@@ -56,7 +56,7 @@ class PromptCache:
         settings: PromptSettings,
         *,
         threaded: bool,
-        on_value: Callable[[object], None] = lambda _: None,
+        on_result: Callable[[object], None] = lambda _: None,
         on_fork: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class PromptCache:
         self._store = store
         self._settings = settings
         self.threaded = threaded
-        self._on_value = on_value
+        self._on_result = on_result
         self._on_fork = on_fork
         self._monotonic = clock.monotonic
         self._wall = clock.wall
@@ -172,6 +172,17 @@ class PromptCache:
             self._state.counters.prompts_stale += entry.origin == "backend"
             self._state.counters.prompts_from_disk += entry.origin == "disk"
         return entry, entry.source_when_old
+
+    def kept(self, query: Query[Value]) -> Found[Value] | None:
+        """What an earlier process has left on disk; asks nobody."""
+        self.check_fork()
+        entries = (self._from_disk(key) for key in dict.fromkeys((query.shared, query, query.default)))
+        return next(((entry, "disk") for entry in entries if entry is not None), None)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last fetch failed; None if it did not."""
+        return self._state.problem
 
     def start(self, query: Query[Value]) -> Fetch[Value]:
         """Begin to fetch without waiting."""
@@ -283,9 +294,12 @@ class PromptCache:
     def _handle_ignored_label(self, fetch: Fetch[Any]) -> None:
         """It gave what it gives without a label: as good as nothing."""
         self._handle_not_found(fetch)
-        base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
-        ignored = "the response does not repeat the label, so it counts as not found"
-        warn("label", "%r was asked for by a label that %s ignores: %s", subject, base_url, ignored)
+        where = (
+            f"{fetch.query.subject!r} was asked for by a label that {self._backend.endpoint.base_url} ignores"
+        )
+        problem = f"{where}: the response does not repeat the label, so it counts as not found"
+        self._on_result(problem)
+        warn("label", "%s", problem)
 
     def _handle_fetched(self, fetch: Fetch[Any], result: Fetched) -> None:
         query, content, size = fetch.query, result.content, result.size
@@ -294,7 +308,7 @@ class PromptCache:
         entry = Entry(key, query.read(content), result.etag, self._wall() - result.age, "backend", size)
         with ReleasingOnError((self._state.lock,)), self._state.lock:
             self._state.counters.prompts_fetched += 1
-        self._on_value(entry.value)
+        self._on_result(entry.value)
         if not self._state.store(fetch, entry, result.age):
             return
         if key != query.shared:
@@ -314,9 +328,11 @@ class PromptCache:
             self._store.forget(key)
 
     def _record_failure(self, fetch: Fetch[Any], detail: str, *, slow: bool) -> None:
-        self._state.record_failure(fetch, slow=slow)
         base_url, subject = self._backend.endpoint.base_url, fetch.query.subject
-        warn("prompt", "%r could not be fetched from %s: %s", subject, base_url, self._backend.clean(detail))
+        problem = f"{subject!r} could not be fetched from {base_url}: {self._backend.clean(detail)}"
+        self._state.record_failure(fetch, problem, slow=slow)
+        self._on_result(problem)
+        warn("prompt", "%s", problem)
 
 
 def _after_fork_in_child() -> None:

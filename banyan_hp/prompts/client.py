@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from .. import logs
 from ..engine.delivery.stepwise import run
 from ..engine.http.transport import HTTPTransport
 from ..engine.sync import Lock, ReleasingOnError
@@ -52,6 +53,7 @@ class PromptCounters:
         self._counts = {
             "experiment_key_missing": 0,
             "experiments_ignored": 0,
+            "experiments_unrouted": 0,
             "prompts_fallback": 0,
             "fallback_errors": 0,
         }
@@ -92,6 +94,7 @@ class PromptClient:
             kept them; without any they are in memory only.
         threaded: False fetches on the caller's thread.
         connect: makes the transport for the fetches.
+        on_trouble: called with a text when a fetch has failed.
     """
 
     def __init__(
@@ -102,7 +105,10 @@ class PromptClient:
         *,
         threaded: bool = True,
         connect: Callable[[str, float, int], HTTPTransport] = HTTPTransport,
+        on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._on_trouble = on_trouble
+        self._has_warned = {"unrouted": False, "disabled": False}
         self._timeout = settings.prompt_timeout
         self.size = settings.prompt_cache_size
         self._counters = PromptCounters()
@@ -112,14 +118,17 @@ class PromptClient:
             Store(*directories),
             settings,
             threaded=threaded,
-            on_value=self._report_ignored,
+            on_result=self._note_result,
             on_fork=self._counters.reset,
         )
 
     def get(self, query: PromptQuery, fallback: Fallback | Unset, *, use_cache: bool) -> PromptData | None:
         """The prompt as the ladder has it: fresh, stale, from disk, the fallback, None."""
         found = self.cache.get(query, use_cache=use_cache, patient=fallback is UNSET)
-        return self.prompt(found, query, fallback)
+        prompt = self.prompt(found, query, fallback)
+        if prompt is None and found is None:
+            self._leave_reason(f"get_prompt({query.name!r})")
+        return prompt
 
     async def aget(
         self, query: PromptQuery, fallback: Fallback | Unset, *, use_cache: bool
@@ -129,9 +138,39 @@ class PromptClient:
         if found is None:
             found = await self._fetched(query, use_cache=use_cache, patient=fallback is UNSET)
         if not callable(fallback):
-            return self.prompt(found, query, fallback)
-        prompt = self.prompt(found, query, UNSET)
-        return prompt if prompt is not None else await self.afall_back(fallback, query)
+            prompt = self.prompt(found, query, fallback)
+        else:
+            prompt = self.prompt(found, query, UNSET)
+            if prompt is None:
+                prompt = await self.afall_back(fallback, query)
+        if prompt is None and found is None:
+            self._leave_reason(f"aget_prompt({query.name!r})")
+        return prompt
+
+    def _leave_reason(self, call: str) -> None:
+        """Nothing is known, because of trouble with the backend."""
+        problem = self.cache.problem
+        if problem is None:
+            problem = f"{self._backend.endpoint.base_url} did not respond in time"
+            self._on_trouble(problem)
+        warn("prompt", "%s returns None: %s", call, problem)
+
+    def disabled(self, query: PromptQuery) -> PromptData | None:
+        """What an earlier process has left on disk, where logging is switched off and nobody is asked."""
+        found = self.cache.kept(query)
+        prompt = self._routed(found, query.sticky) if found is not None else None
+        if prompt is None:
+            self._say_once(
+                "disabled",
+                "get_prompt(%r) returns None: enabled=False, and there is no copy on disk. Pass fallback=",
+                query.name,
+            )
+        return prompt
+
+    def _say_once(self, kind: str, message: str, *args: object) -> None:
+        if not self._has_warned[kind]:
+            self._has_warned[kind] = True
+            warn(f"prompts {kind}", message, *args)
 
     async def _fetched(
         self, query: PromptQuery, *, use_cache: bool, patient: bool
@@ -156,9 +195,11 @@ class PromptClient:
     ) -> PromptData | None:
         """The user's version of what was found, or else the fallback."""
         prompt = self._routed(found, query.sticky) if found is not None else None
-        if prompt is not None or fallback is UNSET:
-            return prompt
-        return self.fall_back(fallback, query)
+        if prompt is None and fallback is not UNSET:
+            prompt = self.fall_back(fallback, query)
+        if logs.everything:
+            logs.debug("the prompt %r: %s", query.name, _described(prompt))
+        return prompt
 
     def fall_back(self, fallback: Fallback, query: PromptQuery) -> PromptData | None:
         """The prompt that the fallback gives, counted."""
@@ -196,6 +237,8 @@ class PromptClient:
     ) -> PromptData | None:
         """The version of the experiment's prompt that a user gets, by the server's routing."""
         found = self.cache.get(ExperimentQuery(experiment_id), use_cache=use_cache)
+        if found is None:
+            self._leave_reason(f"experiment({experiment_id!r})")
         details = found[0].value if found is not None else None
         if details is None:
             return None
@@ -208,6 +251,8 @@ class PromptClient:
             routed = self.cache.get(RouteQuery(*wanted), use_cache=use_cache)
             if routed is not None and routed[0].value is not None:
                 return self._routed(routed, ())
+            if routed is not None:
+                self._note_unrouted(details.prompt_name)
         elif details.running:
             self._counters.count("experiment_key_missing")
         return self.get(default, UNSET, use_cache=use_cache)
@@ -243,7 +288,20 @@ class PromptClient:
         if prompt.experiment_id is not None:
             self._counters.exposed(prompt.experiment_id, prompt.experiment_version_id)
             return prompt
+        if sticky and fetched.unrouted:
+            self._note_unrouted(prompt.name)
         return self._routed_here(fetched, sticky) if sticky and fetched.experiments else prompt
+
+    def _note_unrouted(self, name: str) -> None:
+        """Sticky values were given in vain."""
+        self._counters.count("experiments_unrouted")
+        base_url = self._backend.endpoint.base_url
+        self._say_once(
+            "unrouted",
+            "%s routes no experiments: sticky values have no effect, all users get the default version of %r",
+            base_url,
+            name,
+        )
 
     def _routed_here(self, fetched: FetchedPrompt, sticky: Sticky) -> PromptData:
         """By the first of the user's keys that an experiment goes by."""
@@ -279,14 +337,24 @@ class PromptClient:
         warn("fallback", "the fallback of %r must return a str, a PromptData or None, was %s", name, wrong)
         return None
 
-    def _report_ignored(self, value: object) -> None:
-        """Count and log the experiments of a fetched prompt that can't be used."""
+    def _note_result(self, value: object) -> None:
+        """Report a failure; count and log the experiments of a fetched prompt that can't be used."""
+        if isinstance(value, str):
+            self._on_trouble(value)
         problems = value.ignored if isinstance(value, FetchedPrompt) else ()
         for _ in problems:
             self._counters.count("experiments_ignored")
         if problems:
             more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
             warn("experiment", "%s%s", self._backend.clean(problems[0]), more)
+
+
+def _described(prompt: PromptData | None) -> str:
+    """For a debug line: where it comes from and which version it is, without the user that it is for."""
+    if prompt is None:
+        return "none"
+    routed = f", experiment {prompt.experiment_id} by {prompt.routed_by}" if prompt.experiment_id else ""
+    return f"{prompt.source}, version {prompt.version}{routed}"
 
 
 def _at(prompt: PromptData, experiment: Experiment, version: Version, value: str) -> PromptData:

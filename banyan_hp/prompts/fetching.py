@@ -16,7 +16,7 @@ from typing import Any, Generic
 from ..engine.delivery.stepwise import Event
 from ..engine.http.response import Response
 from ..engine.http.transport import HTTPTransport, NoResponse, Request, Transport, never_raising, text_filter
-from ..engine.policy.jitter import between
+from ..engine.policy.retry import between
 from ..engine.process import hosts
 from ..engine.sync import Lock, ReleasingOnError
 from ..engine.threads import ThreadStart

@@ -9,18 +9,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from ..engine.http.transport import Request
-from ..experiments import RUNNING, Experiment, Version, experiment_from_config
-from .data import PromptData, ReadOnlyDict, Source, read_only
+from ..experiments import RUNNING, Experiment
+from .data import PromptData, Source
+from .reading import experiments_from_json, optional_text, prompt_from_json, require
 
 PROMPT_PATH = "/api/logs/prompt/"
 EXPERIMENT_PATH = "/api/experiments/"
 ROUTE_PATH = EXPERIMENT_PATH + "route"
 
-MAX_EXPERIMENTS = 100  # of a prompt that are read: the running ones, and those that make no sense
 
 Sticky = tuple[tuple[str, str], ...]
 EVERYONE: Sticky = (("", ""),)  # no sticky key is empty
@@ -103,6 +103,7 @@ class FetchedPrompt:
     prompt: PromptData
     experiments: tuple[Experiment, ...] = ()
     ignored: tuple[str, ...] = ()  # why experiments could not be used
+    unrouted: bool = False  # sticky values were sent, and the backend has no routing
 
     def marked(self, source: Source, fetched_at: float) -> FetchedPrompt:
         return replace(self, prompt=replace(self.prompt, source=source, fetched_at=fetched_at))
@@ -162,13 +163,14 @@ class PromptQuery(NamedTuple):
             key = prompt.sticky_key or (self.sticky[0][0] if len(self.sticky) == 1 else None)
             value = prompt.sticky_value or dict(self.sticky).get(key or "")
             return FetchedPrompt(replace(prompt, sticky_key=key, sticky_value=value, routed_by="server"))
-        configured, ignored = _experiments(body.get("experiments"))
-        return FetchedPrompt(prompt, configured, ignored)
+        configured, ignored = experiments_from_json(body.get("experiments"))
+        unrouted = bool(self.sticky) and self.version is None and not _has_routing(body)
+        return FetchedPrompt(prompt, configured, ignored, unrouted)
 
     def audience(self, body: Mapping[str, Any], /) -> Audience:
         if self.sticky and body.get("experiment_id") is not None:
             return Audience.ONE
-        if not self.sticky or "experiment_id" not in body or isinstance(body.get("experiments"), list):
+        if not self.sticky or "experiment_id" not in body or _leaves_routing(body):
             return Audience.ALL
         return Audience.ONE_BY_DEFAULT
 
@@ -221,11 +223,11 @@ class ExperimentQuery(NamedTuple):
         )
 
     def read(self, body: Mapping[str, Any]) -> ExperimentDetails:
-        _require(body, "prompt_name", "status", "sticky_type")
+        require(body, "prompt_name", "status", "sticky_type")
         project = body.get("project_id", body.get("project"))
         return ExperimentDetails(
             prompt_name=body["prompt_name"],
-            branch=_text(body.get("branch")) or "main",
+            branch=optional_text(body.get("branch")) or "main",
             project=project if isinstance(project, str) and project else None,
             running=body["status"] == RUNNING,
             sticky_type=body["sticky_type"],
@@ -304,89 +306,14 @@ class RouteQuery(NamedTuple):
         return True
 
 
-def prompt_from_json(body: Mapping[str, Any]) -> PromptData:
-    """A prompt from the backend's JSON.
-
-    Raises:
-        ValueError: it lacks an id, a name or a content.
-    """
-    _require(body, "prompt_id", "name", "content")
-    metadata = body.get("metadata")
-    return PromptData(
-        prompt_id=body["prompt_id"],
-        name=body["name"],
-        content=body["content"],
-        version=_text(body.get("version")),
-        branch=_text(body.get("branch")),
-        project=_text(body.get("project")),
-        enable_logging=body.get("enable_logging") is not False,
-        metadata=read_only(metadata) if isinstance(metadata, dict) else ReadOnlyDict(),
-        experiment_id=_text(body.get("experiment_id")),
-        experiment_version_id=_text(body.get("experiment_version_id")),
-        sticky_key=_text(body.get("sticky_key")),
-        sticky_value=_text(body.get("sticky_value")),
-        source="backend",
-        config=_config(body.get("config")),
-        messages=_messages(body.get("messages")),
-        label=_text(body.get("label")),
-    )
+def _leaves_routing(body: Mapping[str, Any]) -> bool:
+    """Whether the backend leaves it to the client."""
+    return isinstance(body.get("experiments"), list)
 
 
-def _config(config: object) -> Mapping[str, Any] | None:
-    return cast("ReadOnlyDict", read_only(config)) if isinstance(config, dict) else None
-
-
-def _messages(messages: object) -> tuple[Mapping[str, Any], ...] | None:
-    """A chat; anything else in its place is none, and the prompt its text."""
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        return None
-    return cast("tuple[ReadOnlyDict, ...]", read_only(messages))
-
-
-def _is_message(message: object) -> bool:
-    return isinstance(message, dict) and isinstance(message.get("role"), str)
-
-
-def _require(body: Mapping[str, Any], *names: str) -> None:
-    missing = [name for name in names if not isinstance(body.get(name), str)]
-    if missing:
-        raise ValueError(f"the answer has no {' and no '.join(missing)}")
-
-
-def _experiments(configured: object) -> tuple[tuple[Experiment, ...], tuple[str, ...]]:
-    """The running experiments, and for each that can't be used why not, in one short line."""
-    usable: list[Experiment] = []
-    ignored: list[str] = []
-    configs = [each for each in configured if _may_run(each)] if isinstance(configured, list) else []
-    for config in configs[:MAX_EXPERIMENTS]:
-        try:
-            experiment = experiment_from_config(config if isinstance(config, dict) else {})
-            usable.append(replace(experiment, versions=tuple(map(_shared, experiment.versions))))
-        except ValueError as error:
-            ignored.append(str(error))
-    if len(configs) > MAX_EXPERIMENTS:
-        more = len(configs) - MAX_EXPERIMENTS
-        ignored.append(
-            f"{more} more experiments are ignored: a prompt may have {MAX_EXPERIMENTS} running ones"
-        )
-    return tuple(usable), tuple(ignored)
-
-
-def _shared(version: Version) -> Version:
-    """The same with what can't be changed: the callers share it."""
-    if version.config is None and version.messages is None:
-        return version
-    return replace(version, config=_config(version.config), messages=_messages(version.messages))
-
-
-def _may_run(config: object) -> bool:
-    """False for one that says that it does not: the rest of it need not be read."""
-    status = config.get("status") if isinstance(config, dict) else None
-    return status == RUNNING or not (isinstance(status, str) and status)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _has_routing(body: Mapping[str, Any]) -> bool:
+    """A backend with routing says something about experiments, be it that there are none."""
+    return "experiment_id" in body or _leaves_routing(body)
 
 
 def _quoted(text: str) -> str:

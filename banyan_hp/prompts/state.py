@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.policy.jitter import between
+from ..engine.policy.retry import between
 from ..engine.sync import Clock, Lock, ReleasingOnError
 from ..settings import PromptSettings
 from .fetching import FailedFetches, Fetch
@@ -36,6 +36,7 @@ class CacheState:
     Attributes:
         lock: guards all of it. Readers of `memory` and `failures` go without.
         fetches: those under way, by the query that they stand for.
+        problem: why the last fetch failed; None if it did not.
         invalidated_at: entries on disk up to this time must be fetched again; by the wall clock.
     """
 
@@ -52,6 +53,7 @@ class CacheState:
         self.lock = Lock()
         self.fetches: dict[Query[Any], Fetch[Any]] = {}
         self.counters = CacheCounters()
+        self.problem: str | None = None
 
     def join(self, query: Query[Value], *, anew: bool) -> tuple[Fetch[Value], bool]:
         """The fetch under way, or a new one; and whether it is new and to be started."""
@@ -88,6 +90,7 @@ class CacheState:
         now = self._clock.monotonic()
         entry.fresh_until = now + self._lifetime(entry) * between(0.8, 1.0) - age
         with ReleasingOnError((self.lock,)), self.lock:
+            self.problem = None
             if fetch.superseded:
                 return False
             self.failures.reset(fetch.query)
@@ -106,10 +109,11 @@ class CacheState:
             if not fetch.superseded:
                 self.memory.store_unless_fresh(entry)
 
-    def record_failure(self, fetch: Fetch[Any], *, slow: bool) -> None:
+    def record_failure(self, fetch: Fetch[Any], problem: str, *, slow: bool) -> None:
         """Count a failed fetch, and put off the next ones."""
         with ReleasingOnError((self.lock,)), self.lock:
             self.counters.prompt_errors += 1
+            self.problem = problem
             if not fetch.superseded:
                 self.failures.record(fetch.query, slow=slow)
 

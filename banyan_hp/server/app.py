@@ -27,6 +27,7 @@ from .api.intake import intake_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
+from .docs import docs_routes
 from .housekeeping import Housekeeping
 from .retention import Retention
 from .starting import RoutingMode
@@ -91,11 +92,17 @@ def create_app(
         health.router,
     ):
         app.include_router(router)
+    app.router.routes.extend(docs_routes())
+    _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
+    return app
+
+
+def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float) -> None:
+    """What routes find in the application's state."""
     app.state.stores = stores
     app.state.feeds = Feeds(stores.calls)
-    app.state.callers = Callers(stores.keys, keys)
+    app.state.callers = callers
     app.state.body_seconds = body_seconds
-    return app
 
 
 def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 KEYS_VARIABLE = "BANYAN_HP_SERVE_KEYS"
-WELL_KNOWN_KEYS = ("psk_local",)  # of examples and demos, good on this machine alone
+DEMO_KEY = "psk_local"
+WELL_KNOWN_KEYS = (DEMO_KEY,)  # good on this machine alone
 
 
 class RoutingMode(Enum):

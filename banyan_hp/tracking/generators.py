@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from typing import Any, ParamSpec, TypeVar
 
 from ..engine.process.exit import before_exit
+from ..foreign import is_cancellation
 from .reading.chunks import Chunks
 from .sink import Contained
 from .span import CLOSED_EARLY, Span
@@ -53,8 +54,11 @@ class StreamRecorder:
         self._end(None, None)
 
     def failed(self, error: BaseException) -> None:
-        """End the span: taking the next chunk raised."""
-        self._end(error, None)
+        """End the span: taking the next chunk raised. Who cancels a stream has closed it."""
+        if is_cancellation(error):
+            self.closed()
+        else:
+            self._end(error, None)
 
     def closed(self) -> None:
         """End the span: the stream was closed early."""

@@ -79,7 +79,7 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
         span = None if recorded.get() else _opened(api, sink, options)
         if span is None:
             return method(*arguments, **options)
-        with _within(span):
+        with _within(span, _is_streamed(options)):
             result = method(*arguments, **options)
         with Contained(sink, "a response could not be recorded"):
             if inspect.isawaitable(result):
@@ -109,13 +109,13 @@ def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | Non
 
 
 @contextmanager
-def _within(span: Span) -> Iterator[None]:
+def _within(span: Span, streamed: bool) -> Iterator[None]:
     """While the client's code runs: its errors end the span, its calls to itself are not recorded."""
     token = recorded.set(True)
     try:
         yield
     except BaseException as error:
-        span._finish(error)
+        span._finish_failed(error, streamed=streamed)
         raise
     finally:
         restore(recorded, token)
@@ -127,7 +127,7 @@ def _is_streamed(options: Mapping[str, Any]) -> bool:
 
 async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
     span._stopwatch.restart()
-    with _within(span):
+    with _within(span, streamed):
         outcome = await result
     return _settled(span, outcome, streamed)
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 from ..copies import OneObject
 from ..engine.records.freeze import freeze
 from ..engine.sync import Lock
-from ..foreign import type_name
+from ..foreign import is_cancellation, type_name
 from .reading.fields import as_dict_of, count, error_text, without_none
 from .reading.received import Received
 from .reading.responses import Reading, read_response
@@ -189,12 +189,24 @@ class Span(OneObject):
         if not self._claim():
             return
         with Contained(self._sink, "a finished call could not be logged"):
-            self.error, self.ended = error, ended
+            cut = error is not None and self._cut_a_stream(error)
+            self.error, self.ended = (None, CLOSED_EARLY) if cut else (error, ended)
             if metadata_here() is self._metadata_around:
                 self._log()
             else:
                 with pinned(self._metadata_around):  # the garbage collector may run us anywhere
                     self._log()
+
+    def _finish_failed(self, error: BaseException, *, streamed: bool) -> None:
+        """End it by the error of a call. Who cancels a stream has closed it, also before its first chunk."""
+        if streamed and is_cancellation(error):
+            self._finish(ended=CLOSED_EARLY)
+        else:
+            self._finish(error)
+
+    def _cut_a_stream(self, error: BaseException) -> bool:
+        """Whether the error is a cancellation that closed the stream which was read inside."""
+        return is_cancellation(error) and any(step.ended == CLOSED_EARLY for step in self._inside()[-1:])
 
     def _claim(self) -> bool:
         lock, scope = self._lock, self._scope
@@ -253,14 +265,24 @@ class Span(OneObject):
 
     @property
     def usage(self) -> Usage:
-        """Its own tokens, or else the sum of the steps inside. Kept as `answer` is."""
+        """The tokens set by hand, or else of its response and of the steps inside. Kept as `answer` is."""
         if self._usage is not None:
             return self._usage
-        usage = self.answer.usage.updated(self._tokens)
-        if usage == NO_USAGE:
-            usage = reduce(Usage.plus, (step.usage for step in self._inside()), NO_USAGE)
+        usage = self.answer.usage
+        usage = self._with_steps(usage) if self._tokens == NO_USAGE else usage.updated(self._tokens)
         self._usage = usage if self._finished else None
         return usage
+
+    def _with_steps(self, own: Usage) -> Usage:
+        """`own` and the steps' tokens; `own` only where no step, nor their sum, has reported the same.
+
+        The response is often that of the last step.
+        """
+        inside = self._inside()
+        usage = reduce(Usage.plus, (step.usage for step in inside), NO_USAGE)
+        if own.agrees_with(usage) or any(own.agrees_with(each) for each in _usages(inside)):
+            return usage
+        return own.plus(usage)
 
     def _inside(self) -> list[Span]:
         raise NotImplementedError
@@ -341,6 +363,13 @@ class Span(OneObject):
 
 _PLAIN_DATA = (dict, list, tuple)
 _OF_THIS_PROCESS = frozenset({"_lock", "_scope", "_metadata_around"})
+
+
+def _usages(spans: list[Span]) -> Iterator[Usage]:
+    """The tokens of each span, and of each one inside of it."""
+    for span in spans:
+        yield span.usage
+        yield from _usages(span._inside())
 
 
 def _slots(kind: type) -> Iterator[str]:

@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..engine.process.exit import before_exit
+from ..foreign import is_cancellation
 from .generators import AT_EXIT, COLLECTED
 from .reading.fields import as_text, field
 from .reading.received import Body
@@ -84,8 +85,19 @@ class BodyRecorder:
         if self.last is not None:
             self._read += self.span._stopwatch.clock() - self.last
 
-    def end(self, how: str | None = None, error: BaseException | None = None) -> None:
+    def failed(self, error: BaseException) -> None:
+        """End the span: waiting for the next piece raised. Who cancels a stream has closed it."""
+        if self.streamed and is_cancellation(error):
+            self.end(CLOSED_EARLY, waiting=True)
+        else:
+            self.end(error=error)
+
+    def end(
+        self, how: str | None = None, error: BaseException | None = None, *, waiting: bool = False
+    ) -> None:
         """End the span, once. `how` says how the body ended, if not naturally.
+
+        `waiting`: the application had asked for the next piece.
 
         A forked child must not log its parent's streams again when it drops and closes them at its exit.
         """
@@ -94,18 +106,18 @@ class BodyRecorder:
         if span.finished or (how is not None and self._pid != os.getpid()):
             return
         with Contained(span._sink, "a response could not be recorded"):
-            self._measure(failed=error is not None, exhausted=how is None)
+            self._measure(failed=error is not None, waiting=waiting or how is None)
             pieces = [*self._head, *(self._tail or ())]
             gap = None if self._tail is None else len(self._head)
             span.response = Body(pieces, self._encoding, gap=gap, streamed=self.streamed)
         span._finish(error, how)
 
-    def _measure(self, *, failed: bool, exhausted: bool) -> None:
+    def _measure(self, *, failed: bool, waiting: bool) -> None:
         watch, last = self.span._stopwatch, self.last
         watch.stop(None if failed else last)
         if not self.streamed or last is None:
             return
-        if not exhausted:
+        if not waiting:
             self.read()
         self.span._read_seconds = self._read
 
@@ -205,7 +217,7 @@ class _AsyncTap(_Tap):
         except GeneratorExit:
             raise
         except BaseException as error:
-            recorder.end(error=error)
+            recorder.failed(error)
             raise
         finally:
             if hasattr(pieces, "aclose"):  # in the task that read it, not in one that the loop makes later

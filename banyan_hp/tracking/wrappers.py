@@ -101,7 +101,7 @@ def _recording(provider: str, get_sink: GetSink, request: Callable[..., Any]) ->
         try:
             result = request(cast_to, options, *arguments, **more)
         except BaseException as error:
-            _failed(span, call, error)
+            _failed(span, call, options, error)
             raise
         _came(span, call, options, result)
         return result
@@ -118,7 +118,7 @@ def _recording_async(provider: str, get_sink: GetSink, request: Callable[..., An
         try:
             result = await request(cast_to, options, *arguments, **more)
         except BaseException as error:
-            _failed(span, call, error)
+            _failed(span, call, options, error)
             raise
         _came(span, call, options, result)
         return result
@@ -157,7 +157,7 @@ def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
     return span
 
 
-def _failed(span: Span, call: Call, error: BaseException) -> None:
+def _failed(span: Span, call: Call, options: Any, error: BaseException) -> None:
     """End the span by the error, with the answer that it may carry (one that was cut and can't be parsed)."""
     if call.background is not None:
         return  # only the fetching failed
@@ -165,7 +165,7 @@ def _failed(span: Span, call: Call, error: BaseException) -> None:
         cut = field(error, "completion")
         if cut is not None:
             span.response = snapshot(cut)
-    span._finish(error)
+    span._finish_failed(error, streamed=field(options.json_data, "stream") is True)
 
 
 def _came(span: Span, call: Call, options: Any, result: Any) -> None:

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from banyan_hp import PromptStackLogger
+from banyan_hp.engine.engine import Engine
 from tests.benchmarks.measure import percentile
 from tests.benchmarks.sink import ROOT, Mode, Sink
 from tests.benchmarks.workload import make_records
+from tests.support.parts import part_of
 
 _DEADLINE_SECONDS = 120.0
 _NOWHERE = "http://127.0.0.1:9"  # nothing listens on the port of "discard"
@@ -85,7 +87,7 @@ def replay(url: str, directory: Path, count: int) -> Metrics:
     logger.shutdown(_DEADLINE_SECONDS)
     where = next((directory / "spool").iterdir())
     successor = _logger(url, directory)
-    here = successor._engine.core.parts.spool
+    here = part_of(successor, Engine).core.parts.spool
     assert here is not None
     where.rename(here.directory)  # the same records, for the backend that answers
     began = time.perf_counter()

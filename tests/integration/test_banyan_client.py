@@ -17,9 +17,11 @@ import pytest
 
 import banyan_hp as banyan
 from banyan_hp import AuthenticationError, ConfigurationError, PromptData, PromptStackLogger
+from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.records.record import Record
 from tests.conftest import MakeLogger
 from tests.integration.conftest import bodies
+from tests.support.parts import part_of
 from tests.support.prompts import eventually
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
@@ -286,16 +288,17 @@ def test_a_record_refused_by_the_backend_at_once_was_accepted(
     """The answer is about acceptance, also when the record has been dropped before the call returns."""
     server.handler = lambda request: Reply(409, {"error": "no"}) if request.method == "POST" else Reply(200)
     logger = make_logger(server.url, spool=False, batching="never")
-    submit = logger._engine.submit
+    engine = part_of(logger, Engine)
+    submit = engine.submit
 
     def slowly(value: dict[str, Any], **options: Any) -> Record | None:
         record = submit(value, **options)
-        logger._engine.flush(5)
+        engine.flush(5)
         assert record is not None
         assert record.settled
         return record
 
-    monkeypatch.setattr(logger._engine, "submit", slowly)
+    monkeypatch.setattr(engine, "submit", slowly)
     assert logger.log_prompt("q", "a") is True
 
 

@@ -19,6 +19,7 @@ from banyan_hp import (
     PromptStackLogger,
     ValidationError,
 )
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply
 
@@ -95,7 +96,8 @@ def test_a_pickled_logger_carries_its_settings_and_no_key(protocol: int, things:
     assert session.get_session_info() == things["Session"].get_session_info()
     assert logger.log_prompt("q", "a", blocking=True)
     session.log({"user_prompt": "q", "response": "a"}).result(5)
-    for each in (logger, client, session._client):  # nothing else can end the client of an unpickled session
+    behind = part_of(session, HuggingPlace)  # nothing else can end the client of an unpickled session
+    for each in (logger, client, behind):
         assert each.shutdown(5)
 
 

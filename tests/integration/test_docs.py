@@ -42,26 +42,18 @@ URL = "http://127.0.0.1:8787"
 
 
 @pytest.fixture(scope="module")
-def keys_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("keys") / "keys"
-
-
-@pytest.fixture(scope="module")
-def backend(keys_directory: Path) -> Iterator[Backend]:
-    """As on a laptop: with a key that it makes itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BANYAN_HP_KEYS_DIR", str(keys_directory))
-        with Backend(api_keys=(), seed=ROOT / "examples" / "seed.json") as running:
-            yield running
+def backend() -> Iterator[Backend]:
+    with Backend(seed=ROOT / "examples" / "seed.json") as running:
+        yield running
 
 
 def run(command: list[str], backend: Backend, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program, for which the backend's key is in the environment."""
-    own = {"BANYAN_API_KEY": backend.api_key, "HUGGINGPLACE_API_KEY": backend.api_key}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | {"BANYAN_BASE_URL": backend.url, "PYTHONWARNINGS": "error"} | own | environment,
+        env=os.environ
+        | {"BANYAN_BASE_URL": backend.url, "BANYAN_API_KEY": backend.api_key, "PYTHONWARNINGS": "error"}
+        | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -69,20 +61,83 @@ def run(command: list[str], backend: Backend, **environment: str) -> subprocess.
     )
 
 
-@pytest.mark.parametrize("block", blocks("python"))
+def _is_a_test(block: ParameterSet) -> bool:
+    return "def test_" in str(block.values[0])
+
+
+@pytest.mark.parametrize("block", [each for each in blocks("python") if _is_a_test(each)])
+def test_each_block_that_is_a_test_passes(block: str, tmp_path: Path) -> None:
+    """Under pytest, with the plugin, in an environment without a key."""
+    (tmp_path / "test_block.py").write_text(block, encoding="utf-8")
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "banyan_hp.testing.plugin",
+            "-W",
+            "error",
+            str(tmp_path),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    passed = block.count("def test_")
+    assert (finished.returncode, f"{passed} passed" in finished.stdout) == (0, True), finished.stdout
+
+
+@pytest.mark.parametrize("block", [each for each in blocks("python") if not _is_a_test(each)])
 def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
-    """As printed, but for the local backend's port."""
+    """As printed, but for the local backend's port.
+
+    LangChain's is run by `make test-sdks`, which has the package.
+    """
+    if "langchain_core" in block:
+        pytest.importorskip("langchain_core")
     before = backend.count() + backend.interactions_count()
     finished = run(["-c", block.replace(URL, backend.url)], backend)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert backend.count() + backend.interactions_count() > before
 
 
-def test_the_ten_lines_print_what_they_say(backend: Backend, keys_directory: Path) -> None:
-    """The comments beside the prints are what is printed, without a key in code or environment."""
+COMMANDS = sorted({
+    line
+    for path in PAGES
+    for block in _blocks(path, "bash")
+    for line in block.splitlines()
+    if line.startswith(("curl ", "banyan-hp ")) and not line.startswith("banyan-hp serve")
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_runs(command: str, backend: Backend, tmp_path: Path) -> None:
+    """What a page tells a reader to type, but for what installs, builds or serves."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-c", command.replace(URL, backend.url).replace("curl ", "curl --fail --silent ")],
+        env=os.environ | {"PATH": path, "BANYAN_HP_SPOOL_DIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_the_targets_of_make_are_there() -> None:
+    """Those that the README names."""
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"^make ([\w-]+)", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_ten_lines_print_what_they_say(backend: Backend) -> None:
+    """The comments beside the prints are what is printed."""
     block = _blocks(README, "python")[0]
-    without = {"BANYAN_API_KEY": "", "BANYAN_HP_KEYS_DIR": str(keys_directory)}
-    finished = run(["-c", block.replace(URL, backend.url)], backend, **without)
+    finished = run(["-c", block.replace(URL, backend.url)], backend)
     promised = re.findall(r"^print\(.*#\s*(.*)$", block, re.MULTILINE)
     assert finished.stdout.splitlines() == promised
 
@@ -159,7 +214,8 @@ def test_script_exit_flushes(backend: Backend) -> None:
     assert finished.stdout == "all 10 records were delivered\n"
     assert backend.count() == before + 10
     finished = run(["examples/script_exit.py"], backend, BANYAN_BASE_URL="http://127.0.0.1:9")
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.returncode == 0
+    assert "banyan_hp: 10 records are on disk; they are sent by the next process" in finished.stderr
     assert finished.stdout == "10 records are on disk and will be sent later; 0 were lost\n"
 
 
@@ -195,7 +251,7 @@ def test_the_experiments_example_prints_the_split_that_arrived() -> None:
         assert "fetches of the prompt: 1\n" in finished.stdout
 
 
-HUGGINGPLACE = {"HUGGINGPLACE_ORG_ID": "org"}
+HUGGINGPLACE = {"HUGGINGPLACE_API_KEY": "psk_local", "HUGGINGPLACE_ORG_ID": "org"}
 
 
 def test_the_fastapi_example_answers_and_logs(backend: Backend) -> None:
@@ -224,3 +280,24 @@ def test_the_chat_session_example_logs_its_turns_and_steps(backend: Backend) -> 
     finished = run(["examples/chat_session.py"], backend, **environment)
     assert finished.stdout == "session chat-1: 3 turns, all delivered: True\n", finished.stderr
     assert len(backend.interactions(session_id="chat-1")) == 6
+
+
+def test_the_production_example_logs_its_calls_with_their_experiments(
+    backend: Backend, tmp_path: Path
+) -> None:
+    """`examples/production_example.py`: configuration, logging, user-based and content-hash experiments."""
+    before = backend.count()
+    finished = run(["examples/production_example.py"], backend, BANYAN_HP_SPOOL_DIR=str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "health: ok\n" in finished.stdout
+    logged = [log["body"] for log in backend.logs()[before:]]
+    assert sorted(each.get("sticky_key", "") for each in logged) == [
+        "",
+        *["input_hash"] * 2,
+        *["user_id"] * 4,
+    ]
+    assert {each["experiment_id"] for each in logged if "experiment_id" in each} == {
+        "marketing-email-tone",
+        "support-reply-structure",
+    }
+    assert "[email]" in logged[0]["input"]

@@ -237,3 +237,5 @@ class TestHealth:
             assert (healthy.status_code, healthy.json()) == (200, {"status": "ok"})
             ready = requests.get(f"{backend.url}/readyz", timeout=10)
             assert (ready.status_code, ready.json()) == (200, {"status": "ok", "search_lag": 0})
+            heads = [requests.head(f"{backend.url}/{path}", timeout=10) for path in ("healthz", "readyz")]
+            assert [(each.status_code, each.content) for each in heads] == [(200, b"")] * 2

@@ -43,7 +43,7 @@ def test_no_shared_cache_may_keep_an_answer(backend: Backend, path: str, key: st
 def status(backend: Backend, host: str | None, *, version: str = "1.1") -> tuple[int, dict[str, Any]]:
     """The answer to a request with that Host header."""
     connection = http.client.HTTPConnection("127.0.0.1", backend.port, timeout=10)
-    connection._http_vsn_str = f"HTTP/{version}"  # type: ignore[attr-defined]  # not in the stubs
+    connection._http_vsn_str = f"HTTP/{version}"  # type: ignore[attr-defined]  # private: http.client offers no other version
     connection.putrequest("GET", COUNT, skip_host=True)
     if host is not None:
         connection.putheader("Host", host)

@@ -26,13 +26,6 @@ from tests.support.prompts import (
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, one_by_one
 
-
-@pytest.fixture(autouse=True)
-def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warning of an earlier test keeps back none of this one."""
-    monkeypatch.setattr(logs, "_last_said", {})
-
-
 # -- experiments ---------------------------------------------------------------------------------------------
 
 
@@ -110,7 +103,7 @@ def test_ignored_experiments_are_logged_in_one_short_line_and_forgotten(
     assert line.endswith("(and 49 more like it)")
     assert len(line) < 250
     assert logger.get_stats()["experiments_ignored"] == 50
-    assert set(logs._last_said) == {"experiment"}
+    assert set(logs.last_said) == {"experiment"}
 
 
 def test_the_assignment_travels_with_the_record(make_logger: MakeLogger, server: ScriptedServer) -> None:

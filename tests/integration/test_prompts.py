@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import ConfigurationError, PromptData, PromptStackLogger, logs
+from banyan_hp import ConfigurationError, PromptData, PromptStackLogger
 from tests.conftest import MakeLogger
 from tests.support.process import run_python
 from tests.support.prompts import (
@@ -32,12 +32,6 @@ from tests.support.prompts import (
 )
 from tests.support.scripted import Answer, ScriptedServer
 from tests.support.scripted_answers import Drip, Hang, Reply, Request
-
-
-@pytest.fixture(autouse=True)
-def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warning of an earlier test keeps back none of this one."""
-    monkeypatch.setattr(logs, "_last_said", {})
 
 
 @pytest.fixture

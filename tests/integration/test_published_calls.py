@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 import uuid
@@ -14,8 +13,11 @@ import pytest
 
 import banyan_hp as banyan
 from banyan_hp import ConfigurationError, PromptStackLogger, ValidationError, logs
+from banyan_hp.destinations.banyan import BanyanDestination
+from banyan_hp.settings import PromptSettings, Settings
 from tests.conftest import MakeLogger
 from tests.integration.conftest import Make, bodies
+from tests.support.parts import part_of
 from tests.support.prompts import CONFIGURED, always, prompt_json
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
@@ -63,7 +65,8 @@ def test_huggingplace_lists_its_own_settings(make: Make) -> None:
 def test_white_space_around_keys_and_urls_is_no_part_of_them(make: Make) -> None:
     """As it comes from a file or a shell."""
     logger = PromptStackLogger(" psk_x\n", f"\t{NOWHERE}/ \n")
-    assert (logger._engine.destination.key, logger._engine.destination.base_url) == ("psk_x", NOWHERE)
+    destination = part_of(logger, BanyanDestination)
+    assert (destination.key, destination.base_url) == ("psk_x", NOWHERE)
     assert make(f" {NOWHERE}\n", api_key="k ").get_config()["base_url"] == NOWHERE
 
 
@@ -81,7 +84,8 @@ def test_a_base_url_that_ends_in_a_path_of_the_api_is_refused(path: str, base: s
     """With the right one."""
     with pytest.raises(ConfigurationError, match=f"it must be 'http://host{base}', was 'http://host{path}'"):
         PromptStackLogger("psk_x", f"http://host{path}")
-    assert PromptStackLogger("psk_x", "http://host/api")._base_url == "http://host/api"
+    logger = PromptStackLogger("psk_x", "http://host/api")
+    assert part_of(logger, BanyanDestination).base_url == "http://host/api"
 
 
 def test_a_base_url_of_huggingplace_likewise(make: Make) -> None:
@@ -109,7 +113,7 @@ def test_none_is_not_given_as_a_setting(make: Make) -> None:
     """Of both clients: what `os.getenv` returned, say."""
     settings: Any = {"max_retries": None, "queue_size": None, "timeout": None, "prompt_timeout": None}
     logger = PromptStackLogger("psk_x", NOWHERE, **settings, previous_keys=untyped(None))
-    assert logger._settings.max_retries == 3
+    assert part_of(logger, Settings).max_retries == 3
     assert make(NOWHERE, batch_size=None, mode=None, timeout=None).get_config()["timeout"] == 10_000
 
 
@@ -126,7 +130,7 @@ def test_cache_ttl_is_the_time_that_prompts_are_fresh(
     """A name of `prompt_cache_ttl`; both at once contradict each other."""
     server.handler = always(Reply(200, prompt_json()))
     logger = make_logger(server.url, cache_ttl=7)
-    assert logger._prompt_settings.prompt_cache_ttl == 7
+    assert part_of(logger, PromptSettings).prompt_cache_ttl == 7
     with pytest.raises(ConfigurationError, match="cache_ttl and prompt_cache_ttl"):
         make_logger(server.url, cache_ttl=7, prompt_cache_ttl=8)
     with pytest.raises(ConfigurationError, match="prompt_cache_ttl must be a number of seconds above 0"):
@@ -145,9 +149,9 @@ def test_silent_can_be_switched(make: Make) -> None:
     """At construction and later; the configuration shows it."""
     client = make(NOWHERE, silent=True)
     assert client.get_config()["silent"] is True
-    assert logs._quiet in logging.getLogger("banyan_hp").handlers
+    assert logs.is_off_stderr
     client.update_config({"silent": False})
-    assert logs._quiet not in logging.getLogger("banyan_hp").handlers
+    assert not logs.is_off_stderr
 
 
 def test_silent_keeps_lines_off_stderr() -> None:

@@ -24,8 +24,10 @@ from banyan_hp import (
     ServerError,
     ValidationError,
 )
+from banyan_hp.engine.engine import Engine
 from tests.integration.conftest import Make, bodies
 from tests.support.backend import Backend
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 from tests.support.untyped import untyped
@@ -381,7 +383,7 @@ def test_a_loop_that_is_closed_with_pending_waits_leaves_lingering_on(
     may_respond.set()
     client.log(untyped(LOG))
     assert client.flush(5)
-    assert not client._engine.core.parts.scheduler.flush_waiters
+    assert not part_of(client, Engine).core.parts.watchers
     logging.getLogger("asyncio").disabled = True  # "Task was destroyed but it is pending": it was, on purpose
     try:
         tasks.clear()

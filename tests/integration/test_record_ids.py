@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from banyan_hp import HuggingPlace, PromptStackLogger, ValidationError
+from banyan_hp.engine.engine import Engine
 from tests.conftest import MakeLogger
 from tests.integration.conftest import Make
 from tests.support.backend import Backend
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, batching, one_by_one
 from tests.support.untyped import untyped
@@ -66,7 +68,7 @@ def test_what_can_t_be_an_id_is_in_the_metadata(
     assert logger.log_prompt("q", "a", metadata={"k": 1}, record_id=wrong)
     assert logger.flush(5)
     ((ident, body),) = server.records()
-    assert ident.startswith(logger._engine.core.parts.process)
+    assert ident.startswith(part_of(logger, Engine).core.parts.process)
     assert body["metadata"] == {"k": 1, "record_id": wrong}
     assert logger.get_stats()["values_set_aside"] == 1
     assert "record_id must be 1 to 128 printable ASCII characters" in caplog.text

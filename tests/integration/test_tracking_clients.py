@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from starlette.responses import StreamingResponse
 
 import banyan_hp as banyan
 from banyan_hp import HuggingPlace, PromptData, PromptStackLogger, ValidationError
@@ -67,13 +68,14 @@ def test_an_interaction_with_steps_on_the_wire(make: Make, server: ScriptedServe
         "user_prompt": "How many?",
         "response": "Hello, I'm Claude.",
         "llm_model": "claude-sonnet-4-5",
-        "token_count": 123,
+        "token_count": 29 + 123,
         "user_id": "u1",
         "metadata": {
-            "input_tokens": 117,
-            "output_tokens": 6,
-            "cached_tokens": 100,
+            "input_tokens": 19 + 117,
+            "output_tokens": 10 + 6,
+            "cached_tokens": 8 + 100,
             "cache_write_tokens": 5,
+            "reasoning_tokens": 4,
             "finish_reason": "end_turn",
             "likes": 1,
             "step_details": [{"id": 1, "cached_tokens": 8, "reasoning_tokens": 4, "finish_reason": "stop"}],
@@ -302,3 +304,31 @@ def test_switched_off_everything_still_works() -> None:
         pass
     assert client.trace(lambda question: question)("x") == "x"
     assert client.get_stats()["logs_queued"] == client.get_stats()["tracking_errors"] == 0
+
+
+def test_a_client_that_disconnects_from_starlette_s_stream_is_no_error(
+    make: Make, server: ScriptedServer
+) -> None:
+    """Starlette cancels what it streams, by a scope of anyio; the record has what came until then."""
+    server.handler = one_by_one(status=200)
+    client = make(server.url)
+    half_sent = asyncio.Event()
+
+    @client.trace
+    async def answer(question: str) -> AsyncIterator[str]:
+        yield "half"
+        await asyncio.get_running_loop().create_future()
+
+    async def receive() -> dict[str, Any]:
+        await half_sent.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            half_sent.set()
+
+    scope: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    asyncio.run(StreamingResponse(answer("q"))(scope, receive, send))
+    (body,) = sent(client, server)
+    assert (body["response"], body["metadata"]["ended"]) == ("half", "closed early")
+    assert not {"error", "error_type"} & body["metadata"].keys()

@@ -351,7 +351,7 @@ def test_async_clients(client: HuggingPlace, server: ScriptedServer) -> None:
 
 
 def test_a_cancelled_stream_is_recorded(client: HuggingPlace, server: ScriptedServer) -> None:
-    """With what had come by then; the cancellation goes on."""
+    """As closed early, with what had come by then and no error; the cancellation goes on."""
 
     async def main() -> None:
         async with openai.AsyncOpenAI(api_key="sk", base_url=f"{server.url}/v1", max_retries=0) as gpt:
@@ -373,7 +373,28 @@ def test_a_cancelled_stream_is_recorded(client: HuggingPlace, server: ScriptedSe
 
     asyncio.run(main())
     body = only(client, server)
-    assert (body["response"], body["metadata"]["error_type"]) == ("Hello", "CancelledError")
+    assert (body["response"], body["metadata"]["ended"]) == ("Hello", "closed early")
+    assert not {"error", "error_type"} & body["metadata"].keys()
+    assert body["metadata"]["read_ms"] < 1000 * body["response_time"] + 1
+
+
+def test_a_stream_cancelled_before_its_first_byte_is_closed_early(
+    client: HuggingPlace, server: ScriptedServer
+) -> None:
+    """The client's disconnect may come while the model still thinks."""
+
+    async def main() -> None:
+        async with openai.AsyncOpenAI(api_key="sk", base_url=f"{server.url}/v1", max_retries=0) as gpt:
+            client.wrap_openai(gpt)
+            request = gpt.chat.completions.create(model="m", messages=ask("q"), stream=True)
+            task = asyncio.ensure_future(request)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    assert only(client, server)["metadata"]["ended"] == "closed early"
 
 
 def test_beta_is_recorded_from_its_first_use_on(

@@ -23,9 +23,11 @@ import pytest
 from banyan_hp import ConfigurationError, PromptStackLogger
 from banyan_hp.tracking import calls
 from banyan_hp.tracking.reading.pieces import CUT
+from banyan_hp.tracking.span import Stopwatch
 from tests.sdks.answers import INPUT, OUTPUT, TEXT, response
 from tests.sdks.scripted import providers
 from tests.sdks.ways import SCHEMA, Setting, async_claude, async_gpt, chat, claude, gpt, message, respond
+from tests.support.parts import part_of
 from tests.support.process import run_python
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request
@@ -388,7 +390,7 @@ def test_a_slow_reader_is_no_slow_model(
 
 
 def _watch_of(stream: Any) -> Any:
-    return stream.response.stream._recorder.span._stopwatch
+    return part_of(stream.response.stream, Stopwatch)
 
 
 def test_a_stream_that_is_dropped_late_ends_with_its_last_chunk(

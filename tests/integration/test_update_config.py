@@ -15,8 +15,9 @@ import pytest
 
 from banyan_hp import AuthenticationError, ConfigurationError, HuggingPlace, ValidationError
 from banyan_hp.engine.engine import Engine
-from banyan_hp.engine.succession import MOST_DRAINING
+from banyan_hp.engine.succession import MOST_DRAINING, Life
 from tests.support.ledger import assert_balanced
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 from tests.support.servers import wait_until
@@ -81,11 +82,11 @@ def threads() -> int:
 
 
 def current(client: HuggingPlace) -> Engine:
-    return client._engine
+    return part_of(client, Engine)
 
 
 def engines(client: HuggingPlace) -> tuple[Engine, ...]:
-    return client._succession._life.line.engines
+    return part_of(client, Life).line.engines
 
 
 def test_what_waits_leaves_under_the_key_and_organisation_it_was_logged_with(

@@ -28,6 +28,7 @@ class Refusing(Executor):
 
 
 async def with_refusing_executor(work: Awaitable[object]) -> object:
+    # private: asyncio takes none but a pool of threads by its public call
     asyncio.get_running_loop()._default_executor = Refusing()  # type: ignore[attr-defined]
     return await work
 

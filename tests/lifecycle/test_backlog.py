@@ -43,7 +43,7 @@ def test_a_short_script_sends_what_an_earlier_one_left_and_sends_it_once(program
     with Backend() as backend:
         backend.stop()
         finished = run_python(LOG_FIVE, url=backend.url)
-        assert (finished.status, finished.stderr) == (0, "")
+        assert (finished.status, finished.others) == (0, "")
         backend.start()
         for _ in range(3):
             finished = run_python(program, url=backend.url)
@@ -136,7 +136,7 @@ def test_an_outage_with_leftovers_leaves_the_application_its_descriptors() -> No
             """,
             url=backend.url,
         )
-        assert (finished.status, finished.stderr) == (0, "")
+        assert (finished.status, finished.others) == (0, "")
 
 
 def test_a_forked_child_does_not_wait_for_a_receipt_of_its_parent() -> None:

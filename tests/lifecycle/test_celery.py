@@ -15,6 +15,7 @@ from tests.support.servers import (
     Arrivals,
     Server,
     assert_quiet,
+    assert_says_what_is_on_disk,
     celery,
     celery_environment,
     free_port,
@@ -88,5 +89,5 @@ def test_an_unreachable_backend_does_not_hold_up_the_workers_end(arrivals: Arriv
     with celery(tmp_path, BANYAN_BASE_URL=f"http://127.0.0.1:{free_port()}") as worker:
         until_taken(tmp_path, worker)
         assert worker.stop() < EXIT_SECONDS
-        assert_quiet(worker)
+        assert_says_what_is_on_disk(worker)
     assert spooled_numbers(tmp_path / "state") == list(range(40))

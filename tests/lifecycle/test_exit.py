@@ -182,7 +182,11 @@ def test_after_shutdown_records_are_refused_and_counted_also_at_exit(tmp_path: P
             """,
             url=server.url,
         )
-        assert_quiet(finished)
+        assert (finished.status, finished.stdout, finished.on_disk) == (0, "", 0)
+        assert finished.stderr.startswith(
+            f"banyan_hp: a logger for {server.url} is used after its shutdown()"
+        )
+        assert finished.stderr.count("\n") == 1
         assert ids(server) == [0]
     assert spooled_lines(tmp_path) == 0
 

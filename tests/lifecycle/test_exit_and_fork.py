@@ -36,21 +36,21 @@ for number in range(500):
 
 @pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise ValueError('the application failed')"])
 def test_the_exit_delivers_without_being_asked(ending: str) -> None:
-    """Normal end, sys.exit and an unhandled exception: what was logged is delivered."""
+    """Normal end, sys.exit and an unhandled exception: what was logged is delivered, without a line."""
     with ScriptedServer(batching()) as server:
         finished = run_python(LOG_500 + ending, url=server.url)
         assert ids(server) == list(range(500))
     assert ("the application failed" in finished.stderr) == ("raise" in ending)
-    assert "banyan_hp" not in finished.stderr
+    assert ("banyan_hp" in finished.stderr, finished.on_disk) == (False, 0)
 
 
 def test_the_exit_with_the_backend_down_is_quick_quiet_and_loses_nothing(tmp_path: Path) -> None:
-    """Records go to disk within a bounded time, nothing is printed, the next process delivers them."""
+    """Records go to disk within a bounded time, one line says so, the next process delivers them."""
     with ScriptedServer() as reserved:
         port = reserved.port
     url = f"http://127.0.0.1:{port}"
     finished = run_python(LOG_500, url=url)
-    assert (finished.status, finished.stdout, finished.stderr) == (0, "", "")
+    assert (finished.status, finished.stdout, finished.stderr, finished.on_disk) == (0, "", "", 500)
     assert finished.seconds < 2.5
     assert spooled_lines(tmp_path) == 500
     with ScriptedServer(batching(), port=port) as server:

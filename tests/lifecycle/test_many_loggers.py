@@ -152,7 +152,7 @@ def test_loggers_without_threads_are_ended_by_the_next_one(tmp_path: Path) -> No
         print(len(process_exit._engines) <= 2)
         """
         finished = run_python(program, url=server.url)
-    assert (finished.stdout, finished.stderr) == ("True\n", "")
+    assert (finished.stdout, finished.others) == ("True\n", "")
     assert spooled_lines(tmp_path) == 20
 
 

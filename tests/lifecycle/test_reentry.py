@@ -181,4 +181,4 @@ def test_callbacks_may_log_flush_and_raise(callback: str) -> None:
             """,
             url=server.url,
         )
-        assert (finished.status, finished.stderr) == (0, "")
+        assert (finished.status, finished.others) == (0, "")

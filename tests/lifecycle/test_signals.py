@@ -159,7 +159,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
         try:
             signal.setitimer(signal.ITIMER_REAL, 1e-4 + rounds * 1e-6, 0.5)
             while True:
-                logger._engine.stop_lingering() if rounds % 50 == 49 else None
+                logger._engine.core.stop_lingering() if rounds % 50 == 49 else None
                 logger.log_prompt("q", "a", metadata={"number": number})
                 number += 1
         except Again:
@@ -401,7 +401,8 @@ def test_a_handler_that_restores_the_default_action_and_raises_again_keeps_all(
     asyncio.run(serve())
     """
     finished = run_python(LOG.replace("log(*range(10))", "") + textwrap.dedent(program), url=url, timeout=25)
-    assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
+    assert finished.status == -signal.SIGTERM
+    assert all("the backend can't be reached" in line for line in finished.stderr.splitlines())
     assert spooled_lines(tmp_path) == 30
 
 
@@ -457,5 +458,5 @@ def test_ctrl_c_leaves_no_traceback_of_ours(presses: int, tmp_path: Path) -> Non
         _, stderr = process.communicate(timeout=15)
         assert stderr.count("Traceback") == 1
         assert stderr.count("KeyboardInterrupt") == 1
-        assert "banyan_hp" not in stderr
+        assert stderr.count("banyan_hp") == stderr.count("banyan_hp: 10 records are on disk") == presses - 1
         assert spooled_lines(tmp_path) == (0 if presses == 1 else 10)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from banyan_hp.engine.records.encode import encode, encode_with_json
 from banyan_hp.engine.records.freeze import MAX_DEPTH, freeze, freeze_any, freeze_plain
-from banyan_hp.engine.records.shortening import encode_within
+from banyan_hp.engine.records.shortening import fitted
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = st.text(st.characters())  # lone surrogates included
@@ -207,7 +207,7 @@ def texts(value: Any) -> list[str]:
 def test_shortening_keeps_to_the_limit_or_changes_nothing(parts: list[tuple[str, int]], limit: int) -> None:
     """The bytes are within the limit, or they are those of the whole value; and always JSON."""
     value = {"texts": [character * count for character, count in parts]}
-    body, shortened = encode_within(value, limit)
+    body, shortened = fitted(value, limit)[1:]
     assert list(json.loads(body)) == ["texts"]
     if shortened:
         assert len(body) <= limit < len(encode(value))

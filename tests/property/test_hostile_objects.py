@@ -26,12 +26,14 @@ from banyan_hp import (
     Receipt,
 )
 from banyan_hp import logs as log
+from banyan_hp.engine.delivery.worker import Worker
 from banyan_hp.engine.records.encode import encode, encode_with_json
 from banyan_hp.engine.records.freeze import freeze, freeze_any
 from banyan_hp.logs import logger
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.hostile import ANYTHING, Recipe, made, some_of
 from tests.support.ledger import assert_balanced
+from tests.support.parts import part_of
 from tests.support.untyped import untyped
 
 NOWHERE = "http://127.0.0.1:9"
@@ -76,7 +78,7 @@ class Hunted:
 
     def __init__(self, client: PromptStackLogger | HuggingPlace) -> None:
         self.client = client
-        client._engine.core.parts.worker.start = lambda wanted=1: None  # type: ignore[method-assign]
+        part_of(client, Worker).start = lambda wanted=1: None  # type: ignore[method-assign]
 
     @property
     def banyan(self) -> PromptStackLogger:

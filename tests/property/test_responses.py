@@ -279,6 +279,7 @@ def test_what_is_unpacked_is_bounded_whatever_urllib3_does(
     """Memory stays within a small multiple of the largest response; urllib3 has no part in it."""
     body = gzip.compress(bytes(8 * MAX_RESPONSE_BYTES))
     no_decoder = SimpleNamespace(has_unconsumed_tail=False)
+    # private: urllib3 has no setting that leaves bodies as they came
     monkeypatch.setattr(urllib3.response, "_get_decoder", lambda _: no_decoder)
     tracemalloc.start()
     try:

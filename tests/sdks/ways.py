@@ -492,6 +492,7 @@ def chat_anthropic(setting: Setting) -> Any:
     model = package("langchain_anthropic").ChatAnthropic(
         model="claude", base_url=setting.url, api_key="sk", max_retries=0, max_tokens=99
     )
+    # private: LangChain makes its client itself
     setting.logger.wrap_anthropic(model._client)
     return model.bind_tools(CLAUDE_TOOLS)
 

@@ -37,6 +37,7 @@ class LocalApp:
         self.database = Database(url)
         keys = {KEY: Caller("default", Role.ADMIN, "given")}
         self.app = create_app(self.database, keys, routing, **options)
+        self.app.state.feeds.close()  # its client reads whole responses: those to followers end at once
         self.runner = asyncio.Runner()
         self._lifespan: AbstractAsyncContextManager[Any] = self.app.router.lifespan_context(self.app)
 

@@ -24,7 +24,7 @@ REQUEST_SECONDS = 10.0
 
 
 class Backend:
-    """`banyan-hp serve` on a free port, over a database in a directory of its own (or `db`, a file or a URL).
+    """`banyan-hp serve` on a free port, over a database in a directory of its own (or `db`, a path or a URL).
 
     `api_keys` are entries of a keys file: ``KEY``, or ``PROJECT:ROLE:KEY``.
     A context manager: started on entry, gone with its directory on exit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -23,14 +24,32 @@ def make(**options):
 """
 
 
+_ON_DISK = re.compile(r"^banyan_hp: (\d+) records? (?:is|are) on disk; .*\n", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended."""
+    """How a program ended.
+
+    Attributes:
+        stderr: without the line about records on disk.
+        on_disk: how many records that line says are on disk; 0 without one.
+        exit_lines: how many such lines there are: one for each process at most.
+    """
 
     status: int
     stdout: str
     stderr: str
     seconds: float
+    on_disk: int = 0
+    exit_lines: int = 0
+
+    @property
+    def others(self) -> str:
+        """What is on stderr beside our lines."""
+        return "".join(
+            line for line in self.stderr.splitlines(keepends=True) if not line.startswith("banyan_hp: ")
+        )
 
 
 def run_python(
@@ -49,4 +68,7 @@ def run_python(
         timeout=timeout,
         check=False,
     )
-    return Finished(finished.returncode, finished.stdout, finished.stderr, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    said = _ON_DISK.findall(finished.stderr)
+    stderr = _ON_DISK.sub("", finished.stderr)
+    return Finished(finished.returncode, finished.stdout, stderr, seconds, sum(map(int, said)), len(said))

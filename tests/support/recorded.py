@@ -45,6 +45,101 @@ def chunk(delta: Json, finish_reason: str | None = None, **more: Any) -> Json:
     return {**head, "model": "gpt-4.1-2025", "choices": choices, **more}
 
 
+# As `model_dump()` of langchain-core's messages has them; made by langchain-openai 1.7 and
+# langchain-anthropic 1.7 of `CHAT`, of a response with reasoning, and of `MESSAGE_TOOLS`.
+def framework_message(content: Any, details: Json, usage: Json | None, **more: Any) -> Json:
+    known: Json = {"additional_kwargs": {}, "type": "ai", "name": None, "id": "lc_run--1", "tool_calls": []}
+    said = {"content": content, "response_metadata": details, "usage_metadata": usage}
+    return {**known, "invalid_tool_calls": [], **said, **more}
+
+
+def framework_chunk(
+    content: Any, details: Json | None = None, usage: Json | None = None, **more: Any
+) -> Json:
+    own: Json = {"type": "AIMessageChunk", "tool_call_chunks": [], "chunk_position": None}
+    return framework_message(content, details or {}, usage, **{**own, **more})
+
+
+LANGCHAIN_USAGE: Json = {
+    "input_tokens": 19,
+    "output_tokens": 10,
+    "total_tokens": 29,
+    "input_token_details": {"audio": 0, "cache_read": 8},
+    "output_token_details": {"audio": 0, "reasoning": 4},
+}
+LANGCHAIN_DETAILS: Json = {
+    "token_usage": CHAT_USAGE,
+    "model_provider": "openai",
+    "model_name": "gpt-4.1-2025",
+    "finish_reason": "stop",
+    "logprobs": None,
+}
+LANGCHAIN = framework_message(
+    "Hello! How can I help?", LANGCHAIN_DETAILS, LANGCHAIN_USAGE, additional_kwargs={"refusal": None}
+)
+LANGCHAIN_WITHOUT_USAGE = framework_message("Hello! How can I help?", LANGCHAIN_DETAILS, None)
+LANGCHAIN_BLOCKS = framework_message(
+    [
+        {"id": "rs_1", "summary": [], "type": "reasoning"},
+        {"type": "text", "text": "Under a blanket of stars.", "annotations": [], "id": "msg_1"},
+    ],
+    {"model": "gpt-4.1-2025", "object": "response", "status": "completed", "model_name": "gpt-4.1-2025"},
+    {"input_tokens": 36, "output_tokens": 87, "total_tokens": 123},
+)
+LANGCHAIN_TOOLS = framework_message(
+    [
+        {"text": "Let me look.", "type": "text"},
+        {"id": "toolu_1", "input": {"city": "Paris"}, "name": "get_weather", "type": "tool_use"},
+    ],
+    {"model": "claude-sonnet-4-5", "stop_reason": "tool_use", "usage": {"input_tokens": 12}},
+    {
+        "input_tokens": 117,
+        "output_tokens": 6,
+        "total_tokens": 123,
+        "input_token_details": {"cache_read": 100, "cache_creation": 5},
+    },
+    tool_calls=[{"name": "get_weather", "args": {"city": "Paris"}, "id": "toolu_1", "type": "tool_call"}],
+)
+LANGCHAIN_CHUNKS: list[Json] = [
+    framework_chunk("", {"model_provider": "openai"}),
+    framework_chunk("Hello"),
+    framework_chunk(" there"),
+    framework_chunk("!"),
+    framework_chunk("", {"finish_reason": "stop", "model_name": "gpt-4.1-2025"}),
+    framework_chunk("", usage=LANGCHAIN_USAGE),
+    framework_chunk("", chunk_position="last"),
+]
+
+
+def framework_call(name: str | None, arguments: str, ident: str | None) -> list[Json]:
+    return [{"name": name, "args": arguments, "id": ident, "index": 1, "type": "tool_call_chunk"}]
+
+
+LANGCHAIN_TOOL_CHUNKS: list[Json] = [
+    framework_chunk(
+        "",
+        {"model_name": "claude-sonnet-4-5"},
+        {"input_tokens": 117, "output_tokens": 0, "total_tokens": 117},
+    ),
+    framework_chunk([{"text": "Let me look.", "type": "text", "index": 0}]),
+    framework_chunk(
+        [{"id": "toolu_1", "input": {}, "name": "get_weather", "type": "tool_use", "index": 1}],
+        tool_calls=[{"name": "get_weather", "args": {}, "id": "toolu_1", "type": "tool_call"}],
+        tool_call_chunks=framework_call("get_weather", "", "toolu_1"),
+    ),
+    framework_chunk(
+        [{"partial_json": '{"city":', "type": "input_json_delta", "index": 1}],
+        tool_call_chunks=framework_call(None, '{"city":', None),
+    ),
+    framework_chunk(
+        [{"partial_json": ' "Paris"}', "type": "input_json_delta", "index": 1}],
+        tool_call_chunks=framework_call(None, ' "Paris"}', None),
+    ),
+    framework_chunk(
+        "", {"stop_reason": "tool_use"}, {"input_tokens": 0, "output_tokens": 6, "total_tokens": 6}
+    ),
+]
+
 CHAT_CHUNKS: list[Json] = [
     chunk({"role": "assistant", "content": "", "refusal": None}),
     chunk({"content": "Hello"}),

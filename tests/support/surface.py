@@ -21,10 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 from unittest.mock import patch
 
+from starlette.routing import Route
+
 import banyan_hp
+import banyan_hp.testing
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
 from banyan_hp.server.store.database import Database
@@ -41,6 +45,7 @@ VARIABLES = {
     "HuggingPlace mode": "HUGGINGPLACE_MODE",
     "HuggingPlace org_id": "HUGGINGPLACE_ORG_ID",
     "enabled": "BANYAN_HP_DISABLED",
+    "debug": "BANYAN_HP_DEBUG",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
     "banyan-hp serve --db": "BANYAN_HP_DB",
     "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
@@ -60,7 +65,8 @@ _SPECIAL = {
 def surface() -> str:
     """All of it, sorted within its sections."""
     sections = {
-        "Names": _names(),
+        "Names": _names(banyan_hp),
+        "banyan_hp.testing": _names(banyan_hp.testing),
         "Types (banyan_hp.types)": sorted(types.__all__),
         "Settings": _settings(),
         "get_stats()": _stats(),
@@ -84,10 +90,10 @@ def variables_read() -> set[str]:
 # -- names ---------------------------------------------------------------------------------------------------
 
 
-def _names() -> list[str]:
+def _names(module: ModuleType) -> list[str]:
     lines: list[str] = []
-    for name in dir(banyan_hp):
-        value = getattr(banyan_hp, name)
+    for name in dir(module):
+        value = getattr(module, name)
         if inspect.isclass(value):
             lines += _class(name, value)
         elif callable(value):
@@ -268,7 +274,7 @@ def _commands() -> list[str]:
 def _command(path: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     below: dict[str, argparse.ArgumentParser] = {}
     lines = [path]
-    for action in parser._actions:
+    for action in parser._actions:  # private: argparse lists its arguments nowhere else
         if isinstance(action, argparse._SubParsersAction):
             below.update(action.choices)
         elif not isinstance(action, argparse._HelpAction):
@@ -293,10 +299,12 @@ def _routes() -> list[str]:
     with tempfile.TemporaryDirectory() as directory:
         database = Database(str(Path(directory, "surface.sqlite3")))
         try:
-            document = create_app(database, {}).openapi()
+            app = create_app(database, {})
         finally:
             database.close()
-    return sorted(f"{path} {method.upper()}" for path, item in document["paths"].items() for method in item)
+    calls = [f"{path} {method.upper()}" for path, item in app.openapi()["paths"].items() for method in item]
+    pages = [f"{route.path} GET" for route in app.routes if type(route) is Route]
+    return sorted(calls + pages)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from banyan_hp.engine.http.connections import Connection
 from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.http.transport import HTTPTransport, NoResponse, Request
+from tests.support.parts import part_of
 from tests.support.raw import (
     RawServer,
 )
@@ -28,7 +30,7 @@ def ask(through: HTTPTransport, server: RawServer, body: bytes = b"{}") -> Respo
 
 def idle_socket(through: HTTPTransport) -> socket.socket:
     """The one that the next request goes by."""
-    return through._connections._idle[-1].sock
+    return part_of(through, Connection).sock
 
 
 def head(*lines: str, status: str = "200 OK", version: str = "HTTP/1.1") -> bytes:

@@ -18,7 +18,7 @@ NAMES = ("team/greeting", "two words", "100%", "a%2Fb")
 
 def directives() -> str:
     """Those that the guide names."""
-    return page("prompts").text.split("```apache\n")[1].split("```")[0]
+    return page("network").text.split("```apache\n")[1].split("```")[0]
 
 
 def create(backend: Backend, name: str) -> None:

@@ -93,6 +93,7 @@ def test_boundaries_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     half, all_ones = 2**63, 2**64 - 1
 
     def chosen(enter: int, pick: int) -> int | None:
+        # private: no value is known whose hash is exactly at a boundary
         monkeypatch.setattr("banyan_hp.experiments._position", lambda *_: (enter, pick))
         return Split("s", [25, 25]).choose("")
 
@@ -107,6 +108,7 @@ def test_percentages_are_taken_as_the_decimals_they_are_written_as() -> None:
     values = [str(number) for number in range(3000)]
     splits = [Split("s", [form(0.1), form(40.2)]) for form in (float, str, lambda n: Decimal(str(n)))]
     assert len({tuple(map(split.choose, values)) for split in splits}) == 1
+    # private: the bound itself, since no value is known that falls between it and a float's
     assert Split("s", [0.1] * 10)._entered_below == Split("s", [1])._entered_below
 
 

@@ -35,7 +35,7 @@ CHOICES = {
     "fsync": ["never", "interval", "always"],
     "on_sigterm": ["auto", "off"],
 }
-BOOLEANS = ["background_thread", "spool", "enabled"]
+BOOLEANS = ["debug", "background_thread", "spool", "enabled"]
 CALLABLES = ["before_send", "on_error", "on_drop"]
 NOT_NEGATIVE = ["retry_delay", "flush_interval", "exit_timeout"]
 ABOVE_ZERO = ["timeout", "spool_max_age", "connection_max_age"]
@@ -65,7 +65,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BANYAN_HP_SPOOL_DIR", "BANYAN_HP_DISABLED", "BANYAN_HP_TEST"):
+    for name in ("BANYAN_HP_SPOOL_DIR", "BANYAN_HP_DEBUG", "BANYAN_HP_DISABLED", "BANYAN_HP_TEST"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -30,7 +30,6 @@ from tests.benchmarks.wrapping import CASES
 from tests.support.stepped import URL, FakeBackend
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.alone
 RECORDS = make_records(1_500)
 ATTEMPTS = 5
 CALL_OPCODES = 4_500
@@ -115,6 +114,7 @@ def test_bytes_cost_the_caller_no_instructions(sink: Sink) -> None:
     assert large_count <= 1.2 * small_count
 
 
+@pytest.mark.alone
 def test_a_call_costs_the_caller_little_beside_an_encoding(sink: Sink) -> None:
     """The caller's CPU is a small multiple of what `json.dumps` of the record takes."""
 
@@ -129,6 +129,7 @@ def test_a_call_costs_the_caller_little_beside_an_encoding(sink: Sink) -> None:
     assert best_of(ratio, CALL_TO_DUMPS) <= CALL_TO_DUMPS
 
 
+@pytest.mark.alone
 def test_delivery_costs_a_small_multiple_of_the_floor(sink: Sink) -> None:
     """CPU from the call to the acknowledgement, beside the least that a background logger can do."""
 
@@ -151,6 +152,7 @@ def test_a_wrapped_call_takes_few_instructions_more_than_a_plain_one(sink: Sink,
     assert 0 < counts[1] - counts[0] <= WRAPPED_OPCODES + CHUNK_OPCODES * case.chunks
 
 
+@pytest.mark.alone
 def test_the_length_of_a_text_in_a_message_costs_the_caller_nothing(sink: Sink) -> None:
     """10 million characters, or a picture of 0.8 MB, cost what 1,000 characters cost, in one run."""
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "Qk0+aB3/" * 100_000}}

@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..terminal import BROKEN, DONE, EXPLAINED, LEFT, complain
+from ..terminal import BROKEN, DONE, EXPLAINED, LEFT, complain, hush
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
@@ -83,8 +82,8 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return LEFT
-    except BrokenPipeError:  # `… | head` has seen enough; keep the interpreter from flushing into the void
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `… | head` has seen enough
+        hush()
         return DONE
     except OSError as error:
         complain(f"the spool can't be used: {error}")

@@ -28,7 +28,7 @@ _BAR = 30
 _SECONDS_BETWEEN_LINES = 5.0
 
 # Caps are for applications: a replay is to send old records, not to remove them.
-_SETTINGS = Settings(spool_max_age=1e9, spool_max_bytes=2**62)
+SETTINGS = Settings(spool_max_age=1e9, spool_max_bytes=2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _replay(place: Place, arguments: argparse.Namespace) -> int:
     destination = _destination(place, arguments)
     if not _may_send(place, arguments, before):
         return LEFT
-    engine = Engine(destination, _SETTINGS, spool_directory=place.directory, leaves_raw=True)
+    engine = Engine(destination, SETTINGS, spool_directory=place.directory, leaves_raw=True)
     say(place.title)
     sys.stdout.flush()
     why: str | None = None

@@ -16,7 +16,6 @@ from ..policy.classification import (
     reconsider,
     resolve_conflicts,
 )
-from ..policy.policies import Policies
 from ..records.outcome import Outcome, Verdict
 from ..records.record import Record
 from .shared import Shared
@@ -41,21 +40,19 @@ class Mode(NamedTuple):
     most_bytes: float
     deadline: float
 
+    def __str__(self) -> str:
+        compressed = ", compressed" if self.compress else ""
+        return f"as batches{compressed}" if self.batches else "of one record each"
+
 
 class Attempt(NamedTuple):
-    """A request that is over: what was sent and what came of it.
-
-    Attributes:
-        began: on the monotonic clock.
-        verdicts: one for each record of the group, or one for all of them.
-        base_url: of the destination.
-    """
+    """A request that is over: what was sent and what came of it."""
 
     group: Group
     request: Request
-    began: float
-    verdicts: list[Verdict]
-    base_url: str
+    began: float  # on the monotonic clock
+    verdicts: list[Verdict]  # one for each record of the group, or one for all of them
+    base_url: str  # of the destination
 
     @property
     def is_to_be_bisected(self) -> bool:
@@ -73,30 +70,22 @@ class Attempt(NamedTuple):
 class Sender:
     """Sends requests to one destination, one at a time for each calling thread."""
 
-    def __init__(
-        self, shared: Shared, policies: Policies, destination: Destination, transport: Transport
-    ) -> None:
-        self._lock, self._clock, ledger = shared
+    def __init__(self, shared: Shared, destination: Destination, transport: Transport) -> None:
+        self._lock, self._clock, ledger, policies, _ = shared
         self._counters = ledger.counters
         self._breaker, self._batch_support, self._concurrency, self._suspects = policies
         self._destination = destination
-        self._transport = transport
+        self.transport = transport
         self._key_good_until = float("-inf")
 
-    @property
-    def transport(self) -> Transport:
-        return self._transport
-
-    def reconfigure(self, destination: Destination, transport: Transport) -> Transport:
-        """From now on send there; returns the transport used so far."""
+    def reconfigure(self, destination: Destination, transport: Transport) -> None:
         with self._lock:
-            old, self._transport = self._transport, transport
+            old, self.transport = self.transport, transport
             self._destination = destination
             self._key_good_until = float("-inf")
-        return old
+        old.close()
 
     def ask_for_batches(self, deadline: float) -> None:
-        """Send one empty batch to learn whether the destination takes batches."""
         response = self._send(self._destination.batch((), compress=False), deadline)
         now = self._clock.monotonic()
         if isinstance(response, NoResponse):
@@ -143,7 +132,7 @@ class Sender:
     def _send(self, request: Request, deadline: float) -> Response | NoResponse:
         began = self._clock.monotonic()
         with suppressed():
-            response = self._transport.send(request, deadline - began)
+            response = self.transport.send(request, deadline - began)
         with self._lock:
             self._counters.requests_sent += 1
             if isinstance(response, Response):

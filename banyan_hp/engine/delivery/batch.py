@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ..destination import Destination
-from ..http.transport import Transport
-from ..policy.policies import Policies
+from ... import logs
 from ..records.record import Record
 from .attempt import ENVELOPE_BYTES, Group, Mode, Sender, bytes_of
 from .consequences import Consequences, is_refused
@@ -20,53 +18,22 @@ class Delivery:
     """Sends groups of records and acts on the verdicts."""
 
     def __init__(
-        self,
-        shared: Shared,
-        policies: Policies,
-        destination: Destination,
-        transport: Transport,
-        settlement: Settlement,
-        preparer: Preparer,
-        max_batch_bytes: int,
+        self, shared: Shared, sender: Sender, settlement: Settlement, preparer: Preparer, max_batch_bytes: int
     ) -> None:
         self._lock = shared.lock
-        self._breaker, self._batch_support, _, _ = policies
-        self._sender = Sender(shared, policies, destination, transport)
-        self._consequences = Consequences(shared, policies, settlement)
-        self._settlement = settlement
+        self._breaker, self._batch_support, _, _ = shared.policies
+        self._sender = sender
+        self.ask_for_batches = sender.ask_for_batches
+        self._consequences = Consequences(shared, settlement)
         self._preparer = preparer
         self._max_batch_bytes = max_batch_bytes
-        self.reconfigure = self._sender.reconfigure
+        self.reconfigured = self._consequences.reconfigured
 
-    @property
-    def transport(self) -> Transport:
-        return self._sender.transport
+    def deliver(self, records: Sequence[Record], deadline: float) -> Group:
+        """Try the records once, splitting as needed, until `deadline` on the monotonic clock.
 
-    def deliver(self, records: Sequence[Record], *, probe: bool, deadline: float) -> Group:
-        """Try the records once, splitting as needed. Returns those that are not settled.
-
-        `probe` is what the circuit breaker said when this attempt began; `deadline` is on the monotonic
-        clock.
+        Returns those that are not settled.
         """
-        try:
-            return self._deliver(records, deadline)
-        finally:
-            self._end(probe=probe)
-
-    def ask_for_batches(self, *, probe: bool, deadline: float) -> None:
-        """Send one empty batch to learn whether the destination takes batches. Changes nothing else."""
-        try:
-            self._sender.ask_for_batches(deadline)
-        finally:
-            self._end(probe=probe)
-
-    def _end(self, *, probe: bool) -> None:
-        with self._lock:
-            self._breaker.end(probe=probe)
-        if probe:
-            self._settlement.wake()
-
-    def _deliver(self, records: Sequence[Record], deadline: float) -> Group:
         mode = self._mode(deadline)
         ready = self._preparer.prepare(records, deadline)
         if len(ready) < len(records):
@@ -74,6 +41,8 @@ class Delivery:
             if len(left) > len(ready):  # the end has come in the middle
                 return left
         groups = deque(_split(ready, mode))
+        if logs.everything:
+            logs.debug("sending %d records in %d requests %s", len(ready), len(groups), mode)
         left = []
         newest = False
         while groups:

@@ -10,6 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ...errors import DeliveryError
 from ...foreign import is_deliberate, type_name
@@ -31,12 +32,25 @@ class Raised:
     error: BaseException
 
 
-class Callbacks:
-    """Calls on any thread, without a lock held."""
+class Hooks(NamedTuple):
+    """The application's functions. What `before_send` returns is checked."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._lock, self._clock, ledger = shared
-        self._counters = ledger.counters
+    before_send: Callable[[dict[str, Any]], object] | None = None
+    on_error: Callable[[DeliveryError], object] | None = None
+    on_drop: Callable[[str, int], object] | None = None
+
+
+class Callbacks:
+    """Calls on any thread, without a lock held.
+
+    Attributes:
+        hooks: may be replaced by other objects for the same functions.
+    """
+
+    def __init__(self, shared: Shared, hooks: Hooks) -> None:
+        self.hooks = hooks
+        self._lock, self._clock = shared.lock, shared.clock
+        self._counters = shared.ledger.counters
         self._running: dict[int, tuple[float, str]] = {}  # by thread; each touches only its own entry
 
     def call(self, name: str, callback: Callable[..., object], *args: object) -> object:
@@ -78,58 +92,47 @@ class Callbacks:
 class Notices:
     """Pending calls of `on_error` and `on_drop`. Guarded by the engine's lock; it calls out without it."""
 
-    def __init__(
-        self,
-        shared: Shared,
-        callbacks: Callbacks,
-        on_error: Callable[[DeliveryError], object] | None,
-        on_drop: Callable[[str, int], object] | None,
-    ) -> None:
+    def __init__(self, shared: Shared, callbacks: Callbacks) -> None:
         self._lock = shared.lock
         self._callbacks = callbacks
-        self._on_error = on_error
-        self._on_drop = on_drop
         self._errors: deque[DeliveryError] = deque(maxlen=KEPT_ERRORS)
         self._drops: Counter[str] = Counter()
         self.last_error: str | None = None
-        self.last_failure: str | None = None  # the last error that is about the destination, not one record
-
-    def reconfigure_callbacks(
-        self, on_error: Callable[[DeliveryError], object] | None, on_drop: Callable[[str, int], object] | None
-    ) -> None:
-        """Other objects for the same functions."""
-        self._on_error, self._on_drop = on_error, on_drop
+        self.last_failure: str | None = None  # the last error that is about the destination
+        self.last_trouble = ""  # the same for a log line, see `logs`
+        self.last_refusal: str | None = None  # the last error that is about one record
 
     @property
     def pending(self) -> bool:
         return bool(self._errors or self._drops)
 
     def dropped(self, reason: str, count: int) -> None:
-        """Call with the lock held."""
         self._lock.assert_held()
-        if self._on_drop is not None:
+        if self._callbacks.hooks.on_drop is not None:
             self._drops[reason] += count
 
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """Call with the lock held."""
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """Call with the lock held. `trouble`: without a backend's words; empty if it is about one record."""
         self._lock.assert_held()
         self.last_error = str(error)
-        if not of_one_record:
-            self.last_failure = self.last_error
-        if self._on_error is not None:
+        if trouble:
+            self.last_failure, self.last_trouble = self.last_error, trouble
+        else:
+            self.last_refusal = self.last_error
+        if self._callbacks.hooks.on_error is not None:
             self._errors.append(error)
 
     def report(self) -> None:
-        """Call the callbacks."""
         with self._lock:
             errors, self._errors = list(self._errors), deque(maxlen=KEPT_ERRORS)
             drops, self._drops = self._drops, Counter()
-        if self._on_error is not None:
+        _, on_error, on_drop = self._callbacks.hooks
+        if on_error is not None:
             for error in errors:
-                self._callbacks.call("on_error", self._on_error, error)
-        if self._on_drop is not None:
+                self._callbacks.call("on_error", on_error, error)
+        if on_drop is not None:
             for reason, count in drops.items():
-                self._callbacks.call("on_drop", self._on_drop, reason, count)
+                self._callbacks.call("on_drop", on_drop, reason, count)
 
     def report_in_passing(self, patience: float) -> None:
         """`report` on a thread of its own, for at most `patience` seconds: a callback may block at exit."""

@@ -5,12 +5,12 @@ Whether a record that fails on its own is at fault, `Suspects` decides.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ...errors import DeliveryError
-from ...logs import warn
+from ...logs import debug, debugging, say, warn
 from ..policy.classification import all_delivered, may_be_the_record
-from ..policy.policies import Policies
 from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.outcome import Outcome, Verdict
@@ -21,23 +21,35 @@ from .shared import Shared
 
 _FAILURES = (Outcome.RETRY, Outcome.HOLD_AUTH, Outcome.HOLD_CONFIG)  # the worst last
 _CONFLICT = 409
+_TROUBLE = {
+    "auth_error": "the backend refuses the API key; records are kept until it accepts one: %s",
+    "misconfigured": "the base URL or the account is wrong; records are kept until it is right: %s",
+    "offline": "the backend can't be reached, or fails; records are kept and sent when it is back: %s",
+}
 
 
 class Consequences:
     """Draws them from one attempt after the other."""
 
-    def __init__(self, shared: Shared, policies: Policies, settlement: Settlement) -> None:
-        self._lock, self._clock, ledger = shared
+    def __init__(self, shared: Shared, settlement: Settlement) -> None:
+        self._lock, self._clock, ledger, policies, self._watchers = shared
         self._counters = ledger.counters
         self._breaker, self._batch_support, _, self._suspects = policies
         self._settlement = settlement
+        self._said = ""  # the trouble that was reported last, until the destination takes a record again
+
+    def reconfigured(self) -> None:
+        """Another key or address: its trouble is new."""
+        self._said = ""
 
     # -- for the destination -----------------------------------------------------------------------------
 
     def for_destination(self, attempt: Attempt, *, in_batches: bool) -> None:
         """Any acceptance means that the destination works; otherwise the worst verdict counts."""
-        if in_batches and attempt.whole and self._batches_are_gone(attempt.verdicts[0]):
-            return
+        if in_batches and attempt.whole:
+            with self._lock:
+                if self._batch_support.unlearn(attempt.verdicts[0].status):
+                    return  # the batch endpoint is gone: that is no failure, the records go another way
         outcomes = {verdict.outcome for verdict in attempt.verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(attempt)
@@ -48,11 +60,6 @@ class Consequences:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
                 self._failed(worst, attempt)
-
-    def _batches_are_gone(self, verdict: Verdict) -> bool:
-        """The batch endpoint no longer exists: that is no failure, the records go another way."""
-        with self._lock:
-            return self._batch_support.unlearn(verdict.status)
 
     def _accepted(self, attempt: Attempt) -> None:
         """The destination works, and that says something about the records that it did not accept."""
@@ -65,7 +72,8 @@ class Consequences:
                 self._batch_support.worked(len(group), bytes_of(group))
             poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
-            self._settlement.wake()
+            self._watchers.wake()
+            self._report_recovery(attempt.base_url)
         for record in poison:
             verdict = record.verdict or Verdict(Outcome.RETRY)
             if self._quarantine(record, verdict._replace(reason=POISON)):
@@ -80,10 +88,18 @@ class Consequences:
             now = self._clock.monotonic()
             if not (attempt.whole and self._fails_on_its_own(verdict, attempt.group, now)):
                 self._breaker.fail(verdict, attempt.began, now)
+            trouble = self._breaker.state if self._breaker.is_open and not self._breaker.refusing else ""
+            delay = self._breaker.delay(now)
         self._report_failure(verdict, attempt)
+        if trouble in _TROUBLE:
+            self._report_trouble(
+                trouble, attempt.base_url, _TROUBLE[trouble], _without_words(verdict, attempt)
+            )
+        if debugging():
+            debug("the attempt failed (%s): %s", trouble or "will be retried", _wait_for(delay))
 
     def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
-        """Whether the record fails, not the destination. Call with the lock held."""
+        """Whether the record fails, not the destination."""
         self._lock.assert_held()
         if not may_be_the_record(verdict):
             return False
@@ -91,7 +107,7 @@ class Consequences:
         return self._suspects.failed(group, now)
 
     def _make_batches_smaller(self, group: Group) -> None:
-        """A batch was too large, or one of its records was to blame. Call with the lock held."""
+        """A batch was too large, or one of its records was to blame."""
         self._lock.assert_held()
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batch_support.failed(len(group), bytes_of(group))
@@ -100,9 +116,19 @@ class Consequences:
         request = attempt.request
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
-        self._settlement.failed(_error(message, verdict, request.url, attempt.group))
-        self._settlement.wake()
-        warn(f"delivery {verdict.outcome.value}", "delivery failed (%s): %s", verdict.outcome.value, message)
+        error = _error(message, verdict, request.url, attempt.group)
+        self._settlement.failed(error, _without_words(verdict, attempt))
+        self._watchers.wake()
+
+    def _report_trouble(self, trouble: str, base_url: str, message: str, *args: object) -> None:
+        """Once, until the destination takes a record again."""
+        if trouble != self._said and warn(f"{trouble} {base_url}", message, *args):
+            self._said = trouble
+
+    def _report_recovery(self, base_url: str) -> None:
+        if self._said:
+            self._said = ""
+            say(logging.INFO, "%s takes records again", base_url)
 
     # -- for the records ---------------------------------------------------------------------------------
 
@@ -126,7 +152,7 @@ class Consequences:
     def _refused(self, record: Record, verdict: Verdict, attempt: Attempt, *, beside_others: bool) -> bool:
         """Quarantine a record that is at fault itself; False if it is to be kept and tried again."""
         is_known = is_refused(record)
-        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, verdict, beside_others)
+        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, attempt, beside_others)
         if not is_known:
             self._report_refusal(record, verdict, attempt)
         return at_fault and self._quarantine(record, verdict)
@@ -139,24 +165,35 @@ class Consequences:
             self._suspects.quarantine_failed(record)
         return False
 
-    def _is_at_fault(self, record: Record, verdict: Verdict, beside_others: bool) -> bool:
+    def _is_at_fault(self, record: Record, attempt: Attempt, beside_others: bool) -> bool:
         """Whether it is clear that the record is refused, and not everything that is sent."""
         with self._lock:
             if self._suspects.refused(record, beside_others=beside_others):
                 return True
             refusals, everything = self._suspects.refusals, self._suspects.everything_is_refused
-            if (
-                everything or self._breaker.is_open
-            ):  # after a refused probe the next one comes in seconds, too
+            if everything or self._breaker.is_open:  # after a refused probe the next comes in seconds, too
                 self._breaker.refuse(self._clock.monotonic())
         if everything:
-            self._settlement.wake()
-            warn("refuses everything", "%d records refused in a row: %s", refusals, verdict.detail)
+            self._watchers.wake()
+            message = "%s refused %d records in a row; they are kept until it takes one. last_error says why"
+            self._report_trouble("refuses everything", attempt.base_url, message, attempt.base_url, refusals)
         return False
 
     def _report_refusal(self, record: Record, verdict: Verdict, attempt: Attempt) -> None:
         message = f"record {record.id} refused: {verdict.detail}"
-        self._settlement.failed(_error(message, verdict, attempt.base_url, [record]), of_one_record=True)
+        self._settlement.failed(_error(message, verdict, attempt.base_url, [record]))
+
+
+def _wait_for(delay: float) -> str:
+    return f"the next one in {delay:.2f} s" if delay < float("inf") else "another thread tries it next"
+
+
+def _without_words(verdict: Verdict, attempt: Attempt) -> str:
+    """What failed. A backend's own words may repeat the record: they are in `last_error`."""
+    why = f"status {verdict.status}" if verdict.status is not None else verdict.reason
+    if verdict.status is None and verdict.reason in ("no_connection", "timeout"):
+        why = verdict.detail
+    return f"{attempt.request.method} {attempt.request.url}: {why}"
 
 
 def is_refused(record: Record) -> bool:

@@ -49,7 +49,6 @@ class Job:
         self._pending: deque[Record] = deque()
         self._turn = Lock()  # re-entrant: a thread that was interrupted while it held it can go on
         self._wake_up = WakeUp()
-        self._taken_up = False
 
     @property
     def done(self) -> bool:
@@ -69,7 +68,6 @@ class Job:
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            self._taken_up = True
             self._wake_up.wake()
             self._run()
         finally:
@@ -84,10 +82,8 @@ class Job:
             for _ in chunk:
                 self._pending.popleft()
 
-    def is_taken_up(self) -> bool:
-        """Give another thread the time to begin. Returns whether one has."""
+    def wait_for_beginning(self) -> None:
         self._clock.wait(self._wake_up, _BEGIN_SECONDS)
-        return self._taken_up
 
     def complete(self) -> None:
         """Run it, or wait for the thread that does."""
@@ -121,23 +117,17 @@ class LastWrites:
         ready = self._preparer.for_disk(_unclaimed(records))
         spool.try_again()
         spool.append(ready)
-        self._acknowledge_gone(ready)
-
-    def _acknowledge_gone(self, records: list[Record]) -> None:
-        """A thread that settled them meanwhile may not have seen that they are on disk."""
-        gone = [r for r in records if r.settled and r.term is not Term.SPOOLED]
-        if gone and self._settlement.spool is not None:
-            self._settlement.spool.acknowledge(gone)
+        # A thread that settled some meanwhile may not have seen that they are on disk.
+        gone = [record for record in ready if record.settled and record.term is not Term.SPOOLED]
+        if gone:
+            spool.acknowledge(gone)
 
     # -- on disk only -------------------------------------------------------------------------------------
 
     def write_now(self, records: list[Record]) -> None:
-        """Write at once what is logged while the process ends."""
-        self._try_again()
         self._write_or_drop(self._preparer.prepare(records))
 
     def _write_finally(self, records: list[Record]) -> None:
-        self._try_again()
         self._write_or_drop(self._preparer.for_disk(_unclaimed(records)))
 
     def _write_or_drop(self, ready: list[Record]) -> None:
@@ -148,17 +138,14 @@ class LastWrites:
 
     def _write(self, records: list[Record]) -> bool:
         """Returns whether all of them are on disk now. Where there is little room, the oldest get it."""
-        self._try_again()
+        spool = self._settlement.spool
+        if spool is not None:
+            spool.try_again()  # also after a failure: there is no later
         failed = self._settlement.spooled(records)
-        if not failed or len(failed) == 1 or self._settlement.spool is None:
+        if not failed or len(failed) == 1 or spool is None:
             return not failed
         middle = len(failed) // 2
         return self._write(failed[:middle]) and self._write(failed[middle:])
-
-    def _try_again(self) -> None:
-        """Also after a failure: there is no later."""
-        if self._settlement.spool is not None:
-            self._settlement.spool.try_again()
 
 
 def _unclaimed(records: list[Record]) -> list[Record]:

@@ -6,7 +6,6 @@ Imports asyncio: the engine imports this module when a coroutine waits for the f
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Generator
 from time import monotonic
@@ -20,11 +19,7 @@ from .waiters import Waiting
 
 
 class LoopWaiters:
-    """The waiters of one process, one for each event loop.
-
-    Args:
-        patience: seconds that a coroutine waits for a record at most.
-    """
+    """The waiters of one process, one for each event loop; a coroutine waits `patience` seconds at most."""
 
     def __init__(self, waiting: Waiting, breaker: CircuitBreaker, patience: float) -> None:
         self._waiting = waiting
@@ -35,7 +30,6 @@ class LoopWaiters:
         self._latest: LoopWaiter | None = None
 
     def here(self) -> LoopWaiter:
-        """The running loop's."""
         loop = asyncio.get_running_loop()
         latest = self._latest
         if latest is not None and latest.loop() is loop:
@@ -67,7 +61,6 @@ class LoopWaiter:
         self._waiting = waiting
         self._breaker = breaker
         self._patience = patience
-        self._process = os.getpid()
         self.loop = ref(loop)  # weak: the loop keeps us, not the other way round
         self._pending: dict[Record, Wait] = {}  # in the order of their deadlines
         self._settled: deque[Record] = deque()
@@ -82,7 +75,7 @@ class LoopWaiter:
             if record.settled:
                 return
         # Register first, then look at the record: whoever settles it does it the other way round.
-        if record.first_waiter(self) is not self:
+        if not record.is_first(self):
             self._waiting.add_waiter(record, self)
         if record.settled:
             return
@@ -110,20 +103,19 @@ class LoopWaiter:
         if waiting is not None:
             _resolve(waiting[0])
         if not self._pending:
-            if self._process == os.getpid():  # in a forked child the locks are the parent's
-                self._waiting.stop(self)
+            self._waiting.stop(self)
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
     def settled(self, record: Record) -> None:
-        """A thread has settled this record."""
         self._settled.append(record)
         self._wake()
 
     def wake(self) -> None:
         """The destination's state has changed, or all records of a flush are settled."""
-        if self._breaker.is_open or self._is_over():
+        loop = self.loop()
+        if self._breaker.is_open or loop is None or loop.is_closed():
             self._look_at_all = True
             self._wake()
 
@@ -143,10 +135,6 @@ class LoopWaiter:
         self._waiting.stop(self)
         self._settled.clear()
         self._pending.clear()
-
-    def _is_over(self) -> bool:
-        loop = self.loop()
-        return loop is None or loop.is_closed()
 
     def _look(self) -> None:
         self._woken = False  # before looking: what settles from now on wakes the loop again

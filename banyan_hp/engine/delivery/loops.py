@@ -13,6 +13,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -72,25 +73,20 @@ async def drive(steps: Steps[T]) -> T:
 
 
 async def until(wait: Wait) -> None:
-    """Wait on the running loop."""
     if wait.over():
         return
     wake_up = LoopWakeUp()
     if not wait.begin(wake_up):  # there is no thread that would do what is waited for
-        await _on_a_thread_until(wait)
+        try:
+            await on_a_thread(wait.block)
+        finally:
+            wait.stop()
         return
     try:
         while not wait.over() and (left := wait.seconds_left()) > 0:
             await wake_up.wait(left)
     finally:
         wait.end(wake_up)
-
-
-async def _on_a_thread_until(wait: Wait) -> None:
-    try:
-        await on_a_thread(wait.block)
-    finally:
-        wait.stop()
 
 
 async def on_few_threads(work: Callable[[], T]) -> T:
@@ -111,22 +107,14 @@ def on_a_thread(work: Callable[[], T], name: str = "banyan_hp-async") -> asyncio
 
     def run() -> None:
         try:
-            report = _giving(future, context.run(work))
+            report = partial(future.set_result, context.run(work))
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
-            report = _failing(future, error)
+            report = partial(future.set_exception, error)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(report)
+            loop.call_soon_threadsafe(lambda: None if future.done() else report())
 
     try:
         start(threading.Thread(target=run, name=name, daemon=True))
     except RuntimeError:  # the interpreter is shutting down, or the system has no threads left
         run()
     return future
-
-
-def _giving(future: asyncio.Future[T], result: T) -> Callable[[], None]:
-    return lambda: None if future.done() else future.set_result(result)
-
-
-def _failing(future: asyncio.Future[T], error: BaseException) -> Callable[[], None]:
-    return lambda: None if future.done() else future.set_exception(error)

@@ -13,48 +13,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from ...foreign import is_deliberate, type_name
 from ..records.encode import JSONValue, encode
 from ..records.freeze import freeze
 from ..records.outcome import Outcome, Verdict
-from ..records.record import Deferred, Record
+from ..records.record import BY_BEFORE_SEND, Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.entries import UNSCRUBBED
 from .callbacks import Callbacks, Raised
-from .settlement import Settlement
 from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
 _TRIES_TO_ENCODE = 3
 _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and this process has none"
-BeforeSend = Callable[[dict[str, Any]], object]  # what it returns is checked
+BeforeSend = Callable[[dict[str, Any]], object]
+
+
+class Settles(Protocol):
+    """What becomes of records that get no body."""
+
+    def dropped(self, records: list[Record], reason: str) -> object:
+        """The user dropped them."""
+
+    def quarantined(self, record: Record, verdict: Verdict) -> object:
+        """It can't be sent."""
 
 
 class Preparer:
     """Encodes each record once; the same bytes go on the wire and into the spool."""
 
     def __init__(
-        self,
-        shared: Shared,
-        callbacks: Callbacks,
-        settlement: Settlement,
-        before_send: BeforeSend | None,
-        max_record_bytes: int,
+        self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
     ) -> None:
-        self._lock, self._clock, ledger = shared
-        self._counters = ledger.counters
+        self._lock, self._clock = shared.lock, shared.clock
+        self._counters = shared.ledger.counters
         self._callbacks = callbacks
         self._settlement = settlement
-        self._before_send = before_send
         self._limit = max_record_bytes
         self._stopping = False
-
-    def reconfigure_callbacks(self, before_send: BeforeSend | None) -> None:
-        """Another object for the same function."""
-        self._before_send = before_send
 
     def stop(self) -> None:
         """End a `prepare` that another thread is in behind its present slice."""
@@ -86,18 +85,19 @@ class Preparer:
     def _prepared(self, record: Record) -> bool:
         """Whether it has a body now; else it is settled."""
         raw, value, deferred = record.raw, record.value, record.deferred
+        before_send = self._callbacks.hooks.before_send
         if record.body is not None:  # looked at last: at shutdown another thread may be preparing it, too
             return True
         try:
             if value is None and raw is not None:
-                if self._before_send is None:
+                if before_send is None:
                     self._never_seen(record)
                     return False
                 value = json.loads(raw)
             elif deferred is not None:
                 value = self._completed(value, deferred)
-            if self._before_send is not None:
-                value = self._run_before_send(record, self._for_people(record, value), self._before_send)
+            if before_send is not None:
+                value = self._run_before_send(record, self._for_people(record, value), before_send)
                 if value is None:
                     return False
             body = encode(value)
@@ -119,7 +119,7 @@ class Preparer:
 
         One that can't be encoded is quarantined alone.
         """
-        encoded = self._is_raw if self._before_send is not None else self._prepared
+        encoded = self._is_raw if self._callbacks.hooks.before_send is not None else self._prepared
         return [record for record in records if record.writable or encoded(record)]
 
     def _is_raw(self, record: Record) -> bool:
@@ -182,7 +182,7 @@ class Preparer:
             self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None
         if changed is None:
-            self._settlement.dropped([record], "before_send")
+            self._settlement.dropped([record], BY_BEFORE_SEND)
             return None
         if not isinstance(changed, dict):
             self._callbacks.count_error()
@@ -191,5 +191,5 @@ class Preparer:
         return freeze(changed).value
 
     def _quarantine(self, record: Record, detail: str) -> None:
-        reason = UNENCODABLE if self._before_send is None else UNSCRUBBED
+        reason = UNENCODABLE if self._callbacks.hooks.before_send is None else UNSCRUBBED
         self._settlement.quarantined(record, Verdict(Outcome.REFUSED, detail, reason=reason))

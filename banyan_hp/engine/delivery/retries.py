@@ -1,25 +1,25 @@
-"""Records that were tried in vain: how long each waits, and which of them should not wait in memory.
+"""Records that wait for another attempt: those that were tried in vain, and those that wait on disk.
 
 Guarded by the engine's lock.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...settings import Settings
 from ..policy.classification import may_be_the_record
-from ..policy.jitter import chance
-from ..policy.policies import Policies
-from ..policy.retry import backoff
-from ..records.ledger import Book
+from ..policy.retry import backoff, chance
+from ..records.ledger import Book, Term
 from ..records.record import Record
-from ..sync import EngineLock
-from .tasks import NEVER
+from ..spool.spool import Spool
+from .shared import Shared
+from .tasks import NEVER, ReadBack
 
 
-class Retry(NamedTuple):
+class _Retry(NamedTuple):
     """A group that has failed, and the earliest moment to try it again."""
 
     at: float
@@ -34,11 +34,11 @@ def any_of(book: Book | None, records: Iterable[Record]) -> bool:
 class Retries:
     """Groups of records, in the order in which they failed. Isolated records go to the suspects."""
 
-    def __init__(self, lock: EngineLock, settings: Settings, policies: Policies) -> None:
-        self._lock = lock
+    def __init__(self, shared: Shared, settings: Settings) -> None:
+        self._lock = shared.lock
         self._settings = settings
-        self._breaker, _, _, self._suspects = policies
-        self._groups: list[Retry] = []
+        self._breaker, _, _, self._suspects = shared.policies
+        self._groups: list[_Retry] = []
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -63,19 +63,17 @@ class Retries:
     def add(self, records: Sequence[Record], now: float) -> None:
         """Try these again, after a back-off of their own: they may fail while others are accepted."""
         self._lock.assert_held()
-        others = []
-        for record in records:
-            if record.history is not None and record.history.isolated:
-                self._suspects.isolate(record, now)
-            else:
-                others.append(record)
+        isolated = [record for record in records if record.history is not None and record.history.isolated]
+        for record in isolated:
+            self._suspects.isolate(record, now)
+        others = [record for record in records if record not in isolated]
         suspected = [record for record in others if _may_be_at_fault(record)]
         if len(suspected) > 1:
             self._add_halves(others, suspected, now)
         elif others:
             failures = max(record.attempts for record in others)
             wait = backoff(failures, self._settings.retry_delay, chance()) if failures else 0.0
-            self._groups.append(Retry(now + wait, others))
+            self._groups.append(_Retry(now + wait, others))
 
     def _add_halves(self, records: list[Record], suspected: list[Record], now: float) -> None:
         """One of several may be the cause: halves find out which. The destination's back-off is enough."""
@@ -83,7 +81,7 @@ class Retries:
         rest = [record for record in records if record not in blamed]
         middle = len(suspected) // 2
         parts = (suspected[:middle], suspected[middle:], rest)
-        self._groups += [Retry(now, part) for part in parts if part]
+        self._groups += [_Retry(now, part) for part in parts if part]
 
     # -- what is tried again -----------------------------------------------------------------------------
 
@@ -94,7 +92,7 @@ class Retries:
             return None
         self._groups.remove(due)
         if one and len(due.records) > 1:
-            self._groups.append(Retry(due.at, due.records[1:]))
+            self._groups.append(_Retry(due.at, due.records[1:]))
             return due.records[:1]
         return due.records
 
@@ -105,7 +103,6 @@ class Retries:
         return oldest.records
 
     def due_in(self, now: float, only: Book | None) -> float:
-        """Seconds until the first group is due."""
         due = (retry.at for retry in self._groups if any_of(only, retry.records))
         return max(0.0, min(due, default=NEVER) - now)
 
@@ -119,3 +116,52 @@ class Retries:
 
 def _may_be_at_fault(record: Record) -> bool:
     return record.verdict is not None and may_be_the_record(record.verdict)
+
+
+class Backlog:
+    """What the spool holds, read back a few records at a time, by one thread at a time."""
+
+    def __init__(self, shared: Shared, spool: Spool | None) -> None:
+        self._lock = shared.lock
+        self._spool = spool
+        self._suspects = shared.policies.suspects
+        self._own = shared.ledger.own
+        self.fetched: deque[Record] = deque()
+        self.is_being_read = False
+
+    def is_there(self, only: Book | None) -> bool:
+        """Whether there is something on disk to send, of all or of one book's records."""
+        if any_of(only, self.fetched):
+            return True
+        if self._spool is None or not self._spool.readable:
+            return False
+        if only is None or not self._spool.backlog:
+            return self._spool.backlog
+        in_memory_too = self._suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
+        return self._own[Term.SPOOLED] > in_memory_too
+
+    def begin_to_read(self, only: Book | None, *, several: bool) -> ReadBack:
+        """The task whose records come to `add`."""
+        self.is_being_read = True
+        return ReadBack(own_only=only is not None, several=several)
+
+    def add(self, records: Sequence[Record], now: float) -> None:
+        """These came from the disk."""
+        self._lock.assert_held()
+        self.is_being_read = False
+        for record in records:
+            if self._suspects.recognise(record):
+                self._suspects.isolate(record, now, at_once=True)
+            else:
+                self.fetched.append(record)
+
+    def take(self, count: int, only: Book | None) -> list[Record]:
+        if only is None:
+            return [self.fetched.popleft() for _ in range(min(count, len(self.fetched)))]
+        taken = [record for record in self.fetched if record.book is only][:count]
+        for record in taken:
+            self.fetched.remove(record)
+        return taken
+
+    def take_all(self) -> list[Record]:
+        return self.take(len(self.fetched), None)

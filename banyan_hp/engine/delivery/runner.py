@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..policy.policies import Policies
 from ..policy.suspects import POISON
-from ..records.ledger import Book, Term
+from ..records.ledger import Term
 from ..records.record import Record
 from ..spool.reader import Replayed
-from ..spool.spool import Spool
 from ..sync import WakeUp
 from .batch import Delivery
 from .final_write import Job
@@ -29,27 +27,23 @@ class TaskRunner:
     def __init__(
         self,
         shared: Shared,
-        policies: Policies,
         scheduler: Scheduler,
         delivery: Delivery,
         preparer: Preparer,
         settlement: Settlement,
         final_write: Job,
     ) -> None:
-        self._lock, self._clock, self._ledger = shared
+        self._lock, self._clock, self._ledger, policies, self._watchers = shared
         self._breaker, self._batch_support, self._concurrency, _ = policies
         self._scheduler = scheduler
         self._delivery = delivery
         self._preparer = preparer
         self._settlement = settlement
+        self._spool = settlement.spool
         self._final_write = final_write
         self._under_way: list[list[Record]] = []  # one group for each task under way
         self._recoveries = 0
         self.stopping = False
-
-    @property
-    def spool(self) -> Spool | None:
-        return self._settlement.spool
 
     def step(
         self, wake_up: WakeUp, deadline: float, get_help: Callable[[], None], *, one_of_many: bool = False
@@ -88,12 +82,11 @@ class TaskRunner:
             if not isinstance(task, AskForBatches) and not self._batch_support.batches:
                 get_help()
             self._do(task, deadline)
-        except BaseException:
-            if isinstance(task, (Send, AskForBatches)):
-                with self._lock:
-                    self._breaker.end(probe=task.probe)
-            raise
         finally:
+            if isinstance(task, (Send, AskForBatches)) and task.probe:
+                with self._lock:
+                    self._breaker.end(probe=True)
+                self._watchers.wake()
             if isinstance(task, (Send, Spill)):
                 self._return_unsettled(task.records)
         self._after_recovery()
@@ -106,15 +99,15 @@ class TaskRunner:
         elif isinstance(task, ReadBack):
             self._read_back(task)
         elif isinstance(task, AskForBatches):
-            self._delivery.ask_for_batches(probe=task.probe, deadline=deadline)
-        elif self.spool is not None and isinstance(task, OpenSpool):
-            self.spool.open()
-            self._settlement.wake()  # waiters for a backlog look whether there is one
-        elif self.spool is not None and isinstance(task, SyncSpool):
-            self.spool.sync()
+            self._delivery.ask_for_batches(deadline)
+        elif self._spool is not None and isinstance(task, OpenSpool):
+            self._spool.open()
+            self._watchers.wake()  # waiters for a backlog look whether there is one
+        elif self._spool is not None and isinstance(task, SyncSpool):
+            self._spool.sync()
 
     def _send(self, task: Send, deadline: float) -> None:
-        left = self._delivery.deliver(task.records, probe=task.probe, deadline=deadline)
+        left = self._delivery.deliver(task.records, deadline)
         if left:
             others = [record for record in self._without_suspects(left) if record.writable]
             if others and self._are_better_on_disk(others):
@@ -124,9 +117,8 @@ class TaskRunner:
         """Those that do not fail on their own; the others are isolated."""
         with self._lock:
             suspects = self._scheduler.retries.to_isolate(records)
-        if not suspects:
-            return records
-        self._settlement.isolate(suspects)
+        if suspects:
+            self._settlement.isolate(suspects)
         return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:
@@ -148,10 +140,10 @@ class TaskRunner:
             self._concurrency.end(id(records))
             left = [record for record in records if not record.claimed]
             stopping, closing = self.stopping, self._scheduler.closing
-            if not stopping:
+            if left and not stopping:
                 self._scheduler.retries.add(left, self._clock.monotonic())
         if closing or any(record.history is not None for record in left):
-            self._settlement.wake()  # a flush does not wait for isolated records
+            self._watchers.wake()  # a flush does not wait for isolated records
         if stopping:
             self._final_write.take(left)  # which skipped them while this task tried to write them
             self._final_write.run()
@@ -159,8 +151,8 @@ class TaskRunner:
     def _read_back(self, task: ReadBack) -> None:
         replayed: list[Replayed] = []
         try:
-            if self.spool is not None:
-                replayed = self.spool.read_back(
+            if self._spool is not None:
+                replayed = self._spool.read_back(
                     _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
                 )
         finally:
@@ -171,12 +163,12 @@ class TaskRunner:
         if self.stopping:
             self._settlement.spooled(records)  # they stay where they are
         elif not records:
-            self._settlement.wake()
+            self._watchers.wake()
 
     def _record(self, found: Replayed) -> Record:
-        """A record from the disk, in memory again, in its book. Call with the lock held."""
+        """A record from the disk, in memory again, in its book."""
         self._lock.assert_held()
-        book: Book = self._ledger.own if found.own else self._ledger.adopted
+        book = self._ledger.book(own=found.own)
         line, now = found.line, self._clock.monotonic()
         record = Record.from_disk(line.id, line.time, line.body, found.place, now, book, raw=line.raw)
         book.move((record,), Term.IN_FLIGHT)
@@ -190,26 +182,21 @@ class TaskRunner:
             if recovered:
                 self._batch_support.ask_soon()
                 self._scheduler.sleepers.wake_all()
-        if recovered and self.spool is not None:
-            self.spool.open()
+        if recovered and self._spool is not None:
+            self._spool.open()
 
     # -- what is under way ------------------------------------------------------------------------------
 
     def stop(self) -> list[Record]:
-        """Begin no more tasks. The records under way belong to the caller now. Call with the lock held."""
+        """Begin no more tasks. The records under way belong to the caller now."""
         self._lock.assert_held()
         self.stopping = True
         self._preparer.stop()
         self._scheduler.sleepers.wake_all()
         return self.under_way()
 
-    @property
-    def requests_under_way(self) -> int:
-        """How many requests with records are under way."""
-        return self._concurrency.at_work
-
     def oldest_at(self) -> float | None:
-        """When the oldest record under way was queued. Call with the lock held."""
+        """When the oldest record under way was queued."""
         self._lock.assert_held()
         return min([group[0].queued_at for group in self._under_way if group], default=None)
 
@@ -225,11 +212,11 @@ class TaskRunner:
         return bool(self._under_way)
 
     def forget(self) -> None:
-        """The records under way have another owner now. Call with the lock held."""
+        """The records under way have another owner now."""
         self._lock.assert_held()
         self._under_way = []
 
     def under_way(self) -> list[Record]:
-        """Records that a thread sends or writes at this moment. Call with the lock held."""
+        """Records that a thread sends or writes at this moment."""
         self._lock.assert_held()
         return [record for group in self._under_way for record in group]

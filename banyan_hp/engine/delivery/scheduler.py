@@ -5,15 +5,16 @@ Guarded by the engine's lock. Decides only; the I/O is the runner's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ...settings import Settings
 from ..policy.concurrency_limit import LOOK_AGAIN_SECONDS
-from ..policy.policies import Policies
 from ..records.ledger import Book, Term
 from ..records.record import Record
 from ..spool.spool import Spool
-from .backlog import Backlog
 from .queue import SPILL_ABOVE, SPILL_TO, Load, Queue
-from .retries import Retries, any_of
+from .retries import Backlog, Retries, any_of
 from .shared import Shared
 from .sleepers import ANYTHING, NOTHING, Sleepers
 from .tasks import NEVER, AskForBatches, OpenSpool, Send, Spill, SyncSpool, Task, Wait
@@ -26,30 +27,45 @@ class Scheduler:
     up the other.
     """
 
-    def __init__(
-        self, shared: Shared, settings: Settings, queue: Queue, policies: Policies, spool: Spool | None
-    ) -> None:
-        self._lock = shared.lock
-        self._own = shared.ledger.own
+    def __init__(self, shared: Shared, settings: Settings, queue: Queue, spool: Spool | None) -> None:
+        self._lock, _, ledger, policies, self._watchers = shared
+        self._own = ledger.own
         self._settings = settings
         self._queue = queue
         self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool
-        self.retries = Retries(shared.lock, settings, policies)
-        self.backlog = Backlog(shared.lock, spool, policies.suspects, self._own)
-        self.sleepers = Sleepers(shared.lock, queue, policies, spool)
+        self.retries = Retries(shared, settings)
+        self.backlog = Backlog(shared, spool)
+        self.sleepers = Sleepers(shared, queue, spool)
         self._backlogs_turn = False
         self._spilled_last = False
         self._suspected_last = False
         self._probed_newest = False
-        self.flush_waiters: set[object] = set()  # wait for records to settle: no lingering meanwhile
-        self.own_waiters: set[object] = set()  # wait for this process's own records to settle first
+        self._flushes = 0  # that wait for this process's own records first
+        self._hurried = False
         self.closing = False
         self._last_chance = 0
         self._begins_nothing = False
         self._paused = False
 
-    # -- the end -----------------------------------------------------------------------------------------
+    # -- haste, and the end ------------------------------------------------------------------------------
+
+    @contextmanager
+    def own_records_first(self) -> Iterator[None]:
+        """A caller waits for this process's own records: meanwhile no request begins with others'."""
+        with self._lock:
+            self._flushes += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._flushes -= 1
+                self.sleepers.wake_all()
+
+    def hurry(self) -> None:
+        """The end is near: nothing lingers, and no backlog is sent. Takes no lock."""
+        self._hurried = True
+        self.sleepers.disturb()
 
     def close(self) -> None:
         """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
@@ -79,19 +95,15 @@ class Scheduler:
     # -- from the senders' side --------------------------------------------------------------------------
 
     def next_task(self, now: float, *, one_of_many: bool = False) -> Task:
-        """What to do now. The caller owns the records of the task.
-
-        Args:
-            now: by the monotonic clock.
-            one_of_many: the caller need not do anything if other threads do enough.
-        """
+        """What to do now; `one_of_many` need do nothing if others do enough. The caller owns the records."""
         self._lock.assert_held()
         if self._paused or self._begins_nothing:
             return Wait(NEVER)
-        if self._spool is not None and self._look_due_in(now) <= 0:
-            return OpenSpool()
-        if self._spool is not None and self._spool.sync_due_in(now) <= 0:
-            return SyncSpool()
+        if self._spool is not None:
+            if self._look_due_in(now) <= 0:
+                return OpenSpool()
+            if self._spool.sync_due_in(now) <= 0:
+                return SyncSpool()
         delay = NEVER if self.gave_up else self._breaker.delay(now)
         if delay > 0:
             return self._instead_of_sending(now, delay)
@@ -116,7 +128,8 @@ class Scheduler:
             return self._wait(now, min(delay, self._spool.usable_in()), NOTHING)
         if self._breaker.is_open and self.retries:
             return Spill(self.retries.take_oldest())
-        may_spill = len(self._queue) - self._kept_for_the_probe()
+        # While everything seems refused, the newest record waits in memory: it is tried within seconds.
+        may_spill = len(self._queue) - (self._breaker.refusing and not self.closing)
         if self._breaker.is_open and self._lingered_in(now) <= 0 < may_spill:
             return Spill(self._take(min(self._settings.batch_size, may_spill)))
         if self._queue.above(SPILL_ABOVE):
@@ -126,10 +139,6 @@ class Scheduler:
         if self._breaker.is_open:
             return self._wait(now, min(delay, self._lingered_in(now)), self._first_or_batch())
         return self._wait(now, delay, self._queue.load_at(SPILL_ABOVE))
-
-    def _kept_for_the_probe(self) -> int:
-        """While everything seems refused, the newest record waits in memory: it is tried within seconds."""
-        return int(self._breaker.refusing and not self.closing)
 
     def _next_to_send(self, now: float) -> Task:
         self.sleepers.wake_at = ANYTHING  # whatever the sleepers waited for while nothing could be sent
@@ -159,7 +168,7 @@ class Scheduler:
         return self._wait_for_any(now, fresh_due)
 
     def _wait_for_any(self, now: float, fresh_due: float) -> Wait:
-        due = min(fresh_due, self.retries.due_in(now, self._only), self._suspect_due_in(now))
+        due = min(fresh_due, self.retries.due_in(now, self._only), self.suspects.due_in(now, self._only))
         return self._wait(now, due, self._first_or_batch())
 
     def _probe(self, now: float) -> Task:
@@ -169,7 +178,9 @@ class Scheduler:
         """
         if len(self._queue) and not self._probed_newest:
             self._probed_newest = True
-            return self._send(self._hand_over(self._queue.take_newest()))
+            newest = self._queue.take_newest()
+            self._own.hand_over(newest)
+            return self._send(newest)
         may_replay = any_of(self._only, self.backlog.fetched)
         if self.backlog.is_there(self._only) and not may_replay and not self.backlog.is_being_read:
             return self.backlog.begin_to_read(self._only, several=False)
@@ -181,17 +192,14 @@ class Scheduler:
             return self._send(retry)
         if len(self._queue):
             return self._send(self._take(1))
-        if self._suspect_due_in(now) < NEVER:
+        if self.suspects.due_in(now, self._only) < NEVER:
             return self._send_suspect()
         return self._wait(now, NEVER, ANYTHING)
 
     def _is_suspects_turn(self, now: float) -> bool:
         """Suspects that are due and the other records take turns."""
-        self._suspected_last = not self._suspected_last and self._suspect_due_in(now) <= 0
+        self._suspected_last = not self._suspected_last and self.suspects.due_in(now, self._only) <= 0
         return self._suspected_last
-
-    def _suspect_due_in(self, now: float) -> float:
-        return self.suspects.due_in(now, self._only)
 
     def _send_suspect(self) -> Send:
         """Alone: only then it is known which record fails."""
@@ -214,13 +222,9 @@ class Scheduler:
 
     def _too_slow(self) -> bool:
         """One by one, the queue fills faster than it empties: every other task brings some of it to disk."""
-        self._spilled_last = (
-            not self._spilled_last
-            and self._queue.above(SPILL_ABOVE)
-            and not self._batch_support.batches
-            and self._spool is not None
-            and self._spool.usable
-        )
+        slow = not self._batch_support.batches and self._queue.above(SPILL_ABOVE)
+        usable = self._spool is not None and self._spool.usable
+        self._spilled_last = not self._spilled_last and slow and usable
         return self._spilled_last
 
     def _send(self, records: list[Record]) -> Send:
@@ -243,9 +247,7 @@ class Scheduler:
         return int(min(self._settings.batch_size, self._batch_support.limit))
 
     def _take(self, count: int) -> list[Record]:
-        return self._hand_over(self._queue.take(count, self._settings.max_batch_bytes))
-
-    def _hand_over(self, records: list[Record]) -> list[Record]:
+        records = self._queue.take(count, self._settings.max_batch_bytes)
         self._own.hand_over(records)
         return records
 
@@ -266,19 +268,19 @@ class Scheduler:
             return NEVER
         settings = self._settings
         full = self._queue.full_batch(settings.batch_size, settings.max_batch_bytes)
-        if self.flush_waiters or self.closing or full:
+        if full or self.closing or self._hurried or self._watchers:
             return 0.0
         return max(0.0, oldest + settings.flush_interval - now)
 
     @property
     def own_only(self) -> bool:
         """No request begins with others' records: at the end, and while a flush waits for our own ones."""
-        return self.closing or bool(self.own_waiters)
+        return self._only is not None
 
     @property
     def _only(self) -> Book | None:
         """The book whose records may begin a request; None for any."""
-        return self._own if self.closing or self.own_waiters else None
+        return self._own if self.closing or self._hurried or self._flushes else None
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep this long, or until the queue holds this much."""
@@ -304,12 +306,8 @@ class Scheduler:
     def waiting(self) -> list[Record]:
         """All that waits: in the queue, for a retry, or read from disk to be sent. It stays here."""
         self._lock.assert_held()
-        return [
-            *self.retries.records(),
-            *self._queue.records,
-            *self.backlog.fetched,
-            *self.suspects.all(),
-        ]
+        ours = (self.retries.records(), self._queue.records, self.backlog.fetched, self.suspects.all())
+        return [record for records in ours for record in records]
 
     def forget(self) -> None:
         """All that waits has another owner now. Ctrl-C in the middle: once more does no harm."""

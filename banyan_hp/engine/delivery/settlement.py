@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...errors import DeliveryError
-from ..policy.suspects import Suspects
+from ...logs import warn
 from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
@@ -17,42 +17,66 @@ from ..spool.spool import Spool
 from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
-from .stepwise import Wakes
+
+_KEPT = {
+    True: "it is in the quarantine, see `banyan-hp spool quarantine show`",
+    False: "it is lost, as there is no disk to keep it on",
+}
 
 
-class _Several:
-    """The waiters for one record: two event loops await one receipt, or a thread and a loop."""
+class DiskAccounts:
+    """Keeps the ledger of what happens to records that are on disk only; see `spool.disk.Observer`."""
 
-    def __init__(self, first: Waiter) -> None:
-        self.waiters = [first]
+    def __init__(self, shared: Shared, notices: Notices) -> None:
+        self._lock, _, self._ledger, _, self._watchers = shared
+        self._notices = notices
 
-    def settled(self, record: Record) -> None:
-        for waiter in tuple(self.waiters):
-            waiter.settled(record)
+    def adopted(self, count: int, damaged: int) -> None:
+        with self._lock:
+            self._ledger.adopted.accept(Term.SPOOLED, count)
+            self._ledger.adopted.accept(Term.QUARANTINED, damaged)
+
+    def handed_back(self, count: int) -> None:
+        with self._lock:
+            self._ledger.adopted.accept(Term.SPOOLED, -count)
+
+    def damaged_on_disk(self, count: int, *, own: bool) -> None:
+        with self._lock:
+            self._ledger.book(own=own).shift(Term.SPOOLED, Term.QUARANTINED, count)
+        self._watchers.wake()
+
+    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
+        with self._lock:
+            book = self._ledger.book(own=own)
+            book.shift(Term.SPOOLED, Term.DROPPED, count)
+            if count:
+                book.drops[reason] += count
+                self._notices.dropped(reason, count)
+        self._watchers.wake()
+
+    def disk_failed(self) -> None:
+        with self._lock:
+            self._ledger.counters.spool_errors += 1
 
 
 class Settlement:
     """Moves records to where they end, on disk first and in the ledger then."""
 
-    def __init__(self, shared: Shared, notices: Notices, suspects: Suspects) -> None:
-        self._lock = shared.lock
-        self._ledger = shared.ledger
+    def __init__(self, shared: Shared, notices: Notices, spool: Spool | None) -> None:
+        self._lock, self._watchers = shared.lock, shared.watchers
+        self._suspects = shared.policies.suspects
         self._notices = notices
-        self.suspects = suspects
-        self._waiting: set[Wakes] = set()
-        self.spool: Spool | None = None
+        self.spool = spool
 
     # -- ends -------------------------------------------------------------------------------------------
 
     def delivered(self, records: Iterable[Record]) -> None:
-        mine = self._claim(records)
-        if self._end(mine, Term.DELIVERED):
-            self.wake()
+        if self._end(self._claim(records), Term.DELIVERED):
+            self._watchers.wake()
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
-        mine = self._claim(records)
-        self._end(mine, Term.DROPPED, reason)
-        self.wake()
+        self._end(self._claim(records), Term.DROPPED, reason)
+        self._watchers.wake()
 
     def quarantined(self, record: Record, verdict: Verdict) -> bool:
         """Keep a refused record aside; where there is no disk to keep it on, it is dropped.
@@ -71,9 +95,11 @@ class Settlement:
                 record.claimed = False
             return False
         with self._lock:
-            self._notices.last_error = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            what = f"record {record.id} quarantined ({verdict.reason}): {verdict.detail}"
+            self._notices.last_error = self._notices.last_refusal = what
         self._end(mine, Term.QUARANTINED if kept else Term.DROPPED, verdict.reason)
-        self.wake()
+        self._watchers.wake()
+        warn("quarantine", "record %s is not delivered (%s): %s", record.id, verdict.reason, _KEPT[kept])
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
@@ -95,17 +121,16 @@ class Settlement:
         Chunk by chunk: where the disk's cap is reached, what is written first can make room for the rest. A
         record that is longer than the cap is dropped: no room could be made for it.
         """
-        failed: list[Record] = []
         spool = self.spool
         if spool is None:
-            failed += [record for record in records if not record.claimed]
+            failed = [record for record in records if not record.claimed]
         else:
-            too_long = [r for r in records if r.place is None and spool.is_too_large(r)]
+            too_long = [record for record in records if record.place is None and spool.is_too_large(record)]
             if too_long:
                 self.dropped(too_long, "spool_full")
-            for chunk in spool.chunks(records):
-                failed += self._spooled(spool, chunk, in_order=in_order)
-        self.wake()
+            chunks = spool.chunks(records)
+            failed = [record for chunk in chunks for record in self._spooled(spool, chunk, in_order=in_order)]
+        self._watchers.wake()
         return failed
 
     def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
@@ -125,7 +150,7 @@ class Settlement:
                 self._account(kept, Term.SPOOLED)
                 for record in kept:
                     if record.history is not None:
-                        self.suspects.remember(record)
+                        self._suspects.remember(record)
         finally:
             with self._lock:
                 for record in mine:
@@ -147,7 +172,7 @@ class Settlement:
             for record in mine:
                 self._isolate(record, on_disk=id(record) not in failed)
         self._notify(mine)
-        self.wake()
+        self._watchers.wake()
 
     def _isolate(self, record: Record, *, on_disk: bool) -> None:
         """Call with the lock held. To a flush a suspect that is in memory only counts as lost."""
@@ -196,6 +221,7 @@ class Settlement:
             record.term = term
             if term is Term.DROPPED:
                 why = _refusal_of(record) or reason
+                record.drop_reason = why
                 record.book.drops[why] += 1
                 self._notices.dropped(why, 1)
             epoch, record.epoch = record.epoch, None
@@ -208,83 +234,37 @@ class Settlement:
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
 
-    def adopted(self, count: int, damaged: int) -> None:
-        """The spool took over a dead process's segment."""
+    def failed(self, error: DeliveryError, trouble: str = "") -> None:
+        """An attempt failed, whatever becomes of its records; or one record was refused: see `Notices`."""
         with self._lock:
-            self._ledger.adopted.accept(Term.SPOOLED, count)
-            self._ledger.adopted.accept(Term.QUARANTINED, damaged)
+            self._notices.failed(error, trouble)
 
-    def handed_back(self, count: int) -> None:
-        """The spool has released an adopted segment, which another process may adopt."""
+    def note_error(self, what: str) -> None:
+        """An error that is not about delivery."""
         with self._lock:
-            self._ledger.adopted.accept(Term.SPOOLED, -count)
-
-    def damaged_on_disk(self, count: int, *, own: bool) -> None:
-        """Records on disk can't be read; what is left of them is in the quarantine."""
-        with self._lock:
-            (self._ledger.own if own else self._ledger.adopted).shift(Term.SPOOLED, Term.QUARANTINED, count)
-        self.wake()
-
-    def disk_failed(self) -> None:
-        """A file operation of the spool failed."""
-        with self._lock:
-            self._ledger.counters.spool_errors += 1
-
-    def lost_on_disk(self, count: int, reason: str, *, own: bool) -> None:
-        """Records on disk are gone: given up to stay within the caps, deleted by others, or unreadable."""
-        with self._lock:
-            book = self._ledger.own if own else self._ledger.adopted
-            book.shift(Term.SPOOLED, Term.DROPPED, count)
-            if count:
-                book.drops[reason] += count
-                self._notices.dropped(reason, count)
-        self.wake()
-
-    def failed(self, error: DeliveryError, *, of_one_record: bool = False) -> None:
-        """An attempt failed, whatever becomes of its records; or one record was refused."""
-        with self._lock:
-            self._notices.failed(error, of_one_record=of_one_record)
+            self._notices.last_error = what
 
     # -- waiters -----------------------------------------------------------------------------------------
 
     def _notify(self, settled: Iterable[Record]) -> None:
         for record in settled:
-            waiter = record.waiter
-            if waiter is not None:
+            for waiter in record.waiters:
                 waiter.settled(record)
 
     def add_waiter(self, record: Record, waiter: Waiter) -> None:
         """A waiter for a record that may have one already."""
         with self._lock:
-            held = record.first_waiter(waiter)
-            if held is waiter:
-                return
-            if not isinstance(held, _Several):
-                held = record.waiter = _Several(held)
-            if waiter not in held.waiters:
-                held.waiters.append(waiter)
+            if not record.is_first(waiter) and waiter not in record.waiters:
+                record.waiters += (waiter,)
 
     def remove_waiter(self, record: Record, waiter: Waiter) -> None:
         """Who asks again and again whether a record has settled must not leave a waiter each time."""
         with self._lock:
-            held = record.waiter
-            if held is waiter:
-                del record.waiter
-            elif isinstance(held, _Several) and waiter in held.waiters:
-                held.waiters.remove(waiter)
-
-    def watch(self, wake_up: Wakes) -> None:
-        with self._lock:
-            self._waiting.add(wake_up)
-
-    def unwatch(self, wake_up: Wakes) -> None:
-        with self._lock:
-            self._waiting.discard(wake_up)
-
-    def wake(self) -> None:
-        """Wake the waiters for all records, and for a change of the destination's state."""
-        for wake_up in tuple(self._waiting):
-            wake_up.wake()
+            others = tuple(each for each in record.waiters if each is not waiter)
+            if others:
+                record.waiters = others
+            else:
+                record.__dict__.pop("waiters", None)
 
 
 def _refusal_of(record: Record) -> str:

@@ -5,10 +5,10 @@ Guarded by the engine's lock, but for `disturb`.
 
 from __future__ import annotations
 
-from ..policy.policies import Policies
 from ..spool.spool import Spool
-from ..sync import EngineLock, WakeUp
+from ..sync import WakeUp
 from .queue import Load, Queue
+from .shared import Shared
 from .tasks import NEVER
 
 ANYTHING: Load = (1, NEVER)
@@ -26,11 +26,10 @@ class Sleepers:
         sync_planned: one of them wakes in time to force the spool to the disk.
     """
 
-    def __init__(self, lock: EngineLock, queue: Queue, policies: Policies, spool: Spool | None) -> None:
-        self._lock = lock
+    def __init__(self, shared: Shared, queue: Queue, spool: Spool | None) -> None:
+        self._lock = shared.lock
         self._queue = queue
-        self._batch_support = policies.batch_support
-        self._concurrency = policies.concurrency
+        _, self._batch_support, self._concurrency, _ = shared.policies
         self._spool = spool
         self._watch: WakeUp | None = None
         self.idle: list[WakeUp] = []

@@ -61,20 +61,39 @@ def run(steps: Steps[T]) -> T:
         steps.close()
 
 
-class Event:
-    """An event that threads and event loops wait for. Takes no lock, see `WakeUp`."""
+class Watchers:
+    """Wake-ups of all that wait for something. Takes no lock: each step is atomic under the GIL."""
 
     def __init__(self) -> None:
-        self._is_set = False
         self._wake_ups: set[Wakes] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._wake_ups)
+
+    def watch(self, wake_up: Wakes) -> None:
+        self._wake_ups.add(wake_up)
+
+    def unwatch(self, wake_up: Wakes) -> None:
+        self._wake_ups.discard(wake_up)
+
+    def wake(self) -> None:
+        for wake_up in tuple(self._wake_ups):
+            wake_up.wake()
+
+
+class Event(Watchers):
+    """An event that threads and event loops wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_set = False
 
     def is_set(self) -> bool:
         return self._is_set
 
     def set(self) -> None:
         self._is_set = True
-        for wake_up in tuple(self._wake_ups):
-            wake_up.wake()
+        self.wake()
 
     def clear(self) -> None:
         self._is_set = False
@@ -89,12 +108,6 @@ class Event:
         finally:
             self.unwatch(wake_up)
         return self._is_set
-
-    def watch(self, wake_up: Wakes) -> None:
-        self._wake_ups.add(wake_up)
-
-    def unwatch(self, wake_up: Wakes) -> None:
-        self._wake_ups.discard(wake_up)
 
 
 class UntilSet:

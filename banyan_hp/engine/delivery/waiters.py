@@ -7,15 +7,13 @@ unless records are still to be written to disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..policy.circuit_breaker import CircuitBreaker
 from ..records.record import Record, Waiter
 from ..spool.spool import Mark
-from ..sync import Clock, EngineLock, WakeUp, releases_on_error
+from ..sync import EngineLock, WakeUp, releases_on_error
 from .scheduler import Scheduler
 from .settlement import Settlement
 from .shared import Shared
@@ -40,6 +38,7 @@ class FlushResult:
             nor given up.
         backlog_bytes: what other processes have on disk and is not read yet, as far as the last look found
             it; a part of it may belong to processes that live.
+        rejected: calls since the last flush whose records were not accepted; `health()` says why.
     """
 
     delivered: bool
@@ -49,6 +48,7 @@ class FlushResult:
     ledger: dict[str, int]
     backlog: int = 0
     backlog_bytes: int = 0
+    rejected: int = 0
 
     def __bool__(self) -> bool:
         return self.delivered
@@ -78,18 +78,19 @@ class Waiting:
     def __init__(
         self,
         shared: Shared,
-        breaker: CircuitBreaker,
         scheduler: Scheduler,
         settlement: Settlement,
         worker: Worker,
         ended: Callable[[], bool],
     ) -> None:
-        self._lock, self._clock, _ = shared
-        self._breaker = breaker
+        self._lock, self.clock, _, policies, self._watchers = shared
+        self._breaker = policies.breaker
         self._scheduler = scheduler
         self._settlement = settlement
+        self._spool = settlement.spool
         self._worker = worker
-        self._ended = ended
+        self.ended = ended
+        self.own_records_first = scheduler.own_records_first
 
     @property
     def locks(self) -> tuple[EngineLock, ...]:
@@ -121,56 +122,39 @@ class Waiting:
         `done` is asked when records go to disk or are lost, when all are delivered that were accepted before
         a flush, when the destination's state changes, and when `wake_up` is woken.
         """
-        if not self.allowed or done():
-            return
-        me = object()
-        try:
-            self._stop_lingering(me)
+        if self.allowed and not done():
             self.until(done, deadline, wake_up)
-        finally:
-            self._allow_lingering(me)
 
     def until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp | None = None) -> None:
         """Wait while the worker works; where no thread can be started, do its work."""
         wake_up = wake_up or WakeUp()
-        if self._has_worker():
+        if self.has_worker():
             self.listen_until(done, deadline, wake_up)
         else:
             self._worker.drive(done, deadline, wake_up)
 
-    def _has_worker(self) -> bool:
+    def has_worker(self) -> bool:
         if not self._worker.alive:
             self._worker.start()
         return self._worker.alive
 
     def listen_until(self, done: Callable[[], bool], deadline: float, wake_up: WakeUp) -> None:
         """Wait for others to be done."""
-        self._settlement.watch(wake_up)
         try:
-            while not done() and not self._ended():
-                left = deadline - self._clock.monotonic()
+            self.begin(wake_up)
+            while not done() and not self.ended():
+                left = deadline - self.clock.monotonic()
                 if left <= 0:
                     return
-                self._clock.wait(wake_up, left)
+                self.clock.wait(wake_up, left)
         finally:
-            self._settlement.unwatch(wake_up)
+            self.stop(wake_up)
 
     # -- without a thread -------------------------------------------------------------------------------
 
     def for_all(self, done: Callable[[], bool], deadline: float) -> Until:
         """`flush_until` as a wait that a thread or an event loop can drive."""
-        return Until(self, self._clock, done, deadline)
-
-    def is_over(self, done: Callable[[], bool]) -> bool:
-        return done() or self._ended()
-
-    def begin_with_a_worker(self, waiter: Wakes) -> bool:
-        """`begin`, if there is a thread that works; without one, False."""
-        self.begin(waiter)
-        if self._has_worker():
-            return True
-        self.stop(waiter)
-        return False
+        return Until(self, done, deadline)
 
     @releases_on_error
     def add_waiter(self, record: Record, waiter: AsyncWaiter) -> None:
@@ -179,37 +163,14 @@ class Waiting:
 
     @releases_on_error
     def begin(self, waiter: Wakes) -> None:
-        """A waiter without a thread: nothing lingers, and `waiter` is woken, until `stop`."""
-        self._settlement.watch(waiter)
-        self._stop_lingering(waiter)
-
-    @releases_on_error
-    def stop(self, waiter: Wakes) -> None:
-        self._allow_lingering(waiter)
-        self._settlement.unwatch(waiter)
-
-    def _stop_lingering(self, who: object) -> None:
-        """Nothing lingers until `_allow_lingering`, which does nothing in a forked child."""
+        """Nothing lingers, and `waiter` is woken, until `stop`."""
+        self._watchers.watch(waiter)
         with self._lock:
-            self._scheduler.flush_waiters.add(who)
             self._scheduler.sleepers.wake_all()
 
-    def _allow_lingering(self, who: object) -> None:
-        with self._lock:
-            self._scheduler.flush_waiters.discard(who)
-
-    @contextmanager
-    def own_records_first(self) -> Iterator[None]:
-        """A caller waits for this process's own records: meanwhile no request begins with others'."""
-        me = object()
-        with self._lock:
-            self._scheduler.own_waiters.add(me)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._scheduler.own_waiters.discard(me)
-                self._scheduler.sleepers.wake_all()
+    def stop(self, waiter: Wakes) -> None:
+        """End what `begin` began. Takes no lock: in a forked child it may be the parent's."""
+        self._watchers.unwatch(waiter)
 
     # -- in vain? ---------------------------------------------------------------------------------------
 
@@ -219,7 +180,7 @@ class Waiting:
         if not self._breaker.is_open:
             return self._breaker.trips
         with self._lock:
-            in_vain = self._breaker.is_open and self._breaker.delay(self._clock.monotonic()) > 0
+            in_vain = self._breaker.is_open and self._breaker.delay(self.clock.monotonic()) > 0
             return self._breaker.trips - in_vain
 
     def given_up(self, record: Record, trips: int) -> bool:
@@ -237,47 +198,50 @@ class Waiting:
 
     @property
     def spool_usable(self) -> bool:
-        spool = self._settlement.spool
-        return spool is not None and spool.usable
+        return self._spool is not None and self._spool.usable
 
     # -- what a flush waits for on disk -----------------------------------------------------------------
 
     def mark(self) -> Mark:
         """The end of what this process has on disk so far."""
-        spool = self._settlement.spool
-        return spool.mark() if spool is not None else []
+        return self._spool.mark() if self._spool is not None else []
 
     def on_disk(self, mark: Mark) -> int:
         """How many of the records before `mark` are still to be sent."""
-        spool = self._settlement.spool
-        return spool.unacknowledged(mark) if spool is not None else 0
+        return self._spool.unacknowledged(mark) if self._spool is not None else 0
 
     def to_wait_for(self, mark: Mark) -> int:
         """The same, without those that fail on their own and are not to be tried for a while."""
-        spool, left = self._settlement.spool, self.on_disk(mark)
-        if spool is None or not left:
+        left = self.on_disk(mark)
+        if self._spool is None or not left:
             return left
-        return left - spool.before(mark, self._scheduler.suspects.isolated_places(self._clock.monotonic()))
+        isolated = self._scheduler.suspects.isolated_places(self.clock.monotonic())
+        return left - self._spool.before(mark, isolated)
 
 
 class Until:
     """A wait for all records, see `Waiting.flush_until`; a `stepwise.Wait`."""
 
-    def __init__(self, waiting: Waiting, clock: Clock, done: Callable[[], bool], deadline: float) -> None:
+    def __init__(self, waiting: Waiting, done: Callable[[], bool], deadline: float) -> None:
         self._waiting = waiting
-        self._clock = clock
         self._done = done
         self._deadline = deadline
         self._wake_up = WakeUp()
         self._stopped = False
-        self.begin = waiting.begin_with_a_worker
         self.end = waiting.stop
 
     def over(self) -> bool:
-        return self._stopped or self._waiting.is_over(self._done)
+        return self._stopped or self._done() or self._waiting.ended()
 
     def seconds_left(self) -> float:
-        return self._deadline - self._clock.monotonic()
+        return self._deadline - self._waiting.clock.monotonic()
+
+    def begin(self, wake_up: Wakes) -> bool:
+        self._waiting.begin(wake_up)
+        if self._waiting.has_worker():
+            return True
+        self.end(wake_up)
+        return False
 
     def block(self) -> None:
         self._waiting.flush_until(self.over, self._deadline, self._wake_up)

@@ -21,7 +21,6 @@ from ..threads import ThreadStart
 from .callbacks import Notices, OwnThread
 from .runner import TaskRunner
 from .scheduler import Scheduler
-from .settlement import Settlement
 from .shared import Shared
 
 _AFTER_A_CRASH_SECONDS = 1.0
@@ -40,26 +39,21 @@ class MayStart(enum.Enum):
 
 
 class Worker:
-    """All sending threads of one engine.
-
-    Args:
-        may_start: asked before a thread is started; takes no lock.
-    """
+    """All sending threads of one engine; `may_start`, asked before a thread is started, takes no lock."""
 
     def __init__(
         self,
         shared: Shared,
         settings: Settings,
         scheduler: Scheduler,
-        settlement: Settlement,
         notices: Notices,
         runner: TaskRunner,
         may_start: Callable[[], MayStart],
     ) -> None:
-        self._lock, self._clock, self._ledger = shared
+        self._lock, self._clock, self._ledger, policies, self._watchers = shared
+        self._concurrency = policies.concurrency
         self._settings = settings
         self._scheduler = scheduler
-        self._settlement = settlement
         self._notices = notices
         self._runner = runner
         self._process_lets_start = may_start
@@ -209,11 +203,11 @@ class Worker:
             while not done() and not self._runner.stopping and self._clock.monotonic() < deadline:
                 self.step(wake_up, deadline)
 
-        self._settlement.watch(wake_up)
+        self._watchers.watch(wake_up)
         try:
             self._as_own_thread(work)
         finally:
-            self._settlement.unwatch(wake_up)
+            self._watchers.unwatch(wake_up)
 
     def step(self, wake_up: WakeUp, deadline: float, *, one_of_many: bool = False) -> None:
         """One task, or one wait; before it, the work and the callbacks that were left to our threads."""
@@ -230,9 +224,8 @@ class Worker:
         with self._lock:
             self._scheduler.share(self._clock.monotonic())
             threads = len(self.threads)
-            one_more = (
-                0 < threads <= self._runner.requests_under_way and threads < self._settings.max_connections
-            )
+            all_busy = 0 < threads <= self._concurrency.at_work
+            one_more = all_busy and threads < self._settings.max_connections
         if one_more:
             self.start(threads + 1)
 

@@ -1,10 +1,8 @@
 """How a host is reached, and the connections to it: made when needed, kept while idle.
 
 Owns which proxy the environment names, and how urllib3's connection classes are set up. They do the
-rest: name resolution, socket options, TLS, tunnels. Which certificates count is decided in `trust`.
-
-No lock is held anywhere: a fork while another thread holds one would leave it held for ever in the child,
-where the garbage collector, closing what was kept, would wait for it.
+rest: socket options, TLS, tunnels. No lock is held anywhere: a fork while another thread
+holds one would leave it held for ever in the child, where the garbage collector would wait for it.
 """
 
 from __future__ import annotations
@@ -15,7 +13,8 @@ import ssl
 import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
@@ -35,17 +34,17 @@ from urllib3.util import Url, parse_url
 from urllib3.util.ssl_match_hostname import CertificateError
 from urllib3.util.ssltransport import SSLTransport
 
-from ..policy.jitter import chance
+from ..policy.retry import chance
+from .addresses import InTimeConnection
 from .response import ResponseReader, seconds_left
-from .trust import Trust
+from .trust import Trust, remember_session
 
 _TRUSTED_SECONDS = 50.0  # not used after this long: balancers drop idle connections, often silently
 
 
 def proxy_from_environment(url: str) -> str | None:
     """The proxy by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, read as requests reads them."""
-    found: str | None = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-    return found
+    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
 
 
 def proxy_secrets(url: str) -> tuple[str, ...]:
@@ -99,8 +98,7 @@ class _TunnelResponse(http.client.HTTPResponse):
 class _Countdown:
     """A socket whose timeout covers everything that it does until the next `settimeout`.
 
-    urllib3's TLS within TLS reads from the outer connection until it can decrypt something: a peer that drips
-    one byte at a time could hold a sender for ever.
+    urllib3's TLS within TLS reads from the outer connection until it can decrypt something, drip by drip.
     """
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
@@ -123,7 +121,7 @@ class _Countdown:
         self._sock.sendall(content)
 
 
-class _TLSConnection(HTTPSConnection):
+class _TLSConnection(InTimeConnection, HTTPSConnection):
     response_class = _TunnelResponse
 
 
@@ -155,7 +153,6 @@ class Connector:
         self._peer = self._host if self._proxy is None else _Host.of(self._proxy)
         self.secrets = secrets_of(found)
         self._trust = trust
-        self._contexts: dict[str, ssl.SSLContext] = {}  # made once: loading a trust store takes milliseconds
 
     @property
     def authority(self) -> str:
@@ -173,56 +170,42 @@ class Connector:
         Raises:
             urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError: connecting failed.
         """
-        connection = self._unconnected(timeout)
-        connected = False
-        try:
-            connection.connect()
-            connected = True
-        except (ssl.SSLError, CertificateError) as error:
-            raise self._blamed(SSLError(error), connection) from error
-        except (OSError, HTTPError, http.client.HTTPException) as error:
-            raise self._blamed(error, connection) from error
-        finally:
-            if not connected:
-                connection.close()
+        with ExitStack() as undo:
+            connection = self._unconnected(timeout)
+            undo.callback(connection.close)
+            try:
+                connection.connect()
+            except (ssl.SSLError, CertificateError) as error:
+                raise self._blamed(SSLError(error), connection) from error
+            except (OSError, HTTPError, http.client.HTTPException) as error:
+                raise self._blamed(error, connection) from error
+            undo.pop_all()
         return connection
 
     def _unconnected(self, timeout: float) -> HTTPConnection:
         host, port = self._peer.host.strip("[]"), self._peer.port
         options: dict[str, Any] = {"timeout": timeout}
         if self._socks is not None:
-            return self._by_socks(self._socks, host, port, options)
+            plain, tls = self._socks
+            if self._host.scheme == "http":
+                return plain(host=host, port=port, **options)
+            return tls(host=host, port=port, **options, ssl_context=self._trust.context())
         if self._proxy is not None:
-            options |= {"proxy": self._proxy, "proxy_config": self._proxy_config()}
+            context = self._trust.context_without_certificate() if self._peer.scheme == "https" else None
+            config = ProxyConfig(
+                context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
+            )
+            options |= {"proxy": self._proxy, "proxy_config": config}
         if "https" not in (self._host.scheme, self._peer.scheme):
-            return HTTPConnection(host, port, **options)
+            return InTimeConnection(host, port, **options)
         if not self._tunnels:
-            context = self._context() if self._proxy is None else self._proxy_context()
+            without = self._trust.context_without_certificate
+            context = without() if self._proxy is not None else self._trust.context()
             return _TLSConnection(host, port, **options, ssl_context=context)
-        connection = _TunnelConnection(host, port, **options, ssl_context=self._context())
+        connection = _TunnelConnection(host, port, **options, ssl_context=self._trust.context())
         credentials = _authorization(cast("Url", self._proxy))
         connection.set_tunnel(self._host.host, self._host.port, credentials, self._peer.scheme)
         return connection
-
-    def _by_socks(self, socks: Socks, host: str, port: int, options: dict[str, Any]) -> HTTPConnection:
-        if self._host.scheme == "http":
-            return socks.plain(host, port, options)
-        return socks.tls(host, port, {**options, "ssl_context": self._context()})
-
-    def _proxy_config(self) -> ProxyConfig:
-        context = self._proxy_context() if self._peer.scheme == "https" else None
-        return ProxyConfig(
-            context, use_forwarding_for_https=False, assert_hostname=None, assert_fingerprint=None
-        )
-
-    def _context(self) -> ssl.SSLContext:
-        """Two threads may make one each: `setdefault` keeps the first, and either would do."""
-        made = self._contexts.get("host")
-        return made or self._contexts.setdefault("host", self._trust.context())
-
-    def _proxy_context(self) -> ssl.SSLContext:
-        made = self._contexts.get("proxy")
-        return made or self._contexts.setdefault("proxy", self._trust.context_without_certificate())
 
     def _blamed(self, error: Exception, connection: HTTPConnection) -> Exception:
         """The error; a `ProxyError` if the connection did not get past the proxy."""
@@ -231,36 +214,23 @@ class Connector:
         return ProxyError("Unable to connect to proxy", error)
 
 
-class Socks:
-    """A SOCKS proxy, which needs the package PySocks.
+def _socks(url: str) -> tuple[Callable[..., HTTPConnection], Callable[..., HTTPConnection]]:
+    """What makes a SOCKS proxy's connections: plain ones, and those with TLS.
 
     Raises:
         ValueError: the package is missing, or the proxy's URL is not valid.
     """
-
-    def __init__(self, url: str) -> None:
-        try:
-            from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection, SOCKSProxyManager
-        except ImportError:
-            raise ValueError(
-                "the environment names a SOCKS proxy, which needs the package PySocks: pip install PySocks"
-            ) from None
-        options = SOCKSProxyManager(url).connection_pool_kw["_socks_options"]
-        self._plain = partial(SOCKSConnection, options)
-        self._tls = partial(SOCKSHTTPSConnection, options)
-
-    def plain(self, host: str, port: int, options: Mapping[str, Any]) -> HTTPConnection:
-        return self._plain(host=host, port=port, **options)
-
-    def tls(self, host: str, port: int, options: Mapping[str, Any]) -> HTTPConnection:
-        return self._tls(host=host, port=port, **options)
-
-
-def _socks(url: str) -> Socks:
     try:
-        return Socks(url)
+        from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection, SOCKSProxyManager
+
+        options = SOCKSProxyManager(url).connection_pool_kw["_socks_options"]
+    except ImportError:
+        raise ValueError(
+            "the environment names a SOCKS proxy, which needs the package PySocks: pip install PySocks"
+        ) from None
     except LocationParseError:  # its text repeats the URL, with the password
         raise LocationValueError("The SOCKS proxy's URL in the environment is not valid.") from None
+    return partial(SOCKSConnection, options), partial(SOCKSHTTPSConnection, options)
 
 
 def _proxy(given: str) -> Url:
@@ -290,34 +260,30 @@ class Connection:
         self._expires_at = time.monotonic() + lifetime
         self.sock: socket.socket = opened.sock
         self.is_tls = isinstance(opened, HTTPSConnection)
-        self._used_at = time.monotonic(), time.time()
+        self.rest()
 
     def rest(self) -> None:
         """Note that it was used until now."""
         self._used_at = time.monotonic(), time.time()
 
-    def idle_seconds(self) -> float:
-        """By the clock that says more: one of them may stop while the machine is suspended."""
-        monotonic, wall = self._used_at
-        return max(time.monotonic() - monotonic, time.time() - wall)
-
     def is_usable(self) -> bool:
-        """Whether it is not too old, and has nothing to read: an idle peer only ever sends its end."""
-        recent = self.idle_seconds() <= _TRUSTED_SECONDS and time.monotonic() < self._expires_at
-        return recent and self._opened.is_connected
+        """Whether it is not too old, and has nothing to read: an idle peer only ever sends its end.
+
+        The clock that says more counts: one of them may stop while the machine is suspended.
+        """
+        now, (monotonic, wall) = time.monotonic(), self._used_at
+        idle = max(now - monotonic, time.time() - wall)
+        return idle <= _TRUSTED_SECONDS and now < self._expires_at and self._opened.is_connected
 
     def close(self) -> None:
         self._opened.close()
 
 
 class Connections:
-    """Makes connections, and keeps some of the idle ones. Thread-safe.
+    """Makes connections, and keeps some of the idle ones, `most` at most. Thread-safe.
 
-    Args:
-        connector: makes them.
-        most: how many idle ones are kept at most.
-        max_age: seconds after which a connection is replaced, less up to a fifth by chance: a balancer that
-            balances connections gets to choose again, and a host name that has moved is resolved again.
+    After `max_age` seconds, less up to a fifth by chance, a connection is replaced: a balancer that balances
+    connections gets to choose again, and a host name that has moved is resolved again.
     """
 
     def __init__(self, connector: Connector, most: int, max_age: float) -> None:
@@ -342,12 +308,12 @@ class Connections:
 
     def connect(self, timeout: float) -> Connection:
         """A new one. See `Connector.connect`."""
-        lifetime = self._max_age * (1.0 - 0.2 * chance())
-        return Connection(self._connector.connect(timeout), lifetime)
+        return Connection(self._connector.connect(timeout), self._max_age * (1.0 - 0.2 * chance()))
 
     def keep(self, connection: Connection) -> None:
-        """Hand back one that may be used again."""
         connection.rest()
+        if connection.is_tls:
+            remember_session(connection.sock)
         if len(self._idle) >= self._most:  # two threads may pass here together: one more does no harm
             connection.close()
             return
@@ -356,7 +322,6 @@ class Connections:
             self.forget()
 
     def forget(self) -> None:
-        """Close all that are idle."""
         while (connection := self._pop()) is not None:
             connection.close()
 

@@ -1,8 +1,4 @@
-"""One request and its response, on an open connection.
-
-`Heads` makes the head of a request. It refuses whatever would make one request look like two, or end anywhere
-but where it ends.
-"""
+"""One request and its response, on an open connection."""
 
 from __future__ import annotations
 
@@ -41,10 +37,11 @@ _OURS = frozenset({"host", "accept-encoding", "content-length", "transfer-encodi
 class Heads:
     """Makes the heads of all requests to one host.
 
+    Refuses whatever would make one request look like two, or end anywhere but where it ends.
+
     Args:
-        authority: the host, in brackets if it is an IPv6 address, and the port if it isn't the default.
-        forwarded_with: None for requests to the host itself, or to the end of a tunnel. For a proxy that
-            forwards them: its headers; the target is then the whole URL.
+        authority: the value of `Host`.
+        forwarded_with: for a proxy that forwards requests, its headers; the target is then the whole URL.
     """
 
     def __init__(self, authority: str, forwarded_with: Mapping[str, str] | None = None) -> None:
@@ -121,28 +118,19 @@ class _Deadline:
         slowest = self._began + self._timeout + self._moved / SLOWEST
         self.at = min(time.monotonic() + self._timeout, slowest, self._last)
 
-    def seconds_left(self) -> float:
-        return seconds_left(self.at)
-
 
 def exchange(
     sock: socket.socket, message: Message, timeout: float, *, is_tls: bool, at_most: float = float("inf")
 ) -> Received:
-    """Send a request and read the response.
+    """Send a request on an open connection, and read the response.
 
-    Args:
-        sock: an open connection.
-        message: the request.
-        is_tls: whether the connection is.
-        timeout: seconds for all of it, however slowly a response's bytes drip in; from the last movement on,
-            while the request's own bytes move.
-        at_most: seconds, even then.
+    There are `timeout` seconds for all of it, however slowly a response's bytes drip in; while the request's
+    own bytes move, they count from the last movement on, up to `at_most` in all.
 
     Raises:
         ConnectionError: the connection ended before a response began.
         TimeoutError: the time is up.
-        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the response is broken
-            or breaks off.
+        http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: the response is broken off.
     """
     deadline = _Deadline(timeout, at_most)
     sent = _send(sock, message.head, message.body, deadline, is_tls=is_tls)
@@ -160,44 +148,45 @@ def exchange(
 
 
 def _send(sock: socket.socket, head: bytes, body: bytes, deadline: _Deadline, *, is_tls: bool) -> bool:
-    """Returns whether all of the request went: a server may refuse it, and close, before it has read it."""
+    """Returns whether all of the request went: a server may refuse it, and close, before it has read it.
+
+    By TLS one record at a time is sent: the timeout starts anew with each.
+    """
     small = len(head) + len(body) <= _SMALL
     rest = memoryview(b"" if small else body)
     try:
-        sock.settimeout(deadline.seconds_left())
+        sock.settimeout(seconds_left(deadline.at))
         sock.sendall(head + body if small else head)
         while rest:
-            sock.settimeout(deadline.seconds_left())
-            count = _send_some(sock, rest, is_tls=is_tls)
+            sock.settimeout(seconds_left(deadline.at))
+            count = min(len(rest), TLS_RECORD)
+            if is_tls:
+                sock.sendall(rest[:count])
+            else:
+                count = sock.send(rest)
             deadline.moved(count)
             rest = rest[count:]
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+        return False
     except OSError as error:
-        if not _is_closed_by_peer(error):
+        if error.errno != errno.EPROTOTYPE:  # macOS raises this in the middle of a close
             raise
         return False
     return True
-
-
-def _send_some(sock: socket.socket, rest: memoryview, *, is_tls: bool) -> int:
-    """Send some of it, by TLS one record at a time: the timeout starts anew with each."""
-    if not is_tls:
-        return sock.send(rest)
-    sock.sendall(rest[:TLS_RECORD])
-    return min(len(rest), TLS_RECORD)
 
 
 def _first_part(sock: socket.socket, deadline: _Deadline, *, may_be_on_the_way: bool) -> bytes:
     """The beginning of the response. While the system still sends what it took, nothing has timed out."""
     on_the_way = _on_the_way(sock) if may_be_on_the_way else 0
     while on_the_way:
-        sock.settimeout(min(deadline.look_again, deadline.seconds_left()))
+        sock.settimeout(min(deadline.look_again, seconds_left(deadline.at)))
         try:
             return sock.recv(_FIRST_READ)
         except TimeoutError:
             before, on_the_way = on_the_way, _on_the_way(sock)
             if on_the_way < before:
                 deadline.moved()
-    sock.settimeout(deadline.seconds_left())
+    sock.settimeout(seconds_left(deadline.at))
     return sock.recv(_FIRST_READ)
 
 
@@ -210,9 +199,3 @@ def _on_the_way(sock: socket.socket) -> int:
     except OSError:
         return 0
     return max(0, int.from_bytes(pending, sys.byteorder, signed=True))
-
-
-def _is_closed_by_peer(error: OSError) -> bool:
-    if isinstance(error, (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)):
-        return True
-    return error.errno == errno.EPROTOTYPE  # macOS raises this in the middle of a close

@@ -43,21 +43,13 @@ _FOLD = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 
 
 class Response(NamedTuple):
-    """What a server sent back.
-
-    Attributes:
-        status: the HTTP status.
-        headers: their names are lower case; of a repeated one the last counts.
-        body: of an error (300 and above) it may be incomplete, where it broke off: the status says enough.
-        sent_bytes: of the request's body, as it travelled.
-        took_all: the peer read the whole request; otherwise it responded and closed before that.
-    """
+    """What a server sent back."""
 
     status: int
-    headers: Mapping[str, str] = MappingProxyType({})
-    body: bytes = b""
-    sent_bytes: int = 0
-    took_all: bool = True
+    headers: Mapping[str, str] = MappingProxyType({})  # in lower case; of a repeated one the last counts
+    body: bytes = b""  # of an error (300 and above) it may break off: the status says enough
+    sent_bytes: int = 0  # of the request's body, as it travelled
+    took_all: bool = True  # the peer read the whole request; else it responded and closed before that
 
     def __repr__(self) -> str:
         """Without headers and body, which may repeat a key."""
@@ -72,16 +64,10 @@ class Received(NamedTuple):
 
 
 def read_response(sock: socket.socket, received: bytes, method: str, deadline: float) -> Received:
-    """The response that begins with what was received.
-
-    Args:
-        sock: where the rest of it comes from.
-        received: at least one byte of it.
-        method: of the request.
-        deadline: by `time.monotonic()`.
+    """The response to a request of this method, of which at least one byte was received from the socket.
 
     Raises:
-        TimeoutError: the deadline passed.
+        TimeoutError: the deadline passed, by `time.monotonic()`.
         http.client.HTTPException, urllib3.exceptions.HTTPError, OSError: it is broken, or breaks off.
     """
     head = _USUAL_HEAD.match(received)
@@ -92,7 +78,7 @@ def read_response(sock: socket.socket, received: bytes, method: str, deadline: f
         if length is not None:
             end = head.end() + length
             content = _completed(sock, received, end, deadline, may_break_off=status >= _ERRORS_FROM)
-            ended_clean = len(content) == end and not _closes(headers)
+            ended_clean = len(content) == end and "close" not in headers.get("connection", "").lower()
             return Received(Response(status, headers, content[head.end() : end]), ended_clean)
     return _any_response(ResponseReader(sock, received, deadline), method)
 
@@ -123,10 +109,6 @@ def _length(status: int, headers: Mapping[str, str]) -> int | None:
         return None
     length = int(stated)
     return length if length <= MAX_RESPONSE_BYTES and _UNUSUAL.isdisjoint(headers) else None
-
-
-def _closes(headers: Mapping[str, str]) -> bool:
-    return "close" in headers.get("connection", "").lower()
 
 
 def _completed(
@@ -177,31 +159,23 @@ def _any_response(reader: ResponseReader, method: str) -> Received:
 
 
 def _unpacked(body: bytes, encoding: str) -> bytes:
-    """The beginning of the content; empty if the encoding is unknown: the status still counts.
-
-    Raises:
-        DecodeError: it is damaged.
-    """
+    """The beginning of the content; empty if the encoding is unknown: the status still counts."""
     encoding = encoding.strip().lower()
     if not body or encoding in ("", "identity"):
         return body
-    windows = _WINDOWS.get(encoding, ())
-    for window in windows:
+    problem: object = None
+    for window in _WINDOWS.get(encoding, ()):
+        stream = zlib.decompressobj(window)
         try:
-            return _inflated(body, window)
+            content = stream.decompress(body, MAX_RESPONSE_BYTES)
+            if stream.eof or len(content) == MAX_RESPONSE_BYTES:
+                return content
+            problem = "it breaks off"
         except zlib.error as error:
             problem = error
-    if windows:
+    if problem is not None:
         raise DecodeError(f"the response says that it is {encoding}, and is not: {problem}")
     return b""
-
-
-def _inflated(body: bytes, window: int) -> bytes:
-    stream = zlib.decompressobj(window)
-    content = stream.decompress(body, MAX_RESPONSE_BYTES)
-    if not stream.eof and len(content) < MAX_RESPONSE_BYTES:
-        raise zlib.error("it breaks off")
-    return content
 
 
 def _final(reader: ResponseReader, method: str) -> http.client.HTTPResponse:
@@ -240,7 +214,7 @@ class ResponseReader(io.BufferedReader):
 
     def close(self) -> None:
         if not self.closed:
-            self._left_over = self._rest.tell() - self.tell() + self._rest.unread
+            self._left_over = self._rest.position - self.tell() + len(self._rest.received)
         super().close()
 
 
@@ -251,28 +225,23 @@ class _Rest(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, received: bytes, deadline: float) -> None:
         self._sock = sock
-        self._received = memoryview(received)
         self._deadline = deadline
-        self._position = 0
-
-    @property
-    def unread(self) -> int:
-        """How many of the bytes received already are left."""
-        return len(self._received)
+        self.received = memoryview(received)
+        self.position = 0
 
     def readable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._position
+        return self.position
 
     def readinto(self, buffer: Any) -> int:
-        if self._received:
-            count = min(len(buffer), len(self._received))
-            buffer[:count] = self._received[:count]
-            self._received = self._received[count:]
+        if self.received:
+            count = min(len(buffer), len(self.received))
+            buffer[:count] = self.received[:count]
+            self.received = self.received[count:]
         else:
             self._sock.settimeout(seconds_left(self._deadline))
             count = self._sock.recv_into(buffer)
-        self._position += count
+        self.position += count
         return count

@@ -6,7 +6,6 @@ Knows nothing of records. Whatever goes wrong on the way is returned as a `NoRes
 from __future__ import annotations
 
 import http.client
-import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,25 +17,15 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 from ...errors import ConfigurationError
-from ...logs import logger, suppressed
+from ...logs import debug, debugging
 from ...settings import Settings
-from ...text import TextFilter, clean
+from ...text import TextFilter
 from ..policy.compression import compressed, is_worth_it
 from .connections import Connection, Connections, Connector, proxy_secrets
 from .exchange import Heads, Message, exchange
-from .response import Response
+from .response import Response as Response
 from .trust import Trust
 
-__all__ = [
-    "HTTPTransport",
-    "NoResponse",
-    "Request",
-    "Response",
-    "Transport",
-    "connecting_as",
-    "never_raising",
-    "text_filter",
-]
 P = ParamSpec("P")
 MAX_AGE_SECONDS = 300.0
 _SHORTEST_TIMEOUT = 0.05
@@ -87,9 +76,8 @@ class HTTPTransport:
 
     Args:
         url: any URL of the destination; decides proxy and certificates.
-        timeout: seconds for connecting, and again for sending and receiving, as far as `within` allows.
-            It is a deadline for the whole response, however slowly its bytes drip in; a request whose bytes
-            move gets more, up to ten times this.
+        timeout: seconds for connecting, and again for sending and receiving, as far as `within` allows. It
+            is a deadline for the whole response; a request whose bytes move gets up to ten times this.
         connections: how many idle connections are kept.
         max_age: seconds after which a connection is not used again.
         trust: which certificates count.
@@ -119,11 +107,23 @@ class HTTPTransport:
         self._connections = Connections(connector, connections, max_age)
 
     def send(self, request: Request, within: float) -> Response | NoResponse:
-        deadline = time.monotonic() + within
+        began = time.monotonic()
+        response = self._sent(request, began + within)
+        if debugging():
+            came = f"status {response.status}" if isinstance(response, Response) else response.reason
+            path, size = urlsplit(request.url).path, len(request.body)
+            debug(
+                "%s %s, %d bytes: %s after %.3f s", request.method, path, size, came, time.monotonic() - began
+            )
+        return response
+
+    def _sent(self, request: Request, deadline: float) -> Response | NoResponse:
         try:
-            body, headers = _encoded(request)
+            body, headers = request.body, request.headers
+            if request.goes_compressed:
+                body, headers = compressed(body), {**headers, "Content-Encoding": "gzip"}
             head = self._heads.head(request.method, request.url, headers, len(body))
-            response = self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
+            return self._on_a_fresh_connection_if_gone(Message(request.method, head, body), deadline)
         except NewConnectionError as error:
             return self._no_response("no_connection", error, request)
         except (Urllib3Timeout, TimeoutError) as error:
@@ -132,10 +132,6 @@ class HTTPTransport:
             return self._no_response("bad_answer", error, request)
         except ValueError as error:
             return self._no_response("no_connection", error, request)
-        if logger.isEnabledFor(logging.DEBUG):
-            with suppressed():
-                logger.debug("%s %s: %d", request.method, clean(urlsplit(request.url).path), response.status)
-        return response
 
     def _no_response(self, reason: str, error: Exception, request: Request) -> NoResponse:
         """A peer can only repeat what it was sent: the request's credentials, or the proxy's."""
@@ -179,14 +175,13 @@ class HTTPTransport:
         return response
 
 
-class Unreachable:
+class Unreachable(NamedTuple):
     """Stands in for a transport that can't be made now: it sends nothing and raises nothing."""
 
-    def __init__(self, why: str) -> None:
-        self._why = why
+    why: str
 
     def send(self, _request: Request, _within: float) -> NoResponse:
-        return NoResponse("no_connection", self._why)
+        return NoResponse("no_connection", self.why)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -221,12 +216,6 @@ def _speaks_against_its_host(response: Response) -> bool:
     if response.status == 429:
         return "retry-after" not in response.headers
     return response.status >= 500 or response.status == 408
-
-
-def _encoded(request: Request) -> tuple[bytes, Mapping[str, str]]:
-    if not request.goes_compressed:
-        return request.body, request.headers
-    return compressed(request.body), {**request.headers, "Content-Encoding": "gzip"}
 
 
 def text_filter(url: str, headers: Mapping[str, str]) -> TextFilter:

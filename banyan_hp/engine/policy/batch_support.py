@@ -5,7 +5,7 @@ from __future__ import annotations
 from .compression import Compression
 
 ASK_AGAIN_SECONDS = 30.0
-_UNLIMITED = float("inf")
+_NEVER = _UNLIMITED = float("inf")
 _MOST_PATIENCE = 256
 _FINAL = frozenset({404, 405, 410, 501})
 
@@ -40,15 +40,12 @@ class SizeLimit:
         if size >= self._too_much:
             self._too_much, self._patience = _UNLIMITED, 1
         if 2 * size > self.value:  # it was full: the next record did not fit, or is as large itself
-            self._grow()
-
-    def _grow(self) -> None:
-        self._in_a_row += 1
-        if 2 * self.value < self._too_much:
-            self.value *= 2
-        elif self._in_a_row >= self._patience:
-            self._in_a_row = 0
-            self.value = max(self.value + 1, self.value * 9 // 8)
+            self._in_a_row += 1
+            if 2 * self.value < self._too_much:
+                self.value *= 2
+            elif self._in_a_row >= self._patience:
+                self._in_a_row = 0
+                self.value = max(self.value + 1, self.value * 9 // 8)
 
 
 class BatchSupport:
@@ -63,28 +60,10 @@ class BatchSupport:
         self._auto = setting == "auto" and may_batch
         self.batches = setting == "always"
         self.compression = compression
-        self._asks = self._auto or (self.batches and may_batch and compression.allowed)
-        self._known = not self._asks
-        self._ask_again_at = float("inf")
+        asks = self._auto or (self.batches and may_batch and compression.allowed)
+        self._ask_at = float("-inf") if asks else _NEVER
         self._records = SizeLimit()
         self._bytes = SizeLimit()
-
-    def failed(self, records: int, size: int) -> None:
-        """A batch of this many records and bytes failed as a whole: the next ones are smaller.
-
-        It was too large for something on the way, or one of its records is to blame.
-        """
-        self._records.failed(records)
-        self._bytes.failed(size)
-
-    @property
-    def is_limited(self) -> bool:
-        return self._records.value < _UNLIMITED
-
-    def worked(self, records: int, size: int) -> None:
-        """A batch of this many records and bytes was accepted."""
-        self._records.worked(records)
-        self._bytes.worked(size)
 
     @property
     def limit(self) -> float:
@@ -96,28 +75,41 @@ class BatchSupport:
         """The most bytes in a batch of several records."""
         return self._bytes.value
 
+    @property
+    def is_limited(self) -> bool:
+        return self._records.value < _UNLIMITED
+
+    def failed(self, records: int, size: int) -> None:
+        """A batch of this many records and bytes failed as a whole: the next ones are smaller.
+
+        It was too large for something on the way, or one of its records is to blame.
+        """
+        self._records.failed(records)
+        self._bytes.failed(size)
+
+    def worked(self, records: int, size: int) -> None:
+        self._records.worked(records)
+        self._bytes.worked(size)
+
     def must_ask(self, now: float) -> bool:
         """Whether the next request is the empty batch that asks."""
-        return self._asks and (not self._known or now >= self._ask_again_at)
+        return now >= self._ask_at
 
     def learn(self, status: int, *, batches: bool, compress: bool, now: float) -> None:
         """Take the response to the empty batch: its status, and what the destination read in it."""
-        self._known = True
         if self._auto:
             self.batches = batches
         self.compression.offer(offered=batches and compress)
         final = batches or status in _FINAL or 200 <= status < 300
-        self._ask_again_at = float("inf") if final else now + ASK_AGAIN_SECONDS
+        self._ask_at = _NEVER if final else now + ASK_AGAIN_SECONDS
 
     def learn_nothing(self, now: float) -> None:
         """No response: one by one for now. Some servers hang up on requests that they don't know."""
-        self._known = True
-        self._ask_again_at = now + ASK_AGAIN_SECONDS
+        self._ask_at = now + ASK_AGAIN_SECONDS
 
     def ask_soon(self) -> None:
         """The destination is back: ask again now, if the last response may have been temporary."""
-        if self._ask_again_at < float("inf"):
-            self._ask_again_at = 0.0
+        self._ask_at = float("-inf") if self._ask_at < _NEVER else _NEVER
 
     def unlearn(self, status: int | None) -> bool:
         """A batch's status says that the endpoint isn't there (after a roll-back, say). True if we ask again.
@@ -126,6 +118,6 @@ class BatchSupport:
         """
         if not self._auto or status not in _FINAL:
             return False
-        self.batches = self._known = False
+        self.batches, self._ask_at = False, float("-inf")
         self.compression.offer(offered=False)
         return True

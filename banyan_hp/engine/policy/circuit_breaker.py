@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from ..records.outcome import Outcome, Verdict
 from .classification import may_be_the_record
-from .jitter import chance
-from .retry import backoff, probe_delay
+from .retry import backoff, chance, probe_delay
 
 HOLD_PROBE_SECONDS = 60.0
 REFUSED_PROBE_SECONDS = 2.0  # a refusal costs the backend little, and good records wait meanwhile
@@ -93,7 +92,10 @@ class CircuitBreaker:
         return is_back
 
     def fail(self, verdict: Verdict, began: float, now: float) -> None:
-        """An attempt failed. One that began before the last counted failure says nothing new."""
+        """An attempt failed. One that began before the last counted failure says nothing new.
+
+        A Retry-After is obeyed: never earlier, and with jitter so that clients don't all return at once.
+        """
         if verdict.outcome is not Outcome.RETRY and not may_be_the_record(verdict):
             self.hold(verdict.outcome, now)
         elif began >= self._failed_at:
@@ -101,7 +103,8 @@ class CircuitBreaker:
             self.doubtful = may_be_the_record(verdict)
             self._complaint = verdict.outcome
         if verdict.retry_after is not None:
-            self._obey(verdict.retry_after, now)
+            until = now + verdict.retry_after + self._chance() * min(1.0, 0.1 * verdict.retry_after)
+            self._retry_after_until = max(self._retry_after_until, until)
 
     def _count_failure(self, now: float) -> None:
         self._failed_at = now
@@ -114,11 +117,6 @@ class CircuitBreaker:
             self._not_before = now + probe_delay(self.failures, self._retry_delay, self._chance())
         else:
             self._not_before = now + backoff(self.failures, self._retry_delay, self._chance())
-
-    def _obey(self, seconds: float, now: float) -> None:
-        """Obey a Retry-After: never earlier, and with jitter so that clients don't all return at once."""
-        until = now + seconds + self._chance() * min(1.0, 0.1 * seconds)
-        self._retry_after_until = max(self._retry_after_until, until)
 
     def hold(self, outcome: Outcome, now: float) -> None:
         """The credentials or the address are wrong: trying again soon would not help."""

@@ -70,17 +70,14 @@ def unless_id_conflict(verdict: Verdict, *, says_so: bool) -> Verdict:
 def resolve_conflicts(verdicts: Sequence[Verdict], maybe_stored: Iterable[bool]) -> list[Verdict]:
     """A conflict says that the record is there already, if an earlier attempt may have stored it.
 
-    Args:
-        verdicts: one for each record.
-        maybe_stored: for each record, whether an earlier attempt may have stored it.
+    There is one verdict for each record, and one flag.
     """
-    return [_resolved(*pair) for pair in zip(verdicts, maybe_stored, strict=True)]
-
-
-def _resolved(verdict: Verdict, maybe_stored: bool) -> Verdict:
-    if verdict.outcome is not Outcome.CONFLICT:
-        return verdict
-    return verdict._replace(outcome=Outcome.DELIVERED if maybe_stored else Outcome.REFUSED)
+    return [
+        verdict._replace(outcome=Outcome.DELIVERED if stored else Outcome.REFUSED)
+        if verdict.outcome is Outcome.CONFLICT
+        else verdict
+        for verdict, stored in zip(verdicts, maybe_stored, strict=True)
+    ]
 
 
 def reconsider(verdicts: list[Verdict], key_is_good: Callable[[], bool]) -> list[Verdict]:
@@ -88,8 +85,6 @@ def reconsider(verdicts: list[Verdict], key_is_good: Callable[[], bool]) -> list
 
     So is a 403 with a valid key: firewalls block bodies that hold SQL. `key_is_good` is only asked then.
     """
-    if all_delivered(verdicts):
-        return verdicts
     accepted = accepts_some(verdicts)
     return [
         Verdict(Outcome.REFUSED, verdict.detail, verdict.status, reason="forbidden")

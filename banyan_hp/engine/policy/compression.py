@@ -18,16 +18,11 @@ _REFUSALS = (400, 403, 415)
 
 
 class Compression:
-    """Batches are compressed if the settings allow it, the destination offers it, and nobody has refused it.
-
-    Attributes:
-        allowed: by the settings, and until a compressed batch is refused.
-        active: the next batch is compressed.
-    """
+    """Batches are compressed if the settings allow it, the destination offers it, and nobody refused it."""
 
     def __init__(self, *, allowed: bool) -> None:
-        self.allowed = allowed
-        self.active = False
+        self.allowed = allowed  # by the settings, and until a compressed batch is refused
+        self.active = False  # the next batch is compressed
         self._proven = False  # a compressed batch was accepted: later refusals are about the content
 
     def offer(self, *, offered: bool) -> None:
@@ -35,7 +30,6 @@ class Compression:
         self.active = offered and self.allowed
 
     def worked(self) -> None:
-        """A compressed batch was accepted."""
         self._proven = True
 
     def refused(self) -> bool:
@@ -55,12 +49,10 @@ class Compression:
 
 def may_compress(setting: str, url: str) -> bool:
     """Whether the settings allow it for this URL: on this machine bytes are free, and compressing is not."""
-    return setting == "always" or (setting == "auto" and not is_loopback(url))
+    return setting == "always" or (setting == "auto" and not _is_loopback(urlsplit(url).hostname or ""))
 
 
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

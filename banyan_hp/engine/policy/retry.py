@@ -1,14 +1,30 @@
-"""How long to wait after a failed attempt: pure functions, no clock, no state."""
+"""How long to wait after a failed attempt: no clock, no state.
+
+Random numbers for jitter come from the kernel: copies of a memory snapshot share the state of `random`. Each
+costs a system call: they are for retries and expiry, not for each record.
+"""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from random import SystemRandom
 
 BACKOFF_CAP = 30.0
 RETRY_AFTER_CAP = 300.0
 _SHORTEST_STEP = 0.1  # keeps retry_delay=0 from hammering a backend that is down
+_system = SystemRandom()
+
+
+def chance() -> float:
+    """A number in [0, 1)."""
+    return _system.random()
+
+
+def between(low: float, high: float) -> float:
+    """A number from `low` to `high`."""
+    return _system.uniform(low, high)
 
 
 def backoff(failures: int, base: float, chance: float) -> float:
@@ -36,36 +52,27 @@ def _step(failures: int, base: float) -> float:
 def parse_retry_after(text: str | None, now: float) -> float | None:
     """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3): a number of seconds or an HTTP date.
 
+    At least 0 and at most `RETRY_AFTER_CAP`; None where the header is missing or makes no sense.
+
     Args:
         text: the header's value.
         now: the wall clock, in seconds since the epoch.
-
-    Returns:
-        At least 0 and at most `RETRY_AFTER_CAP`; None where the header is missing or makes no sense.
     """
     if text is None:
         return None
-    seconds = _delta_seconds(text.strip())
-    if seconds is None:
-        seconds = _seconds_until(text, now)
-    if seconds is None:
-        return None
-    return min(max(seconds, 0.0), RETRY_AFTER_CAP)
-
-
-def _delta_seconds(text: str) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) else None
+        seconds = _seconds_until(text, now)
+    return min(max(seconds, 0.0), RETRY_AFTER_CAP) if math.isfinite(seconds) else None
 
 
-def _seconds_until(text: str, now: float) -> float | None:
+def _seconds_until(text: str, now: float) -> float:
+    """Not a number where it is not a date."""
     try:
         moment = parsedate_to_datetime(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+        return math.nan

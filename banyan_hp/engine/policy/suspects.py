@@ -10,9 +10,7 @@ Is the record at fault, or the destination? Only the acceptance of another recor
 
 Until then a suspect is isolated: it waits apart from the others, in memory and on disk, and is tried alone,
 after a back-off of its own. Its failures are kept in `Record.history`, and, while it is on disk only, by its
-place. A restart begins anew.
-
-Pure: no I/O and no clock. Guarded by the engine's lock.
+place. A restart begins anew. Guarded by the engine's lock.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..records.ledger import Book, Term
 from ..records.record import FailureHistory, Place, Record
-from .jitter import chance
+from .retry import chance
 
 REFUSALS_IN_A_ROW = 5  # this many without an acceptance between them: it is the backend, not the records
 NEAR_SECONDS = 60.0
@@ -64,26 +62,20 @@ class Suspects:
     def accepted(self, now: float, group: Iterable[Record] = (), *, is_back: bool = False) -> list[Record]:
         """A request was accepted, if only in part. Returns the suspects that this proves poison.
 
-        Args:
-            now: on the monotonic clock.
-            group: the request's records, which prove nothing of themselves.
-            is_back: the circuit breaker was open, so all suspects are tried again.
+        `group`: its records, which prove nothing of themselves. `is_back`: the circuit breaker was open, so
+        all suspects are tried again.
         """
         self._accepted_at = now
-        if self.refusals or self._without_acceptance:
-            self._note_acceptance(now)
-        if is_back and self._due:
-            self._due = dict.fromkeys(self._due, now)
-            self._next_due = now
-        return self._confirm(now, group) if self._unconfirmed else []
-
-    def _note_acceptance(self, now: float) -> None:
         self.refusals = 0
         for record in self._without_acceptance:
             _history_of(record).others_accepted = True
             if record in self._due:
                 self._due[record] = self._next_due = now
         self._without_acceptance = {}
+        if is_back and self._due:
+            self._due = dict.fromkeys(self._due, now)
+            self._next_due = now
+        return self._confirm(now, group) if self._unconfirmed else []
 
     def _confirm(self, now: float, group: Iterable[Record]) -> list[Record]:
         for record in group:
@@ -100,22 +92,17 @@ class Suspects:
 
         `beside_others`: the same response accepted others.
         """
-        history = _history_of(record)
-        if beside_others or history.retest:
+        if beside_others or _history_of(record).retest:
             return True
-        if record not in self._without_acceptance:
-            self.refusals += 1
-            self._without_acceptance[record] = None
-        history.refused, history.others_accepted = True, False
-        history.failures += 1
+        self.refusals += record not in self._without_acceptance
+        self._without_acceptance[record] = None
+        _note_refusal(record)
         return False
 
     def quarantine_failed(self, record: Record) -> None:
         """It is at fault, but the quarantine can't be written: it is isolated once more."""
-        history = _history_of(record)
-        history.refused, history.others_accepted, history.retest = True, False, False
-        history.failures += 1
         self._without_acceptance[record] = None
+        _note_refusal(record)
 
     def failed(self, group: Sequence[Record], now: float) -> bool:
         """A request failed as a whole. True if that says nothing new about the destination.
@@ -144,11 +131,8 @@ class Suspects:
     def must_be_isolated(self, record: Record, *, is_open: bool) -> bool:
         """Whether a record that was not accepted has to wait apart from the others."""
         history = record.history
-        if history is None:
-            return False
-        return history.refused or (
-            not is_open and history.suspicious and history.failures > self._max_retries
-        )
+        worn_out = history is not None and history.suspicious and history.failures > self._max_retries
+        return history is not None and (history.refused or (worn_out and not is_open))
 
     def isolate(self, record: Record, now: float, *, at_once: bool = False) -> None:
         """Keep a suspect until its next attempt; `at_once`: it was read from disk and is due now."""
@@ -160,16 +144,16 @@ class Suspects:
         self._next_due = min(self._next_due, due)
 
     def _pause(self, history: FailureHistory) -> float:
-        doublings = min(history.failures - 1, 32)
-        if history.refused:
-            return min(LONGEST_BACKOFF_REFUSED, 5.0 * 2.0**doublings) * (1 + self._chance()) / 2
-        return min(LONGEST_BACKOFF, self._retry_delay * 2.0**doublings) * (1 + self._chance()) / 2
+        refused = history.refused
+        longest, first = (LONGEST_BACKOFF_REFUSED, 5.0) if refused else (LONGEST_BACKOFF, self._retry_delay)
+        return min(longest, first * 2.0 ** min(history.failures - 1, 32)) * (1 + self._chance()) / 2
 
     def due_in(self, now: float, only: Book | None = None) -> float:
         """Seconds until the next suspect is due, of all or of one book's."""
-        if only is None:
-            return max(0.0, self._next_due - now)
-        return max(0.0, min([self._due[record] for record in self._of(only)], default=_NEVER) - now)
+        due = self._next_due
+        if only is not None:
+            due = min([self._due[record] for record in self._of(only)], default=_NEVER)
+        return max(0.0, due - now)
 
     def take_due(self, only: Book | None = None) -> Record:
         """The suspect that is due first; there must be one."""
@@ -191,7 +175,7 @@ class Suspects:
         return list(self._due)
 
     def forget(self) -> None:
-        """Another owner has taken all of them. Calling it again does no harm."""
+        """Another owner has taken all of them."""
         self._due.clear()
         self._bytes, self._next_due = 0, _NEVER
 
@@ -246,6 +230,12 @@ def _history_of(record: Record) -> FailureHistory:
     if record.history is None:
         record.history = FailureHistory()
     return record.history
+
+
+def _note_refusal(record: Record) -> None:
+    history = _history_of(record)
+    history.refused, history.others_accepted, history.retest = True, False, False
+    history.failures += 1
 
 
 def _is_poison(history: FailureHistory, failed_at: float) -> bool:

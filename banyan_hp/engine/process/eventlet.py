@@ -42,7 +42,8 @@ def watch() -> None:
     for end in (reads, writes):
         os.set_blocking(end, False)
     _watched = _Watched(os.getpid(), hub, reads, writes)
-    hub.add("read", reads, _watched.empty, _ignore, _ignore)
+    # It notifies waiters for a descriptor when that is closed; this one has none.
+    hub.add("read", reads, _watched.empty, lambda *_: None, lambda *_: None)
 
 
 def wake() -> bool:
@@ -71,7 +72,3 @@ def _hub() -> Any:
 
 def _is_watching(hub: Any) -> bool:
     return _watched is not None and _watched.pid == os.getpid() and _watched.hub is hub
-
-
-def _ignore(*_: object) -> None:
-    """The hub notifies waiters for a descriptor when it is closed; this one has none."""

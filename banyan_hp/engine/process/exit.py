@@ -20,7 +20,7 @@ from typing import Protocol
 
 from ... import logs
 from ...settings import Settings, checked_seconds
-from . import hosts, termination
+from . import hosts, leftovers, termination
 
 __all__ = ["drain"]
 
@@ -32,7 +32,7 @@ class Ending(Protocol):
     """One engine's steps of the end. A step that Ctrl-C has interrupted can be taken again."""
 
     def begin_to_leave(self, timeout: float) -> object:
-        """Accept nothing more, and have on disk what waits to be sent."""
+        """The process ends in this many seconds: accept nothing more, and `secure`."""
 
     def secure(self) -> object:
         """Have on disk what waits to be sent."""
@@ -41,7 +41,7 @@ class Ending(Protocol):
         """Wait for the backend, if it has responded lately."""
 
     def await_responses(self, deadline: float) -> object:
-        """Begin no more requests."""
+        """Begin no more requests, so that none is repeated because its response came too late."""
 
     def stop_sending(self) -> object:
         """What was not delivered is the final write's."""
@@ -53,6 +53,30 @@ class Ending(Protocol):
         """Whether the backend can be expected to respond soon."""
 
 
+class Core(Protocol):
+    """What belongs to one process of an engine. All but the last two methods take no lock."""
+
+    @property
+    def ending(self) -> Ending:
+        """The steps of the end."""
+
+    @property
+    def in_a_section(self) -> bool:
+        """Whether the calling thread is in the middle of changing something."""
+
+    def stop_lingering(self) -> object:
+        """Nothing lingers any more, and no backlog is sent."""
+
+    def write_before_sending(self) -> object:
+        """From now on each record is on disk before it is sent."""
+
+    def spool_released(self, directory: Path) -> object:
+        """Another engine has released its segments in `directory`."""
+
+    def start_if_needed(self) -> object:
+        """Begin with what was logged while no thread could be started."""
+
+
 class Member(Protocol):
     """What the end of a process, and a fork, need of an engine."""
 
@@ -61,33 +85,20 @@ class Member(Protocol):
         """`exit_timeout` and `on_sigterm` are read."""
 
     @property
-    def ending(self) -> Ending:
-        """In this process."""
+    def core(self) -> Core:
+        """What belongs to this process, or to the parent until `here` is called."""
 
-    @property
-    def in_a_section(self) -> bool:
-        """Whether the calling thread is in the middle of changing something. Takes no lock."""
+    def here(self) -> Core:
+        """What belongs to this process."""
+
+    def after_fork(self) -> object:
+        """Make everything anew."""
 
     def flush(self, timeout: float) -> object:
         """Deliver what was logged; whether all is delivered."""
 
     def shutdown(self, timeout: float) -> object:
         """All steps."""
-
-    def spool_released(self, directory: Path) -> object:
-        """Another engine has released its segments in `directory`."""
-
-    def stop_lingering(self) -> object:
-        """The end is near. Takes no lock."""
-
-    def write_before_sending(self) -> object:
-        """From now on each record is on disk before it is sent. Takes no lock."""
-
-    def after_fork(self) -> object:
-        """Make everything anew."""
-
-    def start_if_needed(self) -> object:
-        """Begin with what was logged while no thread could be started."""
 
 
 _engines: set[Member] = set()
@@ -116,13 +127,8 @@ def register(engine: Member) -> None:
         hosts.at_exit(at_exit, at_exit_of_short_life)
 
 
-def register_in_destructor(engine: Member) -> None:
-    """The part of `register` that a destructor may do."""
-    _engines.add(engine)
-
-
-def unregister(engine: Member) -> None:
-    _engines.discard(engine)
+register_in_destructor = _engines.add  # the part of `register` that a destructor may do
+unregister = _engines.discard
 
 
 def abandon(engine: Member) -> None:
@@ -142,18 +148,15 @@ def end_abandoned() -> None:
 
 
 def spool_released(directory: Path) -> None:
-    """An engine has released its segments: another one of this process, with the same destination, may send
-    them.
-    """
+    """An engine has released its segments, which another one of this process may send."""
     for engine in members():
-        engine.spool_released(directory)
+        engine.core.spool_released(directory)
 
 
 # -- exit ----------------------------------------------------------------------------------------------------
 
 
 def leaving() -> bool:
-    """Whether the end of this process has begun."""
     return os.getpid() in _leaving
 
 
@@ -171,11 +174,13 @@ def at_exit(timeout: float | None = None) -> None:
     """
     while True:
         try:
-            with termination.exiting(_drain_first if _handles_signals() else None):
+            handles_signals = any(engine.settings.on_sigterm == "auto" for engine in members())
+            with termination.exiting(_drain_first if handles_signals else None):
                 _do_first()
                 _leaving.add(os.getpid())
                 logs.process_is_ending()
                 _end_all(members(), exit_timeout() if timeout is None else timeout)
+                leftovers.report()
             return
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
             timeout = 0.0
@@ -219,14 +224,14 @@ _register_at_exit()
 
 
 def _end_all(engines: Iterable[Member], timeout: float) -> None:
-    _each(engines, lambda engine: engine.ending.begin_to_leave(timeout))
+    _each(engines, lambda engine: engine.here().ending.begin_to_leave(timeout))
     deadline = time.monotonic() + timeout
     if timeout:
-        _each(engines, lambda engine: engine.ending.wait_at_exit(deadline - timeout * _FOR_RESPONSES))
-        _each(engines, lambda engine: engine.ending.await_responses(deadline))
+        _each(engines, lambda engine: engine.here().ending.wait_at_exit(deadline - timeout * _FOR_RESPONSES))
+        _each(engines, lambda engine: engine.here().ending.await_responses(deadline))
     now = time.monotonic()
-    _each(engines, lambda engine: engine.ending.stop_sending())
-    _each(engines, lambda engine: engine.ending.finish(deadline, now + _JOIN_SECONDS))
+    _each(engines, lambda engine: engine.here().ending.stop_sending())
+    _each(engines, lambda engine: engine.here().ending.finish(deadline, now + _JOIN_SECONDS))
 
 
 def _each(engines: Iterable[Member], step: Callable[[Member], object]) -> None:
@@ -242,7 +247,7 @@ def _each(engines: Iterable[Member], step: Callable[[Member], object]) -> None:
 
 def _secure(engines: Iterable[Member]) -> None:
     """Have on disk what waits to be sent; it stays in memory as well, and is sent from there."""
-    _each(engines, lambda engine: engine.ending.secure())
+    _each(engines, lambda engine: engine.here().ending.secure())
 
 
 def drain(timeout: float | None = None) -> bool:
@@ -274,7 +279,7 @@ def at_exit_of_short_life() -> None:
     engines = members()
     deadline = time.monotonic() + exit_timeout()
     _secure(engines)
-    if all(engine.ending.expects_response() for engine in engines):
+    if all(engine.here().ending.expects_response() for engine in engines):
         _each(engines, lambda engine: engine.flush(max(0.0, deadline - time.monotonic())))
     at_exit(max(0.0, deadline - time.monotonic()))
 
@@ -288,29 +293,25 @@ def handle_signals() -> None:
     hosts.before_uvicorn_ends(prepare_for_end)
 
 
-def _handles_signals() -> bool:
-    return any(engine.settings.on_sigterm == "auto" for engine in members())
-
-
 def prepare_for_end() -> None:
     """The process may end at any moment: have all on disk soon, later records at once. Takes no lock."""
     stop_lingering()
     engines = members()
     for engine in engines:
-        engine.write_before_sending()
+        engine.core.write_before_sending()
     with suppress(RuntimeError):  # no thread to be had: what is logged from now on is on disk at least
         _thread.start_new_thread(_secure, (engines,))
 
 
 def stop_lingering() -> None:
-    """The end is near. Takes no lock."""
+    """The end is near: nothing lingers. Takes no lock."""
     for engine in members():
-        engine.stop_lingering()
+        engine.core.stop_lingering()
 
 
 def in_a_section() -> bool:
     """Whether the calling thread is inside a guarded section of any engine. Takes no lock."""
-    return any(engine.in_a_section for engine in members())
+    return any(engine.core.in_a_section for engine in members())
 
 
 _drain_first = termination.DrainFirst(at_exit, prepare_for_end, exit_timeout, in_a_section)

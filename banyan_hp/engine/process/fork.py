@@ -57,7 +57,7 @@ def _after_in_child() -> None:
         _forking.clear()
         termination.unblock_after_fork()  # before threads are started: they would inherit what is blocked
     for engine in members():
-        engine.start_if_needed()
+        engine.core.start_if_needed()
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from ...logs import warn
@@ -57,8 +57,7 @@ def threads_can_run() -> bool:
 
 def _is_master(uwsgi: ModuleType) -> bool:
     """Whether workers are forked from here: a thread of ours might hold the GIL then, in them for ever."""
-    masterpid: Callable[[], int] | None = getattr(uwsgi, "masterpid", None)
-    return masterpid is not None and masterpid() == os.getpid()
+    return getattr(uwsgi, "masterpid", lambda: None)() == os.getpid()
 
 
 def at_exit_of_uwsgi_worker(drain: Drain) -> None:
@@ -68,15 +67,7 @@ def at_exit_of_uwsgi_worker(drain: Drain) -> None:
         return
     before: Callable[[], object] | None = getattr(uwsgi, "atexit", None)
     if before is not drain:
-        uwsgi.atexit = drain if before is None else _both(drain, before)  # type: ignore[attr-defined]
-
-
-def _both(first: Drain, second: Callable[[], object]) -> Drain:
-    def call_both() -> None:
-        first()
-        second()
-
-    return call_both
+        uwsgi.atexit = drain if before is None else _preceded_by(drain, before)  # type: ignore[attr-defined]
 
 
 def _uwsgi() -> ModuleType | None:
@@ -94,15 +85,8 @@ def _at_exit_of_celery_process(drain: Drain) -> None:
     """
     signals = sys.modules.get("celery.signals")
     if signals is not None:
-        receiver = _without_arguments(drain)
-        signals.worker_process_shutdown.connect(receiver, weak=False, dispatch_uid="banyan_hp")
-
-
-def _without_arguments(drain: Drain) -> Callable[..., None]:
-    def receive(**_: object) -> None:
-        drain()
-
-    return receive
+        connect = signals.worker_process_shutdown.connect
+        connect(lambda **_: drain(), weak=False, dispatch_uid="banyan_hp")
 
 
 # -- RQ ------------------------------------------------------------------------------------------------------
@@ -147,13 +131,10 @@ def _at_exit_of_multiprocessing_child(drain: Drain) -> None:
         util, processes = sys.modules.get(f"{package}.util"), sys.modules.get(f"{package}.process")
         if util is None or processes is None:
             continue
-        util.register_after_fork(drain, _finalizer_of(util))
+        finalize = functools.partial(util.Finalize, None, exitpriority=100)
+        util.register_after_fork(drain, finalize)
         if processes.current_process()._parent_pid is not None:  # so in both, and in all their versions
-            _finalizer_of(util)(drain)
-
-
-def _finalizer_of(util: ModuleType) -> Callable[[Drain], object]:
-    return lambda drain: util.Finalize(None, drain, exitpriority=100)
+            finalize(drain)
 
 
 # -- uvicorn -------------------------------------------------------------------------------------------------
@@ -173,11 +154,9 @@ def before_uvicorn_ends(prepare: Drain) -> None:
             signal.signal(signal.SIGTERM, _preceded_by(prepare, handler))
 
 
-def _preceded_by(
-    prepare: Drain, handler: Callable[[int, FrameType | None], object]
-) -> Callable[[int, FrameType | None], None]:
-    def call_both(number: int, frame: FrameType | None) -> None:
-        prepare()
-        handler(number, frame)
+def _preceded_by(first: Drain, then: Callable[..., object]) -> Callable[..., None]:
+    def call_both(*arguments: Any) -> None:
+        first()
+        then(*arguments)
 
     return call_both

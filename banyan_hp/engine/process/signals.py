@@ -70,7 +70,5 @@ class _Terminate:
             return
         process_exit.stop_lingering()
         if not process_exit.leaving() and time.monotonic() > self._raised_at + _AGAIN_SECONDS:
-            self._raised_at = (
-                time.monotonic()
-            )  # a second one at once must not break into the exit's beginning
+            self._raised_at = time.monotonic()  # a second one must not break into the exit's beginning
             raise SystemExit(_EXIT_STATUS)

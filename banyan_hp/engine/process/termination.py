@@ -87,7 +87,7 @@ class DrainFirst:
     Args:
         drain: ends all engines; has a deadline.
         prepare: has all records on disk soon, also later ones.
-        patience: how long that may take, in seconds.
+        patience: how long the drain may take, in seconds.
         in_a_section: whether the calling thread is in the middle of changing something.
     """
 
@@ -175,30 +175,26 @@ def exiting(handler: DrainFirst | None) -> Iterator[None]:
     global _ending
     ending = _ending = _current() or _Ending()
     ending.over = False
-    taken_over = _take_over(handler)
+    taken_over = _take_over(handler) if handler is not None and _on_main_thread() else []
     try:
         yield
     finally:
         ending.over = True
-        _restore(taken_over)
+        for number in taken_over:
+            if isinstance(signal.getsignal(number), DrainFirst):
+                signal.signal(number, signal.SIG_DFL)
         if ending.number is not None and _on_main_thread():
             die(ending.number)
 
 
-def _take_over(handler: DrainFirst | None) -> list[int]:
+def _take_over(handler: DrainFirst) -> list[int]:
+    """Set the handler for each signal that has its default action."""
     taken_over = []
-    if handler is not None and _on_main_thread():
-        for number in _with_default_action():
-            with suppress(ValueError):
-                signal.signal(number, handler)
-                taken_over.append(number)
+    for number in _with_default_action():
+        with suppress(ValueError):  # in a subinterpreter
+            signal.signal(number, handler)
+            taken_over.append(number)
     return taken_over
-
-
-def _restore(taken_over: list[int]) -> None:
-    for number in taken_over:
-        if isinstance(signal.getsignal(number), DrainFirst):
-            signal.signal(number, signal.SIG_DFL)
 
 
 # -- fork ----------------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib import import_module
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from ...foreign import type_name
 from .conversions import bytes_text
-from .speedups import usable_orjson
 
 JSONValue = Any
 _NO_TIME = "1970-01-01T00:00:00.000Z"
@@ -101,6 +101,30 @@ _escape = _made_once()
 
 def _without_lone_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def usable_orjson() -> Any:
+    """orjson, where it is installed and safe; or None.
+
+    In subinterpreters it isn't asked for: from the second one on that imports it (version 3.13.0), the
+    process ends in a segmentation fault at a collection.
+    """
+    if in_a_subinterpreter():
+        return None
+    try:
+        return import_module("orjson")
+    except ImportError:
+        return None
+
+
+def in_a_subinterpreter() -> bool:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from CPython 3.13 on, and before
+        try:
+            interpreters: Any = import_module(name)
+        except ImportError:
+            continue
+        return bool(interpreters.get_current() != interpreters.get_main())
+    return False
 
 
 orjson = usable_orjson()

@@ -105,3 +105,6 @@ class Ledger:
     own: Book = field(default_factory=Book)
     adopted: Book = field(default_factory=Book)
     counters: Counters = field(default_factory=Counters)
+
+    def book(self, *, own: bool) -> Book:
+        return self.own if own else self.adopted

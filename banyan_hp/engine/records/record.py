@@ -14,6 +14,7 @@ from .ledger import Book, Term
 from .outcome import Verdict
 
 RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
+BY_BEFORE_SEND = "before_send"  # the reason of records that the application had dropped
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _NEVER = float("inf")
 
@@ -140,10 +141,11 @@ class Record:
     shortened = False  # to `max_record_bytes`
     failed_at = float("inf")  # when an attempt last failed at the destination, on the monotonic clock
     maybe_stored = False  # an attempt may have delivered it, or it came from the disk
+    drop_reason: str | None = None  # why it was dropped, if it was
     turned_away = False  # dropped on the spot: there was no room, or no time left
     verdict: Verdict | None = None  # the last one
     history: FailureHistory | None = None  # if it has failed on its own
-    waiter: Waiter | None = None  # notified when it settles
+    waiters: tuple[Waiter, ...] = ()  # notified when it settles: two event loops, or a thread and a loop
 
     def __init__(
         self,
@@ -195,10 +197,9 @@ class Record:
         """Whether it has left memory: delivered, on disk, quarantined or dropped."""
         return self.term not in _IN_MEMORY
 
-    def first_waiter(self, waiter: Waiter) -> Waiter:
-        """The waiter to notify: `waiter`, unless there is one already. `dict.setdefault` is atomic."""
-        first: Waiter = self.__dict__.setdefault("waiter", waiter)
-        return first
+    def is_first(self, waiter: Waiter) -> bool:
+        """Add a waiter, unless there is one already. Needs no lock: `dict.setdefault` is atomic."""
+        return bool(self.__dict__.setdefault("waiters", (waiter,))[0] is waiter)
 
     def __repr__(self) -> str:
         return f"<Record {self.id} {self.term.name.lower()}, {self.size} bytes, {self.attempts} attempts>"

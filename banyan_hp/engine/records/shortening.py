@@ -40,11 +40,6 @@ class Fitted(NamedTuple):
     shortened: bool
 
 
-def encode_within(value: JSONValue, limit: int) -> tuple[bytes, bool]:
-    """The bytes of `value`, shortened until they number at most `limit`; and whether it was."""
-    return fitted(value, limit)[1:]
-
-
 def fitted(value: JSONValue, limit: int) -> Fitted:
     """`value` with at most `limit` bytes; unchanged, and too large, if shortening can't achieve that."""
     body = encode(value)

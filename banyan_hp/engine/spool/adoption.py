@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from .disk_health import Common
+from .disk import Disk
 from .held_segments import HeldSegments
 from .layout import Directory, segments_in, short_directory, size_of
 from .lease import Register, take_over
@@ -36,20 +36,12 @@ HELD_AT_MOST = 16  # each is a descriptor or two that the application can't have
 class Adoption:
     """What may be taken over. Guarded by the spool's lock, but for `look` and `adopt`, which take it.
 
-    Attributes:
-        candidates: others' segments that have not been tried since the last look, the oldest first; behind
-            them those that were handed back.
-        under_way: what is being adopted, by any thread.
-        size: bytes of others' segments in our directory at the last look, less what was taken over.
-        unread: bytes of the candidates.
-        scanned_at: when the last look began, on the monotonic clock.
-        looked: a look has ended.
-        warning: something that people should know of, though all works.
+    `leaves_raw`: what `before_send` has not seen is not read back.
     """
 
     def __init__(
         self,
-        common: Common,
+        disk: Disk,
         held: HeldSegments,
         quarantine: QuarantineWriter,
         directory: Directory,
@@ -57,114 +49,92 @@ class Adoption:
         *,
         leaves_raw: bool,
     ) -> None:
-        self._lock = common.lock
-        self._clock = common.clock
-        self._disk_health = common.disk_health
-        self._events = common.events
+        self._lock = disk.lock
+        self._disk = disk
         self._held = held
         self._quarantine = quarantine
         self._directory = directory
         self._previous = tuple(previous)
         self._leaves_raw = leaves_raw
-        self.candidates: list[Path] = []
-        self.under_way: set[Path] = set()
+        self.candidates: dict[
+            Path, int
+        ] = {}  # their bytes; the oldest first, behind them what was handed back
+        self.under_way: set[Path] = set()  # what is being adopted, by any thread
         self._handed_back: set[Path] = set()
-        self.size = 0
-        self.unread = 0
-        self.scanned_at = float("-inf")
-        self.looked = False
-        self.warning: str | None = None
+        self.size = 0  # of others' segments in our directory at the last look, less what was taken over
+        self.scanned_at = float("-inf")  # when the last look began, on the monotonic clock
+        self.looked = False  # a look has ended
+        self.warning: str | None = None  # something that people should know of, though all works
 
     def reconfigure(self, directory: Directory, previous: Sequence[Path]) -> None:
         self._lock.assert_held()
-        self._directory = directory
-        self._previous = tuple(previous)
-        self.forget()
+        self._directory, self._previous = directory, tuple(previous)
+        self.candidates = {}
 
-    def forget(self) -> None:
-        """There are no candidates any more."""
-        self._lock.assert_held()
-        self.candidates = []
-        self.unread = 0
+    @property
+    def unread(self) -> int:
+        """Bytes of the candidates. Needs no lock: the copy is atomic."""
+        return sum(tuple(self.candidates.values()))
 
     # -- looking ----------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Find out what is there now. Call without the lock: directories may be long, and disks slow.
-
-        Raises:
-            OSError: our directory can't be used.
-        """
+        """Find out what is there now. Call without the lock: directories may be long. Raises `OSError`."""
         with self._lock:
-            self.scanned_at = self._clock.monotonic()
+            self.scanned_at = self._disk.clock.monotonic()
             directory, previous = self._directory, self._previous
         try:
-            self._look(directory, previous)
+            segments, unknown = directory.listing()
+            here = {path: size_of(path) for path in segments}
+            elsewhere: dict[Path, int] = {}
+            for each in previous:
+                self._disk.in_passing(partial(_look_into, each, elsewhere))
+            warning = self._warned_of(directory, unknown)
+            with self._lock:
+                if directory is self._directory and not self._held.closed:
+                    self.warning = warning
+                    self._found(here, elsewhere)
         finally:
             self.looked = True
-
-    def _look(self, directory: Directory, previous: Sequence[Path]) -> None:
-        listing = directory.listing()
-        here = {path: size_of(path) for path in listing.segments}
-        elsewhere: dict[Path, int] = {}
-        for each in previous:
-            self._disk_health.in_passing(partial(_look_into, each, elsewhere))
-        warning = self._warned_of(directory, listing.unknown)
-        with self._lock:
-            if directory is self._directory and not self._held.closed:
-                self.warning = warning
-                self._found(here, elsewhere)
 
     def _found(self, here: dict[Path, int], elsewhere: dict[Path, int]) -> None:
         held = {segment.path for segment in self._held.segments}
         self.size = sum(size for path, size in here.items() if path not in held)
-        sizes = {
-            path: size
-            for path, size in (here | elsewhere).items()
-            if path not in held and path not in self.under_way
-        }
-        self.unread = sum(sizes.values())
+        taken = held | self.under_way
+        sizes = {path: size for path, size in (here | elsewhere).items() if path not in taken}
         self._handed_back &= sizes.keys()
         if len(self._handed_back) == len(sizes):
             self._handed_back.clear()  # all had their turn: once more from the start
-        self.candidates = sorted(sizes, key=lambda path: (path in self._handed_back, path.name))
+        in_order = sorted(sizes, key=lambda path: (path in self._handed_back, path.name))
+        self.candidates = {path: sizes[path] for path in in_order}
 
     def _warned_of(self, directory: Directory, unknown: list[str]) -> str | None:
-        """What people should know of, reported."""
-        warnings = []
+        """What people should know of, reported. Records of the first versions never leave by themselves."""
+        warning = None
         if unknown:
-            warnings.append(
-                f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
+            warning = f"{len(unknown)} segments of another format version are left alone: {unknown[0]}, …"
+            self._disk.warn("in %s %s", directory.path, warning, kind="unknown format")
+        earlier, found = short_directory(directory.path), dict[Path, int]()
+        if earlier != directory.path:
+            self._disk.in_passing(lambda: _look_into(earlier, found))
+        if found:
+            warning = (
+                f"{earlier} holds records of an earlier version of banyan_hp; to send them: "
+                f"banyan-hp spool replay --from-key {earlier.name.rpartition('-')[2]}"
             )
-            self._events.warn("in %s %s", directory.path, warnings[0], kind="unknown format")
-        self._disk_health.in_passing(lambda: warnings.extend(self._of_an_earlier_version(directory.path)))
-        return warnings[-1] if warnings else None
-
-    def _of_an_earlier_version(self, path: Path) -> list[str]:
-        """Records of the first versions, which never leave by themselves: somebody has to know of them."""
-        directory = short_directory(path)
-        if directory == path or not segments_in(directory):
-            return []
-        warning = (
-            f"{directory} holds records of an earlier version of banyan_hp; to send them: "
-            f"banyan-hp spool replay --from-key {directory.name.rpartition('-')[2]}"
-        )
-        self._events.warn("%s", warning, kind="earlier version")
-        return [warning]
+            self._disk.warn("%s", warning, kind="earlier version")
+        return warning
 
     # -- taking over ------------------------------------------------------------------------------------
 
     def next_before(self, name: str | None) -> Path | None:
-        """The candidate to adopt next, if its turn is before the segment of that name.
+        """The candidate to adopt next, if its turn is before the segment of that name, and there is a place.
 
-        What was handed back comes when all else is read. None, too, while as many segments are held as may
-        be.
+        What was handed back comes when all else is read.
         """
         self._lock.assert_held()
-        if not self.candidates:
-            return None
-        path = self.candidates[0]
-        sooner = name is None or (path.name < name and path not in self._handed_back)
+        path = next(iter(self.candidates), None)
+        sooner = path is not None and (name is None or (path.name < name and path not in self._handed_back))
         return path if sooner and self._make_place() else None
 
     def oldest_before(self, name: str | None) -> Path | None:
@@ -183,12 +153,11 @@ class Adoption:
                     return  # another thread was faster
                 mine = True
                 self.under_way.add(path)
-                self.candidates.remove(path)
-                self.unread = max(0, self.unread - size_of(path)) if self.candidates else 0
+                del self.candidates[path]
             with self._held.leasing() as register:
                 self._adopt(path, register)
         except OSError as error:
-            self._disk_health.segment_failed(path, error)
+            self._disk.segment_failed(path, error)
         finally:
             if mine:
                 with self._lock:
@@ -202,8 +171,7 @@ class Adoption:
         if segment is None:
             return
         try:
-            damaged = segment.read_index().damaged
-            kept = self._quarantine.damage(segment, damaged)
+            kept = self._quarantine.damage(segment, segment.read_index().damaged)
             with self._lock:
                 self._hold(segment, kept=kept)
         finally:
@@ -214,7 +182,8 @@ class Adoption:
         if self._held.closed:  # meanwhile; only of its damage was anything made
             self._report(segment, 0, kept=kept)
             return
-        segment.made_at = self._clock.monotonic() - max(0.0, self._clock.wall() - segment.created)
+        clock = self._disk.clock
+        segment.made_at = clock.monotonic() - max(0.0, clock.wall() - segment.created)
         if segment.path.parent == self._directory.path:
             self.size = max(0, self.size - segment.size)
         if self._leaves_raw:
@@ -228,10 +197,10 @@ class Adoption:
         """Damaged records are in the quarantine, or lost where that could not be written."""
         damaged = segment.index.records_damaged
         if kept:
-            self._events.adopted(found, damaged)
+            self._disk.adopted(found, damaged)
         else:
-            self._events.adopted(found + damaged, 0)
-            self._events.lost(segment, damaged, "corrupt")
+            self._disk.adopted(found + damaged, 0)
+            self._disk.lost(segment, damaged, "corrupt")
 
     # -- handing back -----------------------------------------------------------------------------------
 
@@ -245,25 +214,18 @@ class Adoption:
         return bool(had_their_turn)
 
     def hand_back(self, segments: Iterable[Segment]) -> None:
-        """Give up the leases on adopted segments of which nothing is in hand: the last candidates now.
-
-        Until their turn comes again any process may take them over.
-        """
+        """Give up the leases on adopted segments of which nothing is in hand: the last candidates now."""
         self._lock.assert_held()
         for segment in segments:
             if segment.own or segment.in_hand or self._held.is_removed(segment):
                 continue
             self._held.hand_back(segment)
             if segment.on_disk_only:
-                self._back_among_the_candidates(segment)
-
-    def _back_among_the_candidates(self, segment: Segment) -> None:
-        self.candidates.append(segment.path)
-        self._handed_back.add(segment.path)
-        self.unread += segment.size
-        if segment.path.parent == self._directory.path:
-            self.size += segment.size
-        self._events.handed_back(segment.on_disk_only)
+                self.candidates[segment.path] = segment.size
+                self._handed_back.add(segment.path)
+                if segment.path.parent == self._directory.path:
+                    self.size += segment.size
+                self._disk.handed_back(segment.on_disk_only)
 
 
 def _look_into(previous: Path, found: dict[Path, int]) -> None:

@@ -20,17 +20,11 @@ from ...files import read_file, replace_file
 
 HEALTH_NAME = "health.v1.json"
 BELIEVED_SECONDS = 60.0
-_SILENT, _ANSWERING = "silent", "answering"
 _LONGEST = 4096
 
 
 class BackendHealth:
-    """What is remembered of one destination.
-
-    Args:
-        directory: the destination's, below the spool; None: nothing is remembered.
-        wall: the wall clock.
-    """
+    """What is remembered in a destination's directory; nothing is, if that is None. `wall`: the clock."""
 
     def __init__(self, directory: Path | None, wall: Callable[[], float]) -> None:
         self._path = None if directory is None else directory / HEALTH_NAME
@@ -39,8 +33,7 @@ class BackendHealth:
     def is_silent(self, responded_at: float | None) -> bool:
         """Whether the backend has not responded since an exit waited in vain.
 
-        Args:
-            responded_at: when it last responded to this process, on the wall clock.
+        `responded_at`: when it last responded to this process, on the wall clock.
         """
         since = self._since()
         if since is None or not since <= self._wall() < since + BELIEVED_SECONDS:
@@ -49,12 +42,11 @@ class BackendHealth:
 
     def note_silent(self) -> None:
         """An exit has waited in vain."""
-        self._write(_SILENT)
+        self._write("silent")
 
     def note_answering(self) -> None:
-        """The backend has responded."""
         if self._since() is not None:
-            self._write(_ANSWERING)
+            self._write("answering")
 
     def _since(self) -> float | None:
         """Since when it is silent, if so."""
@@ -62,7 +54,7 @@ class BackendHealth:
             return None
         try:
             found = json.loads(read_file(self._path, _LONGEST).decode("utf-8"))
-            return float(found["since"]) if found["state"] == _SILENT else None
+            return float(found["since"]) if found["state"] == "silent" else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 

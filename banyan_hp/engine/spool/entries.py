@@ -12,40 +12,28 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from ...text import clean
-from .lines import is_body, is_count, is_record_id, is_time
+from .lines import has_right_crc, is_body, is_count, is_record_id, is_time, with_crc
 
 RECORD, LINE = "record", "line"
 UNSCRUBBED = "before_send_failed"  # the reason of records that `before_send` failed on
 DETAIL_LENGTH = 1000
+_FIELDS = ("reason", "status", "detail", "segment", "id", "at")  # named alike in a line and in an `Entry`
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One refused record or damaged line.
+    """One refused record or damaged line. A line has no id and no time of its own."""
 
-    Attributes:
-        reason: a short stable word: refused, too_large, forbidden, before_send_failed, corrupt, …
-        body: the record's body as it goes on the wire, or the damaged line; the very bytes.
-        origin: `RECORD` or `LINE`.
-        status: the HTTP status, or None where there was no response.
-        detail: what the backend said, at most `DETAIL_LENGTH` characters of them.
-        segment: the name of the segment it was in, if it was on disk.
-        id: the record's id; None for a line.
-        time: the record's own time, UTC in seconds; None for a line.
-        at: when it was added to the quarantine, UTC in seconds.
-    """
-
-    reason: str
-    body: bytes
-    origin: str = RECORD
-    status: int | None = None
-    detail: str = ""
-    segment: str | None = None
+    reason: str  # a short stable word: refused, too_large, forbidden, before_send_failed, corrupt, …
+    body: bytes  # as it goes on the wire, or the damaged line
+    origin: str = RECORD  # or `LINE`
+    status: int | None = None  # None where there was no response
+    detail: str = ""  # what the backend said, at most `DETAIL_LENGTH` characters of it
+    segment: str | None = None  # its name, if it was on disk
     id: str | None = None
     time: float | None = None
     at: float = 0.0
@@ -76,36 +64,24 @@ def format_entry(entry: Entry) -> bytes:
         "id": entry.id,
         "t": entry.time if entry.time is None else round(entry.time, 6),
     }
-    rest = json.dumps(head, separators=(",", ":"))[1:].encode()[:-1] + _body_field(entry) + b"}"
-    return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
+    name, text = entry.readable_body()
+    body = entry.body if name == "body" else json.dumps(text).encode()
+    rest = json.dumps(head, separators=(",", ":"))[1:-1].encode()
+    return with_crc(b'%s,"%s":%s}' % (rest, name.encode(), body))
 
 
 def parse_entry(line: bytes) -> Entry | None:
     """The entry in a line without its line end; None if the line is torn or damaged."""
-    rest = line[18:]
-    if line[:8] != b'{"crc":"' or line[16:18] != b'",' or b"%08x" % zlib.crc32(rest) != line[8:16]:
+    if not has_right_crc(line):
         return None
-    head, is_body, body = rest.partition(b',"body":')  # no JSON before it can hold these bytes
+    head, has_body, body = line[18:].partition(b',"body":')  # no JSON before it can hold these bytes
     try:
-        fields = json.loads(b"{" + head + b"}" if is_body else b"{" + rest)
-        return _entry(fields, body[:-1] if is_body else _bytes_of(fields))
+        fields = json.loads(b"{" + head + (b"}" if has_body else b""))
+        content = body[:-1] if has_body else _bytes_of(fields)
+        alike = {name: fields[name] for name in _FIELDS}
+        entry = Entry(body=content, origin=fields["from"], time=fields["t"], **alike)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def _entry(fields: dict[str, Any], body: bytes) -> Entry | None:
-    """None if a field is not what it should be."""
-    entry = Entry(
-        reason=fields["reason"],
-        body=body,
-        origin=fields["from"],
-        status=fields["status"],
-        detail=fields["detail"],
-        segment=fields["segment"],
-        id=fields["id"],
-        time=fields["t"],
-        at=fields["at"],
-    )
     return entry if _makes_sense(entry) else None
 
 
@@ -118,12 +94,6 @@ def _makes_sense(entry: Entry) -> bool:
         and (entry.time is None or is_time(entry.time))
         and is_time(entry.at)
     )
-
-
-def _body_field(entry: Entry) -> bytes:
-    name, text = entry.readable_body()
-    value = entry.body if name == "body" else json.dumps(text).encode()
-    return b',"%s":%s' % (name.encode(), value)
 
 
 def _bytes_of(fields: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""The segments that this process holds, its own and adopted ones.
+"""The segments that this process holds: its own, and adopted ones.
 
 Held until all is acknowledged, lost or discarded, or until the segment is handed back.
 Guarded by the spool's lock. `segments` may be copied without: a list's copy is atomic under the GIL, and a
@@ -10,36 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .disk_health import Common
+from .disk import Disk
 from .index import ACKNOWLEDGED
 from .lease import Register
 from .segment import Segment
 
 
 class HeldSegments:
-    """What is held.
+    """What is held. `durable`: callers wait for their records to be written."""
 
-    Attributes:
-        segments: all of them, in no order.
-        active: the one that is being written to, if there is one.
-        being_leased: those whose lease is just being taken, and which are not in `segments` yet. Added to
-            and discarded from without a lock, which is atomic: a set locks itself, with the GIL or without.
-        closed: nothing more is held.
-    """
-
-    def __init__(self, common: Common, *, durable: bool) -> None:
-        self.segments: list[Segment] = []
-        self.active: Segment | None = None
+    def __init__(self, disk: Disk, *, durable: bool) -> None:
+        self.segments: list[Segment] = []  # in no order
+        self.active: Segment | None = None  # the one that is being written to
+        # Those whose lease is just being taken. Added to and discarded from without a lock, which is atomic:
+        # a set locks itself, with the GIL or without.
         self.being_leased: set[Segment] = set()
-        self.closed = False
+        self.closed = False  # nothing more is held
         self._durable = durable
-        self._lock = common.lock
-        self._disk_health = common.disk_health
-        self._events = common.events
+        self._lock = disk.lock
+        self._disk = disk
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
         return sum(segment.size for segment in self.segments)
 
     @contextmanager
@@ -64,8 +56,7 @@ class HeldSegments:
     def idle(self) -> list[Segment]:
         """Finished segments of which no record is in hand, the oldest first."""
         self._lock.assert_held()
-        idle = [s for s in self.segments if s is not self.active and not s.in_hand]
-        return sorted(idle, key=by_age)
+        return sorted((s for s in self.segments if s is not self.active and not s.in_hand), key=by_age)
 
     def acknowledge(self, segment: Segment, numbers: list[int]) -> None:
         """These records need not be sent any more. With its last one a segment is deleted.
@@ -80,12 +71,9 @@ class HeldSegments:
         if segment is self.active and not self._durable and not segment.unacknowledged:
             self.active = None
         if not self.remove_if_done(segment):
-            self._disk_health.attempt(lambda: segment.acknowledge(numbers))
-
-    # -- the end of one ---------------------------------------------------------------------------------
+            self._disk.attempt(lambda: segment.acknowledge(numbers))
 
     def finish_active(self) -> None:
-        """Write to it no more."""
         self._lock.assert_held()
         finished, self.active = self.active, None
         if finished is not None:
@@ -94,23 +82,17 @@ class HeldSegments:
     def remove_if_done(self, segment: Segment) -> bool:
         """Delete a segment of which all is acknowledged; a deletion that fails is tried again at the end."""
         self._lock.assert_held()
-        if segment.unacknowledged or segment is self.active:
-            return False
-        if not self._disk_health.attempt(segment.remove):
+        if segment.unacknowledged or segment is self.active or not self._disk.attempt(segment.remove):
             return False
         self._drop(segment)
         return True
 
     def notice_removal(self, segment: Segment) -> bool:
-        """Whether somebody has deleted the segment under us: what was on disk only is lost, and counted.
-
-        Raises:
-            OSError: the file can't be asked.
-        """
+        """Whether somebody has deleted the segment: what was on disk only is lost. Raises `OSError`."""
         self._lock.assert_held()
         if segment.gone or not segment.notice_removal():
             return segment.gone
-        self._events.lost(segment, segment.on_disk_only, "removed")
+        self._disk.lost(segment, segment.on_disk_only, "removed")
         segment.forget()
         self._drop(segment)
         segment.close()
@@ -118,30 +100,27 @@ class HeldSegments:
 
     def is_removed(self, segment: Segment) -> bool:
         """The same; True if it can't be asked."""
-        return not self._disk_health.attempt(lambda: self.notice_removal(segment)) or segment.gone
+        return not self._disk.attempt(lambda: self.notice_removal(segment)) or segment.gone
 
     def discard(self, segment: Segment, reason: str) -> bool:
         """Delete an idle segment, whose records are lost. False if it is still there."""
         self._lock.assert_held()
         if self.is_removed(segment):
             return segment.gone
-        if not self._disk_health.attempt(segment.remove):
+        if not self._disk.attempt(segment.remove):
             return False
         self._drop(segment)
-        self._events.lost(segment, segment.on_disk_only, reason)
+        self._disk.lost(segment, segment.on_disk_only, reason)
         segment.forget()
         return True
 
     def hand_back(self, segment: Segment) -> None:
         """Give up the lease on one: another process may send what is left."""
         self._lock.assert_held()
-        self._leave(segment)
-        self._drop(segment)
-
-    def _leave(self, segment: Segment) -> None:
         if not self.remove_if_done(segment):
-            self._disk_health.attempt(segment.catch_up)
+            self._disk.attempt(segment.catch_up)
             segment.close()
+        self._drop(segment)
 
     def _drop(self, segment: Segment) -> None:
         if segment is self.active:
@@ -149,15 +128,13 @@ class HeldSegments:
         if segment in self.segments:
             self.segments.remove(segment)
 
-    # -- the end of all ---------------------------------------------------------------------------------
-
     def close(self) -> None:
-        """Give up all leases: another process may send what is left."""
+        """Hand all of them back."""
         self._lock.assert_held()
         self.active = None
         for segment in list(self.segments):
             if not self.is_removed(segment):
-                self._leave(segment)
+                self.hand_back(segment)
         self.closed = True
         self.segments.clear()
 

@@ -8,17 +8,13 @@
         health.v1.json                              whether the backend answers, see `backend_health`
         quarantine.v1.jsonl                         refused records
 
-A key itself is never written, nor anything that it could be derived from: only 64 bits of a hash of it.
-`destination.v1.json` tells people and `banyan-hp spool` what the directory's name, being hashes, can't:
+A key itself is never written, nor anything that it could be derived from: only 64 bits of a hash of it. The
+first versions took 32 bits, too few to tell keys apart for certain. Their directories are listed and sent on
+request (`banyan-hp spool replay --from-key`), but no application takes records from them by itself.
+
+`destination.v1.json` says what the directory's name, being hashes, can't. Delivery works without it:
 
     {"client": "banyan", "base_url": "https://…", "project": "…", "key_fingerprint": "0123456789abcdef"}
-
-Delivery works without that file. It is written once, when the directory is made, and believed only if it
-fits the directory's name.
-
-The first versions took 32 bits of the hash, too few to tell keys apart for certain. Their directories are
-listed and sent on request (`banyan-hp spool replay --from-key`), but no application takes records from them
-by itself.
 """
 
 from __future__ import annotations
@@ -30,9 +26,9 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import platformdirs
 
@@ -49,9 +45,6 @@ _SHORT = 8
 _ON_MACOS = sys.platform == "darwin"
 _NAME = re.compile(r"(\d{13})-([0-9a-f]+)-(\d+)\.v1\.jsonl")
 _OTHER_VERSION = re.compile(r"\d{13}-[0-9a-f]+-\d+\.v\d+\.jsonl")
-
-
-# -- names ---------------------------------------------------------------------------------------------------
 
 
 def is_segment(name: str) -> bool:
@@ -83,18 +76,15 @@ def short_directory(directory: Path) -> Path:
     return directory.with_name(f"{where}-{fingerprint[:_SHORT]}")
 
 
-def directory_name(identity: Sequence[str], fingerprint: str) -> str:
-    where = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-    return f"{where}-{fingerprint}"
-
-
 def destination_directory(base: Path, identity: Sequence[str], key: str) -> Path:
     """One directory a destination and key: a tenant's records must not leave under another's key."""
-    return base / "spool" / directory_name(identity, key_fingerprint(key))
+    return base / "spool" / Address.of(identity, key).directory_name
 
 
-def spool_base(given: str | os.PathLike[str] | None) -> Path:
-    """The directory below which all spools are, absolute: the one given, else the user's state directory.
+def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """The directories below which all spools are, absolute: the one given, else the user's state directory.
+
+    Behind that, where an earlier platformdirs had the spools, if it is there.
 
     Raises:
         RuntimeError, KeyError: there is no home directory.
@@ -103,16 +93,7 @@ def spool_base(given: str | os.PathLike[str] | None) -> Path:
     base = Path(given or platformdirs.user_state_path("banyan_hp"))
     if not given and not base.is_absolute():  # without a home it begins with a tilde
         raise RuntimeError("this user has no home directory")
-    return base.absolute()
-
-
-def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """`spool_base`, and behind it where an earlier platformdirs had the spools, if there is such a directory.
-
-    Raises:
-        RuntimeError, KeyError, OSError: as `spool_base` does.
-    """
-    base, earlier = spool_base(given), None if given else _earlier_base()
+    base, earlier = base.absolute(), None if given else _earlier_base()
     return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
 
 
@@ -132,21 +113,13 @@ def _was_there(directory: Path) -> bool:
     return directory.is_dir()
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the records of one directory go.
+class Address(NamedTuple):
+    """Where the records of one directory go, as `destination.v1.json` says it."""
 
-    Attributes:
-        client: "banyan" or "huggingplace".
-        base_url: the backend's.
-        project: the project, or HuggingPlace's organisation; may be empty.
-        fingerprint: of the key, see `key_fingerprint`.
-    """
-
-    client: str
+    client: str  # "banyan" or "huggingplace"
     base_url: str
-    project: str
-    fingerprint: str
+    project: str  # or HuggingPlace's organisation; may be empty
+    fingerprint: str  # of the key
 
     @classmethod
     def of(cls, identity: Sequence[str], key: str) -> Address:
@@ -155,11 +128,12 @@ class Address:
 
     @property
     def directory_name(self) -> str:
-        return directory_name((self.client, self.base_url, self.project), self.fingerprint)
+        where = hashlib.sha256("\0".join(self[:3]).encode()).hexdigest()[:16]
+        return f"{where}-{self.fingerprint}"
 
     @classmethod
     def read(cls, directory: Path) -> Address | None:
-        """What `destination.v1.json` says; None if it is not there, or does not fit the directory's name."""
+        """None if the file is not there, or does not fit the directory's name."""
         try:
             fields = json.loads(read_file(directory / ADDRESS_NAME, _LONGEST).decode("utf-8"))
             address = cls(*(fields[key] for key in KEYS))
@@ -176,37 +150,18 @@ class Address:
                 replace_file(path, json.dumps(self.fields()).encode() + b"\n")
 
     def fields(self) -> dict[str, str]:
-        """What stands in the file."""
-        return dict(zip(KEYS, (self.client, self.base_url, self.project, self.fingerprint), strict=True))
-
-
-# -- the directory -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What lies in a directory."""
-
-    segments: list[Path]
-    unknown: list[str]
+        return dict(zip(KEYS, self, strict=True))
 
 
 class Directory:
-    """One destination's directory, private to its user. All methods raise `OSError`.
-
-    Args:
-        path: need not be there yet.
-        durable: its name survives a power cut, too.
-        address: written into it together with the first record.
-    """
+    """One destination's directory, private to its user. All methods raise `OSError`."""
 
     def __init__(self, path: Path, *, durable: bool = False, address: Address | None = None) -> None:
         self.path = path
-        self._durable = durable
-        self._address = address
+        self._durable = durable  # its name survives a power cut, too
+        self._address = address  # written into it together with the first record
 
     def prepare(self) -> Path:
-        """Make it, if need be, and write the address."""
         self.check()
         if self._address is not None:
             self._address.write(self.path)
@@ -221,19 +176,15 @@ class Directory:
         make_own_directory(self.path, durable=self._durable)
         return self.path
 
-    def listing(self) -> Listing:
-        names = [path.name for path in self.check().iterdir()]
-        segments = [self.path / name for name in sorted(names) if is_segment(name)]
+    def listing(self) -> tuple[list[Path], list[str]]:
+        """Its segments, and the names of those that another version of this library has made."""
+        names = sorted(path.name for path in self.check().iterdir())
         unknown = [name for name in names if _OTHER_VERSION.fullmatch(name) and not is_segment(name)]
-        return Listing(segments, sorted(unknown))
+        return [self.path / name for name in names if is_segment(name)], unknown
 
 
 def segments_in(directory: Path) -> list[Path]:
-    """The segments of another directory, if it is there; it is not made.
-
-    Raises:
-        OSError: it can't be listed, or is not ours.
-    """
+    """The segments of another directory, if it is there; it is not made. Raises `OSError`."""
     try:
         check_own_directory(directory)
         return sorted(path for path in directory.iterdir() if is_segment(path.name))

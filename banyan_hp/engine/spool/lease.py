@@ -2,8 +2,8 @@
 
 A lock belongs to the open file: a forked child that has copied the descriptor shares the lock for as long as
 it lives, unless it closes the descriptor. So a segment is registered before its file is opened, and a child
-closes all that is registered (`HeldSegments.abandon`). A fork between registering and opening shows in
-`forked_since`; a descriptor that such a child may have copied is never locked.
+closes all that is registered (`HeldSegments.abandon`). A descriptor that a child may have copied between
+registering and opening is never locked.
 
     step                         a crash leaves               a fork leaves the child
     registered                   nothing                      nothing
@@ -22,33 +22,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...files import lock_file, open_file
-from .backend_health import HEALTH_NAME
-from .layout import ADDRESS_NAME, is_segment
+from .layout import is_segment
 from .segment import Segment
 
 OLD_SECONDS = 3600.0  # no process still works on a left-over of this age
-
 _FORK_SECONDS = 0.001
 _FORKS_AT_MOST = 100
 _TEMPORARY = re.compile(r"\.\d{13}-[0-9a-f]+-\d+\.v1\.jsonl\.tmp")
-_REPLACED = "|".join(map(re.escape, (ADDRESS_NAME, HEALTH_NAME)))
-_HALF_WRITTEN = re.compile(rf"\.(?:{_REPLACED})\.[0-9a-f]{{16}}\.tmp")
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")  # by `replace_file`
 
 Register = Callable[[Segment], object]
 
 
-# -- taking one ----------------------------------------------------------------------------------------------
+def create(directory: Path, name: str, register: Register = id) -> Segment:
+    """A new segment, leased before anybody can see it. Raises `OSError`.
 
-
-def _with_nobody(_segment: Segment) -> None:
-    """Where nobody forks."""
-
-
-def create(directory: Path, name: str, register: Register = _with_nobody) -> Segment:
-    """A new segment, leased before anybody can see it.
-
-    Raises:
-        OSError: the directory does not take it.
+    `register` is called before its file is opened; the default is for processes that don't fork.
     """
     temporary = directory / f".{name}.tmp"
     segment = Segment(directory / name, own=True)
@@ -64,18 +53,17 @@ def create(directory: Path, name: str, register: Register = _with_nobody) -> Seg
     return segment
 
 
-def take_over(path: Path, register: Register = _with_nobody) -> Segment | None:
-    """Lease a segment whose owner is gone; None if it has an owner or is no longer there.
-
-    Raises:
-        OSError: it can't be opened, or is not ours.
-    """
+def take_over(path: Path, register: Register = id) -> Segment | None:
+    """Lease a segment whose owner is gone; None if it has one, or is no longer there. Raises `OSError`."""
     segment = Segment(path, own=False)
     register(segment)
     try:
         _open(segment, path, 0)
         lock_file(segment.fd)
-        _check_name(segment)
+        status, named = os.fstat(segment.fd), path.lstat()
+        if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):  # it has lost its name
+            raise FileNotFoundError
+        segment.size = status.st_size  # its owner may have written until it gave it up
     except (BlockingIOError, FileNotFoundError):
         segment.close()
         return None
@@ -89,9 +77,9 @@ def _open(segment: Segment, path: Path, flags: int) -> None:
     """Open the file, with a descriptor that no fork has copied before the segment was registered."""
     flags |= os.O_RDWR | os.O_APPEND
     for _ in range(_FORKS_AT_MOST):
-        latest = latest_fork()
+        latest = object() if _forking else _latest_fork
         segment.fd = open_file(path, flags)
-        if not forked_since(latest):
+        if latest is _latest_fork:
             return
         segment.close()
         flags &= ~(os.O_CREAT | os.O_EXCL)
@@ -99,66 +87,33 @@ def _open(segment: Segment, path: Path, flags: int) -> None:
     raise OSError("this process forks all the time: a child would share the lease")
 
 
-def _check_name(segment: Segment) -> None:
-    """Make sure that the file still has its name. Its owner may have written until it gave it up."""
-    status, named = os.fstat(segment.fd), segment.path.lstat()
-    if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
-        raise FileNotFoundError
-    segment.size = status.st_size
-
-
-# -- forks ---------------------------------------------------------------------------------------------------
-
 _forking: set[int] = set()  # threads; each adds and discards only itself, which is atomic under the GIL
-_latest = object()  # stands for the latest fork
-
-
-def latest_fork() -> object:
-    """For `forked_since`. Call before opening."""
-    return object() if _forking else _latest
-
-
-def forked_since(latest: object) -> bool:
-    """Whether a child may have copied what was opened since then. Call once it is registered."""
-    return _latest is not latest
+_latest_fork = object()  # stands for it
 
 
 def _before_fork() -> None:
-    global _latest
+    global _latest_fork
     _forking.add(threading.get_ident())
-    _latest = object()
-
-
-def _after_fork_in_parent() -> None:
-    _forking.discard(threading.get_ident())
+    _latest_fork = object()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_forking.clear
+        before=_before_fork,
+        after_in_parent=lambda: _forking.discard(threading.get_ident()),
+        after_in_child=_forking.clear,
     )
 
 
-# -- what the dead have left half made -----------------------------------------------------------------------
-
-
 def delete_leftovers(directory: Path, now: float) -> None:
-    """Delete what processes that died left half made or half deleted. `now` is the wall clock.
-
-    Raises:
-        OSError: the directory can't be listed, or something there can't be deleted.
-    """
+    """Delete what processes that died left half made or half deleted. `now`: the wall clock."""
     for path in list(directory.iterdir()):
         if _TEMPORARY.fullmatch(path.name) and _is_old(path, now):
-            _delete_if_abandoned(path)
+            half_made = take_over(path)
+            if half_made is not None:
+                half_made.remove()
         elif (_HALF_WRITTEN.fullmatch(path.name) or _is_orphan(path)) and _is_old(path, now):
             path.unlink(missing_ok=True)
-
-
-def _delete_if_abandoned(path: Path) -> None:
-    half_made = take_over(path)
-    if half_made is not None:
-        half_made.remove()
 
 
 def _is_orphan(path: Path) -> bool:

@@ -18,6 +18,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 _CHUNK = 1024 * 1024
 _HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"(body|raw)":(?=\{)')
@@ -50,7 +51,11 @@ class Line:
 def format_line(number: int, record_id: str, time: float, body: bytes, *, raw: bool = False) -> bytes:
     quoted = f'"{record_id}"' if _PLAIN.fullmatch(record_id) else json.dumps(record_id)
     name = b"raw" if raw else b"body"
-    rest = b'"n":%d,"id":%s,"t":%.6f,"%s":%s}' % (number, quoted.encode(), time, name, body)
+    return with_crc(b'"n":%d,"id":%s,"t":%.6f,"%s":%s}' % (number, quoted.encode(), time, name, body))
+
+
+def with_crc(rest: bytes) -> bytes:
+    """A line with its checksum and its line end; `rest` is what follows the checksum's comma."""
     return b'{"crc":"%08x",%s\n' % (zlib.crc32(rest), rest)
 
 
@@ -113,43 +118,31 @@ def is_body(raw: bytes) -> bool:
     return isinstance(value, dict) and shallow
 
 
-def is_within(levels: int, value: object) -> bool:
+def is_within(levels: int, value: Any) -> bool:
     """Whether JSON is nested no deeper: asked here, as Pythons and parsers stop at different depths."""
-    level = [value]
+    level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(levels):
-        level = [child for parent in level for child in _children(parent)]
+        children = (child for each in level for child in (each.values() if isinstance(each, dict) else each))
+        level = [child for child in children if isinstance(child, (dict, list))]
         if not level:
             return True
     return False
 
 
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [child for child in value if isinstance(child, (dict, list))] if isinstance(value, list) else []
-
-
 class Content:
-    """The lines of an open segment.
+    """The lines of an open segment: `size` bytes from its start on.
 
-    Args:
-        fd: a descriptor that stays open meanwhile.
-        size: where the lines end, in bytes.
-        lacks_end: only the line end of the last line is missing: it is read as if it were there, and `size`
-            counts it.
+    `lacks_end`: only the line end of the last line is missing; it is read as if it were there, and `size`
+    counts it.
     """
 
     def __init__(self, fd: int, size: int, *, lacks_end: bool = False) -> None:
-        self._fd = fd
+        self.fd = fd
         self.size = size
         self._lacks_end = lacks_end
 
     def whole_lines(self, offset: int, about: int) -> bytes:
-        """Complete lines from `offset` on, about this many bytes, at least one line; empty at the end.
-
-        Raises:
-            OSError: it can't be read.
-        """
+        """Complete lines from `offset` on, about this many bytes, at least one line; empty at the end."""
         found = b""
         while offset + len(found) < self.size:
             chunk = self.read_at(offset + len(found), min(about, self.size - offset - len(found)))
@@ -177,6 +170,6 @@ class Content:
                 yield start, line
 
     def read_at(self, offset: int, count: int) -> bytes:
-        chunk = os.pread(self._fd, count, offset)
+        chunk = os.pread(self.fd, count, offset)
         at_the_end = self._lacks_end and offset + len(chunk) == self.size - 1
         return chunk + b"\n" if at_the_end else chunk

@@ -22,13 +22,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ...files import lock_file, open_file, sync_directory, unlock_file, write_new_file
+from ...files import lock_file, open_file, replace_file, sync_directory, unlock_file
 from ..records.encode import JSONValue, encode_somehow
 from ..records.freeze import freeze
 from ..records.record import Record
 from ..sync import Clock, WakeUp
-from .disk_health import Common
-from .entries import LINE, Entry, format_entry, parse_entry
+from .disk import Disk
+from .entries import LINE, RECORD, Entry, format_entry, parse_entry
 from .layout import Directory, segment_name
 from .lease import create
 from .lines import format_line
@@ -43,14 +43,14 @@ _POLL_SECONDS = 0.005
 class Quarantine:
     """The entries of one destination. Any thread of any process may use it at any time.
 
+    Adding and removing raises `OSError` if it could not be written, a `TimeoutError` if another process held
+    the lock for `LOCK_SECONDS`.
+
     Args:
         directory: the destination's; it must exist when something is added.
         clock: time.
         sync: force each entry to the disk itself.
         max_bytes: the bound for all of it. An entry larger than half of it is not taken.
-
-    Attributes:
-        evicted: how many entries this object has discarded for younger ones.
     """
 
     def __init__(
@@ -58,62 +58,42 @@ class Quarantine:
     ) -> None:
         self._newer = directory / QUARANTINE_NAME
         self._older = directory / (QUARANTINE_NAME + ".old")
-        self._temporary = directory / f".{QUARANTINE_NAME}.tmp"
         self._clock = clock
         self._sync = sync
         self._file_bytes = max_bytes // 2
-        self.evicted = 0
+        self.evicted = 0  # how many entries this object has discarded for younger ones
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
         return sum(path.lstat().st_size for path in (self._older, self._newer) if path.exists())
 
     # -- adding -----------------------------------------------------------------------------------------
 
     def add(self, entry: Entry) -> bool:
-        """Keep an entry, as of now. False if it is too large to be kept.
-
-        Raises:
-            OSError: it could not be written, or another process held the lock for `LOCK_SECONDS`
-                (a TimeoutError).
-        """
-        line = self._line(entry)
+        """Keep an entry, as of now. False if it is too large to be kept."""
+        line = format_entry(replace(entry, at=self._clock.wall()))
         if len(line) > self._file_bytes:
             return False
-        while not self._added(line):
-            pass  # each round has made room of half the bound
-        return True
+        while True:
+            with self._locked() as fd:
+                if os.fstat(fd).st_size + len(line) <= self._file_bytes:
+                    self._append(fd, line)
+                    return True
+                discarded = len(_parsed(_read(self._older)))  # a rotation makes room of half the bound
+                self._newer.replace(self._older)
+                self.evicted += discarded
 
     def add_damage(self, segment: str, lines: Sequence[bytes]) -> int:
         """Keep damaged lines of a segment; one that is here already stays alone.
 
         That the segment's ack log names what was dealt with is not enough: a crash between the two brings
-        them here again.
-
-        Returns:
-            How many of them are here now; less than all when some are too large.
-
-        Raises:
-            OSError: as for `add`.
+        them here again. Returns how many are here now: less than all when some are too large.
         """
         known = {entry.body for entry in self.entries() if entry.segment == segment and entry.origin == LINE}
         kept = 0
         for line in lines:
             kept += line in known or self.add(Entry("corrupt", line, LINE, segment=segment))
         return kept
-
-    def _line(self, entry: Entry) -> bytes:
-        return format_entry(replace(entry, at=self._clock.wall()))
-
-    def _added(self, line: bytes) -> bool:
-        """False if the file was full; then it has been rotated."""
-        with self._locked() as fd:
-            if os.fstat(fd).st_size + len(line) > self._file_bytes:
-                self._rotate()
-                return False
-            self._append(fd, line)
-            return True
 
     def _append(self, fd: int, line: bytes) -> None:
         size = os.fstat(fd).st_size
@@ -128,35 +108,18 @@ class Quarantine:
             os.ftruncate(fd, size)
             raise
 
-    def _rotate(self) -> None:
-        """Call with the lock held."""
-        discarded = len(_parsed(_read(self._older)))
-        self._newer.replace(self._older)
-        self.evicted += discarded
-
-    # -- reading ----------------------------------------------------------------------------------------
-
     def entries(self) -> list[Entry]:
-        """All of them, the oldest first; what is torn or damaged is left out.
-
-        Raises:
-            OSError: a file is there and can't be read.
-        """
+        """All of them, the oldest first; what is torn or damaged is left out. Raises `OSError`."""
         newer, inode = _read_with_inode(self._newer)
         older, older_inode = _read_with_inode(self._older)
         both = newer if inode == older_inode else older + newer
         return [entry for _, entry in _parsed(both)]
-
-    # -- removing ---------------------------------------------------------------------------------------
 
     def take(self, chosen: Callable[[Entry], bool], keep: Callable[[list[Entry]], object]) -> list[Entry]:
         """Remove the entries that `chosen` names, after `keep` has put them elsewhere; returns them.
 
         All under one lock, so that nobody else takes the same ones. If `keep` raises, or the process dies
         before its end, all stay; if it dies after that, some may be in both places, none in neither.
-
-        Raises:
-            OSError: as for `add`; and what `keep` raises.
         """
         if not (self._newer.exists() or self._older.exists()):
             return []
@@ -176,37 +139,22 @@ class Quarantine:
             path.unlink(missing_ok=True)
         elif gone:
             kept = b"".join(line + b"\n" for line in content.split(b"\n") if line and line not in gone)
-            self._replace(path, kept)
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        self._temporary.unlink(missing_ok=True)  # of a process that died here: it held the lock
-        write_new_file(self._temporary, content, sync=True)
-        try:
-            self._temporary.replace(path)
-        except OSError:
-            self._temporary.unlink(missing_ok=True)
-            raise
+            replace_file(path, kept, sync=True)
 
     # -- the lock ---------------------------------------------------------------------------------------
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        fd = self._lock()
+        deadline = self._clock.monotonic() + LOCK_SECONDS
+        while (fd := self._try_lock()) is None:
+            if self._clock.monotonic() >= deadline:
+                raise TimeoutError(f"another process has held {self._newer} for {LOCK_SECONDS:g} s")
+            self._clock.wait(WakeUp(), _POLL_SECONDS)
         try:
             yield fd
         finally:
             unlock_file(fd)  # closing alone would leave it to a child that was forked meanwhile
             os.close(fd)
-
-    def _lock(self) -> int:
-        deadline = self._clock.monotonic() + LOCK_SECONDS
-        while True:
-            fd = self._try_lock()
-            if fd is not None:
-                return fd
-            if self._clock.monotonic() >= deadline:
-                raise TimeoutError(f"another process has held {self._newer} for {LOCK_SECONDS:g} s")
-            self._clock.wait(WakeUp(), _POLL_SECONDS)
 
     def _try_lock(self) -> int | None:
         """The newer file, open, locked and still in its place; None if somebody else was faster."""
@@ -243,22 +191,17 @@ def _parsed(content: bytes) -> list[tuple[bytes, Entry]]:
     return [(line, entry) for line, entry in parsed if entry is not None]
 
 
-# -- from the spool ------------------------------------------------------------------------------------------
-
-
 class QuarantineWriter:
     """What a spool puts into its destination's quarantine: refused records, and lines found damaged.
 
     Called without the spool's lock.
     """
 
-    def __init__(self, common: Common, directory: Directory, *, sync: bool) -> None:
-        self._disk_health = common.disk_health
-        self._events = common.events
-        self._clock = common.clock
+    def __init__(self, disk: Disk, directory: Directory, *, sync: bool) -> None:
+        self._disk = disk
         self._sync = sync
         self._directory = directory
-        self._quarantine = Quarantine(directory.path, common.clock, sync=sync)
+        self._quarantine = Quarantine(directory.path, disk.clock, sync=sync)
 
     @property
     def evicted(self) -> int:
@@ -266,22 +209,15 @@ class QuarantineWriter:
         return self._quarantine.evicted
 
     def reconfigure(self, directory: Directory) -> None:
-        evicted = self._quarantine.evicted
-        self._directory = directory
-        self._quarantine = Quarantine(directory.path, self._clock, sync=self._sync)
+        evicted, self._directory = self.evicted, directory
+        self._quarantine = Quarantine(directory.path, self._disk.clock, sync=self._sync)
         self._quarantine.evicted = evicted
 
     def record(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record; False if it could not be written."""
-        entry = Entry(
-            reason,
-            record.body or record.raw or encode_somehow(_value(record)),
-            status=status,
-            detail=detail,
-            segment=record.place.segment.path.name if record.place is not None else None,
-            id=record.id,
-            time=record.time,
-        )
+        body = record.body or record.raw or encode_somehow(_value(record))
+        segment = record.place.segment.path.name if record.place is not None else None
+        entry = Entry(reason, body, RECORD, status, detail, segment, record.id, record.time)
         return bool(self._kept(lambda: self._quarantine.add(entry)))
 
     def damage(self, segment: Segment, lines: Sequence[bytes]) -> bool:
@@ -289,7 +225,7 @@ class QuarantineWriter:
         if not lines:
             return True
         kept = self._kept(lambda: self._quarantine.add_damage(segment.path.name, lines))
-        self._disk_health.attempt(segment.damage_handled)
+        self._disk.attempt(segment.damage_handled)
         return kept == len(lines)
 
     def _kept(self, add: Callable[[], int]) -> int:
@@ -302,9 +238,9 @@ class QuarantineWriter:
             try:
                 kept = add()
             except TimeoutError as error:  # somebody holds its lock: nothing is wrong with the disk
-                self._events.warn("a refused record could not be kept: %s", error)
+                self._disk.warn("a refused record could not be kept: %s", error)
 
-        self._disk_health.attempt_to_write(action)
+        self._disk.attempt_to_write(action)
         return kept
 
 
@@ -317,9 +253,6 @@ def _value(record: Record) -> JSONValue:
     return value
 
 
-# -- back into the spool -------------------------------------------------------------------------------------
-
-
 def requeue(
     directory: Path,
     chosen: Callable[[Entry], bool],
@@ -328,14 +261,9 @@ def requeue(
 ) -> list[Entry]:
     """Put the chosen records into a new segment, then take them out of the quarantine. Returns them.
 
-    Those that `raw` names leave only when a `before_send` has seen them.
-
-    The segment is on the disk itself before the quarantine is touched: a crash between the two leaves
-    records in both places and none in neither. They keep their ids, so a backend that knows ids stores a
-    record that is sent twice once. Any process of the destination takes the segment over, at its next look.
-
-    Raises:
-        OSError: it could not be written; then nothing has changed.
+    Those that `raw` names leave only when a `before_send` has seen them. The segment is on the disk itself
+    before the quarantine is touched: a crash between the two leaves records in both places and none in
+    neither. They keep their ids. Any process of the destination takes the segment over, at its next look.
     """
     return Quarantine(directory, clock).take(
         lambda entry: entry.sendable and chosen(entry),
@@ -347,8 +275,10 @@ def _write(directory: Path, entries: list[Entry], clock: Clock, raw: Callable[[E
     segment = create(directory, segment_name(clock.wall(), os.urandom(8).hex(), 0))
     try:
         lines = (
-            format_line(number, entry.id or "", _time_of(entry), entry.body, raw=raw(entry))
-            for number, entry in enumerate(entries)
+            format_line(
+                number, one.id or "", one.at if one.time is None else one.time, one.body, raw=raw(one)
+            )
+            for number, one in enumerate(entries)
         )
         segment.write(b"".join(lines), len(entries), sync=True)
         sync_directory(directory)
@@ -356,7 +286,3 @@ def _write(directory: Path, entries: list[Entry], clock: Clock, raw: Callable[[E
         segment.remove()
         raise
     segment.close()
-
-
-def _time_of(entry: Entry) -> float:
-    return entry.at if entry.time is None else entry.time

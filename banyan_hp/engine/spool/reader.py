@@ -8,12 +8,12 @@ as it was: reading changes no file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..records.record import Place
 from .adoption import Adoption
-from .disk_health import Common
+from .disk import Disk
 from .held_segments import HeldSegments, by_age
 from .index import IN_MEMORY, ON_DISK_ONLY
 from .lines import Content, Line, parse_line
@@ -24,8 +24,7 @@ from .segment import Segment
 _READ_AT_ONCE = 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(NamedTuple):
     """A record read back, and where it stands."""
 
     line: Line
@@ -42,15 +41,14 @@ class Reader:
 
     def __init__(
         self,
-        common: Common,
+        disk: Disk,
         held: HeldSegments,
         adoption: Adoption,
         retention: Retention,
         quarantine: QuarantineWriter,
     ) -> None:
-        self._lock = common.lock
-        self._disk_health = common.disk_health
-        self._events = common.events
+        self._lock = disk.lock
+        self._disk = disk
         self._held = held
         self._adoption = adoption
         self._retention = retention
@@ -74,22 +72,17 @@ class Reader:
                 if segment is None:
                     break
                 taken = self._read(segment, max_records - len(found), max_bytes)
-                found += taken
-                max_bytes -= sum(len(each.line.body) for each in taken)
+                found += [Replayed(line, Place(segment, line.number)) for line in taken]
+                max_bytes -= sum(len(line.body) for line in taken)
                 if not taken or not several:
                     break
         except BaseException:  # nobody has them in memory
-            self._put_back(found)
+            with self._lock:
+                for _, place in found:
+                    place.segment.set_state(place.number, ON_DISK_ONLY)
+                    place.segment.cursor = 0
             raise
         return found
-
-    def _put_back(self, found: list[Replayed]) -> None:
-        with self._lock:
-            for each in found:
-                each.place.segment.set_state(each.place.number, ON_DISK_ONLY)
-                each.place.segment.cursor = 0
-
-    # -- which segment ----------------------------------------------------------------------------------
 
     def _next_segment(self, *, own_only: bool, anew: bool) -> Segment | None:
         """The one to read from; candidates are adopted when their turn comes."""
@@ -116,9 +109,7 @@ class Reader:
             unread = waiting
         return next(iter(unread), None)
 
-    # -- its records ------------------------------------------------------------------------------------
-
-    def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Replayed]:
+    def _read(self, segment: Segment, max_records: int, max_bytes: int) -> list[Line]:
         from_the_start = segment.cursor == 0
         count = len(segment.states)  # before its size is asked for: these are in what is read
         usual = segment.size // max(1, count) + 64
@@ -127,42 +118,28 @@ class Reader:
             with segment.opened() as content:
                 while (page := self._page(segment, content, about)) is not None:
                     page.fetch_out_of_order(content, max_records)
-                    lines = self._taken(segment, page, max_records, max_bytes)
-                    if lines is None:
-                        return []
+                    with self._lock:
+                        if segment not in self._held.segments:  # discarded, or closed, meanwhile
+                            return []
+                        lines = page.take(max_records, max_bytes)
                     if lines:
-                        return [Replayed(line, Place(segment, line.number)) for line in lines]
+                        return lines
                 self._at_the_end(segment, content, count if from_the_start else 0)
         except OSError as error:
-            self._can_t_read(segment, error)
+            with self._lock:
+                if segment in self._held.segments and not self._held.is_removed(segment):
+                    segment.cursor = segment.size
+                    self._disk.reading_failed(segment.path, error)
         return []
 
     def _page(self, segment: Segment, content: Content, about: int) -> Page | None:
-        """The next lines; None at the end, also of a segment that is no longer there.
-
-        Raises:
-            OSError: they can't be read.
-        """
+        """The next lines; None at the end, also of a segment that is no longer there. Raises `OSError`."""
         with self._lock:
             if segment not in self._held.segments or self._held.notice_removal(segment):
                 return None
             start = segment.cursor
         lines = content.whole_lines(start, about)
         return Page(segment, start, lines) if lines else None
-
-    def _taken(self, segment: Segment, page: Page, max_records: int, max_bytes: int) -> list[Line] | None:
-        """What of the page is on disk only; None if the segment was discarded, or closed, meanwhile."""
-        with self._lock:
-            return page.take(max_records, max_bytes) if segment in self._held.segments else None
-
-    def _can_t_read(self, segment: Segment, error: OSError) -> None:
-        with self._lock:
-            if segment not in self._held.segments or self._held.is_removed(segment):
-                return
-            segment.cursor = segment.size
-            self._disk_health.reading_failed(segment.path, error)
-
-    # -- what can't be read any more --------------------------------------------------------------------
 
     def _at_the_end(self, segment: Segment, content: Content, count: int) -> None:
         """All was read; of the first `count` records nothing was found, if it was read from the start."""
@@ -171,26 +148,25 @@ class Reader:
                 return
             segment.cursor = content.size
         if count:
-            self._disk_health.attempt(lambda: self._give_up_unreadable(segment, content, count))
+            self._disk.attempt(lambda: self._give_up_unreadable(segment, content, count))
 
     def _give_up_unreadable(self, segment: Segment, content: Content, count: int) -> None:
         """A whole pass found nothing of what should be there: the file was damaged since it was written."""
         found = [(raw, parse_line(raw)) for _, raw in content.lines()]
         readable = {line.number for _, line in found if line is not None}
         lost = [n for n in range(count) if segment.is_on_disk_only(n) and n not in readable]
-        if lost:
-            damaged = [raw for raw, line in found if line is None]
-            kept = self._quarantine.damage(segment, damaged) and bool(damaged)
-            with self._lock:
-                if segment in self._held.segments:
-                    self._account(segment, list(filter(segment.is_on_disk_only, lost)), kept=kept)
-
-    def _account(self, segment: Segment, lost: list[int], *, kept: bool) -> None:
-        if kept:
-            self._events.damaged(segment, len(lost))
-        else:
-            self._events.lost(segment, len(lost), "corrupt")
-        self._held.acknowledge(segment, lost)
+        if not lost:
+            return
+        damaged = [raw for raw, line in found if line is None]
+        kept = self._quarantine.damage(segment, damaged) and bool(damaged)
+        with self._lock:
+            if segment in self._held.segments:
+                lost = list(filter(segment.is_on_disk_only, lost))
+                if kept:
+                    self._disk.damaged(segment, len(lost))
+                else:
+                    self._disk.lost(segment, len(lost), "corrupt")
+                self._held.acknowledge(segment, lost)
 
 
 class Page:
@@ -212,21 +188,20 @@ class Page:
             start += len(raw) + 1
 
     def fetch_out_of_order(self, content: Content, at_most: int) -> None:
-        """Read what stands further behind but was logged before some of this page.
-
-        Raises:
-            OSError: it can't be read.
-        """
+        """Read what stands further behind but was logged before some of this page. Raises `OSError`."""
         out_of_order = self._segment.index.out_of_order
         if not out_of_order:
             return
         last = dict(sorted(line.call for _, line in self._lines if line.call is not None))
         here = {line.number for _, line in self._lines}
-        late = [each for each in out_of_order if each.call < last.get(each.process, -1)]
         late = [
-            each for each in late if each.number not in here and self._segment.is_on_disk_only(each.number)
+            each
+            for each in out_of_order
+            if each.call < last.get(each.process, -1)
+            and each.number not in here
+            and self._segment.is_on_disk_only(each.number)
         ]
-        for each in sorted(late, key=lambda each: (each.process, each.call))[:at_most]:
+        for each in sorted(late)[:at_most]:
             line = parse_line(content.whole_lines(each.offset, 4096).partition(b"\n")[0])
             if line is not None:
                 self._late.append(line)
@@ -258,8 +233,4 @@ def _in_order(lines: list[Line]) -> list[Line]:
     for line in lines:
         call = line.call or call
         keyed.append((call, line))
-    return [line for _, line in sorted(keyed, key=_call)]
-
-
-def _call(keyed: tuple[tuple[str, int], Line]) -> tuple[str, int]:
-    return keyed[0]
+    return [line for _, line in sorted(keyed, key=lambda pair: pair[0])]

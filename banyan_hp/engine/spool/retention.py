@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..sync import WakeUp
 from .adoption import Adoption
-from .disk_health import Common
+from .disk import Disk
 from .held_segments import HeldSegments, by_age
 from .segment import Segment
 
@@ -36,11 +36,11 @@ class Retention:
     """Both caps of one spool. Guarded by its lock."""
 
     def __init__(
-        self, common: Common, held: HeldSegments, adoption: Adoption, *, max_bytes: int, max_age: float
+        self, disk: Disk, held: HeldSegments, adoption: Adoption, *, max_bytes: int, max_age: float
     ) -> None:
-        self._lock = common.lock
-        self._clock = common.clock
-        self._disk_health = common.disk_health
+        self._lock = disk.lock
+        self._clock = disk.clock
+        self._disk = disk
         self._held = held
         self._adoption = adoption
         self.max_bytes = max_bytes
@@ -57,34 +57,24 @@ class Retention:
         self._expire_at = float("-inf")
 
     def use(self, length: int) -> None:
-        """`length` bytes have been written."""
         self._lock.assert_held()
         self._room -= length
-
-    # -- bytes ------------------------------------------------------------------------------------------
 
     def make_room(self, length: int, deadline: float) -> bool | Step:
         """Discard the oldest segments until this many bytes fit under the cap.
 
-        Args:
-            length: bytes.
-            deadline: until when other threads are waited for, on the monotonic clock.
-
-        Returns:
-            True if they fit, False if they can't. Else what is to be done first, without the lock; then ask
-            again.
+        Returns whether they fit; or what is to be done first, without the lock, before asking again. Other
+        threads are waited for until the deadline, on the monotonic clock.
         """
         self._lock.assert_held()
         self.expire()
-        if length > self.max_bytes:
-            return False
         if not self._exceeded_by(length):
             return True
+        now = self._clock.monotonic()
         if self._maker is not None:
-            may_wait = self._maker != threading.get_ident() and self._clock.monotonic() < deadline
-            return self._wait if may_wait else False
-        if self._clock.monotonic() >= self._adoption.scanned_at + RESCAN_SECONDS:
-            return partial(self._take, self._look)
+            return self._wait if self._maker != threading.get_ident() and now < deadline else False
+        if now >= self._adoption.scanned_at + RESCAN_SECONDS:  # others may have sent what we count
+            return partial(self._take, partial(self._disk.attempt, self._adoption.look))
         return self._discard_until(length)
 
     def _discard_until(self, length: int) -> bool | Step:
@@ -93,9 +83,7 @@ class Retention:
             if isinstance(oldest, Path):
                 return partial(self._take, partial(self._adoption.adopt, oldest))
             if oldest is None:
-                self._disk_health.problem = (
-                    "spool_max_bytes is reached, and nothing there can be discarded now"
-                )
+                self._disk.problem = "spool_max_bytes is reached, and nothing there can be discarded now"
                 return False
             if not self._discard(oldest, "spool_full"):
                 return False
@@ -107,9 +95,8 @@ class Retention:
         return length > self._room
 
     def _discard(self, segment: Segment, reason: str) -> bool:
-        discarded = self._held.discard(segment, reason)
         self._room = 0
-        return discarded
+        return self._held.discard(segment, reason)
 
     def _oldest(self) -> Segment | Path | None:
         """The segment to discard: ours or adopted; the one being written, too, when it is the oldest.
@@ -117,17 +104,12 @@ class Retention:
         A path if it is abandoned, and to be adopted first.
         """
         active = self._held.active
-        if active is not None and active.size and not self._older_than(by_age(active)):
-            self._held.finish_active()
+        if active is not None and active.size:
+            others = [*map(by_age, self._held.idle()), *(path.name for path in self._adoption.candidates)]
+            if min(others, default=by_age(active)) >= by_age(active):
+                self._held.finish_active()
         oldest = next(iter(self._held.idle()), None)
         return self._adoption.oldest_before(None if oldest is None else by_age(oldest)) or oldest
-
-    def _older_than(self, name: str) -> bool:
-        """Whether anything else could be discarded before the segment of that name."""
-        idle, candidates = self._held.idle(), self._adoption.candidates
-        return any(by_age(segment) < name for segment in idle) or any(p.name < name for p in candidates)
-
-    # -- steps, taken without the lock ------------------------------------------------------------------
 
     def _take(self, step: Step) -> None:
         """Take a step, unless another thread takes one. An exception leaves the way free for others."""
@@ -147,10 +129,6 @@ class Retention:
                 for wake_up in waiting:
                     wake_up.wake()
 
-    def _look(self) -> None:
-        """Others may have sent and deleted what we count."""
-        self._disk_health.attempt(self._adoption.look)
-
     def _wait(self) -> None:
         wake_up = WakeUp()
         with self._lock:
@@ -158,8 +136,6 @@ class Retention:
                 return
             self._waiting.append(wake_up)
         self._clock.wait(wake_up, ROOM_SECONDS)
-
-    # -- age --------------------------------------------------------------------------------------------
 
     def expire(self) -> None:
         """Discard what is too old; a segment is written for an eighth of `max_age`, and kept as long more.

@@ -14,8 +14,7 @@ for nothing, and its records are sent again. An entry begins with an empty line,
 full disk may have cut short before it.
 
 An entry that can't be written (a full disk) is caught up with by the next one, which then names all that is
-acknowledged. So a failure costs a repetition only if this process dies before that, and once for each such
-death: a segment of which all is acknowledged is deleted, for which a full disk has room.
+acknowledged. So a failure costs a repetition only if this process dies before that.
 
 What a crash leaves, by the step that it comes after:
 
@@ -47,23 +46,16 @@ _RANGE = rb"\d{1,18}(?:-\d{1,18})?"
 _ENTRY = re.compile(rb"^([0-9a-f]{8}) (@?)(%b(?:,%b)*)$" % (_RANGE, _RANGE), re.MULTILINE)
 
 
-# -- the ack log ---------------------------------------------------------------------------------------------
-
-
 class AckLog:
-    """The file `….ack` of one segment. Its owner is whoever holds the segment's lease."""
+    """The file `….ack` of one segment. All methods raise `OSError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.behind = False  # an entry is missing
-        self._fd: int | None = None
+        self._fd = -1
 
     def read(self) -> tuple[Ranges, set[int]]:
-        """The ranges of acknowledged numbers, last ones included, and the offsets of damage dealt with.
-
-        Raises:
-            OSError: it can't be read, and so nothing of its segment should be sent.
-        """
+        """The ranges of acknowledged numbers, last ones included, and the offsets of damage dealt with."""
         acknowledged: Ranges = []
         damage: Ranges = []
         try:
@@ -75,44 +67,24 @@ class AckLog:
                 (damage if offsets else acknowledged).extend(_parsed(text))
         return acknowledged, {first for first, _ in damage}
 
-    def acknowledge(self, numbers: Iterable[int]) -> None:
-        """Note that these records need not be sent any more.
-
-        Raises:
-            OSError: it could not be written; `behind` is set.
-        """
-        self._append(format_ranges(numbers))
-
-    def damage_handled(self, offsets: Iterable[int]) -> None:
-        """Note that the damage at these offsets needs no more attention.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        self._append(b"@" + b",".join(b"%d" % offset for offset in offsets))
-
-    def _append(self, entry: bytes) -> None:
-        if entry in (b"", b"@"):
-            return
+    def append(self, entry: bytes) -> None:
         self.behind = True
-        if self._fd is None:
+        if self._fd < 0:
             self._fd = open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         line = format_entry(entry)
         if os.write(self._fd, line) != len(line):
             raise OSError("the disk took only a part of the acknowledgement")
         self.behind = False
 
-    def notice_removal(self) -> bool:
-        """Whether somebody has deleted the file under us: the next entry makes it anew."""
-        if self._fd is None or os.fstat(self._fd).st_nlink:
-            return False
-        self.close()
-        self.behind = True
-        return True
+    def notice_removal(self) -> None:
+        """If somebody has deleted the file under us, the next entry makes it anew."""
+        if self._fd >= 0 and not os.fstat(self._fd).st_nlink:
+            self.close()
+            self.behind = True
 
     def close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
             os.close(fd)
 
 
@@ -121,19 +93,14 @@ def format_entry(text: bytes) -> bytes:
 
 
 def format_ranges(numbers: Iterable[int]) -> bytes:
-    """Numbers as the text of an entry: `0-99,101`."""
-    return b",".join(b"%d" % a if a == b else b"%d-%d" % (a, b) for a, b in _ranges(numbers))
-
-
-def _ranges(numbers: Iterable[int]) -> Ranges:
-    """Numbers as ranges, each with its last one: acknowledged records mostly follow each other."""
+    """Numbers as the text of an entry, `0-99,101`: acknowledged records mostly follow each other."""
     ranges: Ranges = []
     for number in sorted(numbers):
         if ranges and ranges[-1][1] + 1 >= number:
             ranges[-1] = (ranges[-1][0], number)
         else:
             ranges.append((number, number))
-    return ranges
+    return b",".join(b"%d" % a if a == b else b"%d-%d" % (a, b) for a, b in ranges)
 
 
 def _parsed(text: bytes) -> Ranges:
@@ -141,42 +108,27 @@ def _parsed(text: bytes) -> Ranges:
     return [(int(pair[0]), int(pair[-1])) for pair in pairs]
 
 
-# -- the segment ---------------------------------------------------------------------------------------------
-
-
 class Segment:
     """A segment, and for each of its records one of three states: `ON_DISK_ONLY`, `IN_MEMORY` too, or
-    `ACKNOWLEDGED`.
-
-    Attributes:
-        own: whether this process made it; else it was adopted.
-        fd: the descriptor that holds the lease; -1 without one.
-        made_at: when it was made, on this process's monotonic clock; its age counts from then.
-        on_disk_only: how many records are in that state.
-        unacknowledged: how many records are in one of the other two.
-        cursor: the offset from which on it is to be read.
-        torn: a write failed half-way: nothing more is to be written to it.
-        gone: somebody has deleted it under us; what is not in memory as well is lost.
-        dirty: something written waits for `sync`.
-        left_raw: how many records are not to be sent by us, see `leave_raw`.
-        index: what `read_index` found; empty for a segment of our own.
+    `ACKNOWLEDGED`. What touches the files raises `OSError`.
     """
 
     def __init__(self, path: Path, *, own: bool, fd: int = -1, size: int = 0) -> None:
         self.path = path
-        self.own = own
-        self.fd = fd
+        self.own = own  # this process made it; else it was adopted
+        self.fd = fd  # holds the lease; -1 without one
         self.size = size
-        self.made_at = 0.0
+        self.made_at = 0.0  # on this process's monotonic clock; its age counts from then
         self.states = bytearray()
-        self.on_disk_only = 0
-        self.unacknowledged = 0
-        self.cursor = 0
-        self.torn = False
-        self.gone = False
-        self.dirty = False
-        self.left_raw = 0
-        self.index = Index()
+        self.on_disk_only = 0  # how many records are in that state
+        self.unacknowledged = 0  # how many are in one of the other two
+        self.left_raw = 0  # how many are not to be sent by us, see `leave_raw`
+        self.cursor = 0  # the offset from which on it is to be read
+        self.torn = False  # a write failed half-way: nothing more is to be written to it
+        self.gone = False  # somebody has deleted it under us: what is not in memory as well is lost
+        self.dirty = False  # something written waits for `sync`
+        self.index = Index()  # what `read_index` found; empty for a segment of our own
+        self.ack_path = path.with_name(path.name + ".ack")
         self._acks = AckLog(self.ack_path)
 
     @property
@@ -184,17 +136,12 @@ class Segment:
         """The wall clock when it was made, from its name, in seconds."""
         return created_at(self.path.name)
 
-    @property
-    def ack_path(self) -> Path:
-        return self.path.with_name(self.path.name + ".ack")
-
     # -- writing ----------------------------------------------------------------------------------------
 
     def write(self, lines: bytes, count: int, *, sync: bool = False) -> None:
         """Append whole lines by one write; their records count as IN_MEMORY.
 
-        Raises:
-            OSError: nothing was appended; if the file could not be restored either, `torn` is set.
+        Where it fails, nothing is appended; if the file can't be restored either, it is `torn`.
         """
         self.torn = True  # until the end: a signal handler may raise at any point
         try:
@@ -213,15 +160,11 @@ class Segment:
         self.torn = False
 
     def sync(self) -> None:
-        """Force what was written to the disk itself. Needs no lock, see `opened`.
-
-        Raises:
-            OSError: it could not be; it is still `dirty`.
-        """
+        """Force what was written to the disk itself; a failure leaves it `dirty`. Needs no lock."""
         self.dirty = False
         try:
-            with self._opened() as fd:
-                os.fsync(fd)
+            with self.opened() as content:
+                os.fsync(content.fd)
         except FileNotFoundError:
             return  # acknowledged and deleted meanwhile
         except OSError:
@@ -236,18 +179,10 @@ class Segment:
 
         The descriptor is another one than that of the lease, so that the segment may be closed, deleted, or
         inherited by a fork meanwhile.
-
-        Raises:
-            OSError: it can't be opened; FileNotFoundError: it is deleted already.
         """
-        with self._opened() as fd:
-            yield Content(fd, self.size, lacks_end=self.index.lacks_end)
-
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
         fd = open_file(self.path, os.O_RDONLY)
         try:
-            yield fd
+            yield Content(fd, self.size, lacks_end=self.index.lacks_end)
         finally:
             os.close(fd)
 
@@ -257,11 +192,7 @@ class Segment:
         return Content(self.fd, self.size, lacks_end=self.index.lacks_end)
 
     def read_index(self) -> Index:
-        """Read it all once: which records there are, and which are acknowledged.
-
-        Raises:
-            OSError: it can't be read.
-        """
+        """Read it all once: which records there are, and which are acknowledged."""
         acknowledged, handled = self._acks.read()
         self.index = index = read_index(self.content, acknowledged, handled)
         self.size += index.lacks_end
@@ -270,13 +201,10 @@ class Segment:
         return index
 
     def damage_handled(self) -> None:
-        """Note that the damage in `index` has been dealt with: whoever adopts this later passes over it.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        self._acks.damage_handled(self.index.damaged_at)
-        self._acks.acknowledge(self.index.missing)
+        """Note that the damage in `index` has been dealt with: whoever adopts this later passes over it."""
+        if self.index.damaged_at:
+            self._acks.append(b"@" + b",".join(b"%d" % offset for offset in self.index.damaged_at))
+        self.acknowledge(self.index.missing)
 
     def leave_raw(self) -> None:
         """Don't read back what `before_send` has not seen: it stays on disk, for somebody who has one."""
@@ -306,47 +234,29 @@ class Segment:
         self.states = bytearray([ACKNOWLEDGED]) * len(self.states)
         self.on_disk_only = self.unacknowledged = self.left_raw = 0
 
-    # -- acknowledging ----------------------------------------------------------------------------------
-
     def acknowledge(self, numbers: Iterable[int]) -> None:
-        """Note these on disk. A failure costs a repetition after a crash, no more.
-
-        Raises:
-            OSError: it could not be written.
-        """
+        """Note these on disk. A failure costs a repetition after a crash, no more."""
         if self._acks.behind:
             done = (number for number, state in enumerate(self.states) if state == ACKNOWLEDGED)
             numbers = {*numbers, *done}
-        self._acks.acknowledge(numbers)
+        text = format_ranges(numbers)
+        if text:
+            self._acks.append(text)
 
     def catch_up(self) -> None:
-        """Write the acknowledgements that could not be written before, or that somebody has deleted.
-
-        Raises:
-            OSError: it could not be written.
-        """
-        if self._acks.notice_removal() or self._acks.behind:
+        """Write the acknowledgements that could not be written before, or that somebody has deleted."""
+        self._acks.notice_removal()
+        if self._acks.behind:
             self.acknowledge(())
 
     # -- the end ----------------------------------------------------------------------------------------
 
     def notice_removal(self) -> bool:
-        """Whether somebody has deleted the file under us; then all of it counts as acknowledged.
-
-        Raises:
-            OSError: the file can't be asked.
-        """
-        if os.fstat(self.fd).st_nlink:
-            return False
-        self.gone = True
-        return True
+        self.gone = self.gone or not os.fstat(self.fd).st_nlink
+        return self.gone
 
     def remove(self) -> None:
-        """Delete both files, the records first: an orphaned list of numbers harms nobody.
-
-        Raises:
-            OSError: they can't be deleted.
-        """
+        """Delete both files, the records first: an orphaned list of numbers harms nobody."""
         self.path.unlink(missing_ok=True)
         self.ack_path.unlink(missing_ok=True)
         self.close()

@@ -5,12 +5,9 @@ Owns one destination's directory as this process sees it, and the lock that guar
 stay within the caps (`retention`) and refused (`quarantine`). Counts nothing itself: an observer keeps the
 ledger.
 
-The lock is the spool's own. It is held across single small file operations, the one place in the library
-where a lock is held across I/O: one write to a segment or an ack log, making, deleting or closing a file,
-asking whether one still has its name. It is free while a segment is read (`reader`, `adoption`), while a
-directory is listed (`adoption`), while another process's `flock` is waited for (`quarantine`), and during
-every `fsync` but that of `fsync="always"`, which is part of the write, and that of a new segment's name. It
-is taken while no other lock is held, and no other lock is taken while it is held.
+The lock is the spool's own, the one in the library that is held across I/O: single small file operations, see
+`engine/README.md`. It is free while a segment is read, a directory is listed, or another process's `flock` is
+waited for, and during every `fsync` but that of `fsync="always"` and that of a new segment's name.
 
     a record's state in its segment     it is also         what a crash leaves
     IN_MEMORY                           with the engine    the record, sent again by the next process
@@ -28,8 +25,7 @@ from pathlib import Path
 from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
 from .adoption import HELD_AT_MOST, Adoption
-from .disk_health import Common, DiskHealth
-from .events import Events, Observer
+from .disk import Disk, Observer
 from .held_segments import HeldSegments
 from .index import ACKNOWLEDGED, ON_DISK_ONLY
 from .layout import Address, Directory
@@ -41,6 +37,7 @@ from .segment import Segment
 from .writer import Writer, is_on_disk, length_of
 
 LOOK_SECONDS = 30.0
+FSYNC_INTERVAL = 0.5
 
 Mark = list[tuple[Segment, int]]
 
@@ -60,37 +57,26 @@ class SpoolSettings:
 
 
 class Spool:
-    """The on-disk queue of one destination, as one process sees it.
-
-    Attributes:
-        opened: `open` was called.
-    """
+    """The on-disk queue of one destination, as one process sees it."""
 
     def __init__(self, settings: SpoolSettings, process: str, clock: Clock, observer: Observer) -> None:
         self._settings = settings
         self._clock = clock
         self._lock = EngineLock()
-        self._events = events = Events(observer)
-        self._disk_health = DiskHealth(settings.directory, clock, events)
+        self._disk = disk = Disk(settings.directory, self._lock, clock, observer)
         self._directory = directory = self._directory_at(settings.directory, settings.address)
-        common = Common(self._lock, clock, events, self._disk_health)
-        self._held = held = HeldSegments(common, durable=settings.durable)
-        self._quarantine = QuarantineWriter(common, directory, sync=settings.fsync != "never")
-        self._adoption = Adoption(
-            common,
-            held,
-            self._quarantine,
-            directory,
-            settings.previous,
-            leaves_raw=settings.leaves_raw,
+        self._held = held = HeldSegments(disk, durable=settings.durable)
+        self._quarantine = quarantine = QuarantineWriter(disk, directory, sync=settings.fsync != "never")
+        self._adoption = adoption = Adoption(
+            disk, held, quarantine, directory, settings.previous, leaves_raw=settings.leaves_raw
         )
-        self._retention = Retention(
-            common, held, self._adoption, max_bytes=settings.max_bytes, max_age=settings.max_age
+        self._retention = retention = Retention(
+            disk, held, adoption, max_bytes=settings.max_bytes, max_age=settings.max_age
         )
-        self._reader = Reader(common, held, self._adoption, self._retention, self._quarantine)
-        self._writer = Writer(common, held, self._retention, directory, process=process, fsync=settings.fsync)
-        self.opened = False
-        self._look_at = float("-inf")
+        self._reader = Reader(disk, held, adoption, retention, quarantine)
+        self._writer = Writer(disk, held, retention, directory, process=process, fsync=settings.fsync)
+        self.opened = False  # `open` was called
+        self._look_at = self._synced_at = float("-inf")
 
     def _directory_at(self, path: Path, address: Address | None) -> Directory:
         return Directory(path, durable=self._settings.fsync != "never", address=address)
@@ -98,7 +84,7 @@ class Spool:
     @property
     def locks(self) -> tuple[EngineLock, ...]:
         """What the methods here may take, see `releases_on_error`."""
-        return self._lock, self._events.lock
+        return self._lock, self._disk.report_lock
 
     # -- can it be used? --------------------------------------------------------------------------------
 
@@ -113,21 +99,21 @@ class Spool:
 
     def try_again(self) -> None:
         """Have the next write tried, even if one has just failed: there is no later."""
-        self._disk_health.try_again()
+        self._disk.try_again()
 
     def usable_in(self) -> float:
         """Seconds until writing is tried again after a failure; for ever once the spool is closed."""
-        return float("inf") if self._writer.closed else self._disk_health.writable_in()
+        return float("inf") if self._writer.closed else self._disk.writable_in()
 
     @property
     def readable(self) -> bool:
         """Whether what is on disk can be read: a full disk still can."""
-        return not self._held.closed and self._disk_health.readable
+        return not self._held.closed and self._disk.readable
 
     @property
     def problem(self) -> str | None:
         """What is wrong with the disk, for people."""
-        return self._disk_health.problem
+        return self._disk.problem
 
     @property
     def warning(self) -> str | None:
@@ -158,13 +144,11 @@ class Spool:
     def emptied(self) -> bool:
         """Whether all that others have left is acknowledged, as far as the last look found it.
 
-        False before the first look, and while a segment is being adopted. Waits for a write to end: not to be
-        asked with the engine's lock held.
+        False before the first look, and while a segment is being adopted. Takes the lock.
         """
         with self._lock:
             adoption = self._adoption
-            held = [segment for segment in self._held.segments if not segment.own]
-            left = any(segment.unacknowledged > segment.left_raw for segment in held)
+            left = any(s.unacknowledged > s.left_raw for s in self._held.segments if not s.own)
             return adoption.looked and not (left or adoption.candidates or adoption.under_way)
 
     def look_due_in(self, now: float) -> float:
@@ -178,19 +162,18 @@ class Spool:
     def open(self) -> None:
         """Make sure of the directory and look for segments whose owners are gone. Never raises."""
         with self._lock:
-            closed = self._held.closed
-            if not closed:
-                self.opened = True
-                self._look_at = self._clock.monotonic() + LOOK_SECONDS
-                self._disk_health.attempt(self._look_at_our_own)
-        if not closed:
-            self._disk_health.attempt(self._look)
-        self._events.report()
+            if self._held.closed:
+                return
+            self.opened = True
+            self._look_at = self._clock.monotonic() + LOOK_SECONDS
+            self._disk.attempt(self._look_at_our_own)
+        self._disk.attempt(self._look)
+        self._disk.report()
 
     def _look_at_our_own(self) -> None:
         for segment in list(self._held.segments):
             if not self._held.notice_removal(segment):
-                self._disk_health.attempt(segment.catch_up)
+                self._disk.attempt(segment.catch_up)
         self._retention.recompute()
 
     def _look(self) -> None:
@@ -198,19 +181,19 @@ class Spool:
         self._adoption.look()
         with self._lock:
             self._retention.recompute()
-        self._disk_health.in_passing(lambda: delete_leftovers(directory, self._clock.wall()))
+        self._disk.in_passing(lambda: delete_leftovers(directory, self._clock.wall()))
 
     def reconfigure(self, path: Path, address: Address | None = None, previous: Sequence[Path] = ()) -> None:
         """From now on write there, under another key. What is held already stays where it is, and ours."""
         with self._lock:
             if path != self.directory:
                 self._directory = self._directory_at(path, address)
-                self._disk_health.where = path
+                self._disk.where = path
                 self._quarantine.reconfigure(self._directory)
                 self._writer.reconfigure(self._directory)
             self._adoption.reconfigure(self._directory, previous)
             self.look_again()
-        self._events.report()
+        self._disk.report()
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -225,16 +208,15 @@ class Spool:
     def append(self, records: Sequence[Record]) -> int:
         """Write records, by few writes, and give each its place. They count as in memory until released.
 
-        Returns:
-            How many of them, from the first on, were written; none when the garbage collector called in
-            the middle of another write of the same thread.
+        Returns how many of them, from the first on, were written; none when the garbage collector called in
+        the middle of another write of the same thread.
         """
         written = 0
         for chunk in self._writer.chunks(records):
             if not self.usable or self._lock.is_mine() or not self._writer.append(chunk):
                 break
             written += len(chunk)
-        self._events.report()
+        self._disk.report()
         return written
 
     def missing(self, records: Sequence[Record]) -> list[Record]:
@@ -242,51 +224,50 @@ class Spool:
         with self._lock:
             for segment in {place.segment for place in _places(records)} & set(self._held.segments):
                 self._held.is_removed(segment)
-        self._events.report()
+        self._disk.report()
         return [record for record in records if not is_on_disk(record)]
 
     @property
     def dirty(self) -> bool:
         """Whether something waits for `sync`. Takes no lock."""
-        return self._writer.dirty
+        held = tuple(self._held.segments)
+        return self._settings.fsync == "interval" and any(segment.dirty for segment in held)
 
     def sync_due_in(self, now: float) -> float:
         """Seconds until `sync` should be called; infinite if there is nothing to sync."""
-        return self._writer.sync_due_in(now)
+        return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
 
     def sync(self) -> None:
         """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
-        self._writer.sync()
-        self._events.report()
+        with self._lock:
+            self._synced_at = self._clock.monotonic()
+            dirty = [s for s in list(self._held.segments) if s.dirty and not self._held.is_removed(s)]
+        for segment in dirty:
+            self._disk.attempt(segment.sync)
+        self._disk.report()
 
     # -- replay -----------------------------------------------------------------------------------------
 
     def read_back(
         self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
     ) -> list[Replayed]:
-        """The oldest records that are on disk only, now in memory too. Never raises.
-
-        One thread at a time, please: two would read the same lines. Segments whose owners are gone are
-        adopted when their turn comes, by age. For `own_only` and `several` see `Reader.read`.
-        """
+        """`Reader.read`, which never raises. One thread at a time: two would read the same lines."""
         replayed = self._reader.read(max_records, max_bytes, own_only=own_only, several=several)
-        self._events.report()
+        self._disk.report()
         return replayed
 
     def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
         """These records are no longer in memory, only on disk.
 
-        Args:
-            records: records with a place.
-            in_order: read them again before younger ones; else only when the rest has been read, and what
-                was adopted need not be held until then.
+        `in_order`: they are read again before younger ones; else only when the rest has been read, and what
+        was adopted need not be held until then.
         """
         places = _places(records)
         with self._lock:
             for record in records:
                 place = record.place
                 if place is not None and place.segment.gone:
-                    self._events.lost(place.segment, 1, "removed")
+                    self._disk.lost(place.segment, 1, "removed")
                 elif place is not None:
                     place.segment.set_state(place.number, ON_DISK_ONLY)
                     if in_order:
@@ -294,7 +275,7 @@ class Spool:
                 record.with_caller = False  # until here, an interrupted caller has it released again
             if not in_order:
                 self._adoption.hand_back({place.segment for place in places} & set(self._held.segments))
-        self._events.report()
+        self._disk.report()
 
     def acknowledge(self, records: Sequence[Record]) -> None:
         """These records need not be sent any more. Never raises."""
@@ -304,7 +285,7 @@ class Spool:
         with self._lock:
             for segment, numbers in by_segment.items():
                 self._held.acknowledge(segment, numbers)
-        self._events.report()
+        self._disk.report()
 
     # -- what a flush waits for -------------------------------------------------------------------------
 
@@ -335,7 +316,7 @@ class Spool:
         if not self.usable or self._lock.is_mine():
             return False
         kept = self._quarantine.record(record, reason, status, detail)
-        self._events.report()
+        self._disk.report()
         return kept
 
     # -- the end ----------------------------------------------------------------------------------------
@@ -343,17 +324,17 @@ class Spool:
     def close(self, *, takes_late: bool = False) -> None:
         """Give up all leases: another process may send what is left. Never raises.
 
-        Args:
-            takes_late: records can still be appended, to segments that are held until the process is gone.
+        `takes_late`: records can still be appended, to segments that are held until the process is gone.
         """
         with self._lock:
             dirty = [segment for segment in self._held.segments if segment.dirty]
             self._writer.takes_late = takes_late
             self._held.close()
-            self._adoption.forget()
+            self._adoption.candidates = {}
         if self._settings.fsync == "interval":
-            self._writer.sync_all(dirty)
-        self._events.report()
+            for segment in dirty:
+                self._disk.attempt(segment.sync)
+        self._disk.report()
 
     def abandon(self) -> None:
         """In a forked child: close the parent's descriptors and touch nothing else."""

@@ -1,4 +1,4 @@
-"""What is in a spool's directory, seen from outside: changes nothing.
+"""What is in a spool's directory, seen from outside: changes nothing. All functions raise `OSError`.
 
 Made for people's eyes. While applications run, it is true for a moment only. Whether a segment has an owner
 is asked by trying its lock for an instant; a process that wants to take it over in that very instant gets it
@@ -11,8 +11,9 @@ import enum
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from ...files import is_locked, open_file
 from .index import ACKNOWLEDGED
@@ -32,37 +33,22 @@ class State(enum.Enum):
     UNKNOWN = "unknown format"  # made by another version of this library: left alone
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One segment.
-
-    Attributes:
-        unacknowledged: records that are not acknowledged.
-        total: records that were written to it, as far as they can be read.
-        damaged: lines that can't be read.
-        raw: unacknowledged records that `before_send` has not seen.
-        size: bytes, acknowledgements not counted.
-        created: the wall clock when it was begun, in seconds.
-        newest: the time of the newest unacknowledged record; `created` if there is none.
-    """
+class Seen(NamedTuple):
+    """One segment."""
 
     path: Path
     state: State
-    unacknowledged: int
-    total: int
-    damaged: int
-    size: int
-    created: float
-    newest: float
-    raw: int = 0
+    unacknowledged: int  # records that are not acknowledged
+    total: int  # records that were written to it, as far as they can be read
+    damaged: int  # lines that can't be read
+    size: int  # bytes, acknowledgements not counted
+    created: float  # the wall clock when it was begun, in seconds
+    newest: float  # the time of the newest unacknowledged record; `created` if there is none
+    raw: int = 0  # unacknowledged records that `before_send` has not seen
 
 
 def destinations(base: Path) -> list[Path]:
-    """The directories below a spool's base directory.
-
-    Raises:
-        OSError: it is there and can't be listed.
-    """
+    """The directories below a spool's base directory."""
     try:
         found = sorted((base / "spool").iterdir())
     except FileNotFoundError:
@@ -71,11 +57,7 @@ def destinations(base: Path) -> list[Path]:
 
 
 def segments(directory: Path) -> list[Seen]:
-    """All segments of a destination, the oldest first.
-
-    Raises:
-        OSError: the directory or a segment can't be read.
-    """
+    """All segments of a destination, the oldest first."""
     found = (_seen(path) for path in sorted(directory.iterdir()))
     return [seen for seen in found if seen is not None]
 
@@ -91,18 +73,12 @@ def _seen(path: Path) -> Seen | None:
         segment = look(path)
     except FileNotFoundError:
         return None  # sent and removed a moment ago
-    try:
+    with closing(segment):
         return _counted(segment, held=is_locked(path))
-    finally:
-        segment.close()
 
 
 def look(path: Path) -> Segment:
-    """Open a segment without its lease, whoever owns it.
-
-    Raises:
-        OSError: it can't be opened.
-    """
+    """Open a segment without its lease, whoever owns it."""
     fd = open_file(path, os.O_RDONLY)
     return Segment(path, own=False, fd=fd, size=os.fstat(fd).st_size)
 
@@ -134,19 +110,11 @@ def _lines(segment: Segment) -> Iterator[Line]:
 
 
 def unacknowledged_lines(path: Path) -> Iterator[Line]:
-    """The records of a segment that are still to be sent; none if it is gone.
-
-    Raises:
-        OSError: it can't be read.
-    """
+    """The records of a segment that are still to be sent; none if it is gone."""
     try:
         segment = look(path)
     except FileNotFoundError:
         return
-    try:
+    with closing(segment):
         segment.read_index()
-        for line in _lines(segment):
-            if segment.states[line.number] != ACKNOWLEDGED:
-                yield line
-    finally:
-        segment.close()
+        yield from (line for line in _lines(segment) if segment.states[line.number] != ACKNOWLEDGED)

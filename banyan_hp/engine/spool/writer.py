@@ -5,17 +5,17 @@ what is to make room first      free          see `retention`
 room is found                   held          what was discarded is gone
 the lines are written           held          whole lines: their records are sent by the next process
 records get their places        held          the same
-synced (`fsync="interval"`)     free          the same, also after a power cut
+synced (`fsync="interval"`)     free          the same, also after a power cut; see `Spool.sync`
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ...files import sync_directory
 from ..records.record import Place, Record
-from .disk_health import Common
+from .disk import Disk
 from .held_segments import HeldSegments
 from .layout import Directory, segment_name
 from .lease import create
@@ -24,26 +24,16 @@ from .retention import RESCAN_SECONDS, ROOM_SECONDS, Retention, Step
 from .segment import Segment
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-FSYNC_INTERVAL = 0.5
 _CHUNK_RECORDS = 500  # what an interrupted write repeats, at the most
 _LINE_OVERHEAD = 128  # bytes of a line beside its body, at the most
 
 
 class Writer:
-    """What one process writes.
-
-    Args:
-        common: see `Common`.
-        held: where new segments are added.
-        retention: finds room.
-        directory: where new segments go.
-        process: what this process calls itself in their names.
-        fsync: "never", "interval" or "always".
-    """
+    """What one process writes; `process` is what it calls itself in the segments' names."""
 
     def __init__(
         self,
-        common: Common,
+        disk: Disk,
         held: HeldSegments,
         retention: Retention,
         directory: Directory,
@@ -51,9 +41,9 @@ class Writer:
         process: str,
         fsync: str,
     ) -> None:
-        self._lock = common.lock
-        self._clock = common.clock
-        self._disk_health = common.disk_health
+        self._lock = disk.lock
+        self._clock = disk.clock
+        self._disk = disk
         self._held = held
         self._retention = retention
         self._directory = directory
@@ -61,7 +51,6 @@ class Writer:
         self._fsync = fsync
         self._made = 0
         self._named_at = 0.0
-        self._synced_at = float("-inf")
         self.takes_late = False  # records are taken although the spool is closed
 
     @property
@@ -69,7 +58,6 @@ class Writer:
         return self._held.closed and not self.takes_late
 
     def reconfigure(self, directory: Directory) -> None:
-        self._lock.assert_held()
         self._directory = directory
         self._held.finish_active()
 
@@ -88,8 +76,6 @@ class Writer:
             room -= _line_length(record)
         if chunk:
             yield chunk
-
-    # -- appending --------------------------------------------------------------------------------------
 
     def append(self, records: Sequence[Record]) -> bool:
         """Write a chunk, as far as it is not on disk. False if none of it was written.
@@ -115,46 +101,38 @@ class Writer:
         room = self._retention.make_room(length, deadline)
         if not isinstance(room, bool):
             return room
-        written = room and self._disk_health.attempt_to_write(lambda: self._write(new, length))
+        written = room and self._disk.attempt_to_write(lambda: self._write(new, length))
         if not written:
-            self._disk_health.pause_writing(RESCAN_SECONDS)
+            self._disk.pause_writing(RESCAN_SECONDS)
         return written
 
     def _write(self, records: Sequence[Record], length: int) -> None:
-        """Write these, this many bytes.
-
-        Raises:
-            OSError: nothing of it was written.
-        """
-        segment = self._written(records, length)
-        if self._held.notice_removal(segment):  # written to a file without a name
+        """Write these, this many bytes. Raises `OSError`: nothing of it was written."""
+        for _ in range(2):
             segment = self._written(records, length)
-            if self._held.notice_removal(segment):
-                raise OSError("segments are deleted as soon as they are made")
+            if not self._held.notice_removal(segment):  # else it was written to a file without a name
+                break
+        else:
+            raise OSError("segments are deleted as soon as they are made")
         first = len(segment.states) - len(records)
         for number, record in enumerate(records, first):
             record.place = Place(segment, number)
         self._retention.use(length)
 
     def _written(self, records: Sequence[Record], length: int) -> Segment:
-        segment = self._writable(length)
+        held = self._held
+        active = held.active
+        if active is not None and active.size and active.size + length > self._segment_bytes():
+            held.finish_active()
+        segment = held.active = held.active or self._new_segment()
         first = len(segment.states)
         lines = b"".join([_line(number, record) for number, record in enumerate(records, first)])
         try:
             segment.write(lines, len(records), sync=self._fsync == "always")
         finally:
             if segment.torn:
-                self._held.active = None
+                held.active = None
         return segment
-
-    def _writable(self, length: int) -> Segment:
-        held = self._held
-        active = held.active
-        if active is not None and active.size and active.size + length > self._segment_bytes():
-            held.finish_active()
-        if held.active is None:
-            held.active = self._new_segment()
-        return held.active
 
     def _new_segment(self) -> Segment:
         """One that is held. Names sort as segments were made, whatever the wall clock does meanwhile."""
@@ -166,46 +144,18 @@ class Writer:
             segment = create(directory, name, register)
             self._made += 1
             segment.made_at = self._clock.monotonic()
-            self._sync_name(segment)
+            try:
+                if self._fsync != "never":
+                    sync_directory(directory)
+            except OSError:
+                segment.remove()
+                raise
             self._held.segments.append(segment)
         return segment
-
-    def _sync_name(self, segment: Segment) -> None:
-        try:
-            if self._fsync != "never":
-                sync_directory(segment.path.parent)
-        except OSError:
-            segment.remove()
-            raise
 
     def _segment_bytes(self) -> int:
         """A segment takes an eighth of the cap at most."""
         return min(SEGMENT_BYTES, max(16 * 1024, self._retention.max_bytes // 8))
-
-    # -- fsync ------------------------------------------------------------------------------------------
-
-    @property
-    def dirty(self) -> bool:
-        """Whether something waits for `sync`. Takes no lock."""
-        held = tuple(self._held.segments)
-        return self._fsync == "interval" and any(segment.dirty for segment in held)
-
-    def sync_due_in(self, now: float) -> float:
-        """Seconds until `sync` should be called; infinite if there is nothing to sync."""
-        return max(0.0, self._synced_at + FSYNC_INTERVAL - now) if self.dirty else float("inf")
-
-    def sync(self) -> None:
-        """Force the newest records to the disk itself (`fsync="interval"`). Callers can write meanwhile."""
-        held = self._held
-        with self._lock:
-            self._synced_at = self._clock.monotonic()
-            dirty = [s for s in list(held.segments) if s.dirty and not held.is_removed(s)]
-        self.sync_all(dirty)
-
-    def sync_all(self, segments: Iterable[Segment]) -> None:
-        """The same for these, held or not. Call without the lock."""
-        for segment in segments:
-            self._disk_health.attempt(segment.sync)
 
 
 def is_on_disk(record: Record) -> bool:

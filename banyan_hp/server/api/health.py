@@ -11,12 +11,14 @@ from .state import Backend
 router = APIRouter(route_class=JsonRoute, tags=["health"])
 
 
+@router.head("/healthz", include_in_schema=False)  # some supervisors ask so
 @router.get("/healthz")
 async def healthz() -> Response:
     """Whether the process responds. It says nothing about the database."""
     return Json({"status": "ok"})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 def readyz(backend: Backend) -> Response:
     """Whether the database responds, else 503; and how many stored calls can't be found by text yet."""

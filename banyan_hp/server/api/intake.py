@@ -247,18 +247,13 @@ def _id_refusal(name: str, value: str) -> str | None:
 
 
 def time_refusal(name: str, value: str) -> str | None:
-    """`datetime.fromisoformat` takes more shapes, weeks and days without a time among them."""
-    if is_time(value):
-        return None
-    return f"{name} must be an ISO-8601 date and time, was {shown(value)}"
+    return None if is_time(value) else f"{name} must be an ISO-8601 date and time, was {shown(value)}"
 
 
 def is_time(value: str) -> bool:
-    """Whether `parse_time` can read it."""
-    return _TIMESTAMP.fullmatch(value) is not None and _on_the_calendar(value)
-
-
-def _on_the_calendar(value: str) -> bool:
+    """Whether it is a time, with a day. Python takes more shapes, weeks among them."""
+    if _TIMESTAMP.fullmatch(value) is None:
+        return False
     try:
         parse_time(value)
     except (ValueError, OverflowError):  # a zone may move it off the calendar's edge

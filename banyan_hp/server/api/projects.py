@@ -31,7 +31,7 @@ class Changes(Query):
 
     subject: Annotated[Words | None, Field(description="prompt:<id>, experiment:<id> or key:<id>")] = None
     limit: Annotated[int, Field(description="a whole number from 1 to 1000", ge=1, le=1000)] = 100
-    before: Annotated[int | None, Field(description="the `seq` of a change", ge=1)] = None
+    before: Annotated[int | None, Field(description="the `seq` of a change", ge=1, le=2**63 - 1)] = None
 
 
 @router.get("/api/auth/validate")

@@ -107,8 +107,8 @@ def _page(name: str, query: Paged, chosen: CallFilter, backend: Backend) -> Resp
 
 
 def _count(chosen: CallFilter, backend: Backend) -> Response:
-    (every,) = backend.calls.aggregate(chosen)
-    return Json({"count": every.calls, "deliveries": every.deliveries})
+    calls, deliveries = backend.calls.count(chosen)
+    return Json({"count": calls, "deliveries": deliveries})
 
 
 def _as_json(call: Call) -> dict[str, Any]:

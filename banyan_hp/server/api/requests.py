@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from .models import shown, unknown
+from .models import is_storable, shown, unknown
 from .responses import BAD_QUERY
 
 MAX_BODY = 32 * 1024 * 1024
@@ -77,11 +77,12 @@ class JsonRoute(APIRoute):
         known = tuple(_parameters(self))
 
         async def handle_json(request: Request) -> Response:
-            if "\x00" in request.scope["path"]:  # no name that is stored has one: PostgreSQL takes none
-                raise HTTPException(404, f"not found: {request.scope['path']!r}")
             for name, value in request.query_params.items():
                 if name not in known:  # ignored, a misspelt filter would choose everything
                     raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, _PARAMETER))
+            for name, text in request.path_params.items():
+                if not is_storable(str(text)):
+                    raise HTTPException(404, f"{name} {shown(text)} not found")
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json

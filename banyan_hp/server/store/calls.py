@@ -214,6 +214,10 @@ class Calls(Protocol):
         """The cursor from which `follow` gives what has arrived later than now."""
         ...
 
+    def count(self, chosen: CallFilter) -> tuple[int, int]:
+        """How many calls, and how many deliveries of them, repeats included."""
+        ...
+
     def aggregate(self, chosen: CallFilter, by: Sequence[str] = ()) -> list[Group]:
         """Sums over the chosen calls, grouped by columns of `FILTERS`; one group without any."""
         ...

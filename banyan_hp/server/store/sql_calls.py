@@ -163,6 +163,13 @@ class SqlCalls:
         with self._database.read() as connection:
             return str(self._dialect.end(connection))
 
+    def count(self, chosen: CallFilter) -> tuple[int, int]:
+        """See `Calls.count`."""
+        sums = (func.count(), func.coalesce(func.sum(calls.c.deliveries), 0))
+        with self._database.read() as connection:
+            found = connection.execute(self._chosen(chosen).with_only_columns(*sums)).one()
+        return int(found[0]), int(found[1])
+
     def aggregate(self, chosen: CallFilter, by: Sequence[str] = ()) -> list[Group]:
         """See `Calls.aggregate`."""
         with self._database.read() as connection:

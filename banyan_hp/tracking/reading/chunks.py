@@ -2,8 +2,8 @@
 
 Known are the chunks of OpenAI's chat completions (and of providers with the same format, Mistral's `data`
 events included), completions and responses, Anthropic's events, Google's GenAI and its interactions, the
-events that the helpers of the `openai` and `anthropic` packages make of them, and plain strings. Where no
-chunk is of a known kind their texts are taken as `str` gives them.
+events that the helpers of the `openai` and `anthropic` packages make of them, LangChain's chunks of messages,
+and plain strings. Where no chunk is of a known kind their texts are taken as `str` gives them.
 
 A stream gives what the whole answer gives: the same text, calls, model, tokens and reason.
 """
@@ -15,8 +15,18 @@ from typing import Any
 
 from .fields import as_text, count, field, first_of, items, path, text
 from .pieces import Choice, Room
-from .responses import Reading, block_reason, failure_of, item_call, joined, lines, read_response
-from .usage import counters_of, larger, usage_of
+from .responses import (
+    Reading,
+    block_reason,
+    failure_of,
+    framework_details,
+    is_framework_message,
+    item_call,
+    joined,
+    lines,
+    read_response,
+)
+from .usage import NO_USAGE, counters_of, larger, read_usage, usage_of
 
 DONE = object()  # what `data: [DONE]` comes to
 
@@ -31,6 +41,7 @@ class Chunks:
         self._strange: list[str] = []
         self._model: str | None = None
         self._counters: dict[str, int] = {}
+        self._usage = NO_USAGE  # of chunks that add up
         self._finish_reason: str | None = None
         self._failure: tuple[str, str] | None = None
         self._whole: Reading | None = None
@@ -63,7 +74,7 @@ class Chunks:
             return Reading("".join(self._strange) or None)
         texts = [self._choice(number).text() for number in sorted({0, *self._choices})]
         answer = lines(joined(texts), self._items)
-        usage = usage_of(self._counters)
+        usage = usage_of(self._counters).plus(self._usage)
         kind, error = self._failure or (None, None)
         return Reading(answer, self._model, usage, self._finish_reason, error, kind)
 
@@ -76,7 +87,14 @@ class Chunks:
     # -- kinds of chunks: each returns False for one that is not of it ----------------------------------
 
     def _kinds(self) -> tuple[Callable[[object], bool], ...]:
-        return self._completion, self._event, self._interaction, self._candidates, self._failed
+        return (
+            self._completion,
+            self._message_chunk,
+            self._event,
+            self._interaction,
+            self._candidates,
+            self._failed,
+        )
 
     def _completion(self, chunk: object) -> bool:
         choices = field(chunk, "choices")
@@ -91,6 +109,17 @@ class Chunks:
                 self._failure = self._failure or failure_of(choice)
         self._failure = self._failure or failure_of(chunk)
         self._read_details(chunk)
+        return True
+
+    def _message_chunk(self, chunk: object) -> bool:
+        """LangChain's; their tokens add up, as the sum of its chunks has them."""
+        if not is_framework_message(chunk):
+            return False
+        self._known = True
+        self._choice(0).message_chunk(chunk)
+        model, ended = framework_details(chunk)
+        self._model, self._finish_reason = model or self._model, ended or self._finish_reason
+        self._usage = self._usage.plus(read_usage(chunk))
         return True
 
     def _candidates(self, chunk: object) -> bool:

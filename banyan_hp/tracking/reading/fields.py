@@ -15,7 +15,7 @@ from ...engine.records.conversions import has_json_form
 from ...engine.records.encode import AsText, text_of
 from ...engine.records.freeze import as_text as frozen_text
 from ...engine.records.freeze import freeze
-from ...foreign import as_dict, is_deliberate, type_name
+from ...foreign import as_dict, is_cancellation, is_deliberate, type_name
 
 MOST_ITEMS = 10_000
 MOST_ERROR_CHARACTERS = 2_000
@@ -194,12 +194,17 @@ def as_dict_of(metadata: object) -> dict[str, Any]:
 
 
 def error_text(error: BaseException) -> str:
-    """An exception in one text, bounded; its own `__str__` may raise."""
+    """An exception in one text, bounded; its own `__str__` may raise.
+
+    A cancellation's text that names a task (anyio makes such) says nothing about the call.
+    """
     name = type_name(error)
     try:
         said = str.__str__(str(error))
     except Exception as failure:
         if is_deliberate(failure):
             raise
+        said = ""
+    if "<Task " in said and is_cancellation(error):
         said = ""
     return f"{name}: {said[:MOST_ERROR_CHARACTERS]}" if said else name

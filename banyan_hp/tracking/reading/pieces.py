@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 
 from .fields import as_text, count, field, first_of, items, path, text
-from .responses import TOOL_BLOCKS, content_text, item_call, lines, part_text, part_tool, tool_call
+from .responses import (
+    TOOL_BLOCKS,
+    content_text,
+    item_call,
+    lines,
+    part_text,
+    part_tool,
+    text_without_tools,
+    tool_call,
+)
 
 MOST_CHARACTERS = 1_000_000
 CUT = "… [cut]"
@@ -107,13 +116,14 @@ class Choice:
         if (function := field(delta, "function_call")) is not None:
             self._call(None, None, function)
 
-    def _call(self, ident: str | None, index: object, function: object) -> None:
+    def _call(self, ident: str | None, index: object, function: object) -> _ToolCall:
         name = text(field(function, "name")) or None
         call = self._call_of(ident or None, count(index), name)
         call.name = call.name or name
         arguments = first_of(function, "arguments", "input")
         if arguments is not None and (piece := as_text(arguments)):
             call.arguments.append(self._room.within(piece))
+        return call
 
     def _call_of(self, ident: str | None, index: int | None, name: str | None) -> _ToolCall:
         """The call that a piece belongs to: by its id, for some give all calls the index 0, or none."""
@@ -154,6 +164,16 @@ class Choice:
         call = self._last(index)
         if arguments and call is not None:
             call.arguments.append(self._room.within(arguments))
+
+    # -- LangChain's ------------------------------------------------------------------------------------
+
+    def message_chunk(self, message: object) -> None:
+        """What a chunk of a message adds; the pieces of its tool calls are listed beside the content."""
+        self.say(text_without_tools(field(message, "content")))
+        for piece in items(field(message, "tool_call_chunks")):
+            named = {"name": field(piece, "name"), "arguments": field(piece, "args")}
+            call = self._call(text(field(piece, "id")), field(piece, "index"), named)
+            call.whole = {}  # the whole message has its arguments parsed
 
     # -- Google's ---------------------------------------------------------------------------------------
 

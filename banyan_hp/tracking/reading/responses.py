@@ -1,8 +1,9 @@
 """Reading providers' responses and messages by their shape, objects and dicts alike. Pure.
 
 Known are OpenAI's chat completions (those of Mistral and many others look the same), completions and
-responses, Anthropic's messages, Google's GenAI, interactions included. Of anything else: dicts and lists are
-taken as they are, of other objects `str`; no tokens. Nothing here raises, whatever a response is like.
+responses, Anthropic's messages, Google's GenAI, interactions included, and LangChain's messages. Of anything
+else: dicts and lists are taken as they are, of other objects `str`; no tokens. Nothing here raises, whatever
+a response is like.
 
 The text is what was said, with tool calls as lines after it; what a model thought is not part of it. An
 answer without text (refused by a filter, cut while the model still thought) is an empty text.
@@ -78,6 +79,13 @@ def content_text(content: object) -> str:
         elif (call := part_tool(part)) is not None:
             tools.append(call)
     return lines("".join(said), tools)
+
+
+def text_without_tools(content: object) -> str:
+    """The text of a message's content whose tool calls are listed beside it."""
+    if (whole := text(content)) is not None:
+        return whole
+    return "".join([said for part in items(content) if (said := part_text(part)) is not None])
 
 
 def part_text(part: object) -> str | None:
@@ -256,12 +264,42 @@ def _is_no_interaction(steps: Sequence[object]) -> bool:
     return not any(text(field(step, "type")) == "model_output" for step in items(steps))
 
 
+def _framework_message(response: object) -> Reading | None:
+    """A message of LangChain, which lists all tool calls of the model beside the content."""
+    if not is_framework_message(response):
+        return None
+    content, calls = field(response, "content"), items(field(response, "tool_calls"))
+    tools = [tool_call(field(call, "name"), field(call, "args")) for call in calls]
+    said = lines(text_without_tools(content), tools) if tools else content_text(content)
+    refused = text(path(response, "additional_kwargs", "refusal"))
+    model, ended = framework_details(response)
+    return Reading(said or refused or "", model, read_usage(response), ended)
+
+
+def is_framework_message(value: object) -> bool:
+    """Whether it is a message of LangChain, or a chunk of a streamed one."""
+    kind = text(field(value, "type"))
+    known = kind is not None and (kind in _MESSAGE_TYPES or kind.endswith("MessageChunk"))
+    return known and field(value, "response_metadata") is not None
+
+
+def framework_details(message: object) -> tuple[str | None, str | None]:
+    """The model of a message of LangChain, and the reason it ended: both by their provider's names."""
+    details = field(message, "response_metadata")
+    model = text(first_of(details, "model_name", "model", "model_id"))
+    return model, text(first_of(details, *_ENDED))
+
+
+_MESSAGE_TYPES = ("ai", "human", "system", "tool", "function", "chat")
+_ENDED = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+
 _SHAPES: tuple[Callable[[object], Reading | None], ...] = (
     _choices,
     _message,
     _output,
     _candidates,
     _interaction,
+    _framework_message,
 )
 
 
@@ -285,6 +323,7 @@ def question_in(arguments: Mapping[str, Any]) -> Any:
     return asked
 
 
+_USERS = ("user", "human")
 _ASKED = ("messages", "input", "prompt")
 _INSTRUCTIONS = ("system", "instructions")
 
@@ -304,7 +343,7 @@ def question_text(asked: object) -> Any:
     if isinstance(question, dict) and set(question) == {"instructions", "input"}:
         question = question["input"]
     for message in reversed(items(question)):
-        if text(field(message, "role")) == "user":
+        if text(first_of(message, "role", "type")) in _USERS:
             said = content_text(first_of(message, "content", "parts"))
             if said:
                 return said

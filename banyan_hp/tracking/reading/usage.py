@@ -40,6 +40,12 @@ class Usage(NamedTuple):
             return other if self == NO_USAGE else self
         return Usage(*map(_sum, self, other))._replace(total_tokens=_sum(self.total, other.total))
 
+    def agrees_with(self, other: Usage) -> bool:
+        """Whether both may count one call: both report something, and what both report is equal."""
+        both = [(self.input_tokens, other.input_tokens), (self.output_tokens, other.output_tokens)]
+        known = [pair for pair in (*both, (self.total, other.total)) if None not in pair]
+        return bool(known) and all(mine == theirs for mine, theirs in known)
+
     def updated(self, later: Usage) -> Usage:
         """The numbers of `later` where it has them, else these."""
         if self == NO_USAGE or later == NO_USAGE:
@@ -74,8 +80,8 @@ _GOOGLE_INTERACTIONS = (
     *("total_input_tokens", "total_tool_use_tokens", "total_output_tokens"),
     *("total_thought_tokens", "total_cached_tokens"),
 )
-_GOING_IN = ("prompt_tokens_details", "input_tokens_details")
-_COMING_OUT = ("completion_tokens_details", "output_tokens_details")
+_GOING_IN = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_COMING_OUT = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _COMPACTED = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -88,14 +94,16 @@ def read_usage(response: object) -> Usage:
 def counters_of(response: object) -> dict[str, int]:
     """The counters of a response, or of a stream's chunk; empty if it has none."""
     usage = first_of(response, "usage", "usage_metadata", "usageMetadata")
+    if usage is None:  # messages of LangChain that have none of their own have the provider's
+        usage = first_of(field(response, "response_metadata"), "token_usage", "usage")
     if usage is None:
         return {}
     reported: dict[str, Any] = {name: field(usage, name) for name in (*_PLAIN, *_GOOGLE_INTERACTIONS)}
     reported.update((name, first_of(usage, name, camel)) for name, camel in _GOOGLE.items())
     going_in, coming_out = first_of(usage, *_GOING_IN), first_of(usage, *_COMING_OUT)
-    reported["cached"] = field(going_in, "cached_tokens")
-    reported["written"] = field(going_in, "cache_write_tokens")
-    reported["reasoning"] = first_of(coming_out, "reasoning_tokens", "thinking_tokens")
+    reported["cached"] = first_of(going_in, "cached_tokens", "cache_read")
+    reported["written"] = first_of(going_in, "cache_write_tokens", "cache_creation")
+    reported["reasoning"] = first_of(coming_out, "reasoning_tokens", "thinking_tokens", "reasoning")
     if reported["cached"] is not None:
         reported["detailed"] = 1
     counters = {name: number for name, value in reported.items() if (number := count(value)) is not None}

@@ -275,7 +275,8 @@ def test_tail_goes_on_over_a_restart_and_misses_nothing(
 
         with Tail(own, "--json") as tail:
             tail.begun(log)
-            for number, end in enumerate((own.stop, own.kill)):
+            ends: tuple[Callable[[], object], ...] = (own.stop, own.kill)
+            for number, end in enumerate(ends):
                 end()
                 own.start()
                 log(f"after {number}")

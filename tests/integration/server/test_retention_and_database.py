@@ -210,7 +210,7 @@ def written() -> Iterator[threading.Event]:
 def test_a_backup_is_one_state_of_a_database_in_use(
     tmp_path: Path, written: threading.Event, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While others write: with all that was stored before; its owner alone can read it; it replaces no file."""
+    """While others write: all that was stored before; its owner alone can read it; it replaces no file."""
     path = tmp_path / "calls.sqlite3"
     fill(str(path), 50)
 

@@ -109,6 +109,7 @@ def test_a_crash_between_requeue_s_two_steps_loses_nothing(
         raise OSError("crash")
 
     ids = [entry["id"] for entry in spools.json("quarantine", "show")]
+    # private: the second of the two steps
     monkeypatch.setattr(Quarantine, "_leave_out", crash)
     assert spools.run("quarantine", "requeue", "--all")[0] == 3
     assert [record["id"] for record in spools.json("show")] == ids

@@ -60,7 +60,7 @@ def test_replay_leaves_on_disk_what_it_can_t_deliver(
     spools: Spools, outage: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gives up when the backend is down, says why, and loses nothing."""
-    monkeypatch.setattr("banyan_hp.cli.spool.replay._SETTINGS", quick())
+    monkeypatch.setattr("banyan_hp.cli.spool.replay.SETTINGS", quick())
     outage(3)
     code, out, err = spools.run("replay")
     assert (code, out.splitlines()[1]) == (1, "  delivered 0, still on disk 3, quarantined 0, lost 0")
@@ -73,7 +73,7 @@ def quick() -> Any:
 
     from banyan_hp.cli.spool import replay
 
-    return replace(replay._SETTINGS, max_retries=0)
+    return replace(replay.SETTINGS, max_retries=0)
 
 
 def test_replay_stops_at_its_timeout(

@@ -21,7 +21,9 @@ from tests.support.spools import DESTINATION, Spools
 
 def transcript() -> list[tuple[str, str]]:
     """The commands of the guide's transcript, each with what it prints."""
-    block = re.findall(r"^```console\n(.*?)^```", page("cli").text, re.DOTALL | re.MULTILINE)[0]
+    (block,) = re.findall(
+        r"^```console\n(\$ banyan-hp spool .*?)^```", page("spool").text, re.DOTALL | re.MULTILINE
+    )
     return re.findall(r"^\$ banyan-hp spool (.*)\n((?:(?!\$).*\n)*)", block, re.MULTILINE)
 
 

@@ -184,7 +184,7 @@ def draw(seed: int, *, seconds: float = 5.0, workers: int = 6) -> Plan:
     constants = {
         "engine.spool.writer.SEGMENT_BYTES": chance.choice([6_000, 30_000, 8 * 2**20]),
         "engine.spool.spool.LOOK_SECONDS": chance.choice([0.2, 1.0, 30.0]),
-        "engine.spool.disk_health.TRY_AGAIN_SECONDS": chance.choice([0.3, 30.0]),
+        "engine.spool.disk.TRY_AGAIN_SECONDS": chance.choice([0.3, 30.0]),
         "engine.policy.circuit_breaker.HOLD_PROBE_SECONDS": chance.choice([0.3, 60.0]),
     }
     events = sorted(made.events, key=lambda event: event.at)

@@ -250,6 +250,7 @@ def main() -> None:
 
     import banyan_hp
 
+    # private: each connection of the library passes it, and only there its port is known
     connect = urllib3.connection.HTTPConnection._new_conn
 
     def connected(self: urllib3.connection.HTTPConnection) -> socket.socket:
@@ -257,6 +258,7 @@ def main() -> None:
         journal.write("connected", port=sock.getsockname()[1])
         return sock
 
+    # private: likewise
     urllib3.connection.HTTPConnection._new_conn = connected  # type: ignore[method-assign]
     set_constants(orders["constants"])
     if orders["disk"] == "fake":

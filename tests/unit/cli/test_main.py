@@ -80,11 +80,11 @@ def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str], monkeypatch
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    for default in ("127.0.0.1", "8787", "banyan-hp.sqlite3"):
+    for default in ("127.0.0.1", "8787", "banyan-hp.sqlite3 in the user's data directory"):
         assert f"(default: {default})" in shown
 
 
-@pytest.mark.parametrize("module", ["alembic", "fastapi", "pydantic", "sqlalchemy", "uvicorn"])
+@pytest.mark.parametrize("module", ["alembic", "fastapi", "markdown_it", "pydantic", "sqlalchemy", "uvicorn"])
 def test_without_the_extra_the_command_says_what_to_install(module: str) -> None:
     """A plain installation gets one line of advice, not a traceback."""
     ended = run("-c", WITHOUT_THE_EXTRA.format(module=module))

@@ -134,12 +134,14 @@ def test_a_record_that_comes_after_the_end_is_not_queued(
     """Accepted before the end, placed after it: counted as dropped, not left in a queue nobody empties."""
     engine = SteppedEngine(backend, clock, queue_size=1, batching="always")
     engine.log()
+    # private: there is no other moment between the acceptance of a record and its place
     overflow = engine.core.intake._overflow
 
     def end_first(record: Record) -> None:
         engine.shutdown(0)
         overflow(record)
 
+    # private: likewise
     monkeypatch.setattr(engine.core.intake, "_overflow", end_first)
     engine.log()
     own = engine.ledger.own

@@ -38,7 +38,7 @@ def test_a_flush_is_woken_once_not_by_each_record(backend: FakeBackend, clock: F
         def wake(self) -> None:
             rings.append(engine.ledger.own[Term.DELIVERED])
 
-    engine.parts.settlement.watch(Flusher())
+    engine.parts.watchers.watch(Flusher())
     engine.log()
     engine.run(60)
     assert engine.ledger.own[Term.DELIVERED] == 51
@@ -55,7 +55,7 @@ def test_a_flush_that_waits_for_the_disk_hears_of_records_of_later_epochs(
     mark = engine.waiting.mark()
     engine.log()
     wake_up = WakeUp()
-    engine.parts.settlement.watch(wake_up)
+    engine.parts.watchers.watch(wake_up)
     while engine.waiting.on_disk(mark):
         assert not wake_up.wait(0)
         engine.step()

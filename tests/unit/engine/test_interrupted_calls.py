@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import PromptStackLogger, logs
+from banyan_hp import PromptStackLogger
 from banyan_hp.engine import parts
+from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.spool import events as events
+from banyan_hp.engine.spool import disk as spool_disk
 from banyan_hp.engine.spool import spool
 from banyan_hp.engine.sync import EngineLock, Lock, ReleasingOnError
 from tests.support.clock import FakeClock
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
@@ -48,12 +50,16 @@ class InterruptedLock(EngineLock):
 
 
 @pytest.fixture
-def _interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in (parts, spool, events):
+def _interrupted(monkeypatch: pytest.MonkeyPatch, may_leave: None) -> Iterator[None]:
+    for module in (parts, spool, spool_disk):
         monkeypatch.setattr(module, "EngineLock", InterruptedLock)
-    monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
     yield
     InterruptedLock.strikes_at = 0
+
+
+def unregister_all() -> None:
+    for engine in process_exit.members():
+        process_exit.unregister(engine)
 
 
 def recover(engine: SteppedEngine) -> None:
@@ -69,8 +75,8 @@ CALLS: dict[str, Call] = {
     "flush": lambda engine: engine.flush(1),
     "wait": lambda engine: engine.wait_for(engine.log(), 1),  # type: ignore[arg-type]
     "recover": recover,
-    "reject": lambda engine: engine.reject(),
-    "retire": lambda engine: engine.retire(lambda _engine: None),
+    "reject": lambda engine: engine.reject("bad input"),
+    "retire": lambda engine: engine.core.retire(lambda: None),
     "shutdown": lambda engine: engine.shutdown(1),
     "exit": lambda _engine: process_exit.at_exit(),
 }
@@ -85,7 +91,7 @@ def interrupt(call: Call, strikes_at: int, directory: Path, durability: str) -> 
     )
     for _ in range(3):
         engine.log()
-    process_exit._engines.clear()
+    unregister_all()
     process_exit.register(engine)
     InterruptedLock.entries, InterruptedLock.strikes_at = 0, strikes_at
     with suppress(Interrupted):
@@ -111,8 +117,7 @@ def test_whatever_section_is_interrupted_no_lock_stays_held(
             strikes_at += 1
         assert strikes_at > 1
     finally:
-        process_exit._leaving.clear()
-        process_exit._engines.clear()
+        unregister_all()
 
 
 def test_what_was_held_before_stays_held() -> None:
@@ -162,7 +167,7 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
     before = signal.signal(signal.SIGALRM, strike)
     with ScriptedServer(batching()) as server:
         logger = PromptStackLogger("psk", server.url, spool_dir=tmp_path, flush_interval=0.01)
-        locks = logger._engine.locks
+        locks = part_of(logger, Engine).locks
         try:
             for number in range(interruptions):
                 with suppress(Interrupted):
@@ -178,7 +183,7 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
             signal.signal(signal.SIGALRM, before)
         assert all(is_free(lock) for lock in locks)
         logger.shutdown(10)
-        assert logger._engine.core.parts.ledger.own.balanced()
+        assert part_of(logger, Engine).core.parts.ledger.own.balanced()
 
 
 def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path
     record = engine.log()
     assert record is not None
     engine.ledger.own.hand_over(engine.queue.take(1, 10**9))
-    engine.core.intake._withdraw(record)
+    engine.core.intake._withdraw(record)  # private: what an interrupted call does, without the interrupt
     assert (record.term, record.claimed) == (Term.IN_FLIGHT, False)
     assert engine.ledger.own.drops == {}
 

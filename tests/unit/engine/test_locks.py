@@ -9,13 +9,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[3] / "banyan_hp"
 PAGE = PACKAGE / "engine" / "README.md"
+_ASIDE = {"server", "testing"}  # no part of the library that applications run
 _MAKES_A_LOCK = re.compile(r"\w*Lock|allocate_lock|Condition|(Bounded)?Semaphore")
 _NAMED = re.compile(r"^\| `([\w.]+)` \|", re.MULTILINE)
 
 
 def locks_of_the_library() -> set[str]:
     """Each as `Class.attribute`, or as `module.variable` below the package."""
-    paths = [path for path in PACKAGE.rglob("*.py") if "server" not in path.relative_to(PACKAGE).parts]
+    paths = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in _ASIDE]
     return {name for path in paths for name in _locks_of(path)}
 
 

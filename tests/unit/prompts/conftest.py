@@ -12,9 +12,11 @@ from banyan_hp.prompts.cache import Found, PromptCache
 from banyan_hp.prompts.data import Source
 from banyan_hp.prompts.fetching import Backend
 from banyan_hp.prompts.queries import Endpoint, FetchedPrompt, PromptQuery
+from banyan_hp.prompts.state import CacheState
 from banyan_hp.prompts.store import Store
 from banyan_hp.settings import PromptSettings
 from tests.support.clock import FakeClock
+from tests.support.parts import part_of
 from tests.support.prompts import always, eventually, prompt_json
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request
@@ -60,7 +62,8 @@ def make(server: ScriptedServer, clock: FakeClock, tmp_path: Path) -> Iterator[M
         )
         backend = Backend(endpoint, settings.prompt_timeout)
         options = {"threaded": True, "clock": clock, **options}
-        made.append(PromptCache(backend, Store(tmp_path / "prompts"), settings, **options))
+        store = options.pop("store", None) or Store(tmp_path / "prompts")
+        made.append(PromptCache(backend, store, settings, **options))
         return made[-1]
 
     yield make
@@ -78,4 +81,4 @@ def reported(found: Found[FetchedPrompt] | None) -> tuple[str, Source] | None:
 
 
 def all_done(cache: PromptCache) -> None:
-    eventually(lambda: not cache._state.fetches, "the end of all fetches")
+    eventually(lambda: not part_of(cache, CacheState).fetches, "the end of all fetches")

@@ -13,6 +13,7 @@ from banyan_hp.prompts import memory
 from banyan_hp.prompts.state import NEGATIVE_SECONDS
 from banyan_hp.prompts.store import Store
 from tests.support.clock import FakeClock
+from tests.support.parts import part_of
 from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request
@@ -65,7 +66,7 @@ def test_the_ttl_is_shortened_by_chance(make: Make, clock: FakeClock) -> None:
     cache = make()
     for number in range(20):
         cache.get(P._replace(name=str(number)))
-    left = {entry.fresh_until - clock.monotonic() for entry in cache._entries.values()}
+    left = {entry.fresh_until - clock.monotonic() for entry in part_of(cache, memory.Memory).entries.values()}
     assert len(left) == 20
     assert TTL * 0.8 <= min(left) < max(left) <= TTL
 
@@ -125,7 +126,7 @@ def test_the_least_recently_used_go(make: Make, server: ScriptedServer, clock: F
     cache.get(P._replace(name="a"))
     clock.advance(1)
     cache.get(P._replace(name="d"))
-    assert {key.subject for key in cache._entries} == {"a", "c", "d"}
+    assert {key.subject for key in part_of(cache, memory.Memory).entries} == {"a", "c", "d"}
     assert len(server.requests) == 4
 
 
@@ -143,14 +144,14 @@ def test_memory_is_bounded_in_bytes(
     cache = make()
     for name in "abcdefg":
         ask(name, 10_000)
-    assert {key.subject for key in cache._entries} == {"d", "e", "f", "g"}
+    assert {key.subject for key in part_of(cache, memory.Memory).entries} == {"d", "e", "f", "g"}
     for _ in range(10):  # what takes its own place takes no room
         ask("g", 10_000)
-    assert {key.subject for key in cache._entries} == {"d", "e", "f", "g"}
+    assert {key.subject for key in part_of(cache, memory.Memory).entries} == {"d", "e", "f", "g"}
     ask("large", 60_000)
-    assert {key.subject for key in cache._entries} == {"large"}
+    assert {key.subject for key in part_of(cache, memory.Memory).entries} == {"large"}
     ask("a", 10_000)
-    assert {key.subject for key in cache._entries} == {"a"}
+    assert {key.subject for key in part_of(cache, memory.Memory).entries} == {"a"}
 
 
 # -- the disk ------------------------------------------------------------------------------------------------
@@ -447,8 +448,7 @@ def test_the_default_version_serves_users_that_nobody_asked_for_yet(
 ) -> None:
     """What one user got by default will do for another in trouble, without a disk, too."""
     server.handler = always(Reply(200, prompt_json(experiment_id=None)))
-    cache = make()
-    cache._store = Store(None)
+    cache = make(store=Store(None))
     cache.get(user("u1"))
     server.handler = always(Reply(500))
     assert reported(cache.get(user("u2"))) == ("Hello", "stale")

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from banyan_hp.prompts.fetching import LONGEST_PAUSE
+from banyan_hp.prompts.store import Store
 from tests.support.clock import FakeClock
+from tests.support.parts import part_of
 from tests.support.prompts import Held, always, prompt_json
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Hang, Reply
@@ -226,13 +228,14 @@ def test_cleared_while_an_answer_is_being_written(
 ) -> None:
     """The file does not outlive the clearing."""
     cache = make()
-    keep = cache._store.keep
+    store = part_of(cache, Store)
+    keep = store.keep
 
     def keep_after_clearing(*arguments: Any) -> None:
         cache.clear()
         keep(*arguments)
 
-    monkeypatch.setattr(cache._store, "keep", keep_after_clearing)
+    monkeypatch.setattr(store, "keep", keep_after_clearing)
     cache.get(P)
     assert list((tmp_path / "prompts").iterdir()) == []
 

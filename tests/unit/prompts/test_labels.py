@@ -81,6 +81,7 @@ def test_a_response_that_does_not_repeat_the_label_counts_as_not_found(
         given = logger.get_prompt("p", label="staging", fallback="mine")
     assert seen(given) == ("mine", "fallback")
     assert "does not repeat the label" in caplog.text
+    assert "does not repeat the label" in str(logger.get_stats()["last_error"])
     assert logger.get_prompt("p", label="staging") is None
     assert len(server.requests) == 1  # remembered for a while, as what is not found is
     assert not list(tmp_path.rglob("*.v1.json"))

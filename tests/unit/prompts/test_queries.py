@@ -9,13 +9,13 @@ import pytest
 
 from banyan_hp.prompts.queries import (
     EVERYONE,
-    MAX_EXPERIMENTS,
     Audience,
     Endpoint,
     ExperimentQuery,
     PromptQuery,
     RouteQuery,
 )
+from banyan_hp.prompts.reading import MAX_EXPERIMENTS
 from tests.support.prompts import experiment_json, prompt_json
 
 ASKING = Endpoint("http://backend.test", "psk_secret", {"X-API-Key": "psk_secret"})

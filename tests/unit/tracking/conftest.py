@@ -45,6 +45,9 @@ class Tracker(BanyanTracking):
     def __init__(self) -> None:
         self.logged = Logged()
 
+    def sink(self) -> BanyanSink:
+        return self._sink()
+
     def _sink(self) -> BanyanSink:
         return BanyanSink(self.logged, self, self.logged.failed)
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,11 +26,11 @@ from tests.unit.tracking.conftest import Ticking, Tracker
 def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """At its end, with what its response tells."""
     clock = Ticking()
-    with Interaction(tracker._sink(), "Hi", metadata={"tenant": "acme"}, clock=clock) as it:
+    with Interaction(tracker.sink(), "Hi", metadata={"tenant": "acme"}, clock=clock) as it:
         clock.now += 1.5
         it.response = recorded.CHAT
         assert records == []
-    it._finish()
+    it.__exit__(None, None, None)
     assert records == [
         {
             "input": "Hi",
@@ -51,7 +52,7 @@ def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: l
 def test_time_is_that_of_the_with_not_of_the_object(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """What passes between making it and entering it does not count."""
     clock = Ticking()
-    it = Interaction(tracker._sink(), "Hi", clock=clock)
+    it = Interaction(tracker.sink(), "Hi", clock=clock)
     clock.now += 9
     with it:
         clock.now += 0.25
@@ -165,7 +166,7 @@ def test_whoever_ends_it_first_logs_it(tracker: Tracker, records: list[dict[str,
 
         def end(it: Interaction[bool] = it, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(5)
-            it._finish()
+            it.__exit__(None, None, None)
 
         threads = [threading.Thread(target=end) for _ in range(4)]
         for thread in threads:
@@ -204,7 +205,7 @@ def test_nested_interactions_name_the_outer_one(tracker: Tracker, records: list[
 def test_steps_have_their_own_times_and_tokens(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """In the order of their opening; the interaction's tokens and answer come of them, where it has none."""
     clock = Ticking()
-    with Interaction(tracker._sink(), "How many?", clock=clock) as it:
+    with Interaction(tracker.sink(), "How many?", clock=clock) as it:
         with it.step("sql", user_question="As SQL?", dialect="sqlite") as step:
             clock.now += 0.5
             step.response = recorded.CHAT
@@ -253,6 +254,77 @@ def test_a_step_in_a_step_counts_once(tracker: Tracker, records: list[dict[str, 
     assert [(each["id"], each["token"]) for each in record["step_data"]] == [(1, 3), (2, 3)]
     assert record["step_details"] == [{"id": 2, "parent": 1}]
     assert record["token_count"] == 3
+
+
+@pytest.mark.parametrize("output", ["dict", "object"])
+def test_a_response_as_output_counts_with_all_steps(
+    tracker: Tracker, records: list[dict[str, Any]], output: str
+) -> None:
+    """Each call once: the response is often the last step's, whose tokens the steps have counted."""
+    with tracker.interaction("How many?") as it:
+        with it.step("sql") as step:
+            step.response = recorded.RESPONSE
+        with it.step("answer"), it.step("completion") as step:
+            step.response = recorded.CHAT
+        it.output = recorded.CHAT if output == "dict" else SimpleNamespace(**recorded.CHAT)
+    (record,) = records
+    assert record["output"] == "Hello! How can I help?"
+    assert [record[name] for name in ("token_count", "input_tokens", "output_tokens")] == [152, 55, 97]
+
+
+def test_a_response_that_no_step_has_counts_beside_them(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """A call that was made outside of any step; a sum of all steps is no call of its own."""
+    with tracker.interaction("How many?") as it:
+        with it.step("sql") as step:
+            step.response = recorded.RESPONSE
+        it.output = recorded.CHAT
+    with tracker.interaction("How many?") as it:
+        for _ in range(2):
+            with it.step("sql") as step:
+                step.set_tokens(10, 5)
+        it.output = {**recorded.CHAT, "usage": {"prompt_tokens": 20, "completion_tokens": 10}}
+    assert [record["token_count"] for record in records] == [152, 30]
+
+
+def test_a_traced_function_that_returns_a_response_counts_all_its_calls(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """Two calls of equal size are two calls."""
+
+    @tracker.trace
+    def answer(question: str) -> dict[str, Any]:
+        for _ in range(2):
+            with tracker.step("completion") as step:
+                step.response = recorded.CHAT
+        return recorded.CHAT
+
+    answer("How many?")
+    assert records[0]["token_count"] == 58
+
+
+def test_an_output_of_langchain_is_read_by_its_shape(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """Text, model and tokens; of the messages that were asked the last one of the user is the question."""
+    asked = [
+        recorded.framework_message("Be brief.", {}, None, type="system"),
+        recorded.framework_message("Hi", {}, None, type="human"),
+    ]
+    with tracker.interaction(asked) as it:
+        it.output = SimpleNamespace(**recorded.LANGCHAIN)
+    (record,) = records
+    assert record["output"] == "Hello! How can I help?"
+    assert (record["model"], record["token_count"], record["cached_tokens"]) == ("gpt-4.1-2025", 29, 8)
+
+
+def test_a_cancellation_s_text_that_names_a_task_is_left_out(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """Those of anyio do; an application's own text stays."""
+    for text in ("Cancelled via cancel scope 7f3a by <Task pending name='Task-1'>", "too slow"):
+        with pytest.raises(asyncio.CancelledError), tracker.interaction("Hi"):
+            raise asyncio.CancelledError(text)
+    assert [record["error"] for record in records] == ["CancelledError", "CancelledError: too slow"]
 
 
 def test_a_failed_step_says_so(tracker: Tracker, records: list[dict[str, Any]]) -> None:

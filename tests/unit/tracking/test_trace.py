@@ -211,6 +211,41 @@ def test_a_cancelled_coroutine_is_recorded(tracker: Tracker, records: list[dict[
     assert records[0]["error_type"] == "CancelledError"
 
 
+@pytest.mark.parametrize("around", ["generator", "with", "coroutine"])
+def test_a_cancelled_stream_is_closed_early(
+    tracker: Tracker, records: list[dict[str, Any]], around: str
+) -> None:
+    """A client's disconnect is no error, neither of the stream nor of the call that reads it."""
+
+    @tracker.trace(step="completion")
+    async def words() -> AsyncIterator[str]:
+        yield "half"
+        await asyncio.get_running_loop().create_future()
+
+    async def answer(question: str) -> None:
+        async for _ in words():
+            pass
+
+    async def read() -> None:
+        if around == "with":
+            async with tracker.interaction("q"):
+                await answer("q")
+        else:
+            await (answer if around == "generator" else tracker.trace(answer))("q")
+
+    async def main() -> None:
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel("Cancelled via cancel scope 7f3a by <Task pending name='Task-1'>")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    (record,) = records
+    assert (record["output"], record["ended"], "error" in record) == ("half", "closed early", False)
+
+
 def test_what_is_still_to_run_is_recorded_when_it_has(
     tracker: Tracker, records: list[dict[str, Any]]
 ) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
 
-from banyan_hp import logs
-from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Notices
+from banyan_hp.engine.delivery.callbacks import KEPT_ERRORS, Callbacks, Hooks, Notices
 from banyan_hp.engine.delivery.shared import Shared
+from banyan_hp.engine.delivery.stepwise import Watchers
 from banyan_hp.engine.records.ledger import Ledger
 from banyan_hp.engine.sync import Clock, EngineLock
 from banyan_hp.errors import DeliveryError
+from tests.support.clock import FakeClock
+from tests.support.stepped import FakeBackend, SteppedEngine
 
 
 def error(text: str) -> DeliveryError:
@@ -25,20 +27,15 @@ def explode(*_: object) -> NoReturn:
     raise ValueError("the secret of the callback")
 
 
-@pytest.fixture(autouse=True)
-def _fresh_rate_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "_last_said", {})
-    yield
-
-
 def notices_of(
     lock: EngineLock,
     ledger: Ledger,
     on_error: Callable[[DeliveryError], object] | None,
     on_drop: Callable[[str, int], object] | None,
 ) -> Notices:
-    shared = Shared(lock, Clock(), ledger)
-    return Notices(shared, Callbacks(shared), on_error, on_drop)
+    policies = SteppedEngine(FakeBackend(), FakeClock()).parts.policies
+    shared = Shared(lock, Clock(), ledger, policies, Watchers())
+    return Notices(shared, Callbacks(shared, Hooks(on_error=on_error, on_drop=on_drop)))
 
 
 def is_pending(notices: Notices) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import banyan_hp.engine
-from banyan_hp import PromptStackLogger, logs
+from banyan_hp import PromptStackLogger
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
@@ -38,12 +38,9 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def leaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def leaving(may_leave: None) -> None:
     """The process ends."""
-    monkeypatch.setattr(logs, "_ending", False)  # what is set here is undone at the end
-    process_exit._leaving.add(os.getpid())
-    yield
-    process_exit._leaving.discard(os.getpid())
+    process_exit.at_exit(0.0)
 
 
 def ids_on_disk(directory: Path) -> list[str]:
@@ -269,11 +266,11 @@ def finish(engine: SteppedEngine) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of generators
 @pytest.mark.usefixtures("leaving")
 def test_ctrl_c_at_any_moment_of_the_end_loses_nothing(
-    end: Callable[[SteppedEngine], object], tmp_path: Path
+    end: Callable[[SteppedEngine], object], quick_path: Path
 ) -> None:
     """Whatever it interrupts is done again, and it is raised when all is on disk."""
-    moments, _ = end_interrupted_at(0, tmp_path / "0", end)
+    moments, _ = end_interrupted_at(0, quick_path / "0", end)
     assert moments > 300
     first = 2  # the very beginning is the caller's
-    ended = [end_interrupted_at(moment, tmp_path / str(moment), end) for moment in range(first, moments, 5)]
+    ended = [end_interrupted_at(moment, quick_path / str(moment), end) for moment in range(first, moments, 5)]
     assert [wrong for _, wrong in ended if wrong] == []

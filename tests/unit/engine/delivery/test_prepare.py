@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine.delivery import prepare as preparing
+from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.records.encode import encode, event_time
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Deferred
 from banyan_hp.engine.spool.quarantine import Quarantine
 from tests.conftest import MakeLogger
 from tests.support.clock import FakeClock
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.stepped import FakeBackend, SteppedEngine, down
 
@@ -137,7 +139,7 @@ def test_a_deferred_part_is_completed_before_before_send_sees_the_record(
 
     logger = make_logger(server.url, before_send=look)
     deferred = Deferred(lambda body: {**body, "output": "answer"}, size=5_000)
-    record = logger._engine.submit({"input": "q", "output": ""}, deferred=deferred)
+    record = part_of(logger, Engine).submit({"input": "q", "output": ""}, deferred=deferred)
     assert record is not None
     assert record.size > 5_000
     assert logger.flush(5)
@@ -155,7 +157,7 @@ def test_a_part_that_can_not_be_completed_costs_that_part_only(
         raise ValueError("unreadable")
 
     logger = make_logger(server.url)
-    logger._engine.submit({"input": "q", "output": ""}, deferred=Deferred(fail))
+    part_of(logger, Engine).submit({"input": "q", "output": ""}, deferred=Deferred(fail))
     assert logger.flush(5)
     assert [body for _, body in server.records()] == [{"input": "q", "output": ""}]
     assert logger.get_stats()["callback_errors"] == 1
@@ -168,6 +170,6 @@ def test_what_is_put_aside_is_complete(tmp_path: Path, make_logger: MakeLogger) 
         raise ValueError
 
     logger = make_logger("http://127.0.0.1:9", spool=True, spool_dir=str(tmp_path), before_send=fail)
-    logger._engine.submit({"input": "q"}, deferred=Deferred(lambda body: {**body, "output": "late"}))
+    part_of(logger, Engine).submit({"input": "q"}, deferred=Deferred(lambda body: {**body, "output": "late"}))
     logger.flush(5)
     assert any(b'"late"' in path.read_bytes() for path in tmp_path.rglob("quarantine*"))

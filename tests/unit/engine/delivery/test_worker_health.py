@@ -16,9 +16,11 @@ from banyan_hp import PromptStackLogger
 from banyan_hp.engine import stats
 from banyan_hp.engine.delivery import worker
 from banyan_hp.engine.delivery.callbacks import OwnThread
+from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.errors import DeliveryError
 from tests.conftest import MakeLogger
+from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, batching
 
@@ -34,6 +36,7 @@ def until(disk_health: Callable[[], object]) -> None:
 
 @pytest.fixture(autouse=True)
 def _soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # private: nobody else has a use for another time
     monkeypatch.setattr(worker, "_AFTER_A_CRASH_SECONDS", 0.02)
 
 
@@ -61,7 +64,7 @@ def break_once(owner: object, name: str, error: BaseException) -> Iterator[None]
     "where",
     [
         "scheduler.next_task",
-        "delivery._sender.attempt",
+        "sender.attempt",
         "worker._add_thread_if_useful",
         "runner._do",
         "worker._work",
@@ -77,7 +80,7 @@ def test_a_bug_in_the_worker_costs_no_record(
     """Wherever it strikes: counted, logged once, shown by `health()`, and all records are delivered."""
     server.handler = batching()
     logger = make_logger(server.url, batching="never" if "add_thread" in where else "auto")
-    engine = logger._engine.core.parts
+    engine = part_of(logger, Engine).core.parts
     part, _, method = where.rpartition(".")
     owner = attrgetter(part)(engine)
     with caplog.at_level(logging.WARNING, "banyan_hp"):
@@ -101,7 +104,7 @@ def test_a_failure_is_forgiven_after_some_minutes(
     """`health()` is about now; the counter stays."""
     server.handler = batching()
     logger = make_logger(server.url)
-    break_once(logger._engine.core.parts.scheduler, "next_task", ValueError())
+    break_once(part_of(logger, Engine).core.parts.scheduler, "next_task", ValueError())
     logger.log_prompt("q", "a")
     until(lambda: logger.get_stats()["logs_sent"] == 1)
     assert logger.health()["status"] == "degraded"
@@ -119,7 +122,8 @@ def test_a_thread_that_dies_outside_its_loop_is_replaced(
     died: list[object] = []
     hook, threading.excepthook = threading.excepthook, died.append
     try:
-        engine_worker = logger._engine.core.parts.worker
+        engine_worker = part_of(logger, worker.Worker)
+        # private: what a thread does when its work has failed has no other way to fail
         break_once(engine_worker, "_failed", MemoryError())
         break_once(engine_worker, "_work", MemoryError())
         logger.log_prompt("q", "a")
@@ -182,6 +186,7 @@ def no_threads(
     monkeypatch: pytest.MonkeyPatch, message: str = "can't start new thread"
 ) -> Iterator[pytest.MonkeyPatch]:
     """The system refuses our threads."""
+    # private: likewise
     monkeypatch.setattr(worker, "_NO_THREAD_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(OwnThread, "start", failing(RuntimeError(message)))
@@ -211,15 +216,15 @@ def test_a_thread_that_was_refused_is_asked_for_again(
     other = make_logger(server.url, api_key="psk_other")
     with no_threads(monkeypatch):
         assert logger.log_prompt("q", "a")
-        assert not logger._engine.core.parts.worker.threads
+        assert not part_of(logger, worker.Worker).threads
     if poll == "another logger":
         assert other.log_prompt("q", "a")
     elif poll == "log_prompt":
         assert logger.log_prompt("q", "a")
     else:
         getattr(logger, poll)()
-    until(lambda: logger._engine.core.parts.worker.threads)
-    own = logger._engine.core.parts.ledger.own
+    until(lambda: part_of(logger, worker.Worker).threads)
+    own = part_of(logger, Engine).core.parts.ledger.own
     until(lambda: own[Term.DELIVERED] == own.accepted)
 
 

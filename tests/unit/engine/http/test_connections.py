@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from urllib3.util import wait_for_read
 
+from banyan_hp.engine.http.connections import Connections
 from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.http.transport import HTTPTransport, NoResponse
+from tests.support.parts import part_of
 from tests.support.raw import (
     AUTHORITY,
     OK,
@@ -209,7 +211,7 @@ def test_no_more_idle_connections_are_kept_than_wanted(make: MakeTransport) -> N
         through = make(server.url, connections=2)
         assert ask_at_once(through, server, 4) == [FINE] * 4
         server.wait_for(lambda server: server.ended == 2)
-        assert (repr(through._connections), server.connections) == (
+        assert (repr(part_of(through, Connections)), server.connections) == (
             f"<Connections 127.0.0.1:{server.port}, 2 idle>",
             4,
         )
@@ -242,13 +244,14 @@ def test_closing_closes_what_is_idle_at_once_and_the_rest_when_it_is_handed_back
     with RawServer(idle, scene) as server:
         busy = make(server.url)
         assert ask(busy, server) == FINE
-        first = busy._connections._pop()
+        connections = part_of(busy, Connections)
+        first = connections._pop()  # private: as a request does that is under way
         assert first is not None
         responses: list[Response | NoResponse] = []
         thread = threading.Thread(target=lambda: responses.append(ask(busy, server)), daemon=True)
         thread.start()
         server.wait_for(lambda server: len(server.heard) == 2)
-        busy._connections.keep(first)
+        connections.keep(first)
         busy.close()
         server.wait_for(lambda server: server.ended == 1)
         go.set()

@@ -298,6 +298,7 @@ def test_what_the_system_still_sends_moves_the_deadline(
         return sock.on_the_way.pop(0)
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    # private: what is still on the way only the kernel says, of real sockets
     monkeypatch.setattr("banyan_hp.engine.http.exchange._on_the_way", look)
     message = Message("POST", b"head", b"x" * 100_000)
     if arrives:

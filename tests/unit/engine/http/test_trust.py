@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -135,17 +136,49 @@ def test_a_client_certificate_that_can_t_be_read_is_named(make: MakeTransport, t
         assert "broken.pem" in response.detail
 
 
-def test_the_trust_store_is_loaded_once(make: MakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading it for each connection costs more than the request."""
-    loaded: list[Trust] = []
-    load = Trust.context
+def test_the_trust_store_is_loaded_once(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once a process, whoever connects: loading it costs more than the request."""
+    loaded: list[object] = []
+    load = ssl.create_default_context
 
-    def loading(trust: Trust) -> ssl.SSLContext:
-        loaded.append(trust)
-        return load(trust)
+    def loading(**options: Any) -> ssl.SSLContext:
+        loaded.append(options)
+        return load(**options)
 
-    monkeypatch.setattr(Trust, "context", loading)
+    bundle = shutil.copy(AUTHORITY, tmp_path / "bundle.pem")
+    monkeypatch.setattr(ssl, "create_default_context", loading)
     with RawServer(answering(OK), tls=True) as server:
-        through = make(server.url, trust=Trust(AUTHORITY))
+        assert ask(make(server.url, trust=Trust(bundle)), server) == FINE
+        through = make(server.url, trust=Trust(bundle))
         assert [ask(through, server) for _ in range(3)] == [FINE] * 3
-        assert (server.connections, len(loaded)) == (3, 1)
+        assert (server.connections, len(loaded)) == (4, 1)
+
+
+def test_a_replaced_bundle_is_loaded_without_a_restart(make: MakeTransport, tmp_path: Path) -> None:
+    """Certificates are rotated under running processes."""
+    bundle = tmp_path / "bundle.pem"
+    shutil.copy(TLS_FILES / "client.pem", bundle)
+    with RawServer(answering(OK), tls=True) as server:
+        through = make(server.url, trust=Trust(bundle))
+        assert isinstance(ask(through, server), NoResponse)
+        shutil.copy(AUTHORITY, bundle)
+        assert ask(through, server) == FINE
+
+
+def test_the_next_connection_resumes_the_session(make: MakeTransport) -> None:
+    """A hand-over of keys is the dearest part of a new connection."""
+    context = server_context()
+    resumed: list[bool | None] = []
+
+    def scene(peer: Peer) -> None:
+        peer.sock = tls = context.wrap_socket(peer.sock, server_side=True)
+        resumed.append(tls.session_reused)
+        answering(OK)(peer)
+
+    with RawServer(scene) as server:
+        url = f"https://localhost:{server.port}"
+        through = make(url, trust=Trust(AUTHORITY))
+        assert [through.send(post(url), 5) for _ in range(3)] == [FINE] * 3
+        assert resumed == [False, True, True]

@@ -380,7 +380,7 @@ def test_what_is_known_of_a_failing_record_outlasts_an_outage(clock: FakeClock, 
     logged(engine, "good", 1)
     run_for(engine, 30.0)
     suspects = engine.scheduler.suspects
-    (suspect,) = suspects._due
+    (suspect,) = suspects._due  # private: a suspect shows in nothing but what becomes of it
     assert suspect.history is not None
     assert suspect.history.counted >= 3
 

@@ -130,6 +130,7 @@ FORMS: dict[str, tuple[Callable[[], Any], Any]] = {
     ),
     "SQLAlchemy Row": (lambda: row("select 1 as id, 'Rome' as city"), {"id": 1, "city": "Rome"}),
     "SQLAlchemy Row, columns of one name": (lambda: row("select 1 as id, 2 as id"), [1, 2]),
+    # private: SQLAlchemy's name, which it documents
     "SQLAlchemy RowMapping": (lambda: row("select 1 as id")._mapping, {"id": 1}),
     "Django lazy text": (lazy_text, "Grüße"),
     "protobuf message": (

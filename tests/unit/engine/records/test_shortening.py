@@ -14,7 +14,7 @@ import pytest
 from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import as_text, freeze
 from banyan_hp.engine.records.ledger import Term
-from banyan_hp.engine.records.shortening import encode_within
+from banyan_hp.engine.records.shortening import fitted
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine
 
@@ -22,6 +22,11 @@ MIB = 1024 * 1024
 PICTURE = random.Random(7).randbytes(800_000)
 URL = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 DIGEST = hashlib.sha256(PICTURE).hexdigest()
+
+
+def encode_within(value: Any, limit: int) -> tuple[bytes, bool]:
+    """The bytes, and whether they had to be shortened."""
+    return fitted(value, limit)[1:]
 
 
 def sha256(raw: bytes) -> str:

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from banyan_hp import logs
 from tests.support.disk import Disk
 
 
 @pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Disk]:
     """A destination's directory, shared by several processes. Each kind of log line is said once."""
-    monkeypatch.setattr(logs, "_last_said", {})  # there is no other way to say one again
     disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
     yield disk
     for spool in disk.spools:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from banyan_hp import logs
 from banyan_hp.engine.spool.layout import ADDRESS_NAME, segment_name
 from banyan_hp.engine.spool.lease import OLD_SECONDS
 from banyan_hp.engine.spool.segment import format_entry
@@ -109,15 +107,6 @@ def test_a_link_with_a_segment_s_name_is_passed_over(disk: Disk, tmp_path: Path)
     (disk.directory / segment_name(NOW - 200, "dead", 0)).symlink_to(tmp_path / "target")
     assert ids(read(disk.spool())) == [1]
     assert (tmp_path / "target").read_bytes() == lines(7)
-
-
-@pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    monkeypatch.setattr(logs, "_last_said", {})
-    disk = Disk(tmp_path / "spool" / "0123456789abcdef-00000001")
-    yield disk
-    for spool in disk.spools:
-        spool.close()
 
 
 def test_a_look_is_due_now_and_then(disk: Disk) -> None:

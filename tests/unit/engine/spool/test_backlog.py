@@ -11,6 +11,7 @@ from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.http.transport import Request
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool.adoption import HELD_AT_MOST
+from banyan_hp.engine.spool.held_segments import HeldSegments
 from banyan_hp.engine.spool.index import Index
 from banyan_hp.engine.spool.lease import create
 from banyan_hp.engine.spool.lines import format_line, parse_line
@@ -18,6 +19,7 @@ from banyan_hp.engine.spool.segment import Segment
 from banyan_hp.engine.spool.spool import Spool
 from tests.support.clock import FakeClock
 from tests.support.disk import Disk, abandoned, ids, in_hand, lines, read
+from tests.support.parts import part_of
 from tests.support.stepped import Answer, FakeBackend, SteppedEngine, down
 
 
@@ -73,7 +75,7 @@ def _renamed(line: bytes, ident: str) -> bytes:
 
 def held(engine: SteppedEngine) -> int:
     assert engine.spool is not None
-    return sum(not segment.own for segment in engine.spool._held.segments)
+    return sum(not segment.own for segment in part_of(engine.spool, HeldSegments).segments)
 
 
 def has_backlog(spool: Spool) -> bool:
@@ -175,7 +177,7 @@ def test_a_first_flush_when_the_end_is_near_is_about_our_own_records(
     engine = SteppedEngine(backend, clock, tmp_path)
     mine = engine.log()
     assert mine is not None
-    engine.stop_lingering()
+    engine.core.stop_lingering()
     began = clock.monotonic()
     assert engine.flush(600)
     assert clock.monotonic() - began < 60

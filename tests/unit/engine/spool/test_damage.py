@@ -97,6 +97,7 @@ def test_damage_that_looks_like_deep_json_stops_nothing(disk: Disk) -> None:
 def test_damage_that_can_t_be_kept_is_counted_as_lost(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged line that no quarantine takes is dropped, not silently gone."""
     abandoned(disk, lines(1, 2, 3).replace(b"id-2", b"ID-2"))
+    # private: the disk is full for the quarantine alone
     monkeypatch.setattr(Quarantine, "_append", full_disk)
     ledger = Ledger()
     assert ids(read(disk.spool(observer=ledger))) == [1, 3]

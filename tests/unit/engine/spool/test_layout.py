@@ -114,6 +114,7 @@ def test_a_spool_in_the_place_of_an_earlier_platformdirs_is_sent(
     server: ScriptedServer, make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On macOS, where XDG_STATE_HOME is set: an upgrade of platformdirs strands no records."""
+    # private: the system that the tests run on
     monkeypatch.setattr(layout_module, "_ON_MACOS", True)
     monkeypatch.delenv("BANYAN_HP_SPOOL_DIR")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -138,6 +139,7 @@ def test_the_command_and_the_prompts_find_the_earlier_place_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`spool replay` sends what lies there; a prompt that was kept there is served, until it is gone."""
+    # private: the system that the tests run on
     monkeypatch.setattr(layout_module, "_ON_MACOS", True)
     monkeypatch.delenv("BANYAN_HP_SPOOL_DIR")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -163,6 +165,7 @@ def test_the_earlier_place_is_looked_for_once_in_a_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where there was none at the first look, no later one looks there."""
+    # private: the system that the tests run on
     monkeypatch.setattr(layout_module, "_ON_MACOS", True)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
@@ -180,6 +183,7 @@ def test_only_the_default_place_on_macos_has_an_earlier_one(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert earlier not in spool_bases(None)
+    # private: the system that the tests run on
     monkeypatch.setattr(layout_module, "_ON_MACOS", True)
     assert spool_bases(None)[1:] == (earlier,)
     assert spool_bases("/given") == (Path("/given"),)

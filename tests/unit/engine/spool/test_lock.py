@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.engine.spool.adoption import Adoption
 from banyan_hp.engine.spool.index import Index
 from banyan_hp.engine.spool.layout import Directory
 from banyan_hp.engine.spool.lines import Content
@@ -34,6 +35,7 @@ from tests.support.disk import (
     records,
     spooled,
 )
+from tests.support.parts import part_of
 from tests.support.stepped import FakeBackend, SteppedEngine
 
 PATIENCE = 10.0  # real seconds: what is hoped for comes at once
@@ -288,7 +290,7 @@ def test_a_thread_that_comes_too_late_for_a_segment_leaves_it_to_the_other(
     with ThreadPoolExecutor(1) as worker:
         found = worker.submit(read, spool)
         assert reading.began.wait(PATIENCE)
-        spool._adoption.adopt(path)
+        part_of(spool, Adoption).adopt(path)
         assert not spool.emptied
         reading.go_on.set()
         assert ids(found.result(PATIENCE)) == [1]

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def entry(number: int, body: bytes = b'{"x":1}') -> Entry:
 
 def numbers(kept: Quarantine) -> list[int]:
     return [int(str(found.id)[3:]) for found in kept.entries()]
+
+
+def held(kept: Quarantine) -> AbstractContextManager[int]:
+    """As by another process that is writing."""
+    return kept._locked()  # private: every public call releases it again
 
 
 def failing(number: int) -> Callable[..., int]:
@@ -228,7 +234,7 @@ def test_a_pipe_in_the_way_blocks_nobody(tmp_path: Path) -> None:
 def test_a_holder_that_stands_still_is_not_waited_for_long(tmp_path: Path) -> None:
     """The wait has an end, and says for what it was."""
     kept = quarantine(tmp_path)
-    with quarantine(tmp_path)._locked(), pytest.raises(TimeoutError, match=f"for {LOCK_SECONDS:g} s"):
+    with held(quarantine(tmp_path)), pytest.raises(TimeoutError, match=f"for {LOCK_SECONDS:g} s"):
         kept.add(entry(1))
     kept.add(entry(2))
     assert numbers(kept) == [2]
@@ -237,7 +243,7 @@ def test_a_holder_that_stands_still_is_not_waited_for_long(tmp_path: Path) -> No
 def test_a_child_forked_under_the_lock_does_not_keep_it(tmp_path: Path) -> None:
     """A copy of the descriptor in a child that lives on locks nobody out."""
     kept = quarantine(tmp_path)
-    with kept._locked() as fd:
+    with held(kept) as fd:
         inherited = os.dup(fd)  # shares the lock, as a forked child's descriptor does
     try:
         assert kept.add(entry(1))
@@ -302,6 +308,7 @@ def test_a_rotation_while_reading_shows_each_entry_once(
     kept = quarantine(tmp_path, 2000)
     for number in range(4):
         kept.add(entry(number))
+    # private: a moment between two reads of one call
     real = module._read_with_inode
     reads = []
 
@@ -309,10 +316,12 @@ def test_a_rotation_while_reading_shows_each_entry_once(
         content = real(path)
         reads.append(path)
         if len(reads) == 1:
-            kept._newer.replace(kept._older)
-            kept._newer.write_bytes(format_entry(entry(9)))
+            newer = tmp_path / QUARANTINE_NAME
+            newer.replace(tmp_path / (QUARANTINE_NAME + ".old"))
+            newer.write_bytes(format_entry(entry(9)))
         return content
 
+    # private: likewise
     monkeypatch.setattr(module, "_read_with_inode", read)
     assert numbers(kept) == [0, 1, 2, 3]
 
@@ -379,7 +388,7 @@ def test_a_writer_that_waited_for_a_rewrite_writes_to_the_new_file(tmp_path: Pat
     kept, other = quarantine(tmp_path), quarantine(tmp_path)
     kept.add(entry(1))
     kept.add(entry(2))
-    real = Quarantine._try_lock
+    real = Quarantine._try_lock  # private: the moment between the opening and the lock
     opened_before = os.open(tmp_path / QUARANTINE_NAME, os.O_RDWR)
     kept.take(lambda found: found.id == "id-1", lambda _: None)
     opens = iter([opened_before])
@@ -422,7 +431,7 @@ def test_a_quarantine_that_can_t_be_written_says_so(disk: Disk, monkeypatch: pyt
 def test_a_quarantine_that_is_locked_is_no_trouble_of_the_disk(disk: Disk) -> None:
     """Another process that stands still with the lock costs a counted record, not the whole spool."""
     spool = disk.spool()
-    with Quarantine(disk.directory, disk.clock)._locked():
+    with held(Quarantine(disk.directory, disk.clock)):
         assert not spool.quarantine(record(1), "refused", 422, "")
     assert spool.usable
     assert spool.quarantine(record(2), "refused", 422, "")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.engine.spool import writer as module
-from banyan_hp.engine.spool.disk_health import TRY_AGAIN_SECONDS
+from banyan_hp.engine.spool.disk import TRY_AGAIN_SECONDS
 from banyan_hp.engine.spool.lines import format_line
 from banyan_hp.engine.spool.retention import RESCAN_SECONDS
 from banyan_hp.engine.spool.segment import Segment

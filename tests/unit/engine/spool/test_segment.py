@@ -325,6 +325,7 @@ def test_lines_longer_than_what_is_read_at_once(tmp_path: Path, monkeypatch: pyt
     content = lines(20)
     path = abandoned(tmp_path, content)
     for chunk in (1, 7, 64, len(content) - 1, len(content)):
+        # private: so that a small file has many
         monkeypatch.setattr(lines_module, "_CHUNK", chunk)
         segment = adopted(path)
         ends = [end for end, _ in segment.content.lines()]

@@ -18,17 +18,11 @@ from banyan_hp.engine.delivery.tasks import ReadBack
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.spool.layout import short_directory
 from banyan_hp.engine.spool.reader import Replayed
-from banyan_hp.engine.spool.spool import LOOK_SECONDS
-from banyan_hp.engine.spool.writer import FSYNC_INTERVAL
+from banyan_hp.engine.spool.spool import FSYNC_INTERVAL, LOOK_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.stepped import URL, FakeBackend, SteppedEngine, down, failing
 
 KEYS = ("psk_tenant_one_recognisable", "psk_tenant_two_recognisable")
-
-
-@pytest.fixture(autouse=True)
-def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_last_said", {})
 
 
 class Town:
@@ -282,7 +276,8 @@ def test_fsync_at_intervals_does_not_wait_for_the_next_batch(town: Town) -> None
         def wake(self) -> None:
             rung.append(True)
 
-    engine.scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))  # what a sender does before it sleeps
+    # private: what a sender does before it sleeps
+    engine.scheduler._wait(town.clock.monotonic(), 60, (1000, 1e9))
     engine.add_sleeper(WakeUp())  # type: ignore[arg-type]
     engine.log()
     assert rung
@@ -304,7 +299,7 @@ def test_without_a_home_records_stay_in_memory(
 
     for answer in (homeless, lambda *_: Path("~/.local/state/banyan_hp")):
         caplog.clear()
-        logs._last_said.clear()
+        logs.last_said.clear()
         monkeypatch.setattr(platformdirs, "user_state_path", answer)
         engine = SteppedEngine(town.backend, town.clock, None, spool=True)
         engine.log()
@@ -415,6 +410,7 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
         return found
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
+    # private: one step of a thread's, while another ends it
     engine.parts.runner._read_back(ReadBack(own_only=False, several=True))
     assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
     assert engine.ledger.adopted[Term.SPOOLED] == 20

@@ -149,7 +149,7 @@ def test_a_before_send_at_work_at_the_end_keeps_nothing_from_the_disk(
     engine = SteppedEngine(backend, clock, tmp_path, before_send=hang, batching="always")
     for _ in range(5):
         engine.log()
-    engine.stop_lingering()
+    engine.core.stop_lingering()
     thread = threading.Thread(target=lambda: engine.run(3), daemon=True)
     thread.start()
     assert at_work.wait(10)
@@ -191,13 +191,13 @@ def test_preparing_stops_when_the_engine_stops(
     def before_send(record: dict[str, Any]) -> dict[str, Any]:
         clock.advance(0.005)
         if record["input"] == 3:
-            engine.ending.stop_sending()
+            engine.core.ending.stop_sending()
         return record
 
     engine = SteppedEngine(backend, clock, tmp_path, before_send=before_send, batching="always")
     for number in range(20):
         engine.log(number)
-    engine.stop_lingering()
+    engine.core.stop_lingering()
     engine.run(3)
     engine.shutdown(0)
     assert not backend.usage()

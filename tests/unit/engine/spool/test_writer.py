@@ -11,9 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from banyan_hp.engine.spool.disk_health import TRY_AGAIN_SECONDS
-from banyan_hp.engine.spool.spool import Spool
-from banyan_hp.engine.spool.writer import FSYNC_INTERVAL
+from banyan_hp.engine.spool.disk import TRY_AGAIN_SECONDS
+from banyan_hp.engine.spool.spool import FSYNC_INTERVAL, Spool
 from tests.support.disk import Disk, Ledger, full_disk, ids, read, record, records, spooled
 
 

@@ -195,7 +195,13 @@ ALLOWED = {
         *("POST /v2/chatgpt/store_generated_response", "POST /v2/chatgpt/store_generated_response/batch"),
     },
     Role.READ: {
-        *("GET /api/calls", "GET /api/calls/summary", "GET /api/calls/{call_id}", "GET /api/audit"),
+        *(
+            "GET /api/calls",
+            "GET /api/calls/summary",
+            "GET /api/calls/follow",
+            "GET /api/calls/{call_id}",
+            "GET /api/audit",
+        ),
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),
         *(f"GET {PROMPTS}", f"GET {PROMPTS}/{{prompt_id}}/versions"),
         *("GET /api/experiments", "GET /api/experiments/{experiment_id}/usage"),

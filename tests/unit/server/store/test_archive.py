@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.guide import page
 from banyan_hp.server.store import removal
 from banyan_hp.server.store.archive import Archive, folder_of
 from banyan_hp.server.store.calls import Call, CallFilter
@@ -54,6 +56,18 @@ def test_duckdb_reads_what_was_logged(store: SqlCalls, tmp_path: Path) -> None:
         "SELECT body->'$.metadata.k' FROM (SELECT body::JSON AS body, id FROM ARCHIVE) WHERE id = 'id-2'",
     )
     assert found == ("1",)
+
+
+def test_the_guides_query_runs(store: SqlCalls, tmp_path: Path) -> None:
+    """As printed, but for the directory and the calls that there are."""
+    (block,) = re.findall(r"^```sql\n(.*?)^```", page("calls").text, re.DOTALL | re.MULTILINE)
+    bodies = [{"input": "", "output": "", "metadata": {"plan": plan}} for plan in ("pro", "free")]
+    common = {"project": "default", "model": "m", "cost": 0.5, "latency_ms": 100.0}
+    store.append([call(number, body=body, **common) for number, body in enumerate(bodies)])
+    list(store.trim(LIMIT, Archive(tmp_path)))
+    assert block.count("'archive/") == 1
+    rows = duckdb.sql(block.replace("'archive/", f"'{tmp_path}/")).fetchall()
+    assert rows == [(DAY, "m", 2, 1.0, 100.0, 1)]
 
 
 def test_directories_are_projects_and_days_and_its_owners_alone(store: SqlCalls, tmp_path: Path) -> None:

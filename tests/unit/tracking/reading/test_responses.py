@@ -68,6 +68,18 @@ SHAPES: list[tuple[Any, Reading]] = [
     ),
     (recorded.GOOGLE_TOOLS, Reading(TOOL, "gemini-2.5-flash", Usage(9, 5, 14), "STOP")),
     (recorded.MISTRAL, Reading("Bonjour", "mistral-large-latest", Usage(16, 34, 50), "stop")),
+    (
+        recorded.LANGCHAIN,
+        Reading("Hello! How can I help?", "gpt-4.1-2025", Usage(19, 10, 29, 8, None, 4), "stop"),
+    ),
+    (
+        recorded.LANGCHAIN_WITHOUT_USAGE,
+        Reading("Hello! How can I help?", "gpt-4.1-2025", Usage(19, 10, 29, 8, None, 4), "stop"),
+    ),
+    (
+        recorded.LANGCHAIN_BLOCKS,
+        Reading("Under a blanket of stars.", "gpt-4.1-2025", Usage(36, 87, 123), "completed"),
+    ),
 ]
 
 
@@ -85,6 +97,21 @@ def test_each_provider_s_shape_is_read(body: Any, expected: Reading, kind: str) 
 def test_text_comes_before_tool_calls() -> None:
     """Both are kept, the calls as lines."""
     assert read_response(recorded.MESSAGE_TOOLS).text == f"Let me look.\n{TOOL}"
+
+
+def test_a_tool_call_that_a_message_lists_twice_is_read_once() -> None:
+    """LangChain's messages of Anthropic's models have it in the content and beside it."""
+    usage = Usage(117, 6, 123, 100, 5)
+    expected = Reading(f"Let me look.\n{TOOL}", "claude-sonnet-4-5", usage, "tool_use")
+    assert read_response(recorded.LANGCHAIN_TOOLS) == expected
+    lone = recorded.framework_message([{"name": "f", "input": {}, "type": "tool_use"}], {}, None)
+    assert read_response(lone).text == "[tool call] f({})"
+
+
+def test_a_message_s_refusal_is_its_text() -> None:
+    """LangChain keeps it beside the empty content."""
+    message = recorded.framework_message("", {}, None, additional_kwargs={"refusal": "No."})
+    assert read_response(message).text == "No."
 
 
 def test_totals_are_told_or_summed() -> None:
@@ -215,6 +242,14 @@ def collected(chunks: list[Any]) -> Reading:
 
 
 STREAMS: list[tuple[list[Any], Reading]] = [
+    (
+        recorded.LANGCHAIN_CHUNKS,
+        Reading("Hello there!", "gpt-4.1-2025", Usage(19, 10, 29, 8, None, 4), "stop"),
+    ),
+    (
+        recorded.LANGCHAIN_TOOL_CHUNKS,
+        Reading(f"Let me look.\n{TOOL}", "claude-sonnet-4-5", Usage(117, 6, 123), "tool_use"),
+    ),
     (
         [*recorded.CHAT_CHUNKS, recorded.CHAT_USAGE_CHUNK],
         Reading("Hello there!", "gpt-4.1-2025", Usage(19, 10, 29, 8, None, 4), "stop"),

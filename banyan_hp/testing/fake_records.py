@@ -1,0 +1,107 @@
+"""The fake backend's records: which bodies are good ones, and how each is kept once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .fake_server import Request
+
+_CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
+
+
+class Kind(NamedTuple):
+    """What sets one client's records apart from the other's.
+
+    Attributes:
+        refusal: why a body is not such a record; None if it is.
+        group: what belongs to a record's content besides its body.
+        new: the status for a new record.
+        bad: the status for one that is refused.
+        thanks: the first fields of a response.
+    """
+
+    refusal: Callable[[object], str | None]
+    group: Callable[[Request, Mapping[str, Any]], object]
+    new: int
+    bad: int
+    thanks: Mapping[str, object]
+
+
+class Records:
+    """What was logged: each id once, in the order of arrival; `arrived` is notified of each."""
+
+    def __init__(self, arrived: threading.Condition) -> None:
+        self.bodies: list[dict[str, Any]] = []  # guarded by the condition's lock, as the contents are
+        self.deliveries = 0
+        self._contents: dict[tuple[int, str], object] = {}
+        self._arrived = arrived
+
+    def store(
+        self, kind: Kind, record_id: str, group: object, body: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        """The status of one delivery, and what a single record's response says."""
+        given = {name: value for name, value in body.items() if value is not None}
+        content = (group, json.dumps(given, sort_keys=True))
+        with self._arrived:
+            known = self._contents.setdefault((kind.new, record_id), content)
+            if known != content:
+                return 409, {"id": record_id, **_CONFLICT}
+            self.deliveries += 1
+            if known is not content:
+                return 200, {**kind.thanks, "id": record_id, "repeat": True}
+            self.bodies.append(body)
+            self._arrived.notify_all()
+        return kind.new, {**kind.thanks, "id": record_id}
+
+
+_TEXT = ("a string", lambda value: isinstance(value, str))
+_USAGE: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    **dict.fromkeys(
+        ("input", "output", "prompt_id", "prompt_name", "version", "branch_name", "model", "experiment_id",
+         "experiment_version_id", "sticky_key", "sticky_value"), _TEXT,
+    ),
+    "metadata": ("an object", lambda value: isinstance(value, dict)),
+    "duration_ms": ("a number of milliseconds >= 0", lambda value: _is_amount(value)),
+}  # fmt: skip
+
+
+def _usage_refusal(body: object) -> str | None:
+    if not isinstance(body, dict):
+        return f"body must be a JSON object, was {body!r:.80}"
+    for name in ("input", "output", "metadata"):
+        if body.get(name) is None:
+            return f"{name} must be {_USAGE[name][0]}, was missing"
+    for name, value in body.items():
+        if name not in _USAGE:
+            return f"{name!r} is no field of the body; the fields are {', '.join(_USAGE)}"
+        expected, accepts = _USAGE[name]
+        if value is not None and not accepts(value):
+            return f"{name} must be {expected}, was {value!r:.80}"
+    return None
+
+
+def _interaction_refusal(body: object) -> str | None:
+    if not isinstance(body, dict):
+        return f"body must be a JSON object, was {body!r:.80}"
+    for name in ("user_prompt", "response", "org_id"):
+        if body.get(name) in (None, "", [], {}):
+            return f"{name} must be a value that isn't empty, was {body.get(name, 'missing')!r:.80}"
+    if body.get("mode") not in ("prod", "dev"):
+        return f"mode must be 'prod' or 'dev', was {body.get('mode', 'missing')!r:.80}"
+    for name in ("token_count", "response_time"):
+        if body.get(name) is not None and not _is_amount(body[name]):
+            return f"{name} must be a number >= 0 or null, was {body[name]!r:.80}"
+    return None
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+USAGES = Kind(_usage_refusal, lambda request, _: request.headers.get("x-project-id") or None, 201, 422, {})
+INTERACTIONS = Kind(
+    _interaction_refusal, lambda _, body: body.get("session_id"), 200, 400, {"message": "stored"}
+)
