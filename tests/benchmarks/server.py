@@ -46,8 +46,8 @@ _COLUMNS = (
 )
 _VALUES = (
     f"1000000000 + n, 0, 'default', '{DAY}', 'id-' || n, {{blob}}, {START} + n * 1000, {START} + n * 1000, "
-    "'banyan', 's' || (n % 50000), 'u' || (n % 20000), 'n' || (n % 20), '1', 'main', 'm' || (n % 5), n % 1000, "
-    "CASE WHEN n % 200 = 0 THEN 'e' END, 1, 30"
+    "'banyan', 's' || (n % 50000), 'u' || (n % 20000), 'n' || (n % 20), '1', 'main', 'm' || (n % 5), "
+    "n % 1000, CASE WHEN n % 200 = 0 THEN 'e' END, 1, 30"
 )
 _SEARCHES = ("common", "rare", "common rare", '"common rare"')
 

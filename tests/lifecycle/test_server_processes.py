@@ -77,7 +77,7 @@ class Senders:
             headers = {"X-API-Key": self._backend.api_key, "Idempotency-Key": record_id, "X-Event-Time": TS}
             try:
                 answer = requests.post(self._backend.url + USAGE, json=RECORD, headers=headers, timeout=10)
-            except requests.ConnectionError:
+            except requests.RequestException:
                 continue  # of the process that was killed: nothing was answered
             self.statuses.add(answer.status_code)
             if answer.ok:
