@@ -72,7 +72,8 @@ bench-quick: $(STAMP)         ## the library beside a hand-written floor, within
 	$(BIN)/python -m tests.benchmarks --quick
 
 bench: $(BENCH_STAMP) wrk     ## everything, beside the floor and the peers, within 15 minutes
-	$(BENCH) --json bench.json
+	$(BENCH) --json bench.json --history tests/benchmarks/history.jsonl
+	$(BENCH_VENV)/bin/python -m tests.benchmarks.plot tests/benchmarks
 
 bench-app: $(BENCH_STAMP) wrk ## a Flask application under load only
 	$(BENCH) --only app

@@ -132,6 +132,11 @@ def class_names(value: object) -> Iterator[str]:
         yield f"{_text(_module(kind)).partition('.')[0]}.{_text(_qualname(kind))}"
 
 
+def is_uuid(value: object) -> bool:
+    """By its name: the module, which takes a millisecond to import, is there if there is a UUID."""
+    return "uuid.UUID" in class_names(value)
+
+
 def kind_of(value: object) -> str:
     """A wrong value for a log line: its type and why it is wrong, never the value."""
     name = type_name(value)

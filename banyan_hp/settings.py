@@ -6,7 +6,6 @@ helpers below.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -165,6 +164,8 @@ class PromptSettings:
 
 def unknown_setting(what: str, name: object, allowed: Sequence[str]) -> str:
     """The message about an option that there is not: the nearest one, and all that there are."""
+    import difflib  # only needed after a mistake
+
     near = difflib.get_close_matches(name, allowed, 1) if isinstance(name, str) else []
     meant = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {what} {shown(name)}{meant} Allowed are: {', '.join(sorted(set(allowed)))}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .api import Api
     from .options import Commands
 
-_PAGE = 1000
+PAGE = 1000
 # Newest first, as the API has them. What was sent, `body`, is all of it once more; CSV goes without.
 _COLUMNS = (
     "event_time",
@@ -89,7 +89,7 @@ def _export(api: Api, arguments: argparse.Namespace) -> int:
     if parquet:
         _need_pyarrow()
     count = 0
-    pages = _pages(api, parameters_of(arguments))
+    pages = pages_of(api, parameters_of(arguments))
     first = next(pages)  # what is wrong with the question is said before a file is begun
     with _target(arguments.output) as stream, _FORMATS[arguments.format](stream, arguments) as add:
         for page in chain([first], pages):
@@ -101,10 +101,10 @@ def _export(api: Api, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _pages(api: Api, chosen: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
+def pages_of(api: Api, chosen: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
     from .api import patiently
 
-    parameters: dict[str, str | int] = {**chosen, "limit": _PAGE}
+    parameters: dict[str, str | int] = {**chosen, "limit": PAGE}
     while True:
         page = patiently(lambda: api.get("/api/calls", **parameters))
         yield page["calls"]

@@ -1,8 +1,7 @@
-"""What callers hand over: checked, and made into the body of a record or into a question.
+"""What callers hand over to be logged: checked, and made into the body of a record.
 
 A log call never raises. Where one of its arguments is wrong, the functions here return a sentence for the
-log, or raise `InvalidRecordError` for the call's outer guard. The others raise what the public call
-documents.
+log, or raise `InvalidRecordError` for the call's outer guard.
 """
 
 from __future__ import annotations
@@ -10,19 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, MutableMapping
 from itertools import islice
-from typing import Any, NamedTuple, cast
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
-from ..errors import ConfigurationError
-from ..foreign import MOST_PAIRS, as_dict, checking, kind_of, number, put_aside, shown, type_name
+from ..foreign import MOST_PAIRS, is_uuid, kind_of, number, put_aside
 from ..prompts.data import PromptData
-from ..prompts.queries import PromptQuery, Sticky
-from ..settings import header_text
 from ..tracking.context import with_ambient
+from ..tracking.scopes import metadata_here
 
-StickyContext = Mapping[str, str | int | UUID | None]
 _NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
 
@@ -63,12 +58,13 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    metadata = with_ambient(metadata)
+    if metadata_here():
+        metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != _NO_NAMES:
         _add_given(body, _prompt_fields(prompt, *names))
     if model is not None:
-        body["model"] = as_text(model)
+        body["model"] = model if type(model) is str else as_text(model)
     if with_prompt:
         _add_given(body, _experiment_fields(prompt, experiment))
     return body, deferred
@@ -176,7 +172,7 @@ def take_id(body: MutableMapping[str, Any], given: object) -> tuple[str | None, 
     Returns:
         The id, None for one of ours; and a sentence if it went there.
     """
-    ident: object = str(given) if type(given) in (int, UUID) else given
+    ident: object = str(given) if type(given) is int or is_uuid(given) else given
     if isinstance(ident, str) and _RECORD_ID.fullmatch(ident):
         return str.__str__(ident), []
     body["metadata"] = put_aside(body.get("metadata"), "record_id", given)
@@ -184,105 +180,3 @@ def take_id(body: MutableMapping[str, Any], given: object) -> tuple[str | None, 
         "record_id must be 1 to 128 printable ASCII characters without spaces at the ends, "
         f"was {kind_of(given)}; it is in the metadata, and the record has an id of the library's"
     ]
-
-
-# -- prompts and experiments ---------------------------------------------------------------------------------
-
-
-def prompt_question(
-    name: str,
-    version: str | None,
-    branch: str | None,
-    project_id: str | None,
-    sticky: StickyContext | None,
-    label: str | None = None,
-) -> PromptQuery:
-    name = checked_name("name", name)
-    branch = "main" if branch is None else checked_text("branch", branch)
-    if project_id is not None:
-        project_id = header_text("project_id", checked_text("project_id", project_id))
-    values = () if sticky is None else sticky_texts(sticky)
-    if label is not None:
-        return PromptQuery(name, None, branch, project_id, (), _checked_label(label, version))
-    if version is None:
-        return PromptQuery(name, None, branch, project_id, values)
-    version = str.__str__(str(version))
-    if version == "":
-        raise ConfigurationError("version must not be empty; None asks for the current one")
-    return PromptQuery(name, version, branch, project_id, ())
-
-
-def _checked_label(label: str, version: str | None) -> str:
-    label = checked_text("label", label)
-    if label == "":
-        raise ConfigurationError("label must not be empty; None asks for the released version")
-    if version is not None:
-        raise ConfigurationError("version and label exclude each other; give one of them")
-    return label
-
-
-def checked_name(argument: str, name: object) -> str:
-    text = checked_text(argument, name)
-    if text in ("", ".", ".."):
-        raise ConfigurationError(f"{argument} must not be empty, '.' or '..'; was {text!r}")
-    return text
-
-
-def checked_text(argument: str, text: object) -> str:
-    with checking(argument):
-        if isinstance(text, str):
-            return str.__str__(text)
-    raise ConfigurationError(f"{argument} must be a string, was {type_name(text)}")
-
-
-def check_fallback(fallback: object) -> None:
-    if fallback is not None and not isinstance(fallback, (str, PromptData)) and not callable(fallback):
-        raise ConfigurationError(
-            f"fallback must be a string, a PromptData, a function or None, was {type_name(fallback)}"
-        )
-
-
-def sticky_texts(context: StickyContext | None) -> Sticky:
-    if context is None:
-        return ()
-    if not isinstance(context, Mapping):
-        raise ConfigurationError(f"sticky_context must be a dict, was {type_name(context)}")
-    texts = [(_sticky_key(key), _sticky_value(key, value)) for key, value in as_dict(context).items()]
-    return tuple([pair for pair in texts if pair[1]])  # an empty id: such users would all be one
-
-
-def experiment_context(
-    context: object, text: object, key: object, value: object
-) -> tuple[StickyContext | None, str | None]:
-    """The sticky context and the input text of `experiment`, whose published form has a key and its value.
-
-    Args:
-        context: a dict, or a key in the published form.
-        text: the input text, or there the key's value.
-        key: by keyword, in the published form.
-        value: likewise.
-    """
-    if isinstance(context, str):
-        key, value, context, text = context, text if value is None else value, None, None
-    if key is not None:
-        context = {**({} if context is None else as_dict(cast(StickyContext, context))), key: value}
-    text = None if text is None else checked_text("input_text", text)
-    return cast(StickyContext | None, context), text
-
-
-def _sticky_key(key: object) -> str:
-    if not isinstance(key, str) or not key:
-        raise ConfigurationError(f"a key of sticky_context must be a string, was {shown(key)}")
-    return str.__str__(key)
-
-
-def _sticky_value(key: str, value: object) -> str:
-    if value is None:  # an anonymous user
-        return ""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if not isinstance(value, (int, UUID)) or isinstance(value, bool):
-        raise ConfigurationError(
-            f"sticky_context[{key!r}] must be a string, an int, a UUID or None, was {type_name(value)}"
-        )
-    return str.__str__(str(value))

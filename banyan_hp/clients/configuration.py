@@ -86,7 +86,7 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
     if key is None and needed:
         raise MissingKeyError(
             "no API key: pass api_key=…, or set the environment variable HUGGINGPLACE_API_KEY "
-            "(or switch logging off with enabled=False)"
+            "(or switch logging off with enabled=False or BANYAN_HP_DISABLED=1)"
         )
     if org is None and needed:
         raise ValidationError(

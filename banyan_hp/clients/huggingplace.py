@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
-from uuid import UUID
 
 from ..copies import OneObject, pickled
 from ..engine.captures import open_captures
@@ -20,9 +18,8 @@ from ..errors import ValidationError
 from ..foreign import as_dict, checking
 from ..logs import keep_off_stderr
 from ..settings import unknown_setting
-from ..tracking.client_sinks import HuggingPlaceSink
 from ..tracking.context import options_with_ambient
-from ..tracking.methods import HuggingPlaceTracking
+from ..tracking.methods import HuggingPlaceTracking, sinks
 from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
 from .base import Client, Lifeline
@@ -48,7 +45,9 @@ from .receipts import Receipt, Source
 
 if TYPE_CHECKING:
     from typing import Unpack
+    from uuid import UUID
 
+    from ..tracking.client_sinks import HuggingPlaceSink
     from ..types import (
         ConfigChanges,
         HuggingPlaceConfig,
@@ -196,7 +195,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         return Receipt(self._line.source, error=ValidationError(self._not_logged(call, error)))
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
-        return HuggingPlaceSink(self, self, self._tracking_failed)
+        sink: HuggingPlaceSink[Receipt] = sinks().HuggingPlaceSink(self, self, self._tracking_failed)
+        return sink
 
     def start_session(
         self,
@@ -295,6 +295,8 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
         metadata: Mapping[str, Any] | SessionOptions | None = None,
         user_metadata: UserMetadata | Mapping[str, Any] | None = None,
     ) -> None:
+        import uuid  # takes a millisecond
+
         self.session_id = str(uuid.uuid4())
         self._client = client
         self._lock = Lock()  # guards the replacement of _defaults
@@ -326,7 +328,9 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
             return self._client._refused("log_step()", error)
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
-        return HuggingPlaceSink(self, self._client, self._client._tracking_failed)
+        failed = self._client._tracking_failed
+        sink: HuggingPlaceSink[Receipt] = sinks().HuggingPlaceSink(self, self._client, failed)
+        return sink
 
     def _completed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         body = {"session_id": self.session_id, **options}

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 from ..errors import BanyanHPError, ConfigurationError
 from ..foreign import shown
-from ..prompts.client import UNSET, Fallback, PromptClient, Unset
-from ..prompts.data import PromptData
+from ..prompts.data import UNSET, Fallback, PromptData, Unset
 from ..settings import Settings
-from .arguments import (
-    StickyContext,
-    check_fallback,
-    checked_name,
-    checked_text,
-    experiment_context,
-    prompt_question,
-    sticky_texts,
-)
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from .questions import AskedPrompts, StickyContext
+
+
+class _AtFirstUse:
+    """The attribute `_prompts`. As `cached_property`, without a lock, which a fork might leave held.
+
+    Two threads may make one each: `setdefault` keeps the first.
+    """
+
+    def __get__(self, logger: PromptCalls, _: type) -> AskedPrompts:
+        prompts: AskedPrompts = logger.__dict__.setdefault("_prompts", logger._make_prompts())
+        return prompts
 
 
 class PromptCalls:
-    """Checks arguments, and asks the `PromptClient`. Trouble with the backend is counted, never raised."""
+    """Checks arguments, and asks the prompts. Trouble with the backend is counted, never raised."""
 
     _settings: Settings
-    _prompts: PromptClient
+    _prompts = _AtFirstUse()  # their modules take as long to import as all that a log call needs
+
+    def _make_prompts(self) -> AskedPrompts:
+        raise NotImplementedError
+
+    def _prompts_if_used(self) -> AskedPrompts | None:
+        return self.__dict__.get("_prompts")
 
     def get_prompt(
         self,
@@ -81,11 +93,11 @@ class PromptCalls:
             ConfigurationError: an argument is not as described; the message names it.
         """
         try:
-            question = prompt_question(name, version, branch, project_id, sticky_context, label)
+            question = self._prompts.question(name, version, branch, project_id, sticky_context, label)
             if sticky_context and not question.sticky and not question.is_fixed and self._settings.enabled:
                 self._prompts.no_value()
             if fallback is not UNSET:
-                check_fallback(fallback)
+                self._prompts.check_fallback(fallback)
             if not self._settings.enabled:
                 prompt = None if fallback is UNSET else self._prompts.fall_back(fallback, question)
                 return prompt if prompt is not None else self._prompts.disabled(question)
@@ -111,11 +123,11 @@ class PromptCalls:
         A `fallback` that is a function runs on a thread.
         """
         try:
-            question = prompt_question(name, version, branch, project_id, sticky_context, label)
+            question = self._prompts.question(name, version, branch, project_id, sticky_context, label)
             if sticky_context and not question.sticky and not question.is_fixed and self._settings.enabled:
                 self._prompts.no_value()
             if fallback is not UNSET:
-                check_fallback(fallback)
+                self._prompts.check_fallback(fallback)
             if not self._settings.enabled:
                 prompt = None if fallback is UNSET else await self._prompts.afall_back(fallback, question)
                 return prompt if prompt is not None else self._prompts.disabled(question)
@@ -157,9 +169,11 @@ class PromptCalls:
             ConfigurationError: an argument is not as described; the message names it.
         """
         try:
-            name = checked_name("experiment_id", experiment_id)
-            context, text = experiment_context(sticky_context, input_text, sticky_key, sticky_value)
-            values = dict(sticky_texts(context))
+            name = self._prompts.checked_name("experiment_id", experiment_id)
+            context, text = self._prompts.experiment_context(
+                sticky_context, input_text, sticky_key, sticky_value
+            )
+            values = dict(self._prompts.sticky_texts(context))
             if not self._settings.enabled:
                 return None
             return self._prompts.experiment(name, values, text, use_cache=bool(use_cache))
@@ -191,7 +205,9 @@ class PromptCalls:
             if isinstance(names, str):
                 raise ConfigurationError(f"names must be a list of names, was the string {shown(names)}")
             wanted = islice(iter(names), self._prompts.size)
-            questions = [prompt_question(name, None, branch, project_id, None, label) for name in wanted]
+            questions = [
+                self._prompts.question(name, None, branch, project_id, None, label) for name in wanted
+            ]
             return self._prompts.prefetch(questions) if self._settings.enabled else 0
         except BanyanHPError:
             raise
@@ -207,7 +223,7 @@ class PromptCalls:
         Raises:
             ConfigurationError: `name` is not a string.
         """
-        self._prompts.cache.invalidate(None if name is None else checked_text("name", name))
+        self._prompts.cache.invalidate(None if name is None else self._prompts.checked_text("name", name))
 
     def clear_cache(self) -> None:
         """Forget all prompts and experiments, also those on disk."""

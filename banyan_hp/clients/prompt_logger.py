@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
@@ -15,12 +14,10 @@ from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
 from ..engine.records.ledger import Term
 from ..engine.spool.layout import Address, spool_bases
-from ..prompts.client import PromptClient
+from ..prompts import counters
 from ..prompts.data import PromptData
-from ..prompts.queries import Endpoint
 from ..settings import PromptSettings, Settings, checked_seconds
-from ..tracking.client_sinks import BanyanSink
-from ..tracking.methods import BanyanTracking
+from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Client, Lifeline
 from .configuration import resolved_identity, unless_keyless
@@ -28,8 +25,11 @@ from .prompt_calls import PromptCalls
 
 if TYPE_CHECKING:
     from typing import Unpack
+    from uuid import UUID
 
+    from ..tracking.client_sinks import BanyanSink
     from ..types import Health, LoggerSettings, LoggerStats
+    from .questions import AskedPrompts
 
 __all__ = ["PromptStackLogger"]
 
@@ -90,14 +90,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         destination = BanyanDestination(url, key, project)
         self._engine = Engine(destination, settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
-        self._prompts = PromptClient(
-            Endpoint(url, key, headers_for(key, project)),
-            prompt_settings,
-            _prompt_directories(settings, destination),
-            threaded=settings.background_thread,
-            connect=connecting_as(settings),
-            on_trouble=self._engine.note_error,
-        )
+        self._prompt_directories = _prompt_directories(settings, destination)
 
     # -- logging ----------------------------------------------------------------------------------------
 
@@ -173,29 +166,55 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
     log = log_prompt
 
     def _sink(self) -> BanyanSink:
-        return BanyanSink(self, self, self._tracking_failed)
+        sink: BanyanSink = sinks().BanyanSink(self, self, self._tracking_failed)
+        return sink
+
+    # -- prompts ----------------------------------------------------------------------------------------
+
+    def _make_prompts(self) -> AskedPrompts:
+        from ..prompts.queries import Endpoint
+        from .questions import AskedPrompts
+
+        destination = self._engine.destination
+        key, project = destination.key, destination.identity[2] or None
+        return AskedPrompts(
+            Endpoint(self._base_url, key, headers_for(key, project)),
+            self._prompt_settings,
+            self._prompt_directories,
+            threaded=self._settings.background_thread,
+            connect=connecting_as(self._settings),
+            on_trouble=self._engine.note_error,
+        )
+
+    def _close_prompts(self) -> None:
+        prompts = self._prompts_if_used()
+        if prompts is not None:
+            prompts.cache.close()
 
     # -- operation --------------------------------------------------------------------------------------
 
     def shutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.shutdown`; also closes the connections for prompts."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.cache.close()
+        self._close_prompts()
         return super().shutdown(seconds)
 
     async def ashutdown(self, timeout: float = 30) -> FlushResult:
         """As `Client.ashutdown`; also closes the connections for prompts."""
         seconds = checked_seconds("timeout", timeout)
-        self._prompts.cache.close()
+        self._close_prompts()
         return await super().ashutdown(seconds)
 
     def get_stats(self) -> LoggerStats:
         """As `Client.get_stats`, and the counters of prompts and experiments."""
-        return cast("LoggerStats", {**super().get_stats(), **self._prompts.stats()})
+        prompts = self._prompts_if_used()
+        own = counters.unused() if prompts is None else prompts.stats()
+        return cast("LoggerStats", {**super().get_stats(), **own})
 
     def health(self) -> Health:
         """As `Client.health`; prompts that can't be fetched count as well."""
-        health, problem = super().health(), self._prompts.cache.problem
+        health, prompts = super().health(), self._prompts_if_used()
+        problem = None if prompts is None else prompts.cache.problem
         if problem is not None:
             health["reasons"].append(problem)
             health["status"] = "degraded" if health["status"] == "ok" else health["status"]

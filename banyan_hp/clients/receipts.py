@@ -124,7 +124,7 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
 
     def __del__(self) -> None:
         if self._error is not None and not self._seen:
-            warn("unseen receipt", "a record was not accepted and nobody looked: %s", self._error)
+            warn("unseen receipt", "a record was not accepted, and its receipt was not read: %s", self._error)
 
     def __reduce__(self) -> tuple[type[UnpickledReceipt], tuple[Any, ...]]:
         """Its id, and whether it is delivered: only the process that has the record learns more."""

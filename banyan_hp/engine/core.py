@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +96,7 @@ class Core:
     def is_drained(self) -> bool:
         """Whether nothing that this process has logged here, or taken over, waits to be delivered."""
         with self.parts.lock:
+            self.parts.inbox.take_in()
             own, adopted = self.parts.ledger.own, self.parts.ledger.adopted
             waiting = own[Term.QUEUED] + own[Term.IN_FLIGHT] + own[Term.SPOOLED]
             waiting += adopted[Term.IN_FLIGHT] + adopted[Term.SPOOLED] + len(self.parts.lock.deferred)
@@ -110,7 +110,9 @@ class Core:
         False if records wait, and `only_if_drained`.
         """
         with self.parts.lock:
+            self.parts.inbox.seal()
             if only_if_drained and not self.is_drained():
+                self.parts.inbox.unseal()
                 return False
             self.ending.close(0.0, superseded=True)
         return True
@@ -120,11 +122,13 @@ class Core:
     def stats(self) -> dict[str, Any]:
         self._start_refused_thread()
         with self.parts.lock:
+            self.parts.inbox.take_in()
             return stats_of(self.parts.ledger, self._reading())
 
     def health(self) -> dict[str, Any]:
         self._start_refused_thread()
         with self.parts.lock:
+            self.parts.inbox.take_in()
             stats = stats_of(self.parts.ledger, self._reading())
             return health_of(stats, self._troubles())
 
@@ -209,7 +213,7 @@ class Core:
         each makes one, and the first one counts (`setdefault` is atomic under the GIL).
         """
         setup = self.parts.setup
-        setup = replace(setup, make_transport=never_raising(setup.make_transport))
+        setup = setup._replace(make_transport=never_raising(setup.make_transport))
         made = type(self)(setup, self.parts.member, self.lifecycle)
         heir = self.heirs.setdefault(made.pid, made)
         if heir is made and self.parts.spool is not None:  # once: a descriptor must not be closed twice

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from .http.response import Response
 from .http.transport import Request
+from .records.encode import JSONValue
 from .records.outcome import Verdict
 from .records.record import Record
 
@@ -29,8 +30,19 @@ class Destination(Protocol):
     def single(self, record: Record) -> Request:
         """The request that delivers one encoded record."""
 
-    def batch(self, records: Sequence[Record], *, compress: bool) -> Request:
-        """The request that delivers several encoded records; with none, a question for batch support."""
+    def batch(
+        self, records: Sequence[Record], *, compress: bool, values: Sequence[JSONValue] | None = None
+    ) -> Request:
+        """The request that delivers several records; with none, a question for batch support.
+
+        Args:
+            records: they are encoded already,
+            compress: whether the request may travel compressed.
+            values: or this is what they hold, to be encoded as a whole. The bytes are the same.
+
+        Raises:
+            TypeError, ValueError, RecursionError: one of the values can't be encoded.
+        """
 
     def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:
         """What a batch's response means for each record, or one verdict for all of them.

@@ -121,6 +121,7 @@ class Ending:
         cause = Cause.EXIT if process_exit.leaving() else Cause.SHUTDOWN
         with self._lock:
             if self._lifecycle.accepting:
+                self._parts.inbox.seal()
                 now, breaker = self._clock.monotonic(), self._parts.breaker
                 self._scheduler.close()
                 breaker.hurry(now)

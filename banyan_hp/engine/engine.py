@@ -99,11 +99,13 @@ class Engine:
             The record. None if the engine is shut down, or if it is made of a log line about a delivery.
         """
         size = freeze_plain(value, max_text)
-        frozen, size, cut = (value, size, 0) if size else freeze_any(value, max_text, self._room)
+        cut = 0
+        if not size:
+            value, size, cut = freeze_any(value, max_text, self._room)
         core = self.core
         if os.getpid() != core.pid:  # behind `freeze`, which calls functions of the application's
             core = self.here()
-        return core.intake.take(frozen, size, cut, deferred, ident)
+        return core.intake.take(value, size, cut, deferred, ident)
 
     @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:

@@ -22,6 +22,7 @@ class Losses:
     def __init__(self, parts: Parts) -> None:
         self._lock = parts.lock
         with self._lock:
+            parts.inbox.take_in()
             self.epochs: list[Epoch] = parts.epochs.close()
             self._reported = sum(epoch.reported for epoch in self.epochs)
 
@@ -135,6 +136,7 @@ class Flushing:
         if sys.is_finalizing():  # a destructor at the very end; nothing changes any more
             return self._terms()
         with self._lock:
+            self._parts.inbox.take_in()
             return self._terms()
 
     def _terms(self) -> dict[str, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..logs import show_debug, warn
 from ..settings import Settings
@@ -13,6 +13,7 @@ from .delivery.attempt import Sender
 from .delivery.batch import Delivery
 from .delivery.callbacks import Callbacks, Hooks, Notices
 from .delivery.final_write import LastWrites
+from .delivery.inbox import Inbox
 from .delivery.prepare import Preparer
 from .delivery.queue import Queue
 from .delivery.runner import TaskRunner
@@ -33,7 +34,7 @@ from .policy.policies import Policies
 from .policy.suspects import Suspects
 from .process import exit as process_exit
 from .process.fork import may_start_threads
-from .records.ledger import Ledger
+from .records.ledger import Book, Ledger
 from .records.record import Epochs
 from .spool.layout import Address, destination_directory, spool_bases
 from .spool.spool import Spool, SpoolSettings
@@ -84,8 +85,7 @@ class SpoolPlaces:
         return tuple(dict.fromkeys(found[1:]))  # the first one is its own
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """What an engine is made from; see `Engine`."""
 
     destination: Destination
@@ -114,7 +114,7 @@ class Parts:
         self.process = os.urandom(8).hex()  # names its records and its segments
         self.lock = EngineLock()
         self.clock = setup.clock
-        self.ledger = Ledger()
+        self.ledger = Ledger(own=Book(self.process))
         self.lifecycle = parent.in_child(self.lock) if parent is not None else Lifecycle(self.lock)
         self.policies = _policies(setup)
         self.breaker = self.policies.breaker
@@ -128,12 +128,19 @@ class Parts:
         self.locks = (self.lock, *self.spool.locks) if self.spool is not None else (self.lock,)
         self.settlement = settlement = Settlement(shared, self.notices, self.spool)
         self.scheduler = Scheduler(shared, settings, self.queue, self.spool)
+        self.inbox = Inbox(shared, self.queue, self.epochs, self.scheduler.sleepers)
         self.preparer = Preparer(shared, self.callbacks, settlement, settings.max_record_bytes)
         self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
         self.delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
         self.last_writes = LastWrites(self.clock, settlement, self.preparer)
         self.runner = TaskRunner(
-            shared, self.scheduler, self.delivery, self.preparer, settlement, self.last_writes.final
+            shared,
+            self.scheduler,
+            self.inbox,
+            self.delivery,
+            self.preparer,
+            settlement,
+            self.last_writes.final,
         )
         self.worker = Worker(shared, settings, self.scheduler, self.notices, self.runner, may_start_threads)
         self.waiting = Waiting(shared, self.scheduler, settlement, self.worker, lambda: self.lifecycle.over)
@@ -177,7 +184,7 @@ class Parts:
 
     def reconfigure(self, destination: Destination, settings: Settings) -> None:
         """Send with other settings, or under a newer key, from now on: also what waits, on disk too."""
-        self.setup = setup = replace(self.setup, destination=destination, settings=settings)
+        self.setup = setup = self.setup._replace(destination=destination, settings=settings)
         self.sender.reconfigure(destination, setup.make_transport(destination, settings))
         self.delivery.reconfigured()
         directory, address = setup.places.own(destination), setup.places.address(destination)
@@ -188,7 +195,7 @@ class Parts:
             self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
-        self.setup = replace(self.setup, settings=settings)
+        self.setup = self.setup._replace(settings=settings)
         self.callbacks.hooks = _hooks(settings)
 
 

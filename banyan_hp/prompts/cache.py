@@ -21,11 +21,12 @@ from ..engine.http.transport import NoResponse
 from ..engine.sync import Clock, ReleasingOnError
 from ..logs import warn
 from ..settings import PromptSettings
+from .counters import CacheCounters
 from .data import Source
 from .fetching import Backend, Fetch, Fetched, FetchThreads, NotFound, read_response
 from .memory import Entry
 from .queries import Audience, Query, Value
-from .state import CacheCounters, CacheState
+from .state import CacheState
 from .store import Store
 
 Found = tuple[Entry[Value], Source]

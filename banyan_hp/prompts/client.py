@@ -5,83 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 from .. import logs
 from ..engine.delivery.stepwise import run
 from ..engine.http.transport import HTTPTransport
-from ..engine.sync import Lock, ReleasingOnError
 from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
 from ..logs import warn
 from ..settings import PromptSettings
 from .cache import Found, PromptCache
-from .data import PromptData
+from .counters import PromptCounters
+from .data import UNSET, Fallback, FallbackValue, PromptData, Unset
 from .fetching import Backend
 from .queries import Endpoint, ExperimentQuery, FetchedPrompt, PromptQuery, RouteQuery, Sticky
-from .state import CacheCounters
 from .store import Store
 
-MAX_EXPOSURES = 1000
-OTHERS = "others"
 INPUT_HASH = "input_hash"
 ROUTED_HERE = {1: "local/1", 2: "local/2"}  # by allocation
-
-
-class _Unset(Enum):
-    UNSET = "UNSET"
-
-
-UNSET: Final = _Unset.UNSET
-Unset = Literal[_Unset.UNSET]
-FallbackValue = str | PromptData | None
-Fallback = FallbackValue | Callable[[], FallbackValue]
-
-
-class PromptCounters:
-    """Counters under a lock of their own. `experiments` counts by experiment and version, up to a bound."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Zeroes, and a lock of its own: for a forked child."""
-        self._lock = Lock()
-        self._exposures: dict[tuple[str, str], int] = {}
-        self._counts = {
-            "experiment_key_missing": 0,
-            "experiments_ignored": 0,
-            "experiments_unrouted": 0,
-            "prompts_fallback": 0,
-            "fallback_errors": 0,
-        }
-
-    def count(self, what: str) -> None:
-        with ReleasingOnError((self._lock,)), self._lock:
-            self._counts[what] += 1
-
-    def exposed(self, experiment_id: str, version_id: str | None) -> None:
-        """A caller was given this version of an experiment."""
-        key = (experiment_id, version_id or "")
-        with ReleasingOnError((self._lock,)), self._lock:
-            number = self._exposures.get(key)
-            if number is None and len(self._exposures) >= MAX_EXPOSURES:
-                key = (OTHERS, OTHERS)
-                number = self._exposures.get(key)
-            self._exposures[key] = 1 if number is None else number + 1
-
-    def stats(self) -> dict[str, Any]:
-        """Their part of `get_stats()`."""
-        with ReleasingOnError((self._lock,)), self._lock:
-            exposures = list(self._exposures.items())
-            counts: dict[str, Any] = dict(self._counts)
-        experiments: dict[str, dict[str, int]] = {}
-        for (experiment_id, version_id), number in exposures:
-            experiments.setdefault(experiment_id, {})[version_id] = number
-        counts["experiments"] = experiments
-        return counts
 
 
 class PromptClient:
@@ -271,11 +213,7 @@ class PromptClient:
         return sum(map(self.cache.has, wanted))
 
     def stats(self) -> dict[str, Any]:
-        stats = self._counters.stats()
-        counters = self.cache.counters
-        for name in CacheCounters.__slots__:
-            stats[name] = getattr(counters, name)
-        return stats
+        return {**self._counters.stats(), **self.cache.counters.stats()}
 
     # -- routing ----------------------------------------------------------------------------------------
 
@@ -352,7 +290,7 @@ class PromptClient:
 def _described(prompt: PromptData | None) -> str:
     """For a debug line: where it comes from and which version it is, without the user that it is for."""
     if prompt is None:
-        return "none"
+        return "none, get_prompt returns None"
     routed = f", experiment {prompt.experiment_id} by {prompt.routed_by}" if prompt.experiment_id else ""
     return f"{prompt.source}, version {prompt.version}{routed}"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Final, Literal
 
 from ..engine.records.freeze import freeze
 from ..errors import RenderError
@@ -191,3 +192,14 @@ def _shown(tag: str) -> str:
 def _text(value: object) -> str:
     frozen = value if type(value) is str else freeze(value).value
     return frozen if isinstance(frozen, str) else json.dumps(frozen, ensure_ascii=False)
+
+
+class _Unset(Enum):
+    UNSET = "UNSET"
+
+
+UNSET: Final = _Unset.UNSET
+"""No fallback was given; None is one."""
+Unset = Literal[_Unset.UNSET]
+FallbackValue = str | PromptData | None
+Fallback = FallbackValue | Callable[[], FallbackValue]

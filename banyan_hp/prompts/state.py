@@ -5,29 +5,17 @@ A query never has more than one fetch that counts: `join` gives every caller the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..engine.policy.retry import between
 from ..engine.sync import Clock, Lock, ReleasingOnError
 from ..settings import PromptSettings
+from .counters import CacheCounters
 from .fetching import FailedFetches, Fetch
 from .memory import NEVER, Entry, Memory
 from .queries import Query, Value
 
 NEGATIVE_SECONDS = 5.0
-
-
-@dataclass(slots=True)
-class CacheCounters:
-    """The cache's part of `get_stats()`."""
-
-    prompts_fetched: int = 0
-    cache_hits: int = 0
-    cache_misses: int = 0
-    prompts_stale: int = 0
-    prompts_from_disk: int = 0
-    prompt_errors: int = 0
 
 
 class CacheState:

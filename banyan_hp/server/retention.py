@@ -22,7 +22,7 @@ from .store.election import elected
 logger = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 3600.0
-_RETRY_SECONDS = 60.0
+RETRY_SECONDS = 60.0
 _LONGEST_REST = 1.0
 _STOP_SECONDS = 10.0
 _TROUBLE = (BusyError, SlowQueryError, SQLAlchemyError, OSError)
@@ -61,8 +61,12 @@ class Retention:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self.stop()
         self._thread.join(_STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Have the thread end between two calls that it keeps, or two steps."""
+        self._stop.set()
 
     def _run(self) -> None:
         pause = 0.0
@@ -77,7 +81,7 @@ class Retention:
             return 0.0
         except _TROUBLE as error:
             logger.error("old calls are still there, and will be removed later: %s", _line(error))
-            return _RETRY_SECONDS
+            return RETRY_SECONDS
         return PERIOD_SECONDS
 
     def run_once(self) -> int | None:

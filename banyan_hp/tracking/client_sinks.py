@@ -76,6 +76,12 @@ class _SpanSink(ABC, Generic[L, R]):
         self.client = client
         self.failed = failed
 
+    def interaction(
+        self, question: Any, model: str | None, metadata: Mapping[str, Any] | None, fields: Mapping[str, Any]
+    ) -> Interaction[R]:
+        """An interaction of this client, not entered yet."""
+        return Interaction(self, question, llm_model=model, metadata=metadata, fields=fields)
+
     def log_interaction(self, interaction: Interaction[Any]) -> R:
         return self._log(interaction, interaction.steps, interaction.fields)
 

@@ -1,20 +1,24 @@
-"""What the clients offer of tracking, as classes that they inherit: one for each client."""
+"""What the clients offer of tracking, as classes that they inherit: one for each client.
+
+The rest of the room is imported when it is first used: most processes only log.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ..foreign import as_dict
-from .client_sinks import BanyanSink, HuggingPlaceSink
-from .interaction import Interaction, Step, open_interaction
 from .sink import Contained, Sink
-from .trace import traced
-from .wrappers import wrap
 
 if TYPE_CHECKING:
     from ..prompts.data import PromptData
     from ..types import LogOptions
+    from .client_sinks import BanyanSink, HuggingPlaceSink
+    from .interaction import Interaction, Step
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
@@ -22,6 +26,14 @@ T = TypeVar("T")
 Receipt = TypeVar("Receipt")
 
 FindPrompt = str | Callable[..., Any] | None
+
+
+@cache
+def sinks() -> ModuleType:
+    """The module of the clients' sinks. Cached, as even a second import takes longer than making a sink."""
+    from . import client_sinks
+
+    return client_sinks
 
 
 class Tracking:
@@ -54,6 +66,8 @@ class Tracking:
         metadata: Mapping[str, Any] | None,
         fields: Mapping[str, Any],
     ) -> Step:
+        from .interaction import Step, open_interaction
+
         sink = self._sink()
         around = open_interaction(sink.client)
         if around is not None:
@@ -64,6 +78,7 @@ class Tracking:
         self, function: Callable[..., Any] | None, opened: Callable[[Any], Any], prompt: FindPrompt
     ) -> Any:
         """What `trace` returns, with or without arguments: `@trace` or `@trace(…)`."""
+        from .trace import traced
 
         def decorate(each: Callable[..., Any]) -> Any:
             return traced(each, opened, self._sink, prompt)
@@ -101,10 +116,14 @@ class Tracking:
         Raises:
             ConfigurationError: it is not such a client.
         """
+        from .wrappers import wrap
+
         return wrap(client, "openai", self._sink)
 
     def wrap_anthropic(self, client: C) -> C:
         """As `wrap_openai`, for Anthropic's messages, `beta` included; not for `count_tokens` and batches."""
+        from .wrappers import wrap
+
         return wrap(client, "anthropic", self._sink)
 
 
@@ -139,7 +158,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fields: further fields of the record, e.g. `user_id`, `session_id`; they win over what is
                 measured.
         """
-        return Interaction(self._sink(), user_prompt, llm_model=llm_model, metadata=metadata, fields=fields)
+        return self._sink().interaction(user_prompt, llm_model, metadata, fields)
 
     @overload
     def trace(self, function: F, /) -> F: ...
@@ -192,8 +211,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
         def opened(question: Any) -> Any:
             if step is not None:
                 return self._open_step(step, question, llm_model, metadata, fields)
-            sink = self._sink()
-            return Interaction(sink, question, llm_model=llm_model, metadata=metadata, fields=fields)
+            return self._sink().interaction(question, llm_model, metadata, fields)
 
         return self._decorated(function, opened, prompt)
 
@@ -220,13 +238,15 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fn: takes no arguments; of an async one the result is to be awaited, as in published code.
             options: further fields of the record, e.g. `llm_model`, `metadata`; they win.
         """
+        from .trace import traced
+
         own: dict[str, Any] = {}
         with Contained(self._sink(), "the options of log_with_timing() could not be read"):
             own = as_dict(options) if options is not None else {}
         model, metadata = own.pop("llm_model", None), own.pop("metadata", None)
 
         def opened(question: Any) -> Any:
-            return Interaction(self._sink(), question, llm_model=model, metadata=metadata, fields=own)
+            return self._sink().interaction(question, model, metadata, own)
 
         return traced(lambda: fn(), opened, self._sink, lambda: user_prompt)()
 
@@ -275,7 +295,7 @@ class BanyanTracking(Tracking):
             "branch_name": branch_name,
         }
         given = {name: value for name, value in prompt.items() if value is not None}
-        return Interaction(self._sink(), input, llm_model=model, metadata=metadata, fields=given)
+        return self._sink().interaction(input, model, metadata, given)
 
     @overload
     def trace(self, function: F, /) -> F: ...

@@ -24,7 +24,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import FrameType
 from typing import Any
 
@@ -32,7 +31,7 @@ from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 
 NOTHING: Mapping[str, Any] = {}
-_GENERATOR = CO_GENERATOR | CO_ASYNC_GENERATOR
+_GENERATOR = 0x20 | 0x200  # inspect.CO_GENERATOR, CO_ASYNC_GENERATOR
 _OURS = __name__.rpartition(".")[0]
 
 Origin = tuple[int, object]

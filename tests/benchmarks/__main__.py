@@ -4,7 +4,7 @@ Each call is made in a fresh process; the cases of a measurement take turns. Wha
 this file. Exit status 1 when any record is missing or any case failed; a missed target is reported, and
 fails nothing: a noisy machine misses some.
 
-    python -m tests.benchmarks [--quick] [--only NAME …] [--repetitions N] [--json FILE]
+    python -m tests.benchmarks [--quick] [--only NAME …] [--repetitions N] [--json FILE] [--history FILE]
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import report
+from tests.benchmarks import distance, history, report
+from tests.benchmarks.adapters import find
 from tests.benchmarks.catalogue import ALL, OTHERS, QUICK
-from tests.benchmarks.measurements import application, imports
+from tests.benchmarks.measurements import application, far, imports
 from tests.benchmarks.plan import Measurement
 from tests.benchmarks.runner import Backends, Run, run
 from tests.benchmarks.sink import ROOT
 
-_NOTES = {imports.MEASUREMENT.name: imports.notes}
+_NOTES = {
+    imports.MEASUREMENT.name: imports.notes,
+    **{measurement.name: distance.means for measurement in (*far.BURSTS, *far.STREAMS)},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(_summary(results, failed))
     if options.json:
         options.json.write_text(_as_json(command, machine, results, failed), encoding="utf-8")
+    if options.history:
+        measured = [(measurement, runs) for measurement, runs, _ in results]
+        history.append(options.history, history.entry(machine, measured))
     return 1 if failed else 0
 
 
@@ -57,6 +64,10 @@ def _measure_all(measurements: Sequence[Measurement], repetitions: int | None) -
     results = []
     with Backends() as available:
         for measurement in measurements:
+            obstacle = find(measurement.obstacle)() if measurement.obstacle else None
+            if obstacle:
+                print(f"\n## {measurement.title}\n\nSKIPPED: {obstacle}", flush=True)
+                continue
             started = time.monotonic()
             runs = run(measurement, available, repetitions=repetitions)
             took = time.monotonic() - started
@@ -90,10 +101,10 @@ def _summary(results: Sequence[_Result], failed: Sequence[str]) -> str:
         for measurement, runs, _ in results
         for verdict in report.judge(measurement, runs)
     ]
-    missed = [f"- {m.name}: {verdict.text}" for m, verdict in verdicts if not verdict.met]
-    met = f"{len(verdicts) - len(missed)} of {len(verdicts)} targets met, " if verdicts else ""
-    lines = [f"\n## {met}done in {sum(seconds for _, _, seconds in results):.0f} s"]
-    lines += ["", "Missed:", "", *missed] if missed else []
+    count = sum(verdict.met for _, verdict in verdicts)
+    met = f"{count} of {len(verdicts)} targets met, " if verdicts else ""
+    lines = [f"\n## {met}done in {sum(seconds for _, _, seconds in results):.0f} s", ""]
+    lines += [report.verdict_line(verdict, measurement.name) for measurement, verdict in verdicts]
     return "\n".join([*lines, *(["", *failed] if failed else [])])
 
 
@@ -108,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=names, help="only this one (may be repeated)")
     parser.add_argument("--repetitions", type=int, help="instead of each measurement's own number")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single result, too")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="append the ratios, as one line")
     return parser
 
 

@@ -1,7 +1,7 @@
 """One call of one function in a process of its own: nothing is warm before it, nothing left behind.
 
 `call()` is the parent's end. The child (`python -m tests.benchmarks.calls`) reads the call from standard
-input and prints what the function returned as its last line. It stays on the loopback interface.
+input and prints what the function returned as its last line. It stays on this machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,17 @@ class CallError(Exception):
 
 
 def call(
-    function: str, arguments: Mapping[str, Any], *, hide: Sequence[str] = (), timeout: float = 120.0
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    hide: Sequence[str] = (),
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120.0,
 ) -> Metrics:
     """Call `module:function` with keyword arguments, where the modules in `hide` can't be imported.
+
+    `prefix` is what stands before the command; `environment` are variables of its own.
 
     Raises:
         CallError: it raised, took longer than `timeout` seconds, or something reached for another machine.
@@ -37,9 +45,9 @@ def call(
     with tempfile.TemporaryDirectory(prefix="banyan-hp-bench-") as spool:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "tests.benchmarks.calls"],
+                [*prefix, sys.executable, "-m", "tests.benchmarks.calls"],
                 cwd=ROOT,
-                env={**_environment(), "BANYAN_HP_SPOOL_DIR": spool},
+                env={**_environment(), **(environment or {}), "BANYAN_HP_SPOOL_DIR": spool},
                 input=request,
                 capture_output=True,
                 text=True,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from tests.benchmarks.measurements import (
     application,
     burst,
+    collector,
+    compression,
     down,
+    far,
     growth,
     idle,
     imports,
@@ -16,12 +19,15 @@ from tests.benchmarks.measurements import (
     put,
     size,
     stats,
+    tls,
 )
 from tests.benchmarks.plan import Measurement
 
 QUICK = (paced.QUICK, burst.QUICK)
 ALL: tuple[Measurement, ...] = (
     paced.MEASUREMENT,
+    paced.PLAIN,
+    paced.THREADS,
     burst.MEASUREMENT,
     put.MEASUREMENT,
     size.MEASUREMENT,
@@ -29,12 +35,19 @@ ALL: tuple[Measurement, ...] = (
     one_by_one.MEASUREMENT,
     one_by_one.DISTANT,
     one_by_one.STREAM,
+    *far.BURSTS,
+    *far.STREAMS,
+    tls.BATCHES,
+    tls.SINGLE,
+    tls.CONNECTIONS,
+    compression.MEASUREMENT,
     memory.MEASUREMENT,
     memory.OUTAGE,
     idle.MEASUREMENT,
     stats.MEASUREMENT,
     imports.MEASUREMENT,
     prompts.MEASUREMENT,
+    collector.MEASUREMENT,
     growth.MEASUREMENT,
     growth.THREADS,
     growth.SIZES,

@@ -29,7 +29,8 @@ class Floor:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname or "", parts.port)
         self._queue: queue.SimpleQueue[_Entry | threading.Event] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._work, name="floor", daemon=True)

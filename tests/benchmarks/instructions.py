@@ -88,6 +88,11 @@ def _logger(engine: SteppedEngine) -> PromptStackLogger:
     return logger
 
 
+def logger_of_steps() -> PromptStackLogger:
+    """One whose records wait for ever."""
+    return _logger(_engine())
+
+
 def _delivering(engine: SteppedEngine, records: int) -> int:
     """Log untraced, then count the steps from the queue to settled records."""
     logger = _logger(engine)

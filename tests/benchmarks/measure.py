@@ -11,6 +11,7 @@ import resource
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.benchmarks.adapters import Adapter, construct
@@ -19,6 +20,7 @@ from tests.benchmarks.workload import Record, make_records
 Metrics = dict[str, float]
 
 _DOCUMENT = json.dumps([{"number": number, "text": "words " * 8} for number in range(300)])
+_ALL_RUN_SECONDS = 0.2
 _MEMORY = bytearray(4 << 20)  # more than a core's own caches hold
 
 
@@ -30,8 +32,13 @@ def paced(
     rate: float,
     seed: int = 0,
     characters: int | None = None,
+    *,
+    busy: bool = True,
 ) -> Metrics:
-    """What `log` costs a caller that does something else between two calls, `rate` times a second."""
+    """What `log` costs a caller that does something else between two calls, `rate` times a second.
+
+    `busy`: it serves a request; else it only sleeps.
+    """
     adapter = construct(factory, url, options)
     made = make_records(records, seed, characters)
     durations = []
@@ -39,7 +46,8 @@ def paced(
     started = time.perf_counter()
     for number, record in enumerate(made):
         time.sleep(max(0.0, started + number / rate - time.perf_counter()))
-        _serve_a_request()
+        if busy:
+            _serve_a_request()
         before = time.perf_counter_ns()
         accepted = adapter.log(record)
         durations.append(time.perf_counter_ns() - before)
@@ -77,6 +85,43 @@ def burst(
         "records_per_s": records / elapsed,
         "cpu_s_per_10k": cpu * 10_000 / records,
     }
+
+
+def paced_threads(
+    url: str,
+    factory: str,
+    options: Mapping[str, Any],
+    records: int,
+    rate: float,
+    threads: int,
+    seed: int = 0,
+) -> Metrics:
+    """What `log` costs when so many threads call it, each `rate` times a second and at a time of its own."""
+    adapter = construct(factory, url, options)
+    made = make_records(records, seed)
+    started = time.perf_counter() + _ALL_RUN_SECONDS
+
+    def work(mine: Sequence[Record], late: float) -> tuple[list[int], int]:
+        durations, refused = [], 0
+        for number, record in enumerate(mine):
+            time.sleep(max(0.0, started + late + number / rate - time.perf_counter()))
+            before = time.perf_counter_ns()
+            accepted = adapter.log(record)
+            durations.append(time.perf_counter_ns() - before)
+            refused += not accepted
+        return durations, refused
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(work, *zip(*_shares(made, threads, rate), strict=True)))
+    adapter.flush()
+    adapter.close()
+    durations = [duration for one, _ in results for duration in one]
+    return {**_caller(durations), "refused": sum(refused for _, refused in results)}
+
+
+def _shares(records: Sequence[Record], threads: int, rate: float) -> list[tuple[Sequence[Record], float]]:
+    """For each thread: its records, and how late it begins."""
+    return [(records[n::threads], n / threads / rate) for n in range(threads)]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -82,5 +82,7 @@ class Measurement:
     repetitions: int = 3
     prepare: str | None = None
     """`module:function` that is called once, before; what it returns is added to the cases' arguments."""
+    obstacle: str | None = None
+    """`module:function` that says why it can't be made on this machine, or returns None."""
     seeded: bool = True
     """Whether the cases' functions take a `seed`: the number of the repetition."""

@@ -50,7 +50,7 @@ def table(measurement: Measurement, runs: Sequence[Run]) -> str:
         ]
         for case in measurement.cases
     ]
-    verdicts = [_verdict_line(verdict) for verdict in judge(measurement, runs)]
+    verdicts = [verdict_line(verdict) for verdict in judge(measurement, runs)]
     parts = [f"## {measurement.title}", "", *_markdown(["", *heading], rows), "", *verdicts]
     return "\n".join([*parts, *failures(measurement, runs)])
 
@@ -65,6 +65,12 @@ def headline(command: str, described: dict[str, Any]) -> str:
 def judge(measurement: Measurement, runs: Sequence[Run]) -> list[Verdict]:
     """All targets of a measurement."""
     return [_judge(target, runs) for target in measurement.targets]
+
+
+def verdict_line(verdict: Verdict, measurement: str = "") -> str:
+    value = "not measured" if verdict.value is None else f"is {verdict.value:.3g}"
+    named = f"{measurement}: " if measurement else ""
+    return f"- {'met' if verdict.met else 'MISSED'}: {named}{verdict.text}: {value}"
 
 
 def failures(measurement: Measurement, runs: Sequence[Run]) -> list[str]:
@@ -96,6 +102,8 @@ def _judge(target: Target, runs: Sequence[Run]) -> Verdict:
     if not measured or (reference and not base):
         return Verdict(_bounded(target), None, met=False)
     value = statistics.median(measured)
+    if target.ratio_to and not statistics.median(base):
+        return Verdict(_bounded(target), None, met=False)
     if target.ratio_to:
         value /= statistics.median(base)
     if target.beyond:
@@ -107,11 +115,6 @@ def _judge(target: Target, runs: Sequence[Run]) -> Verdict:
 def _bounded(target: Target) -> str:
     bound = f"<= {target.most:.4g}" if target.least is None else f">= {target.least:.4g}"
     return f"{target.text} [{target.case}; {bound}]"
-
-
-def _verdict_line(verdict: Verdict) -> str:
-    value = "not measured" if verdict.value is None else f"is {verdict.value:.3g}"
-    return f"- {'met' if verdict.met else 'MISSED'}: {verdict.text}: {value}"
 
 
 def _cells(runs: Sequence[Run], case: str, first: str, metric: str) -> tuple[str, str]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import requests.utils
+
 from tests.benchmarks.calls import CallError, Metrics, call
+from tests.benchmarks.distance import Distance, Network
 from tests.benchmarks.plan import Case, Measurement
 from tests.benchmarks.sink import Mode, Sink
+from tests.support.raw import AUTHORITY
+
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class Backends:
 
     def __init__(self) -> None:
         self._sinks: dict[Mode, Sink] = {}
+        self._networks: dict[Distance, Network] = {}
+        self._bundle: Path | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Backends:
@@ -41,8 +52,23 @@ class Backends:
 
     def sink(self, mode: Mode) -> Sink:
         if mode not in self._sinks:
-            self._sinks[mode] = self._stack.enter_context(Sink(mode))
+            network = None if mode.distance is None else self.network(mode.distance)
+            self._sinks[mode] = self._stack.enter_context(Sink(mode, network))
         return self._sinks[mode]
+
+    def network(self, distance: Distance) -> Network:
+        if distance not in self._networks:
+            self._networks[distance] = self._stack.enter_context(Network(distance))
+        return self._networks[distance]
+
+    def trust(self) -> dict[str, str]:
+        """What makes systems trust the sinks' certificates: a usual bundle, and the tests' authority."""
+        if self._bundle is None:
+            directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="banyan-hp-bench-ca-"))
+            self._bundle = Path(directory) / "bundle.pem"
+            usual = Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+            self._bundle.write_bytes(usual.read_bytes() + AUTHORITY.read_bytes())
+        return dict.fromkeys(_CA_VARIABLES, os.fspath(self._bundle))
 
 
 def run(measurement: Measurement, available: Backends, *, repetitions: int | None = None) -> list[Run]:
@@ -67,14 +93,21 @@ def _seed(measurement: Measurement, repetition: int) -> dict[str, int]:
 
 
 def _run_one(case: Case, available: Backends, repetition: int, added: Mapping[str, Any]) -> Run:
-    sink = None if case.sink is None else available.sink(case.sink)
+    mode = case.sink or Mode()
+    sink = None if case.sink is None else available.sink(mode)
     if sink is not None:
         sink.reset()
     url = available.nowhere if sink is None else sink.url
     metrics: Metrics = {}
     failure: str | None = None
     try:
-        metrics = call(case.function, {"url": url, **case.arguments, **added}, hide=case.hide)
+        metrics = call(
+            case.function,
+            {"url": url, **case.arguments, **added},
+            hide=case.hide,
+            prefix=available.network(mode.distance).near if mode.distance else (),
+            environment=available.trust() if mode.tls else {},
+        )
     except CallError as error:
         failure = str(error)
     if sink is not None and failure is None:

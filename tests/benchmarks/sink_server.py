@@ -1,16 +1,19 @@
-"""The sink's own process: HTTP over loopback, no more of it than the systems need.
+"""The sink's own process: HTTP or HTTPS, no more of it than the systems need.
 
 It believes its clients (no pipelining, no authentication) and keeps everything in memory.
 
-    python -m tests.benchmarks.sink_server [--port N] [--gzip] [--one-by-one] [--latency-ms N] [--hang]
+    python -m tests.benchmarks.sink_server [--host H] [--port N] [--tls] [--gzip] [--one-by-one]
+        [--latency-ms N] [--hang]
 
-prints its port and serves until its standard input ends.
+prints its port and serves until its standard input ends. A line there is a question, `stats` or `reset`; the
+answer is a line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import threading
@@ -20,11 +23,11 @@ from typing import cast
 
 from tests.benchmarks.sink import Mode
 from tests.benchmarks.sink_store import Answer, Store, encoded
+from tests.support.raw import server_context
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
 _REASONS = {200: b"OK", 201: b"Created", 202: b"Accepted", 404: b"Not Found", 411: b"Length Required"}
-_OPERATING = {b"/stats", b"/reset"}
 
 
 class _Protocol(asyncio.Protocol):
@@ -65,13 +68,8 @@ class _Protocol(asyncio.Protocol):
         self._buffer.clear()
         self._needed = 0
         method, target, _ = head.split(b" ", 2)
-        if target == b"/stats":
-            self._write((200, asdict(self._store.stats())))
-            return
         answer = self._store.answer(method, target, head, body)
-        if target in _OPERATING:
-            self._write(answer)
-        elif not self._mode.hang:
+        if not self._mode.hang:
             self._write_later(answer)
 
     def _write_later(self, answer: Answer) -> None:
@@ -89,36 +87,46 @@ class _Protocol(asyncio.Protocol):
         )
 
 
-async def _serve_until_input_ends(port: int, mode: Mode) -> None:
+async def _serve_until_input_ends(host: str, port: int, mode: Mode) -> None:
     loop = asyncio.get_running_loop()
     store = Store(mode)
-    server = await loop.create_server(lambda: _Protocol(store, mode), "127.0.0.1", port)
+    context = server_context() if mode.tls else None
+    server = await loop.create_server(lambda: _Protocol(store, mode), host, port, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
-    threading.Thread(target=_watch_input, args=(loop, ended), daemon=True).start()
+    threading.Thread(target=_watch_input, args=(loop, store, ended), daemon=True).start()
     await ended.wait()
     server.close()
 
 
-def _watch_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+def _watch_input(loop: asyncio.AbstractEventLoop, store: Store, ended: asyncio.Event) -> None:
     # os.read, as a daemon thread inside sys.stdin holds a lock that the interpreter wants at its exit.
-    while os.read(0, 1_024):
-        pass
+    # Whoever asks waits for the answer, so what is read at once is one line.
     with suppress(RuntimeError):  # the loop is closed already
+        while question := os.read(0, 1_024):
+            loop.call_soon_threadsafe(_answer, store, question.strip())
         loop.call_soon_threadsafe(ended.set)
+
+
+def _answer(store: Store, question: bytes) -> None:
+    if question == b"reset":
+        store.reset()
+    print(json.dumps(asdict(store.stats())), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.sink_server", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--gzip", action="store_true")
     parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--hang", action="store_true")
     options = parser.parse_args()
-    mode = Mode(options.gzip, options.one_by_one, options.latency_ms, options.hang)
+    mode = Mode(options.gzip, options.one_by_one, options.latency_ms, options.hang, options.tls)
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve_until_input_ends(options.port, mode))
+        asyncio.run(_serve_until_input_ends(options.host, options.port, mode))
 
 
 if __name__ == "__main__":

@@ -78,9 +78,6 @@ class Store:
         path, _, query = target.partition(b"?")
         if method == b"GET":
             return self._read(path, query)
-        if path == b"/reset":
-            self.reset()
-            return 200, {}
         return self._take(path, _encoding(head), body)
 
     def stats(self) -> Stats:

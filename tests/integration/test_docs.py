@@ -194,6 +194,25 @@ def test_the_stats_table_names_every_key() -> None:
     assert named == set(PromptStackLogger(enabled=False).get_stats())
 
 
+def test_records_for_a_wrong_url_are_sent_after_they_are_moved(backend: Backend, tmp_path: Path) -> None:
+    """As the page of the on-disk queue says: the segments go into the directory of the right URL."""
+
+    def logger(url: str) -> PromptStackLogger:
+        return PromptStackLogger(backend.api_key, url, spool_dir=tmp_path, max_retries=0)
+
+    with logger(f"{backend.url}/wrong") as wrong:
+        wrong.log_prompt("for a wrong URL", "")
+    (segment,) = tmp_path.glob("spool/*/*-0000.v1.jsonl")
+    with logger(backend.url) as right:
+        assert right.flush(5)
+        assert segment.exists()
+        (directory,) = {path for path in tmp_path.glob("spool/*") if path != segment.parent}
+        segment.rename(directory / segment.name)
+    with logger(backend.url) as right:
+        assert right.flush(5)
+    assert backend.logs()[-1]["body"]["input"] == "for a wrong URL"
+
+
 def test_quickstart_delivers_its_thousand(backend: Backend, tmp_path: Path) -> None:
     """`examples/quickstart.py` with a model that takes no time; without an outage (`make demo` has one)."""
     program = """

@@ -205,7 +205,7 @@ def test_everything_is_shown_on_request(given: str, monkeypatch: pytest.MonkeyPa
     with ScriptedServer(batching()) as server:
         finished = run_python(f"logger = make({option})\n{LOG}assert logger.flush(5)\n", url=server.url)
     said = lines(finished)
-    assert "banyan_hp: sending 1 records in 1 requests as batches" in said[1]
+    assert "banyan_hp: sending as batches: records=1 requests=1" in said[1]
     assert "POST /api/logs/prompt-usage/batch, " in said[2]
     assert "status 200 after 0." in said[2]
 
@@ -243,4 +243,4 @@ def test_debug_lines_go_where_logging_is_set_up_for_less() -> None:
     with ScriptedServer(batching()) as server:
         finished = run_python(program, url=server.url)
     assert finished.stderr == ""
-    assert "DEBUG:banyan_hp:sending 1 records" in finished.stdout
+    assert "DEBUG:banyan_hp:sending as batches: records=1" in finished.stdout

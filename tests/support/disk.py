@@ -84,11 +84,11 @@ class Disk:
         return Quarantine(self.directory, self.clock).entries()
 
 
-def record(ident: int, size: int = 20) -> Record:
+def record(number: int, size: int = 20, ident: str | None = None) -> Record:
     body = b'{"x":"%s"}' % (b"x" * max(0, size - 8))
     made = Record(
-        id=f"id-{ident}",
-        time=NOW + ident,
+        id=ident or f"id-{number}",
+        time=NOW + number,
         value=None,
         size=len(body),
         queued_at=0.0,
@@ -119,8 +119,8 @@ def in_hand(replayed: list[Replayed]) -> list[Record]:
     """Records as the worker makes them of what was read."""
     made = []
     for each in replayed:
-        made.append(record(0))
-        made[-1].id, made[-1].place = each.line.id, each.place
+        made.append(record(0, ident=each.line.id))
+        made[-1].place = each.place
     return made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from ...logs import suppressed, warn
@@ -16,6 +18,7 @@ from ..policy.classification import (
     reconsider,
     resolve_conflicts,
 )
+from ..records.encode import JSONValue
 from ..records.outcome import Outcome, Verdict
 from ..records.record import Record
 from .shared import Shared
@@ -23,6 +26,7 @@ from .shared import Shared
 ENVELOPE_BYTES = 128  # around each body of a batch, at the most
 REFUSALS = frozenset({Outcome.REFUSED, Outcome.TOO_LARGE})
 _KEY_GOOD_SECONDS = 60.0
+_ATTEMPTS = attrgetter("attempts")
 
 Group = list[Record]
 
@@ -57,6 +61,10 @@ class Attempt(NamedTuple):
     @property
     def is_to_be_bisected(self) -> bool:
         return is_to_be_bisected(self.verdicts, len(self.group))
+
+    @property
+    def bytes(self) -> int:
+        return len(self.request.body)
 
     @property
     def whole(self) -> bool:
@@ -96,13 +104,22 @@ class Sender:
         with self._lock:
             self._batch_support.learn(response.status, batches=batches, compress=compress, now=now)
 
-    def attempt(self, group: Group, mode: Mode) -> Attempt:
-        """Send one request. What it says about each record is noted there, too."""
-        destination = self._destination
+    def request(self, group: Group, mode: Mode) -> Request:
+        """For records that are encoded."""
         if mode.batches:
-            request = destination.batch(group, compress=mode.compress)
-        else:
-            request = destination.single(group[0])
+            return self._destination.batch(group, compress=mode.compress)
+        return self._destination.single(group[0])
+
+    def whole(self, records: Sequence[Record], values: list[JSONValue], mode: Mode) -> Request | None:
+        """For a batch that is encoded as a whole. None if it can't be, or is too large: one record may be."""
+        try:
+            request = self._destination.batch(records, compress=mode.compress, values=values)
+        except (TypeError, ValueError, RecursionError):
+            return None
+        return request if len(request.body) <= mode.most_bytes else None
+
+    def attempt(self, group: Group, mode: Mode, request: Request) -> Attempt:
+        """Send the request. What the response says about each record is noted there, too."""
         self._count_attempt(group)
         began = self._clock.monotonic()
         verdicts = self._verdicts(request, group, mode)
@@ -110,12 +127,11 @@ class Sender:
             verdicts = self._plain_if_refused(request, verdicts, group, mode)
         if not all_delivered(verdicts):
             verdicts = self._corrected(verdicts, group, mode.deadline)
-        return Attempt(group, request, began, verdicts, destination.base_url)
+        return Attempt(group, request, began, verdicts, self._destination.base_url)
 
     def _count_attempt(self, group: Group) -> None:
-        again = False
+        again = any(map(_ATTEMPTS, group))
         for record in group:
-            again |= record.attempts > 0
             record.attempts += 1
         if again:
             with self._lock:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from ... import logs
+from ..http.transport import Request
 from ..records.record import Record
-from .attempt import ENVELOPE_BYTES, Group, Mode, Sender, bytes_of
+from .attempt import ENVELOPE_BYTES, Attempt, Group, Mode, Sender, bytes_of
 from .consequences import Consequences, is_refused
 from .prepare import Preparer
 from .settlement import Settlement
@@ -35,14 +36,29 @@ class Delivery:
         Returns those that are not settled.
         """
         mode = self._mode(deadline)
-        ready = self._preparer.prepare(records, deadline)
+        request = self._whole(records, mode) if mode.batches else None
+        if request is None:
+            return self._deliver_prepared(records, mode)
+        _say(len(records), 1, mode)
+        attempt = self._send(list(records), mode, request)
+        if attempt.is_to_be_bisected:
+            return self._deliver_prepared(records, mode, halved=True)
+        return self._consequences.for_records(attempt)
+
+    def _whole(self, records: Sequence[Record], mode: Mode) -> Request | None:
+        """The request for a batch that is encoded as a whole, where nothing needs its records one by one."""
+        values = self._preparer.together(records)
+        return None if values is None else self._sender.whole(records, values, mode)
+
+    def _deliver_prepared(self, records: Sequence[Record], mode: Mode, *, halved: bool = False) -> Group:
+        """Encoded one by one; `halved`: they were refused as a whole."""
+        ready = self._preparer.prepare(records, mode.deadline)
         if len(ready) < len(records):
             left: Group = [record for record in records if not record.claimed]
             if len(left) > len(ready):  # the end has come in the middle
                 return left
-        groups = deque(_split(ready, mode))
-        if logs.everything:
-            logs.debug("sending %d records in %d requests %s", len(ready), len(groups), mode)
+        groups = deque(_halves(ready) if halved else _split(ready, mode))
+        _say(len(ready), len(groups), mode)
         left = []
         newest = False
         while groups:
@@ -67,13 +83,26 @@ class Delivery:
 
     def _attempt(self, group: Group, mode: Mode, groups: deque[Group]) -> Group:
         """One request. Returns what is not settled; halves of what is refused as a whole join `groups`."""
-        attempt = self._sender.attempt(group, mode)
-        self._consequences.for_destination(attempt, in_batches=mode.batches)
+        attempt = self._send(group, mode, self._sender.request(group, mode))
         if attempt.is_to_be_bisected:
-            middle = len(group) // 2
-            groups.extendleft((group[middle:], group[:middle]))  # down to one record first
+            groups.extendleft(reversed(_halves(group)))  # down to one record first
             return []
         return self._consequences.for_records(attempt)
+
+    def _send(self, group: Group, mode: Mode, request: Request) -> Attempt:
+        attempt = self._sender.attempt(group, mode, request)
+        self._consequences.for_destination(attempt, in_batches=mode.batches)
+        return attempt
+
+
+def _say(records: int, requests: int, mode: Mode) -> None:
+    if logs.everything:
+        logs.debug("sending %s: records=%d requests=%d", mode, records, requests)
+
+
+def _halves(group: Group) -> list[Group]:
+    middle = len(group) // 2
+    return [group[:middle], group[middle:]]
 
 
 def _split(records: Group, mode: Mode) -> list[Group]:

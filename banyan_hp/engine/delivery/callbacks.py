@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...errors import DeliveryError
@@ -25,8 +24,7 @@ class OwnThread(threading.Thread):
     """A thread of ours: nobody else stops it by an exception, so whatever comes there is the callback's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """A callback did not return."""
 
     error: BaseException

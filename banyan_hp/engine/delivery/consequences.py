@@ -15,7 +15,7 @@ from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.outcome import Outcome, Verdict
 from ..records.record import Record
-from .attempt import REFUSALS, Attempt, Group, bytes_of
+from .attempt import REFUSALS, Attempt, Group
 from .settlement import Settlement
 from .shared import Shared
 
@@ -55,7 +55,7 @@ class Consequences:
             self._accepted(attempt)
         if Outcome.TOO_LARGE in outcomes and attempt.whole:
             with self._lock:
-                self._make_batches_smaller(attempt.group)
+                self._make_batches_smaller(attempt)
         for failure in _FAILURES:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
@@ -69,7 +69,7 @@ class Consequences:
             was_open = self._breaker.is_open
             is_back = self._breaker.succeed(now)
             if self._batch_support.is_limited:
-                self._batch_support.worked(len(group), bytes_of(group))
+                self._batch_support.worked(len(group), attempt.bytes)
             poison = self._suspects.accepted(now, group, is_back=was_open)
         if is_back:
             self._watchers.wake()
@@ -86,7 +86,7 @@ class Consequences:
         with self._lock:
             self._counters.attempts_failed += 1
             now = self._clock.monotonic()
-            if not (attempt.whole and self._fails_on_its_own(verdict, attempt.group, now)):
+            if not (attempt.whole and self._fails_on_its_own(verdict, attempt, now)):
                 self._breaker.fail(verdict, attempt.began, now)
             trouble = self._breaker.state if self._breaker.is_open and not self._breaker.refusing else ""
             delay = self._breaker.delay(now)
@@ -98,19 +98,20 @@ class Consequences:
         if debugging():
             debug("the attempt failed (%s): %s", trouble or "will be retried", _wait_for(delay))
 
-    def _fails_on_its_own(self, verdict: Verdict, group: Group, now: float) -> bool:
+    def _fails_on_its_own(self, verdict: Verdict, attempt: Attempt, now: float) -> bool:
         """Whether the record fails, not the destination."""
         self._lock.assert_held()
         if not may_be_the_record(verdict):
             return False
-        self._make_batches_smaller(group)
-        return self._suspects.failed(group, now)
+        self._make_batches_smaller(attempt)
+        return self._suspects.failed(attempt.group, now)
 
-    def _make_batches_smaller(self, group: Group) -> None:
+    def _make_batches_smaller(self, attempt: Attempt) -> None:
         """A batch was too large, or one of its records was to blame."""
         self._lock.assert_held()
+        group = attempt.group
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
-            self._batch_support.failed(len(group), bytes_of(group))
+            self._batch_support.failed(len(group), attempt.bytes)
 
     def _report_failure(self, verdict: Verdict, attempt: Attempt) -> None:
         request = attempt.request

@@ -6,13 +6,15 @@ A record in memory has one of three forms:
     raw          encoded for the disk, but `before_send` has not seen it; `value` may be there as well
     body         `before_send` has seen it, if there is one: these bytes travel
 
-Only `prepare` calls `before_send`, and only a body is ever sent.
+Only `prepare` calls `before_send`. What is sent is a body, or, where no `before_send` has to see them, the
+values of a batch encoded as a whole: the same bytes. A settled record has no value any more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 
 from ...foreign import is_deliberate, type_name
@@ -27,6 +29,9 @@ from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
 _SLICE_SECONDS = 0.02
+MOST_GROWTH = 16  # bytes of JSON for one in memory, at the most: `\u0000`, or that within a text
+_MOST_TOGETHER = 4 * 1024 * 1024  # bytes in memory; no other thread runs while they are encoded
+_SIZE = attrgetter("size")
 _TRIES_TO_ENCODE = 3
 _NOBODY_TO_SEE_IT = "it was logged with a before_send that has not seen it, and this process has none"
 BeforeSend = Callable[[dict[str, Any]], object]
@@ -43,7 +48,7 @@ class Settles(Protocol):
 
 
 class Preparer:
-    """Encodes each record once; the same bytes go on the wire and into the spool."""
+    """Encodes records; the same bytes go on the wire and into the spool."""
 
     def __init__(
         self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
@@ -58,6 +63,21 @@ class Preparer:
     def stop(self) -> None:
         """End a `prepare` that another thread is in behind its present slice."""
         self._stopping = True
+
+    def together(self, records: Sequence[Record]) -> list[JSONValue] | None:
+        """What the records hold, if they can be encoded as a whole; None if one needs a look of its own.
+
+        That is so if `before_send` has to see it, if it is encoded already (`durability="disk"`, or it comes
+        from the disk) or to be completed, and if it may be too large. Another thread that prepares or settles
+        the records meanwhile does no harm: nobody changes what was read here.
+        """
+        sizes = list(map(_SIZE, records))
+        if self._callbacks.hooks.before_send is not None:
+            return None
+        if max(sizes, default=0) * MOST_GROWTH > self._limit or sum(sizes) > _MOST_TOGETHER:
+            return None
+        values = [record.value for record in records if record.deferred is None]
+        return values if len(values) == len(records) and all(values) else None
 
     def prepare(self, records: Iterable[Record], until: float = float("inf")) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined.
@@ -88,6 +108,8 @@ class Preparer:
         before_send = self._callbacks.hooks.before_send
         if record.body is not None:  # looked at last: at shutdown another thread may be preparing it, too
             return True
+        if value is None and raw is None:  # or settling it
+            return False
         try:
             if value is None and raw is not None:
                 if before_send is None:
@@ -114,6 +136,12 @@ class Preparer:
             self._quarantine(record, f"preparing it raised {type_name(error)}")
             return False
 
+    def writable(self, records: Iterable[Record]) -> list[Record]:
+        """Those that can go to disk after an attempt; what waits for `before_send` goes on waiting."""
+        if self._callbacks.hooks.before_send is None:
+            return self.for_disk(records)
+        return [record for record in records if record.writable]
+
     def for_disk(self, records: Iterable[Record]) -> list[Record]:
         """The same records without calling `before_send`: what it has not seen is `raw` now.
 
@@ -128,6 +156,8 @@ class Preparer:
             value, deferred = record.value, record.deferred  # before looking at body: it may be prepared now
             if record.body is not None:
                 return True
+            if value is None:  # it was settled meanwhile
+                return False
             try:
                 record.raw = encode(value if deferred is None else self._completed(value, deferred))
                 return True

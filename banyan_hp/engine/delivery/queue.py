@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat, starmap
+from operator import attrgetter
 
 from ..records.record import Record
 
 SPILL_ABOVE = 0.75  # of either bound: from here on the worker writes to disk what it can't send
 SPILL_TO = 0.5
+
+_SIZE = attrgetter("size")
 
 Load = tuple[float, float]  # records, and bytes
 
@@ -34,8 +38,8 @@ class Queue:
     def take(self, max_records: int, max_bytes: int) -> list[Record]:
         """The oldest records, as many as a batch holds; at least one if there is any."""
         records = self.records
-        taken = [records.popleft() for _ in range(min(max_records, len(records)))]
-        size = sum([record.size for record in taken])
+        taken = list(starmap(records.popleft, repeat((), min(max_records, len(records)))))  # in C
+        size = sum(map(_SIZE, taken))
         while size > max_bytes and len(taken) > 1:
             size -= taken[-1].size
             records.appendleft(taken.pop())

@@ -11,6 +11,7 @@ from ..spool.reader import Replayed
 from ..sync import WakeUp
 from .batch import Delivery
 from .final_write import Job
+from .inbox import Inbox
 from .prepare import Preparer
 from .scheduler import Scheduler
 from .settlement import Settlement
@@ -28,6 +29,7 @@ class TaskRunner:
         self,
         shared: Shared,
         scheduler: Scheduler,
+        inbox: Inbox,
         delivery: Delivery,
         preparer: Preparer,
         settlement: Settlement,
@@ -36,6 +38,7 @@ class TaskRunner:
         self._lock, self._clock, self._ledger, policies, self._watchers = shared
         self._breaker, self._batch_support, self._concurrency, _ = policies
         self._scheduler = scheduler
+        self._inbox = inbox
         self._delivery = delivery
         self._preparer = preparer
         self._settlement = settlement
@@ -55,6 +58,7 @@ class TaskRunner:
         with self._lock:
             if self.stopping:
                 return
+            self._inbox.take_in()
             now = self._clock.monotonic()
             task = self._scheduler.next_task(now, one_of_many=one_of_many)
             if isinstance(task, Wait):
@@ -70,7 +74,7 @@ class TaskRunner:
 
     def _wait(self, wake_up: WakeUp, seconds: float) -> None:
         try:
-            if not self._lock.deferred:  # work that is deferred from now on wakes us
+            if not self._lock.deferred and not self._inbox.records:  # what comes from now on wakes us
                 self._clock.wait(wake_up, seconds)
         finally:  # also after Ctrl-C: else this one is woken in place of a thread that sleeps
             with self._lock:
@@ -109,16 +113,16 @@ class TaskRunner:
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, deadline)
         if left:
-            others = [record for record in self._without_suspects(left) if record.writable]
+            others = self._without_suspects(left)
             if others and self._are_better_on_disk(others):
-                self._settlement.spooled(others, in_order=not task.probe)
+                self._settlement.spooled(self._preparer.writable(others), in_order=not task.probe)
 
     def _without_suspects(self, records: list[Record]) -> list[Record]:
         """Those that do not fail on their own; the others are isolated."""
         with self._lock:
             suspects = self._scheduler.retries.to_isolate(records)
         if suspects:
-            self._settlement.isolate(suspects)
+            self._settlement.isolate(self._preparer.writable(suspects))
         return [record for record in records if record not in suspects]
 
     def _spill(self, records: list[Record]) -> None:

@@ -1,6 +1,17 @@
 """What a sending thread does next: the one place where that is decided.
 
 Guarded by the engine's lock. Decides only; the I/O is the runner's.
+
+With nothing to do a thread sleeps. Where records travel in batches, waking it is seldom a caller's work:
+
+    the queue       fresh records went  it sleeps             a record wakes it
+    is empty        no                  without a time limit  if it is the first one
+    is empty        since the last time for `flush_interval`  if it fills a batch
+    holds records                       while they linger     if it fills a batch
+
+*Second line*: a record that comes meanwhile lingers from then on, so the thread is back in time. If none has
+come, it goes on with the first line: an idle process is not woken by a clock. Where nothing lingers (one by
+one, during a flush, at the end) only the first line holds, and what is in the queue is sent at once.
 """
 
 from __future__ import annotations
@@ -31,6 +42,7 @@ class Scheduler:
         self._lock, _, ledger, policies, self._watchers = shared
         self._own = ledger.own
         self._settings = settings
+        self._full_batch = (settings.batch_size, settings.max_batch_bytes)
         self._queue = queue
         self._breaker, self._batch_support, self._concurrency, self.suspects = policies
         self._spool = spool
@@ -41,6 +53,7 @@ class Scheduler:
         self._spilled_last = False
         self._suspected_last = False
         self._probed_newest = False
+        self._expects_more = False  # fresh records went since this was asked last
         self._flushes = 0  # that wait for this process's own records first
         self._hurried = False
         self.closing = False
@@ -163,12 +176,15 @@ class Scheduler:
             if self.backlog.is_there(self._only) and (fresh_due > 0 or self._backlogs_turn):
                 return self._send_backlog(now, fresh_due)
             if fresh_due <= 0:
-                self._backlogs_turn = True
+                self._backlogs_turn = self._expects_more = True
                 return self._send(self._take(self._per_request()))
         return self._wait_for_any(now, fresh_due)
 
     def _wait_for_any(self, now: float, fresh_due: float) -> Wait:
         due = min(fresh_due, self.retries.due_in(now, self._only), self.suspects.due_in(now, self._only))
+        if self._expects_more and fresh_due == NEVER and self._lingers and self._batch_support.batches:
+            self._expects_more = False
+            return self._wait(now, min(due, self._settings.flush_interval), self._full_batch)
         return self._wait(now, due, self._first_or_batch())
 
     def _probe(self, now: float) -> Task:
@@ -209,7 +225,7 @@ class Scheduler:
 
     def _first_or_batch(self) -> Load:
         """The first record starts the time that it may linger; then a full batch is of interest."""
-        return (self._settings.batch_size, self._settings.max_batch_bytes) if len(self._queue) else ANYTHING
+        return self._full_batch if len(self._queue) else ANYTHING
 
     def _better_try_another(self, fresh_due: float) -> bool:
         """After a failure, if there is anything else: it may be the record that fails, not the backend."""
@@ -266,11 +282,14 @@ class Scheduler:
         oldest = self._queue.oldest_at()
         if oldest is None:
             return NEVER
-        settings = self._settings
-        full = self._queue.full_batch(settings.batch_size, settings.max_batch_bytes)
-        if full or self.closing or self._hurried or self._watchers:
+        if self._queue.full_batch(*self._full_batch) or not self._lingers:
             return 0.0
-        return max(0.0, oldest + settings.flush_interval - now)
+        return max(0.0, oldest + self._settings.flush_interval - now)
+
+    @property
+    def _lingers(self) -> bool:
+        """Whether records wait for others, to fill a batch."""
+        return not (self.closing or self._hurried or self._watchers)
 
     @property
     def own_only(self) -> bool:
@@ -284,12 +303,7 @@ class Scheduler:
 
     def _wait(self, now: float, seconds: float, wake_at: Load) -> Wait:
         """Sleep this long, or until the queue holds this much."""
-        self.sleepers.wake_at = wake_at
-        if self._spool is None:
-            return Wait(seconds)
-        sync = self._spool.sync_due_in(now)
-        self.sleepers.sync_planned = sync < NEVER
-        return Wait(min(seconds, sync, self._look_due_in(now)))
+        return Wait(self.sleepers.plan(now, min(seconds, self._look_due_in(now)), wake_at))
 
     def _look_due_in(self, now: float) -> float:
         """A look at the directory now and then, also of an idle process: a sibling may have died.

@@ -6,7 +6,10 @@ of a thread that hangs in a socket, and the late response is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
 
 from ...errors import DeliveryError
 from ...logs import warn
@@ -18,6 +21,8 @@ from ..spool.writer import is_on_disk
 from .callbacks import Notices
 from .shared import Shared
 
+_EPOCH: Callable[[Record], Any] = attrgetter("epoch")
+_PLACE, _TERM = attrgetter("place"), attrgetter("term")
 _KEPT = {
     True: "it is in the quarantine, see `banyan-hp spool quarantine show`",
     False: "it is lost, as there is no disk to keep it on",
@@ -64,6 +69,7 @@ class Settlement:
 
     def __init__(self, shared: Shared, notices: Notices, spool: Spool | None) -> None:
         self._lock, self._watchers = shared.lock, shared.watchers
+        self._own = shared.ledger.own
         self._suspects = shared.policies.suspects
         self._notices = notices
         self.spool = spool
@@ -71,7 +77,11 @@ class Settlement:
     # -- ends -------------------------------------------------------------------------------------------
 
     def delivered(self, records: Iterable[Record]) -> None:
-        if self._end(self._claim(records), Term.DELIVERED):
+        mine = self._claim(records)
+        with self._lock:
+            last = self._account_delivered(mine) if len(mine) > 1 else self._account(mine, Term.DELIVERED)
+        self._let_go(mine)
+        if last:
             self._watchers.wake()
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
@@ -103,15 +113,19 @@ class Settlement:
         return True
 
     def _end(self, records: list[Record], term: Term, reason: str = "") -> bool:
-        """Account for claimed records, notify their waiters. Returns whether a flush may wait for this."""
+        """Account for claimed records and let them go. Returns whether a flush may wait for this."""
         with self._lock:
             last = self._account(records, term, reason)
+        self._let_go(records)
+        return last
+
+    def _let_go(self, records: list[Record]) -> None:
+        """They are settled: acknowledge what is on disk, notify waiters."""
         if self.spool is not None:
             on_disk = [record for record in records if record.place is not None]
             if on_disk:
                 self.spool.acknowledge(on_disk)
         self._notify(records)
-        return last
 
     # -- disk -------------------------------------------------------------------------------------------
 
@@ -219,6 +233,7 @@ class Settlement:
             counts[record.term] -= 1
             counts[term] += 1
             record.term = term
+            record.value = None
             if term is Term.DROPPED:
                 why = _refusal_of(record) or reason
                 record.drop_reason = why
@@ -233,6 +248,22 @@ class Settlement:
             # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
+
+    def _account_delivered(self, records: list[Record]) -> bool:
+        """`_account` for delivered records: all of an epoch at once, unless some are or were on disk."""
+        self._lock.assert_held()
+        epochs = Counter(map(_EPOCH, records))
+        if None in epochs or any(map(_PLACE, records)):
+            return self._account(records, Term.DELIVERED)
+        delivered = Term.DELIVERED
+        for term, count in Counter(map(_TERM, records)).items():
+            self._own.shift(term, delivered, count)
+        for epoch, count in epochs.items():
+            epoch.in_memory -= count
+        for record in records:
+            record.term = delivered
+            record.epoch = record.value = None
+        return not all(epoch.in_memory for epoch in epochs)
 
     def failed(self, error: DeliveryError, trouble: str = "") -> None:
         """An attempt failed, whatever becomes of its records; or one record was refused: see `Notices`."""

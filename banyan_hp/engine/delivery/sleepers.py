@@ -52,6 +52,15 @@ class Sleepers:
             self.idle.remove(wake_up)
         self._relieve(wake_up)
 
+    def plan(self, now: float, seconds: float, wake_at: Load) -> float:
+        """How long the caller may sleep: at most this long, and until the queue holds this much."""
+        self.wake_at = wake_at
+        if self._spool is None:
+            return seconds
+        sync = self._spool.sync_due_in(now)
+        self.sync_planned = sync < NEVER
+        return min(seconds, sync)
+
     # -- waking ------------------------------------------------------------------------------------------
 
     def wake_for_record(self) -> None:

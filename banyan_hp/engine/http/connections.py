@@ -253,13 +253,13 @@ def _authorization(proxy: Url) -> dict[str, str]:
 class Connection:
     """An open connection that knows how long it has been idle and when it is too old."""
 
-    __slots__ = ("_expires_at", "_opened", "_used_at", "is_tls", "sock")
+    __slots__ = ("_expires_at", "_opened", "_session_is_new", "_used_at", "is_tls", "sock")
 
     def __init__(self, opened: HTTPConnection, lifetime: float) -> None:
         self._opened = opened
         self._expires_at = time.monotonic() + lifetime
         self.sock: socket.socket = opened.sock
-        self.is_tls = isinstance(opened, HTTPSConnection)
+        self.is_tls = self._session_is_new = isinstance(opened, HTTPSConnection)
         self.rest()
 
     def rest(self) -> None:
@@ -274,6 +274,12 @@ class Connection:
         now, (monotonic, wall) = time.monotonic(), self._used_at
         idle = max(now - monotonic, time.time() - wall)
         return idle <= _TRUSTED_SECONDS and now < self._expires_at and self._opened.is_connected
+
+    def remember_session(self) -> None:
+        """After the first response only, when the tickets are there: looking at a session copies it."""
+        if self._session_is_new:
+            self._session_is_new = False
+            remember_session(self.sock)
 
     def close(self) -> None:
         self._opened.close()
@@ -312,8 +318,7 @@ class Connections:
 
     def keep(self, connection: Connection) -> None:
         connection.rest()
-        if connection.is_tls:
-            remember_session(connection.sock)
+        connection.remember_session()
         if len(self._idle) >= self._most:  # two threads may pass here together: one more does no harm
             connection.close()
             return

@@ -32,6 +32,7 @@ _SHORTEST_TIMEOUT = 0.05
 _SENTENCE_LENGTH = 500
 _SECRET_HEADERS = frozenset({"authorization", "x-api-key"})
 _ADDRESS = re.compile(r"<[^<>]* object at 0x[0-9a-f]+>(: )?")
+_CONNECTION = re.compile(r"\w*Connection\(host='([^']*)', port=(\d+)\)")  # as urllib3 2 names one
 
 
 class Request(NamedTuple):
@@ -236,5 +237,6 @@ def _secrets_in(headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _sentence(error: BaseException, secrets: Iterable[str]) -> str:
-    """What went wrong, in one line, without secrets and the addresses of Python objects."""
-    return TextFilter(secrets)(_ADDRESS.sub("", f"{type(error).__name__}: {error}"), _SENTENCE_LENGTH)
+    """What went wrong, in one line, without secrets and Python's names of objects."""
+    text = _CONNECTION.sub(r"\1:\2", f"{type(error).__name__}: {error}")
+    return TextFilter(secrets)(_ADDRESS.sub("", text), _SENTENCE_LENGTH)

@@ -10,12 +10,9 @@ import base64
 import dataclasses
 import enum
 import re
-import uuid
 from collections import OrderedDict, UserString, deque
 from collections.abc import Callable, Mapping, MappingView, Sequence, Set
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from fractions import Fraction
 from os import PathLike
 from types import SimpleNamespace
 from typing import Any
@@ -197,6 +194,8 @@ def _timedelta64(value: Any) -> str | int | None:
     sign, unit = "-" if count < 0 else "", found[2]
     if unit in _WHOLE:
         return sign + _WHOLE[unit].format(abs(count))
+    from decimal import Decimal  # takes a millisecond to import
+
     return f"{sign}PT{Decimal(abs(count)).scaleb(_SECONDS[unit]).normalize():f}S"
 
 
@@ -204,7 +203,9 @@ def _timedelta64(value: Any) -> str | int | None:
 
 _BY_NAME: dict[str, Rule] = {  # top-level package and class, of the value or of what it inherits from
     "argparse.Namespace": lambda value: dict(vars(value)),
+    "decimal.Decimal": str,
     "django.Promise": lambda value: str.__str__(str(value)),
+    "fractions.Fraction": str,
     "google.Message": _message,
     "google.RepeatedCompositeContainer": list,
     "google.RepeatedCompositeFieldContainer": list,
@@ -219,6 +220,7 @@ _BY_NAME: dict[str, Rule] = {  # top-level package and class, of the value or of
     "pandas.Series": _series,
     "pandas.Timedelta": lambda value: value.isoformat(),
     "sqlalchemy.Row": _row,
+    "uuid.UUID": str,
 }
 
 _BY_TYPE: tuple[tuple[Any, Rule], ...] = (
@@ -228,7 +230,7 @@ _BY_TYPE: tuple[tuple[Any, Rule], ...] = (
     (float, lambda value: float.__float__(value)),
     ((datetime, date, time), lambda value: value.isoformat()),
     (timedelta, lambda value: value.total_seconds()),
-    ((uuid.UUID, Decimal, Fraction, PathLike, UserString), str),
+    ((PathLike, UserString), str),
     ((bytes, bytearray, memoryview), _bytes),
     (SimpleNamespace, lambda value: dict(vars(value))),
     (BaseException, lambda value: f"{type_name(value)}: {value}"),

@@ -27,7 +27,7 @@ FLAT_LIST = 16  # from this length on, looking for a list of plain numbers pays
 LONGEST_TEXT = 1024 * 1024  # what is cut at the call is cut to this many characters,
 ROOM = 16 * LONGEST_TEXT  # and only in a value of more bytes than these
 _INT64 = 2**63
-_LOWEST = -_INT64
+_PLAIN_BITS = 63
 _PLAIN_VALUES = 1000
 _PLAIN_DEPTH = 8
 _SHORT_TEXT = 64  # counts as `_VALUE_SIZE`, like a number
@@ -117,7 +117,7 @@ def freeze_plain(own: dict[Any, Any], max_text: int, depth: int = _PLAIN_DEPTH) 
                     return 0
                 size += item.__sizeof__()
         elif kind is int:
-            if not _LOWEST <= item < _INT64:
+            if item.bit_length() > _PLAIN_BITS:
                 return 0
         elif kind is float:
             if item - item != 0.0:  # NaN, or an infinity

@@ -34,11 +34,16 @@ class Counted(Protocol):
 
 
 class Book:
-    """One sum: this process's own records, or those adopted from earlier processes."""
+    """One sum: this process's own records, or those adopted from earlier processes.
 
-    __slots__ = ("accepted", "counts", "drops")
+    Attributes:
+        process: begins the ids of the records that this process has numbered.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("accepted", "counts", "drops", "process")
+
+    def __init__(self, process: str = "") -> None:
+        self.process = process
         self.accepted = 0
         self.counts = dict.fromkeys(Term, 0)
         self.drops: Counter[str] = Counter()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .encode import JSONValue
 from .ledger import Book, Term
@@ -19,8 +19,7 @@ _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the spool keeps a record. Others compare places; only the spool looks inside."""
 
     segment: Any
@@ -149,7 +148,7 @@ class Record:
 
     def __init__(
         self,
-        id: str,  # noqa: A002 - the word of the wire format
+        id: str | int,  # noqa: A002 - the word of the wire format
         time: float,
         value: JSONValue,
         size: int,
@@ -157,7 +156,7 @@ class Record:
         book: Book,
         term: Term = Term.IN_FLIGHT,
     ) -> None:
-        self.id = id
+        self._ident = id  # a number becomes an id when that is asked for: the caller need not wait for it
         self.time = time
         self.value = value
         self.size = size
@@ -186,6 +185,18 @@ class Record:
         record.place = place
         record.maybe_stored = True
         return record
+
+    @property
+    def id(self) -> str:
+        """What the backend knows it by; always the same.
+
+        The time makes a number unique where copies of a memory snapshot go on with the same process and
+        counter.
+        """
+        ident = self._ident
+        if isinstance(ident, int):
+            ident = self._ident = f"{self.book.process}-{ident:x}-{int(self.time * 1e6):x}"
+        return ident
 
     @property
     def writable(self) -> bool:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...text import clean
 from .lines import has_right_crc, is_body, is_count, is_record_id, is_time, with_crc
@@ -24,8 +23,7 @@ DETAIL_LENGTH = 1000
 _FIELDS = ("reason", "status", "detail", "segment", "id", "at")  # named alike in a line and in an `Entry`
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One refused record or damaged line. A line has no id and no time of its own."""
 
     reason: str  # a short stable word: refused, too_large, forbidden, before_send_failed, corrupt, …

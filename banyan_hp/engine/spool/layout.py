@@ -30,8 +30,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
-
 from ...files import can_lock, check_own_directory, make_own_directory, read_file, replace_file
 from ...settings import checked_url
 
@@ -90,11 +88,17 @@ def spool_bases(given: str | os.PathLike[str] | None) -> tuple[Path, ...]:
         RuntimeError, KeyError: there is no home directory.
         OSError: the working directory is gone.
     """
-    base = Path(given or platformdirs.user_state_path("banyan_hp"))
+    base = Path(given or _state_directory())
     if not given and not base.is_absolute():  # without a home it begins with a tilde
         raise RuntimeError("this user has no home directory")
     base, earlier = base.absolute(), None if given else _earlier_base()
     return (base, earlier) if earlier is not None and earlier != base and _was_there(earlier) else (base,)
+
+
+def _state_directory() -> Path:
+    import platformdirs  # only needed where no directory is given
+
+    return platformdirs.user_state_path("banyan_hp")
 
 
 def _earlier_base() -> Path | None:

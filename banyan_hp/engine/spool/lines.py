@@ -17,8 +17,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _CHUNK = 1024 * 1024
 _HEAD = re.compile(rb'"n":(\d{1,18}),"id":"([\w.-]{1,256})","t":(\d{1,11}\.\d{6}),"(body|raw)":(?=\{)')
@@ -31,8 +30,7 @@ _PLAIN = re.compile(r"[\w.-]*", re.ASCII)
 _OURS = re.compile(r"([0-9a-f]{16})-([0-9a-f]{1,16})-[0-9a-f]{1,16}")  # see `Intake.take`
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One record as it stands in a segment."""
 
     number: int

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from ...files import lock_file, open_file, replace_file, sync_directory, unlock_file
@@ -71,7 +70,7 @@ class Quarantine:
 
     def add(self, entry: Entry) -> bool:
         """Keep an entry, as of now. False if it is too large to be kept."""
-        line = format_entry(replace(entry, at=self._clock.wall()))
+        line = format_entry(entry._replace(at=self._clock.wall()))
         if len(line) > self._file_bytes:
             return False
         while True:

@@ -19,8 +19,8 @@ waited for, and during every `fsync` but that of `fsync="always"` and that of a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
@@ -42,8 +42,7 @@ FSYNC_INTERVAL = 0.5
 Mark = list[tuple[Segment, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolSettings:
+class SpoolSettings(NamedTuple):
     """What of the settings concerns the disk."""
 
     directory: Path

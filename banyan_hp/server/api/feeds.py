@@ -55,7 +55,7 @@ class Feed:
         self.listeners = 0
         self.begins = self.ends = Cursor(0, 0)
         self._positions: list[Cursor] = []  # of all behind `begins`, up to `ends`
-        self._held: list[tuple[Call, str]] = []
+        self.held: list[tuple[Call, str]] = []
         self._news = asyncio.Event()
         self._started = asyncio.ensure_future(self._start())
         self._looking: asyncio.Task[None] | None = None
@@ -95,7 +95,7 @@ class Feed:
         if not page.calls:
             return
         self._positions += map(Cursor.parse, page.positions)
-        self._held += [(call, json.dumps(as_json(call))) for call in page.calls]
+        self.held += [(call, json.dumps(as_json(call))) for call in page.calls]
         self._forget()
         self.ends = self._positions[-1]
         self._news.set()
@@ -103,17 +103,17 @@ class Feed:
 
     def _forget(self) -> None:
         """The oldest, which are too many: the first that stays is the last one that fits."""
-        size, first = 0, len(self._held)
+        size, first = 0, len(self.held)
         while (
             first
-            and len(self._held) - first < MOST_CALLS
-            and size + len(self._held[first - 1][1]) <= MOST_BYTES
+            and len(self.held) - first < MOST_CALLS
+            and size + len(self.held[first - 1][1]) <= MOST_BYTES
         ):
             first -= 1
-            size += len(self._held[first][1])
+            size += len(self.held[first][1])
         if first:
             self.begins = self._positions[first - 1]
-            del self._positions[:first], self._held[:first]
+            del self._positions[:first], self.held[:first]
 
     async def news(self, seconds: float) -> None:
         """Wait for calls behind `ends`, but no longer than this."""
@@ -141,7 +141,7 @@ class Feed:
     def _next_held(self, matches: Matcher, after: Cursor) -> Sequence[Arrived]:
         first = bisect_right(self._positions, after)
         found = zip(
-            self._positions[first : first + _AT_ONCE], self._held[first : first + _AT_ONCE], strict=True
+            self._positions[first : first + _AT_ONCE], self.held[first : first + _AT_ONCE], strict=True
         )
         return [Arrived(position, text if matches(call) else None) for position, (call, text) in found]
 
@@ -151,7 +151,7 @@ class Feeds:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._feeds: dict[str, Feed] = {}
+        self.feeds: dict[str, Feed] = {}
         self.closed = False
 
     @asynccontextmanager
@@ -162,13 +162,13 @@ class Feeds:
             HTTPException: there are too many.
             BusyError: the database can't be used now.
         """
-        if sum(feed.listeners for feed in self._feeds.values()) >= MOST_LISTENERS:
+        if sum(feed.listeners for feed in self.feeds.values()) >= MOST_LISTENERS:
             raise HTTPException(
                 503, f"{MOST_LISTENERS} follow already, and no more can", {"Retry-After": "60"}
             )
-        feed = self._feeds.get(project)
+        feed = self.feeds.get(project)
         if feed is None:
-            feed = self._feeds[project] = Feed(self._calls, project)
+            feed = self.feeds[project] = Feed(self._calls, project)
         feed.listeners += 1
         try:
             await feed.started()
@@ -177,11 +177,11 @@ class Feeds:
             feed.listeners -= 1
             if not feed.listeners:
                 feed.stop()
-                if self._feeds.get(project) is feed:
-                    del self._feeds[project]
+                if self.feeds.get(project) is feed:
+                    del self.feeds[project]
 
     def close(self) -> None:
         """Have all listeners leave: the server stops."""
         self.closed = True
-        for feed in self._feeds.values():
+        for feed in self.feeds.values():
             feed.wake()

@@ -106,7 +106,7 @@ def test_what_is_not_understood_is_refused(
 def test_export_writes_all_pages(
     log: Log, session: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(export, "_PAGE", 3)
+    monkeypatch.setattr(export, "PAGE", 3)
     for number in range(7):
         log(f"{number} \x1b[31m\x7f")
     assert main(["export", "--session", session, "--since", "1h"]) == 0
@@ -155,7 +155,7 @@ def test_an_export_is_as_large_as_a_page_in_memory(
     log: Log, session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The calls of a page are written before the next one is asked for."""
-    monkeypatch.setattr(export, "_PAGE", 1)
+    monkeypatch.setattr(export, "PAGE", 1)
     seen: list[str] = []
 
     class Watched(io.BytesIO):
@@ -172,14 +172,14 @@ def test_an_export_is_as_large_as_a_page_in_memory(
         def flush(self) -> None:
             pass
 
-    pages = export._pages
+    pages = export.pages_of
 
     def watched(*given: Any) -> Iterator[Any]:
         for page in pages(*given):
             seen.append("page")
             yield page
 
-    monkeypatch.setattr(export, "_pages", watched)
+    monkeypatch.setattr(export, "pages_of", watched)
     monkeypatch.setattr(sys, "stdout", Out())
     for number in range(3):
         log(f"number {number}")

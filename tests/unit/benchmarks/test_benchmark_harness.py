@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import urllib3
 
 from tests.benchmarks import __main__ as program
 from tests.benchmarks import application as app
-from tests.benchmarks import breakdown, loopback, plot, process, report
+from tests.benchmarks import breakdown, loopback, process, report
 from tests.benchmarks.adapters import BATCH, FLOOR, System
 from tests.benchmarks.calls import CallError, call
 from tests.benchmarks.catalogue import ALL, QUICK
@@ -359,15 +358,6 @@ def test_the_application_logs_once_a_request_and_says_how_often(tmp_path: Path) 
         assert reported["logged"] == 3
         assert reported["cpu_s"] > 0
         assert sink.stats().distinct == 3
-
-
-def test_pictures_show_medians_of_what_succeeded() -> None:
-    """A case with a failure is left out; the order is the plan's."""
-    made = [*runs(second=[1.0, 2.0, 9.0], first=[4.0]), Run("third", 0, {}, "did not work")]
-    cases = [{"name": name} for name in ("first", "second", "third")]
-    one = {"plan": {"name": "fake", "cases": cases}, "runs": [asdict(run) for run in made]}
-    found = plot.medians({"measurements": [one]}, "fake", "value")
-    assert list(found.items()) == [("first", 4.0), ("second", 2.0)]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="one cProfile a process there, not one a thread")

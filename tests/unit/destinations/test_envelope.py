@@ -459,6 +459,26 @@ def test_a_backend_that_repeats_the_key_does_not_bring_it_into_logs_or_files() -
     ]
 
 
+@pytest.mark.parametrize(
+    "ids, statuses, expected",
+    [
+        ("abc", [200, 201, 202], [Outcome.DELIVERED]),  # one for the whole batch
+        ("bac", [200, 201, 202], [Outcome.DELIVERED] * 3),
+        ("ab", [200, 200], [Outcome.DELIVERED, Outcome.DELIVERED, Outcome.RETRY]),
+        ("abcd", [200] * 4, [Outcome.DELIVERED] * 3),
+        ("abc", [200, 500, 200], [Outcome.DELIVERED, Outcome.RETRY, Outcome.DELIVERED]),
+        ("abc", [200, True, 200.0], [Outcome.DELIVERED, Outcome.RETRY, Outcome.RETRY]),
+        ("abc", [200, {}, 200], [Outcome.DELIVERED, Outcome.RETRY, Outcome.DELIVERED]),
+    ],
+)
+def test_results_that_accept_every_record_in_its_order_are_one(
+    ids: str, statuses: list[Any], expected: list[Outcome]
+) -> None:
+    """What most responses say is read at once; all others record by record."""
+    results = [{"id": each, "status": status} for each, status in zip(ids, statuses, strict=True)]
+    assert outcomes(response({"results": results})) == expected
+
+
 def test_an_id_that_several_records_have_has_a_result_for_each() -> None:
     """Callers may give the same id twice: the results are in the batch's order; one result is for both."""
     twice = [record("a"), record("b"), record("a")]

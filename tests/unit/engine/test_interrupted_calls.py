@@ -42,7 +42,12 @@ class InterruptedLock(EngineLock):
     strikes_at = 0
 
     def __enter__(self) -> bool:
-        entered = super().__enter__()
+        return self._strike(super().__enter__())
+
+    def acquire(self, *args: Any, **kwargs: Any) -> bool:
+        return self._strike(super().acquire(*args, **kwargs))
+
+    def _strike(self, entered: bool) -> bool:
         InterruptedLock.entries += 1
         if InterruptedLock.entries == InterruptedLock.strikes_at:
             raise Interrupted
@@ -156,10 +161,18 @@ def _swallowed_in_destructors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_swallowed_in_destructors")
+@pytest.mark.parametrize("contended", [False, True])
 @pytest.mark.parametrize("interruptions", [100, pytest.param(5000, marks=pytest.mark.soak)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a destructor
-def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path) -> None:
-    """Their handler raises at any point: each time the locks are free, and the ledger is right at the end."""
+def test_timer_signals_in_the_middle_of_calls(
+    interruptions: int,
+    contended: bool,
+    tmp_path: Path,
+) -> None:
+    """Their handler raises at any point: each time the locks are free, and the ledger is right at the end.
+
+    `contended`: another thread holds the engine's lock half of the time, so callers use the inbox.
+    """
 
     def strike(_signal: int, _frame: FrameType | None) -> None:
         raise Interrupted
@@ -167,7 +180,16 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
     before = signal.signal(signal.SIGALRM, strike)
     with ScriptedServer(batching()) as server:
         logger = PromptStackLogger("psk", server.url, spool_dir=tmp_path, flush_interval=0.01)
-        locks = part_of(logger, Engine).locks
+        engine = part_of(logger, Engine)
+        locks, over = engine.locks, threading.Event()
+
+        def hold() -> None:
+            while contended and not over.wait(0.0003):
+                with locks[0]:
+                    over.wait(0.0003)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
         try:
             for number in range(interruptions):
                 with suppress(Interrupted):
@@ -181,9 +203,12 @@ def test_timer_signals_in_the_middle_of_calls(interruptions: int, tmp_path: Path
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            over.set()
+            holder.join()
         assert all(is_free(lock) for lock in locks)
         logger.shutdown(10)
-        assert part_of(logger, Engine).core.parts.ledger.own.balanced()
+        assert engine.core.parts.ledger.own.balanced()
+        assert not engine.core.parts.inbox.records
 
 
 def test_an_interrupted_call_gives_up_nothing_that_a_worker_has_in_hand(tmp_path: Path) -> None:

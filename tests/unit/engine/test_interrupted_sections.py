@@ -26,7 +26,7 @@ from banyan_hp.engine.delivery import stepwise
 from banyan_hp.engine.delivery.final_write import Job
 from banyan_hp.engine.succession import Life
 from banyan_hp.engine.sync import EngineLock
-from banyan_hp.prompts.client import PromptCounters
+from banyan_hp.prompts.counters import PromptCounters
 from banyan_hp.prompts.fetching import Backend, FetchThreads
 from banyan_hp.prompts.state import CacheState
 from banyan_hp.tracking import scopes
@@ -62,6 +62,7 @@ def client(tmp_path: Path) -> Any:
 @pytest.fixture
 def logger(tmp_path: Path) -> Any:
     made = banyan_hp.PromptStackLogger("psk", "http://127.0.0.1:9", spool_dir=tmp_path, prompt_timeout=0.05)
+    made.clear_cache()  # makes what prompts need
     yield made
     made.shutdown(0)
 

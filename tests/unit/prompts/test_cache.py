@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def test_fresh_until_the_ttl_then_stale_at_once_and_fresh_again(
     all_done(cache)
     assert reported(cache.get(P)) == ("new", "cache")
     assert len(server.requests) == 2
-    counted = asdict(cache.counters)
+    counted = cache.counters.stats()
     assert counted == {
         "prompts_fetched": 2,
         "cache_hits": 2,

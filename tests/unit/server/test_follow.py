@@ -128,7 +128,7 @@ def test_a_slow_listener_misses_nothing_and_holds_nobody_up(
                 await asyncio.to_thread(calls.append, [call(number, body=body)])
                 if number % 10 == 9:
                     assert (await read(feed, 1, Cursor(0, number)))[0] == named(number)
-            assert len(feed._held) <= 5
+            assert len(feed.held) <= 5
             assert (await read(feed, 40, begin))[0] == named(*range(40))
 
     run(follow())
@@ -185,6 +185,6 @@ def test_a_listener_that_is_cancelled_is_no_longer_counted(calls: CountingCalls)
         await asyncio.sleep(0.1)
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)
-        assert hub._feeds == {}
+        assert hub.feeds == {}
 
     run(follow())

@@ -66,7 +66,7 @@ def test_after_trouble_it_tries_again(
     calls: SqlCalls, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A keeper that can't write costs no call, and says why."""
-    monkeypatch.setattr(retention, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(retention, "RETRY_SECONDS", 0.01)
     done = threading.Event()
     tries: list[int] = []
 
@@ -95,11 +95,9 @@ def test_a_server_that_stops_waits_for_no_archive(calls: SqlCalls, database: Dat
             for _ in calls:
                 raise AssertionError("it went on")
 
-    running = Retention(calls, database, MONTH, Slow)
-    running.__enter__()
-    assert begun.wait(SECONDS)
-    running._stop.set()
-    stopped.set()
-    running.__exit__(None, None, None)
-    assert not running._thread.is_alive()
+    with Retention(calls, database, MONTH, Slow) as running:
+        assert begun.wait(SECONDS)
+        running.stop()
+        stopped.set()
+    assert "banyan_hp-retention" not in [thread.name for thread in threading.enumerate()]
     assert len(calls.page(ALL, 10).calls) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,112 @@ def test_an_idle_worker_sleeps_until_it_is_woken(backend: FakeBackend, clock: Fa
     engine = SteppedEngine(backend, clock)
     engine.step(longest_wait=10.0)
     assert clock.waits == [10.0]
+
+
+class _EventfulClock(FakeClock):
+    """Something happens one second after the beginning of the next wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.after_a_second: list[Callable[[], object]] = []
+
+    def wait(self, wake_up: WakeUp, seconds: float) -> bool:
+        if self.after_a_second and super().wait(wake_up, 1.0):
+            return True
+        while self.after_a_second:
+            self.after_a_second.pop()()
+            seconds -= 1.0
+        return super().wait(wake_up, seconds)
+
+
+class _Alarm(WakeUp):
+    """A sleeping sender's wake-up, which counts how often it is woken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def wake(self) -> None:
+        self.count += 1
+        super().wake()
+
+
+def test_while_records_keep_coming_only_a_full_batch_wakes_the_sender(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """Behind a batch the sender is back within `flush_interval` by itself; no first record wakes it."""
+    engine = SteppedEngine(backend, clock, batch_size=10, flush_interval=2.0, batching="always")
+    for _ in range(10):
+        engine.log()
+    engine.step()
+    clock.waits.clear()
+    alarm = _Alarm()
+    engine.step(longest_wait=60.0)
+    assert clock.waits == [2.0]  # it would have been asleep for so long
+    engine.add_sleeper(alarm)
+    for _ in range(9):
+        engine.log()
+    assert alarm.count == 0
+    engine.log()
+    assert alarm.count == 1
+
+
+def test_a_record_behind_a_batch_lingers_no_longer_than_the_flush_interval(
+    backend: FakeBackend,
+) -> None:
+    """It did not wake the sender, which looks at it in time and sleeps for the rest."""
+    clock = _EventfulClock()
+    engine = SteppedEngine(backend, clock, flush_interval=2.0, batching="always")
+    engine.log()
+    clock.advance(2.0)
+    engine.step()
+    assert engine.ledger.own[Term.DELIVERED] == 1
+    clock.waits.clear()
+    began = clock.monotonic()
+    clock.after_a_second.append(engine.log)
+    while engine.ledger.own[Term.DELIVERED] < 2:
+        engine.step(longest_wait=60.0)
+    assert clock.waits == [1.0, 1.0, 1.0]  # until the record, for the rest of that sleep, for what is left
+    assert clock.monotonic() - began == 3.0
+
+
+def test_an_idle_sender_goes_back_to_sleep_without_a_time_limit(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    """One look behind the last batch, then none: no clock wakes an idle process."""
+    engine = SteppedEngine(backend, clock, flush_interval=2.0, batching="always")
+    engine.log()
+    clock.advance(2.0)
+    engine.step()
+    clock.waits.clear()
+    engine.step(longest_wait=60.0)
+    engine.step(longest_wait=60.0)
+    assert clock.waits == [2.0, 60.0]
+    alarm = _Alarm()
+    engine.add_sleeper(alarm)
+    engine.log()
+    assert alarm.count == 1
+
+
+@pytest.mark.parametrize("batching", ["never", "always"])
+def test_where_nothing_lingers_each_first_record_wakes_a_sender(
+    backend: FakeBackend, clock: FakeClock, batching: str
+) -> None:
+    """One by one, and while a flush waits."""
+    engine = SteppedEngine(backend, clock, flush_interval=2.0, batching=batching)
+    engine.log()
+    clock.advance(2.0)
+    engine.step()
+    flushing = WakeUp()
+    if batching == "always":
+        engine.waiting.begin(flushing)
+    clock.waits.clear()
+    engine.step(longest_wait=60.0)
+    assert clock.waits == [60.0]
+    alarm = _Alarm()
+    engine.add_sleeper(alarm)
+    engine.log()
+    assert alarm.count == 1
 
 
 def test_back_off_doubles_and_the_attempts_are_counted(

@@ -52,7 +52,7 @@ def test_nobody_there_is_no_connection(make: MakeTransport) -> None:
     response = make(f"http://127.0.0.1:{port}").send(post(f"http://127.0.0.1:{port}"), 5)
     assert isinstance(response, NoResponse)
     assert response.reason == "no_connection"
-    assert response.detail.startswith("NewConnectionError: ")
+    assert response.detail.startswith(f"NewConnectionError: 127.0.0.1:{port}: Failed to establish ")
     assert "refused" in response.detail
     assert " at 0x" not in response.detail
 

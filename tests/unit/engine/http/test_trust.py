@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from banyan_hp.engine.http import connections
 from banyan_hp.engine.http.transport import NoResponse
 from banyan_hp.engine.http.trust import Trust
 from tests.support.raw import (
@@ -182,3 +183,16 @@ def test_the_next_connection_resumes_the_session(make: MakeTransport) -> None:
         through = make(url, trust=Trust(AUTHORITY))
         assert [through.send(post(url), 5) for _ in range(3)] == [FINE] * 3
         assert resumed == [False, True, True]
+
+
+def test_a_session_is_looked_at_once_a_connection(
+    make: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look copies it, certificates included, which takes longer than a small request."""
+    looks: list[object] = []
+    monkeypatch.setattr(connections, "remember_session", looks.append)
+    with RawServer(answering(*[OK] * 5), tls=True) as server:
+        url = f"https://localhost:{server.port}"
+        through = make(url, trust=Trust(AUTHORITY))
+        assert [through.send(post(url), 5) for _ in range(5)] == [FINE] * 5
+        assert (server.connections, len(looks)) == (1, 1)

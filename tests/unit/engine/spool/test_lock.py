@@ -32,6 +32,7 @@ from tests.support.disk import (
     in_hand,
     lines,
     read,
+    record,
     records,
     spooled,
 )
@@ -135,10 +136,7 @@ def test_it_is_free_while_a_segment_is_adopted_and_read(disk: Disk, watch: Watch
 def test_it_is_free_while_records_out_of_order_are_fetched(disk: Disk, watch: Watch) -> None:
     """They stand elsewhere in the file."""
     spool = disk.spool()
-    written = records(1, 2, 3)
-    for place, each in enumerate(written):
-        each.id = call_id("aa", 2 - place)
-    spool.append(written)
+    spool.append([record(3 - call, ident=call_id("aa", call)) for call in (2, 1, 0)])
     spool.close()
     watch.on(Content, "whole_lines")
     disk.spools.clear()

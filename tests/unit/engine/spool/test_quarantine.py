@@ -79,6 +79,7 @@ PRINTABLE = some.characters(min_codepoint=33, max_codepoint=126)
         segment=some.none() | some.text(),
         id=some.none() | some.text(PRINTABLE, min_size=1, max_size=256),
         time=some.none() | some.integers(0, 2**32).map(float),
+        at=some.integers(0, 2**32).map(float),
     )
 )
 def test_an_entry_comes_back_as_it_was(one: Entry) -> None:
