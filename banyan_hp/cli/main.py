@@ -22,6 +22,7 @@ from .experiments import add_experiments
 from .export import add_export
 from .help import add_help
 from .keys import add_keys
+from .mcp.arguments import add_mcp
 from .prompts.arguments import add_prompts
 from .serve import add_serve
 from .spool.arguments import add_spool
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add_spool(commands)
     add_prompts(commands)
     add_experiments(commands)
+    add_mcp(commands)
     add_help(commands)
     add_doctor(commands)
     return parser
