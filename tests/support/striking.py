@@ -57,7 +57,7 @@ def _striking(number: int, files: set[str | None]) -> Iterator[list[bool]]:
 
 def is_inside(frame: FrameType | None, function: Callable[[], object]) -> bool:
     """Whether a signal found this function running: a late one must not strike the test itself."""
-    code = inspect.unwrap(function).__code__  # type: ignore[attr-defined]  # of a plain function
+    code = inspect.unwrap(function).__code__
     while frame is not None:
         if frame.f_code is code:
             return True
