@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,3 +53,13 @@ def _striking(number: int, files: set[str | None]) -> Iterator[list[bool]]:
             yield done
     finally:
         sys.settrace(before)
+
+
+def is_inside(frame: FrameType | None, function: Callable[[], object]) -> bool:
+    """Whether a signal found this function running: a late one must not strike the test itself."""
+    code = inspect.unwrap(function).__code__
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False

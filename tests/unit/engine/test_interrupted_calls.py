@@ -26,6 +26,7 @@ from tests.support.parts import part_of
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import batching
 from tests.support.stepped import FakeBackend, SteppedEngine, down
+from tests.support.striking import is_inside
 
 Call = Callable[[SteppedEngine], object]
 
@@ -174,8 +175,9 @@ def test_timer_signals_in_the_middle_of_calls(
     `contended`: another thread holds the engine's lock half of the time, so callers use the inbox.
     """
 
-    def strike(_signal: int, _frame: FrameType | None) -> None:
-        raise Interrupted
+    def strike(_signal: int, frame: FrameType | None) -> None:
+        if is_inside(frame, log_on_and_on):
+            raise Interrupted
 
     before = signal.signal(signal.SIGALRM, strike)
     with ScriptedServer(batching()) as server:
@@ -188,6 +190,11 @@ def test_timer_signals_in_the_middle_of_calls(
                 with locks[0]:
                     over.wait(0.0003)
 
+        def log_on_and_on() -> None:
+            while True:
+                logger.log_prompt("question", "answer")
+                logger.get_stats()
+
         holder = threading.Thread(target=hold)
         holder.start()
         try:
@@ -195,9 +202,7 @@ def test_timer_signals_in_the_middle_of_calls(
                 with suppress(Interrupted):
                     # Again and again: one that strikes in a destructor is swallowed by the interpreter.
                     signal.setitimer(signal.ITIMER_REAL, 0.0005 + (number % 97) * 0.00001, 0.5)
-                    while True:
-                        logger.log_prompt("question", "answer")
-                        logger.get_stats()
+                    log_on_and_on()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 assert not any(lock.is_mine() for lock in locks)
         finally:

@@ -32,6 +32,7 @@ from banyan_hp.prompts.state import CacheState
 from banyan_hp.tracking import scopes
 from tests.support.clock import FakeClock
 from tests.support.parts import lock_in, part_of
+from tests.support.striking import is_inside
 from tests.unit.engine.test_interrupted_calls import Interrupted, is_free
 
 Case = tuple[object, str, Callable[[], object]]
@@ -264,8 +265,9 @@ def test_timer_signals_in_the_middle_of_the_smaller_sections(
         scopes._note_unknown()  # private: as above
         locks.pop()
 
-    def strike(_signal: int, _frame: FrameType | None) -> None:
-        raise Interrupted
+    def strike(_signal: int, frame: FrameType | None) -> None:
+        if is_inside(frame, use_all):
+            raise Interrupted
 
     before = signal.signal(signal.SIGALRM, strike)
     try:
