@@ -84,6 +84,20 @@ def nginx(directory: Path, backend_port: int, settings: str = "", *, tls: bool =
 
 
 @contextmanager
+def configured_nginx(directory: Path, blocks: str, listens: str) -> Iterator[Proxy]:
+    """nginx with these blocks in `http`, where `listens` is the directive to put a free port into."""
+    port = free_port()
+    assert blocks.count(listens) == 1
+    blocks = blocks.replace(listens, listens.replace("443", f"127.0.0.1:{port}"))
+    frame, _, _ = _NGINX.partition("    upstream")
+    config = frame.format(user="user root;" if os.geteuid() == 0 else "") + blocks + "}\n"
+    (directory / "nginx.conf").write_text(config)
+    command = [found("nginx"), "-p", str(directory), "-e", "stderr", "-c", str(directory / "nginx.conf")]
+    with _running(command, directory, port) as server:
+        yield Proxy(port, server)
+
+
+@contextmanager
 def haproxy(directory: Path, *node_ports: int, mode: str = "tcp", settings: str = "") -> Iterator[Proxy]:
     """HAProxy in front of nodes that take their turns: connections in mode tcp, requests in mode http."""
     port = free_port()

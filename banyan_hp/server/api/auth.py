@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from ..store.audit import Actor
 from ..store.keys import Keys, Role
-from .requests import header
+from .requests import Guard, header
 
 CACHE_SECONDS = 5.0  # a revoked key is good for so long at most
 _MOST_CACHED = 1000
@@ -107,7 +107,7 @@ def _bearer(request: Request) -> str | None:
     return key.strip(" ") if scheme.lower() == "bearer" else None
 
 
-class _Needs:
+class _Needs(Guard):
     """A dependency: the caller, if its key has the role."""
 
     def __init__(self, needed: Role) -> None:
@@ -119,6 +119,9 @@ class _Needs:
         _banyan: Annotated[str | None, Security(_BANYAN)] = None,
         _bearer: Annotated[object, Security(_BEARER)] = None,
     ) -> Caller:
+        return self.admit(request)
+
+    def admit(self, request: Request) -> Caller:
         return authenticated(request, self._needed)
 
 

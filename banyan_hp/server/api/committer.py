@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MOST_CALLS = 5_000  # of a group
 MOST_BYTES = 16 * 1024 * 1024
+MOST_WAITING_BYTES = 128 * 1024 * 1024  # of all that waits: a database that hangs must not fill the memory
 _STOP_SECONDS = 10.0
 
 Verdict = Stored | Exception
@@ -44,6 +45,7 @@ class Committer:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._storing = False
@@ -62,14 +64,18 @@ class Committer:
     def store(self, calls: Sequence[Call], size: int = 0) -> Future[list[Verdict]]:
         """Have calls stored, which came in so many bytes; the future has one verdict for each.
 
-        It raises `BusyError` if the database can't be used now.
+        It raises `BusyError` if the database can't be used now, or if too much waits for it already.
         """
         future: Future[list[Verdict]] = Future()
         with self._changed:
             if self._stopping:
                 future.set_exception(BusyError("the backend stops"))
                 return future
+            if self._waiting and self._waiting_bytes + size > MOST_WAITING_BYTES:
+                future.set_exception(BusyError("too many calls wait to be stored"))
+                return future
             self._waiting.append(_Waiting(calls, size, future))
+            self._waiting_bytes += size
             self._changed.notify()
         return future
 
@@ -101,6 +107,7 @@ class Committer:
                 if group and (calls > MOST_CALLS or size > MOST_BYTES):
                     break
                 group.append(self._waiting.popleft())
+                self._waiting_bytes -= group[-1].size
             return group
 
     def _store(self, group: list[_Waiting]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from .models import is_storable, shown, unknown
 from .responses import BAD_QUERY
@@ -68,13 +69,25 @@ class JsonRequest(Request):
         return data
 
 
+class Guard:
+    """A dependency that is asked before a body is read: whom it refuses can't have us read 32 MiB."""
+
+    def admit(self, request: Request) -> object:
+        """Return, or raise `HTTPException`. Runs in a thread of the pool."""
+        raise NotImplementedError
+
+
 class JsonRoute(APIRoute):
-    """A route whose handler gets a `JsonRequest`; it refuses parameters that it does not know."""
+    """A route whose handler gets a `JsonRequest`; it refuses parameters that it does not know.
+
+    FastAPI reads the body that a route declares before it asks any dependency, so a `Guard` is asked here.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See FastAPI, "Custom Request and APIRoute class"."""
         handle = super().get_route_handler()
         known = tuple(_parameters(self))
+        guards = tuple(_guards(self)) if self.body_field is not None else ()
 
         async def handle_json(request: Request) -> Response:
             for name, value in request.query_params.items():
@@ -83,9 +96,18 @@ class JsonRoute(APIRoute):
             for name, text in request.path_params.items():
                 if not is_storable(str(text)):
                     raise HTTPException(404, f"{name} {shown(text)} not found")
+            for guard in guards:
+                await run_in_threadpool(guard.admit, request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_json
+
+
+def _guards(route: APIRoute) -> Iterator[Guard]:
+    for each in route.dependant.dependencies:
+        call: object = each.call
+        if isinstance(call, Guard):
+            yield call
 
 
 def _parameters(route: APIRoute) -> Iterator[str]:

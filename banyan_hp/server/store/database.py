@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from ..starting import StartError
@@ -87,18 +88,24 @@ class Database:
     @contextmanager
     def _write_transaction(self) -> Iterator[Connection]:
         if self.is_postgres:
-            with self._engine.begin() as connection:
+            with self._connect() as connection, connection.begin():
                 yield connection
             return
         if not self._writing.acquire(timeout=BUSY_SECONDS):
             raise BusyError("another request is writing for longer than expected")
         try:
-            with self._engine.connect() as connection:
+            with self._connect() as connection:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
                 connection.commit()
         finally:
             self._writing.release()
+
+    def _connect(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except PoolTimeoutError as error:
+            raise BusyError("all connections to it are in use") from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -106,10 +113,10 @@ class Database:
 
         Raises:
             SlowQueryError: a query took longer than it may.
-            BusyError: the database is not there.
+            BusyError: the database is not there, or all its connections are in use.
         """
         try:
-            with self._engine.connect() as connection, self._limited(connection):
+            with self._connect() as connection, self._limited(connection):
                 yield connection
         except DBAPIError as error:
             if _was_stopped(error):
@@ -162,6 +169,7 @@ def _sqlite(path: Path) -> Engine:
         poolclass=QueuePool,
         pool_size=_READERS,
         max_overflow=_READERS,
+        pool_timeout=BUSY_SECONDS,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
     )
     event.listen(engine, "connect", _prepare_sqlite)
@@ -195,7 +203,13 @@ def _postgres(url: str) -> tuple[str, Engine]:
     name = url_to_show(url)
     try:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, pool_size=_READERS, max_overflow=_READERS, pool_pre_ping=True)
+        engine = create_engine(
+            parsed,
+            pool_size=_READERS,
+            max_overflow=_READERS,
+            pool_timeout=BUSY_SECONDS,
+            pool_pre_ping=True,
+        )
     except ImportError as error:
         raise StartError("PostgreSQL needs psycopg: pip install 'banyan-hp[postgres]'") from error
     return name, engine

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
-from banyan_hp.server.api.committer import MOST_BYTES, MOST_CALLS, Committer, Verdict
+from banyan_hp.server.api.committer import MOST_BYTES, MOST_CALLS, MOST_WAITING_BYTES, Committer, Verdict
 from banyan_hp.server.store.calls import Call, Calls, Stored
 from banyan_hp.server.store.database import BusyError, Database
 from banyan_hp.server.store.sql_calls import SqlCalls
@@ -85,6 +85,17 @@ def test_a_group_has_a_size(store: Store, committer: Committer, many: str) -> No
     store.go_on.set()
     assert all(each.result(SECONDS) for each in waiting)
     assert [len(group) // len(ids) or 1 for group in store.groups[1:]] == [2, 1, 1]
+
+
+def test_what_waits_has_a_limit(store: Store, committer: Committer) -> None:
+    """While the database hangs, requests beyond a limit are told to come again, and none afterwards."""
+    held(store, committer)
+    waiting = [stored(committer, "large", size=MOST_WAITING_BYTES), stored(committer, "too much")]
+    with pytest.raises(BusyError, match="too many calls wait"):
+        waiting[1].result(SECONDS)
+    store.go_on.set()
+    assert waiting[0].result(SECONDS) == [Stored.NEW]
+    assert stored(committer, "large again", size=MOST_WAITING_BYTES).result(SECONDS) == [Stored.NEW]
 
 
 def test_one_bad_record_never_poisons_a_group(store: Store, committer: Committer) -> None:

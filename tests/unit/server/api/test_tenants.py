@@ -116,6 +116,18 @@ def bodies_of(path: str, method: str, project: str) -> Iterator[Any]:
         raise AssertionError(f"no body for {method} {path}: this test has to know each route")
 
 
+def test_strangers_have_no_body_read(application: LocalApp) -> None:
+    """Whoever has no good key is refused before a body is read, by each route that takes one."""
+    for path, item in application.app.openapi()["paths"].items():
+        for method in item.keys() & {"post", "put"}:
+            if path == "/api/experiments/route":  # its key may be in the body
+                continue
+            answer = application.call(
+                method.upper(), path, {"not": "what it takes"}, headers={"X-API-Key": "no"}
+            )
+            assert answer.status_code == 401, (method, path)
+
+
 def attempts(application: LocalApp, theirs: Tenant) -> Iterator[tuple[str, str, Any, list[tuple[str, str]]]]:
     """For each route of the document: method, path with their ids, body, and query."""
     for path, item in application.app.openapi()["paths"].items():
