@@ -23,6 +23,7 @@ from .api.auth import Caller
 from .api.hosts import is_loopback
 from .app import create_app, stores_of
 from .opening import check_exposed, given_keys, own_key
+from .prices import Prices, PricesError, bundled
 from .seed import load_seed
 from .starting import RoutingMode, StartError
 from .store.database import Database
@@ -59,6 +60,8 @@ class ServeSettings:
     """How long calls are kept; None: for ever."""
     archive: Path | None = None
     """A directory that gets calls as Parquet files before they are removed."""
+    prices: Path | None = None
+    """A table of prices per model, instead of the package's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
         signal.signal(signum, _exit)
     _log(settings)
     _check_archive(settings.archive)
+    prices = _prices(settings.prices)
     keys = given_keys(settings.keys, settings.keys_file)
     database = Database(settings.database)
     try:
@@ -103,12 +107,22 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
                 allowed_hosts=allowed,
                 retain=settings.retain,
                 archive=settings.archive,
+                prices=prices,
             )
             started = Started(_url(settings.host, listener), database.name, len(keys), key)
             server = _Server(_config(app, settings), lambda: announce(started), app.state.feeds.close)
             server.run(sockets=[listener])
     finally:
         database.close()
+
+
+def _prices(file: Path | None) -> Prices:
+    if file is None:
+        return bundled()
+    try:
+        return Prices.of(file)
+    except PricesError as error:
+        raise StartError(str(error)) from error
 
 
 def _check_archive(archive: Path | None) -> None:
