@@ -72,7 +72,7 @@ prices:                       ## the backend's prices per model, from the newest
 	$(PRICES_VENV)/bin/python -m tests.support.make_prices
 
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
-	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property -o timeout=600
+	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute

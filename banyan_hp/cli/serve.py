@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..server.serving import Started
 
 
+MOST_WORKERS = 64
+
+
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add `serve` with its options."""
     serve = commands.add_parser(
@@ -32,6 +35,8 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     serve.set_defaults(run=_serve)
     _add_access(serve)
     _add_data(serve)
+    workers_help = "how many processes serve; several only with PostgreSQL (default: %(default)s)"
+    serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=workers_help)
     serve.add_argument("--verbose", action="store_true", help="log each request on stderr")
 
 
@@ -113,6 +118,7 @@ def _serve(arguments: argparse.Namespace) -> int:
                 retain=arguments.retain,
                 archive=arguments.archive,
                 prices=arguments.prices,
+                workers=arguments.workers,
             )
             serve(settings, lambda started: _when_ready(started, keys, demo=arguments.demo))
     return DONE
@@ -201,6 +207,12 @@ def _retain(text: str) -> timedelta:
     if days == text or not (days.isascii() and days.isdigit() and len(days) <= 5 and int(days)):
         raise argparse.ArgumentTypeError(f"must be a number of days, as 30d, was {text!r}")
     return timedelta(days=int(days))
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MOST_WORKERS}, was {text!r}")
+    return int(text)
 
 
 def _routing(text: str) -> RoutingMode:

@@ -68,6 +68,7 @@ def create_app(
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
+    housekeeping = Housekeeping(stores.calls, committer.busy)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
     app = DocumentedApp(
         title="banyan_hp backend",
@@ -76,9 +77,7 @@ def create_app(
         redoc_url=None,
         middleware=[Middleware(PrivateResponses), *checks],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=_lifespan(
-            committer, Housekeeping(stores.calls), _retention(stores.calls, database, retain, archive)
-        ),
+        lifespan=_lifespan(committer, housekeeping, _retention(stores.calls, database, retain, archive)),
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 INDEX_CALLS = 500
 INDEX_SECONDS = 0.5  # between two looks at what is to be indexed
 MAINTAIN_SECONDS = 3600.0
+MOST_GIVEN_WAY = 0.5  # seconds, before each step of indexing
+_LOOK_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 
 
@@ -28,10 +31,12 @@ class Housekeeping:
 
     Args:
         calls: to look after.
+        busy: whether calls are being stored now, which indexing gives way to for a while.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, busy: Callable[[], bool] = lambda: False) -> None:
         self._calls = calls
+        self._busy = busy
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-housekeeping", daemon=True)
 
@@ -50,9 +55,16 @@ class Housekeeping:
                 if time.monotonic() >= maintain_at:
                     maintain_at = time.monotonic() + MAINTAIN_SECONDS
                     self._calls.maintain(datetime.now(UTC))
+                self._give_way()
                 indexed = self._calls.index(INDEX_CALLS)
             except (BusyError, SlowQueryError, SQLAlchemyError) as error:
                 logger.warning("housekeeping goes on later: %s", str(error).partition("\n")[0])
                 indexed = 0
             if indexed < INDEX_CALLS:
                 self._stop.wait(INDEX_SECONDS)
+
+    def _give_way(self) -> None:
+        """Both need the interpreter: intake has somebody who waits for it."""
+        until = time.monotonic() + MOST_GIVEN_WAY
+        while self._busy() and time.monotonic() < until and not self._stop.wait(_LOOK_SECONDS):
+            pass

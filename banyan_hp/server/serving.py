@@ -29,6 +29,7 @@ from .starting import RoutingMode, StartError
 from .store.database import Database
 from .store.keys import Keys
 from .store.seeded import Seeded
+from .workers import Workers
 
 BACKLOG = 2048
 # Longer than common clients keep an idle connection, so that they and not we close it:
@@ -62,6 +63,8 @@ class ServeSettings:
     """A directory that gets calls as Parquet files before they are removed."""
     prices: Path | None = None
     """A table of prices per model, instead of the package's."""
+    workers: int = 1
+    """How many processes serve; several only with PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +97,19 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     keys = given_keys(settings.keys, settings.keys_file)
     database = Database(settings.database)
     try:
+        _check_workers(settings, database)
         stores = stores_of(database)
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
         with _listen(settings.host, settings.port) as listener:
             key = _opened(keys, stores.keys, listener)
-            allowed = _allowed_hosts(settings, listener)
-            app = create_app(
-                database,
-                keys,
-                routing,
-                allowed_hosts=allowed,
-                retain=settings.retain,
-                archive=settings.archive,
-                prices=prices,
-            )
             started = Started(_url(settings.host, listener), database.name, len(keys), key)
-            server = _Server(_config(app, settings), lambda: announce(started), app.state.feeds.close)
-            server.run(sockets=[listener])
+            process = _Process(settings, keys, routing, prices, listener)
+            if settings.workers == 1:
+                process.serve(database, lambda: announce(started))
+                return
+            database.close()  # a worker opens its own
+            Workers(settings.workers, process.work).run(lambda: announce(started))
     finally:
         database.close()
 
@@ -123,6 +121,48 @@ def _prices(file: Path | None) -> Prices:
         return Prices.of(file)
     except PricesError as error:
         raise StartError(str(error)) from error
+
+
+def _check_workers(settings: ServeSettings, database: Database) -> None:
+    if settings.workers > 1 and not database.is_postgres:
+        raise StartError(
+            f"--workers {settings.workers} needs PostgreSQL (--db postgresql://…): "
+            "a SQLite file is served by one process"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What one process does, or each of several."""
+
+    settings: ServeSettings
+    keys: Mapping[str, Caller]
+    routing: RoutingMode
+    prices: Prices
+    listener: socket.socket
+
+    def work(self, ready: Callable[[], None]) -> None:
+        """Serve with a database of its own."""
+        database = Database(self.settings.database)
+        try:
+            self.serve(database, ready)
+        finally:
+            database.close()
+
+    def serve(self, database: Database, ready: Callable[[], None]) -> None:
+        """Serve until a signal comes."""
+        settings = self.settings
+        app = create_app(
+            database,
+            self.keys,
+            self.routing,
+            allowed_hosts=_allowed_hosts(settings, self.listener),
+            retain=settings.retain,
+            archive=settings.archive,
+            prices=self.prices,
+        )
+        server = _Server(_config(app, settings), ready, app.state.feeds.close)
+        server.run(sockets=[self.listener])
 
 
 def _check_archive(archive: Path | None) -> None:

@@ -77,6 +77,12 @@ class Backend:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        """Of the process, which with `--workers` serves nothing itself."""
+        assert self._process is not None, f"{self!r} does not run"
+        return self._process.pid
+
+    @property
     def api_key(self) -> str:
         """The first of its keys; if it was given none: the one that it says it has made."""
         if not self.api_keys:

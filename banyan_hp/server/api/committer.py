@@ -46,6 +46,7 @@ class Committer:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._stopping = False
+        self._storing = False
         self._thread = threading.Thread(target=self._run, name="banyan_hp-commit", daemon=True)
 
     def __enter__(self) -> Committer:
@@ -72,6 +73,10 @@ class Committer:
             self._changed.notify()
         return future
 
+    def busy(self) -> bool:
+        """Whether calls are being stored now."""
+        return self._storing
+
     def _run(self) -> None:
         while group := self._next_group():
             try:
@@ -85,7 +90,9 @@ class Committer:
     def _next_group(self) -> list[_Waiting]:
         """What waits, as far as it fits a group; empty at the end."""
         with self._changed:
+            self._storing = False
             self._changed.wait_for(lambda: self._waiting or self._stopping)
+            self._storing = True
             group: list[_Waiting] = []
             calls = size = 0
             while self._waiting:

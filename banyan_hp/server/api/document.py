@@ -16,10 +16,21 @@ _REFUSAL = {
         "id": {"type": "string", "description": "of the record that is refused"},
     },
 }
-_REFUSED = {
-    "description": "Refused: 401 and 403 for the key, 400 for the query and what can't be read, 422 for the "
-    "body, 404, 409, 413; or, with Retry-After, a 503 that passes",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}},
+_ALWAYS = {
+    "400": "the query, a header or the body can't be read",
+    "401": "no key, or not one of this backend's",
+    "403": "the key is for another project, or has too small a role",
+    "421": "the Host header names another machine",
+    "503": "the database can't be used now; with Retry-After, it may pass",
+}
+_WITH_PATH = {"404": "there is nothing of that name"}
+_WITH_BODY = {
+    "404": "what the body names is not there",
+    "408": "the body did not arrive in time",
+    "409": "it is taken, or was changed meanwhile",
+    "413": "the body is too large",
+    "415": "the body is encoded in a way that is not known here",
+    "422": "the body is not as described",
 }
 
 
@@ -31,9 +42,9 @@ class DocumentedApp(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for operation in _operations(document):
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = _REFUSED
+            for path, operation in _operations(document):
+                operation["responses"].pop("422", None)  # FastAPI's own
+                _add_refusals(path, operation)
                 for content in operation.get("requestBody", {}).get("content", {}).values():
                     schemas |= content["schema"].pop("$defs", {})
             for name in ("HTTPValidationError", "ValidationError"):
@@ -43,6 +54,17 @@ class DocumentedApp(FastAPI):
         return self.openapi_schema
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in document["paths"].values():
-        yield from path.values()
+def _add_refusals(path: str, operation: dict[str, Any]) -> None:
+    if "security" not in operation:
+        return
+    refusals = {**_ALWAYS, **(_WITH_PATH if "{" in path else {})}
+    if "requestBody" in operation:
+        refusals |= _WITH_BODY
+    schema = {"schema": {"$ref": "#/components/schemas/Refusal"}}
+    for status, why in refusals.items():
+        operation["responses"][status] = {"description": why, "content": {"application/json": schema}}
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        yield from ((path, operation) for operation in item.values())

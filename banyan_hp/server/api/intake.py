@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..prices import Prices
@@ -19,7 +20,7 @@ from .auth import Ingesting
 from .committer import Committer, Verdict
 from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_storable, named, shown
 from .models import Json as JsonObject
-from .requests import JsonRoute, header
+from .requests import JsonRoute, header, value_of
 from .responses import BAD, Json
 from .shapes import call_of_banyan, call_of_huggingplace
 from .values import Body
@@ -28,6 +29,7 @@ HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mist
 STORE = "/v2/chatgpt/store_generated_response"
 USAGE = "/api/logs/prompt-usage"
 MAX_ID = 255
+LARGE_BODY = 64 * 1024
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 _TIMESTAMP = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII
@@ -141,6 +143,14 @@ def _documented(model: type[Strict]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+class _Batch(NamedTuple):
+    """A batch's records, why each is refused if it is, and the calls of the others."""
+
+    envelope: Envelope
+    refusals: list[str | None]
+    calls: list[Call]
+
+
 class _Intake:
     def __init__(self, kind: Kind, committer: Committer, prices: Prices) -> None:
         self.kind = kind
@@ -168,15 +178,9 @@ class _Intake:
 
     async def batch(self, request: Request, caller: Ingesting) -> Response:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
-        envelope = self._opened(await request.json())
+        envelope, refusals, calls = await self._read(await request.body(), caller.project)
         if not envelope.records:
             return Json({"accepted": 0, "gzip": True})
-        refusals = [self._entry_refusal(entry) for entry in envelope.records]
-        calls = [
-            self.kind.call(caller.project, entry.id, parse_time(entry.ts), entry.body, self._prices)
-            for entry, refusal in zip(envelope.records, refusals, strict=True)
-            if refusal is None
-        ]
         verdicts = await self._stored(calls, request) if calls else []
         if len(calls) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
             return Json({"accepted": len(calls)})
@@ -186,6 +190,22 @@ class _Intake:
             for entry, refusal in zip(envelope.records, refusals, strict=True)
         ]
         return Json({"results": results})
+
+    async def _read(self, body: bytes, project: str) -> _Batch:
+        if len(body) < LARGE_BODY:
+            return self._batch_of(body, project)
+        # In a thread: all other requests would wait for as long as it takes.
+        return await run_in_threadpool(self._batch_of, body, project)
+
+    def _batch_of(self, body: bytes, project: str) -> _Batch:
+        envelope = self._opened(value_of(body))
+        refusals = [self._entry_refusal(entry) for entry in envelope.records]
+        calls = [
+            self.kind.call(project, entry.id, parse_time(entry.ts), entry.body, self._prices)
+            for entry, refusal in zip(envelope.records, refusals, strict=True)
+            if refusal is None
+        ]
+        return _Batch(envelope, refusals, calls)
 
     def _opened(self, value: object) -> Envelope:
         try:

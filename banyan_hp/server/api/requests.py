@@ -37,10 +37,7 @@ class JsonRequest(Request):
 
     async def json(self) -> Any:
         """The body's value."""
-        try:
-            return parse_json(await self.body())
-        except ValueError as error:
-            raise HTTPException(400, f"body isn't valid JSON: {error}") from error
+        return value_of(await self.body())
 
     async def _received(self) -> bytes:
         seconds: float = getattr(self.app.state, "body_seconds", BODY_SECONDS)
@@ -98,6 +95,18 @@ def _parameters(route: APIRoute) -> Iterator[str]:
             yield from model.model_fields
         else:
             yield field.alias
+
+
+def value_of(body: bytes) -> Any:
+    """The value of a body.
+
+    Raises:
+        HTTPException: 400, it is no JSON.
+    """
+    try:
+        return parse_json(body)
+    except ValueError as error:
+        raise HTTPException(400, f"body isn't valid JSON: {error}") from error
 
 
 def parse_json(data: bytes) -> Any:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Date, Row, String, bindparam, column, func, select, table, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Date, String, and_, bindparam, column, func, or_, select, table, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ColumnElement
 
+from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
 from .search import Phrase
@@ -39,11 +42,25 @@ _INSERT_CALLS = (
     "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = calls.deliveries + 1 "
     f"WHERE calls.digest = excluded.digest RETURNING {', '.join(f'calls.{name}' for name in _RETURNED)}"
 )
+_AT_ONCE = 100  # rows of one statement
+_SQLITE_COLUMNS = [name for name in _POSTGRES_TYPES if name != "seq"]
+_values = itemgetter(*_SQLITE_COLUMNS)
+_SQLITE_ROW = f"({', '.join('?' * len(_SQLITE_COLUMNS))})"
+_SQLITE_INSERT = (
+    f"INSERT INTO calls ({', '.join(map(json.dumps, _SQLITE_COLUMNS))}) VALUES {{}} "  # noqa: S608
+    "ON CONFLICT (project, day, id) DO UPDATE SET deliveries = deliveries + 1 "
+    "WHERE digest = excluded.digest RETURNING project, day, id, seq, deliveries"
+)
 _TAKE_NUMBERS = "SELECT nextval('calls_seq') FROM generate_series(1, %s)"
 _INSERT_BODIES = (
     "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
 )
 _INSERT_TO_INDEX = "INSERT INTO calls_to_index (seq, day) SELECT * FROM unnest(%s::bigint[], %s::date[])"
+_INDEXING = 0x62616E79616F  # an advisory lock
+_RARE = 20_000  # calls that are found by text faster than their share of all others can be gone through
+_WORTH_ANALYSIS = 10_000  # calls: statistics of few ones mislead when there are many
+_ANALYSE = "PRAGMA analysis_limit = 1000; ANALYZE calls"
+_BEYOND_RARE = "SELECT 1 FROM call_search WHERE call_search MATCH ? LIMIT 1 OFFSET ?"
 _MAKE_DAY = """
 CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
 WITH gone AS (DELETE FROM {name}_other WHERE day = '{day}' RETURNING *) INSERT INTO {own} SELECT * FROM gone;
@@ -54,13 +71,23 @@ ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_d
 _OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 
+class Inserted(NamedTuple):
+    """What a row became: a new one, or a repeat, with more than one delivery."""
+
+    project: str
+    day: date
+    id: str
+    seq: int
+    deliveries: int
+
+
 class Dialect(Protocol):
     """What `SqlCalls` leaves to a database."""
 
     def numbered(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         """The order in which to write rows; they are numbered in the order in which they were sent."""
 
-    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
         """Insert rows of different keys; a repeat counts a delivery, a row with another digest is left out.
 
         Returns project, day, id, seq and deliveries of the others.
@@ -75,13 +102,23 @@ class Dialect(Protocol):
     def end(self, connection: Connection) -> Cursor:
         """The position behind all calls that are there."""
 
-    def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
-        """Condition: all phrases occur in the call."""
+    def within_days(self, since: date | None, until: date | None) -> tuple[ColumnElement[bool], ...]:
+        """Conditions that save a look at days whose calls can't be of that time; both days are included."""
+
+    def has_text(self, phrases: Sequence[Phrase], first_of: Connection | None, /) -> ColumnElement[bool]:
+        """Condition: all phrases occur in the call.
+
+        With `first_of`, a connection to look with, it is for the first calls in some order: where the
+        phrases are common, calls are looked at in that order; else those with the phrases are sorted.
+        """
+
+    def may_index(self, connection: Connection) -> bool:
+        """Whether no other process makes calls findable now, nor will during this transaction."""
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
         """Make calls findable."""
 
-    def forget_words(self, connection: Connection, gone: Sequence[tuple[int, list[str]]]) -> None:
+    def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
         """Undo it."""
 
     def prepare_days(self, database: Database, today: date) -> None:
@@ -112,15 +149,14 @@ class _Sqlite:
     def numbered(self, _connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         return list(range(len(rows)))  # as they are written
 
-    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
-        statement = sqlite.insert(calls)
-        statement = statement.on_conflict_do_update(
-            index_elements=["project", "day", "id"],
-            set_={"deliveries": calls.c.deliveries + 1},
-            where=calls.c.digest == statement.excluded.digest,
-        )
-        returned = statement.returning(*(calls.c[name] for name in _RETURNED))
-        return list(connection.execute(returned, list(rows)))
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
+        try:
+            # The driver's own cursor: SQLAlchemy takes as long over the parameters as SQLite over the rows.
+            cursor = raw_of(connection).cursor()
+            parts = (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
+            return [each for part in parts for each in _inserted(cursor, part)]
+        except sqlite3.Error as error:
+            raise DBAPIError.instance("INSERT INTO calls", None, error, sqlite3.Error) from error
 
     def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
         dated = [(seq, day.isoformat(), body) for seq, day, body in rows]
@@ -134,25 +170,41 @@ class _Sqlite:
     def end(self, connection: Connection) -> Cursor:
         return Cursor(0, connection.execute(select(func.coalesce(func.max(calls.c.seq), 0))).scalar_one())
 
-    def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
+    def within_days(self, _since: date | None, _until: date | None) -> tuple[ColumnElement[bool], ...]:
+        return ()  # days share a table
+
+    def has_text(self, phrases: Sequence[Phrase], first_of: Connection | None, /) -> ColumnElement[bool]:
         found = table("call_search", column("rowid"))
         query = " ".join('"' + " ".join(words) + '"' for words in phrases)
         matches = text("call_search MATCH :words").bindparams(bindparam("words", query, unique=True))
-        return calls.c.seq.in_(select(found.c.rowid).where(matches))
+        having = select(found.c.rowid).where(matches)
+        if first_of is not None and self._is_common(first_of, query):
+            return having.where(found.c.rowid == calls.c.seq).exists()
+        return calls.c.seq.in_(having)
+
+    def _is_common(self, connection: Connection, query: str) -> bool:
+        return connection.exec_driver_sql(_BEYOND_RARE, (query, _RARE)).first() is not None
+
+    def may_index(self, _connection: Connection) -> bool:
+        return True  # one process has the file
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
         rows = [(seq, " ".join(words)) for seq, _, words in found]
         if rows:
             connection.exec_driver_sql("INSERT INTO call_search (rowid, words) VALUES (?, ?)", rows)
 
-    def forget_words(self, connection: Connection, gone: Sequence[tuple[int, list[str]]]) -> None:
-        rows = [(seq, " ".join(words)) for seq, words in gone]
+    def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
+        rows = [(seq, " ".join(words)) for seq, _, words in gone]
         forget = "INSERT INTO call_search (call_search, rowid, words) VALUES ('delete', ?, ?)"
         if rows:
             connection.exec_driver_sql(forget, rows)
 
-    def prepare_days(self, database: Database, today: date) -> None:
-        """Nothing: days share a table."""
+    def prepare_days(self, database: Database, _today: date) -> None:
+        """Days share a table; but its planner learns what is in it, once there is something to learn."""
+        with database.outside_transactions() as connection:
+            largest = connection.execute(select(func.max(calls.c.seq))).scalar()
+            if largest is not None and largest >= _WORTH_ANALYSIS:
+                raw_of(connection).executescript(_ANALYSE)
 
     def whole_days(self, _database: Database, _before: date) -> list[date]:
         return []
@@ -190,9 +242,9 @@ class _Postgres:
         # In one order in all processes, or two that store the same calls could wait for each other.
         return sorted(range(len(rows)), key=lambda index: _key(rows[index]))
 
-    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+    def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
         columns = [[row[name] for row in rows] for name in _POSTGRES_TYPES]
-        return list(connection.exec_driver_sql(_INSERT_CALLS, tuple(columns)))
+        return [Inserted(*row) for row in connection.exec_driver_sql(_INSERT_CALLS, tuple(columns))]
 
     def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
         columns = tuple(map(list, zip(*rows, strict=True)))
@@ -205,12 +257,22 @@ class _Postgres:
     def end(self, connection: Connection) -> Cursor:
         return Cursor(self.horizon(connection) - 1, 2**63 - 1)
 
-    def has_text(self, phrases: Sequence[Phrase]) -> ColumnElement[bool]:
+    def within_days(self, since: date | None, until: date | None) -> tuple[ColumnElement[bool], ...]:
+        bounds = [calls.c.day >= since] if since is not None else []
+        bounds += [calls.c.day <= until] if until is not None else []
+        return (or_(and_(*bounds), calls.c.day == UNDATED),) if bounds else ()
+
+    def has_text(self, phrases: Sequence[Phrase], _first_of: Connection | None, /) -> ColumnElement[bool]:
+        """Its planner knows how common words are."""
         found = table("call_search", column("seq"), column("day", Date), column("words", String))
         query = " & ".join("(" + " <-> ".join(f"'{word}'" for word in words) + ")" for words in phrases)
         matches = found.c.words.op("@@")(text("CAST(:query AS tsquery)").bindparams(query=query))
         chosen = select(found.c.seq).where(matches, found.c.day == calls.c.day, found.c.seq == calls.c.seq)
         return chosen.exists()
+
+    def may_index(self, connection: Connection) -> bool:
+        taken = connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (_INDEXING,))
+        return bool(taken.scalar_one())
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
         rows = [(seq, day, _vector(words)) for seq, day, words in found]
@@ -218,10 +280,11 @@ class _Postgres:
             store = "INSERT INTO call_search (seq, day, words) VALUES (%s, %s, CAST(%s AS tsvector))"
             connection.exec_driver_sql(store, rows)
 
-    def forget_words(self, connection: Connection, gone: Sequence[tuple[int, list[str]]]) -> None:
-        numbers = [seq for seq, _ in gone]
-        if numbers:
-            connection.exec_driver_sql("DELETE FROM call_search WHERE seq = ANY(%s)", (numbers,))
+    def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
+        forget = "DELETE FROM call_search WHERE seq = ANY(%s) AND day = ANY(%s)"
+        if gone:
+            numbers, days = [seq for seq, _, _ in gone], list({day for _, day, _ in gone})
+            connection.exec_driver_sql(forget, (numbers, days))
 
     def prepare_days(self, database: Database, today: date) -> None:
         for ahead in range(-_DAYS_BEFORE, _DAYS_AHEAD + 1):
@@ -270,6 +333,21 @@ class _Postgres:
 
     def reclaim(self, database: Database) -> None:
         """Nothing: PostgreSQL's own vacuum does."""
+
+
+def _inserted(cursor: sqlite3.Cursor, rows: Sequence[Mapping[str, Any]]) -> Iterator[Inserted]:
+    flat = [value for row in rows for value in _values(row)]
+    position = _SQLITE_COLUMNS.index("day")
+    for index in range(position, len(flat), len(_SQLITE_COLUMNS)):
+        flat[index] = flat[index].isoformat()
+    cursor.execute(_SQLITE_INSERT.format(", ".join([_SQLITE_ROW] * len(rows))), flat)
+    for project, day, call_id, seq, deliveries in cursor.fetchall():
+        yield Inserted(project, date.fromisoformat(day), call_id, seq, deliveries)
+
+
+def raw_of(connection: Connection) -> Any:
+    """The driver's own connection."""
+    return connection.connection.driver_connection
 
 
 def _merge(connection: Connection, pages: int) -> bool:

@@ -156,9 +156,9 @@ class Removal:
         if not rows:
             return 0
         numbers = [row.seq for row in rows]
-        texts = select(bodies.c.seq, bodies.c.body).where(*these(bodies, rows))
+        texts = select(bodies.c.seq, bodies.c.day, bodies.c.body).where(*these(bodies, rows))
         texts = texts.where(bodies.c.seq.not_in(select(to_index.c.seq).where(to_index.c.seq.in_(numbers))))
-        gone = [(row.seq, words_of_body(row.body)) for row in connection.execute(texts)]
+        gone = [(row.seq, row.day, words_of_body(row.body)) for row in connection.execute(texts)]
         self._dialect.forget_words(connection, gone)
         connection.execute(delete(to_index).where(to_index.c.seq.in_(numbers)))
         connection.execute(delete(bodies).where(*these(bodies, rows)))

@@ -16,6 +16,7 @@ MAX_WORDS = 10_000  # PostgreSQL knows no position beyond 16,383
 MAX_WORD = 60  # characters; PostgreSQL refuses words of 2 KB
 MAX_QUERY_WORDS = 50
 _WORD = re.compile(r"[^\W_]+")
+_ASCII_WORD = re.compile("[a-z0-9]+")  # the same of a text in ASCII, in less time
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
 
 Phrase = tuple[str, ...]
@@ -23,8 +24,16 @@ Phrase = tuple[str, ...]
 
 def words_of(text: str) -> list[str]:
     """The words of a text, in order."""
+    if text.isascii():
+        return _cut(_ASCII_WORD.findall(text.lower()))
     folded = unicodedata.normalize("NFC", text).casefold()
-    return [_as_ascii(match[:MAX_WORD]) for match in _WORD.findall(folded)]
+    return [word if word.isascii() else _as_ascii(word) for word in _cut(_WORD.findall(folded))]
+
+
+def _cut(words: list[str]) -> list[str]:
+    if max(map(len, words), default=0) <= MAX_WORD:
+        return words
+    return [word[:MAX_WORD] for word in words]
 
 
 def words_in(body: object) -> list[str]:
@@ -57,7 +66,7 @@ def phrases_of(query: str) -> list[Phrase]:
 
 
 def _as_ascii(word: str) -> str:
-    return word if word.isascii() else "zzu" + word.encode("utf-8", "surrogatepass").hex()
+    return "zzu" + word.encode("utf-8", "surrogatepass").hex()
 
 
 def _texts(value: Any) -> Iterator[str]:

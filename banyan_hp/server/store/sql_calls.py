@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -76,8 +76,8 @@ class SqlCalls:
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]
     ) -> Iterator[tuple[int, Stored]]:
-        narrow = [{name: value for name, value in rows[index].items() if name != "body"} for index in chosen]
-        found = {tuple(row[:3]): row for row in self._dialect.insert_calls(connection, narrow)}
+        inserted = self._dialect.insert_calls(connection, [rows[index] for index in chosen])
+        found = {row[:3]: row for row in inserted}
         new = []
         for index in chosen:
             row = found.get(row_key(rows[index]))
@@ -115,11 +115,11 @@ class SqlCalls:
 
     def page(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.page`."""
-        query = self._chosen(chosen).order_by(*newest_first)
-        if cursor is not None:
-            last = Cursor.parse(cursor)
-            query = query.where(tuple_(calls.c.event_time, calls.c.seq) < tuple_(*map(literal, last)))
+        last = Cursor.parse(cursor) if cursor is not None else None
         with self._database.read() as connection:
+            query = self._chosen(chosen, connection).order_by(*newest_first)
+            if last is not None:
+                query = query.where(tuple_(calls.c.event_time, calls.c.seq) < tuple_(*map(literal, last)))
             rows = connection.execute(query.limit(limit + 1)).all()
             shown = within_bytes(rows[:limit])
             found = with_bodies(connection, shown)
@@ -129,9 +129,9 @@ class SqlCalls:
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.follow`."""
         last = Cursor.parse(cursor) if cursor is not None else Cursor(-1, 0)
-        query = self._chosen(chosen).where(_position > tuple_(*map(literal, last)))
-        query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
         with self._database.read() as connection:
+            query = self._chosen(chosen, connection).where(_position > tuple_(*map(literal, last)))
+            query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
             shown = within_bytes(connection.execute(query.limit(limit)).all())
             found = with_bodies(connection, shown)
         positions = [str(Cursor(row.xact, row.seq)) for row in shown]
@@ -147,12 +147,11 @@ class SqlCalls:
         newest: bool = False,
     ) -> Page:
         """See `Calls.arrived`."""
-        query = self._chosen(chosen).order_by(
-            *(column.desc() if newest else column for column in (calls.c.xact, calls.c.seq))
-        )
-        query = query if after is None else query.where(_bounded(operator.gt, "after", after))
-        query = query if before is None else query.where(_bounded(operator.lt, "before", before))
+        bounds = [] if after is None else [_bounded(operator.gt, "after", after)]
+        bounds += [] if before is None else [_bounded(operator.lt, "before", before)]
+        order = [column.desc() if newest else column for column in (calls.c.xact, calls.c.seq)]
         with self._database.read() as connection:
+            query = self._chosen(chosen, connection).where(*bounds).order_by(*order)
             rows = connection.execute(query.limit(limit + 1)).all()
             shown = within_bytes(rows[:limit])
             found = with_bodies(connection, shown)
@@ -182,7 +181,9 @@ class SqlCalls:
             partition_by=[*groups, calls.c.latency_ms.is_(None)], order_by=calls.c.latency_ms
         )
         timed = func.count(calls.c.latency_ms).over(partition_by=groups or None)
-        rows = self._chosen(chosen).add_columns(ranked.label("rank"), timed.label("timed")).subquery()
+        summed = [calls.c[name] for name in dict.fromkeys((*by, *_SUMMED))]
+        extra = (ranked.label("rank"), timed.label("timed"))
+        rows = self._chosen(chosen).with_only_columns(*summed, *extra).subquery()
 
         def percentile(share: float) -> ColumnElement[Any]:
             # The nearest rank: a latency that occurred, and the same one on each database.
@@ -203,18 +204,23 @@ class SqlCalls:
             func.sum(rows.c.cost).label("cost"),
         ).group_by(*columns)
 
-    def _chosen(self, chosen: CallFilter) -> Select[Any]:
+    def _chosen(self, chosen: CallFilter, first_of: Connection | None = None) -> Select[Any]:
+        """For the first calls in some order: `first_of`, the connection; see `Dialect.has_text`."""
         query = select(calls).where(calls.c.project == chosen.project)
         query = query.where(*(calls.c[name] == cut(value) for name, value in chosen.equal.items()))
-        if chosen.since is not None:
-            query = query.where(calls.c.event_time >= microseconds(chosen.since))
-        if chosen.until is not None:
-            query = query.where(calls.c.event_time < microseconds(chosen.until))
+        query = query.where(*self._of_time(chosen))
         if chosen.failed is not None:
             query = query.where(calls.c.error.is_not(None) if chosen.failed else calls.c.error.is_(None))
         if chosen.text is not None:
-            query = query.where(self._dialect.has_text(phrases_of(chosen.text)))
+            query = query.where(self._dialect.has_text(phrases_of(chosen.text), first_of))
         return query
+
+    def _of_time(self, chosen: CallFilter) -> tuple[ColumnElement[bool], ...]:
+        since, until = chosen.since, chosen.until
+        days = [time.astimezone(UTC).date() if time is not None else None for time in (since, until)]
+        bounds = [calls.c.event_time >= microseconds(since)] if since is not None else []
+        bounds += [calls.c.event_time < microseconds(until)] if until is not None else []
+        return (*bounds, *self._dialect.within_days(days[0], days[1]))
 
     # -- removed -----------------------------------------------------------------------------------------
 
@@ -243,11 +249,11 @@ class SqlCalls:
         query = query.outerjoin(
             bodies, and_(bodies.c.seq == to_index.c.seq, bodies.c.day == to_index.c.day)
         ).order_by(to_index.c.seq)
-        with self._database.read() as connection:
-            rows = connection.execute(query.limit(limit)).all()
-        found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
-        if found:
-            self._database.write(lambda connection: self._store_words(connection, found))
+        with self._database.read() as reading:
+            rows = reading.execute(query.limit(limit)).all() if self._dialect.may_index(reading) else []
+            found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
+            if found:
+                self._database.write(lambda connection: self._store_words(connection, found))
         return len(found)
 
     def _store_words(self, connection: Connection, found: list[tuple[int, Any, list[str]]]) -> None:
@@ -284,4 +290,5 @@ def _group(row: Row[Any], columns: int) -> Group:
     return Group(by=tuple(row[:columns]), **dict(zip(_SUMS, sums, strict=True)))
 
 
+_SUMMED = ("latency_ms", "deliveries", "error", "input_tokens", "output_tokens", "cost")
 _SUMS = [each.name for each in fields(Group) if each.name != "by"]

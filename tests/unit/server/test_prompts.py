@@ -47,6 +47,7 @@ class TestVersions:
         assert answer["id"] == prompt_id
         for name in ("created_at", "released_at"):
             assert all(each.pop(name).endswith("+00:00") for each in answer["versions"])
+        assert len({each.pop("revision") for each in answer["versions"]}) == 3
         (author,) = {each.pop("author") for each in answer["versions"]}
         assert len({each.pop("revision") for each in answer["versions"]}) == 3
         assert [key["id"] for key in app.get("/api/keys")["keys"]] == [author]

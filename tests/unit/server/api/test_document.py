@@ -33,9 +33,12 @@ def test_each_call_says_what_it_does_and_how_it_is_refused(document: Any) -> Non
         assert set(item) <= METHODS
         for method, operation in item.items():
             assert operation["description"], (method, path)
-            assert "422" not in operation["responses"]
-            schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
-            assert schema == {"$ref": "#/components/schemas/Refusal"}
+            refused = [each for each in operation["responses"].items() if each[0] >= "4"]
+            for _, response in refused if path != "/readyz" else ():
+                schema = response["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Refusal"}
+            with_body = {"409", "413", "422"} <= set(operation["responses"])
+            assert with_body is ("requestBody" in operation)
             assert ("security" in operation) is (path not in ("/healthz", "/readyz")), path
 
 

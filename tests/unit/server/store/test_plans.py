@@ -1,0 +1,192 @@
+"""No statement reads a whole large table, whatever is asked, on either database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from banyan_hp.server.store.audit import Actor, Audit
+from banyan_hp.server.store.calls import FILTERS, CallFilter
+from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.experiments import Experiments
+from banyan_hp.server.store.keys import Keys, Projects
+from banyan_hp.server.store.prompts import Prompt, Prompts, Version
+from banyan_hp.server.store.sql_calls import SqlCalls
+from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
+from tests.support.postgres import Postgres
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+ALL = CallFilter(project="p")
+SHORT: dict[str, Any] = {"since": DAY + timedelta(hours=1), "until": DAY + timedelta(hours=1, minutes=20)}
+# A value that is found, for each filter. The others of `FILTERS` narrow what these and the time find.
+FOUND = {
+    "id": "id-7",
+    "session": "s7",
+    "user": "u7",
+    "prompt_name": "n7",
+    "model": "m3",
+    "experiment_id": "x",
+}
+USUAL = {"version": "1", "branch": "main", "source": "banyan"}
+SOURCE = replace(ALL, equal={"source": "banyan"})
+NEWER, OLDER = "1772330000000000.77777", "1772323300000000.1000"
+Ask = Callable[[Database], Any]
+
+
+def _paged(cursor: str | None = None, **chosen: Any) -> Ask:
+    return lambda database: SqlCalls(database).page(replace(ALL, **chosen), 100, cursor)
+
+
+def _followed(**chosen: Any) -> Ask:
+    return lambda database: SqlCalls(database).follow(replace(ALL, **chosen), 100, "1000.100000")
+
+
+def _summed(*by: str, **chosen: Any) -> Ask:
+    return lambda database: SqlCalls(database).aggregate(replace(ALL, **chosen), by)
+
+
+ASKED: dict[str, Ask] = {
+    "page": _paged(),
+    "a later page": _paged(NEWER),
+    "a page of a time": _paged(**SHORT),
+    "the end of a time": _paged(OLDER, since=SHORT["since"] - timedelta(hours=1)),
+    "failed": _paged(failed=True),
+    "failed, of a time": _paged(failed=True, **SHORT),
+    "good ones": _paged(failed=False),
+    "get": lambda database: SqlCalls(database).get("p", "id-77"),
+    "get what is not there": lambda database: SqlCalls(database).get("p", "none"),
+    **{f"page by {name}": _paged(equal={name: value}) for name, value in FOUND.items()},
+    **{f"later page by {name}": _paged(NEWER, equal={name: value}) for name, value in FOUND.items()},
+    **{f"page by {name} and time": _paged(equal={name: value}, **SHORT) for name, value in FOUND.items()},
+    **{f"page of the usual {name}": _paged(equal={name: value}) for name, value in USUAL.items()},
+    "page by two filters": _paged(equal={"prompt_name": "n7", "model": "m2"}),
+    "page by an experiment's version": _paged(equal={"experiment_version_id": "xv"}, **SHORT),
+    "a rare word": _paged(text="rare"),
+    "a common word": _paged(text="common"),
+    "a rare and a common word": _paged(text="common rare"),
+    "a rare phrase": _paged(text='"common rare"'),
+    "a word that nothing has": _paged(text="nowhere"),
+    "a common word of a time": _paged(text="common", **SHORT),
+    "a rare word of a session": _paged(text="rare", equal={"session": "s0"}),
+    "a later page of a common word": _paged(NEWER, text="common"),
+    "follow": _followed(),
+    "follow a source": _followed(equal={"source": "banyan"}),
+    "follow a session": _followed(equal={"session": "s7"}),
+    "follow a common word": _followed(text="common"),
+    "records of a source": lambda database: SqlCalls(database).arrived(SOURCE, 100),
+    "the newest records": lambda database: SqlCalls(database).arrived(SOURCE, 100, newest=True),
+    "older records": lambda database: SqlCalls(database).arrived(SOURCE, 100, before="1000.1", newest=True),
+    "later records": lambda database: SqlCalls(database).arrived(SOURCE, 100, after="1000.1"),
+    "end": lambda database: SqlCalls(database).end(),
+    "sums of a time": _summed(**SHORT),
+    "sums of a time by model": _summed("model", **SHORT),
+    "sums of a session": _summed(equal={"session": "s7"}),
+    "sums of a user by prompt": _summed("prompt_name", "version", equal={"user": "u7"}),
+    "sums of failures": _summed(failed=True),
+    "sums of an experiment": _summed("experiment_version_id", equal={"experiment_id": "x"}),
+    "sums of a rare word": _summed(text="rare"),
+}
+
+CHANGED: dict[str, Ask] = {
+    "delete a user": lambda database: list(SqlCalls(database).delete(replace(ALL, equal={"user": "u9"}))),
+    "delete a session": lambda database: list(
+        SqlCalls(database).delete(replace(ALL, equal={"session": "s9"}))
+    ),
+    "trim": lambda database: list(SqlCalls(database).trim(DAY + timedelta(minutes=1))),
+    "index": lambda database: SqlCalls(database).index(500),
+    "a key of a secret": lambda database: Keys(database).find("psk_x"),
+    "keys of a project": lambda database: Keys(database).listed("p"),
+    "revoke": lambda database: Keys(database).revoke("none", "p"),
+    "a project": lambda database: Projects(database).get("p"),
+    "changes": lambda database: Audit(database).of("p"),
+    "older changes": lambda database: Audit(database).of("p", before=1000),
+    "changes of a subject": lambda database: Audit(database).of("p", "prompt:7"),
+    "prompts": lambda database: _prompts(database),
+    "experiments": lambda database: Experiments(database).listed("p", "n", "main", "running"),
+    "experiments of a prompt": lambda database: Experiments(database).on("p", "i"),
+    "an experiment": lambda database: Experiments(database).get("p", "x"),
+}
+
+
+def _prompts(database: Database) -> None:
+    prompts, actor = Prompts(database), Actor("p", "k")
+    if (prompt := prompts.find("p", "n")) is None:
+        prompt = Prompt(project="p", name="n")
+        prompts.create(prompt, Version(version="1", content="c"), actor)
+    prompts.listed("p", "main", "n")
+    prompts.version(prompt, "1")
+    prompts.versions(prompt)
+    prompts.label(prompt, "staging", "1", actor)
+    prompts.release(prompt, "1", actor)
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: Postgres) -> Iterator[Database]:
+    url = postgres.new_database()
+    Database(url).close()
+    fill(postgres, url)
+    with closing(Database(url)) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["new sqlite", "large sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """SQLite decides by what statistics say, and has none before somebody asks for them."""
+    if request.param == "postgres":
+        yield request.getfixturevalue("filled")
+        return
+    path = tmp_path / "calls.sqlite3"
+    Database(str(path)).close()
+    if request.param == "large sqlite":
+        pretend(path)
+    with closing(Database(str(path))) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", [*ASKED, *CHANGED])
+def test_the_plan_reads_no_whole_table(database: Database, name: str) -> None:
+    """Neither does a query, nor what a change looks up."""
+    with statements_of(database) as seen:
+        (ASKED | CHANGED)[name](database)
+    assert seen
+    with engine_of(database).connect() as connection:
+        found = [(flaw, *each) for each in seen for flaw in flaws(connection, *each)]
+    assert not found
+
+
+@pytest.mark.parametrize("name", [name for name in ASKED if "sums" not in name and "get" not in name])
+def test_a_page_is_not_sorted_out_of_everything(tmp_path: Path, name: str) -> None:
+    """SQLite reads pages in the order of an index, but where what it sorts is little."""
+    path = tmp_path / "calls.sqlite3"
+    Database(str(path)).close()
+    pretend(path)
+    with closing(Database(str(path))) as database, statements_of(database) as seen:
+        ASKED[name](database)
+        with engine_of(database).connect() as connection:
+            steps = [
+                row[3]
+                for statement, parameters in list(seen)
+                if "FROM calls" in statement
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+    sorted_out = any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
+    assert steps
+    few = ("by id", "rare", "nothing", "follow a session")
+    assert not sorted_out or any(each in name for each in few)
+
+
+def test_every_filter_is_looked_at() -> None:
+    """A filter that is new gets a plan, too."""
+    assert {*FOUND, *USUAL, "experiment_version_id"} == set(FILTERS)
+
+
+def test_a_scan_is_found(database: Database) -> None:
+    """The check finds what it is there to find."""
+    with engine_of(database).connect() as connection:
+        assert flaws(connection, "SELECT sum(latency_ms) FROM calls", ())

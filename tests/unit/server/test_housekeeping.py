@@ -1,0 +1,44 @@
+"""What a server does beside answering, without a database."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from typing import Any, cast
+
+from banyan_hp.server.housekeeping import Housekeeping
+
+
+class Indexed:
+    """Calls of which there is always one to index; it notes whether intake was busy then."""
+
+    def __init__(self) -> None:
+        self.busy = threading.Event()
+        self.while_busy: list[bool] = []
+        self.twice = threading.Event()
+
+    def maintain(self, now: datetime) -> None: ...
+
+    def index(self, limit: int) -> int:
+        self.while_busy.append(self.busy.is_set())
+        if len(self.while_busy) == 2:
+            self.twice.set()
+        return limit
+
+
+def test_indexing_gives_way_to_intake_but_goes_on() -> None:
+    """While calls come without a pause it takes a step now and then."""
+    calls = Indexed()
+    calls.busy.set()
+    with Housekeeping(cast("Any", calls), calls.busy.is_set):
+        assert calls.twice.wait(10)
+    assert len(calls.while_busy) <= 3
+    assert calls.while_busy[:2] == [True, True]
+
+
+def test_indexing_does_not_wait_where_nothing_comes() -> None:
+    """One step follows the other."""
+    calls = Indexed()
+    with Housekeeping(cast("Any", calls), calls.busy.is_set):
+        assert calls.twice.wait(10)
+    assert calls.while_busy[0] is False
