@@ -53,8 +53,8 @@ class Match(_Frozen):
     ends_with: str | None = None
     contains: str | None = None
     regex: re.Pattern[str] | None = None
-    any_of: list[Match] | None = Field(None, alias="or")
-    all_of: list[Match] | None = Field(None, alias="and")
+    any_of: list[Match] | None = Field(default=None, validation_alias="or")
+    all_of: list[Match] | None = Field(default=None, validation_alias="and")
 
     def fits(self, name: str) -> bool:
         """Whether a name, in lower case, is meant."""

@@ -26,10 +26,10 @@ TIME = datetime(2026, 1, 2, tzinfo=UTC)
 def rows() -> dict[str, tuple[list[str], list[str]]]:
     """Each column, and the fields of either client that fill it, first come first served."""
     section = README.read_text("utf-8").partition("## Columns of a call")[2].partition("\n## ")[0]
-    table = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    table = [line.split("|")[1:4] for line in section.splitlines() if line.startswith("| `")]
     return {
-        column.strip("`"): (PATH.findall(banyan), PATH.findall(huggingplace))
-        for column, banyan, huggingplace, *_ in table
+        column.strip(" `"): (PATH.findall(banyan), PATH.findall(huggingplace))
+        for column, banyan, huggingplace in table
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from banyan_hp.server.api.shapes import call_of_banyan, call_of_huggingplace
 from banyan_hp.server.prices import Match, Model, Price, Prices, Provider, Tiers
+from tests.support.app import LocalApp
 
 TIME = datetime(2026, 1, 2, tzinfo=UTC)
 SPLIT = {"input_tokens": 1000, "output_tokens": 100}
@@ -169,3 +171,16 @@ def test_a_step_logged_by_itself_has_its_own_split() -> None:
     assert call.cost == pytest.approx(0.015)
     other = call_of_huggingplace("p", "i", TIME, {**body, "token_count": 5000}, PRICES)
     assert (other.input_tokens, other.cost) == (None, None)
+
+
+def test_the_way_in_prices_each_record(tmp_path: Path) -> None:
+    """Single or in a batch, of both clients; with the application's table."""
+    usage = {"input": "q", "output": "a", "model": "large", "metadata": SPLIT}
+    interaction = {"user_prompt": "q", "response": "a", "llm_model": "small", "metadata": SPLIT}
+    interaction |= {"org_id": "o", "mode": "prod"}
+    with LocalApp(tmp_path, prices=PRICES) as app:
+        app.call("POST", "/api/logs/prompt-usage", usage)
+        batch = {"records": [{"id": "b", "ts": "2026-01-02T00:00:00Z", "body": interaction}]}
+        app.call("POST", "/v2/chatgpt/store_generated_response/batch", batch)
+        costs = {call["source"]: call["cost"] for call in app.get("/api/calls")["calls"]}
+    assert costs == {"banyan": pytest.approx(0.015), "huggingplace": pytest.approx(0.0015)}

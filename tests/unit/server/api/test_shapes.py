@@ -18,12 +18,12 @@ USAGE: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {}
 INTERACTION: dict[str, Any] = {"user_prompt": "q", "response": "a", "org_id": "o", "mode": "prod"}
 
 
-def call_of_banyan(*given: Any) -> Call:
-    return priced_banyan(*given, bundled())
+def call_of_banyan(project: str, call_id: str, time: datetime | None, body: Any) -> Call:
+    return priced_banyan(project, call_id, time, body, bundled())
 
 
-def call_of_huggingplace(*given: Any) -> Call:
-    return priced_huggingplace(*given, bundled())
+def call_of_huggingplace(project: str, call_id: str, time: datetime | None, body: Any) -> Call:
+    return priced_huggingplace(project, call_id, time, body, bundled())
 
 
 def filled(call: Any) -> dict[str, Any]:
