@@ -22,7 +22,9 @@ SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
 SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
 SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
-.PHONY: test demo serve lint types check check-alone test-sdks test-pythons soak bench-quick bench bench-app wrk clean
+PRICES_VENV := .venv-prices
+
+.PHONY: test demo serve lint types check check-alone test-sdks test-pythons prices soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -64,6 +66,11 @@ test-sdks:                    ## what is recorded of the providers' packages, ce
 test-pythons:                 ## the tests on each Python there is; PYTHONS="path path": on these, too; OPTIONS: pytest's
 	$(PYTHON) -m tests.pythons $(OPTIONS)
 
+prices:                       ## the backend's prices per model, from the newest genai-prices
+	$(PYTHON) -m venv $(PRICES_VENV)
+	$(PRICES_VENV)/bin/python -m pip install --quiet --upgrade genai-prices
+	$(PRICES_VENV)/bin/python -m tests.support.make_prices
+
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
@@ -83,7 +90,7 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .venv-sdks .venv-sdks-newest .venv-py bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py

@@ -93,6 +93,8 @@ def _add_keeping(serve: ArgumentParser) -> None:
         "write calls to Parquet files in this directory before --retain removes them; needs pyarrow"
     )
     add("--archive", type=Path, metavar="DIR", help=archive_help)
+    prices_help = "prices per model, for calls logged without a cost (default: those of the package)"
+    add("--prices", type=Path, metavar="FILE.json", help=prices_help)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -115,6 +117,7 @@ def _serve(arguments: argparse.Namespace) -> int:
                 allowed_hosts=arguments.allowed_host,
                 retain=arguments.retain,
                 archive=arguments.archive,
+                prices=arguments.prices,
                 workers=arguments.workers,
             )
             serve(settings, lambda started: _when_ready(started, keys, demo=arguments.demo))

@@ -29,6 +29,7 @@ from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
 from .docs import docs_routes
 from .housekeeping import Housekeeping
+from .prices import Prices, bundled
 from .retention import Retention
 from .starting import RoutingMode
 from .store.audit import Audit
@@ -51,6 +52,7 @@ def create_app(
     body_seconds: float = BODY_SECONDS,
     retain: timedelta | None = None,
     archive: Path | None = None,
+    prices: Prices | None = None,
 ) -> FastAPI:
     """The backend over `database`.
 
@@ -62,6 +64,7 @@ def create_app(
         body_seconds: how long a request's body may take to arrive.
         retain: how long calls are kept; None: for ever.
         archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
+        prices: what models cost; None: those that the package brings along.
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
@@ -78,8 +81,16 @@ def create_app(
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,
     )
+    _include(app, committer, prices or bundled())
+    app.router.routes.extend(docs_routes())
+    _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
+    return app
+
+
+def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
+    """One router for each resource."""
     for router in (
-        intake_router(committer),
+        intake_router(committer, prices),
         records.router,
         follow.router,  # before a call whose id might be the same
         calls.router,
@@ -89,9 +100,6 @@ def create_app(
         health.router,
     ):
         app.include_router(router)
-    app.router.routes.extend(docs_routes())
-    _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
-    return app
 
 
 def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float) -> None:

@@ -23,6 +23,7 @@ from .api.auth import Caller
 from .api.hosts import is_loopback
 from .app import create_app, stores_of
 from .opening import check_exposed, given_keys, own_key
+from .prices import Prices, PricesError, bundled
 from .seed import load_seed
 from .starting import RoutingMode, StartError
 from .store.database import Database
@@ -60,6 +61,8 @@ class ServeSettings:
     """How long calls are kept; None: for ever."""
     archive: Path | None = None
     """A directory that gets calls as Parquet files before they are removed."""
+    prices: Path | None = None
+    """A table of prices per model, instead of the package's."""
     workers: int = 1
     """How many processes serve; several only with PostgreSQL."""
 
@@ -90,6 +93,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
         signal.signal(signum, _exit)
     _log(settings)
     _check_archive(settings.archive)
+    prices = _prices(settings.prices)
     keys = given_keys(settings.keys, settings.keys_file)
     database = Database(settings.database)
     try:
@@ -100,7 +104,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
         with _listen(settings.host, settings.port) as listener:
             key = _opened(keys, stores.keys, listener)
             started = Started(_url(settings.host, listener), database.name, len(keys), key)
-            process = _Process(settings, keys, routing, listener)
+            process = _Process(settings, keys, routing, prices, listener)
             if settings.workers == 1:
                 process.serve(database, lambda: announce(started))
                 return
@@ -108,6 +112,15 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
             Workers(settings.workers, process.work).run(lambda: announce(started))
     finally:
         database.close()
+
+
+def _prices(file: Path | None) -> Prices:
+    if file is None:
+        return bundled()
+    try:
+        return Prices.of(file)
+    except PricesError as error:
+        raise StartError(str(error)) from error
 
 
 def _check_workers(settings: ServeSettings, database: Database) -> None:
@@ -125,6 +138,7 @@ class _Process:
     settings: ServeSettings
     keys: Mapping[str, Caller]
     routing: RoutingMode
+    prices: Prices
     listener: socket.socket
 
     def work(self, ready: Callable[[], None]) -> None:
@@ -145,6 +159,7 @@ class _Process:
             allowed_hosts=_allowed_hosts(settings, self.listener),
             retain=settings.retain,
             archive=settings.archive,
+            prices=self.prices,
         )
         server = _Server(_config(app, settings), ready, app.state.feeds.close)
         server.run(sockets=[self.listener])

@@ -15,7 +15,8 @@ Whatever has no field of its own is in the metadata: `input_tokens`, `output_tok
 `ended` ("closed early", "garbage-collected", "process ended", "broken off", "not fetched"), `read_ms` of
 streams (what the application took to read them, which is not part of the time), `api` (of wrapped clients),
 `interaction_id` and `parent_interaction_id` of nested interactions, and `step_details`, a list with the same
-of each step that has any, and its `parent`'s id.
+of each step, its `id`, its `parent`'s id if it was made within another one, and its `start_ms`: milliseconds
+from the start of the interaction to that of the step, by the clock that measures `response_time`.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class Interaction(Span, Generic[R]):
             "output_tokens": self.usage.output_tokens,
             "interaction_id": self._id,
             "parent_interaction_id": self._parent_id(),
-            "step_details": [more for step in self.steps if (more := step._step_details())] or None,
+            "step_details": [step._step_details() for step in self.steps] or None,
         }
         return {**without_none(reported), **super()._reported_details()}
 
@@ -230,10 +230,14 @@ class Step(Span):
             self.fields = freeze(dict(self.fields)).value
 
     def _step_details(self) -> dict[str, Any]:
-        """Its details, with its number and that of the step it was made in; empty if there are none."""
-        inside = {"parent": self.parent.number} if isinstance(self.parent, Step) else {}
-        more = {**inside, **self._details()}
-        return {"id": self.number, **more} if more else {}
+        """Its number, that of the step it was made in, when it started, and its details."""
+        parent, interaction = self.parent, self.interaction
+        where: dict[str, Any] = {"id": self.number}
+        if isinstance(parent, Step):
+            where["parent"] = parent.number
+        if interaction is not None:
+            where["start_ms"] = round(self._stopwatch.since(interaction._stopwatch) * 1000, 3)
+        return {**where, **self._details()}
 
     def _inside(self) -> list[Span]:
         return list(self._children)

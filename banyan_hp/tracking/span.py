@@ -66,6 +66,10 @@ class Stopwatch:
         """Seconds until `stop`, or until now."""
         return (self.clock() if self._stopped is None else self._stopped) - self._started
 
+    def since(self, earlier: Stopwatch) -> float:
+        """Seconds from the start of another stopwatch of this clock to the start of this one; at least 0."""
+        return max(0.0, self._started - earlier._started)
+
     @property
     def first(self) -> float | None:
         """Seconds until the first `lap`; None if there was none."""

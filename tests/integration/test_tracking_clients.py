@@ -50,6 +50,8 @@ def without_times(body: dict[str, Any]) -> dict[str, Any]:
     assert 0 <= body.pop("response_time") < 5
     for step in body.get("step_data", ()):
         assert 0 <= step.pop("response_time") < 5
+    for step in (body.get("metadata") or {}).get("step_details", ()):
+        assert 0 <= step.pop("start_ms") < 5000
     return body
 
 

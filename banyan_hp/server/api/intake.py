@@ -14,6 +14,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from ..prices import Prices
 from ..store.calls import Call, Stored
 from .auth import Ingesting
 from .committer import Committer, Verdict
@@ -21,7 +22,8 @@ from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_s
 from .models import Json as JsonObject
 from .requests import JsonRoute, header, value_of
 from .responses import BAD, Json
-from .shapes import Body, call_of_banyan, call_of_huggingplace
+from .shapes import call_of_banyan, call_of_huggingplace
+from .values import Body
 
 HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mistake in the record
 STORE = "/v2/chatgpt/store_generated_response"
@@ -92,7 +94,7 @@ class Kind:
 
     path: str
     model: type[Strict]
-    call: Callable[[str, str, datetime | None, Body], Call]
+    call: Callable[[str, str, datetime | None, Body, Prices], Call]
     new: int
     """The status of a record that is new; that of a repeat is 200."""
     bad: int
@@ -116,11 +118,11 @@ HUGGINGPLACE = Kind(
 )
 
 
-def intake_router(committer: Committer) -> APIRouter:
+def intake_router(committer: Committer, prices: Prices) -> APIRouter:
     """The routes of both clients."""
     router = APIRouter(route_class=JsonRoute, tags=["logging"])
     for kind in (BANYAN, HUGGINGPLACE):
-        _add(router, _Intake(kind, committer))
+        _add(router, _Intake(kind, committer, prices))
     return router
 
 
@@ -150,8 +152,9 @@ class _Batch(NamedTuple):
 
 
 class _Intake:
-    def __init__(self, kind: Kind, committer: Committer) -> None:
+    def __init__(self, kind: Kind, committer: Committer, prices: Prices) -> None:
         self.kind = kind
+        self._prices = prices
         self._committer = committer
 
     async def one(self, request: Request, caller: Ingesting) -> Response:
@@ -160,7 +163,7 @@ class _Intake:
         body = await request.json()
         _refuse(kind.refusal(body), kind.bad)
         call_id, time = self._named(request)
-        call = kind.call(caller.project, call_id, time, body)
+        call = kind.call(caller.project, call_id, time, body, self._prices)
         (verdict,) = await self._stored([call], request)
         return Json(*self._response(call_id, verdict))
 
@@ -198,7 +201,7 @@ class _Intake:
         envelope = self._opened(value_of(body))
         refusals = [self._entry_refusal(entry) for entry in envelope.records]
         calls = [
-            self.kind.call(project, entry.id, parse_time(entry.ts), entry.body)
+            self.kind.call(project, entry.id, parse_time(entry.ts), entry.body, self._prices)
             for entry, refusal in zip(envelope.records, refusals, strict=True)
             if refusal is None
         ]

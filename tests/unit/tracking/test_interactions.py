@@ -202,6 +202,48 @@ def test_nested_interactions_name_the_outer_one(tracker: Tracker, records: list[
 # -- steps ---------------------------------------------------------------------------------------------------
 
 
+def details(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The details of the steps, once their starts are seen to be in the order of their opening."""
+    starts = [each["start_ms"] for each in record["step_details"]]
+    assert starts == sorted(starts)
+    assert starts[0] >= 0
+    return [
+        {name: value for name, value in each.items() if name != "start_ms"} for each in record["step_details"]
+    ]
+
+
+def test_a_step_says_when_it_started(tracker: Tracker, records: list[dict[str, Any]]) -> None:
+    """From the start of the interaction on, also inside of another step, and from entering it on."""
+    clock = Ticking()
+    it = Interaction(tracker.sink(), "Hi", clock=clock)
+    clock.now += 9
+    with it:
+        clock.now += 0.25
+        made = it.step("late")
+        with it.step("outer"):
+            clock.now += 0.5
+            with it.step("inner"):
+                clock.now += 1
+        with made:
+            pass
+    assert [(each["id"], each["start_ms"]) for each in records[0]["step_details"]] == [
+        (1, 1750.0),
+        (2, 250.0),
+        (3, 750.0),
+    ]
+
+
+def test_a_step_that_outlives_its_interaction_has_no_start(
+    tracker: Tracker, records: list[dict[str, Any]]
+) -> None:
+    """It is a record of its own, whose time is its own."""
+    with tracker.interaction("Hi") as it:
+        step = it.step("late")
+        step.__enter__()
+    step.__exit__(None, None, None)
+    assert "step_details" not in records[1]
+
+
 def test_steps_have_their_own_times_and_tokens(tracker: Tracker, records: list[dict[str, Any]]) -> None:
     """In the order of their opening; the interaction's tokens and answer come of them, where it has none."""
     clock = Ticking()
@@ -240,7 +282,8 @@ def test_steps_have_their_own_times_and_tokens(tracker: Tracker, records: list[d
         },
     ]
     assert record["step_details"] == [
-        {"id": 1, "cached_tokens": 8, "reasoning_tokens": 4, "finish_reason": "stop"}
+        {"id": 1, "start_ms": 0.0, "cached_tokens": 8, "reasoning_tokens": 4, "finish_reason": "stop"},
+        {"id": 2, "start_ms": 500.0},
     ]
     assert (record["output"], record["model"], record["token_count"]) == ("42", "small", 36)
     assert (record["input_tokens"], record["duration_ms"]) == (24, 750.0)
@@ -252,7 +295,7 @@ def test_a_step_in_a_step_counts_once(tracker: Tracker, records: list[dict[str, 
         inner.set_tokens(1, 2)
     (record,) = records
     assert [(each["id"], each["token"]) for each in record["step_data"]] == [(1, 3), (2, 3)]
-    assert record["step_details"] == [{"id": 2, "parent": 1}]
+    assert details(record) == [{"id": 1}, {"id": 2, "parent": 1}]
     assert record["token_count"] == 3
 
 
@@ -340,7 +383,10 @@ def test_a_failed_step_says_so(tracker: Tracker, records: list[dict[str, Any]]) 
         "Error: ValueError: boom",
         "[no response]",
     ]
-    assert record["step_details"] == [{"id": 1, "error_type": "ValueError", "error": "ValueError: boom"}]
+    assert details(record) == [
+        {"id": 1, "error_type": "ValueError", "error": "ValueError: boom"},
+        {"id": 2},
+    ]
     assert "error" not in record
 
 
@@ -434,7 +480,7 @@ def test_tasks_are_in_the_interaction_that_made_them(tracker: Tracker, records: 
 
     asyncio.run(main())
     steps = {each["id"]: each["type"] for each in records[0]["step_data"]}
-    parents = {each["id"]: each["parent"] for each in records[0]["step_details"]}
+    parents = {each["id"]: each["parent"] for each in records[0]["step_details"] if "parent" in each}
     assert sorted(steps.values()) == ["a", "a-inner", "b", "b-inner", "thread"]
     assert {steps[child]: steps[parent] for child, parent in parents.items()} == {
         "a-inner": "a",

@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 
-from banyan_hp.server.api.shapes import call_of_banyan, call_of_huggingplace
-from banyan_hp.server.store.calls import UNDATED
+from banyan_hp.server.api.shapes import call_of_banyan as priced_banyan
+from banyan_hp.server.api.shapes import call_of_huggingplace as priced_huggingplace
+from banyan_hp.server.prices import bundled
+from banyan_hp.server.store.calls import UNDATED, Call
 
 TIME = datetime(2026, 1, 2, 23, 59, 59, 999_999, UTC)
 USAGE: dict[str, Any] = {"input": "question", "output": "answer", "metadata": {}}
 INTERACTION: dict[str, Any] = {"user_prompt": "q", "response": "a", "org_id": "o", "mode": "prod"}
+
+
+def call_of_banyan(project: str, call_id: str, time: datetime | None, body: Any) -> Call:
+    return priced_banyan(project, call_id, time, body, bundled())
+
+
+def call_of_huggingplace(project: str, call_id: str, time: datetime | None, body: Any) -> Call:
+    return priced_huggingplace(project, call_id, time, body, bundled())
 
 
 def filled(call: Any) -> dict[str, Any]:
