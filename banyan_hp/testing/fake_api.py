@@ -13,7 +13,7 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -35,16 +35,18 @@ class Api:
 
     Args:
         api_key: the one that is accepted.
+        project: the one that the key opens.
         arrived: is notified of each new record.
     """
 
-    def __init__(self, api_key: str, arrived: threading.Condition) -> None:
-        self.prompts = Prompts()
-        self.experiments = Experiments(self.prompts)
+    def __init__(self, api_key: str, project: str, arrived: threading.Condition) -> None:
+        self.prompts = Prompts(project)
+        self.experiments = Experiments(self.prompts, project)
         self.records = Records(arrived)
         self._api_key = api_key
+        self._project = project
         self._routes: dict[str, dict[str, Endpoint]] = {
-            "/api/auth/validate": {"GET": lambda _: Response(200, {"valid": True})},
+            "/api/auth/validate": {"GET": self._validate},
             USAGE_PATH: {"POST": lambda request: self._single(request, USAGES)},
             f"{USAGE_PATH}/batch": {"POST": lambda request: self._batch(request, USAGES)},
             INTERACTION_PATH: {"POST": lambda request: self._single(request, INTERACTIONS)},
@@ -84,11 +86,19 @@ class Api:
                 401, "no API key" if sent is None else "the API key is not one of this backend's"
             )
 
+        asked = request.headers.get("x-project-id")
+        if asked and asked != self._project:
+            raise RefusedError(
+                403, f"X-Project-Id is {asked!r}, the API key is for project {self._project!r}"
+            )
+
+    def _validate(self, _request: Request) -> Response:
+        return Response(200, {"valid": True, "project": self._project, "role": "admin"})
+
     def _prompt(self, request: Request) -> Response:
         query = _query(request)
         named = dict(query)
-        project = request.headers.get("x-project-id") or None
-        prompt = self.prompts.find(_path(request)[len(_PROMPT_PATH) :], named.get("branch", "main"), project)
+        prompt = self.prompts.find(_path(request)[len(_PROMPT_PATH) :], named.get("branch", "main"))
         sticky = _sticky(query)
         if "version" in named and "label" in named:
             raise RefusedError(400, "version and label exclude each other; give one of them")
@@ -122,7 +132,7 @@ class Api:
             raise RefusedError(
                 422, f"stickyKey must be {config['sticky_type']!r}, the experiment's sticky_type"
             )
-        prompt = self.prompts.find(config["prompt_name"], config["branch"], None)
+        prompt = self.prompts.find(config["prompt_name"], config["branch"])
         running = config["status"] == RUNNING
         chosen = experiment_from_config(config).version_for(body["stickyValue"]) if running else None
         if chosen is None:
@@ -138,7 +148,10 @@ class Api:
         if refusal is not None:
             raise RefusedError(kind.bad, refusal)
         record_id = request.headers.get("idempotency-key") or str(uuid.uuid4())
-        return Response(*self.records.store(kind, record_id, kind.group(request, body), body))
+        time = request.headers.get("x-event-time")
+        if time is not None and (late := _time_refusal(time)) is not None:
+            raise RefusedError(kind.bad, late)
+        return Response(*self.records.store(kind, (_day(time), record_id), body))
 
     def _batch(self, request: Request, kind: Kind) -> Response:
         envelope = _json(request)
@@ -147,17 +160,16 @@ class Api:
             raise RefusedError(kind.bad, "records must be a list of objects with id, ts and body")
         if not entries:
             return Response(200, {"accepted": 0, "gzip": True})
-        results = [self._result(request, kind, entry) for entry in entries]
+        results = [self._result(kind, entry) for entry in entries]
         if all(200 <= result["status"] < 300 for result in results):
             return Response(200, {"accepted": len(results)})
         return Response(200, {"results": results})
 
-    def _result(self, request: Request, kind: Kind, entry: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, kind: Kind, entry: dict[str, Any]) -> dict[str, Any]:
         refusal = _time_refusal(entry["ts"]) or kind.refusal(entry["body"])
         if refusal is not None:
             return {"id": entry["id"], "status": kind.bad, "error": refusal}
-        group = kind.group(request, entry["body"])
-        status, words = self.records.store(kind, entry["id"], group, entry["body"])
+        status, words = self.records.store(kind, (_day(entry["ts"]), entry["id"]), entry["body"])
         return {"id": entry["id"], "status": status, **(words if status == 409 else {})}
 
 
@@ -181,7 +193,7 @@ def _sticky(query: list[tuple[str, str]]) -> list[tuple[str, str]]:
     values = [value for name, value in query if name == "sticky_value"]
     if len(keys) != len(values):
         raise RefusedError(
-            422, f"sticky_key must be as many as sticky_value, was {len(keys)} to {len(values)}"
+            400, f"sticky_key must be as many as sticky_value, was {len(keys)} to {len(values)}"
         )
     return list(zip(keys, values, strict=True))
 
@@ -209,6 +221,14 @@ def _is_entry(entry: object) -> bool:
     if not isinstance(entry, dict) or "body" not in entry:
         return False
     return all(isinstance(entry.get(name), str) and entry[name] for name in ("id", "ts"))
+
+
+def _day(time: str | None) -> str:
+    """The UTC day of a record, within which an id names one; records without a time share a day."""
+    if time is None:
+        return ""
+    moment = datetime.fromisoformat(time)
+    return str((moment if moment.tzinfo is None else moment.astimezone(UTC)).date())
 
 
 def _time_refusal(value: str) -> str | None:

@@ -37,14 +37,16 @@ class FakeBackend:
     Args:
         port: 0 for a free one.
         api_key: the only key that it accepts, for both clients.
+        project: the project that the key opens; a client that names another one is refused, with 403.
 
     Attributes:
         port: where it listens; `down()` and `up()` keep it.
-        api_key: as given.
+        api_key, project: as given.
     """
 
-    def __init__(self, port: int = 0, api_key: str = "psk_test") -> None:
+    def __init__(self, port: int = 0, api_key: str = "psk_test", project: str = "default") -> None:
         self.api_key = api_key
+        self.project = project
         self._process = os.getpid()
         self._changed = (
             threading.Condition()
@@ -55,7 +57,7 @@ class FakeBackend:
         self._hanging = False
         self._requests = 0
         self._era = 0  # goes up when waiting requests are to end
-        self._api = Api(api_key, self._changed)
+        self._api = Api(api_key, project, self._changed)
         self._server = Server(self._respond, port)
         self.port = self._server.port
         self._server.start()
@@ -109,10 +111,10 @@ class FakeBackend:
         """The prompts, as a dict.
 
         `backend.prompts["name"] = "content"`; or, on another branch, `backend.prompts["name", "dev"]`; or a
-        dict with `content` and any of `version` (default "1.0"), `config`, `project`, `enable_logging`,
-        `metadata`, `versions`, a dict of other versions' contents (or of dicts with `content` and `config`),
-        and `labels`, a dict of the versions that they point to. A content is a text, or a list of messages
-        with `role` and `content`.
+        dict with `content` and any of `version` (default "1.0"), `config`, `enable_logging`, `metadata`,
+        `versions`, a dict of other versions' contents (or of dicts with `content` and `config`), and
+        `labels`, a dict of the versions that they point to. A content is a text, or a list of messages with
+        `role` and `content`.
         """
         return self._api.prompts
 

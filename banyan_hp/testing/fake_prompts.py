@@ -11,17 +11,18 @@ from ..experiments import RUNNING, SLOTS, Slots, Version, experiment_from_config
 from .fake_server import RefusedError
 
 _PROMPT_DEFAULTS: dict[str, Any] = {
-    "version": "1.0", "project": None, "enable_logging": True, "metadata": {}, "versions": {},
+    "version": "1.0", "enable_logging": True, "metadata": {}, "versions": {},
     "config": None, "labels": {},
 }  # fmt: skip
-_OWN = ("prompt_id", "project", "enable_logging", "metadata")  # of a prompt, whatever its version
+_OWN = ("prompt_id", "enable_logging", "metadata")  # of a prompt, whatever its version
 _PRODUCTION = "production"
 
 
 class Prompts(MutableMapping[Any, Any]):
     """Prompts by name, or by `(name, branch)`; a name alone is on the branch "main"."""
 
-    def __init__(self) -> None:
+    def __init__(self, project: str) -> None:
+        self._project = project
         self._prompts: dict[tuple[str, str], dict[str, Any]] = {}
 
     def __setitem__(self, key: str | tuple[str, str], value: str | Mapping[str, Any]) -> None:
@@ -52,10 +53,10 @@ class Prompts(MutableMapping[Any, Any]):
     def __len__(self) -> int:
         return len(self._prompts)
 
-    def find(self, name: str, branch: str, project: str | None) -> dict[str, Any]:
-        """The prompt's fields as a client reads them, as `project` sees it."""
+    def find(self, name: str, branch: str) -> dict[str, Any]:
+        """The prompt's fields as a client reads them."""
         prompt = self._prompts.get((name, branch))
-        if prompt is None or (project is not None and prompt["project"] not in (None, project)):
+        if prompt is None:
             raise RefusedError(404, f"prompt {name!r} not found on branch {branch!r}")
         return self._served(prompt, name, branch, prompt["version"])
 
@@ -76,7 +77,7 @@ class Prompts(MutableMapping[Any, Any]):
         return {**self.at_version(prompt, version), "label": label}
 
     def _served(self, stored: dict[str, Any], name: str, branch: str, version: str) -> dict[str, Any]:
-        own = {field: stored[field] for field in _OWN}
+        own = {**{field: stored[field] for field in _OWN}, "project": self._project}
         return {**own, "name": name, "branch": branch, "version": version, **_versions(stored)[version]}
 
 
@@ -115,15 +116,17 @@ def _place(key: str | tuple[str, str]) -> tuple[str, str]:
 class Experiments(MutableMapping[str, Any]):
     """Experiments by id. A version without `content` has that of the prompt's version of that name."""
 
-    def __init__(self, prompts: Prompts) -> None:
+    def __init__(self, prompts: Prompts, project: str) -> None:
         self._prompts = prompts
+        self._project = project
         self._experiments: dict[str, dict[str, Any]] = {}
 
     def __setitem__(self, experiment_id: str, value: Mapping[str, Any]) -> None:
         given = dict(value)
         versions = [self._version(experiment_id, given, each) for each in given.pop("versions", ())]
         config = {
-            "experiment_id": experiment_id, "branch": "main", "project_id": None, "status": RUNNING,
+            "experiment_id": experiment_id, "branch": "main", "project_id": self._project, "status": RUNNING,
+            "control": None, "primary_metric": None,
             "salt": experiment_id, "allocation": Slots.allocation, **given,
             "versions": versions, "slots": _slots(versions),
         }  # fmt: skip

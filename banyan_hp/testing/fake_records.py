@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .fake_server import Request
-
 _CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 
 
@@ -17,14 +15,12 @@ class Kind(NamedTuple):
 
     Attributes:
         refusal: why a body is not such a record; None if it is.
-        group: what belongs to a record's content besides its body.
         new: the status for a new record.
         bad: the status for one that is refused.
         thanks: the first fields of a response.
     """
 
     refusal: Callable[[object], str | None]
-    group: Callable[[Request, Mapping[str, Any]], object]
     new: int
     bad: int
     thanks: Mapping[str, object]
@@ -36,17 +32,15 @@ class Records:
     def __init__(self, arrived: threading.Condition) -> None:
         self.bodies: list[dict[str, Any]] = []  # guarded by the condition's lock, as the contents are
         self.deliveries = 0
-        self._contents: dict[tuple[int, str], object] = {}
+        self._contents: dict[tuple[str, str], object] = {}  # by day and id
         self._arrived = arrived
 
-    def store(
-        self, kind: Kind, record_id: str, group: object, body: dict[str, Any]
-    ) -> tuple[int, dict[str, Any]]:
-        """The status of one delivery, and what a single record's response says."""
+    def store(self, kind: Kind, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The status of one delivery, by its day and id, and what a single record's response says."""
         given = {name: value for name, value in body.items() if value is not None}
-        content = (group, json.dumps(given, sort_keys=True))
+        content, record_id = json.dumps(given, sort_keys=True), key[1]
         with self._arrived:
-            known = self._contents.setdefault((kind.new, record_id), content)
+            known = self._contents.setdefault(key, content)
             if known != content:
                 return 409, {"id": record_id, **_CONFLICT}
             self.deliveries += 1
@@ -101,7 +95,5 @@ def _is_amount(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
-USAGES = Kind(_usage_refusal, lambda request, _: request.headers.get("x-project-id") or None, 201, 422, {})
-INTERACTIONS = Kind(
-    _interaction_refusal, lambda _, body: body.get("session_id"), 200, 400, {"message": "stored"}
-)
+USAGES = Kind(_usage_refusal, 201, 422, {})
+INTERACTIONS = Kind(_interaction_refusal, 200, 400, {"message": "stored"})

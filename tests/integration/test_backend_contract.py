@@ -110,7 +110,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 "versions": {"1.0": "Hello {{name}}"},
             }
             fake.prompts["greeting", "dev"] = "Hello from dev"
-            fake.prompts["of-p1"] = {"content": "for p1", "project": "p1", "metadata": {"k": [1]}}
+            fake.prompts["described"] = {"content": "described", "metadata": {"k": [1]}}
             fake.prompts["chat"] = {
                 "content": CHAT,
                 "config": CONFIG,
@@ -135,7 +135,7 @@ def filled(target: Target) -> Target:
         (managed, {"name": "a/b ä%", "content": "odd name"}),
         (managed, {"name": "tested", "content": "default"}),
         (managed, {"name": "greeting", "content": "Hello from dev", "branch": "dev"}),
-        (managed, {"name": "of-p1", "content": "for p1", "project_id": "p1", "metadata": {"k": [1]}}),
+        (managed, {"name": "described", "content": "described", "metadata": {"k": [1]}}),
         (managed, {"name": "chat", "content": CHAT, "config": CONFIG}),
         (f"{managed}/version", {"name": "chat", "content": "draft", "version": "2", "release": False}),
         ("/api/experiments", {"experiment_id": "tone", **TONE}),
@@ -163,7 +163,11 @@ def entry(body: Mapping[str, Any], record_id: str | None = None, ts: str = TS) -
 
 def test_the_key_is_checked_everywhere(target: Target) -> None:
     """A wrong key and none are 401, with the reason as JSON; the right one is valid."""
-    assert target.call("GET", "/api/auth/validate").json() == {"valid": True}
+    assert target.call("GET", "/api/auth/validate").json() == {
+        "valid": True,
+        "project": "default",
+        "role": "admin",
+    }
     paths = [
         ("GET", "/api/auth/validate"),
         ("GET", "/api/logs/prompt/greeting"),
@@ -234,13 +238,14 @@ def test_the_response_to_an_interaction_has_a_message(target: Target) -> None:
 
 
 @KINDS
-def test_an_id_is_of_its_own_kind_and_project(target: Target, kind: Kind) -> None:
-    """The same id may name a usage and an interaction, but not a usage in two projects."""
+def test_an_id_names_one_record_of_a_day(target: Target, kind: Kind) -> None:
+    """Whichever client it is from; the day is that of the event."""
     record_id = new_id()
-    for each in (USAGES, INTERACTIONS):
-        assert target.log(each, each.body, record_id).status_code == each.new
-    in_project = target.log(kind, kind.body, record_id, **{"X-Project-Id": "p1"})
-    assert in_project.status_code == (409 if kind is USAGES else 200)
+    other = USAGES if kind is INTERACTIONS else INTERACTIONS
+    assert target.log(kind, kind.body, record_id).status_code == kind.new
+    assert target.log(other, other.body, record_id).status_code == 409
+    the_next_day = {"X-Event-Time": "2026-01-03T00:00:00Z"}
+    assert target.log(other, other.body, record_id, **the_next_day).status_code == other.new
 
 
 @KINDS
@@ -346,7 +351,7 @@ def test_a_prompt_has_all_fields(target: Target) -> None:
     prompt = found.json()
     assert prompt.pop("prompt_id")
     assert prompt == {
-        "name": "greeting", "content": "Hi", "version": "2", "branch": "main", "project": None,
+        "name": "greeting", "content": "Hi", "version": "2", "branch": "main", "project": "default",
         "enable_logging": True, "metadata": {},
     }  # fmt: skip
     assert target.prompt("a/b ä%").json()["content"] == "odd name"
@@ -361,12 +366,13 @@ def test_a_prompt_s_version_and_branch_are_what_is_asked_for(target: Target) -> 
         assert missing.status_code == 404 and missing.json()["error"]
 
 
-def test_a_project_sees_its_own_prompts_and_those_of_none(target: Target) -> None:
-    """Without a project all are seen."""
-    assert target.prompt("of-p1", X_Project_Id="p1").json()["metadata"] == {"k": [1]}
-    assert target.prompt("of-p1").json()["project"] == "p1"
-    assert target.prompt("of-p1", X_Project_Id="p2").status_code == 404
-    assert target.prompt("greeting", X_Project_Id="p2").status_code == 200
+def test_a_key_opens_one_project(target: Target) -> None:
+    """To name another one is refused, and the reason names both."""
+    for own in ({}, {"X_Project_Id": "default"}):
+        assert target.prompt("described", **own).json()["metadata"] == {"k": [1]}
+    refused = target.prompt("described", X_Project_Id="p2")
+    assert refused.status_code == 403
+    assert "'p2'" in refused.json()["error"] and "'default'" in refused.json()["error"]
 
 
 def test_a_chat_and_its_configuration(target: Target) -> None:
@@ -436,7 +442,7 @@ def test_what_no_experiment_routes(target: Target) -> None:
         assert (body["experiment_id"], body["content"]) == (None, "default")
     several = [("sticky_key", "customer_id"), ("sticky_value", "x"), *user]
     assert target.prompt("tested", *several).json()["experiment_version_id"] == "tone-b"
-    assert target.prompt("tested", ("sticky_key", "user_id")).status_code == 422
+    assert target.prompt("tested", ("sticky_key", "user_id")).status_code == 400
 
 
 def test_an_experiment_s_details(target: Target) -> None:
@@ -444,8 +450,9 @@ def test_an_experiment_s_details(target: Target) -> None:
     found = target.call("GET", "/api/experiments/tone")
     details = found.json()
     assert details == {
-        "experiment_id": "tone", "prompt_name": "tested", "branch": "main", "project_id": None,
+        "experiment_id": "tone", "prompt_name": "tested", "branch": "main", "project_id": "default",
         "status": "running", "sticky_type": "user_id", "salt": "tone", "allocation": 2,
+        "control": None, "primary_metric": None,
         "versions": TONE["versions"], "slots": {"tone-a": [[0, 400_000]], "tone-b": [[400_000, 800_000]]},
     }  # fmt: skip
     tag = {"If-None-Match": found.headers["ETag"]}

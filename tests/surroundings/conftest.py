@@ -21,7 +21,7 @@ OUTPUT = "a" * 2_000
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
-    with Backend(api_keys=("psk_local", "psk_other")) as backend:
+    with Backend(api_keys=("psk_local", "two:admin:psk_other")) as backend:
         yield backend
 
 

@@ -31,8 +31,8 @@ def proxy(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield proxy
 
 
-def create(backend: Backend, path: str = PROMPTS, **fields: Any) -> None:
-    headers = {"X-API-Key": backend.api_key}
+def create(backend: Backend, path: str = PROMPTS, key: str = "psk_local", **fields: Any) -> None:
+    headers = {"X-API-Key": key}
     requests.post(backend.url + path, json=fields, headers=headers, timeout=5).raise_for_status()
 
 
@@ -46,12 +46,12 @@ def test_records_pass(proxy: Proxy, arrivals: Arrivals, make_logger: MakeLogger)
 
 def test_no_prompt_for_another_key(proxy: Proxy, backend: Backend, make_logger: MakeLogger) -> None:
     """What one key was given Varnish gives to no other key, known or refused."""
-    create(backend, name="shared", content="of one", project_id="one")
-    create(backend, name="shared", content="of two", project_id="two")
+    create(backend, name="shared", content="of one")
+    create(backend, name="shared", content="of two", key="psk_other")
     for _ in range(2):
-        one = make_logger(proxy.url, project_id="one").get_prompt("shared")
+        one = make_logger(proxy.url).get_prompt("shared")
         two = make_logger(proxy.url, api_key="psk_other", project_id="two").get_prompt("shared")
-        stranger = make_logger(proxy.url, api_key="psk_stranger", project_id="one").get_prompt("shared")
+        stranger = make_logger(proxy.url, api_key="psk_stranger").get_prompt("shared")
         assert one is not None
         assert two is not None
         assert (one.content, two.content, stranger) == ("of one", "of two", None)

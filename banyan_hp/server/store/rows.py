@@ -115,4 +115,6 @@ def words_of_body(body: str | None) -> list[str]:
 
 def ordered(body: str) -> str:
     """A body as a text that is the same whatever the order of its fields."""
-    return json.dumps(json.loads(body), sort_keys=True)  # as text: Python holds 1, 1.0 and true for equal
+    # A field that is null is not given. As text, because Python holds 1, 1.0 and true for equal.
+    given = {name: value for name, value in json.loads(body).items() if value is not None}
+    return json.dumps(given, sort_keys=True)
