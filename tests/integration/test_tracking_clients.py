@@ -130,7 +130,9 @@ def test_a_session_s_interactions_are_the_session_s(make: Make, server: Scripted
     with session.interaction("q") as it, client.step("inside"):
         it.response = "a"
     (body,) = sent(client, server)
+    (details,) = body["metadata"].pop("step_details")
     assert (body["session_id"], body["metadata"]) == ("s1", {"channel": "web"})
+    assert 0 <= details["start_ms"] < 5_000
     assert body["step_data"][0]["type"] == "inside"
 
 
@@ -226,6 +228,8 @@ def test_a_banyan_interaction_on_the_wire(make_logger: MakeLogger, server: Scrip
     (body,) = sent(logger, server)
     assert 0 <= body.pop("duration_ms") < 5_000
     assert body["metadata"]["step_data"][0].pop("response_time") < 5
+    (details,) = body["metadata"].pop("step_details")
+    assert 0 <= details["start_ms"] < 5_000
     assert body == {
         "input": '[{"role":"user","content":"Hi"}]',
         "output": "Hello",
