@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from ..files import make_directory
 from ..server.starting import StartError
 from .terminal import WRONG, CommandError, complain
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _SubParsersAction
 
 DATABASE_VARIABLE = "BANYAN_HP_DB"
 DATABASE_NAME = "banyan-hp.sqlite3"
@@ -36,6 +40,19 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         help=f"a file, or postgresql://… (default: {DATABASE_NAME} in the user's data directory); the "
         f"environment variable {DATABASE_VARIABLE} hides a password in it from other users of this machine",
     )
+
+
+def add_database_command(
+    actions: _SubParsersAction[ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    help_text: str,
+) -> ArgumentParser:
+    """Add a command that works on a database, with `--db`."""
+    parser = actions.add_parser(name, help=help_text, description=help_text)
+    parser.set_defaults(run=run)
+    add_database(parser)
+    return parser
 
 
 def database_of(arguments: argparse.Namespace) -> str:

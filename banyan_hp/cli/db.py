@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sqlite3
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .databases import add_database, database_of, using_the_server
+from .databases import add_database_command, database_of, using_the_server
 from .terminal import BROKEN, DONE, WRONG, CommandError, counted, say, say_json, size
 
 if TYPE_CHECKING:
@@ -24,25 +23,15 @@ def add_db(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add `db` with its commands and options."""
     parser = commands.add_parser("db", help="a backend's database: where it is, what is in it, its backup")
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _action(actions, "path", _path, "where it is; without a password")
-    status = _action(actions, "status", _status, "its revision, its size, its calls, what search lags behind")
+    add_database_command(actions, "path", _path, "where it is; without a password")
+    status = add_database_command(
+        actions, "status", _status, "its revision, its size, its calls, what search lags behind"
+    )
     status.add_argument("--json", action="store_true", help="as a JSON object")
-    backup = _action(
+    backup = add_database_command(
         actions, "backup", _backup, "copy a SQLite database, also while it is in use; for PostgreSQL: say how"
     )
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
-
-
-def _action(
-    actions: _SubParsersAction[ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    help_text: str,
-) -> ArgumentParser:
-    parser = actions.add_parser(name, help=help_text, description=help_text)
-    parser.set_defaults(run=run)
-    add_database(parser)
-    return parser
 
 
 def _path(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .databases import add_database, database_of, using_the_server
+from .databases import add_database_command, database_of, using_the_server
 from .terminal import DONE, WRONG, CommandError, say, say_json, table
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def _action(
     run: Callable[[argparse.Namespace], int],
     help_text: str,
 ) -> ArgumentParser:
-    parser = actions.add_parser(name, help=help_text, description=help_text)
-    parser.set_defaults(run=run)
-    add_database(parser)
+    parser = add_database_command(actions, name, run, help_text)
     parser.add_argument("--json", action="store_true", help="one JSON object for each key")
     return parser
 

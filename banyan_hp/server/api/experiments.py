@@ -25,7 +25,7 @@ from ..store.experiments import (
     Variant,
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
-from .auth import Administering, Caller, Callers, Ingesting, Reading
+from .auth import Administering, Caller, Callers, Ingesting, Reading, refuse_other_project
 from .forms import configuration, prompt_as_json
 from .models import Json as JsonObject
 from .models import Name, Query, Strict, Words, inconsistent, shown
@@ -156,7 +156,7 @@ class Listed(Query):
 @router.get(_EVERY)
 def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """The experiments of the project."""
-    _same_project(query.project_id, caller)
+    refuse_other_project("project_id", query.project_id, caller)
     found = backend.experiments.listed(
         caller.project, query.prompt_name or None, query.branch or None, query.status or None
     )
@@ -167,7 +167,7 @@ def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Back
 @router.post(_EVERY, status_code=201)
 def create(body: NewExperiment, caller: Administering, backend: Backend) -> Response:
     """Make an experiment on a prompt."""
-    _same_project(body.project_id, caller)
+    refuse_other_project("project_id", body.project_id, caller)
     experiment = experiment_of(body, caller.project, backend)
     backend.experiments.add(experiment, caller.actor)
     return _stored(caller, experiment.experiment_id, backend, 201)
@@ -265,11 +265,6 @@ def remove(experiment_id: str, caller: Administering, backend: Backend) -> Respo
     experiment, _ = _found(caller, experiment_id, backend)
     backend.experiments.remove(experiment, caller.actor)
     return Json({"experiment_id": experiment_id, "deleted": True})
-
-
-def _same_project(project: str | None, caller: Caller) -> None:
-    if project and project != caller.project:
-        raise HTTPException(403, f"project_id is {project!r}, the API key is for project {caller.project!r}")
 
 
 def _found(caller: Caller, experiment_id: str, backend: Backend) -> tuple[Experiment, Prompt]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from ..starting import RoutingMode
 from ..store.experiments import Experiment, Variant
 from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, PRODUCTION, Content, Prompt, Version
-from .auth import Administering, Caller, Ingesting, Reading
+from .auth import Administering, Caller, Ingesting, Reading, refuse_other_project
 from .forms import configuration, prompt_as_json, version_as_json
 from .models import Json as JsonObject
 from .models import Name, Query, Strict, Words, shown
@@ -205,7 +205,7 @@ def version_of(variant: Variant) -> Version:
 @router.get(MANAGED)
 def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """The prompts of the project."""
-    _same_project(query.project_id, caller)
+    refuse_other_project("project_id", query.project_id, caller)
     found = backend.prompts.listed(caller.project, query.branch or None, query.name or None)
     newest = backend.prompts.newest(caller.project)
     released = backend.prompts.released(caller.project)
@@ -219,7 +219,7 @@ def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Back
 @router.post(MANAGED, status_code=201)
 def create(body: NewPrompt, caller: Administering, backend: Backend) -> Response:
     """Make a prompt with its first version, which is released unless `release` is false."""
-    _same_project(body.project_id, caller)
+    refuse_other_project("project_id", body.project_id, caller)
     prompt = Prompt(project=caller.project, name=body.name, branch=body.branch, metadata=body.metadata or {})
     first = Version(
         version=body.version,
@@ -237,7 +237,7 @@ def create_version(body: NewVersion, caller: Administering, backend: Backend) ->
 
     With `after` only if nobody has changed the prompt since; else 409.
     """
-    _same_project(body.project_id, caller)
+    refuse_other_project("project_id", body.project_id, caller)
     prompt = backend.prompts.find(caller.project, body.name, body.branch)
     if prompt is None:
         raise HTTPException(404, f"prompt {body.name!r} not found on branch {body.branch!r}")
@@ -331,11 +331,6 @@ def _get(caller: Caller, prompt_id: str, backend: Backend) -> Prompt:
 def _require_version(prompt: Prompt, version: str, backend: Backend) -> None:
     if backend.prompts.version(prompt, version) is None:
         raise UnfitError(f"version must be a stored version of prompt {prompt.name!r}, was {shown(version)}")
-
-
-def _same_project(project: str | None, caller: Caller) -> None:
-    if project and project != caller.project:
-        raise HTTPException(403, f"project_id is {project!r}, the API key is for project {caller.project!r}")
 
 
 def stored_content(content: str | list[Message]) -> Content:
