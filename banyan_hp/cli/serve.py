@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import webbrowser
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     _add_data(serve)
     workers_help = "how many processes serve; several only with PostgreSQL (default: %(default)s)"
     serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=workers_help)
+    serve.add_argument("--open", action="store_true", help="open the pages in a browser, logged in")
     serve.add_argument("--verbose", action="store_true", help="log each request on stderr")
 
 
@@ -120,7 +122,10 @@ def _serve(arguments: argparse.Namespace) -> int:
                 prices=arguments.prices,
                 workers=arguments.workers,
             )
-            serve(settings, lambda started: _when_ready(started, keys, demo=arguments.demo))
+            serve(
+                settings,
+                lambda started: _when_ready(started, keys, demo=arguments.demo, opens=arguments.open),
+            )
     return DONE
 
 
@@ -163,7 +168,7 @@ def _temporary_database() -> Iterator[str]:
 # -- when it is ready ----------------------------------------------------------------------------------------
 
 
-def _when_ready(started: Started, keys: list[str], *, demo: bool) -> None:
+def _when_ready(started: Started, keys: list[str], *, demo: bool, opens: bool) -> None:
     # Given keys may be anybody's and are not shown; one made here is for its owner, that of demos for all.
     builtin = keys == [DEMO_KEY]
     of_others = f"one of the {started.given} given" if started.given else "one of 'banyan-hp keys ls'"
@@ -171,12 +176,19 @@ def _when_ready(started: Started, keys: list[str], *, demo: bool) -> None:
         f"banyan-hp local backend on {started.url}\n"
         f"  database:  {started.database}{' (gone when this process ends)' if demo else ''}\n"
         f"  X-API-Key: {DEMO_KEY if builtin else started.key or of_others}\n"
+        f"  pages:     {started.pages}\n"
     )
-    if demo:  # on a thread: this one is to respond to its requests
-        arguments = (started.url, keys[0].rpartition(":")[2], DEMO_KEY if builtin else None)
-        thread = threading.Thread(target=_put_demo_in, args=arguments, name="banyan-hp-demo", daemon=True)
-        with ThreadStart(thread) as start:
-            start.make()
+    if demo:
+        _beside(_put_demo_in, started.url, keys[0].rpartition(":")[2], DEMO_KEY if builtin else None)
+    if opens:
+        _beside(webbrowser.open, started.pages)
+
+
+def _beside(work: Callable[..., object], *arguments: object) -> None:
+    """On a thread: this one is to respond to its requests."""
+    thread = threading.Thread(target=work, args=arguments, name=f"banyan-hp-{work.__name__}", daemon=True)
+    with ThreadStart(thread) as start:
+        start.make()
 
 
 def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:

@@ -37,8 +37,10 @@ from .store.calls import Calls
 from .store.database import Database
 from .store.experiments import Experiments
 from .store.keys import Keys, Projects
+from .store.logins import Logins
 from .store.prompts import Prompts
 from .store.sql_calls import SqlCalls
+from .ui.pages import add_pages
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -83,7 +85,9 @@ def create_app(
     )
     _include(app, committer, prices or bundled())
     app.router.routes.extend(docs_routes())
+    add_pages(app)
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
+    app.state.logins = Logins(database)
     return app
 
 

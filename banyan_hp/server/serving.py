@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -27,7 +27,8 @@ from .prices import Prices, PricesError, bundled
 from .seed import load_seed
 from .starting import RoutingMode, StartError
 from .store.database import Database
-from .store.keys import Keys
+from .store.keys import Keys, Role, digest_of
+from .store.logins import Logins
 from .store.seeded import Seeded
 from .workers import Workers
 
@@ -76,12 +77,14 @@ class Started:
         database: its name, without a password.
         given: how many keys it was given.
         key: the one that it made, or has kept; None: it was given some, or the database's are to be used.
+        pages: where a browser sees what has arrived; on this machine the link logs in, once.
     """
 
     url: str
     database: str
     given: int
     key: str | None = field(repr=False)
+    pages: str = field(repr=False)
 
 
 def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
@@ -103,7 +106,9 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
         routing = settings.routing or seeded or RoutingMode.SERVER
         with _listen(settings.host, settings.port) as listener:
             key = _opened(keys, stores.keys, listener)
-            started = Started(_url(settings.host, listener), database.name, len(keys), key)
+            url = _url(settings.host, listener)
+            pages = url + _login(database, keys, key, listener)
+            started = Started(url, database.name, len(keys), key, pages)
             process = _Process(settings, keys, routing, prices, listener)
             if settings.workers == 1:
                 process.serve(database, lambda: announce(started))
@@ -185,6 +190,15 @@ def _opened(keys: Mapping[str, Caller], stored: Keys, listener: socket.socket) -
         check_exposed(keys, stored, f"{address}:{port}")
         return None
     return None if keys else own_key(_url(address, listener), stored)
+
+
+def _login(database: Database, keys: Mapping[str, Caller], own: str | None, listener: socket.socket) -> str:
+    """The path that a browser is to open. Who reads our output here may log in, as with the key."""
+    admins = [key for key, caller in keys.items() if caller.role is Role.ADMIN]
+    key = own or next(iter(admins), None)
+    if key is None or not is_loopback(listener.getsockname()[0]):
+        return "/"
+    return f"/login?token={Logins(database).link(digest_of(key), datetime.now(UTC))}"
 
 
 class _Server(uvicorn.Server):

@@ -39,7 +39,7 @@ _Whole = Annotated[
     ),
     checked(is_storable),
 ]
-_Limit = Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)]
+Limit = Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)]
 
 router = APIRouter(route_class=JsonRoute, tags=["calls"])
 
@@ -78,7 +78,7 @@ class Chosen(Query):
 class Paged(Chosen):
     """Which calls, and which page of them."""
 
-    limit: _Limit = 100
+    limit: Limit = 100
     after: Annotated[str | None, Field(description="the `next` of an earlier page")] = None
 
 

@@ -41,9 +41,17 @@ class Json(Response):
         return json.dumps(content, allow_nan=False).encode("ascii")
 
 
-def failure(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Json:
+class Failure(Json):
+    """A response that says what is wrong: its `reason`."""
+
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__({"error": reason}, status, headers)
+        self.reason = reason
+
+
+def failure(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Failure:
     """A response that says what is wrong."""
-    return Json({"error": reason}, status, headers)
+    return Failure(status, reason, headers)
 
 
 class UnfitError(Exception):
@@ -92,14 +100,14 @@ class PrivateResponses:
 # -- exceptions ----------------------------------------------------------------------------------------------
 
 
-def _http(request: Request, error: StarletteHTTPException) -> Response:
+def _http(request: Request, error: StarletteHTTPException) -> Failure:
     reason = error.detail
     if error.status_code == 405 or (error.status_code == 404 and reason == "Not Found"):
         reason = f"{reason}: {request.method} {request.url.path}"
     return failure(error.status_code, reason, error.headers)
 
 
-def _invalid(_request: Request, error: RequestValidationError) -> Response:
+def _invalid(_request: Request, error: RequestValidationError) -> Failure:
     first = error.errors()[0]
     where, *path = first["loc"]
     reason = first["msg"]
@@ -108,41 +116,41 @@ def _invalid(_request: Request, error: RequestValidationError) -> Response:
     return failure(BAD if where == "body" else BAD_QUERY, reason)
 
 
-def _unfit(_request: Request, error: Exception) -> Response:
+def _unfit(_request: Request, error: Exception) -> Failure:
     return failure(BAD, str(error))
 
 
-def _missing(_request: Request, error: Exception) -> Response:
+def _missing(_request: Request, error: Exception) -> Failure:
     return failure(404, str(error))
 
 
-def _taken(_request: Request, error: Exception) -> Response:
+def _taken(_request: Request, error: Exception) -> Failure:
     return failure(409, str(error))
 
 
-def _unusable_cursor(_request: Request, error: Exception) -> Response:
+def _unusable_cursor(_request: Request, error: Exception) -> Failure:
     return failure(BAD_QUERY, str(error))
 
 
-def _busy(_request: Request, error: Exception) -> Response:
+def _busy(_request: Request, error: Exception) -> Failure:
     # Trouble that may pass, so the status has the client try again.
     logger.error("the database can't be used now: %s", error)
     return failure(503, f"the database can't be used now: {error}", {"Retry-After": str(RETRY_SECONDS)})
 
 
-def _database(_request: Request, error: OperationalError) -> Response:
+def _database(_request: Request, error: OperationalError) -> Failure:
     return _busy(_request, Exception(str(error.orig).partition("\n")[0]))
 
 
-def _slow(_request: Request, error: Exception) -> Response:
+def _slow(_request: Request, error: Exception) -> Failure:
     return failure(503, f"{error}; ask for less, by a filter or a shorter time")
 
 
-def _gone(_request: Request, _error: Exception) -> Response:
+def _gone(_request: Request, _error: Exception) -> Failure:
     return failure(400, "the request was broken off")
 
 
-def _unexpected(_request: Request, _error: Exception) -> Response:
+def _unexpected(_request: Request, _error: Exception) -> Failure:
     # The traceback is logged by the server, to which Starlette hands the exception on after this response.
     return failure(500, "internal error; the backend's log has the traceback")
 
@@ -161,3 +169,11 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
     ClientDisconnect: _gone,
     Exception: _unexpected,
 }
+
+
+def failure_of(request: Request, error: Exception) -> Failure | None:
+    """What an exception is to whoever sent the request; None: a mistake of ours."""
+    known = (EXCEPTION_HANDLERS.get(each) for each in type(error).__mro__ if each is not Exception)
+    handler = next(filter(None, known), None)
+    failed: Failure | None = handler(request, error) if handler is not None else None
+    return failed

@@ -164,3 +164,21 @@ audit = Table(
     Column("subject", Text, nullable=False),  # prompt:<id>, experiment:<id>, key:<id>
     Column("detail", Text, nullable=False),  # JSON: an object
 )
+
+# Browsers that are logged in, and links that log in once: secrets as their SHA-256 (see `logins`).
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("key_sha256", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+login_links = Table(
+    "login_links",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("key_sha256", LargeBinary, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)

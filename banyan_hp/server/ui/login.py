@@ -1,0 +1,66 @@
+"""Logging in: with a key, or once by the link that `serve` prints; and logging out.
+
+A link is redeemed by a POST: programs that look at links in advance don't use it up.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Query as FromQuery
+
+from ..store.keys import Role, digest_of
+from .rendering import PageRoute, page, redirect
+from .visitors import Posting, callers_of, enter, leave, logins_of, sent_fields
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+_WRONG_KEY = "This is not a key of this backend, or it has been revoked."
+_ONLY_LOGS = "This key may only log. The pages need a key with the role read or admin."
+_USED_LINK = "This link has been used or is older than an hour. Log in with a key, or start the server again."
+
+
+@router.get("/login")
+def ask(request: Request, wanted: Annotated[str, FromQuery(alias="next")] = "/", token: str = "") -> Response:
+    """The page to log in at."""
+    return _asked(request, wanted, token)
+
+
+@router.post("/login")
+def log_in(request: Request, fields: Annotated[dict[str, str], Depends(sent_fields)]) -> Response:
+    """Begin a session, and go where the visitor wanted to."""
+    wanted = fields.get("next", "/")
+    if token := fields.get("token"):
+        digest = logins_of(request).redeem(token, datetime.now(UTC))
+        flaw = _USED_LINK
+    else:
+        digest = digest_of(fields.get("key", "").strip())
+        flaw = _WRONG_KEY
+    caller = callers_of(request).with_digest(digest) if digest is not None else None
+    if digest is None or caller is None:
+        return _asked(request, wanted, flaw=flaw)
+    if not caller.role.covers(Role.READ):
+        return _asked(request, wanted, flaw=_ONLY_LOGS)
+    response = redirect(wanted if _is_local(wanted) else "/")
+    enter(request, response, digest)
+    return response
+
+
+@router.post("/logout")
+def log_out(request: Request, _post: Posting) -> Response:
+    """End the session."""
+    response = redirect("/login")
+    leave(request, response)
+    return response
+
+
+def _asked(request: Request, wanted: str, token: str = "", flaw: str = "") -> Response:
+    status = 403 if flaw else 200
+    return page(request, "login", None, status, next=wanted, token=token, flaw=flaw)
+
+
+def _is_local(path: str) -> bool:
+    """Whether it leads to this site: browsers take two slashes, or a backslash, for another one's name."""
+    return path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()

@@ -1,0 +1,44 @@
+"use strict";
+// Keys, and forms that send themselves. Pages work without it.
+
+const rows = () => Array.from(document.querySelectorAll("[data-row]"));
+
+function move(step) {
+  const all = rows();
+  if (!all.length) return;
+  const at = all.findIndex((row) => row.contains(document.activeElement));
+  const next = all[Math.min(all.length - 1, Math.max(0, at + step))];
+  next.querySelector("a, button, input").focus();
+}
+
+function isTyping(target) {
+  return target.isContentEditable || /^(input|textarea|select)$/i.test(target.tagName);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+  const search = document.querySelector("[data-search]");
+  if (event.key === "/" && search) {
+    event.preventDefault();
+    search.focus();
+  } else if (event.key === "j") {
+    move(1);
+  } else if (event.key === "k") {
+    move(-1);
+  } else if (event.key === "?") {
+    document.getElementById("keys").showModal();
+  } else {
+    const button = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (button) button.click();
+  }
+});
+
+document.addEventListener("click", async (event) => {
+  const copied = event.target.closest("[data-copy]");
+  if (!copied) return;
+  const source = document.getElementById(copied.dataset.copy);
+  await navigator.clipboard.writeText(source.textContent);
+  copied.textContent = "Copied";
+});
+
+for (const form of document.querySelectorAll("form[data-submit]")) form.requestSubmit();

@@ -1,0 +1,70 @@
+"""How values look on a page: numbers, times, amounts of money. Pure functions, the templates' filters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+NOTHING = "–"
+_MOST_SHOWN = 100_000  # characters of one text on a page; the rest is a click away
+_SMALL_COST = 0.01
+_MINUTE_MS = 60_000
+_SECOND_MS = 1000
+
+
+def number(value: float | None) -> str:
+    """``1,234``, or ``1,234.5``."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{value:,.2f}"
+
+
+def percent(share: float | None) -> str:
+    """``12.3 %``."""
+    return NOTHING if share is None else f"{100 * share:.1f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration in the unit that suits it."""
+    if value is None:
+        return NOTHING
+    if value < _SECOND_MS:
+        return f"{value:.0f} ms"
+    return f"{value / _SECOND_MS:.1f} s" if value < _MINUTE_MS else f"{value / _MINUTE_MS:.1f} min"
+
+
+def dollars(value: float | None) -> str:
+    """An amount of USD, exact enough to be told from nothing."""
+    if value is None:
+        return NOTHING
+    return f"${value:,.2f}" if value >= _SMALL_COST or value == 0 else f"${value:.2g}"
+
+
+def instant(time: datetime | None) -> str:
+    """A time in UTC to the second."""
+    return NOTHING if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def as_text(value: object) -> str:
+    """A text as it is, anything else as JSON with its indentation."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def opening(value: object, characters: int = 120) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(as_text(value)[: 4 * characters].split())
+    return line if len(line) <= characters else line[: characters - 1] + "…"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "number": number,
+    "percent": percent,
+    "milliseconds": milliseconds,
+    "dollars": dollars,
+    "instant": instant,
+    "as_text": as_text,
+    "opening": opening,
+}

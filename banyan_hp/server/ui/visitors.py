@@ -1,0 +1,160 @@
+"""Who looks at the pages: a browser that has logged in with a key, and may do what the key may.
+
+A cookie holds the session's secret, and the session ends with its key. What changes something is a POST,
+which must come from a page of ours: its `Origin` names our host, and it carries a token that only such a page
+has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from fastapi import Depends, HTTPException, Request, Response
+
+from ..api.auth import Caller, Callers
+from ..api.requests import JsonRequest
+from ..store.keys import Role
+from ..store.logins import IDLE, Logins
+
+CSRF_FIELD = "csrf"
+CSRF_HEADER = "x-csrf-token"
+_CSRF_LABEL = b"banyan_hp csrf"
+_OURS = ("same-origin", "none")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class LoginNeededError(Exception):
+    """Nobody is logged in, or no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks: what its key opens, and what its forms carry.
+
+    Attributes:
+        csrf: the token that a change has to carry.
+    """
+
+    caller: Caller
+    csrf: str
+
+    @property
+    def may_change(self) -> bool:
+        """Whether forms that change something are shown."""
+        return self.caller.role.covers(Role.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a form has sent, and who has."""
+
+    visitor: Visitor
+    fields: Mapping[str, str]
+
+
+def logins_of(request: Request) -> Logins:
+    """The sessions."""
+    return cast("Logins", request.app.state.logins)
+
+
+def callers_of(request: Request) -> Callers:
+    """The keys."""
+    return cast("Callers", request.app.state.callers)
+
+
+def current(request: Request) -> Visitor:
+    """Who looks.
+
+    Raises:
+        LoginNeededError: nobody is logged in.
+        HTTPException: 403, the key may only log.
+    """
+    secret = request.cookies.get(_cookie(request))
+    login = logins_of(request).find(secret, datetime.now(UTC)) if secret else None
+    caller = callers_of(request).with_digest(login.key_sha256) if login is not None else None
+    if secret is None or caller is None:
+        raise LoginNeededError
+    if not caller.role.covers(Role.READ):
+        raise HTTPException(403, "this key may only log; the pages need one with the role read or admin")
+    return Visitor(caller, _csrf(secret))
+
+
+async def sent_fields(request: Request) -> dict[str, str]:
+    """The fields of a form, the last one of a name.
+
+    Raises:
+        HTTPException: 403, it comes from a page of another site.
+    """
+    refuse_other_sites(request)
+    body = await JsonRequest(request.scope, request.receive).body()
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _post(request: Request, fields: Annotated[dict[str, str], Depends(sent_fields)]) -> Post:
+    visitor = current(request)
+    sent = request.headers.get(CSRF_HEADER) or fields.pop(CSRF_FIELD, "")
+    if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
+        raise HTTPException(403, "this form is not of this session; load the page again")
+    return Post(visitor, fields)
+
+
+def _change(post: Annotated[Post, Depends(_post)]) -> Post:
+    role = post.visitor.caller.role
+    if not role.covers(Role.ADMIN):
+        raise HTTPException(403, f"this needs a key with the role admin, this session's is {role.value}")
+    return post
+
+
+Looking = Annotated[Visitor, Depends(current)]
+Posting = Annotated[Post, Depends(_post)]
+Changing = Annotated[Post, Depends(_change)]
+
+
+def refuse_other_sites(request: Request) -> None:
+    """A form of another site must not act for whoever is logged in here.
+
+    Raises:
+        HTTPException: 403.
+    """
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site", "none") not in _OURS:
+        raise HTTPException(403, "this form was sent from another site's page")
+
+
+# -- coming and going ----------------------------------------------------------------------------------------
+
+
+def enter(request: Request, response: Response, key_sha256: bytes) -> None:
+    """Log in: a new session."""
+    secret = logins_of(request).begin(key_sha256, datetime.now(UTC))
+    response.set_cookie(
+        _cookie(request),
+        secret,
+        max_age=int(IDLE.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=request.url.scheme == "https",
+    )
+
+
+def leave(request: Request, response: Response) -> None:
+    """Log out."""
+    if secret := request.cookies.get(_cookie(request)):
+        logins_of(request).end(secret)
+    response.delete_cookie(_cookie(request))
+
+
+def _cookie(request: Request) -> str:
+    """Cookies don't know ports, and several backends may run on one machine."""
+    return f"banyan_hp_{request.url.port or _DEFAULT_PORTS.get(request.url.scheme, 0)}"
+
+
+def _csrf(secret: str) -> str:
+    return hmac.new(secret.encode(), _CSRF_LABEL, hashlib.sha256).hexdigest()
