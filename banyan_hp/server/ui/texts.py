@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 NOTHING = "–"
 _MOST_SHOWN = 100_000  # characters of one text on a page; the rest is a click away
@@ -38,7 +39,7 @@ def dollars(value: float | None) -> str:
     """An amount of USD, exact enough to be told from nothing."""
     if value is None:
         return NOTHING
-    return f"${value:,.2f}" if value >= _SMALL_COST or value == 0 else f"${value:.2g}"
+    return f"${value:,.2f}" if value >= _SMALL_COST or value == 0 else f"${Decimal(f'{value:.2g}'):f}"
 
 
 def instant(time: datetime | None) -> str:

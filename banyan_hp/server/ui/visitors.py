@@ -119,11 +119,14 @@ Changing = Annotated[Post, Depends(_change)]
 def refuse_other_sites(request: Request) -> None:
     """A form of another site must not act for whoever is logged in here.
 
+    Our pages send no referrer, and so browsers name their origin ``null``: which site it is, `Sec-Fetch-Site`
+    says. Browsers leave that out where they don't trust the connection (HTTP to another machine).
+
     Raises:
         HTTPException: 403.
     """
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    origin = request.headers.get("origin", "null")
+    foreign = origin != "null" and urlsplit(origin).netloc != request.headers.get("host")
     if foreign or request.headers.get("sec-fetch-site", "none") not in _OURS:
         raise HTTPException(403, "this form was sent from another site's page")
 

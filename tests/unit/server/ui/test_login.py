@@ -109,13 +109,22 @@ def test_secrets_are_stored_as_their_hash_only(app: LocalApp) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}],
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null", "sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+    ],
 )
 def test_a_form_of_another_site_is_refused(browser: Browser, headers: dict[str, str]) -> None:
     fields = browser.get("/calls").form("/logout").fields
     refused = browser.post("/logout", fields, **headers)
     assert refused.status == 403
     assert browser.get("/calls").path == "/calls"
+
+
+def test_our_own_pages_have_no_origin_to_browsers(browser: Browser) -> None:
+    fields = browser.get("/calls").form("/logout").fields
+    assert browser.post("/logout", fields, origin="null", sec_fetch_site="same-origin").path == "/login"
 
 
 def test_a_form_without_the_session_s_token_is_refused(browser: Browser) -> None:
