@@ -41,6 +41,7 @@ from .store.logins import Logins
 from .store.prompts import Prompts
 from .store.sql_calls import SqlCalls
 from .ui.pages import add_pages
+from .ui.settings import Served
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -88,6 +89,7 @@ def create_app(
     add_pages(app)
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     app.state.logins = Logins(database)
+    app.state.served = Served(database, retain, archive is not None)
     return app
 
 

@@ -1,0 +1,97 @@
+"""Settings: the project, its keys, how long calls are kept, what the database takes, what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+from ..api.hosts import is_loopback
+from ..api.state import Backend, Stores
+from ..store.calls import CallFilter
+from ..store.database import Database
+from ..store.keys import Key, Role
+from ..store.status import Status, status_of
+from .rendering import PageRoute, page, redirect
+from .visitors import Changing, Looking, Visitor
+
+_MOST_LAG = 10_000  # calls that can't be found by text yet, beyond which something is wrong
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the pages say of the server itself.
+
+    Attributes:
+        database: where all is kept.
+        retain: how long calls are kept; None: for ever.
+        archived: whether calls are written to files before they are removed.
+    """
+
+    database: Database
+    retain: timedelta | None
+    archived: bool
+
+
+@router.get("/settings")
+def shown(request: Request, visitor: Looking, backend: Backend) -> Response:
+    """The page."""
+    return _page(request, visitor, backend)
+
+
+@router.post("/settings/keys")
+def create_key(request: Request, post: Changing, backend: Backend) -> Response:
+    """Make a key. Its secret is on this page, and nowhere else: not behind a redirect, in no address."""
+    caller = post.visitor.caller
+    role = post.fields.get("role", "")
+    if role not in {each.value for each in Role}:
+        raise HTTPException(400, f"role must be ingest, read or admin, was {role[:40]!r}")
+    key, secret = backend.keys.create(caller.project, Role(role), caller.key_id)
+    return _page(request, post.visitor, backend, made=(key, secret))
+
+
+@router.post("/settings/keys/{key_id}/revoke")
+def revoke_key(key_id: str, post: Changing, backend: Backend) -> Response:
+    """End a key."""
+    caller = post.visitor.caller
+    if not backend.keys.revoke(key_id, caller.project, caller.key_id):
+        raise HTTPException(
+            404, f"There is no key {key_id[:40]!r} in this project, or it was revoked before."
+        )
+    return redirect("/settings")
+
+
+def _page(
+    request: Request, visitor: Visitor, backend: Stores, made: tuple[Key, str] | None = None
+) -> Response:
+    caller, served = visitor.caller, cast("Served", request.app.state.served)
+    status = status_of(served.database) if visitor.may_change else None
+    return page(
+        request,
+        "settings",
+        visitor,
+        keys=backend.keys.listed(caller.project) if visitor.may_change else None,
+        made=made,
+        project=backend.projects.get(caller.project),
+        calls=backend.calls.count(CallFilter(project=caller.project))[0],
+        served=served,
+        state=status,
+        flaws=list(_flaws(request, status)) if status is not None else [],
+        roles=[role.value for role in Role],
+    )
+
+
+def _flaws(request: Request, status: Status) -> Iterator[str]:
+    """What `banyan-hp doctor` would say of this server, as far as the server itself can see it."""
+    if status.revision != status.newest:
+        yield f"The database is at revision {status.revision}, this release at {status.newest}: restart it."
+    if status.search_lag > _MOST_LAG:
+        yield f"{status.search_lag:,} calls can't be found by their words yet: indexing is behind."
+    if status.outside and status.partitions is not None:
+        yield f"{status.outside:,} calls are in no day's partition: their clocks are wrong, or they are old."
+    if request.url.scheme == "http" and not is_loopback(request.headers.get("host", "")):
+        yield "Keys and texts travel unencrypted: put a proxy with TLS in front of this server."

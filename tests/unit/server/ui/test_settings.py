@@ -1,0 +1,45 @@
+"""The settings: keys above all."""
+
+from __future__ import annotations
+
+import pytest
+
+from banyan_hp.server.store.keys import Keys, Role
+from tests.support.app import LocalApp
+from tests.support.browsing import Browser
+
+
+def test_a_key_is_made_shown_once_and_revoked(app: LocalApp, browser: Browser) -> None:
+    made = browser.send(browser.get("/settings"), "/settings/keys", role="ingest")
+    (key,) = [each for each in Keys(app.database).listed(app.project) if each.role is Role.INGEST]
+    secret = next(word for word in made.text.split() if word.startswith("psk_"))
+    found = Keys(app.database).find(secret)
+    assert found is not None
+    assert found.id == key.id
+    assert secret not in browser.get("/settings").text
+    browser.send(browser.get("/settings"), f"/settings/keys/{key.id}/revoke")
+    assert Keys(app.database).find(secret) is None
+
+
+def test_a_role_that_is_none_is_refused(browser: Browser) -> None:
+    refused = browser.send(browser.get("/settings"), "/settings/keys", role="root")
+    assert (refused.status, "role must be ingest, read or admin, was 'root'" in refused.text) == (400, True)
+
+
+@pytest.mark.parametrize("action", ["/settings/keys", "/settings/keys/none/revoke"])
+def test_readers_change_no_keys(application: LocalApp, action: str) -> None:
+    app = application.in_new_project(Role.READ)
+    browser = Browser(app)
+    browser.log_in()
+    page = browser.get("/settings")
+    assert "Make a key" not in page.text
+    assert browser.post(action, {**page.form("/logout").fields, "role": "admin"}).status == 403
+    assert len(Keys(app.database).listed(app.project)) == 1
+
+
+def test_nobody_revokes_another_project_s_key(application: LocalApp, browser: Browser) -> None:
+    other = application.in_new_project()
+    (key,) = Keys(other.database).listed(other.project)
+    fields = browser.get("/settings").form("/logout").fields
+    assert browser.post(f"/settings/keys/{key.id}/revoke", fields).status == 404
+    assert Keys(other.database).find(other.key) is not None
