@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal
 
 from ..engine.records.freeze import freeze
 from ..errors import RenderError
+from ..placeholders import filled, unfilled_in
 
 __all__ = ["PromptData"]
 
 Source = Literal["backend", "cache", "stale", "disk", "fallback", "given"]
-_MAX_SHOWN = 60  # characters of a tag in an error
-# A tag is `{{…}}` without another one in it, or Mustache's forms with more braces. Looking from the first
-# brace of a run only keeps the time linear, whatever the text.
-_BODY = r"(?:(?!\{\{|\}\}).)*"
-_TAG = re.compile(rf"(?<!\{{)(?:\{{\{{(?!\{{)({_BODY})\}}\}}|\{{{{3,}}{_BODY}\}}\}}+)", re.DOTALL)
-_NAME = re.compile(r"[^\W\d][\w.\-]*")
 
 
 class ReadOnlyDict(dict[str, Any]):
@@ -129,7 +123,7 @@ class PromptData:
                 them all.
         """
         given = {**(values or {}), **variables}
-        if strict and (unfilled := _unfilled_in((self.content,), given)):
+        if strict and (unfilled := unfilled_in((self.content,), given)):
             raise RenderError(self.name, unfilled)
         return _rendered(self.content, given)
 
@@ -153,40 +147,19 @@ class PromptData:
             self.messages if self.messages is not None else ({"role": "user", "content": self.content},)
         )
         contents = [each["content"] for each in messages if isinstance(each.get("content"), str)]
-        if strict and (unfilled := _unfilled_in(contents, given)):
+        if strict and (unfilled := unfilled_in(contents, given)):
             raise RenderError(self.name, unfilled)
         return [_rendered_message(each, given) for each in messages]
 
 
 def _rendered(content: str, given: Mapping[str, object]) -> str:
-    return _TAG.sub(lambda tag: _filled(tag, given), content)
+    return filled(content, given, _text)
 
 
 def _rendered_message(message: Mapping[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
     """What is no text in it, as another backend may send it, stays as it is."""
     content = message.get("content")
     return {**message, "content": _rendered(content, given)} if isinstance(content, str) else dict(message)
-
-
-def _unfilled_in(contents: Iterable[str], given: Mapping[str, object]) -> tuple[str, ...]:
-    """Each once: the name of a missing variable, and a tag that is no name as it is written."""
-    named = [(_name(tag), tag[0]) for content in contents for tag in _TAG.finditer(content)]
-    return tuple(dict.fromkeys(name or _shown(tag) for name, tag in named if not name or name not in given))
-
-
-def _filled(tag: re.Match[str], given: Mapping[str, object]) -> str:
-    name = _name(tag)
-    return _text(given[name]) if name and name in given else tag[0]
-
-
-def _name(tag: re.Match[str]) -> str:
-    """Empty: it is no name, and nothing fills it."""
-    inside = (tag[1] or "").strip()
-    return inside if _NAME.fullmatch(inside) else ""
-
-
-def _shown(tag: str) -> str:
-    return tag if len(tag) <= _MAX_SHOWN else tag[: _MAX_SHOWN - 3] + "…}}"
 
 
 def _text(value: object) -> str:

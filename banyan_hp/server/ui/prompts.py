@@ -1,0 +1,187 @@
+"""Prompts: what is live, versions side by side, drafts, releases and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
+from ...placeholders import filled, names_in
+from ..api.forms import said
+from ..api.prompts import ContentField, stored_content
+from ..api.requests import parse_json
+from ..api.state import Backend, Stores
+from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Version
+from .differences import side_by_side
+from .rendering import PageRoute, page, redirect
+from .visitors import Changing, Looking, Visitor
+
+_VALUE = "value."  # how the fields for values of placeholders begin
+_CONTENT: TypeAdapter[Any] = TypeAdapter(ContentField)
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@router.get("/prompts")
+def listed(request: Request, visitor: Looking, backend: Backend) -> Response:
+    """All prompts of the project."""
+    project = visitor.caller.project
+    return page(
+        request,
+        "prompts",
+        visitor,
+        prompts=backend.prompts.listed(project),
+        newest=backend.prompts.newest(project),
+        released=backend.prompts.released(project),
+    )
+
+
+@router.post("/prompts")
+def create(post: Changing, backend: Backend) -> Response:
+    """A prompt with its first version, a draft."""
+    caller = post.visitor.caller
+    name = _named(post.fields, "name")
+    prompt = Prompt(project=caller.project, name=name, branch=post.fields.get("branch") or DEFAULT_BRANCH)
+    backend.prompts.create(prompt, _version_of(post.fields, FIRST_VERSION), caller.actor, release=False)
+    return redirect(f"/prompts/{prompt.prompt_id}")
+
+
+@router.get("/prompts/{prompt_id}")
+def one(
+    request: Request,
+    prompt_id: str,
+    visitor: Looking,
+    backend: Backend,
+    version: str | None = None,
+    against: str | None = None,
+) -> Response:
+    """One prompt: its versions, one of them in full, beside another one if `against` names it."""
+    prompt = _prompt(prompt_id, visitor, backend)
+    versions = backend.prompts.versions(prompt)
+    shown = _chosen(versions, version or prompt.version or versions[-1].version, prompt)
+    other = _chosen(versions, against, prompt) if against is not None else None
+    text = _text(shown)
+    values = {
+        name.removeprefix(_VALUE): value for name, value in request.query_params.items() if _is_value(name)
+    }
+    return page(
+        request,
+        "prompt",
+        visitor,
+        prompt=prompt,
+        versions=list(reversed(versions)),
+        shown=shown,
+        text=text,
+        other=other,
+        pairs=side_by_side(_whole(other), _whole(shown)) if other is not None else [],
+        names=names_in([text]),
+        values=values,
+        tried=filled(text, values, str) if values else None,
+        experiments=backend.experiments.on(prompt.project, prompt.prompt_id),
+        changes=backend.audit.of(prompt.project, f"prompt:{prompt.prompt_id}", 20),
+    )
+
+
+@router.post("/prompts/{prompt_id}/versions")
+def save(prompt_id: str, post: Changing, backend: Backend) -> Response:
+    """Save a draft: a further version. Refused if somebody else has saved one meanwhile."""
+    prompt = _prompt(prompt_id, post.visitor, backend)
+    version = _version_of(post.fields)
+    after = post.fields.get("after") or None
+    backend.prompts.add_version(prompt, version, post.visitor.caller.actor, release=False, after=after)
+    return redirect(_address(prompt, version.version))
+
+
+@router.post("/prompts/{prompt_id}/release")
+def release(prompt_id: str, post: Changing, backend: Backend) -> Response:
+    """Serve a version from now on."""
+    prompt, version = _prompt(prompt_id, post.visitor, backend), _named(post.fields, "version")
+    backend.prompts.release(prompt, version, post.visitor.caller.actor)
+    return redirect(_address(prompt, version))
+
+
+@router.post("/prompts/{prompt_id}/labels")
+def label(prompt_id: str, post: Changing, backend: Backend) -> Response:
+    """Have a label point to a version; without one: to none any more."""
+    prompt, version = _prompt(prompt_id, post.visitor, backend), post.fields.get("version") or None
+    backend.prompts.label(prompt, _named(post.fields, "label"), version, post.visitor.caller.actor)
+    return redirect(_address(prompt, version))
+
+
+# -- read from forms -----------------------------------------------------------------------------------------
+
+
+def _version_of(fields: Mapping[str, str], otherwise: str = "") -> Version:
+    text = fields.get("content", "").replace("\r\n", "\n")  # as forms send the ends of lines
+    if not text.strip():
+        raise HTTPException(400, "The content must not be empty.")
+    config = _json(fields, "config", "an object") if fields.get("config", "").strip() else None
+    if config is not None and not isinstance(config, dict):
+        raise HTTPException(400, 'The configuration must be a JSON object, such as {"temperature": 0.2}.')
+    return Version(
+        version=fields.get("version", "").strip() or otherwise or _named(fields, "version"),
+        content=_messages(fields) if fields.get("kind") == "chat" else text,
+        config=config,
+        change_message=fields.get("change_message", "").strip() or None,
+    )
+
+
+def _messages(fields: Mapping[str, str]) -> Any:
+    given = _json(fields, "content", "a list of messages")
+    try:
+        return stored_content(_CONTENT.validate_python(given))
+    except ValidationError as error:
+        raise HTTPException(400, f"The messages of a chat: {error.errors()[0]['msg']}") from None
+
+
+def _json(fields: Mapping[str, str], name: str, what: str) -> Any:
+    try:
+        return parse_json(fields[name].encode())
+    except ValueError as error:
+        raise HTTPException(400, f"{name} must be {what} in JSON: {error}") from None
+
+
+def _named(fields: Mapping[str, str], name: str) -> str:
+    value = fields.get(name, "").strip()
+    if not value:
+        raise HTTPException(400, f"{name} must not be empty.")
+    return value
+
+
+def _is_value(name: str) -> bool:
+    return name.startswith(_VALUE)
+
+
+# -- shown ---------------------------------------------------------------------------------------------------
+
+
+def _prompt(prompt_id: str, visitor: Visitor, backend: Stores) -> Prompt:
+    found = backend.prompts.get(visitor.caller.project, prompt_id)
+    if found is None:
+        raise HTTPException(404, f"There is no prompt {prompt_id!r} in project {visitor.caller.project!r}.")
+    return found
+
+
+def _chosen(versions: Sequence[Version], name: str, prompt: Prompt) -> Version:
+    found = next((each for each in versions if each.version == name), None)
+    if found is None:
+        raise HTTPException(404, f"Prompt {prompt.name!r} has no version {name!r}.")
+    return found
+
+
+def _text(version: Version) -> str:
+    return str(said(version.content, None)["content"])
+
+
+def _whole(version: Version) -> str:
+    """What is compared: the text and, below it, the configuration."""
+    config = json.dumps(version.config, indent=2, sort_keys=True, ensure_ascii=False)
+    return _text(version) + (f"\n\n{config}" if version.config is not None else "")
+
+
+def _address(prompt: Prompt, version: str | None) -> str:
+    shown = f"?version={quote(version, safe='')}" if version is not None else ""
+    return f"/prompts/{prompt.prompt_id}{shown}"

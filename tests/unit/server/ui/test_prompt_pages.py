@@ -1,0 +1,121 @@
+"""Prompts on pages: drafts, differences, releases, labels."""
+
+from __future__ import annotations
+
+import pytest
+
+from banyan_hp.server.store.keys import Role
+from tests.support.app import LocalApp
+from tests.support.browsing import Browser, Page
+
+PROMPTS = "/api/logs/cli/prompts"
+
+
+@pytest.fixture
+def prompt(app: LocalApp) -> str:
+    """The page of a prompt with one released version."""
+    made = app.call("POST", PROMPTS, {"name": "greet", "content": "Hello {{name}}, in two words."})
+    return f"/prompts/{made.json()['id']}"
+
+
+def served(app: LocalApp, **query: str) -> str:
+    return str(app.get("/api/logs/prompt/greet", *query.items())["content"])
+
+
+def save(browser: Browser, prompt: str, **fields: str) -> Page:
+    return browser.send(browser.get(prompt), f"{prompt}/versions", **fields)
+
+
+def test_a_draft_is_saved_compared_released_and_taken_back(
+    app: LocalApp, browser: Browser, prompt: str
+) -> None:
+    saved = save(browser, prompt, version="1.1", content="Hello {{name}}, in three words.\r\n")
+    assert saved.path == f"{prompt}?version=1.1"
+    assert served(app) == "Hello {{name}}, in two words."
+    compared = browser.get(f"{prompt}?version=1.1&against=1.0")
+    assert "<mark>two</mark>" in compared.response.text
+    assert "<mark>three</mark>" in compared.response.text
+    browser.post(f"{prompt}/release", {**saved.form("/logout").fields, "version": "1.1"})
+    assert served(app) == "Hello {{name}}, in three words.\n"
+    browser.post(f"{prompt}/release", {**saved.form("/logout").fields, "version": "1.0"})
+    assert served(app) == "Hello {{name}}, in two words."
+
+
+def test_a_label_points_where_the_form_says(app: LocalApp, browser: Browser, prompt: str) -> None:
+    save(browser, prompt, version="1.1", content="Hi")
+    page = browser.send(browser.get(prompt), f"{prompt}/labels", label="staging", version="1.1")
+    assert "staging" in page.text
+    assert served(app, label="staging") == "Hi"
+    browser.send(page, f"{prompt}/labels", label="staging", version="")
+    assert app.call("GET", "/api/logs/prompt/greet", query=[("label", "staging")]).status_code == 404
+
+
+def test_who_saves_second_is_told(browser: Browser, prompt: str) -> None:
+    first = browser.get(prompt)
+    save(browser, prompt, version="1.1", content="Hi")
+    refused = browser.send(first, f"{prompt}/versions", version="1.2", content="Ho")
+    assert refused.status == 409
+    assert "has changed" in refused.text
+
+
+def test_variables_are_tried_without_saving(browser: Browser, prompt: str) -> None:
+    page = browser.get(f"{prompt}?version=1.0&value.name=%3Cb%3EAda")
+    assert "Hello <b>Ada, in two words." in page.text
+    assert "<b>Ada" not in page.response.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"version": "2", "content": " "}, "The content must not be empty."),
+        ({"version": "", "content": "x"}, "version must not be empty."),
+        ({"version": "2", "content": "x", "config": "{"}, "config must be an object in JSON"),
+        ({"version": "2", "content": "x", "config": "[1]"}, "The configuration must be a JSON object"),
+        ({"version": "2", "content": "x", "kind": "chat"}, "content must be a list of messages in JSON"),
+        ({"version": "2", "content": '[{"role": "user"}]', "kind": "chat"}, "The messages of a chat"),
+    ],
+)
+def test_a_bad_draft_is_refused_in_words(
+    browser: Browser, prompt: str, fields: dict[str, str], words: str
+) -> None:
+    refused = save(browser, prompt, **fields)
+    assert refused.status == 400
+    assert words in refused.text
+
+
+def test_a_chat_stays_one(app: LocalApp, browser: Browser) -> None:
+    messages = [{"role": "user", "content": "Hi {{name}}"}]
+    made = app.call("POST", PROMPTS, {"name": "chat", "content": messages})
+    prompt = f"/prompts/{made.json()['id']}"
+    shown = browser.get(prompt).response.text
+    assert "user: Hi {{name}}" in shown
+    save(browser, prompt, version="2", content='[{"role": "user", "content": "Ho"}]')
+    assert app.get("/api/logs/prompt/chat", ("version", "2"))["messages"] == [
+        {"role": "user", "content": "Ho"}
+    ]
+
+
+def test_a_prompt_is_made_on_the_page(app: LocalApp, browser: Browser) -> None:
+    assert "There is no prompt yet" in browser.get("/prompts").text
+    page = browser.send(browser.get("/prompts"), "/prompts", name="greet", content="Hello")
+    assert "draft" in page.text
+    assert app.call("GET", "/api/logs/prompt/greet").status_code == 404
+
+
+def test_readers_change_no_prompts(application: LocalApp) -> None:
+    app = application.in_new_project()
+    made = app.call("POST", PROMPTS, {"name": "greet", "content": "x"}).json()
+    reader = Browser(application.in_project(app.project, Role.READ))
+    reader.log_in()
+    prompt = f"/prompts/{made['id']}"
+    page = reader.get(prompt)
+    assert {form.action for form in page.forms} == {"/logout", prompt}  # the latter tries variables
+    for action in ("versions", "release", "labels"):
+        fields = {**page.form("/logout").fields, "version": "1.0", "content": "x", "label": "l"}
+        assert reader.post(f"{prompt}/{action}", fields).status == 403
+
+
+def test_nobody_sees_another_project_s_prompt(application: LocalApp, browser: Browser) -> None:
+    other = application.in_new_project()
+    made = other.call("POST", PROMPTS, {"name": "greet", "content": "x"}).json()
+    assert browser.get(f"/prompts/{made['id']}").status == 404
