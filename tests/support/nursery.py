@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -123,7 +124,11 @@ _nurseries: list[_Nursery] = []
 
 
 def fork(
-    arguments: Sequence[str], *, stderr: IO[Any], cwd: Path | None = None, env: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    *,
+    stderr: IO[Any],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Forked:
     """Start ``banyan-hp ARGUMENTS``, with a pipe for its stdout."""
     if not _nurseries or not _nurseries[-1].belongs_here():
@@ -138,6 +143,22 @@ def fork(
         os.close(stdout)
         os.close(ended)
     return Forked(pid, os.fdopen(said, encoding="utf-8"), os.fdopen(told, encoding="ascii"))
+
+
+def run(
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 30
+) -> subprocess.CompletedProcess[str]:
+    """Run ``banyan-hp ARGUMENTS`` to its end."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as stderr:
+        started = fork(arguments, stderr=stderr, cwd=cwd, env=env)
+        overdue = threading.Timer(timeout, started.kill)
+        overdue.start()
+        with started.stdout as stdout:
+            said = stdout.read()
+        code = started.wait()
+        overdue.cancel()
+        stderr.seek(0)
+        return subprocess.CompletedProcess(["banyan-hp", *arguments], code, said, stderr.read())
 
 
 # -- the nursery's process -----------------------------------------------------------------------------------
