@@ -173,11 +173,11 @@ def _tend(requests: socket.socket) -> list[str] | None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     running: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([requests, woken], [], [])
+        ready, _, _ = select.select([requests.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 1000)
             _report_ended(running)
-        if requests in ready:
+        if requests.fileno() in ready:
             line, descriptors, _, _ = socket.recv_fds(requests, _LINE_BYTES, 3)
             if not line:
                 return None
