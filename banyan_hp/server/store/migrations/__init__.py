@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from pkgutil import iter_modules
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, column, inspect, select, table
 from sqlalchemy.exc import DBAPIError
 
 from ...starting import StartError
@@ -43,7 +43,7 @@ def revision(connection: Connection) -> str | None:
     """The revision of the database's tables; None: it has none."""
     if not inspect(connection).has_table(_VERSIONS):
         return None
-    found = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSIONS}").scalar()
+    found = connection.execute(select(column("version_num")).select_from(table(_VERSIONS))).scalar()
     return None if found is None else str(found)
 
 
