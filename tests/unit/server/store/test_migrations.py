@@ -41,7 +41,7 @@ def test_a_database_of_a_newer_release_is_refused(database: Database, url: str) 
 
 
 def test_a_database_that_is_up_to_date_opens_without_alembic(database: Database, url: str) -> None:
-    """Its import would be a fifth of a server's start."""
+    """Its import would be a tenth of a server's start."""
     program = f"""
 import sys
 from banyan_hp.server.store.database import Database
