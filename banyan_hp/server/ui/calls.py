@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
 
-from ..api.calls import Limit, Paged
+from ..api.calls import Paged
+from ..api.models import Limit
 from ..api.state import Backend
 from ..store.calls import FILTERS, Call
 from ..store.shown import texts_of

@@ -26,17 +26,10 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/prompts")
-def listed(request: Request, visitor: Looking, backend: Backend) -> Response:
-    """All prompts of the project."""
-    project = visitor.caller.project
-    return page(
-        request,
-        "prompts",
-        visitor,
-        prompts=backend.prompts.listed(project),
-        newest=backend.prompts.newest(project),
-        released=backend.prompts.released(project),
-    )
+def listed(request: Request, visitor: Looking, backend: Backend, after: str | None = None) -> Response:
+    """The prompts of the project."""
+    part = backend.prompts.listed(visitor.caller.project, after=after)
+    return page(request, "prompts", visitor, prompts=part.items, next=part.next)
 
 
 @router.post("/prompts")
@@ -60,7 +53,7 @@ def one(
 ) -> Response:
     """One prompt: its versions, one of them in full, beside another one if `against` names it."""
     prompt = _prompt(prompt_id, visitor, backend)
-    versions = backend.prompts.versions(prompt)
+    versions = _versions(prompt, backend)
     shown = _chosen(versions, version or prompt.version or versions[-1].version, prompt)
     other = _chosen(versions, against, prompt) if against is not None else None
     text = _text(shown)
@@ -81,7 +74,7 @@ def one(
         values=values,
         tried=filled(text, values, str) if values else None,
         experiments=backend.experiments.on(prompt.project, prompt.prompt_id),
-        changes=backend.audit.of(prompt.project, f"prompt:{prompt.prompt_id}", 20),
+        changes=backend.audit.of(prompt.project, f"prompt:{prompt.prompt_id}", 20).items,
     )
 
 
@@ -162,6 +155,16 @@ def _prompt(prompt_id: str, visitor: Visitor, backend: Stores) -> Prompt:
     found = backend.prompts.get(visitor.caller.project, prompt_id)
     if found is None:
         raise HTTPException(404, f"There is no prompt {prompt_id!r} in project {visitor.caller.project!r}.")
+    return found
+
+
+def _versions(prompt: Prompt, backend: Stores) -> list[Version]:
+    """All of them, in order of their making."""
+    part = backend.prompts.versions(prompt)
+    found = list(part.items)
+    while part.next is not None:
+        part = backend.prompts.versions(prompt, after=part.next)
+        found += part.items
     return found
 
 
