@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..copies import OneObject
+from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine
 from ..engine.succession import Succession
@@ -18,6 +19,9 @@ from .arguments import InvalidRecordError, take_id
 
 if TYPE_CHECKING:
     from ..types import Health, Stats
+
+
+NOT_SENT = "the hosted backend would show it as a call; send_scores=True sends scores there all the same"
 
 
 class Lifeline:
@@ -126,6 +130,17 @@ class Client(OneObject):
         ident, wrong = take_id(body, given)
         self._note_set_aside(wrong)
         return ident
+
+    def _sends_scores(self) -> bool:
+        """Whether scores may go to this backend. A score that may not is counted, and that is said."""
+        engine = self._engine
+        wanted, hosted = engine.settings.send_scores, not engine.destination.may_batch
+        if open_captures or (not hosted if wanted is None else wanted):
+            return True
+        engine.count("scores_not_sent")
+        if wanted is None:
+            warn("scores not sent", "a score was not sent: %s", NOT_SENT)
+        return False
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log an error in tracking a call; the call itself goes on."""

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 from ..experiments import RUNNING, experiment_from_config
 from .fake_prompts import Experiments, Prompts, at
 from .fake_records import INTERACTIONS, USAGES, Kind, Records
+from .fake_scores import FEEDBACK_PATH, feedback_of
 from .fake_server import RefusedError, Request, Response
 
 USAGE_PATH = "/api/logs/prompt-usage"
@@ -52,13 +53,15 @@ class Api:
             INTERACTION_PATH: {"POST": lambda request: self._single(request, INTERACTIONS)},
             f"{INTERACTION_PATH}/batch": {"POST": lambda request: self._batch(request, INTERACTIONS)},
             f"{_EXPERIMENT_PATH}route": {"POST": self._route},
+            FEEDBACK_PATH: {"POST": self._feedback},
         }
 
     def respond(self, request: Request) -> Response:
         """What the backend says to a request."""
         try:
             endpoint = self._endpoint(request)
-            self._authenticate(request)
+            if endpoint != self._feedback:
+                self._authenticate(request)
             _refuse_unknown(request, _ASKED if endpoint == self._prompt else ())
             return endpoint(request)
         except RefusedError as refusal:
@@ -152,6 +155,13 @@ class Api:
         if time is not None and (late := _time_refusal(time)) is not None:
             raise RefusedError(kind.bad, late)
         return Response(*self.records.store(kind, (_day(time), record_id), body))
+
+    def _feedback(self, request: Request) -> Response:
+        status, found = feedback_of(_json(request), self._api_key)
+        if isinstance(found, str):
+            raise RefusedError(status, found)
+        self.records.rate(found)
+        return Response(status, {"stored": True})
 
     def _batch(self, request: Request, kind: Kind) -> Response:
         envelope = _json(request)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from . import fake_scores
+
 _CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 
 
@@ -27,10 +29,11 @@ class Kind(NamedTuple):
 
 
 class Records:
-    """What was logged: each id once, in the order of arrival; `arrived` is notified of each."""
+    """What was logged: each id once, in the order of arrival; scores apart. `arrived` is notified of each."""
 
     def __init__(self, arrived: threading.Condition) -> None:
         self.bodies: list[dict[str, Any]] = []  # guarded by the condition's lock, as the contents are
+        self.scores: list[fake_scores.Score] = []
         self.deliveries = 0
         self._contents: dict[tuple[str, str], object] = {}  # by day and id
         self._arrived = arrived
@@ -46,9 +49,19 @@ class Records:
             self.deliveries += 1
             if known is not content:
                 return 200, {**kind.thanks, "id": record_id, "repeat": True}
-            self.bodies.append(body)
+            score = fake_scores.content_of(body)
+            if score is None:
+                self.bodies.append(body)
+            else:
+                self.scores.append(fake_scores.listed(score))
             self._arrived.notify_all()
         return kind.new, {**kind.thanks, "id": record_id}
+
+    def rate(self, score: fake_scores.Score) -> None:
+        """Keep a score that came with a token."""
+        with self._arrived:
+            self.scores.append(score)
+            self._arrived.notify_all()
 
 
 _TEXT = ("a string", lambda value: isinstance(value, str))
@@ -74,7 +87,7 @@ def _usage_refusal(body: object) -> str | None:
         expected, accepts = _USAGE[name]
         if value is not None and not accepts(value):
             return f"{name} must be {expected}, was {value!r:.80}"
-    return None
+    return fake_scores.refusal(body)
 
 
 def _interaction_refusal(body: object) -> str | None:
@@ -88,7 +101,7 @@ def _interaction_refusal(body: object) -> str | None:
     for name in ("token_count", "response_time"):
         if body.get(name) is not None and not _is_amount(body[name]):
             return f"{name} must be a number >= 0 or null, was {body[name]!r:.80}"
-    return None
+    return fake_scores.refusal(body)
 
 
 def _is_amount(value: object) -> bool:

@@ -128,8 +128,8 @@ def intake_router(committer: Committer, prices: Prices) -> APIRouter:
 
 def _add(router: APIRouter, intake: _Intake) -> None:
     kind = intake.kind
-    one = _documented(kind.model)
-    many = _documented(Envelope)
+    one = documented(kind.model)
+    many = documented(Envelope)
     responses: Any = {409: {"description": CONFLICT["error"]}}
     router.add_api_route(
         kind.path, intake.one, methods=["POST"], status_code=kind.new, openapi_extra=one, responses=responses
@@ -137,7 +137,7 @@ def _add(router: APIRouter, intake: _Intake) -> None:
     router.add_api_route(f"{kind.path}/batch", intake.batch, methods=["POST"], openapi_extra=many)
 
 
-def _documented(model: type[Strict]) -> dict[str, Any]:
+def documented(model: type[Strict]) -> dict[str, Any]:
     """The body of a route that reads it itself, for the API's document."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -174,7 +174,7 @@ class _Intake:
             return {**self.kind.thanks, "id": call_id, "repeat": True}, 200
         if verdict is Stored.NEW:
             return {**self.kind.thanks, "id": call_id}, self.kind.new
-        return {"id": call_id, "error": _unstorable(verdict)}, self.kind.bad
+        return {"id": call_id, "error": unstorable(verdict)}, self.kind.bad
 
     async def batch(self, request: Request, caller: Ingesting) -> Response:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
@@ -222,7 +222,7 @@ class _Intake:
         if verdict is Stored.CONFLICT:
             return {"id": call_id, "status": 409, **CONFLICT}
         if not isinstance(verdict, Stored):
-            return {"id": call_id, "status": self.kind.bad, "error": _unstorable(verdict)}
+            return {"id": call_id, "status": self.kind.bad, "error": unstorable(verdict)}
         return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else 200}
 
     async def _stored(self, calls: Sequence[Call], request: Request) -> list[Verdict]:
@@ -269,5 +269,6 @@ def _refuse(reason: str | None, status: int) -> None:
         raise HTTPException(status, reason)
 
 
-def _unstorable(error: object) -> str:
+def unstorable(error: object) -> str:
+    """Why the database refuses a record, for its sender."""
     return f"the database can't store this record: {str(getattr(error, 'orig', error)).partition(chr(10))[0]}"
