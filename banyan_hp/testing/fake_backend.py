@@ -103,7 +103,7 @@ class FakeBackend:
         `sticky_value`, `experiment_id`, `experiment_version_id`, `comment`, `rater`. The list is a copy.
         """
         with self._changed:
-            return list(self._api.records.scores)
+            return [score.content for score in self._api.records.scores]
 
     @property
     def deliveries(self) -> int:

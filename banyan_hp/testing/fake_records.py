@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from . import fake_scores
@@ -33,15 +34,17 @@ class Records:
 
     def __init__(self, arrived: threading.Condition) -> None:
         self.bodies: list[dict[str, Any]] = []  # guarded by the condition's lock, as the contents are
-        self.scores: list[fake_scores.Score] = []
+        self.scores: list[fake_scores.Stored] = []
         self.deliveries = 0
         self._contents: dict[tuple[str, str], object] = {}  # by day and id
         self._arrived = arrived
 
-    def store(self, kind: Kind, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def store(
+        self, kind: Kind, record_id: str, time: str | None, body: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
         """The status of one delivery, by its day and id, and what a single record's response says."""
         given = {name: value for name, value in body.items() if value is not None}
-        content, record_id = json.dumps(given, sort_keys=True), key[1]
+        content, key = json.dumps(given, sort_keys=True), (_day(time), record_id)
         with self._arrived:
             known = self._contents.setdefault(key, content)
             if known != content:
@@ -53,15 +56,23 @@ class Records:
             if score is None:
                 self.bodies.append(body)
             else:
-                self.scores.append(fake_scores.listed(score))
+                self.scores.append(fake_scores.Stored(record_id, time, fake_scores.listed(score)))
             self._arrived.notify_all()
         return kind.new, {**kind.thanks, "id": record_id}
 
     def rate(self, score: fake_scores.Score) -> None:
         """Keep a score that came with a token."""
         with self._arrived:
-            self.scores.append(score)
+            self.scores.append(fake_scores.Stored(f"feedback-{len(self.scores)}", None, score))
             self._arrived.notify_all()
+
+
+def _day(time: str | None) -> str:
+    """The UTC day of a record, within which an id names one; records without a time share a day."""
+    if time is None:
+        return ""
+    moment = datetime.fromisoformat(time)
+    return str((moment if moment.tzinfo is None else moment.astimezone(UTC)).date())
 
 
 _TEXT = ("a string", lambda value: isinstance(value, str))

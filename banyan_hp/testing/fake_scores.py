@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .. import feedback_tokens
 
 FEEDBACK_PATH = "/api/feedback"
+SCORES_PATH = "/api/scores"
+ASKED = ("record_id", "session_id", "user", "limit", "after")
 _TARGETS = ("record_id", "session_id", "sticky_value")
 _TEXTS = {"record_id": 255, "session_id": 255, "sticky_key": 255, "sticky_value": 255, "comment": 2_000}
+_NOTHING = dict.fromkeys((*_TEXTS, "experiment_id", "experiment_version_id", "rater"))
 _MARKS = ("kind", "v")
 Score = dict[str, Any]
+
+
+class Stored(NamedTuple):
+    """A score as it is kept: `time` as it was sent; None: it came without one."""
+
+    id: str
+    time: str | None
+    content: Score
 
 
 def content_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -28,6 +39,14 @@ def content_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def listed(content: Mapping[str, Any]) -> Score:
     """A score as tests look at it: its name, its value, and what else was given."""
     return {name: value for name, value in content.items() if name not in _MARKS}
+
+
+def found(scores: Sequence[Stored], query: Mapping[str, str]) -> list[Score]:
+    """Those that are about what is asked for, the last to arrive first. All fit on a page."""
+    wanted = {("sticky_value" if name == "user" else name): value for name, value in query.items()}
+    about = {name: wanted[name] for name in _TARGETS if name in wanted}
+    chosen = [each for each in scores if about.items() <= each.content.items()]
+    return [{**_NOTHING, **each.content, "id": each.id, "at": each.time} for each in reversed(chosen)]
 
 
 def refusal(body: object) -> str | None:

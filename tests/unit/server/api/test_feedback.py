@@ -27,7 +27,7 @@ FOREIGN = {"Origin": PAGE}
 
 @pytest.fixture(scope="module")
 def application(new_database: NewDatabase) -> Iterator[LocalApp]:
-    options = {"trusted_proxies": ["10.0.0.0/8", "127.0.0.1"], "feedback_origins": [PAGE]}
+    options: Any = {"trusted_proxies": ["10.0.0.0/8", "127.0.0.1"], "feedback_origins": [PAGE]}
     with LocalApp(new_database(), **options) as running:
         running.app.state.feedback_limit = RateLimit(10**6, 1.0)
         yield running
