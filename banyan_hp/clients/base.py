@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..types import Health, Stats
 
 
-NOT_SENT = "the hosted backend would show it as a call; send_scores=True sends scores there all the same"
+_NOT_SENT = (
+    "a score was not sent: the hosted backend would show it as a call; send_scores=True sends scores there "
+    "all the same"
+)
 
 
 class Lifeline:
@@ -131,16 +134,17 @@ class Client(OneObject):
         self._note_set_aside(wrong)
         return ident
 
-    def _sends_scores(self) -> bool:
-        """Whether scores may go to this backend. A score that may not is counted, and that is said."""
+    def _score_kept_back(self) -> str | None:
+        """Why scores don't go to this backend, which is counted and said; None if they do."""
         engine = self._engine
         wanted, hosted = engine.settings.send_scores, not engine.destination.may_batch
         if open_captures or (not hosted if wanted is None else wanted):
-            return True
+            return None
         engine.count("scores_not_sent")
-        if wanted is None:
-            warn("scores not sent", "a score was not sent: %s", NOT_SENT)
-        return False
+        if wanted is False:
+            return "a score was not sent: send_scores=False"
+        warn("scores not sent", "%s", _NOT_SENT)
+        return _NOT_SENT
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log an error in tracking a call; the call itself goes on."""

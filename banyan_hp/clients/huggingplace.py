@@ -22,7 +22,7 @@ from ..tracking.context import options_with_ambient
 from ..tracking.methods import HuggingPlaceTracking, sinks
 from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
-from .base import NOT_SENT, Client, Lifeline
+from .base import Client, Lifeline
 from .configuration import (
     CHANGEABLE,
     IDENTITY,
@@ -164,13 +164,13 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
             return self._refused("log_step()", error)
 
     def _score(self, given: Given, session: Session | None = None) -> Receipt:
-        engine, source = self._line.engine, self._line.source
+        engine, source, *_ = self._line
         if not engine.settings.enabled and not open_captures:
             return Receipt(source)
         try:
             score = score_of(given)
-            if not self._sends_scores():
-                return Receipt(source, error=ValidationError(f"the score was not sent: {NOT_SENT}"))
+            if (why := self._score_kept_back()) is not None:
+                return Receipt(source, error=ValidationError(why), said=True)
             if score.cut:
                 engine.count("values_cut")
             body = interaction_of(score)

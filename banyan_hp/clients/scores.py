@@ -273,7 +273,7 @@ class BanyanScores(Client):
                 return True
             about = (record_id, session_id, sticky_context, prompt_data, experiment_context)
             score = score_of(Given(name, value, *about, comment, at))
-            if not self._sends_scores():
+            if self._score_kept_back() is not None:
                 return False
             return self._submit_score(score)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything

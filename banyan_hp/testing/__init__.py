@@ -1,6 +1,6 @@
 """What applications need to test their own code: `FakeBackend`, `capture`, and a pytest plugin.
 
-    capture.py       keeps records from leaving the process
+    capturing.py     keeps records from leaving the process
     fake_backend.py  a backend on a thread, with faults on demand; needs nothing but the standard library
     fake_api.py      what it responds; beside it `fake_prompts.py`, `fake_records.py`, `fake_scores.py`, and
                      its sockets
@@ -13,13 +13,13 @@ A name's module is imported when the name is first used: pytest loads this packa
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from .capture import CapturedRecords as CapturedRecords
-    from .capture import capture as capture
+    from .capturing import CapturedRecords as CapturedRecords
+    from .capturing import capture as capture
     from .fake_backend import FakeBackend as FakeBackend
 else:
     import importlib as _importlib
 
-    _MODULE_OF = {"CapturedRecords": ".capture", "FakeBackend": ".fake_backend", "capture": ".capture"}
+    _MODULE_OF = {"CapturedRecords": ".capturing", "FakeBackend": ".fake_backend", "capture": ".capturing"}
     __all__ = sorted(_MODULE_OF)
 
     def __getattr__(name: str) -> object:

@@ -63,8 +63,8 @@ class Api:
             endpoint = self._endpoint(request)
             if endpoint != self._feedback:
                 self._authenticate(request)
-            known = {self._prompt: _ASKED, self._scores: ASKED}
-            _refuse_unknown(request, known.get(endpoint, ()))
+            asked = _ASKED if endpoint == self._prompt else ASKED if endpoint == self._scores else ()
+            _refuse_unknown(request, asked)
             return endpoint(request)
         except RefusedError as refusal:
             return refusal.response

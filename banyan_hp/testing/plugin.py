@@ -14,14 +14,14 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .capture import CapturedRecords
+    from .capturing import CapturedRecords
     from .fake_backend import FakeBackend
 
 
 @pytest.fixture
 def captured_records() -> Iterator[CapturedRecords]:
     """The records that the test logs, which stay in the process; see `banyan_hp.testing.capture`."""
-    from .capture import capture
+    from .capturing import capture
 
     with capture() as records:
         yield records

@@ -35,8 +35,8 @@ from .state import Backend
 PATH = "/api/feedback"
 MAX_FEEDBACK = 8 * 1024  # bytes of a body
 MOST_SUBMISSIONS = 20  # of one token
-BURST = 30  # requests of one address at once,
-PER_SECOND = 0.5  # and then
+BURST = 60  # requests of one address at once,
+PER_SECOND = 1.0  # and then
 PREFLIGHT_SECONDS = 600
 MOST_NAME = 100
 MOST_TEXT = 200

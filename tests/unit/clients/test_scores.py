@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -251,7 +252,7 @@ def test_a_hosted_backend_gets_no_score_unless_asked(caplog: pytest.LogCaptureFi
     assert not logger.score("thumbs", True, record_id="r")
     assert not logger.score("thumbs", True, record_id="r")
     client = HuggingPlace("k", "o", base_url=HOSTED_HP)
-    with pytest.raises(ValidationError, match="the score was not sent: the hosted backend"):
+    with pytest.raises(ValidationError, match="a score was not sent: the hosted backend"):
         client.score("thumbs", True, record_id="r").result()
     said = caplog.text
     assert (
@@ -272,7 +273,12 @@ def test_send_scores_decides(caplog: pytest.LogCaptureFixture) -> None:
     with FakeBackend() as backend:
         never = PromptStackLogger(backend.api_key, backend.url, send_scores=False)
         assert not never.score("thumbs", True, record_id="r")
+        client = HuggingPlace("k", "o", base_url=backend.url, send_scores=False)
+        assert client.score("thumbs", True, record_id="r").id is None
+        gc.collect()
         assert (never.get_stats()["scores_not_sent"], caplog.text) == (1, "")
+        with pytest.raises(ValidationError, match="a score was not sent: send_scores=False"):
+            client.score("thumbs", True, record_id="r").result()
     always = PromptStackLogger("psk_x", HOSTED, send_scores=True, exit_timeout=0)
     always.score("thumbs", True, record_id="r")
     assert (always.get_stats()["logs_queued"], always.get_stats()["scores_not_sent"]) == (1, 0)

@@ -228,8 +228,8 @@ def test_each_address_has_a_limit(app: AppCaller, application: LocalApp) -> None
             return answer.status_code, answer.headers.get("Retry-After")
 
         # The first address is what the sender itself has claimed, the last one what the proxies have seen.
-        found = [status(f"198.51.100.{number}, 192.0.2.1, 10.0.0.5") for number in range(32)]
-        assert found == [(422, None)] * 30 + [(429, "2")] * 2
+        found = [status(f"198.51.100.{number}, 192.0.2.1, 10.0.0.5") for number in range(BURST + 2)]
+        assert found == [(422, None)] * BURST + [(429, "1")] * 2
         assert status("192.0.2.2") == (422, None)
     finally:
         state.feedback_limit = before
@@ -241,9 +241,9 @@ def test_without_proxies_the_header_counts_for_nothing(new_database: NewDatabase
         plain.app.state.feedback_limit = RateLimit(BURST, PER_SECOND, FakeClock().monotonic)
         statuses = [
             plain.call("POST", PATH, {}, headers={"X-Forwarded-For": f"192.0.2.{number}"}).status_code
-            for number in range(31)
+            for number in range(BURST + 1)
         ]
-        assert statuses == [422] * 30 + [429]
+        assert statuses == [422] * BURST + [429]
         preflight = {**FOREIGN, "Access-Control-Request-Method": "POST"}
         assert plain.call("OPTIONS", PATH, headers=preflight).status_code == 405
 
