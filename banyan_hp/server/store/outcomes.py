@@ -70,7 +70,8 @@ class Outcomes(Protocol):
         """Sums over users for each version.
 
         Args:
-            project, experiment_id: of the experiment.
+            project: of the experiment.
+            experiment_id: its id.
             metrics: names of measures of calls, and of scores (see `metrics`).
             window: the experiment's, after each user's first call.
             start: users count whose first call in the experiment is at it or later,

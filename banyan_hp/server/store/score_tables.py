@@ -42,17 +42,18 @@ owners = Table(
     Column("sticky_value", Text),
 )
 
-# Calls of users, and scores, that the sums don't know yet. The same one may be there several times.
+# Calls of users, and scores, that the sums don't know yet. The same one may be there several times. Without a
+# number: something was removed, or users are to be computed anew, and are stale.
 dirty = Table(
     "experiment_dirty",
     metadata,
     Column("mark", Number, primary_key=True),
-    Column("seq", BigInteger, nullable=False),
-    Column("day", Date, nullable=False),
+    Column("seq", BigInteger),
+    Column("day", Date),
 )
 
-# For each user of an experiment the sums over the calls in the window after the exposure. `…_of` is the number
-# of calls that have such a value.
+# For each user of an experiment the sums over the calls in the window after the first one. `…_of` is the
+# number of calls that have such a value.
 users = Table(
     "experiment_users",
     metadata,
@@ -68,19 +69,19 @@ users = Table(
     Column("latency", Float, nullable=False),
     Column("latency_of", BigInteger, nullable=False),
     Column("latency_p50", Float),
-    Column("input_tokens", BigInteger, nullable=False),
+    Column("input_tokens", Float, nullable=False),
     Column("input_tokens_of", BigInteger, nullable=False),
-    Column("output_tokens", BigInteger, nullable=False),
+    Column("output_tokens", Float, nullable=False),
     Column("output_tokens_of", BigInteger, nullable=False),
     Column("cost", Float, nullable=False),
     Column("cost_of", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
-    Column("output_length", BigInteger, nullable=False),
+    Column("output_length", Float, nullable=False),
     Column("output_length_of", BigInteger, nullable=False),
 )
 
-# For each user of an experiment who is in one version, and each name of scores: their sum and their number. Of a
-# category there is a row for each that occurred, and one without a category that has only the number.
+# For each user of an experiment who is in one version, and each name of scores: their sum and number. Of
+# categories there is a row for each that occurred, and one without a category that has only the number.
 values = Table(
     "experiment_values",
     metadata,

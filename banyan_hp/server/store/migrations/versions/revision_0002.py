@@ -44,7 +44,8 @@ _OWNER = """
 
 # What a person did is found by the person, what an experiment amounts to by the experiment.
 _SUMS = """
-CREATE TABLE experiment_dirty (mark {number}, seq BIGINT NOT NULL, day DATE NOT NULL);
+CREATE TABLE experiment_dirty (mark {number}, seq BIGINT, day DATE);
+CREATE INDEX experiment_dirty_removed ON experiment_dirty (mark) WHERE seq IS NULL;
 CREATE TABLE experiment_users (
     project TEXT NOT NULL,
     experiment_id TEXT NOT NULL,
@@ -58,14 +59,14 @@ CREATE TABLE experiment_users (
     latency DOUBLE PRECISION NOT NULL,
     latency_of BIGINT NOT NULL,
     latency_p50 DOUBLE PRECISION,
-    input_tokens BIGINT NOT NULL,
+    input_tokens DOUBLE PRECISION NOT NULL,
     input_tokens_of BIGINT NOT NULL,
-    output_tokens BIGINT NOT NULL,
+    output_tokens DOUBLE PRECISION NOT NULL,
     output_tokens_of BIGINT NOT NULL,
     cost DOUBLE PRECISION NOT NULL,
     cost_of BIGINT NOT NULL,
     errors BIGINT NOT NULL,
-    output_length BIGINT NOT NULL,
+    output_length DOUBLE PRECISION NOT NULL,
     output_length_of BIGINT NOT NULL,
     PRIMARY KEY (project, experiment_id, sticky_value)
 ) {clustered};
