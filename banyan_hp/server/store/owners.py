@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Column, Connection, delete, literal, select
 
 from .bulk import insert_rows
-from .marks import attached, of_a_user
+from .marks import attached
 from .rows import these
 from .score_tables import owners, users
 from .tables import calls
@@ -99,25 +99,66 @@ def ownership(connection: Connection, arrived: Sequence[Any], given: Sequence[An
     for score, led in about.values():
         before = held[score.seq]
         changes.add(score, before, {**before, **_merged(before, led)})
-    for score in given:
-        changes.add(score, held[score.seq], _merged({}, _led(score, _calls_of(connection, score))))
+    for score, near in _found(connection, given):
+        changes.add(score, held[score.seq], _merged({}, _led(score, near)))
         changes.users |= _named(connection, score)
     return changes
 
 
 def _about(connection: Connection, arrived: Sequence[Any]) -> Iterator[tuple[Any, Mapping[str, set[str]]]]:
     """The scores that are about these calls, and whom they lead to by them."""
-    for project, group in groupby(
-        sorted(arrived, key=lambda call: str(call.project)), lambda call: call.project
-    ):
-        by_id, by_session = defaultdict(list), defaultdict(list)
-        for call in group:
-            by_id[call.id].append(call)
-            by_session[call.session].append(call)
-        for score in attached(connection, project, by_id, by_session.keys() - {None}):
-            near = by_session[score.session] if score.record_id is None else by_id[score.record_id]
-            if led := _led(score, near):
+    for project, group in _by_project(arrived):
+        near = _Near(group)
+        sessions = {call.session for call in group if call.session is not None}
+        for score in attached(connection, project, near.by_id, sessions):
+            if led := _led(score, near.of(score)):
                 yield score, led
+
+
+class _Near:
+    """Calls by what scores may be about."""
+
+    def __init__(self, calls: Iterable[Any]) -> None:
+        self.by_id: dict[str, list[Any]] = defaultdict(list)
+        self.by_session: dict[str | None, list[Any]] = defaultdict(list)
+        for call in calls:
+            self.by_id[call.id].append(call)
+            self.by_session[call.session].append(call)
+
+    def of(self, score: Any) -> Sequence[Any]:
+        """Those that a score is about."""
+        return self.by_session[score.session] if score.record_id is None else self.by_id[score.record_id]
+
+
+def _by_project(rows: Sequence[Any]) -> Iterator[tuple[str, list[Any]]]:
+    for project, group in groupby(sorted(rows, key=lambda row: str(row.project)), lambda row: row.project):
+        yield project, list(group)
+
+
+def _found(connection: Connection, given: Sequence[Any]) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """Scores, and the calls of users that they are about."""
+    for project, group in _by_project(given):
+        ids = {score.record_id for score in group if score.record_id is not None}
+        sessions = {score.session for score in group if score.record_id is None and score.session is not None}
+        by_id = _Near(_calls_of(connection, project, calls.c.id, ids)).by_id
+        by_session = _Near(_calls_of(connection, project, calls.c.session, sessions)).by_session
+        for score in group:
+            yield score, by_id[score.record_id] if score.record_id is not None else by_session[score.session]
+
+
+def _calls_of(connection: Connection, project: str, column: Column[str], values: set[str]) -> Sequence[Any]:
+    """The calls of users that have one of these values, one for each user of each."""
+    if not values:
+        return []
+    id_of = calls.c.id if column is calls.c.id else literal("").label("id")
+    of_users = [calls.c[name] for name in ("session", "experiment_id", "sticky_value", "sticky_key")]
+    # What is of no user is left out here: SQLite would go by that, instead of by the values.
+    query = select(id_of, *of_users).where(
+        calls.c.project == project, column.is_not(None), column.in_(values)
+    )
+    query = query.where(calls.c.experiment_version_id.is_not(None))
+    found = connection.execute(query.distinct()).all()
+    return [row for row in found if row.experiment_id is not None and row.sticky_value is not None]
 
 
 def _led(score: Any, near: Iterable[Any]) -> Mapping[str, set[str]]:
@@ -136,19 +177,6 @@ def _merged(before: Found, led: Mapping[str, Collection[str]]) -> Found:
         known = {*found, before.get(experiment_id, min(found))}
         after[experiment_id] = known.pop() if len(known) == 1 else None
     return after
-
-
-def _calls_of(connection: Connection, score: Any) -> Sequence[Any]:
-    """The calls that a score is about, one for each user."""
-    if score.record_id is not None:
-        same = calls.c.id == score.record_id
-    elif score.session is not None:
-        same = calls.c.session == score.session
-    else:
-        return []
-    columns = (calls.c.experiment_id, calls.c.sticky_value, calls.c.sticky_key)
-    query = select(*columns).where(calls.c.project == score.project, same, of_a_user).distinct()
-    return connection.execute(query).all()
 
 
 def _held(connection: Connection, scores: Sequence[Any]) -> Mapping[int, Found]:

@@ -277,9 +277,13 @@ def _make_all_stale(connection: Connection, project: str, experiment_id: str) ->
     known = connection.execute(update(users).where(*same).values(stale=True)).rowcount
     has_row = select(users.c.project).where(*same, users.c.sticky_value == calls.c.sticky_value).exists()
     theirs = (calls.c.project == project, calls.c.experiment_id == experiment_id, of_a_user)
-    unknown = select(calls.c.seq, calls.c.day).where(*theirs, ~has_row)
+    number = func.row_number().over(partition_by=calls.c.sticky_value, order_by=calls.c.event_time)
+    ranked = select(calls.c.seq, calls.c.day, number.label("number")).where(*theirs, ~has_row).subquery()
+    unknown = select(ranked.c.seq, ranked.c.day).where(ranked.c.number == 1)
     about = (scores.c.project == project, or_(scores.c.record_id.is_not(None), scores.c.session.is_not(None)))
     given = select(scores.c.seq, scores.c.day).where(*about)
-    for query in (unknown, given):
-        connection.execute(insert(dirty).from_select(["seq", "day"], query))
-    return int(known)
+    unknown_ones, _ = (
+        connection.execute(insert(dirty).from_select(["seq", "day"], query)).rowcount
+        for query in (unknown, given)
+    )
+    return int(known + unknown_ones)

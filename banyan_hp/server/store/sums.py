@@ -168,15 +168,20 @@ def _calls_in_windows(
     exposed = select(wanted.c.value, first.scalar_subquery().label("first_at")).cte("exposed")
     exposed = exposed.prefix_with("MATERIALIZED", dialect="postgresql")
     ends_at = exposed.c.first_at + window
-    query = select(*_OF_CALLS, *_MEASURED, ends_at.label("ends_at")).where(
+    theirs = and_(
         *same,
         calls.c.sticky_value == exposed.c.value,
         calls.c.event_time >= exposed.c.first_at,
         calls.c.event_time < ends_at,
     )
+    # An outer join, since SQLite begins it with the users, not with all calls of the experiment.
+    query = select(*_OF_CALLS, *_MEASURED, ends_at.label("ends_at")).select_from(
+        exposed.join(calls, theirs, isouter=True)
+    )
     made: dict[str, list[Any]] = defaultdict(list)
     for call in connection.execute(query):
-        made[call.sticky_value].append(call)
+        if call.seq is not None:
+            made[call.sticky_value].append(call)
     return made
 
 

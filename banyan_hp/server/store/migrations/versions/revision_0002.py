@@ -71,7 +71,7 @@ CREATE TABLE experiment_users (
     PRIMARY KEY (project, experiment_id, sticky_value)
 ) {clustered};
 CREATE INDEX experiment_users_of_sticky ON experiment_users (project, sticky_value, experiment_id);
-CREATE INDEX experiment_users_stale ON experiment_users (project, experiment_id, sticky_value) WHERE stale;
+CREATE INDEX experiment_users_stale ON experiment_users (project, experiment_id, sticky_value) WHERE {stale};
 CREATE TABLE experiment_values (
     project TEXT NOT NULL,
     experiment_id TEXT NOT NULL,
@@ -119,12 +119,12 @@ def upgrade() -> None:
     """Make them."""
     if op.get_bind().dialect.name == "postgresql":
         number = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
-        script = _POSTGRES + _SUMS.format(number=number, clustered="")
+        script = _POSTGRES + _SUMS.format(number=number, clustered="", stale="stale")
         # A language's order takes several times as long.
         script = script.replace("TEXT", 'TEXT COLLATE "C"')
     else:
         number = "INTEGER PRIMARY KEY AUTOINCREMENT"
-        script = _SQLITE + _SUMS.format(number=number, clustered="WITHOUT ROWID")
+        script = _SQLITE + _SUMS.format(number=number, clustered="WITHOUT ROWID", stale="stale = 1")
     for statement in [*(script + _INDEXES).split(";\n"), *_days()]:
         if statement.strip():
             op.get_bind().exec_driver_sql(statement)
