@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import Connection
 
 from banyan_hp.server.analysis.moments import Moments
+from banyan_hp.server.store.audit import Actor
 from banyan_hp.server.store.calls import Call, CallFilter
 from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.election import SUMS, elected
+from banyan_hp.server.store.experiments import Experiment, Experiments, Variant
+from banyan_hp.server.store.marks import note_changed
 from banyan_hp.server.store.outcomes import Outcomes, Summary
+from banyan_hp.server.store.prompts import Prompt, Prompts, Version
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
+from banyan_hp.server.store.tables import experiments
+from tests.support.plans import engine_of
 
 from .samples import NOON, at, score, used
 
 DAY = timedelta(days=1)
 LATER = NOON + 10 * DAY
+T = TypeVar("T")
+ADMIN = Actor("p", "k")
 ALL = CallFilter(project="p", scores=True)
 
 
 @pytest.fixture
 def outcomes(database: Database) -> Outcomes:
     return SqlOutcomes(database)
+
+
+def experiment(database: Database) -> None:
+    """Store one, with its prompt."""
+    prompts = Prompts(database)
+    prompts.create(Prompt(project="p", name="n"), Version(version="1", content="c"), ADMIN)
+    prompt = prompts.find("p", "n")
+    assert prompt is not None
+    made = Experiment(
+        project="p",
+        experiment_id="x",
+        prompt_id=prompt.prompt_id,
+        status="running",
+        sticky_type="user_id",
+        salt="x",
+        variants=(Variant(experiment_version_id="a", version="1", traffic_percentage=100.0, content="c"),),
+    )
+    Experiments(database).add(made, ADMIN)
 
 
 def caught_up(outcomes: Outcomes) -> None:
@@ -46,7 +75,7 @@ def value(outcomes: Outcomes, name: str, version: str = "a") -> Moments | None:
     return summary(outcomes, name).versions[version].metrics.get(name)
 
 
-def rows(database: Database, calls: SqlCalls) -> list[Any]:
+def rows(database: Database) -> list[Any]:
     """All sums, and owners by the ids of their scores, without the numbers of this store."""
     with database.read() as connection:
         found = [
@@ -266,26 +295,110 @@ def test_order_makes_no_difference_and_a_rebuild_gives_the_same(
     by_key = {(each.id, each.day): each for each in reversed(given)}  # the first of an id is stored
     arrive(store, outcomes, given, chance)
     kept = {(each.id, each.day) for each in store.page(ALL, 1000).calls}
-    first = rows(database, store)
+    first = rows(database)
     assert first[0], first
     assert outcomes.rebuild("p", "x") > 0
     outcomes.rebuild("p", "y")
     caught_up(outcomes)
-    assert rows(database, store) == first
+    assert rows(database) == first
     for user in ("u1", "u2"):
         for _ in store.delete(replace(ALL, equal={"session": f"s{user[1]}"})):
             outcomes.step(chance.randrange(1, 8))
     caught_up(outcomes)
-    left = rows(database, store)
+    left = rows(database)
     outcomes.rebuild("p", "x")
     outcomes.rebuild("p", "y")
     caught_up(outcomes)
-    assert rows(database, store) == left
+    assert rows(database) == left
     for _ in store.delete(ALL):
         pass
     caught_up(outcomes)
-    assert rows(database, store) == [[], [], []]
+    assert rows(database) == [[], [], []]
     again = [by_key[key] for key in sorted(kept)]
     chance.shuffle(again)
     arrive(store, outcomes, again, chance)
-    assert rows(database, store)[:2] == first[:2]
+    assert rows(database)[:2] == first[:2]
+
+
+def test_what_is_removed_for_its_age_is_out_of_the_sums(
+    store: SqlCalls, outcomes: Outcomes, database: Database
+) -> None:
+    """Whole days in PostgreSQL: their users are computed from what is left, and the experiment says so."""
+    experiment(database)
+    store.maintain(NOON)
+    later = 24 * 60
+    store.append(
+        [
+            *(
+                used("1", "u", 0, session="s"),
+                used("2", "v", 0),
+                used("3", "v", later),
+                used("4", "w", later),
+            ),
+            *(score("thumbs", 1, sticky_value="w"), score("stars", 1, sticky_value="v")),
+            *(score("stars", later + 1, 5, record_id="4"), score("mood", later + 1, "good", session_id="s")),
+        ]
+    )
+    found = summary(outcomes, "stars")
+    assert (found.versions["a"].exposed, found.removed_until) == (3, None)
+    assert sum(store.trim(NOON + DAY)) == 4
+    found = summary(outcomes, "stars", "mood=good")
+    assert (found.versions["a"].exposed, found.versions["a"].calls) == (2, 2)
+    assert found.versions["a"].metrics == {"stars": Moments.of([(1, 5.0)])}
+    assert found.removed_until is not None
+    assert at(0) <= found.removed_until < at(12 * 60)
+    left = [each.name for each in store.scores("p", {}, 10).scores]
+    assert sorted(left) == ["mood", "stars"]
+    before = rows(database)
+    outcomes.rebuild("p", "x")
+    caught_up(outcomes)
+    assert rows(database) == before
+
+
+def test_another_window_computes_all_users_anew(
+    store: SqlCalls, outcomes: Outcomes, database: Database
+) -> None:
+    """Until that is done the summary says how many are missing."""
+    experiment(database)
+    store.append([used("1", "u", 0), used("2", "u", 60), used("3", "v", 0)])
+    caught_up(outcomes)
+    hour = timedelta(hours=1)
+
+    def of_an_hour() -> Summary:
+        return outcomes.summaries("p", "x", ["latency"], window=hour, start=NOON, until=None, now=LATER)
+
+    assert of_an_hour().pending == 2
+    with engine_of(database).begin() as connection:
+        connection.execute(experiments.update().values(analysis='{"window_seconds": 3600}'))
+    database.write(lambda connection: note_changed(connection, "p", "x"))
+    caught_up(outcomes)
+    assert (of_an_hour().pending, of_an_hour().versions["a"].calls) == (0, 2)
+
+
+def test_what_is_removed_while_a_step_computes_is_not_written(
+    store: SqlCalls, outcomes: Outcomes, url: str
+) -> None:
+    """The step has read it; then it begins anew."""
+
+    class Removing(Database):
+        """Has a user removed between what is read and what is written."""
+
+        def write(self, work: Callable[[Connection], T]) -> T:
+            assert sum(store.delete(replace(ALL, equal={"session": "s-u"}))) == 1
+            return super().write(work)
+
+    store.append([used("1", "u", 0), used("2", "v", 0)])
+    with closing(Removing(url)) as slow:
+        assert SqlOutcomes(slow).step(100) > 0
+    assert outcomes.first_assignments("p", "x", start=NOON, until=None) == {}
+    assert summary(outcomes).versions["a"].exposed == 1
+
+
+def test_one_process_at_a_time_computes(store: SqlCalls, outcomes: Outcomes, database: Database) -> None:
+    """The others leave it to that one."""
+    store.append([used("1", "u", 0)])
+    with elected(database, SUMS) as still:
+        assert still is not None
+        assert outcomes.step(100) == 0
+    assert outcomes.pending() == 1
+    assert outcomes.step(100) > 0
