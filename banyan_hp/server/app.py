@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records
+from .api import calls, experiments, follow, health, projects, prompts, records, scores
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
@@ -41,6 +41,7 @@ from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.prompts import Prompts
 from .store.sql_calls import SqlCalls
+from .store.sql_outcomes import SqlOutcomes
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -74,7 +75,7 @@ def create_app(
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
-    housekeeping = Housekeeping(stores.calls, committer.busy)
+    housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step])
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
     if feedback_origins:
         checks.append(Middleware(FeedbackOrigins, origins=feedback_origins))
@@ -105,6 +106,7 @@ def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
         records.router,
         follow.router,  # before a call whose id might be the same
         calls.router,
+        scores.router,
         prompts.router,
         experiments.router,
         projects.router,
@@ -131,6 +133,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        SqlOutcomes(database),
         routing,
     )
 

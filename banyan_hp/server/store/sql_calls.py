@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,7 @@ from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
 from .dialects import dialect_of
+from .marks import note_new
 from .removal import Deletion, Removal
 from .rows import (
     belongs,
@@ -41,6 +42,8 @@ from .rows import (
     within_bytes,
     words_of_body,
 )
+from .score_rows import scores_page
+from .scores import SCORE, ScorePage
 from .search import phrases_of
 from .tables import bodies, calls, to_index
 
@@ -71,6 +74,7 @@ class SqlCalls:
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
+        note_new(connection, [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW])
         return stored
 
     def _append_different(
@@ -87,6 +91,7 @@ class SqlCalls:
                 yield index, Stored.REPEAT
             else:
                 new.append((row.seq, row.day, rows[index]["body"]))
+                rows[index]["seq"] = row.seq
                 yield index, Stored.NEW
         if new:
             self._dialect.insert_bodies(connection, new)
@@ -109,7 +114,7 @@ class SqlCalls:
 
     def get(self, project: str, call_id: str) -> Call | None:
         """See `Calls.get`."""
-        chosen = CallFilter(project=project, equal={"id": call_id})
+        chosen = CallFilter(project=project, equal={"id": call_id}, scores=True)
         found = self.page(chosen, 1).calls
         return found[0] if found else None
 
@@ -209,6 +214,8 @@ class SqlCalls:
         query = select(calls).where(calls.c.project == chosen.project)
         query = query.where(*(calls.c[name] == cut(value) for name, value in chosen.equal.items()))
         query = query.where(*self._of_time(chosen))
+        if not chosen.with_scores:
+            query = query.where(calls.c.source != SCORE)
         if chosen.failed is not None:
             query = query.where(calls.c.error.is_not(None) if chosen.failed else calls.c.error.is_(None))
         if chosen.text is not None:
@@ -222,12 +229,19 @@ class SqlCalls:
         bounds += [calls.c.event_time < microseconds(until)] if until is not None else []
         return (*bounds, *self._dialect.within_days(days[0], days[1]))
 
+    def scores(
+        self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
+    ) -> ScorePage:
+        """See `Calls.scores`."""
+        with self._database.read() as connection:
+            return scores_page(connection, project, equal, limit, cursor)
+
     # -- removed -----------------------------------------------------------------------------------------
 
     def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
         """See `Calls.delete`."""
         noted = Deletion(chosen, by) if by is not None else None
-        return self._removal.delete(self._chosen(chosen), noted)
+        return self._removal.delete(self._chosen(replace(chosen, scores=True)), noted)
 
     def erase(self) -> None:
         """See `Calls.erase`."""

@@ -50,6 +50,9 @@ class Tenant:
         self._made("POST", "/api/logs/prompt-usage", usage(secret), sent)
         sent = {"Idempotency-Key": f"interaction of {name}", "X-Event-Time": TS}
         self._made("POST", "/v2/chatgpt/store_generated_response", interaction(secret), sent)
+        mark = {"kind": "score", "v": 1, "name": "n", "value": secret, "record_id": f"usage of {name}"}
+        score = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
+        self._made("POST", "/api/logs/prompt-usage", score)
         self.ids = {
             "call_id": f"usage of {name}",
             "prompt_id": made["id"],
@@ -71,6 +74,7 @@ class Tenant:
             *("/api/calls", "/api/logs", "/api/interactions", "/api/logs/count", "/api/interactions/count"),
             *(PROMPTS, f"{PROMPTS}/{self.ids['prompt_id']}/versions", "/api/experiments", "/api/keys"),
             *("/api/projects", "/api/audit", "/api/experiments/tone/usage", "/api/calls/summary"),
+            "/api/scores",
         ]
         return [self.app.get(path) for path in lists]
 
@@ -142,6 +146,8 @@ def attempts(application: LocalApp, theirs: Tenant) -> Iterator[tuple[str, str, 
                 queries.append([("project_id", theirs.name)])
             if "id" in named:
                 queries.append([("id", theirs.ids["call_id"])])
+            if "record_id" in named:
+                queries.append([("record_id", theirs.ids["call_id"])])
             if "subject" in named:
                 queries.append([("subject", f"prompt:{theirs.ids['prompt_id']}")])
             for body in bodies_of(path, method, theirs.name):
@@ -214,6 +220,7 @@ ALLOWED = {
             "GET /api/calls/follow",
             "GET /api/calls/{call_id}",
             "GET /api/audit",
+            "GET /api/scores",
         ),
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),
         *(f"GET {PROMPTS}", f"GET {PROMPTS}/{{prompt_id}}/versions"),
