@@ -25,7 +25,7 @@ from .tables import calls, experiments
 USER = ("project", "experiment_id", "sticky_value")
 of_a_user = and_(*(calls.c[name].is_not(None) for name in (*USER, "experiment_version_id")))
 _SECOND = 1_000_000
-_EXCLUDING = 0x62616E79616E03  # an advisory lock
+_EXCLUDING = 0x62616E79616E06  # an advisory lock
 
 
 def note_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -282,8 +282,10 @@ def _make_all_stale(connection: Connection, project: str, experiment_id: str) ->
     unknown = select(ranked.c.seq, ranked.c.day).where(ranked.c.number == 1)
     about = (scores.c.project == project, or_(scores.c.record_id.is_not(None), scores.c.session.is_not(None)))
     given = select(scores.c.seq, scores.c.day).where(*about)
-    unknown_ones, _ = (
-        connection.execute(insert(dirty).from_select(["seq", "day"], query)).rowcount
+    marked = [
+        connection.execute(
+            insert(dirty).from_select(["seq", "day"], query), execution_options={"preserve_rowcount": True}
+        ).rowcount
         for query in (unknown, given)
-    )
-    return int(known + unknown_ones)
+    ]
+    return int(known + marked[0])

@@ -50,6 +50,10 @@ def _followed(**chosen: Any) -> Ask:
     return lambda database: SqlCalls(database).follow(replace(ALL, **chosen), 100, "1000.100000")
 
 
+def _scored(name: str, value: str) -> Ask:
+    return lambda database: SqlCalls(database).scores("p", {name: value}, 100)
+
+
 def _summed(*by: str, **chosen: Any) -> Ask:
     return lambda database: SqlCalls(database).aggregate(replace(ALL, **chosen), by)
 
@@ -90,9 +94,7 @@ ASKED: dict[str, Ask] = {
     "scores": lambda database: SqlCalls(database).scores("p", {}, 100),
     "later scores": lambda database: SqlCalls(database).scores("p", {}, 100, NEWER),
     **{
-        f"scores of a {name}": lambda database, about={name: value}: SqlCalls(database).scores(
-            "p", about, 100
-        )
+        f"scores of a {name}": _scored(name, value)
         for name, value in (("record_id", "id-9"), ("session", "s7"), ("sticky_value", "u8"))
     },
     "sums of users": lambda database: SqlOutcomes(database).summaries(
