@@ -29,6 +29,7 @@ from .intake import BANYAN, documented, unstorable
 from .limits import RateLimit
 from .models import Strict, checked, is_storable, shown
 from .requests import JsonRequest, JsonRoute
+from .response_models import TakenFeedback
 from .responses import BAD, Json
 from .state import Backend
 
@@ -122,8 +123,9 @@ def feedback_router(committer: Committer, prices: Prices) -> APIRouter:
         submit,
         methods=["POST"],
         status_code=201,
-        openapi_extra=documented(Feedback),
+        response_model=TakenFeedback,
         responses=_RESPONSES,
+        openapi_extra=documented(Feedback),
     )
     return router
 
