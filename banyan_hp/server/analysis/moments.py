@@ -64,12 +64,12 @@ class Moments:
 
         For a mean over users this is the sample variance. For a ratio it is the delta method's: with
         R = y / x, the variance over users of (y_i - R * x_i) / (x / n), so that users with more calls count
-        for more. Source: Deng, Knoblich, Lu 2018, "Applying the Delta Method in Metric Analytics", section 2.3.
+        for more. Source: Deng, Knoblich, Lu 2018, "Applying the Delta Method in Metric Analytics", 2.3.
         """
         if self.n < 2 or self.x <= 0:
             return math.nan
         ratio = self.y / self.x
-        residuals = self.yy - 2 * ratio * self.xy + ratio * ratio * self.xx  # their mean is 0 by construction
+        residuals = self.yy - 2 * ratio * self.xy + ratio * ratio * self.xx  # squared; their mean is 0
         return max(0.0, residuals) / (self.n - 1) * (self.n / self.x) ** 2
 
     @property
