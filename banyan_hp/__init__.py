@@ -29,9 +29,9 @@ else:
 
     _NAMES_OF = {
         ".clients.banyan": (
-            "aflush aget_prompt ashutdown clear_cache configure experiment flush "
-            "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
-            "trace wrap_anthropic wrap_openai"
+            "aflush aget_prompt ashutdown clear_cache configure experiment feedback_token flush "
+            "get_prompt get_stats health interaction invalidate log log_prompt prefetch score shutdown "
+            "step trace wrap_anthropic wrap_openai"
         ),
         ".engine.delivery.waiters": "FlushResult",
         ".engine.process.exit": "drain",

@@ -62,6 +62,7 @@ class Settings:
     durability: Literal["memory", "disk"] = "memory"
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
+    send_scores: bool | None = None
     exit_timeout: float = 2.0
     on_sigterm: Literal["auto", "off"] = "auto"
     before_send: BeforeSend | None = None
@@ -294,6 +295,11 @@ def _boolean(name: str, value: Any) -> None:
         raise _refuse(name, value, "True or False")
 
 
+def _optional_boolean(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise _refuse(name, value, "True, False or None")
+
+
 def _one_of(*allowed: str) -> Check:
     def check(name: str, value: Any) -> None:
         if value not in allowed:
@@ -377,6 +383,7 @@ _CHECKS: dict[str, Check] = {
     "durability": _one_of("memory", "disk"),
     "fsync": _one_of("never", "interval", "always"),
     "max_record_bytes": _integer(1024),
+    "send_scores": _optional_boolean,
     "exit_timeout": _seconds,
     "on_sigterm": _one_of("auto", "off"),
     "before_send": _callable,

@@ -60,6 +60,7 @@ class _Delivery(TypedDict, total=False):
     durability: Literal["memory", "disk"]
     fsync: Literal["never", "interval", "always"]
     max_record_bytes: int
+    send_scores: bool | None
     exit_timeout: float
     on_sigterm: Literal["auto", "off"]
     before_send: BeforeSend | None
@@ -236,6 +237,7 @@ class Stats(TypedDict):
     retries_attempted: int
     values_cut: int
     values_set_aside: int
+    scores_not_sent: int
     records_shortened: int
     records_unscrubbed: int
     spool_errors: int

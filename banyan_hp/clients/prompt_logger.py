@@ -19,8 +19,9 @@ from ..prompts.data import PromptData
 from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
-from .base import Client, Lifeline
+from .base import Lifeline
 from .configuration import resolved_identity, unless_keyless
+from .feedback import BanyanFeedback
 from .prompt_calls import PromptCalls
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["PromptStackLogger"]
 
 
-class PromptStackLogger(PromptCalls, BanyanTracking, Client):
+class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first

@@ -107,6 +107,15 @@ class Engine:
             core = self.here()
         return core.intake.take(value, size, cut, deferred, ident)
 
+    def submit_at(
+        self, value: dict[str, Any], time: float, *, max_text: int = sys.maxsize, ident: str | None = None
+    ) -> Record | None:
+        """`submit` for what happened at another time than now, in seconds since 1970."""
+        frozen = freeze_any(value, max_text, self._room)
+        if ident is None:  # ours are unique by the time at which they are made
+            ident = os.urandom(16).hex()
+        return self.here().intake.at(time).take(frozen.value, frozen.size, frozen.cut, None, ident)
+
     @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:
         """Wait until a record is delivered or the attempts are used up; True if it was delivered.

@@ -14,6 +14,7 @@ TOPICS = (
     "huggingplace",
     "prompts",
     "tracking",
+    "scores",
     "delivery",
     "settings",
     "stats",

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records
+from .api import calls, experiments, follow, health, projects, prompts, records, scores
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
+from .api.feedback import FeedbackOrigins, feedback_router, new_limit
 from .api.feeds import Feeds
 from .api.hosts import HostCheck
 from .api.intake import intake_router
@@ -39,6 +41,7 @@ from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.prompts import Prompts
 from .store.sql_calls import SqlCalls
+from .store.sql_outcomes import SqlOutcomes
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -53,6 +56,8 @@ def create_app(
     retain: timedelta | None = None,
     archive: Path | None = None,
     prices: Prices | None = None,
+    trusted_proxies: Collection[str] = (),
+    feedback_origins: Collection[str] = (),
 ) -> FastAPI:
     """The backend over `database`.
 
@@ -65,11 +70,17 @@ def create_app(
         retain: how long calls are kept; None: for ever.
         archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
         prices: what models cost; None: those that the package brings along.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` says where a request comes from.
+        feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
-    housekeeping = Housekeeping(stores.calls, committer.busy)
+    housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step])
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
+    if feedback_origins:
+        checks.append(Middleware(FeedbackOrigins, origins=feedback_origins))
+    if trusted_proxies:
+        checks.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies)))
     app = DocumentedApp(
         title="banyan_hp backend",
         version=__version__,
@@ -91,9 +102,11 @@ def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
     """One router for each resource."""
     for router in (
         intake_router(committer, prices),
+        feedback_router(committer, prices),
         records.router,
         follow.router,  # before a call whose id might be the same
         calls.router,
+        scores.router,
         prompts.router,
         experiments.router,
         projects.router,
@@ -108,6 +121,7 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
     app.state.feeds = Feeds(stores.calls)
     app.state.callers = callers
     app.state.body_seconds = body_seconds
+    app.state.feedback_limit = new_limit()
 
 
 def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
@@ -119,6 +133,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        SqlOutcomes(database),
         routing,
     )
 

@@ -102,7 +102,8 @@ def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     if "langchain_core" in block:
         pytest.importorskip("langchain_core")
     before = backend.count() + backend.interactions_count()
-    finished = run(["-c", block.replace(URL, backend.url)], backend)
+    key = {"BANYAN_API_KEY": backend.new_key()} if "feedback_token" in block else {}
+    finished = run(["-c", block.replace(URL, backend.url)], backend, **key)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert backend.count() + backend.interactions_count() > before
 

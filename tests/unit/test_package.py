@@ -70,13 +70,14 @@ def part_of(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-GROUND = {"errors", "files", "foreign", "local_keys", "logs", "settings", "text", "types"}
+GROUND = {"errors", "feedback_tokens", "files", "foreign", "local_keys", "logs", "settings", "text", "types"}
 MAY_IMPORT = {
     "__main__.py": {"cli"},
     "_version.py": set(),
     "errors.py": set(),
     "logs.py": {"foreign", "text"},
     "experiments.py": set(),
+    "feedback_tokens.py": set(),
     "files.py": set(),
     "local_keys.py": {"files"},
     "foreign.py": {"errors"},
@@ -89,9 +90,9 @@ MAY_IMPORT = {
     "copies.py": {"engine", "errors", "settings"},
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
-    "server": {"server", "experiments", "guide", "local_keys", "_version"},
+    "server": {"server", "experiments", "feedback_tokens", "guide", "local_keys", "_version"},
     "guide": set(),
-    "testing": {"clients", "engine", "experiments", "testing"},
+    "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
 }
 

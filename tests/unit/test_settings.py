@@ -49,6 +49,8 @@ REFUSED: list[tuple[str, Any, str]] = [
       for value in (low - 1, -1, True, 2.0, "5", None)),
     *((name, value, SECONDS) for name in NOT_NEGATIVE for value in NO_TIMES),
     *((name, value, POSITIVE) for name in ABOVE_ZERO for value in [*NO_TIMES, 0, 0.0]),
+    ("send_scores", "yes", "True, False or None"),
+    ("send_scores", 1, "True, False or None"),
     *((name, value, BOOLEAN) for name in BOOLEANS for value in NO_BOOLEANS),
     *((name, value, CALLABLE) for name in CALLABLES for value in NO_CALLABLES),
     *((name, value, "one of " + ", ".join(map(repr, allowed))) for name, allowed in CHOICES.items()

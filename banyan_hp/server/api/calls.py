@@ -20,6 +20,7 @@ from .intake import is_time, parse_time
 from .models import Limit, Query, Words, checked, is_storable
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
+from .scores import scores_of
 from .shown import as_json
 from .state import Backend
 
@@ -131,13 +132,13 @@ def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backen
     return Json({"deleted": removed, "more": more})
 
 
-@router.get("/api/calls/{call_id:path}", response_model=response_models.LoggedCall)
+@router.get("/api/calls/{call_id:path}", response_model=response_models.ScoredCall)
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
-    """One call by its id."""
+    """One call by its id, with its scores."""
     found = backend.calls.get(caller.project, call_id)
     if found is None:
         raise HTTPException(404, f"call {call_id!r} not found in project {caller.project!r}")
-    return Json(as_json(found))
+    return Json({**as_json(found), "scores": scores_of(found.id, caller.project, backend)})
 
 
 def _group_as_json(group: Group, by: Sequence[str]) -> Mapping[str, object]:

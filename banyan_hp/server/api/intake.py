@@ -23,6 +23,7 @@ from .models import Json as JsonObject
 from .requests import JsonRoute, header, value_of
 from .response_models import Accepted, Logged, Outcomes
 from .responses import BAD, Json
+from .scores import score_refusal
 from .shapes import call_of_banyan, call_of_huggingplace
 from .values import Body
 
@@ -111,7 +112,9 @@ class Kind:
         except ValidationError as error:
             return str(error.errors()[0]["msg"])
         deep = [name for name, value in body.items() if not is_shallow(value)] if type(body) is dict else []
-        return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep" if deep else None
+        if deep:
+            return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep"
+        return score_refusal(body) if isinstance(body, dict) else None
 
 
 BANYAN = Kind(USAGE, Usage, call_of_banyan, new=201, bad=BAD, thanks={})
@@ -130,8 +133,8 @@ def intake_router(committer: Committer, prices: Prices) -> APIRouter:
 
 def _add(router: APIRouter, intake: _Intake) -> None:
     kind = intake.kind
-    one = _documented(kind.model)
-    many = _documented(Envelope)
+    one = documented(kind.model)
+    many = documented(Envelope)
     responses: dict[int | str, Any] = {409: {"description": CONFLICT["error"]}}
     if kind.new != REPEATED:
         responses[REPEATED] = {"description": "it was stored before", "model": Logged}
@@ -153,7 +156,7 @@ def _add(router: APIRouter, intake: _Intake) -> None:
     )
 
 
-def _documented(model: type[Strict]) -> dict[str, Any]:
+def documented(model: type[Strict]) -> dict[str, Any]:
     """The body of a route that reads it itself, for the API's document."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -190,7 +193,7 @@ class _Intake:
             return {**self.kind.thanks, "id": call_id, "repeat": True}, REPEATED
         if verdict is Stored.NEW:
             return {**self.kind.thanks, "id": call_id}, self.kind.new
-        return {"id": call_id, "error": _unstorable(verdict)}, self.kind.bad
+        return {"id": call_id, "error": unstorable(verdict)}, self.kind.bad
 
     async def batch(self, request: Request, caller: Ingesting) -> Response:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
@@ -238,7 +241,7 @@ class _Intake:
         if verdict is Stored.CONFLICT:
             return {"id": call_id, "status": 409, **CONFLICT}
         if not isinstance(verdict, Stored):
-            return {"id": call_id, "status": self.kind.bad, "error": _unstorable(verdict)}
+            return {"id": call_id, "status": self.kind.bad, "error": unstorable(verdict)}
         return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else REPEATED}
 
     async def _stored(self, calls: Sequence[Call], request: Request) -> list[Verdict]:
@@ -285,5 +288,6 @@ def _refuse(reason: str | None, status: int) -> None:
         raise HTTPException(status, reason)
 
 
-def _unstorable(error: object) -> str:
+def unstorable(error: object) -> str:
+    """Why the database refuses a record, for its sender."""
     return f"the database can't store this record: {str(getattr(error, 'orig', error)).partition(chr(10))[0]}"

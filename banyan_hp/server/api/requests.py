@@ -7,7 +7,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -29,6 +29,8 @@ class JsonRequest(Request):
     Raises:
         HTTPException: 400, 408, 413, 415 or 503 where the body can't be had.
     """
+
+    most_bytes: ClassVar[int] = MAX_BODY
 
     async def body(self) -> bytes:
         """The body, decompressed."""
@@ -55,15 +57,17 @@ class JsonRequest(Request):
         size = 0
         async for chunk in self.stream():
             size += len(chunk)
-            if size > MAX_BODY:
-                raise _too_large()  # uvicorn discards the rest, so that the sender gets to see the response
+            if size > self.most_bytes:
+                raise _too_large(
+                    self.most_bytes
+                )  # uvicorn discards the rest, so that the sender gets to see the response
             chunks.append(chunk)
         return b"".join(chunks)
 
     def _decompressed(self, data: bytes) -> bytes:
         encoding = self.headers.get("content-encoding", "").strip().lower()
         if encoding in ("gzip", "x-gzip"):
-            return gunzip(data)
+            return gunzip(data, self.most_bytes)
         if encoding not in ("", "identity"):
             raise HTTPException(415, f"Content-Encoding must be gzip or identity, was {encoding!r}")
         return data
@@ -83,6 +87,8 @@ class JsonRoute(APIRoute):
     FastAPI reads the body that a route declares before it asks any dependency, so a `Guard` is asked here.
     """
 
+    request_type: ClassVar[type[JsonRequest]] = JsonRequest
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See FastAPI, "Custom Request and APIRoute class"."""
         handle = super().get_route_handler()
@@ -98,7 +104,7 @@ class JsonRoute(APIRoute):
                     raise HTTPException(404, f"{name} {shown(text)} not found")
             for guard in guards:
                 await run_in_threadpool(guard.admit, request)
-            return await handle(JsonRequest(request.scope, request.receive))
+            return await handle(self.request_type(request.scope, request.receive))
 
         return handle_json
 
@@ -159,7 +165,7 @@ def gunzip(data: bytes, limit: int = MAX_BODY) -> bytes:
     except zlib.error as error:
         raise HTTPException(400, f"body isn't valid gzip: {error}") from error
     if len(unpacked) > limit:
-        raise _too_large()
+        raise _too_large(limit)
     if not member.eof or member.unused_data:
         flaw = "cut short" if not member.eof else "more bytes follow"
         raise HTTPException(400, f"body isn't valid gzip: {flaw}")
@@ -175,8 +181,8 @@ def header(request: Request, name: str) -> str | None:
     return None if value is None else value.encode("latin-1").decode("utf-8", "backslashreplace")
 
 
-def _too_large() -> HTTPException:
-    return HTTPException(413, f"body must be at most {MAX_BODY} bytes, compressed or not")
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"body must be at most {limit} bytes, compressed or not")
 
 
 def _no_constant(name: str) -> object:

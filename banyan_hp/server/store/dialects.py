@@ -17,6 +17,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
+from .dropped_days import note_aged_day, note_dropped
+from .score_tables import owners, scores
 from .search import Phrase
 from .tables import bodies, calls
 
@@ -25,7 +27,7 @@ _DAYS_BEFORE, _DAYS_AHEAD = 1, 7
 _VACUUM_PAGES = 2000
 _MERGE_PAGES = 500
 _LOCK_SECONDS = 1
-_PARTITIONED = (calls.name, bodies.name, "call_search")
+_PARTITIONED = (calls.name, bodies.name, "call_search", scores.name, owners.name)
 
 
 _key = itemgetter("project", "day", "id")
@@ -313,15 +315,17 @@ class _Postgres:
         return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
 
     def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
-        # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
         own = _partition("calls", day)
         if not _exists(connection, own):
             return 0
+        note_dropped(connection, day, own)  # before the lock, as it takes its time
+        # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        connection.exec_driver_sql("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
         late = f"SELECT EXISTS (SELECT FROM {own} WHERE xact >= %s)"  # noqa: S608
         if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
             return 0
+        note_aged_day(connection, day, own)
         removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
         for name in _PARTITIONED:

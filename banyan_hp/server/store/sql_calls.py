@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -30,6 +30,7 @@ from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
 from .dialects import dialect_of
+from .marks import note_new
 from .removal import Deletion, Removal
 from .rows import (
     belongs,
@@ -42,6 +43,8 @@ from .rows import (
     within_bytes,
     words_of_body,
 )
+from .score_rows import scores_page
+from .scores import SCORE, ScorePage
 from .search import phrases_of
 from .tables import bodies, calls, to_index
 
@@ -73,6 +76,7 @@ class SqlCalls:
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
+        note_new(connection, [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW])
         return stored
 
     def _append_different(
@@ -89,6 +93,7 @@ class SqlCalls:
                 yield index, Stored.REPEAT
             else:
                 new.append((row.seq, row.day, rows[index]["body"]))
+                rows[index]["seq"] = row.seq
                 yield index, Stored.NEW
         if new:
             self._dialect.insert_bodies(connection, new)
@@ -111,7 +116,7 @@ class SqlCalls:
 
     def get(self, project: str, call_id: str) -> Call | None:
         """See `Calls.get`."""
-        chosen = CallFilter(project=project, equal={"id": call_id})
+        chosen = CallFilter(project=project, equal={"id": call_id}, scores=True)
         found = self.page(chosen, 1).calls
         return found[0] if found else None
 
@@ -231,12 +236,19 @@ class SqlCalls:
         times = (chosen.since, chosen.until)
         return self._dialect.within_days(*(time.astimezone(UTC).date() if time else None for time in times))
 
+    def scores(
+        self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
+    ) -> ScorePage:
+        """See `Calls.scores`."""
+        with self._database.read() as connection:
+            return scores_page(connection, project, equal, limit, cursor)
+
     # -- removed -----------------------------------------------------------------------------------------
 
     def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
         """See `Calls.delete`."""
         noted = Deletion(chosen, by) if by is not None else None
-        return self._removal.delete(self._chosen(chosen), noted)
+        return self._removal.delete(self._chosen(replace(chosen, scores=True)), noted)
 
     def erase(self) -> None:
         """See `Calls.erase`."""
@@ -281,6 +293,8 @@ class SqlCalls:
 def _on_row(chosen: CallFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
     """What a filter asks of the narrow row, project and text aside."""
     yield from (columns[name] == cut(value) for name, value in chosen.equal.items())
+    if not chosen.with_scores:
+        yield columns.source != SCORE
     if chosen.since is not None:
         yield columns.event_time >= microseconds(chosen.since)
     if chosen.until is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from banyan_hp.feedback_tokens import make
 from tests.support.app import LocalApp
 
 METHODS = {"get", "post", "put", "delete"}
@@ -42,7 +44,7 @@ def test_each_call_says_what_it_does_and_how_it_is_refused(document: Any) -> Non
                 assert schema == {"$ref": "#/components/schemas/Refusal"}
             with_body = {"409", "413", "422"} <= set(operation["responses"])
             assert with_body is ("requestBody" in operation)
-            assert ("security" in operation) is (path not in ("/healthz", "/readyz")), path
+            assert ("security" in operation) is (path not in ("/healthz", "/readyz", "/api/feedback")), path
 
 
 def test_each_call_says_what_it_responds(document: Any) -> None:
@@ -134,11 +136,18 @@ def _log(send: Callable[..., Any]) -> None:
     send("GET", "/api/calls")
     send("GET", "/api/calls/{call_id}")
     send("GET", "/api/calls/summary", by="model,user")
+    scored = {"kind": "score", "v": 1, "name": "n", "value": True, "record_id": "c1"}
+    send("POST", "/api/logs/prompt-usage", {"input": "", "output": "", "metadata": {"banyan_hp": scored}})
+    send("GET", "/api/calls/{call_id}")
+    send("GET", "/api/scores", record_id="c1")
     send("DELETE", "/api/calls", user="u")
 
 
 def _say_of_the_project(send: Callable[..., Any], known: dict[str, str]) -> None:
-    known["key_id"] = send("POST", "/api/keys", {"role": "read"})["id"]
+    made = send("POST", "/api/keys", {"role": "read"})
+    known["key_id"] = made["id"]
+    token = make(made["key"], "c1", ["n"], int(time.time()) + 60)
+    send("POST", "/api/feedback", {"token": token, "name": "n", "value": 1})
     send("DELETE", "/api/keys/{key_id}")
     send("GET", "/api/keys")
     known["project_id"] = send("GET", "/api/auth/validate")["project"]

@@ -15,7 +15,8 @@ from tests.support.app import LocalApp
 SECRET = "the secret of theirs"
 TS = "2026-01-02T03:04:05Z"
 PROMPTS = "/api/logs/cli/prompts"
-OPEN = {"/healthz", "/readyz"}  # to everybody, about nobody
+BY_TOKEN = "/api/feedback"  # takes no key; see `test_feedback.py`
+OPEN = {"/healthz", "/readyz", BY_TOKEN}  # to everybody, about nobody
 
 
 def usage(text: str) -> dict[str, Any]:
@@ -49,6 +50,9 @@ class Tenant:
         self._made("POST", "/api/logs/prompt-usage", usage(secret), sent)
         sent = {"Idempotency-Key": f"interaction of {name}", "X-Event-Time": TS}
         self._made("POST", "/v2/chatgpt/store_generated_response", interaction(secret), sent)
+        mark = {"kind": "score", "v": 1, "name": "n", "value": secret, "record_id": f"usage of {name}"}
+        score = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
+        self._made("POST", "/api/logs/prompt-usage", score)
         self.ids = {
             "call_id": f"usage of {name}",
             "prompt_id": made["id"],
@@ -70,6 +74,7 @@ class Tenant:
             *("/api/calls", "/api/logs", "/api/interactions", "/api/logs/count", "/api/interactions/count"),
             *(PROMPTS, f"{PROMPTS}/{self.ids['prompt_id']}/versions", "/api/experiments", "/api/keys"),
             *("/api/projects", "/api/audit", "/api/experiments/tone/usage", "/api/calls/summary"),
+            "/api/scores",
         ]
         return [self.app.get(path) for path in lists]
 
@@ -120,7 +125,7 @@ def test_strangers_have_no_body_read(application: LocalApp) -> None:
     """Whoever has no good key is refused before a body is read, by each route that takes one."""
     for path, item in application.app.openapi()["paths"].items():
         for method in item.keys() & {"post", "put"}:
-            if path == "/api/experiments/route":  # its key may be in the body
+            if path in ("/api/experiments/route", BY_TOKEN):  # what opens them may be in the body
                 continue
             answer = application.call(
                 method.upper(), path, {"not": "what it takes"}, headers={"X-API-Key": "no"}
@@ -141,6 +146,8 @@ def attempts(application: LocalApp, theirs: Tenant) -> Iterator[tuple[str, str, 
                 queries.append([("project_id", theirs.name)])
             if "id" in named:
                 queries.append([("id", theirs.ids["call_id"])])
+            if "record_id" in named:
+                queries.append([("record_id", theirs.ids["call_id"])])
             if "subject" in named:
                 queries.append([("subject", f"prompt:{theirs.ids['prompt_id']}")])
             for body in bodies_of(path, method, theirs.name):
@@ -213,6 +220,7 @@ ALLOWED = {
             "GET /api/calls/follow",
             "GET /api/calls/{call_id}",
             "GET /api/audit",
+            "GET /api/scores",
         ),
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),
         *(f"GET {PROMPTS}", f"GET {PROMPTS}/{{prompt_id}}/versions"),
