@@ -132,7 +132,7 @@ def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backen
     return Json({"deleted": removed, "more": more})
 
 
-@router.get("/api/calls/{call_id:path}", response_model=response_models.LoggedCall)
+@router.get("/api/calls/{call_id:path}", response_model=response_models.ScoredCall)
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
     """One call by its id, with its scores."""
     found = backend.calls.get(caller.project, call_id)

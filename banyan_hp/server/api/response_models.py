@@ -120,6 +120,38 @@ class LoggedCall(BaseModel):
     body: Object
 
 
+class GivenScore(BaseModel):
+    """A score."""
+
+    project: str
+    id: str
+    at: Time
+    name: str
+    value: bool | float | str
+    record_id: str | None
+    session_id: str | None
+    sticky_key: str | None
+    sticky_value: str | None
+    experiment_id: str | None
+    experiment_version_id: str | None
+    rater: str | None
+    comment: str | None
+    seq: int
+
+
+class ScoredCall(LoggedCall):
+    """A call with the scores that it was given."""
+
+    scores: list[GivenScore]
+
+
+class ScoresPage(BaseModel):
+    """Some scores."""
+
+    scores: list[GivenScore]
+    next: Next
+
+
 class CallsPage(BaseModel):
     """Some calls."""
 
@@ -236,3 +268,6 @@ class Readiness(Health):
     """The database responds."""
 
     search_lag: Annotated[int, Field(description="calls that can't be found by text yet")]
+    results_lag: Annotated[
+        int, Field(description="calls and scores that are not in the results of experiments yet")
+    ]
