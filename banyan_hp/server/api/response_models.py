@@ -120,8 +120,8 @@ class LoggedCall(BaseModel):
     body: Object
 
 
-class GivenScore(BaseModel):
-    """A score."""
+class ShownScore(BaseModel):
+    """A score, and what it is about."""
 
     project: str
     id: str
@@ -134,22 +134,28 @@ class GivenScore(BaseModel):
     sticky_value: str | None
     experiment_id: str | None
     experiment_version_id: str | None
-    rater: str | None
+    rater: Annotated[str | None, Field(description="null: the application; user: by a feedback token")]
     comment: str | None
     seq: int
-
-
-class ScoredCall(LoggedCall):
-    """A call with the scores that it was given."""
-
-    scores: list[GivenScore]
 
 
 class ScoresPage(BaseModel):
     """Some scores."""
 
-    scores: list[GivenScore]
+    scores: list[ShownScore]
     next: Next
+
+
+class ScoredCall(LoggedCall):
+    """A call, and its newest scores."""
+
+    scores: list[ShownScore]
+
+
+class TakenFeedback(BaseModel):
+    """Feedback that is stored."""
+
+    stored: Literal[True]
 
 
 class CallsPage(BaseModel):
@@ -269,5 +275,5 @@ class Readiness(Health):
 
     search_lag: Annotated[int, Field(description="calls that can't be found by text yet")]
     results_lag: Annotated[
-        int, Field(description="calls and scores that are not in the results of experiments yet")
+        int, Field(description="calls and scores that no experiment's results know of yet")
     ]
