@@ -22,6 +22,7 @@ from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
 from .api.feeds import Feeds
+from .api.health import SearchLag
 from .api.hosts import HostCheck
 from .api.intake import intake_router
 from .api.requests import BODY_SECONDS
@@ -106,6 +107,7 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
     """What routes find in the application's state."""
     app.state.stores = stores
     app.state.feeds = Feeds(stores.calls)
+    app.state.search_lag = SearchLag(stores.calls)
     app.state.callers = callers
     app.state.body_seconds = body_seconds
 

@@ -79,7 +79,7 @@ class Keys:
             "id": key_id,
             "project": project,
             "role": role.value,
-            "sha256": _digest(secret),
+            "sha256": digest_of(secret),
             "hint": secret[-_SHOWN:],
             "created_at": now(),
             "revoked_at": None,
@@ -93,9 +93,9 @@ class Keys:
 
         return self._database.write(store), secret
 
-    def find(self, secret: str) -> Key | None:
-        """The key with this secret, if it is not revoked."""
-        query = select(keys).where(keys.c.sha256 == _digest(secret), keys.c.revoked_at.is_(None))
+    def find(self, digest: bytes) -> Key | None:
+        """The key whose secret has this SHA-256 (`digest_of`), if it is not revoked."""
+        query = select(keys).where(keys.c.sha256 == digest, keys.c.revoked_at.is_(None))
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return _key(row) if row is not None else None
@@ -160,7 +160,8 @@ def know_project(connection: Connection, project: str) -> None:
     connection.exec_driver_sql(statement, values)
 
 
-def _digest(secret: str) -> bytes:
+def digest_of(secret: str) -> bytes:
+    """What is stored of a key, and kept in memory."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
