@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 INDEX_CALLS = 500
 INDEX_SECONDS = 0.5  # between two looks at what is to be indexed
 MAINTAIN_SECONDS = 3600.0
-MOST_GIVEN_WAY = 0.5  # seconds, before each step of indexing
+RETRY_SECONDS = 60.0  # where that failed
+MOST_GIVEN_WAY = 2.0  # seconds, before each step of indexing
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 
@@ -53,8 +54,9 @@ class Housekeeping:
         while not self._stop.is_set():
             try:
                 if time.monotonic() >= maintain_at:
-                    maintain_at = time.monotonic() + MAINTAIN_SECONDS
+                    maintain_at = time.monotonic() + RETRY_SECONDS
                     self._calls.maintain(datetime.now(UTC))
+                    maintain_at = time.monotonic() + MAINTAIN_SECONDS
                 self._give_way()
                 indexed = self._calls.index(INDEX_CALLS)
             except (BusyError, SlowQueryError, SQLAlchemyError) as error:
