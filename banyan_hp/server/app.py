@@ -24,6 +24,7 @@ from .api.committer import Committer
 from .api.document import DocumentedApp
 from .api.feedback import FeedbackOrigins, feedback_router, new_limit
 from .api.feeds import Feeds
+from .api.health import SearchLag
 from .api.hosts import HostCheck
 from .api.intake import intake_router
 from .api.requests import BODY_SECONDS
@@ -119,6 +120,7 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
     """What routes find in the application's state."""
     app.state.stores = stores
     app.state.feeds = Feeds(stores.calls)
+    app.state.search_lag = SearchLag(stores.calls)
     app.state.callers = callers
     app.state.body_seconds = body_seconds
     app.state.feedback_limit = new_limit()

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 INDEX_CALLS = 500
 INDEX_SECONDS = 0.5  # between two looks at what is to be indexed
 MAINTAIN_SECONDS = 3600.0
-MOST_GIVEN_WAY = 0.5  # seconds, before each step of indexing
+RETRY_SECONDS = 60.0  # where that failed
+MOST_GIVEN_WAY = 2.0  # seconds, before each step of indexing
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 
@@ -62,10 +63,14 @@ class Housekeeping:
         maintain_at = 0.0
         while not self._stop.is_set():
             if time.monotonic() >= maintain_at:
-                maintain_at = time.monotonic() + MAINTAIN_SECONDS
-                self._tried(lambda: self._calls.maintain(datetime.now(UTC)))
+                done = self._tried(self._maintained)
+                maintain_at = time.monotonic() + (MAINTAIN_SECONDS if done else RETRY_SECONDS)
             if max(map(self._step, self._steps)) < INDEX_CALLS:
                 self._stop.wait(INDEX_SECONDS)
+
+    def _maintained(self) -> bool:
+        self._calls.maintain(datetime.now(UTC))
+        return True
 
     def _step(self, step: Callable[[int], int]) -> int:
         self._give_way()

@@ -54,12 +54,14 @@ def statements_of(database: Database) -> Iterator[list[Statement]]:
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, many: bool) -> None:
         seen.append((statement, parameters[0] if many else parameters))
 
-    engine = engine_of(database)
-    event.listen(engine, "before_cursor_execute", note)
+    engines = [engine_of(database), database.write(lambda connection: connection.engine)]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     try:
         yield seen
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
 
 
 def engine_of(database: Database) -> Engine:

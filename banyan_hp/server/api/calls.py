@@ -16,7 +16,7 @@ from ..store.rows import MAX_INDEXED_TEXT
 from ..store.search import phrases_of
 from . import response_models
 from .auth import Administering, Caller, Reading
-from .intake import is_time, parse_time
+from .intake import time_of
 from .models import Limit, Query, Words, checked, is_storable
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
@@ -25,7 +25,7 @@ from .shown import as_json
 from .state import Backend
 
 DELETE_SECONDS = 5.0  # of one request, after which its caller asks again
-_Time = Annotated[str, Field(description="an ISO-8601 date and time"), checked(is_time)]
+_Time = Annotated[str, Field(description="an ISO-8601 date and time"), checked(time_of)]
 _Search = Annotated[
     str,
     Field(description='1 to 50 words and "phrases", of which all must occur'),
@@ -68,8 +68,8 @@ class Chosen(Query):
         given = {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
         return CallFilter(
             project=caller.project,
-            since=parse_time(self.since) if self.since is not None else None,
-            until=parse_time(self.until) if self.until is not None else None,
+            since=time_of(self.since) if self.since is not None else None,
+            until=time_of(self.until) if self.until is not None else None,
             failed=self.failed,
             equal=given,
             text=self.text,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Context, Decimal, localcontext
 from typing import Annotated, Any, ClassVar
@@ -22,6 +23,7 @@ from ..store.experiments import (
     RUNNING,
     STATUSES,
     Experiment,
+    OutdatedError,
     Variant,
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
@@ -38,6 +40,7 @@ from .state import Backend, Stores
 MOST_PERCENT = Decimal("100.01")  # thirds, written as 33.33, 33.34 and 33.34
 _EVERY = "/api/experiments"
 _ONE = f"{_EVERY}/{{experiment_id:path}}"
+_TRIES = 10  # of a change that others get in the way of
 _USAGE = "/usage"  # what ends so is the path of an experiment's usage
 
 router = APIRouter(route_class=JsonRoute, tags=["experiments"])
@@ -243,8 +246,23 @@ def details(experiment_id: str, request: Request, caller: Ingesting, backend: Ba
 
 @router.put(_ONE, response_model=prompt_response_models.ShownExperiment | prompt_response_models.DryRun)
 def change(experiment_id: str, body: ExperimentChange, caller: Administering, backend: Backend) -> Response:
-    """Change an experiment; users keep their versions as far as the new percentages let them."""
-    experiment, prompt = _found(caller, experiment_id, backend)
+    """Change an experiment; users keep their versions as far as the new percentages let them.
+
+    Two changes at once are made one after the other: what one of them leaves out stays as the other made it.
+    """
+    for _ in range(_TRIES):
+        experiment, prompt = _found(caller, experiment_id, backend)
+        changed = _changed(experiment, body, prompt, backend)
+        if body.dry_run:
+            report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
+            return Json({**report, "experiment": _as_json(changed, prompt)})
+        with suppress(OutdatedError):
+            backend.experiments.put(changed, caller.actor, instead_of=experiment)
+            return _stored(caller, experiment_id, backend, 200)
+    raise HTTPException(409, f"experiment {experiment_id!r} is being changed by others; try again")
+
+
+def _changed(experiment: Experiment, body: ExperimentChange, prompt: Prompt, backend: Backend) -> Experiment:
     given = {
         name: value
         for name in ("status", "sticky_type", "salt", "control", "primary_metric")
@@ -252,12 +270,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     }
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    changed = with_slots(_checked(replace(experiment, **given)), experiment)
-    if body.dry_run:
-        report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
-        return Json({**report, "experiment": _as_json(changed, prompt)})
-    backend.experiments.put(changed, caller.actor)
-    return _stored(caller, experiment_id, backend, 200)
+    return with_slots(_checked(replace(experiment, **given)), experiment)
 
 
 @router.delete(_ONE, response_model=prompt_response_models.RemovedExperiment)

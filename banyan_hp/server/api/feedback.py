@@ -163,7 +163,7 @@ async def _stored(
     name = hashlib.sha256(permission.signed.encode("ascii")).hexdigest()[:32]
     for number in range(MOST_SUBMISSIONS):
         # Without a time of its sender's its id is good for one record ever, not for one a day.
-        call = BANYAN.call(project, f"feedback-{name}-{number}", None, body, prices)
+        call = BANYAN.call(project, f"feedback-{name}-{number}", None, body, prices, None)
         verdict: Verdict = (await asyncio.wrap_future(committer.store([call], size)))[0]
         if verdict is Stored.CONFLICT:
             continue

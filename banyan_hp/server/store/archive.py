@@ -16,19 +16,17 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .calls import Call
+from .calls import SHOWN, Call
 from .parquet import ParquetFile, numbers_in
 from .shown import texts_of
 
 _ABANDONED_SECONDS = 86400.0
 _UNFINISHED = ".part"
-_COLUMNS = [each.name for each in fields(Call)]
 
 
 class Archive:
@@ -91,7 +89,7 @@ def _write(place: Path, first: Call, others: Iterator[Call]) -> None:
 
 
 def _fields(call: Call) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in _COLUMNS} | texts_of(call)
+    return {name: getattr(call, name) for name in SHOWN} | texts_of(call)
 
 
 def _make(place: Path) -> None:

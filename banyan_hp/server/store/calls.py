@@ -7,7 +7,7 @@ same at every repeat of a delivery; a call that came without a time has the day 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
@@ -50,6 +50,8 @@ class Call:
         body: what was sent, as it was sent.
         deliveries: how often it arrived.
         seq: its number in this store; 0 before it is stored.
+        text: the JSON of `body` on its way in, if it is known, in ASCII and one line, so that it need not be
+            written again.
 
     The other fields are None where the sender did not say.
     """
@@ -79,6 +81,11 @@ class Call:
     sticky_value: str | None = None
     deliveries: int = 1
     seq: int = 0
+    text: str | None = field(default=None, repr=False, compare=False)
+
+
+SHOWN = tuple(each.name for each in fields(Call) if each.name != "text")
+"""What there is to a stored call."""
 
 
 class Stored(Enum):
@@ -269,6 +276,6 @@ class Calls(Protocol):
         """Make up to `limit` stored calls findable by text; how many were."""
         ...
 
-    def unindexed(self) -> int:
-        """How many stored calls can't be found by text yet."""
+    def unindexed(self, most: int | None = None) -> int:
+        """How many stored calls can't be found by text yet; counted up to `most`, if that is given."""
         ...

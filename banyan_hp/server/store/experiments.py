@@ -89,6 +89,10 @@ class Experiment:
         return None if index is None else self.variants[index]
 
 
+class OutdatedError(Exception):
+    """An experiment is not what a change of it started from: it was changed or removed meanwhile."""
+
+
 class Experiments:
     """The experiments."""
 
@@ -145,10 +149,18 @@ class Experiments:
         except IntegrityError as error:
             raise TakenError(f"experiment {experiment.experiment_id!r} already exists") from error
 
-    def put(self, experiment: Experiment, actor: Actor) -> None:
-        """Store an experiment in the place of the one with the same id."""
+    def put(self, experiment: Experiment, actor: Actor, *, instead_of: Experiment) -> None:
+        """Store an experiment in the place of the one with the same id.
+
+        Raises:
+            OutdatedError: that one is not `instead_of` any more.
+        """
 
         def store(connection: Connection) -> None:
+            query = select(experiments).where(*_of(experiment)).with_for_update()
+            held = connection.execute(query).first()
+            if held is None or _row(_experiment(held)) != _row(instead_of):
+                raise OutdatedError
             connection.execute(update(experiments).where(*_of(experiment)).values(_row(experiment)))
             note_changed(connection, experiment.project, experiment.experiment_id)
             self._note(connection, actor, "experiment.change", experiment)

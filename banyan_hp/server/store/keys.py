@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from ...feedback_tokens import digest_of, key_id_of
+from ...feedback_tokens import digest_of as digest_of
+from ...feedback_tokens import key_id_of
 from .audit import Actor, note, now
 from .calls import time_of
 from .database import Database
@@ -101,9 +102,9 @@ class Keys:
 
         return self._database.write(store), secret
 
-    def find(self, secret: str) -> Key | None:
-        """The key with this secret, if it is not revoked."""
-        query = select(keys).where(keys.c.sha256 == digest_of(secret), keys.c.revoked_at.is_(None))
+    def find(self, digest: bytes) -> Key | None:
+        """The key whose secret has this SHA-256 (`digest_of`), if it is not revoked."""
+        query = select(keys).where(keys.c.sha256 == digest, keys.c.revoked_at.is_(None))
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return _key(row) if row is not None else None

@@ -99,11 +99,7 @@ class Removal:
     def _trim_days(self, before: date, keeper: Keeper | None) -> Iterator[int]:
         for day in self._dialect.whole_days(self._database, before):
             horizon = self._keep_day(day, keeper) if keeper is not None else None
-
-            def drop(connection: Connection, day: date = day, horizon: int | None = horizon) -> int:
-                return self._dialect.drop_day(connection, day, horizon)
-
-            yield self._database.write(drop)
+            yield self._dialect.drop_day(self._database, day, horizon)
 
     def _keep_day(self, day: date, keeper: Keeper) -> int:
         """Keep a day's calls; all but those of transactions from the horizon on, which is returned."""

@@ -260,7 +260,7 @@ class SqlCalls:
 
     def maintain(self, now: datetime) -> None:
         """See `Calls.maintain`."""
-        self._dialect.prepare_days(self._database, now.date())
+        self._dialect.maintain(self._database, now.date())
 
     # -- found by text -----------------------------------------------------------------------------------
 
@@ -284,10 +284,11 @@ class SqlCalls:
         left = {row.seq for row in connection.execute(taken)}
         self._dialect.store_words(connection, [each for each in found if each[0] in left])
 
-    def unindexed(self) -> int:
+    def unindexed(self, most: int | None = None) -> int:
         """See `Calls.unindexed`."""
+        counted = select(to_index.c.seq).limit(most).subquery()
         with self._database.read() as connection:
-            return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
+            return int(connection.execute(select(func.count()).select_from(counted)).scalar_one())
 
 
 def _on_row(chosen: CallFilter, columns: Any) -> Iterator[ColumnElement[bool]]:

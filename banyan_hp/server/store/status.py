@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
+from ...files import sync_directory
 from ..starting import StartError
 from .database import Database, url_to_show
-from .dialects import days_of
+from .days import days_of
 from .migrations import newest_revision, revision
 from .score_tables import scores
 from .sums import pending
@@ -127,6 +128,7 @@ def back_up(path: Path, target: Path) -> int:
             source.backup(copy)  # in one step: in several, each write of others would begin it anew
         os.fsync(descriptor)
         os.link(unfinished, target)  # unlike a rename it never replaces a file
+        sync_directory(target.parent)
     finally:
         os.close(descriptor)
         unfinished.unlink(missing_ok=True)

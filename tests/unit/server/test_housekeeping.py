@@ -6,6 +6,9 @@ import threading
 from datetime import datetime
 from typing import Any, cast
 
+import pytest
+
+from banyan_hp.server import housekeeping
 from banyan_hp.server.housekeeping import Housekeeping
 from banyan_hp.server.store.database import BusyError
 
@@ -27,8 +30,9 @@ class Indexed:
         return limit
 
 
-def test_indexing_gives_way_to_intake_but_goes_on() -> None:
+def test_indexing_gives_way_to_intake_but_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """While calls come without a pause it takes a step now and then."""
+    monkeypatch.setattr(housekeeping, "MOST_GIVEN_WAY", 0.2)
     calls = Indexed()
     calls.busy.set()
     with Housekeeping(cast("Any", calls), calls.busy.is_set):
@@ -59,3 +63,26 @@ def test_what_fails_keeps_nothing_else_from_being_done() -> None:
     with Housekeeping(cast("Any", calls), calls.busy.is_set, [fail, count]):
         assert done.wait(10)
         assert calls.twice.wait(10)
+
+
+def test_what_could_not_be_done_is_done_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not left for an hour where the database was busy."""
+    monkeypatch.setattr(housekeeping, "RETRY_SECONDS", 0.0)
+
+    class Busy(Indexed):
+        tries = 0
+        done = threading.Event()
+
+        def maintain(self, now: datetime) -> None:
+            self.tries += 1
+            if self.tries < 3:
+                raise BusyError("not now")
+            self.done.set()
+
+        def index(self, limit: int) -> int:
+            return limit
+
+    calls = Busy()
+    with Housekeeping(cast("Any", calls)):
+        assert calls.done.wait(10)
+    assert calls.tries == 3

@@ -343,9 +343,9 @@ def test_what_is_removed_while_a_step_computes_is_not_written(
     class Removing(Database):
         """Has a user removed between what is read and what is written."""
 
-        def write(self, work: Callable[[Connection], T]) -> T:
+        def write(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
             assert sum(store.delete(replace(ALL, equal={"session": "s-u"}))) == 1
-            return super().write(work)
+            return super().write(work, seconds=seconds)
 
     store.append([used("1", "u", 0), used("2", "v", 0)])
     with closing(Removing(url)) as slow:

@@ -15,7 +15,7 @@ from banyan_hp.server.store.audit import Actor, Audit
 from banyan_hp.server.store.calls import FILTERS, CallFilter
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.experiments import Experiments
-from banyan_hp.server.store.keys import Keys, Projects
+from banyan_hp.server.store.keys import Keys, Projects, digest_of
 from banyan_hp.server.store.prompts import Prompt, Prompts, Version
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
@@ -124,7 +124,7 @@ CHANGED: dict[str, Ask] = {
     "trim": lambda database: list(SqlCalls(database).trim(DAY + timedelta(minutes=1))),
     "sums": lambda database: _step(database),
     "index": lambda database: SqlCalls(database).index(500),
-    "a key of a secret": lambda database: Keys(database).find("psk_x"),
+    "a key of a secret": lambda database: Keys(database).find(digest_of("psk_x")),
     "keys of a project": lambda database: Keys(database).listed("p"),
     "revoke": lambda database: Keys(database).revoke("none", "p"),
     "a project": lambda database: Projects(database).get("p"),
