@@ -107,5 +107,5 @@ class Outcomes(Protocol):
         ...
 
     def pending(self, most: int | None = None) -> int:
-        """How many calls and scores the sums lack, and how many users are stale; either counted up to `most`."""
+        """How many calls and scores the sums lack, and how many users are stale; up to `most` each."""
         ...
