@@ -35,6 +35,7 @@ __all__ = [
     "clear_cache",
     "configure",
     "experiment",
+    "experiment_results",
     "feedback_token",
     "flush",
     "get_prompt",
@@ -220,6 +221,7 @@ else:
     get_prompt = _forwarder(PromptStackLogger.get_prompt, _configured)
     aget_prompt = _forwarder(PromptStackLogger.aget_prompt, _configured)
 experiment = _forwarder(PromptStackLogger.experiment, _configured)
+experiment_results = _forwarder(PromptStackLogger.experiment_results, _configured)
 prefetch = _forwarder(PromptStackLogger.prefetch, _configured)
 invalidate = _forwarder(PromptStackLogger.invalidate, _any)
 clear_cache = _forwarder(PromptStackLogger.clear_cache, _any)

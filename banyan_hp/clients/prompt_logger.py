@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..tracking.client_sinks import BanyanSink
     from ..types import Health, LoggerSettings, LoggerStats
     from .questions import AskedPrompts
+    from .results import ExperimentResults
 
 __all__ = ["PromptStackLogger"]
 
@@ -185,6 +186,45 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             threaded=self._settings.background_thread,
             connect=connecting_as(self._settings),
             on_trouble=self._engine.note_error,
+        )
+
+    def experiment_results(
+        self,
+        experiment_id: str,
+        metric: str | None = None,
+        segment: int | None = None,
+        interval: Literal["always", "fixed"] = "always",
+        alpha: float = 0.05,
+        effect: float = 0.1,
+    ) -> ExperimentResults:
+        """Ask the backend what came of an experiment. Takes up to a minute; the key must be allowed to read.
+
+        Args:
+            experiment_id: of an experiment of the key's project.
+            metric: only this one: a score's name, or a measure like "latency". Default: all.
+            segment: the number of an earlier stretch between two changes; default: the last one.
+            interval: "always" may be looked at as often as you like; "fixed" holds for one look, planned
+                beforehand.
+            alpha: the probability that any of a metric's intervals is wrong.
+            effect: the relative difference for which `more_users` is reckoned.
+
+        Raises:
+            ConfigurationError: `experiment_id` is not a string, or is empty.
+            ValidationError: the backend refuses an argument, or has no such experiment.
+            AuthenticationError: it refuses the key.
+            RateLimitError: it limits the rate of requests.
+            NetworkError: it can't be reached, or its response can't be read.
+            ServerError: it failed, or has no results of experiments.
+        """
+        from . import results  # only notebooks and the like need it
+
+        asked = results.asked_for(metric, segment, interval, alpha, effect)
+        destination = self._engine.destination
+        headers = headers_for(destination.key, destination.identity[2] or None)
+        return results.fetch(
+            results.checked(experiment_id),
+            asked,
+            results.Source(self._base_url, headers, connecting_as(self._settings)),
         )
 
     def _close_prompts(self) -> None:

@@ -15,6 +15,7 @@ TOPICS = (
     "prompts",
     "tracking",
     "scores",
+    "experiments",
     "delivery",
     "settings",
     "stats",

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records, scores
+from .api import calls, experiments, follow, health, projects, prompts, records, results, scores
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
@@ -31,6 +31,7 @@ from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
 from .docs import docs_routes
+from .guards import Guards
 from .housekeeping import Housekeeping
 from .prices import Prices, bundled
 from .retention import Retention
@@ -76,7 +77,8 @@ def create_app(
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
-    housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step])
+    guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
+    housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
     if feedback_origins:
         checks.append(Middleware(FeedbackOrigins, origins=feedback_origins))
@@ -109,6 +111,7 @@ def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
         calls.router,
         scores.router,
         prompts.router,
+        results.router,  # before an experiment whose id might end the same
         experiments.router,
         projects.router,
         health.router,

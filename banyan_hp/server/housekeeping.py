@@ -82,7 +82,9 @@ class Housekeeping:
             return work()
         except (BusyError, SlowQueryError, SQLAlchemyError) as error:
             logger.warning("housekeeping goes on later: %s", str(error).partition("\n")[0])
-            return None
+        except Exception:
+            logger.exception("housekeeping goes on later")
+        return None
 
     def _give_way(self) -> None:
         """Both need the interpreter: intake has somebody who waits for it."""

@@ -63,8 +63,9 @@ class Api:
             endpoint = self._endpoint(request)
             if endpoint != self._feedback:
                 self._authenticate(request)
-            asked = _ASKED if endpoint == self._prompt else ASKED if endpoint == self._scores else ()
-            _refuse_unknown(request, asked)
+            if endpoint != _no_results:
+                asked = _ASKED if endpoint == self._prompt else ASKED if endpoint == self._scores else ()
+                _refuse_unknown(request, asked)
             return endpoint(request)
         except RefusedError as refusal:
             return refusal.response
@@ -75,7 +76,7 @@ class Api:
         if path.startswith(_PROMPT_PATH) and path != _PROMPT_PATH:
             methods["GET"] = self._prompt
         if path.startswith(_EXPERIMENT_PATH) and path != _EXPERIMENT_PATH:
-            methods["GET"] = self._experiment
+            methods["GET"] = self._experiment if not path.endswith("/results") else _no_results
         if request.method not in methods:
             status, reason = (405, "Method Not Allowed") if methods else (404, "Not Found")
             raise RefusedError(status, f"{reason}: {request.method} {path}")
@@ -244,3 +245,7 @@ def _time_refusal(value: str) -> str | None:
     except ValueError:
         return f"ts must be an ISO-8601 date and time, was {value!r:.80}"
     return None
+
+
+def _no_results(_request: Request) -> Response:
+    raise RefusedError(501, "the fake backend reckons no results of experiments: banyan-hp serve does")

@@ -455,6 +455,7 @@ def test_an_experiment_s_details(target: Target) -> None:
         "experiment_id": "tone", "prompt_name": "tested", "branch": "main", "project_id": "default",
         "status": "running", "sticky_type": "user_id", "salt": "tone", "allocation": 2,
         "control": None, "primary_metric": None,
+        "window_seconds": 86_400, "guards": [], "directions": {},
         "versions": TONE["versions"], "slots": {"tone-a": [[0, 400_000]], "tone-b": [[400_000, 800_000]]},
     }  # fmt: skip
     tag = {"If-None-Match": found.headers["ETag"]}

@@ -17,6 +17,7 @@ from banyan_hp import (
     BanyanHPError,
     ConfigurationError,
     DeliveryError,
+    ExperimentResults,
     FlushResult,
     HuggingPlace,
     HuggingPlaceSDKError,
@@ -95,6 +96,8 @@ def module_functions(identity: UUID) -> None:
     banyan.score("stars", 4.5, session_id="s", sticky_context={"user_id": 1}, prompt_data=prompt)
     print(banyan.feedback_token(identity, ["thumbs"], ttl=3600))
     banyan.experiment("e1", {"user_id": "u1"})
+    results: ExperimentResults = banyan.experiment_results("e1", metric="thumbs", interval="fixed")
+    print(results.winner, results.to_dicts(), [each.versions[0].mean for each in results.metrics])
     banyan.experiment("e1", "user_id", "u1")
     banyan.experiment("e1", sticky_key="user_id", sticky_value=1)
     print(banyan.prefetch(["greeting"]), banyan.input_hash("text"))

@@ -26,6 +26,7 @@ class Work(NamedTuple):
 
 RETENTION = Work("retention", 0x62616E79616E02)
 SUMS = Work("sums", 0x62616E79616E04)
+GUARDS = Work("guards", 0x62616E79616E05)
 
 
 @contextmanager

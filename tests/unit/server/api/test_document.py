@@ -119,6 +119,8 @@ def _say_of_experiments(send: Callable[..., Any]) -> None:
     send("POST", f"{EXPERIMENTS}/route", who)
     send("GET", "/api/logs/prompt/{name}", sticky_key="user_id", sticky_value="u")
     send("GET", f"{one}/usage")
+    send("GET", f"{one}/results")
+    send("POST", f"{one}/rebuild")
     send("DELETE", one)
 
 

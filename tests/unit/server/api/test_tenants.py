@@ -225,6 +225,7 @@ ALLOWED = {
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),
         *(f"GET {PROMPTS}", f"GET {PROMPTS}/{{prompt_id}}/versions"),
         *("GET /api/experiments", "GET /api/experiments/{experiment_id}/usage"),
+        "GET /api/experiments/{experiment_id}/results",
     },
 }
 
