@@ -18,14 +18,14 @@ from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
 from .search import Phrase
-from .tables import bodies, calls
+from .tables import bodies, calls, span_bodies, span_events, spans
 
 Words = tuple[int, date, list[str]]
 _DAYS_BEFORE, _DAYS_AHEAD = 1, 7
 _VACUUM_PAGES = 2000
 _MERGE_PAGES = 500
 _LOCK_SECONDS = 1
-_PARTITIONED = (calls.name, bodies.name, "call_search")
+_PARTITIONED = (calls.name, bodies.name, "call_search", spans.name, span_bodies.name, span_events.name)
 
 
 _key = itemgetter("project", "day", "id")
@@ -293,13 +293,11 @@ class _Postgres:
 
     def _make_day(self, connection: Connection, day: date) -> None:
         """A partition for the day, with what has come for it already. One process does, the others wait."""
-        if _exists(connection, _partition("calls", day)):
+        if not _missing(connection, day):
             return
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE")
-        if _exists(connection, _partition("calls", day)):
-            return
-        for name in _PARTITIONED:
+        connection.exec_driver_sql("LOCK TABLE calls, spans IN SHARE ROW EXCLUSIVE MODE")
+        for name in _missing(connection, day):
             script = _MAKE_DAY.format(
                 name=name, own=_partition(name, day), day=day, next_day=day + timedelta(days=1)
             )
@@ -315,7 +313,7 @@ class _Postgres:
     def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
         # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql("LOCK TABLE calls, spans IN ACCESS EXCLUSIVE MODE")
         own = _partition("calls", day)
         if not _exists(connection, own):
             return 0
@@ -325,7 +323,7 @@ class _Postgres:
         removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
         for name in _PARTITIONED:
-            connection.exec_driver_sql(f"DROP TABLE {_partition(name, day)}")
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_partition(name, day)}")
         return removed
 
     def erase(self, database: Database) -> None:
@@ -367,6 +365,11 @@ def _vector(words: Sequence[str]) -> str:
 
 def _partition(name: str, day: date) -> str:
     return f"{name}_{day:%Y%m%d}"
+
+
+def _missing(connection: Connection, day: date) -> list[str]:
+    """Which tables have no partition for the day; a release before may have made some."""
+    return [name for name in _PARTITIONED if not _exists(connection, _partition(name, day))]
 
 
 def _exists(connection: Connection, name: str) -> bool:

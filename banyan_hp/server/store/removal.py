@@ -64,7 +64,7 @@ class Removal:
         step = chosen.with_only_columns(calls.c.seq, calls.c.day).limit(STEP)
 
         def remove(connection: Connection) -> int:
-            removed = self._remove(connection, connection.execute(step).all())
+            removed = self.remove(connection, connection.execute(step).all())
             if removed and deletion is not None:
                 deletion.note(connection, removed)
             return removed
@@ -116,7 +116,7 @@ class Removal:
             self._keep(project, oldest, numbers, keeper)
             for start in range(0, len(numbers), STEP):
                 some = numbers[start : start + STEP]
-                yield self._database.write(lambda connection, some=some: self._remove(connection, some))  # type: ignore[misc]
+                yield self._database.write(lambda connection, some=some: self.remove(connection, some))  # type: ignore[misc]
                 self._dialect.reclaim(self._database)
 
     def _oldest(self, old: tuple[ColumnElement[bool], ...]) -> date | None:
@@ -151,7 +151,7 @@ class Removal:
                 found = with_bodies(connection, rows)
             yield from found
 
-    def _remove(self, connection: Connection, rows: Sequence[Any]) -> int:
+    def remove(self, connection: Connection, rows: Sequence[Any]) -> int:
         """Remove calls, their bodies and words; how many were still there."""
         if not rows:
             return 0

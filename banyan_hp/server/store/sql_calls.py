@@ -62,6 +62,14 @@ class SqlCalls:
         rows = [row_of(call) for call in given]
         return self._database.write(lambda connection: self._append(connection, rows))
 
+    def append_within(self, connection: Connection, given: Sequence[Call]) -> list[Stored]:
+        """The same in a transaction that is under way."""
+        return self._append(connection, [row_of(call) for call in given])
+
+    def remove_within(self, connection: Connection, rows: Sequence[Row[Any]]) -> int:
+        """Remove calls, by rows with `seq` and `day`, in a transaction that is under way; how many."""
+        return self._removal.remove(connection, rows)
+
     def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
         waiting = self._dialect.numbered(connection, rows)
@@ -94,8 +102,12 @@ class SqlCalls:
     def _reconsidered(self, connection: Connection, row: dict[str, Any]) -> Stored:
         """The same body may be written in another order of its fields, which means nothing."""
         same = and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
-        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(same)
-        held = connection.execute(query).first()
+        query = select(calls.c.seq, calls.c.day, calls.c.source, bodies.c.body)
+        held = connection.execute(query.join(bodies, belongs()).where(same)).first()
+        if held is not None and held.source == "otlp" != row["source"]:
+            # The record came as a span before: what our own client sent says more.
+            self._removal.remove(connection, [held])
+            return self._append(connection, [row])[0]
         if held is None or ordered(held.body) != ordered(row["body"]):
             return Stored.CONFLICT
         connection.execute(
