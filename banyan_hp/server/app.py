@@ -13,32 +13,35 @@ from contextlib import (
 from datetime import timedelta
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records
+from .api import calls, experiments, follow, health, projects, prompts, records, traces
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
 from .api.feeds import Feeds
 from .api.hosts import HostCheck
 from .api.intake import intake_router
+from .api.otlp import otlp_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
+from .deriving import Deriving, rule_of
 from .docs import docs_routes
 from .housekeeping import Housekeeping
 from .prices import Prices, bundled
 from .retention import Retention
 from .starting import RoutingMode
 from .store.audit import Audit
-from .store.calls import Calls
 from .store.database import Database
 from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.prompts import Prompts
+from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
+from .store.sql_spans import SqlSpans
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -68,7 +71,10 @@ def create_app(
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
+    span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
     housekeeping = Housekeeping(stores.calls, committer.busy)
+    priced = prices or bundled()
+    deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
     app = DocumentedApp(
         title="banyan_hp backend",
@@ -77,23 +83,27 @@ def create_app(
         redoc_url=None,
         middleware=[Middleware(PrivateResponses), *checks],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=_lifespan(committer, housekeeping, _retention(stores.calls, database, retain, archive)),
+        lifespan=_lifespan(
+            *(committer, span_committer, housekeeping, deriving),
+            _retention(stores, database, retain, archive),
+        ),
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,
     )
-    _include(app, committer, prices or bundled())
+    _include(app, intake_router(committer, priced), otlp_router(span_committer))
     app.router.routes.extend(docs_routes())
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     return app
 
 
-def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
+def _include(app: FastAPI, *intake: APIRouter) -> None:
     """One router for each resource."""
     for router in (
-        intake_router(committer, prices),
+        *intake,
         records.router,
         follow.router,  # before a call whose id might be the same
         calls.router,
+        traces.router,
         prompts.router,
         experiments.router,
         projects.router,
@@ -112,8 +122,10 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
 
 def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
     """All stores of a database."""
+    calls_there = SqlCalls(database)
     return Stores(
-        SqlCalls(database),
+        calls_there,
+        SqlSpans(database, calls_there),
         Prompts(database),
         Experiments(database),
         Projects(database),
@@ -124,15 +136,15 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
 
 
 def _retention(
-    calls: Calls, database: Database, retain: timedelta | None, archive: Path | None
+    stores: Stores, database: Database, retain: timedelta | None, archive: Path | None
 ) -> AbstractContextManager[object]:
     if retain is None:
         return nullcontext()
     if archive is None:
-        return Retention(calls, database, retain)
+        return Retention(stores.calls, database, retain, spans=stores.spans)
     from .store.archive import Archive  # pyarrow takes its time, and is an extra
 
-    return Retention(calls, database, retain, lambda: Archive(archive))
+    return Retention(stores.calls, database, retain, lambda: Archive(archive), stores.spans)
 
 
 def _lifespan(

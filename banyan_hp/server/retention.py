@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .store.calls import Call, Calls, Keeper
 from .store.database import BusyError, Database, SlowQueryError
 from .store.election import elected
+from .store.spans import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Retention:
         database: theirs, where the election is held.
         retain: how long calls are kept, at least; whole days go at once.
         keeper: makes what gets calls before they are removed, anew for each run; None: nothing does.
+        spans: to remove likewise.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Retention:
         database: Database,
         retain: timedelta,
         keeper: Callable[[], Keeper] | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._calls = calls
         self._database = database
         self._retain = retain
         self._keeper = keeper
+        self._spans = spans
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-retention", daemon=True)
 
@@ -101,11 +105,17 @@ class Retention:
     def _steps(self) -> Iterator[int]:
         keeper = _Stoppable(self._keeper(), self._stop) if self._keeper is not None else None
         started = time.monotonic()
-        for removed in self._calls.trim(datetime.now(UTC) - self._retain, keeper):
+        for removed in self._removed(datetime.now(UTC) - self._retain, keeper):
             yield removed
             if self._stop.wait(min(_LONGEST_REST, time.monotonic() - started)):
                 return
             started = time.monotonic()
+
+    def _removed(self, before: datetime, keeper: Keeper | None) -> Iterator[int]:
+        """How many calls each step removed; the spans that they were made of go after them."""
+        yield from self._calls.trim(before, keeper)
+        if self._spans is not None:
+            yield from (0 for _ in self._spans.trim(before))
 
 
 class _Stoppable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections import OrderedDict
@@ -78,6 +79,10 @@ def authenticated(request: Request, needed: Role) -> Caller:
         HTTPException: 401 without a good key; 403 where it is one for less, or for another project.
     """
     sent = [key for key in (request.headers.get("x-api-key"), _bearer(request)) if key is not None]
+    return _known(request, sent, needed)
+
+
+def _known(request: Request, sent: list[str], needed: Role) -> Caller:
     if not sent:
         raise HTTPException(401, f"no API key: {_HOW_TO_SEND}")
     callers: Callers = request.app.state.callers
@@ -113,6 +118,19 @@ def _bearer(request: Request) -> str | None:
     return key.strip(" ") if scheme.lower() == "bearer" else None
 
 
+def _of_exporter(request: Request) -> list[str]:
+    """Keys in the other headers in which exporters of OpenTelemetry and Langfuse send theirs."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    sent = [request.headers.get("api_key"), request.headers.get("api-key")]
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode("latin-1").partition(":")
+        except ValueError:
+            raise HTTPException(401, "Authorization: Basic must be the base64 of user:key") from None
+        sent.append(password or user)
+    return [key for key in sent if key]
+
+
 class _Needs(Guard):
     """A dependency: the caller, if its key has the role."""
 
@@ -131,6 +149,15 @@ class _Needs(Guard):
         return authenticated(request, self._needed)
 
 
+class _Exports(_Needs):
+    """The same, with a key in any of the headers in which exporters send theirs."""
+
+    def admit(self, request: Request) -> Caller:
+        sent = [request.headers.get("x-api-key"), _bearer(request)]
+        return _known(request, [*filter(None, sent), *_of_exporter(request)], self._needed)
+
+
 Ingesting = Annotated[Caller, Depends(_Needs(Role.INGEST))]
+Exporting = Annotated[Caller, Depends(_Exports(Role.INGEST))]
 Reading = Annotated[Caller, Depends(_Needs(Role.READ))]
 Administering = Annotated[Caller, Depends(_Needs(Role.ADMIN))]

@@ -13,6 +13,7 @@ from ..store.calls import Calls
 from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
 from ..store.prompts import Prompts
+from ..store.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Stores:
     """The stores, and how prompts are routed."""
 
     calls: Calls
+    spans: Spans
     prompts: Prompts
     experiments: Experiments
     projects: Projects

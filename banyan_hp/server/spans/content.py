@@ -208,7 +208,9 @@ def _flat(fields: Mapping[str, Any], speaker: str) -> Message:
     parts = [each.get("message_content") for each in listed(fields.get("contents")) if isinstance(each, dict)]
     content = fields.get("content")
     texts = [_text_of(each, 0) for each in parts] or [content if isinstance(content, str) else ""]
-    called = [each for each in listed(fields.get("tool_calls")) if isinstance(each, dict)]
+    called: list[Mapping[str, Any]] = [
+        each for each in listed(fields.get("tool_calls")) if isinstance(each, dict)
+    ]
     called += [mapping(fields.get("function_call"))] * ("function_call" in fields)  # LiteLLM's
     calls = tuple(_call(mapping(each.get("tool_call", each))) for each in called)
     role = fields.get("role", speaker)

@@ -1,0 +1,160 @@
+"""OTLP over HTTP: traces and logs of any OpenTelemetry sender, in protobuf and JSON.
+
+A request is stored as it is, span by span, and answered after the commit. Calls are made of spans behind
+intake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from ..otlp import json_reader, proto_reader
+from ..otlp.replies import JSON, PROTOBUF, refusal, success
+from ..otlp.signals import LogRecord, Span, UnreadableError, sorted_out
+from ..spans.arriving import stored_event, stored_span
+from ..store.calls import Stored, microseconds
+from ..store.database import BusyError
+from ..store.spans import StoredEvent, StoredSpan
+from .auth import Exporting
+from .committer import Committer
+from .requests import JsonRoute, parse_json
+from .responses import RETRY_SECONDS
+
+TRACES = ("/v1/traces", "/api/public/otel/v1/traces")
+"""The second one is where Langfuse's SDK sends them."""
+LOGS = "/v1/logs"
+UNREADABLE = 400
+_ENCODINGS = {JSON: JSON, PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF}
+_DOCUMENTED: Mapping[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
+            JSON: {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+class Arrivals(NamedTuple):
+    """What of a request is stored, how much is not, and why."""
+
+    kept: Sequence[StoredSpan | StoredEvent]
+    rejected: int
+    reason: str | None
+
+
+class OtlpRoute(JsonRoute):
+    """A route whose refusals, too, are in the encoding of the request."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See FastAPI, "Custom Request and APIRoute class"."""
+        handle = super().get_route_handler()
+
+        async def handle_otlp(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException as error:
+                return _refused(request, error.status_code, str(error.detail), error.headers)
+            except BusyError as error:
+                later = {"Retry-After": str(RETRY_SECONDS)}
+                return _refused(request, 503, f"the database can't be used now: {error}", later)
+
+        return handle_otlp
+
+
+def _refused(request: Request, status: int, reason: str, headers: Mapping[str, str] | None) -> Response:
+    encoding = _ENCODINGS.get(_content_type(request), JSON)
+    return Response(refusal(encoding, reason), status, headers, encoding)
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def otlp_router(committer: Committer[StoredSpan | StoredEvent]) -> APIRouter:
+    """The routes."""
+    router = APIRouter(route_class=OtlpRoute, tags=["OpenTelemetry"])
+    export = _Export(committer)
+    for path in TRACES:
+        router.add_api_route(path, export.traces, methods=["POST"], openapi_extra=dict(_DOCUMENTED))
+    router.add_api_route(LOGS, export.logs, methods=["POST"], openapi_extra=dict(_DOCUMENTED))
+    return router
+
+
+class _Export:
+    def __init__(self, committer: Committer[StoredSpan | StoredEvent]) -> None:
+        self._committer = committer
+
+    async def traces(self, request: Request, caller: Exporting) -> Response:
+        """Spans of any OpenTelemetry sender. Those of calls of models become calls; the others of their
+        traces are kept around them. A span that comes again is known by its ids.
+        """
+        return await self._export(request, caller.project, spans_of, "rejectedSpans")
+
+    async def logs(self, request: Request, caller: Exporting) -> Response:
+        """Log events about generative AI that belong to a span: what was said, where a sender keeps it out of
+        its spans. They may come before their span. Other log records are counted as rejected.
+        """
+        return await self._export(request, caller.project, events_of, "rejectedLogRecords")
+
+    async def _export(
+        self, request: Request, project: str, read: Callable[[str, str, bytes], Arrivals], name: str
+    ) -> Response:
+        encoding = _ENCODINGS.get(_content_type(request))
+        if encoding is None:
+            allowed = f"{PROTOBUF} or {JSON}"
+            raise HTTPException(415, f"Content-Type must be {allowed}, was {_content_type(request)!r}")
+        body = await request.body()
+        try:
+            arrivals = await run_in_threadpool(read, project, encoding, body)
+        except UnreadableError as error:
+            raise HTTPException(UNREADABLE, str(error)) from None
+        rejected, reason = arrivals.rejected, arrivals.reason
+        if arrivals.kept:
+            verdicts = await asyncio.wrap_future(self._committer.store(arrivals.kept, len(body)))
+            refused = [each for each in verdicts if not isinstance(each, Stored)]
+            rejected += len(refused)
+            reason = reason or (f"the database can't store it: {refused[0]}" if refused else None)
+        return Response(success(encoding, name, rejected, reason), 200, None, encoding)
+
+
+def spans_of(project: str, encoding: str, body: bytes) -> Arrivals:
+    """The spans of a request, as they are stored.
+
+    Raises:
+        UnreadableError: it is none.
+    """
+    given: list[Span]
+    given = json_reader.spans_of(_json(body)) if encoding == JSON else proto_reader.spans_of(body)
+    batch = sorted_out(given)
+    now = microseconds(datetime.now(UTC))
+    return Arrivals([stored_span(project, span, now) for span in batch.good], batch.rejected, batch.reason)
+
+
+def events_of(project: str, encoding: str, body: bytes) -> Arrivals:
+    """The log events of a request, as they are stored.
+
+    Raises:
+        UnreadableError: it is none.
+    """
+    given: list[LogRecord]
+    given = json_reader.logs_of(_json(body)) if encoding == JSON else proto_reader.logs_of(body)
+    now = microseconds(datetime.now(UTC))
+    events = [event for log in given if (event := stored_event(project, log, now)) is not None]
+    rejected = len(given) - len(events)
+    reason = "only log events named gen_ai.… with ids of a trace and a span are kept" if rejected else None
+    return Arrivals(events, rejected, reason)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return parse_json(body)
+    except ValueError as error:
+        raise UnreadableError(f"body isn't valid JSON: {error}") from None
