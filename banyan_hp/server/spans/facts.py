@@ -101,14 +101,15 @@ def facts_of(span: Told) -> Facts:
     """What a span says."""
     attributes = span.attributes
     events = [(name, fields) for name, _, fields in span.events]
-    failed = _error(span)
+    usage, said = usage_of(attributes), output_of(attributes, events)
+    failed = _error(span, answered=usage.known or bool(said))
     return Facts(
         role=role_of(attributes),
         operation=text(attributes.get(semconv.OPERATION)),
         provider=_provider(attributes),
         model=_model(attributes, (*semconv.RESPONSE_MODELS, *semconv.REQUEST_MODELS)),
         request_model=_model(attributes, semconv.REQUEST_MODELS),
-        usage=usage_of(attributes),
+        usage=usage,
         response_id=None if failed else _response_id(attributes),
         session=first_text(attributes, semconv.SESSIONS),
         user=first_text(attributes, semconv.USERS) or _requests_user(attributes),
@@ -118,7 +119,7 @@ def facts_of(span: Told) -> Facts:
         first_chunk_ms=_first_chunk(span),
         finish_reasons=texts(first(attributes, _FINISHED)),
         input=input_of(attributes, events),
-        output=[] if failed else output_of(attributes, events),
+        output=[] if failed else said,
         parameters=dict(_parameters(attributes)),
         record_id=text(attributes.get(semconv.RECORD_ID)),
     )
@@ -158,12 +159,15 @@ def _requests_user(attributes: Attributes) -> str | None:
     return next(filter(None, told), None)
 
 
-def _error(span: Told) -> str | None:
-    """The message of a call that failed: without the traceback that some senders put behind it."""
+def _error(span: Told, *, answered: bool) -> str | None:
+    """The message of a call that failed: without the traceback that some senders put behind it.
+
+    langsmith may give a call that failed the status OK: what was raised, and no answer, says more.
+    """
     attributes = span.attributes
-    if span.status != ERROR and not attributes.get(semconv.ERROR_TYPE):
+    raised = [fields for name, _, fields in reversed(span.events) if name == semconv.EXCEPTION_EVENT]
+    if span.status != ERROR and not attributes.get(semconv.ERROR_TYPE) and (answered or not raised):
         return None
-    raised = (fields for name, _, fields in reversed(span.events) if name == semconv.EXCEPTION_EVENT)
     said = [span.message, *(text(each.get(semconv.EXCEPTION_MESSAGE)) for each in raised)]
     said += [text(attributes.get(name)) for name in _ERRORS]
     words = (each.partition(_TRACEBACK)[0].strip() for each in said if each)
