@@ -1,7 +1,7 @@
-"""What today's OTLP senders put on the wire: recorded requests, decoded to OTLP/JSON (`tests/fixtures/senders`).
+"""What today's OTLP senders put on the wire: recorded requests, as OTLP/JSON, in `tests/fixtures/senders`.
 
-Each is named after its sender and version. All made the same calls of one scripted model server, as far as they
-can: so it is known what each call cost in tokens.
+Each is named after its sender and version. All made the same calls of one scripted model server, as far as
+they can: so it is known how many tokens each call had.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def signals_of(name: str) -> Iterator[Span | LogRecord]:
 
 
 def stored_of(name: str, project: str = "p", trace: str | None = None) -> list[StoredSpan | StoredEvent]:
-    """The same as they are stored. `trace`: first digits of all its trace ids, which senders have in common."""
+    """The same as they are stored. `trace`: first digits of its trace ids, which senders have in common."""
     found: list[StoredSpan | StoredEvent] = []
     for signal in signals_of(name):
         own = signal if trace is None else replace(signal, trace_id=trace + signal.trace_id[len(trace) :])
@@ -66,7 +66,9 @@ def stored_of(name: str, project: str = "p", trace: str | None = None) -> list[S
 def neighbourhood_of(stored: list[StoredSpan | StoredEvent]) -> Neighbourhood:
     """What a store would find of them."""
     events: dict[tuple[str, str], list[Any]] = {}
-    for event in sorted((each for each in stored if isinstance(each, StoredEvent)), key=lambda each: each.time):
+    for event in sorted(
+        (each for each in stored if isinstance(each, StoredEvent)), key=lambda each: each.time
+    ):
         events.setdefault((event.trace_id, event.span_id), []).append(event.body)
     return Neighbourhood("p", [each for each in stored if isinstance(each, StoredSpan)], events)
 

@@ -74,6 +74,8 @@ EXPECTED: dict[str, tuple[list[str], set[str]]] = {
     "traceloop-0.62.4": ([*OPENAI, *ANTHROPIC], ALL),
     "traceloop-langchain-0.62.4": (LANGCHAIN, {"cached_tokens"}),
 }
+
+
 def calls_of(name: str, seed: int | None = None) -> list[Derived]:
     stored = stored_of(name)
     if seed is not None:
@@ -102,9 +104,9 @@ def test_each_call_has_the_tokens_that_the_server_reported(name: str) -> None:
         assert (call.error is not None) is (kind == "failed"), (call, kind)
         for number, reported, what in zip(numbers(call), REPORTED[kind], NUMBERS, strict=True):
             if what in ALL:
-                assert number in (reported, None) or not reported and not number, (kind, what)
+                assert number in (reported, None) or (not reported and not number), (kind, what)
             else:
-                assert number == reported or not reported and not number, (kind, what, call)
+                assert number == reported or (not reported and not number), (kind, what, call)
         assert (call.input_tokens, call.output_tokens) == (numbers(call)[0], numbers(call)[3])
         assert "possible_duplicates" not in call.body["metadata"]
     assert {what for what in ALL for call in found if call.body["metadata"].get(what)} == told
@@ -139,7 +141,12 @@ WITHOUT_CONTENT = {
 def test_what_was_said_is_read_in_every_form(name: str) -> None:
     """JSON texts, structures, spread attributes, whole requests, events of spans, log events."""
     questions = {"What is the capital of France?", "What is the weather in Paris?"}
-    answers = ("Paris is the capital of France.", "It is 18 degrees in Paris.", "[tool call]", "I look it up.")
+    answers = (
+        "Paris is the capital of France.",
+        "It is 18 degrees in Paris.",
+        "[tool call]",
+        "I look it up.",
+    )
     found = [call for call in answered(name) if call.body["metadata"]["operation"] != "embeddings"]
     assert found
     for call in found:
@@ -147,7 +154,11 @@ def test_what_was_said_is_read_in_every_form(name: str) -> None:
             assert not call.body["input"]
             assert call.body["output"] == ""
             continue
-        asked = [each["content"].removeprefix("New task:\n") for each in call.body["input"] if each["role"] == "user"]
+        asked = [
+            each["content"].removeprefix("New task:\n")
+            for each in call.body["input"]
+            if each["role"] == "user"
+        ]
         assert questions & set(asked), call.body
         assert call.body["output"].startswith(answers), call.body
         assert "Traceback" not in (call.error or "")
