@@ -13,7 +13,7 @@ The result follows from the set of spans alone, in whatever order they came. Thr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .evidence import Evidence, Key, View, asked, evidence, same_model
 from .kinds import COUNTED, Role
@@ -65,7 +65,7 @@ def calls_among(nodes: Sequence[Node]) -> list[Group]:
     Args:
         nodes: all spans of some traces.
     """
-    known = {node.key: node for node in nodes}
+    known = _without_circles(nodes)
     views = _continued(known)
     groups = _nested(known, views)
     _pair(groups, known)
@@ -76,6 +76,23 @@ def calls_among(nodes: Sequence[Node]) -> list[Group]:
     for group in groups:
         _inherit(group, known)
     return groups
+
+
+def _without_circles(nodes: Sequence[Node]) -> dict[Key, Node]:
+    """The spans by their keys. Of those whose parents lead round in a circle, the first is a root."""
+    known = {node.key: node for node in nodes}
+    done: set[Key] = set()
+    for node in nodes:
+        way: dict[Key, None] = {}
+        at: Key | None = node.key
+        while at is not None and at in known and at not in done and at not in way:
+            way[at] = None
+            at = known[at].parent
+        if at is not None and at in way:
+            circle = list(way)[list(way).index(at) :]
+            known[min(circle)] = replace(known[min(circle)], parent=None)
+        done |= way.keys()
+    return known
 
 
 # -- one stream, two spans -----------------------------------------------------------------------------------
@@ -162,11 +179,9 @@ def _around(view: View, known: Mapping[Key, Node], views: Mapping[Key, View]) ->
 
 
 def _ancestors(key: Key, known: Mapping[Key, Node]) -> Iterator[Node]:
-    """From the parent upwards; a circle ends it."""
-    seen = {key}
+    """From the parent upwards."""
     above = known[key].parent
-    while above is not None and above in known and above not in seen:
-        seen.add(above)
+    while above is not None and above in known:
         yield known[above]
         above = known[above].parent
 

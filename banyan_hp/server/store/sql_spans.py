@@ -141,7 +141,13 @@ class SqlSpans:
         """See `Spans.rebuild`."""
         listed = select(spans.c.project, spans.c.trace_id).where(spans.c.project == project).distinct()
         again = insert(to_derive).from_select(["project", "trace_id"], listed)
-        return self._database.write(lambda connection: connection.execute(again).rowcount)
+        many = select(func.count()).select_from(listed.subquery())
+
+        def work(connection: Connection) -> int:
+            connection.execute(again)
+            return int(connection.execute(many).scalar_one())
+
+        return self._database.write(work)
 
     # -- removed -----------------------------------------------------------------------------------------
 
