@@ -78,7 +78,7 @@ def tokens(*spans: StoredSpan) -> list[int | None]:
     return [each.input_tokens for each in calls(*spans)]
 
 
-TOLD = {"tokens": 31, "out": 17, "asked": "why?", "said": "because"}
+TOLD: dict[str, Any] = {"tokens": 31, "out": 17, "asked": "why?", "said": "because"}
 
 
 def test_the_innermost_counts_and_the_others_lend_what_it_lacks() -> None:
@@ -181,7 +181,8 @@ def test_a_responses_id_decides_whatever_else_differs() -> None:
 
 def test_without_texts_tokens_and_process_decide() -> None:
     """Content is off by default in most senders."""
-    outer, counts = span("1", 0, 3, "a", tokens=31, out=17), {"tokens": 31, "out": 17}
+    counts: dict[str, Any] = {"tokens": 31, "out": 17}
+    outer = span("1", 0, 3, "a", **counts)
     assert tokens(outer, span("2", 1, 2, "b", trace="b", **counts)) == [31]
     elsewhere = calls(outer, span("2", 1, 2, "b", trace="b", resource={"service.name": "x"}, **counts))
     assert [each.body["metadata"]["possible_duplicates"] for each in elsewhere] == [
