@@ -103,9 +103,9 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
             config.update((name, value) for name, value in given.items() if value is not None)
             self._options = {name: value for name, value in config.items() if name not in OWN}
-        options = checked_options(self._options)
-        to_backend = options.export_to == "backend"
-        self._config = resolved_config(config, needed=options.enabled and to_backend)
+        checked = checked_options(self._options)
+        to_backend = checked.export_to == "backend"
+        self._config = resolved_config(config, needed=checked.enabled and to_backend)
         if to_backend and not self._config["api_key"]:  # see `unless_keyless`
             self._options["enabled"] = False
         if self._config.get("silent"):

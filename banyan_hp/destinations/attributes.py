@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from .. import semconv
 from .messages import plain
@@ -35,7 +35,7 @@ def boolean(key: str, *, value: bool) -> Attribute:
     return {"key": key, "value": {"boolValue": value}}
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether it is an integer that OTLP can carry, 0 or more."""
     return type(value) is int and 0 <= value < _LARGEST
 

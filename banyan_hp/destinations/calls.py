@@ -12,7 +12,7 @@ from .messages import input_messages, output_messages, plain
 
 TRACEPARENT = "traceparent"  # W3C's format; only our own bodies on their way to a collector have it
 _PROVIDERS = {"google": "gcp.gemini", "mistral": "mistral_ai"}
-_COUNTED = ("input_tokens", "output_tokens")
+COUNTED: tuple[str, ...] = ("input_tokens", "output_tokens")
 _LONGEST_SECONDS = 1e9
 
 
@@ -73,7 +73,7 @@ STEP = Form(
     "llm_model",
     ("response_time", 1.0),
     {"type": (semconv.STEP_TYPE,)},
-    (*_COUNTED, "id", "token"),
+    (*COUNTED, "id", "token"),
 )
 _KNOWN = {form.question: form.known for form in (BANYAN, HUGGINGPLACE, STEP)}
 
@@ -91,11 +91,14 @@ class Call:
         self._body = body
         self._known = _KNOWN[form.question]
         self.details = dict(details)
-        self._reported = {name: count for name in TOKENS if is_count(count := self.details.get(name))}
+        tokens = {name: self.details.get(name) for name in TOKENS}
+        self._reported: dict[str, int] = {name: count for name, count in tokens.items() if is_count(count)}
         self.steps: list[Call] = []
 
     def leave_to_steps(self) -> None:
         """The tokens of the steps inside are on their own spans: subtract them."""
+        if any(step._reported for step in self.steps):
+            self.details.pop("token_count", None)
         for name, reported in self._reported.items():
             left = reported - sum(step._reported.get(name, 0) for step in self.steps)
             if left > 0:
@@ -118,7 +121,7 @@ class Call:
     def operation(self) -> str:
         """Where the steps have all the tokens, it is no call of a model; empty for a step of another kind."""
         inside = any(step._reported for step in self.steps)
-        if any(name in self.details for name in _COUNTED):
+        if any(name in self.details for name in COUNTED):
             return semconv.CHAT
         if self._form is STEP:
             return semconv.CHAT if self.model and not inside else ""

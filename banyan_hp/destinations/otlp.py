@@ -51,7 +51,7 @@ class OtlpDestination:
     def __init__(self, collector: Collector) -> None:
         self.base_url = collector.traces.url
         self.key = collector.key
-        self.identity = ("otlp", collector.traces.url, collector.service)
+        self.identity: tuple[str, ...] = ("otlp", collector.traces.url, collector.service)
         self._collector = collector
         self._as_json = collector.protocol == "http/json"
         if not self._as_json:

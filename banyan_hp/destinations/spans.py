@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import semconv
 from . import attributes as as_attribute
 from .attributes import Attribute
-from .calls import BANYAN, HUGGINGPLACE, STEP, TRACEPARENT, Call, seconds_of
+from .calls import BANYAN, COUNTED, HUGGINGPLACE, STEP, TRACEPARENT, Call, seconds_of
 from .messages import plain
 
 Span = dict[str, Any]
@@ -102,8 +102,7 @@ def _steps(
     parents = []
     for number, fields in enumerate(steps, 1):
         name = plain(fields.get("id"))
-        details = {name: fields[name] for name in ("input_tokens", "output_tokens") if name in fields}
-        details |= more.get(name, {})
+        details = {each: fields[each] for each in COUNTED if each in fields} | more.get(name, {})
         begins, parent = details.pop("start_ms", None), details.pop("parent", None)
         details.pop("id", None)
         call = Call(STEP, fields, details)

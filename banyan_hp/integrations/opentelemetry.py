@@ -26,6 +26,7 @@ __all__ = ["BanyanSpanProcessor", "observe_stats"]
 
 Client = PromptStackLogger | HuggingPlace
 _EMPTY = "[empty]"
+_MOST_OPEN = 10_000  # spans that are open at a time; of more, the oldest were forgotten by the application
 _FAILED = trace.StatusCode.ERROR
 
 
@@ -52,6 +53,8 @@ class BanyanSpanProcessor(SpanProcessor):
         context = span.get_span_context()
         if context is not None and around.is_recording():
             self._around[context.span_id] = around
+            if len(self._around) > _MOST_OPEN:
+                self._around.pop(next(iter(self._around)), None)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Log the record."""
