@@ -5,35 +5,25 @@ integers as texts, enums as numbers, and no field for what is absent.
 
 Ids derive from the record's id: a repeat has the same ones. A record that was logged inside a span is its
 child, by the field `traceparent` of its body (see `active_span`).
-
-Tokens are on one span each: where a record's steps have reported theirs, its own span has the rest, if any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import semconv
-from . import attributes as as_attribute
-from .attributes import Attribute
-from .calls import BANYAN, COUNTED, HUGGINGPLACE, STEP, TRACEPARENT, Call, seconds_of
+from .attributes import Attribute, text, whole
+from .calls import BANYAN, HUGGINGPLACE, STEP, TRACEPARENT, attributes_of, seconds_of
 from .messages import plain
+from .steps import COUNTED, Node, tree_of
 
 Span = dict[str, Any]
 _INTERNAL, _CLIENT = 1, 3
 _ERROR = 2
-
-
-class Place(NamedTuple):
-    """Where a span is: in its trace, and in time (nanoseconds)."""
-
-    trace: str
-    span: str
-    parent: str
-    start: int
-    end: int
+_OF_A_RECORD: Attribute = {"key": semconv.RECORD_KIND, "value": {"stringValue": semconv.RECORD}}
+_OF_A_STEP: Attribute = {"key": semconv.RECORD_KIND, "value": {"stringValue": semconv.STEP}}
 
 
 def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool) -> list[Span]:
@@ -45,35 +35,49 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
         body: as the record's client has it; frozen, or read from JSON.
         content: whether questions and answers are on the spans.
     """
+    form = BANYAN if "input" in body else HUGGINGPLACE
     metadata = body.get("metadata")
-    details = dict(metadata) if isinstance(metadata, Mapping) else {}
-    steps = _dicts(details.pop("step_data", None)) or _dicts(body.get("step_data"))
-    more = (
-        {plain(each.get("id")): each for each in _dicts(details.pop("step_details", None))} if steps else {}
-    )
-    call = Call(HUGGINGPLACE if HUGGINGPLACE.question in body else BANYAN, body, details)
-    place = _place(ident, time, body, call)
-    inside = _steps(ident, steps, more, call, place) if steps else []
-    own = [
-        as_attribute.text(semconv.RECORD_ID, ident),
-        as_attribute.text(semconv.RECORD_KIND, semconv.RECORD),
-    ]
-    spans = [_span(call, place, own, content=content)]
-    for number, (step, its_place) in enumerate(inside, 1):
-        own = [
-            as_attribute.text(semconv.RECORD_ID, ident),
-            as_attribute.text(semconv.RECORD_KIND, semconv.STEP),
-            as_attribute.whole(semconv.STEP_NUMBER, number),
-        ]
-        spans.append(_span(step, its_place, own, content=content))
-    return spans
+    details: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
+    if form is HUGGINGPLACE:
+        details = _with_own_tokens(body, details)
+    steps = _steps_in(body, details)
+    operation = semconv.CHAT
+    nodes: list[Node] = []
+    if steps:
+        details = dict(details)
+        details.pop("step_data", None)
+        root = Node(body, details)
+        nodes = tree_of(root, steps, _dicts(details.pop("step_details", None)))
+        if any(node.reported for node in nodes) and not any(name in details for name in COUNTED):
+            operation = semconv.INVOKE_WORKFLOW
+    digest = sha256(b"banyan_hp\0" + ident.encode("utf-8", "replace")).hexdigest()
+    trace, parent = parent_in(body) or (digest[:32], "")
+    end = int(time * 1_000_000) * 1000
+    start = end - int(seconds_of(body.get(form.duration), form.per_second) * 1e9)
+    model = body.get(form.model)
+    span = {
+        "traceId": trace,
+        "spanId": digest[32:48],
+        "name": f"{operation} {model if type(model) is str else plain(model)}" if model else operation,
+        "kind": _CLIENT if operation == semconv.CHAT else _INTERNAL,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(end),
+        "attributes": [
+            {"key": semconv.RECORD_ID, "value": {"stringValue": ident}},
+            _OF_A_RECORD,
+            *attributes_of(form, body, details, operation, content=content),
+        ],
+    }
+    if parent:
+        span["parentSpanId"] = parent
+    _add_status(span, details)
+    return [span, *_steps(ident, span, start, nodes, content=content)] if nodes else [span]
 
 
 def span_count(body: Mapping[str, Any]) -> int:
     """How many spans `spans_of` makes of it."""
     metadata = body.get("metadata")
-    own = metadata.get("step_data") if isinstance(metadata, Mapping) else None
-    return 1 + len(_dicts(own) or _dicts(body.get("step_data")))
+    return 1 + len(_steps_in(body, metadata if isinstance(metadata, dict) else {}))
 
 
 def parent_in(body: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -82,63 +86,54 @@ def parent_in(body: Mapping[str, Any]) -> tuple[str, str] | None:
     return (given[3:35], given[36:52]) if type(given) is str and len(given) == 55 else None
 
 
-def _place(ident: str, time: float, body: Mapping[str, Any], call: Call) -> Place:
-    digest = _digest(ident)
-    trace, parent = parent_in(body) or (digest[:32], "")
-    end = int(time * 1_000_000) * 1000
-    return Place(trace, digest[32:48], parent, end - int(call.seconds * 1e9), end)
+def _with_own_tokens(body: Mapping[str, Any], details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """HuggingPlace's records have the sum of the tokens as a field."""
+    return {"token_count": body["token_count"], **details} if "token_count" in body else details
 
 
-def _digest(*parts: str) -> str:
-    return sha256("\0".join(("banyan_hp", *parts)).encode("utf-8", "replace")).hexdigest()
+def _steps_in(body: Mapping[str, Any], details: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Banyan's records have them in the metadata."""
+    given = details.get("step_data") or body.get("step_data")
+    return [] if given is None else _dicts(given)
 
 
-def _steps(
-    ident: str, steps: list[dict[str, Any]], more: Mapping[str, Any], root: Call, place: Place
-) -> list[tuple[Call, Place]]:
-    """Each step with its place; those made within another one are its children."""
-    found: list[tuple[Call, Place]] = []
-    by_id: dict[str, tuple[Call, str]] = {}
-    parents = []
-    for number, fields in enumerate(steps, 1):
-        name = plain(fields.get("id"))
-        details = {each: fields[each] for each in COUNTED if each in fields} | more.get(name, {})
-        begins, parent = details.pop("start_ms", None), details.pop("parent", None)
-        details.pop("id", None)
-        call = Call(STEP, fields, details)
-        start = place.start + int(seconds_of(begins, 1000.0) * 1e9)
-        span = _digest(ident, "step", str(number))[:16]
-        found.append((call, Place(place.trace, span, "", start, start + int(call.seconds * 1e9))))
-        by_id[name] = call, span
-        parents.append(None if parent is None else plain(parent))
-    for number, parent in enumerate(parents):
-        call, its_place = found[number]
-        around, span = by_id.get(parent or "", (root, place.span))
-        if around is call:
-            around, span = root, place.span
-        around.steps.append(call)
-        found[number] = call, its_place._replace(parent=span)
-    for call in (root, *(step for step, _ in found)):
-        call.leave_to_steps()
+def _steps(ident: str, record: Span, start: int, nodes: list[Node], *, content: bool) -> list[Span]:
+    found = []
+    for number, node in enumerate(nodes, 1):
+        digest = sha256(f"banyan_hp\0{ident}\0step\0{number}".encode("utf-8", "replace")).hexdigest()
+        node.span = digest[:16]
+        found.append(_step(ident, number, node, record["traceId"], start, content=content))
+    for span, node in zip(found, nodes, strict=True):
+        around = node.around.span if node.around is not None else ""
+        span["parentSpanId"] = around or record["spanId"]
     return found
 
 
-def _span(call: Call, place: Place, own: list[Attribute], *, content: bool) -> Span:
-    span: Span = {
-        "traceId": place.trace,
-        "spanId": place.span,
-        "name": call.name,
-        "kind": _CLIENT if call.operation == semconv.CHAT else _INTERNAL,
-        "startTimeUnixNano": str(place.start),
-        "endTimeUnixNano": str(place.end),
-        "attributes": own + call.attributes(content=content),
+def _step(ident: str, number: int, node: Node, trace: str, record_start: int, *, content: bool) -> Span:
+    operation, model = node.operation, node.body.get(STEP.model)
+    start = record_start + node.start
+    end = start + int(seconds_of(node.body.get(STEP.duration), STEP.per_second) * 1e9)
+    own = [text(semconv.RECORD_ID, ident), _OF_A_STEP, whole(semconv.STEP_NUMBER, number)]
+    name = (
+        f"{operation} {plain(model)}" if operation and model else plain(node.body.get("type") or semconv.STEP)
+    )
+    span = {
+        "traceId": trace,
+        "spanId": node.span,
+        "name": name,
+        "kind": _CLIENT if operation else _INTERNAL,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(end),
+        "attributes": [*own, *attributes_of(STEP, node.body, node.details, operation, content=content)],
     }
-    if place.parent:
-        span["parentSpanId"] = place.parent
-    failure = call.failure
-    if failure is not None:
-        span["status"] = {"code": _ERROR, "message": failure}
+    _add_status(span, node.details)
     return span
+
+
+def _add_status(span: Span, details: Mapping[str, Any]) -> None:
+    failed = details.get("error") or details.get("error_type")
+    if failed:
+        span["status"] = {"code": _ERROR, "message": plain(failed)}
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
