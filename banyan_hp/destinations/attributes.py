@@ -1,38 +1,16 @@
-"""Values as OTLP carries them: `{"key": …, "value": {"stringValue": …}}`; integers are texts."""
+"""The attributes of a span, by name; and which details of a call have attributes of their own. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 from .. import semconv
 from .messages import plain
 
-Attribute = dict[str, Any]
+Value = str | int | float | bool | list[str]
+Attributes = dict[str, Value]
 _LARGEST = 2**63
-
-
-def text(key: str, value: object) -> Attribute:
-    return {"key": key, "value": {"stringValue": value if type(value) is str else plain(value)}}
-
-
-def texts(key: str, values: Iterable[object]) -> Attribute:
-    return {
-        "key": key,
-        "value": {"arrayValue": {"values": [{"stringValue": plain(each)} for each in values]}},
-    }
-
-
-def whole(key: str, value: int) -> Attribute:
-    return {"key": key, "value": {"intValue": str(value)}}
-
-
-def double(key: str, value: float) -> Attribute:
-    return {"key": key, "value": {"doubleValue": float(value)}}
-
-
-def boolean(key: str, *, value: bool) -> Attribute:
-    return {"key": key, "value": {"boolValue": value}}
 
 
 def is_count(value: object) -> TypeGuard[int]:
@@ -40,31 +18,51 @@ def is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < _LARGEST
 
 
-# -- details of a call: what stands in a record's metadata, and where it goes --------------------------------
+def put_text(attributes: Attributes, keys: tuple[str, ...], value: object) -> None:
+    text = value if type(value) is str else plain(value)
+    for key in keys:
+        attributes[key] = text
 
-Detail = Callable[[Any], list[Attribute]]
-"""Its attributes; none if the value is not of the kind that it should be: then it stays in the metadata."""
+
+Detail = Callable[[Attributes, Any], bool]
+"""Adds its attributes. False if the value is not of the kind that it should be: it stays in the metadata."""
 
 
 def _count(key: str) -> Detail:
-    return lambda value: [whole(key, value)] if is_count(value) else []
+    def add(attributes: Attributes, value: Any) -> bool:
+        if is_count(value):
+            attributes[key] = value
+        return key in attributes
+
+    return add
 
 
 def _words(*keys: str) -> Detail:
-    return lambda value: [text(key, value) for key in keys] if type(value) in (str, int) else []
+    def add(attributes: Attributes, value: Any) -> bool:
+        if type(value) is not str and type(value) is not int:
+            return False
+        put_text(attributes, keys, value)
+        return True
+
+    return add
 
 
-def _first_chunk(milliseconds: Any) -> list[Attribute]:
-    if type(milliseconds) not in (int, float):
-        return []
-    seconds = double(semconv.TIME_TO_FIRST_CHUNK, milliseconds / 1000)
-    return [seconds, boolean(semconv.REQUEST_STREAM, value=True)]
+def _first_chunk(attributes: Attributes, milliseconds: Any) -> bool:
+    if type(milliseconds) is not float and type(milliseconds) is not int:
+        return False
+    attributes[semconv.TIME_TO_FIRST_CHUNK] = milliseconds / 1000
+    attributes[semconv.REQUEST_STREAM] = True
+    return True
 
 
-def _finish(reason: Any) -> list[Attribute]:
-    return [texts(semconv.FINISH_REASONS, [reason])] if type(reason) is str else []
+def _finish(attributes: Attributes, reason: Any) -> bool:
+    if type(reason) is not str:
+        return False
+    attributes[semconv.FINISH_REASONS] = [reason]
+    return True
 
 
+SESSION = (semconv.SESSION_ID, semconv.CONVERSATION_ID)
 TOKENS = {
     "input_tokens": semconv.INPUT_TOKENS,
     "output_tokens": semconv.OUTPUT_TOKENS,
@@ -78,6 +76,6 @@ DETAILS: dict[str, Detail] = {
     "time_to_first_chunk_ms": _first_chunk,
     "finish_reason": _finish,
     "error_type": _words(semconv.ERROR_TYPE),
-    "session_id": _words(semconv.SESSION_ID, semconv.CONVERSATION_ID),
+    "session_id": _words(*SESSION),
     "user_id": _words(semconv.USER_ID),
 }

@@ -1,7 +1,6 @@
 """The attributes of one span: of a record, or of one of its steps. Pure.
 
-Each record comes through here before it is sent, so the loops are written out where a call per attribute
-would cost more than the attribute.
+Each record comes through here before it is sent: what it costs, a sender has to spend for every record.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import semconv
-from .attributes import DETAILS, Attribute, text
+from .attributes import DETAILS, SESSION, Attributes, put_text
 from .messages import input_messages, output_messages, plain
 
 TRACEPARENT = "traceparent"  # W3C's format; only our own bodies on their way to a collector have it
 _PROVIDERS = {"google": "gcp.gemini", "mistral": "mistral_ai"}
 _LONGEST_SECONDS = 1e9
-_SESSION = (semconv.SESSION_ID, semconv.CONVERSATION_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ HUGGINGPLACE = Form(
         "response_time": (),
         "token_count": (),
         "llm_model": (semconv.REQUEST_MODEL,),
-        "session_id": _SESSION,
+        "session_id": SESSION,
         "user_id": (semconv.USER_ID,),
         "mode": (semconv.MODE,),
     },
@@ -86,62 +84,47 @@ STEP = Form(
 )
 
 
-def attributes_of(
-    form: Form, body: Mapping[str, Any], details: Mapping[str, Any], operation: str, *, content: bool
-) -> list[Attribute]:
-    """All but those that say where the span is in the record.
+def add_attributes(
+    found: Attributes, form: Form, body: Mapping[str, Any], details: Mapping[str, Any], *, content: bool
+) -> None:
+    """Add what the span says of its call.
 
     Args:
+        found: what it says already.
         form: names the body's fields.
         body: of the record or step.
         details: of its metadata. What has an attribute of its own becomes that, the rest is one text.
-        operation: of the conventions; empty for none.
         content: with question and answer.
     """
-    found: list[Attribute] = []
-    if operation:
-        found.append({"key": semconv.OPERATION, "value": {"stringValue": operation}})
     left, rest = {}, {}
     for name, value in details.items():
         detail = DETAILS.get(name)
-        taken = detail(value) if detail is not None else None
-        if taken:
-            found += taken
-        else:
+        if detail is None or not detail(found, value):
             left[name] = value
     for name, value in body.items():
         keys = form.fields.get(name)
         if keys is None:
             rest[name] = value
-        elif value is not None:
-            for key in keys:
-                found.append(text(key, value))
-    if "api" in left:
-        found.append(text(semconv.PROVIDER, _provider(left["api"])))
+        elif keys and value is not None:
+            put_text(found, keys, value)
     if left:
-        found.append(text(semconv.METADATA, left))
+        if "api" in left:
+            found[semconv.PROVIDER] = _provider(left["api"])
+        found[semconv.METADATA] = plain(left)
     if rest:
-        found.append(text(semconv.EXTRA, rest))
+        found[semconv.EXTRA] = plain(rest)
     if content:
-        found += _messages(form, body, details)
-    return found
+        question, answer = body.get(form.question), body.get(form.answer)
+        if question is not None:
+            found[semconv.INPUT_MESSAGES] = input_messages(question)
+        if answer is not None:
+            found[semconv.OUTPUT_MESSAGES] = output_messages(answer, details.get("finish_reason"))
 
 
 def _provider(api: object) -> str:
     """Of a wrapped client's call, `openai.chat.completions` say."""
     provider = plain(api).partition(".")[0]
     return _PROVIDERS.get(provider, provider)
-
-
-def _messages(form: Form, body: Mapping[str, Any], details: Mapping[str, Any]) -> list[Attribute]:
-    question, answer = body.get(form.question), body.get(form.answer)
-    found = []
-    if question is not None:
-        found.append({"key": semconv.INPUT_MESSAGES, "value": {"stringValue": input_messages(question)}})
-    if answer is not None:
-        messages = output_messages(answer, details.get("finish_reason"))
-        found.append({"key": semconv.OUTPUT_MESSAGES, "value": {"stringValue": messages}})
-    return found
 
 
 def seconds_of(duration: object, per_second: float) -> float:

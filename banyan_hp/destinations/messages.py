@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.records.encode import encode, encode_somehow, text_of
+from ..engine.records.encode import encode, encode_somehow, encode_text, text_of
 
 _USER = '[{"role":"user","parts":[{"type":"text","content":'
 _ASSISTANT = '[{"role":"assistant","parts":[{"type":"text","content":'
@@ -23,6 +23,8 @@ def plain(value: object) -> str:
     """A frozen value as text: as it is, or its JSON."""
     if type(value) is str:
         return value
+    if type(value) is dict:
+        return encode_somehow(value).decode("utf-8", "replace")
     try:
         return text_of(value)
     except TypeError:
@@ -31,15 +33,18 @@ def plain(value: object) -> str:
 
 def input_messages(question: object) -> str:
     """What a model was given."""
-    text = plain(question)
+    text = question if type(question) is str else plain(question)
     messages = _messages(text) if text[:1] == "[" else None
-    return f"{_USER}{_json(text)}}}]}}]" if messages is None else _json(messages)
+    if messages is not None:
+        return _json(messages)
+    return f"{_USER}{encode_text(text).decode('utf-8')}}}]}}]"
 
 
 def output_messages(answer: object, finish_reason: object = None) -> str:
     """What a model answered. The conventions want a `finish_reason`; an unknown one is left out."""
     reason = f',"finish_reason":{_json(finish_reason)}' if type(finish_reason) is str else ""
-    return f"{_ASSISTANT}{_json(plain(answer))}}}]{reason}}}]"
+    text = answer if type(answer) is str else plain(answer)
+    return f"{_ASSISTANT}{encode_text(text).decode('utf-8')}}}]{reason}}}]"
 
 
 def _json(value: object) -> str:

@@ -31,15 +31,15 @@ from ..engine.records.outcome import DISCARDED, Outcome, Verdict
 from ..engine.records.record import Record
 from ..text import as_text
 from . import protobuf
-from .attributes import text
 from .banyan import USER_AGENT
 from .collector import Collector
+from .items import Span
+from .otlp_json import attributes_json, log_records_json, spans_json
 from .scores import MARK, log_record_of, score_in
-from .spans import Span, span_count, spans_of
+from .spans import span_count, spans_of
 
 _JSON = "application/json"
 _NOT_THERE = frozenset({404, 405, 415, 501})
-_SCOPE = {"name": semconv.SCOPE, "version": __version__}
 
 
 class OtlpDestination:
@@ -59,12 +59,12 @@ class OtlpDestination:
         own = {"Content-Type": _JSON if self._as_json else protobuf.TYPE, "User-Agent": USER_AGENT}
         self._headers = {False: {**own, **collector.traces.headers}, True: {**own, **collector.logs.headers}}
         self.clean = text_filter(self.base_url, {**self._headers[True], **self._headers[False]})
-        self._resource = {"attributes": [text(name, value) for name, value in collector.resource.items()]}
-        around = f'{{"resource":{_text(self._resource)},'
-        inside = f'[{{"scope":{_text(_SCOPE)},'
+        resource = attributes_json(collector.resource)
+        scope = encode({"name": semconv.SCOPE, "version": __version__})
+        around = b'[{"resource":{%s},"%%s":[{"scope":%s,"%%s":' % (resource.replace(b"%", b"%%"), scope)
         self._before = {
-            False: f'{{"resourceSpans":[{around}"scopeSpans":{inside}"spans":'.encode(),
-            True: f'{{"resourceLogs":[{around}"scopeLogs":{inside}"logRecords":'.encode(),
+            False: b'{"resourceSpans":' + around % (b"scopeSpans", b"spans"),
+            True: b'{"resourceLogs":' + around % (b"scopeLogs", b"logRecords"),
         }
 
     @property
@@ -88,29 +88,29 @@ class OtlpDestination:
         self, records: Sequence[Record], *, compress: bool, values: Sequence[JSONValue] | None = None
     ) -> Request:
         bodies = [_body(record) for record in records] if values is None else values
-        scores = [score_in(body) for body in bodies]
-        are_scores = bool(scores) and scores[0] is not None
-        if any((score is not None) is not are_scores for score in scores):
+        kinds = {score_in(body) is not None for body in bodies}
+        are_scores = True in kinds
+        if len(kinds) > 1:
             raise ValueError("spans and scores go to two endpoints")
-        content = self._collector.content
-        if are_scores:
-            of_all = zip(records, bodies, scores, strict=True)
-            items = [
-                log_record_of(record.id, record.time, body, score or {}, content=content)
-                for record, body, score in of_all
-            ]
-        else:
-            items = _spans(records, bodies, content=content)
         signal = self._collector.logs if are_scores else self._collector.traces
-        return Request(
-            "POST", signal.url, self._headers[are_scores], self._encoded(items, are_scores), compress
-        )
+        make = self._log_records if are_scores else self._spans
+        return Request("POST", signal.url, self._headers[are_scores], make(records, bodies), compress)
 
-    def _encoded(self, items: Sequence[Mapping[str, Any]], are_scores: bool) -> bytes:
+    def _spans(self, records: Sequence[Record], bodies: Sequence[JSONValue]) -> bytes:
+        spans = _spans(records, bodies, content=self._collector.content)
         if self._as_json:
-            return b"".join((self._before[are_scores], encode(items), b"}]}]}"))
-        make = protobuf.logs if are_scores else protobuf.traces
-        return make(self._resource, _SCOPE, items)
+            return b"".join((self._before[False], spans_json(spans), b"}]}]}"))
+        return protobuf.traces(self._collector.resource, __version__, spans)
+
+    def _log_records(self, records: Sequence[Record], bodies: Sequence[JSONValue]) -> bytes:
+        content = self._collector.content
+        made = [
+            log_record_of(record.id, record.time, body, score_in(body) or {}, content=content)
+            for record, body in zip(records, bodies, strict=True)
+        ]
+        if self._as_json:
+            return b"".join((self._before[True], log_records_json(made), b"}]}]}"))
+        return protobuf.logs(self._collector.resource, __version__, made)
 
     def key_check(self) -> Request | None:
         """None: nothing checks a key without writing a span."""
@@ -168,10 +168,6 @@ class OtlpDestination:
 
 _NOT_A_COLLECTOR = "a page instead of a collector's response: a proxy or a login page is in the way"
 _TRY_PROTOBUF = " (a collector that takes no JSON: set otlp_protocol='http/protobuf')"
-
-
-def _text(value: JSONValue) -> str:
-    return encode(value).decode("utf-8")
 
 
 def _body(record: Record) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""OTLP in protobuf: requests made of the dicts that are OTLP/JSON, and what is read of a response.
+"""OTLP in protobuf: requests, and what is read of a response.
 
 Requests need the extra `otlp` (`opentelemetry-proto`), which is imported when the first one is made. Of the
 standard's responses only one field matters, which is read here.
@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from .. import semconv
 from ..errors import ConfigurationError
+from .attributes import Value
+from .items import LogRecord, Span
 
 TYPE = "application/x-protobuf"
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -27,25 +30,25 @@ def check_installed(name: str) -> None:
         ) from error
 
 
-def traces(
-    resource: Mapping[str, Any], scope: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]
-) -> bytes:
+def traces(resource: Mapping[str, str], version: str, spans: Sequence[Span]) -> bytes:
     """The request for `/v1/traces`."""
     trace = import_module("opentelemetry.proto.trace.v1.trace_pb2")
     service = import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
-    inside = trace.ScopeSpans(scope=_scope(scope), spans=[_span(trace, each) for each in spans])
-    around = trace.ResourceSpans(resource=_resource(resource), scope_spans=[inside])
+    common = _common()
+    items = [_span(trace, common, each) for each in spans]
+    inside = trace.ScopeSpans(scope=_scope(common, version), spans=items)
+    around = trace.ResourceSpans(resource=_resource(common, resource), scope_spans=[inside])
     return _bytes(service.ExportTraceServiceRequest(resource_spans=[around]))
 
 
-def logs(
-    resource: Mapping[str, Any], scope: Mapping[str, Any], log_records: Sequence[Mapping[str, Any]]
-) -> bytes:
+def logs(resource: Mapping[str, str], version: str, records: Sequence[LogRecord]) -> bytes:
     """The request for `/v1/logs`."""
     log = import_module("opentelemetry.proto.logs.v1.logs_pb2")
     service = import_module("opentelemetry.proto.collector.logs.v1.logs_service_pb2")
-    inside = log.ScopeLogs(scope=_scope(scope), log_records=[_log_record(log, each) for each in log_records])
-    around = log.ResourceLogs(resource=_resource(resource), scope_logs=[inside])
+    common = _common()
+    items = [_log_record(log, common, each) for each in records]
+    inside = log.ScopeLogs(scope=_scope(common, version), log_records=items)
+    around = log.ResourceLogs(resource=_resource(common, resource), scope_logs=[inside])
     return _bytes(service.ExportLogsServiceRequest(resource_logs=[around]))
 
 
@@ -54,62 +57,61 @@ def _bytes(message: Any) -> bytes:
     return made
 
 
-def _span(trace: Any, span: Mapping[str, Any]) -> Any:
+def _common() -> Any:
+    return import_module("opentelemetry.proto.common.v1.common_pb2")
+
+
+def _span(trace: Any, common: Any, span: Span) -> Any:
     made = trace.Span(
-        trace_id=bytes.fromhex(span["traceId"]),
-        span_id=bytes.fromhex(span["spanId"]),
-        parent_span_id=bytes.fromhex(span.get("parentSpanId", "")),
-        name=_clean(span["name"]),
-        kind=span["kind"],
-        start_time_unix_nano=int(span["startTimeUnixNano"]),
-        end_time_unix_nano=int(span["endTimeUnixNano"]),
-        attributes=_attributes(span["attributes"]),
+        trace_id=bytes.fromhex(span.trace),
+        span_id=bytes.fromhex(span.span),
+        parent_span_id=bytes.fromhex(span.parent),
+        name=_clean(span.name),
+        kind=span.kind,
+        start_time_unix_nano=span.start,
+        end_time_unix_nano=span.end,
+        attributes=_attributes(common, span.attributes),
     )
-    status = span.get("status")
-    if status is not None:
-        made.status.code, made.status.message = status["code"], _clean(status["message"])
+    if span.failure is not None:
+        made.status.code, made.status.message = 2, _clean(span.failure)
     return made
 
 
-def _log_record(log: Any, record: Mapping[str, Any]) -> Any:
+def _log_record(log: Any, common: Any, record: LogRecord) -> Any:
     return log.LogRecord(
-        time_unix_nano=int(record["timeUnixNano"]),
-        observed_time_unix_nano=int(record["observedTimeUnixNano"]),
-        severity_number=record["severityNumber"],
-        event_name=record["eventName"],
-        attributes=_attributes(record["attributes"]),
-        trace_id=bytes.fromhex(record.get("traceId", "")),
-        span_id=bytes.fromhex(record.get("spanId", "")),
+        time_unix_nano=record.time,
+        observed_time_unix_nano=record.time,
+        severity_number=record.severity,
+        event_name=record.event,
+        attributes=_attributes(common, record.attributes),
+        trace_id=bytes.fromhex(record.trace),
+        span_id=bytes.fromhex(record.span),
     )
 
 
-def _scope(scope: Mapping[str, Any]) -> Any:
-    common = import_module("opentelemetry.proto.common.v1.common_pb2")
-    return common.InstrumentationScope(name=scope["name"], version=scope["version"])
+def _scope(common: Any, version: str) -> Any:
+    return common.InstrumentationScope(name=semconv.SCOPE, version=version)
 
 
-def _resource(resource: Mapping[str, Any]) -> Any:
+def _resource(common: Any, attributes: Mapping[str, str]) -> Any:
     made = import_module("opentelemetry.proto.resource.v1.resource_pb2")
-    return made.Resource(attributes=_attributes(resource["attributes"]))
+    return made.Resource(attributes=_attributes(common, attributes))
 
 
-def _attributes(attributes: Sequence[Mapping[str, Any]]) -> list[Any]:
-    common = import_module("opentelemetry.proto.common.v1.common_pb2")
-    return [common.KeyValue(key=each["key"], value=_value(common, each["value"])) for each in attributes]
+def _attributes(common: Any, attributes: Mapping[str, Value]) -> list[Any]:
+    return [common.KeyValue(key=_clean(key), value=_value(common, each)) for key, each in attributes.items()]
 
 
-def _value(common: Any, value: Mapping[str, Any]) -> Any:
-    ((kind, content),) = value.items()
-    if kind == "stringValue":
-        return common.AnyValue(string_value=_clean(content))
-    if kind == "intValue":
-        return common.AnyValue(int_value=int(content))
-    if kind == "doubleValue":
-        return common.AnyValue(double_value=content)
-    if kind == "boolValue":
-        return common.AnyValue(bool_value=content)
-    values = [_value(common, each) for each in content["values"]]
-    return common.AnyValue(array_value=common.ArrayValue(values=values))
+def _value(common: Any, value: Value) -> Any:
+    if isinstance(value, str):
+        return common.AnyValue(string_value=_clean(value))
+    if isinstance(value, bool):
+        return common.AnyValue(bool_value=value)
+    if isinstance(value, int):
+        return common.AnyValue(int_value=value)
+    if isinstance(value, float):
+        return common.AnyValue(double_value=value)
+    return common.AnyValue(array_value=common.ArrayValue(values=[_value(common, each) for each in value]))
 
 
 def _clean(text: str) -> str:

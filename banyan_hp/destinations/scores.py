@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import semconv
-from . import attributes as as_attribute
-from .attributes import Attribute
+from .attributes import SESSION, Attributes, put_text
+from .items import LogRecord
 from .messages import plain
 from .spans import parent_in
 
-LogRecord = dict[str, Any]
 MARK = b'"banyan_hp":'
 """In the JSON of each score: within a text the quotation marks would be escaped."""
-_INFO = 9
 _TEXTS = {
     "record_id": (semconv.SCORED_RECORD_ID,),
-    "session_id": (semconv.SESSION_ID, semconv.CONVERSATION_ID),
+    "session_id": SESSION,
     "sticky_key": (semconv.STICKY_KEY,),
     "sticky_value": (semconv.STICKY_VALUE,),
     "experiment_id": (semconv.EXPERIMENT_ID,),
@@ -42,44 +40,24 @@ def log_record_of(
     ident: str, time: float, body: Mapping[str, Any], score: Mapping[str, Any], *, content: bool
 ) -> LogRecord:
     """The score's log record; `content`: with its comment."""
-    at = str(int(time * 1_000_000) * 1000)
-    log_record: LogRecord = {
-        "timeUnixNano": at,
-        "observedTimeUnixNano": at,
-        "severityNumber": _INFO,
-        "eventName": semconv.EVALUATION_RESULT,
-        "attributes": _attributes(ident, body, score, content=content),
-    }
-    around = parent_in(body)
-    if around is not None:
-        log_record["traceId"], log_record["spanId"] = around
-    return log_record
-
-
-def _attributes(
-    ident: str, body: Mapping[str, Any], score: Mapping[str, Any], *, content: bool
-) -> list[Attribute]:
-    found = [
-        as_attribute.text(semconv.RECORD_ID, ident),
-        as_attribute.text(semconv.EVALUATION_NAME, score.get("name")),
-        *_value(score.get("value")),
-    ]
+    found: Attributes = {semconv.RECORD_ID: ident, semconv.EVALUATION_NAME: plain(score.get("name"))}
+    _add_value(found, score.get("value"))
     for name, keys in _TEXTS.items():
-        value = score.get(name)
-        if value is not None:
-            found += [as_attribute.text(key, value) for key in keys]
+        if score.get(name) is not None:
+            put_text(found, keys, score[name])
     if content and score.get("comment") is not None:
-        found.append(as_attribute.text(semconv.EVALUATION_EXPLANATION, score["comment"]))
+        found[semconv.EVALUATION_EXPLANATION] = plain(score["comment"])
     if body.get("prompt_name") is not None:
-        found.append(as_attribute.text(semconv.PROMPT_NAME, body["prompt_name"]))
-    return found
+        found[semconv.PROMPT_NAME] = plain(body["prompt_name"])
+    trace, span = parent_in(body) or ("", "")
+    return LogRecord(int(time * 1_000_000) * 1000, trace, span, semconv.EVALUATION_RESULT, found)
 
 
-def _value(value: object) -> list[Attribute]:
+def _add_value(found: Attributes, value: object) -> None:
     """A number, a category, or yes and no: both the number and its name."""
     if isinstance(value, bool):
-        label = as_attribute.text(semconv.EVALUATION_LABEL, str(value).lower())
-        return [as_attribute.double(semconv.EVALUATION_VALUE, value), label]
+        found[semconv.EVALUATION_LABEL] = "true" if value else "false"
     if isinstance(value, (int, float)):
-        return [as_attribute.double(semconv.EVALUATION_VALUE, value)]
-    return [] if value is None else [as_attribute.text(semconv.EVALUATION_LABEL, plain(value))]
+        found[semconv.EVALUATION_VALUE] = float(value)
+    elif value is not None:
+        found[semconv.EVALUATION_LABEL] = plain(value)

@@ -1,8 +1,5 @@
 """A record as OpenTelemetry has it: a span of a GenAI operation, with a child for each of its steps. Pure.
 
-The dicts here are OTLP/JSON as the strictest collector takes it: ids in small hex letters, times and 64-bit
-integers as texts, enums as numbers, and no field for what is absent.
-
 Ids derive from the record's id: a repeat has the same ones. A record that was logged inside a span is its
 child, by the field `traceparent` of its body (see `active_span`).
 """
@@ -14,16 +11,11 @@ from hashlib import sha256
 from typing import Any
 
 from .. import semconv
-from .attributes import Attribute, text, whole
-from .calls import BANYAN, HUGGINGPLACE, STEP, TRACEPARENT, attributes_of, seconds_of
+from .attributes import Attributes
+from .calls import BANYAN, HUGGINGPLACE, STEP, TRACEPARENT, add_attributes, seconds_of
+from .items import CLIENT, INTERNAL, Span
 from .messages import plain
 from .steps import COUNTED, Node, tree_of
-
-Span = dict[str, Any]
-_INTERNAL, _CLIENT = 1, 3
-_ERROR = 2
-_OF_A_RECORD: Attribute = {"key": semconv.RECORD_KIND, "value": {"stringValue": semconv.RECORD}}
-_OF_A_STEP: Attribute = {"key": semconv.RECORD_KIND, "value": {"stringValue": semconv.STEP}}
 
 
 def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool) -> list[Span]:
@@ -54,24 +46,13 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
     trace, parent = parent_in(body) or (digest[:32], "")
     end = int(time * 1_000_000) * 1000
     start = end - int(seconds_of(body.get(form.duration), form.per_second) * 1e9)
-    model = body.get(form.model)
-    span = {
-        "traceId": trace,
-        "spanId": digest[32:48],
-        "name": f"{operation} {model if type(model) is str else plain(model)}" if model else operation,
-        "kind": _CLIENT if operation == semconv.CHAT else _INTERNAL,
-        "startTimeUnixNano": str(start),
-        "endTimeUnixNano": str(end),
-        "attributes": [
-            {"key": semconv.RECORD_ID, "value": {"stringValue": ident}},
-            _OF_A_RECORD,
-            *attributes_of(form, body, details, operation, content=content),
-        ],
-    }
-    if parent:
-        span["parentSpanId"] = parent
-    _add_status(span, details)
-    return [span, *_steps(ident, span, start, nodes, content=content)] if nodes else [span]
+    attributes: Attributes = {semconv.RECORD_ID: ident, semconv.RECORD_KIND: semconv.RECORD}
+    attributes[semconv.OPERATION] = operation
+    add_attributes(attributes, form, body, details, content=content)
+    kind = CLIENT if operation == semconv.CHAT else INTERNAL
+    name = _name(operation, body.get(form.model))
+    span = Span(trace, digest[32:48], parent, name, kind, start, end, attributes, _failure(details))
+    return [span, *_steps(ident, span, nodes, content=content)] if nodes else [span]
 
 
 def span_count(body: Mapping[str, Any]) -> int:
@@ -97,43 +78,39 @@ def _steps_in(body: Mapping[str, Any], details: Mapping[str, Any]) -> list[dict[
     return [] if given is None else _dicts(given)
 
 
-def _steps(ident: str, record: Span, start: int, nodes: list[Node], *, content: bool) -> list[Span]:
-    found = []
+def _steps(ident: str, record: Span, nodes: list[Node], *, content: bool) -> list[Span]:
     for number, node in enumerate(nodes, 1):
         digest = sha256(f"banyan_hp\0{ident}\0step\0{number}".encode("utf-8", "replace")).hexdigest()
         node.span = digest[:16]
-        found.append(_step(ident, number, node, record["traceId"], start, content=content))
-    for span, node in zip(found, nodes, strict=True):
-        around = node.around.span if node.around is not None else ""
-        span["parentSpanId"] = around or record["spanId"]
-    return found
+    return [_step(ident, record, number, node, content=content) for number, node in enumerate(nodes, 1)]
 
 
-def _step(ident: str, number: int, node: Node, trace: str, record_start: int, *, content: bool) -> Span:
-    operation, model = node.operation, node.body.get(STEP.model)
-    start = record_start + node.start
+def _step(ident: str, record: Span, number: int, node: Node, *, content: bool) -> Span:
+    operation = node.operation
+    start = record.start + node.start
     end = start + int(seconds_of(node.body.get(STEP.duration), STEP.per_second) * 1e9)
-    own = [text(semconv.RECORD_ID, ident), _OF_A_STEP, whole(semconv.STEP_NUMBER, number)]
-    name = (
-        f"{operation} {plain(model)}" if operation and model else plain(node.body.get("type") or semconv.STEP)
+    attributes: Attributes = {semconv.RECORD_ID: ident, semconv.RECORD_KIND: semconv.STEP}
+    attributes[semconv.STEP_NUMBER] = number
+    if operation:
+        attributes[semconv.OPERATION] = operation
+    add_attributes(attributes, STEP, node.body, node.details, content=content)
+    around = node.around.span if node.around is not None else ""
+    name = _name(operation, node.body.get(STEP.model)) or plain(node.body.get("type") or semconv.STEP)
+    kind = CLIENT if operation else INTERNAL
+    parent = around or record.span
+    return Span(record.trace, node.span, parent, name, kind, start, end, attributes, _failure(node.details))
+
+
+def _name(operation: str, model: object) -> str:
+    """As the conventions have it."""
+    return (
+        f"{operation} {model if type(model) is str else plain(model)}" if operation and model else operation
     )
-    span = {
-        "traceId": trace,
-        "spanId": node.span,
-        "name": name,
-        "kind": _CLIENT if operation else _INTERNAL,
-        "startTimeUnixNano": str(start),
-        "endTimeUnixNano": str(end),
-        "attributes": [*own, *attributes_of(STEP, node.body, node.details, operation, content=content)],
-    }
-    _add_status(span, node.details)
-    return span
 
 
-def _add_status(span: Span, details: Mapping[str, Any]) -> None:
+def _failure(details: Mapping[str, Any]) -> str | None:
     failed = details.get("error") or details.get("error_type")
-    if failed:
-        span["status"] = {"code": _ERROR, "message": plain(failed)}
+    return plain(failed) if failed else None
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:
