@@ -17,8 +17,8 @@ all of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from .. import semconv
 from .._version import __version__
@@ -26,20 +26,32 @@ from ..engine.http.response import Response
 from ..engine.http.transport import Request, text_filter
 from ..engine.policy.classification import outcome_of
 from ..engine.policy.retry import parse_retry_after
-from ..engine.records.encode import JSONValue, encode
+from ..engine.records.encode import JSONValue
 from ..engine.records.outcome import DISCARDED, Outcome, Verdict
 from ..engine.records.record import Record
 from ..text import as_text
-from . import protobuf
+from . import otlp_json, protobuf
 from .banyan import USER_AGENT
 from .collector import Collector
-from .items import Span
-from .otlp_json import attributes_json, log_records_json, spans_json
+from .items import LogRecord, Span
 from .scores import MARK, log_record_of, score_in
 from .spans import span_count, spans_of
 
+SCOPE = {"name": semconv.SCOPE, "version": __version__}
 _JSON = "application/json"
 _NOT_THERE = frozenset({404, 405, 415, 501})
+
+
+class Format(Protocol):
+    """One of the two encodings."""
+
+    @staticmethod
+    def traces(resource: Mapping[str, str], scope: Mapping[str, str], spans: Iterable[Span]) -> bytes:
+        """A request for spans."""
+
+    @staticmethod
+    def logs(resource: Mapping[str, str], scope: Mapping[str, str], records: Iterable[LogRecord]) -> bytes:
+        """A request for log records."""
 
 
 class OtlpDestination:
@@ -54,18 +66,12 @@ class OtlpDestination:
         self.identity: tuple[str, ...] = ("otlp", collector.traces.url, collector.service)
         self._collector = collector
         self._as_json = collector.protocol == "http/json"
+        self._format: Format = otlp_json if self._as_json else protobuf
         if not self._as_json:
             protobuf.check_installed("otlp_protocol")
         own = {"Content-Type": _JSON if self._as_json else protobuf.TYPE, "User-Agent": USER_AGENT}
         self._headers = {False: {**own, **collector.traces.headers}, True: {**own, **collector.logs.headers}}
         self.clean = text_filter(self.base_url, {**self._headers[True], **self._headers[False]})
-        resource = attributes_json(collector.resource)
-        scope = encode({"name": semconv.SCOPE, "version": __version__})
-        around = b'[{"resource":{%s},"%%s":[{"scope":%s,"%%s":' % (resource.replace(b"%", b"%%"), scope)
-        self._before = {
-            False: b'{"resourceSpans":' + around % (b"scopeSpans", b"spans"),
-            True: b'{"resourceLogs":' + around % (b"scopeLogs", b"logRecords"),
-        }
 
     @property
     def urls(self) -> Sequence[str]:
@@ -98,19 +104,16 @@ class OtlpDestination:
 
     def _spans(self, records: Sequence[Record], bodies: Sequence[JSONValue]) -> bytes:
         spans = _spans(records, bodies, content=self._collector.content)
-        if self._as_json:
-            return b"".join((self._before[False], spans_json(spans), b"}]}]}"))
-        return protobuf.traces(self._collector.resource, __version__, spans)
+        resource = self._collector.resource
+        return self._format.traces(resource, SCOPE, spans)
 
     def _log_records(self, records: Sequence[Record], bodies: Sequence[JSONValue]) -> bytes:
-        content = self._collector.content
+        content, resource = self._collector.content, self._collector.resource
         made = [
             log_record_of(record.id, record.time, body, score_in(body) or {}, content=content)
             for record, body in zip(records, bodies, strict=True)
         ]
-        if self._as_json:
-            return b"".join((self._before[True], log_records_json(made), b"}]}]}"))
-        return protobuf.logs(self._collector.resource, __version__, made)
+        return self._format.logs(resource, SCOPE, made)
 
     def key_check(self) -> Request | None:
         """None: nothing checks a key without writing a span."""
@@ -185,14 +188,12 @@ def _is_score(record: Record) -> bool:
     return score_in(record.value) is not None
 
 
-def _spans(records: Sequence[Record], bodies: Sequence[JSONValue], *, content: bool) -> list[Span]:
-    spans: list[Span] = []
+def _spans(records: Sequence[Record], bodies: Sequence[JSONValue], *, content: bool) -> Iterator[Span]:
     for record, body in zip(records, bodies, strict=True):
         try:
-            spans += spans_of(record.id, record.time, body, content=content)
+            yield from spans_of(record.id, record.time, body, content=content)
         except Exception:  # noqa: BLE001 - whatever a before_send made of it: the others must go on
-            spans += spans_of(record.id, record.time, {"unreadable": body}, content=content)
-    return spans
+            yield from spans_of(record.id, record.time, {"unreadable": body}, content=content)
 
 
 def _thrown_away(verdict: Verdict, words: str) -> Verdict:

@@ -1,95 +1,99 @@
-"""OTLP/JSON as the strictest collector takes it, written piece by piece. Pure.
+"""OTLP/JSON as the strictest collector takes it. Pure.
 
-Ids are in small hex letters, times and 64-bit integers texts, enums numbers, and what is absent has no
-field. Written by hand: a dict for each attribute costs more than all else that a sender does for a record,
-not least in the garbage collector.
+Ids are in small hex letters, times and 64-bit integers texts, enums numbers, and what is absent has no field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
-from ..engine.records.encode import encode, encode_text
+from ..engine.records.encode import encode, encode_together
 from .attributes import Value
 from .items import LogRecord, Span
 
-Pieces = list[bytes]
+JSON = dict[str, Any]
+_AT_ONCE = 16  # items; the dicts of more would not stay in the processor's cache until they are encoded
 
 
-def spans_json(spans: Sequence[Span]) -> bytes:
-    """The spans as an array."""
-    pieces: Pieces = []
-    for span in spans:
-        parent = f'"parentSpanId":"{span.parent}",' if span.parent else ""
-        head = (
-            f',{{"traceId":"{span.trace}","spanId":"{span.span}",{parent}"kind":{span.kind},'
-            f'"startTimeUnixNano":"{span.start}","endTimeUnixNano":"{span.end}","name":'
-        )
-        pieces += (head.encode(), encode_text(span.name))
-        _attributes(pieces, span.attributes)
-        if span.failure is not None:
-            pieces += (b',"status":{"code":2,"message":', encode_text(span.failure), b"}")
-        pieces.append(b"}")
-    return _array(pieces)
+def traces(resource: Mapping[str, str], scope: Mapping[str, str], spans: Iterable[Span]) -> bytes:
+    """The request for `/v1/traces`."""
+    head = _head(b"resourceSpans", b"scopeSpans", b"spans", resource, scope)
+    return _joined(head, map(_span, spans))
 
 
-def log_records_json(records: Sequence[LogRecord]) -> bytes:
-    """The log records as an array."""
-    pieces: Pieces = []
-    for record in records:
-        around = f'"traceId":"{record.trace}","spanId":"{record.span}",' if record.trace else ""
-        head = (
-            f',{{"timeUnixNano":"{record.time}","observedTimeUnixNano":"{record.time}",{around}'
-            f'"severityNumber":{record.severity},"eventName":"{record.event}"'
-        )
-        pieces.append(head.encode())
-        _attributes(pieces, record.attributes)
-        pieces.append(b"}")
-    return _array(pieces)
+def logs(resource: Mapping[str, str], scope: Mapping[str, str], records: Iterable[LogRecord]) -> bytes:
+    """The request for `/v1/logs`."""
+    head = _head(b"resourceLogs", b"scopeLogs", b"logRecords", resource, scope)
+    return _joined(head, map(_log_record, records))
 
 
-def attributes_json(attributes: Mapping[str, Value]) -> bytes:
-    """As the field of an object."""
-    pieces: Pieces = []
-    _attributes(pieces, attributes)
-    return b"".join(pieces)[1:]
+def _head(
+    outer: bytes, inner: bytes, items: bytes, resource: Mapping[str, str], scope: Mapping[str, str]
+) -> bytes:
+    """All that stands before the items."""
+    of_resource = encode({"attributes": _attributes(resource)})
+    names = (outer, of_resource, inner, encode(scope), items)
+    return b'{"%s":[{"resource":%s,"%s":[{"scope":%s,"%s":[' % names
 
 
-def _array(pieces: Pieces) -> bytes:
-    return b"[%s]" % b"".join(pieces)[1:]
+def _joined(head: bytes, items: Iterator[JSON]) -> bytes:
+    pieces = [head]
+    while some := list(islice(items, _AT_ONCE)):
+        pieces += (_encoded(some)[1:-1], b",")
+    pieces[-1] = b"]}]}]}"
+    return b"".join(pieces)
 
 
-def _attributes(pieces: Pieces, attributes: Mapping[str, Value]) -> None:
-    """Most records have the same attributes as the one before: only the values are new."""
-    template = _template(tuple(attributes), tuple(map(type, attributes.values())))
-    pieces.append(
-        template % tuple([encode_text(v) if type(v) is str else _other(v) for v in attributes.values()])
-    )
+def _encoded(items: list[JSON]) -> bytes:
+    try:
+        return encode(items) if encode_together is None else encode_together(items)
+    except TypeError:  # a lone surrogate
+        return encode(items)
 
 
-@lru_cache(maxsize=4096)
-def _template(keys: tuple[str, ...], kinds: tuple[type, ...]) -> bytes:
-    """The attributes with room for their values."""
-    made = [
-        b'{"key":%s,"value":{"%s":%%s}}' % (encode_text(key).replace(b"%", b"%%"), _FIELDS[kind])
-        for key, kind in zip(keys, kinds, strict=True)
+def _span(span: Span) -> JSON:
+    trace, ident, parent, name, kind, start, end, attributes, failure = span
+    made = {
+        "traceId": trace,
+        "spanId": ident,
+        "name": name,
+        "kind": kind,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(end),
+        "attributes": _attributes(attributes),
+    }
+    if parent:
+        made["parentSpanId"] = parent
+    if failure is not None:
+        made["status"] = {"code": 2, "message": failure}
+    return made
+
+
+def _log_record(record: LogRecord) -> JSON:
+    made = {
+        "timeUnixNano": str(record.time),
+        "observedTimeUnixNano": str(record.time),
+        "severityNumber": record.severity,
+        "eventName": record.event,
+        "attributes": _attributes(record.attributes),
+    }
+    if record.trace:
+        made.update(traceId=record.trace, spanId=record.span)
+    return made
+
+
+def _attributes(attributes: Mapping[str, Value]) -> list[JSON]:
+    return [
+        {"key": key, "value": {"stringValue": value} if type(value) is str else _KINDS[type(value)](value)}
+        for key, value in attributes.items()
     ]
-    return b',"attributes":[%s]' % b",".join(made)
 
 
-_FIELDS: dict[type, bytes] = {
-    str: b"stringValue",
-    int: b"intValue",
-    float: b"doubleValue",
-    bool: b"boolValue",
-    list: b"arrayValue",
+_KINDS: dict[type, Callable[[Any], JSON]] = {
+    int: lambda value: {"intValue": str(value)},
+    float: lambda value: {"doubleValue": value},
+    bool: lambda value: {"boolValue": value},
+    list: lambda value: {"arrayValue": {"values": [{"stringValue": each} for each in value]}},
 }
-
-
-def _other(value: Value) -> bytes:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return b'"%d"' % value
-    if isinstance(value, list):
-        return encode({"values": [{"stringValue": each} for each in value]})
-    return encode(value)

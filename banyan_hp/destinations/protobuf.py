@@ -6,11 +6,10 @@ standard's responses only one field matters, which is read here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from .. import semconv
 from ..errors import ConfigurationError
 from .attributes import Value
 from .items import LogRecord, Span
@@ -30,24 +29,24 @@ def check_installed(name: str) -> None:
         ) from error
 
 
-def traces(resource: Mapping[str, str], version: str, spans: Sequence[Span]) -> bytes:
+def traces(resource: Mapping[str, str], scope: Mapping[str, str], spans: Iterable[Span]) -> bytes:
     """The request for `/v1/traces`."""
     trace = import_module("opentelemetry.proto.trace.v1.trace_pb2")
     service = import_module("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     common = _common()
     items = [_span(trace, common, each) for each in spans]
-    inside = trace.ScopeSpans(scope=_scope(common, version), spans=items)
+    inside = trace.ScopeSpans(scope=_scope(common, scope), spans=items)
     around = trace.ResourceSpans(resource=_resource(common, resource), scope_spans=[inside])
     return _bytes(service.ExportTraceServiceRequest(resource_spans=[around]))
 
 
-def logs(resource: Mapping[str, str], version: str, records: Sequence[LogRecord]) -> bytes:
+def logs(resource: Mapping[str, str], scope: Mapping[str, str], records: Iterable[LogRecord]) -> bytes:
     """The request for `/v1/logs`."""
     log = import_module("opentelemetry.proto.logs.v1.logs_pb2")
     service = import_module("opentelemetry.proto.collector.logs.v1.logs_service_pb2")
     common = _common()
     items = [_log_record(log, common, each) for each in records]
-    inside = log.ScopeLogs(scope=_scope(common, version), log_records=items)
+    inside = log.ScopeLogs(scope=_scope(common, scope), log_records=items)
     around = log.ResourceLogs(resource=_resource(common, resource), scope_logs=[inside])
     return _bytes(service.ExportLogsServiceRequest(resource_logs=[around]))
 
@@ -89,8 +88,8 @@ def _log_record(log: Any, common: Any, record: LogRecord) -> Any:
     )
 
 
-def _scope(common: Any, version: str) -> Any:
-    return common.InstrumentationScope(name=semconv.SCOPE, version=version)
+def _scope(common: Any, scope: Mapping[str, str]) -> Any:
+    return common.InstrumentationScope(**scope)
 
 
 def _resource(common: Any, attributes: Mapping[str, str]) -> Any:
