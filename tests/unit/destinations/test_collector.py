@@ -77,7 +77,9 @@ def test_headers_of_a_signal_replace_the_general_ones(monkeypatch: Variables) ->
 def test_grpc_is_refused_with_what_works(monkeypatch: Variables) -> None:
     """The variable of many deployments says grpc; so does port 4317."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    with pytest.raises(ConfigurationError, match=r"OTEL_EXPORTER_OTLP_PROTOCOL must be 'http/json' or 'http/"):
+    with pytest.raises(
+        ConfigurationError, match=r"OTEL_EXPORTER_OTLP_PROTOCOL must be 'http/json' or 'http/"
+    ):
         collector_of(settings())
     assert collector_of(settings(otlp_protocol="http/json")).protocol == "http/json"
     with pytest.raises(ConfigurationError, match="otlp_endpoint must be the collector's HTTP endpoint"):
@@ -122,7 +124,8 @@ def test_compression(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("COMPRESSION", "zstd"), ("TIMEOUT", "soon"), ("HEADERS", "nothing"), ("ENDPOINT", "host")]
+    ("name", "value"),
+    [("COMPRESSION", "zstd"), ("TIMEOUT", "soon"), ("HEADERS", "nothing"), ("ENDPOINT", "host")],
 )
 def test_a_wrong_variable_is_named(monkeypatch: Variables, name: str, value: str) -> None:
     """Construction says which variable it is."""
@@ -134,7 +137,9 @@ def test_a_wrong_variable_is_named(monkeypatch: Variables, name: str, value: str
 def test_the_services_name_wins_over_the_resources(monkeypatch: Variables) -> None:
     """Both over the client's own; broken attributes are ignored as a whole."""
     own = {semconv.PROJECT: "p1"}
-    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,deployment.environment.name=pro%64,host.id=7")
+    monkeypatch.setenv(
+        "OTEL_RESOURCE_ATTRIBUTES", "service.name=a,deployment.environment.name=pro%64,host.id=7"
+    )
     monkeypatch.setenv("OTEL_SERVICE_NAME", "web")
     found = collector_of(settings(), own)
     assert found.resource == {

@@ -70,7 +70,10 @@ def test_a_record_is_a_span_by_the_conventions() -> None:
     assert "parentSpanId" not in span
     assert "status" not in span
     found = attributes(span)
-    assert json.loads(found.pop("banyan.metadata")) == {"api": "openai.chat.completions", "plan": {"tier": "pro"}}
+    assert json.loads(found.pop("banyan.metadata")) == {
+        "api": "openai.chat.completions",
+        "plan": {"tier": "pro"},
+    }
     assert messages(span, "gen_ai.input.messages") == [
         {"role": "user", "parts": [{"type": "text", "content": "why?"}]}
     ]
@@ -136,7 +139,10 @@ def test_messages_become_messages() -> None:
     """Also tools' calls and results, and content in pieces."""
     given = [
         {"role": "system", "content": "be kind"},
-        {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": "x"}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": "x"}],
+        },
         {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": "{}"}}]},
         {"role": "tool", "tool_call_id": "c1", "content": "ok"},
     ]
@@ -226,7 +232,13 @@ def test_huggingplaces_records_are_spans_likewise() -> None:
         {},
         {"input": None, "output": 3, "metadata": [1]},
         {"input": "[{]", "output": "[", "metadata": {"step_data": {"a": 1}, "input_tokens": "many"}},
-        {"input": '[{"role": 1}]', "output": "a", "model": {"a": 1}, "duration_ms": "x", "traceparent": "00-"},
+        {
+            "input": '[{"role": 1}]',
+            "output": "a",
+            "model": {"a": 1},
+            "duration_ms": "x",
+            "traceparent": "00-",
+        },
         {"input": '[{"role":"tool"},{"role":"u","content":7}]', "metadata": {"step_data": [{}, {"id": [1]}]}},
         {"input": "q", "metadata": {"input_tokens": 2**70, "user_id": None, "error": {"a": 1}}},
         {"user_prompt": "q", "response_time": -1.0, "step_data": [{"id": 1}, {"id": 1}], "metadata": "text"},
