@@ -134,9 +134,17 @@ encode_together: Callable[[JSONValue], bytes] | None
 The bytes are those that `encode` makes. It raises TypeError for what only the standard library can encode.
 """
 if orjson is None:
-    encode = encode_with_json
+    encode = encode_text = encode_with_json
     encode_together = None
 else:
+
+    def encode_text(text: str) -> bytes:
+        """The same of a text that is soon joined with others, so that its buffer does not matter."""
+        try:
+            encoded: bytes = orjson.dumps(text)
+        except TypeError:  # a lone surrogate
+            return encode_with_json(text)
+        return encoded
 
     def encode(value: JSONValue) -> bytes:
         """The bytes of a frozen value; the standard library encodes what orjson can't (large integers).

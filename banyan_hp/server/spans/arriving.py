@@ -8,7 +8,7 @@ from typing import Any
 from ..otlp.signals import LogRecord, Span
 from ..store.spans import StoredEvent, StoredSpan
 from .facts import Told, facts_of
-from .kinds import COUNTED
+from .kinds import READ
 
 _MICRO = 1000  # nanoseconds
 _EVENTS = "gen_ai."
@@ -39,7 +39,7 @@ def stored_span(project: str, span: Span, received_at: int) -> StoredSpan:
         parent_id=told.parent_id,
         name=told.name,
         role=facts.role.value,
-        counted=facts.role in COUNTED,
+        counted=facts.role in READ,
         scope=told.scope,
         start=told.start,
         end=told.end,

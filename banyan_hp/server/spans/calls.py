@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from math import fsum
 from typing import Any
 
 from ... import semconv
@@ -41,7 +42,8 @@ def call_of(project: str, group: Group, prices: Prices) -> Call:
     """The call."""
     primary = next(view for view in group.views if view.key == group.key)
     facts = [view.facts for view in group.views]
-    start = time_of(primary.span.start)
+    # A record of our own has the time at which it was logged.
+    time = time_of(primary.span.end if primary.facts.record_id else primary.span.start)
     usage = usage_of(facts)
     model = _first(facts, "model")
     provider = _first(facts, "provider")
@@ -49,8 +51,8 @@ def call_of(project: str, group: Group, prices: Prices) -> Call:
     shown = {
         "project": project,
         "id": call_id(primary.key, primary.facts.record_id),
-        "day": start.date(),
-        "event_time": start,
+        "day": time.date(),
+        "event_time": time,
         "received_at": time_of(min(view.span.received_at for view in group.views)),
         "source": SOURCE,
         "session": group.session,
@@ -63,7 +65,11 @@ def call_of(project: str, group: Group, prices: Prices) -> Call:
         **_own(group.views),
     }
     call = Call(**shown, cost=cost, body=_body(group, usage, provider))
-    return call if cost is not None else replace(call, cost=_priced(call, usage, provider, prices))
+    if cost is not None:
+        return call
+    if primary.steps:
+        return replace(call, cost=_sum_priced(call, primary, prices))
+    return replace(call, cost=_priced(call, usage, provider, prices))
 
 
 def usage_of(facts: Sequence[Facts]) -> Usage:
@@ -88,6 +94,25 @@ def _priced(call: Call, usage: Usage, provider: str | None, prices: Prices) -> f
     names = dict.fromkeys((call.model, call.body["metadata"].get("request_model") or call.model))
     costs = (prices.cost(name, tokens, call.event_time, provider=provider) for name in names)
     return next((cost for cost in costs if cost is not None), None)
+
+
+def _sum_priced(call: Call, record: View, prices: Prices) -> float | None:
+    """Each step at the price of its own model, and the record's own tokens at that of the record's."""
+    own = Usage(
+        *(_less(getattr(record.facts.usage, each.name), record.steps, each.name) for each in fields(Usage))
+    )
+    parts = [(record.facts, own), *((step.facts, step.facts.usage) for step in record.steps)]
+    costs = [
+        _priced(replace(call, model=facts.model or call.model), usage, facts.provider, prices)
+        for facts, usage in parts
+        if usage.input or usage.output
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return fsum(known) if known and len(known) == len(costs) else None
+
+
+def _less(count: int | None, steps: Sequence[View], name: str) -> int | None:
+    return None if count is None else count - sum(getattr(step.facts.usage, name) or 0 for step in steps)
 
 
 def _is_embedding(call: Call) -> bool:
@@ -149,10 +174,25 @@ def _metadata(group: Group, usage: Usage, provider: str | None) -> Iterator[tupl
         "trace_id": primary.span.trace_id,
         "span_id": primary.span.span_id,
         "scopes": sorted(group.scopes),
+        "steps": [_step(step) for step in primary.steps] or None,
         "also_told_by": [call_id(view.key) for view in group.views if view.key != primary.key] or None,
         "possible_duplicates": sorted(call_id(key) for key in group.possible) or None,
     }
     yield from ((name, value) for name, value in found.items() if value is not None)
+
+
+def _step(step: View) -> dict[str, Any]:
+    facts = step.facts
+    shown = {
+        "name": step.span.name,
+        "type": text(step.span.attributes.get(semconv.STEP_TYPE)),
+        "model": facts.model,
+        "input_tokens": facts.usage.input,
+        "output_tokens": facts.usage.output,
+        "duration_ms": (step.span.end - step.span.start) / 1000,
+        "error": facts.error,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def _operation(group: Group) -> str:

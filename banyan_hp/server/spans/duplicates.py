@@ -100,6 +100,7 @@ def _without_circles(nodes: Sequence[Node]) -> dict[Key, Node]:
 
 def _continued(known: Mapping[Key, Node]) -> dict[Key, View]:
     views = {node.key: node.view for node in known.values() if node.view and node.role in COUNTED}
+    views = {key: _with_steps(view, known) for key, view in views.items()}
     ends = [view for view in views.values() if view.span.attributes.get("logfire.span_type") == "log"]
     for end in sorted(ends, key=lambda view: (view.span.start, view.key)):
         begun = [view for view in views.values() if _goes_on(view, end)]
@@ -108,6 +109,22 @@ def _continued(known: Mapping[Key, Node]) -> dict[Key, View]:
             views[request.key] = request.continued(end)
             del views[end.key]
     return views
+
+
+def _with_steps(record: View, known: Mapping[Key, Node]) -> View:
+    """A record of our own with its steps, which name it."""
+    own = record.facts.record_id
+    if own is None:
+        return record
+    steps = [
+        node.view
+        for key, node in known.items()
+        if node.view
+        and node.role is Role.STEP
+        and node.view.facts.record_id == own
+        and key[0] == record.key[0]
+    ]
+    return record.with_steps(sorted(steps, key=lambda step: (step.span.start, step.key)))
 
 
 def _goes_on(view: View, end: View) -> bool:

@@ -15,6 +15,7 @@ from enum import IntEnum
 from .content import Message
 from .facts import Facts, Told
 from .kinds import Role
+from .usage import sum_of
 
 SLACK = 10_000  # microseconds by which a span may reach beyond the one around it
 _DATED = re.compile(r"[-@:](?:v?\d[\d.-]*|latest|preview.*)")
@@ -32,16 +33,26 @@ class Evidence(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A call as one instrumentation tells it: a span, or two where it writes two for a stream."""
+    """A call as one instrumentation tells it: a span, or two where it writes two for a stream.
+
+    A record of our own has its `steps`, each with the tokens that are its own.
+    """
 
     span: Told
     facts: Facts
     more: tuple[Told, ...] = ()
+    steps: tuple[View, ...] = ()
 
     @property
     def key(self) -> Key:
         """Which span it is."""
         return self.span.trace_id, self.span.span_id
+
+    def with_steps(self, steps: Sequence[View]) -> View:
+        """A record with its steps, and with their tokens."""
+        usage = sum_of([self.facts.usage, *(step.facts.usage for step in steps)])
+        told = tuple(step.span for step in steps)
+        return View(self.span, replace(self.facts, usage=usage), told, tuple(steps))
 
     def continued(self, other: View) -> View:
         """With the span that ends it: its tokens and what was said."""

@@ -176,10 +176,10 @@ def _error(span: Told, *, answered: bool) -> str | None:
 
 def _cost(attributes: Attributes) -> float | None:
     """In USD, as the sender reckons it."""
-    given = number(first(attributes, _COSTS))
-    if given is None:
-        given = number(mapping(attributes.get("langfuse.observation.cost_details")).get("total"))
-    return given
+    details = mapping(attributes.get("langfuse.observation.cost_details"))
+    own = mapping(attributes.get(semconv.METADATA))
+    told = (first(attributes, _COSTS), details.get("total"), own.get("cost"))
+    return next((cost for each in told if (cost := number(each)) is not None), None)
 
 
 def _stream(span: Told) -> bool | None:

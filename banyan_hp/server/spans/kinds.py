@@ -26,11 +26,13 @@ class Role(StrEnum):
     AGENT = "agent"
     """Whatever runs calls and tools: agents, workflows, turns, chains."""
     STEP = "step"
-    """A step of a record of our own, whose sums the record has."""
+    """A step of a record of our own. Its tokens are on its own span; the record's are what is left."""
     OTHER = ""
 
 
 COUNTED = frozenset({Role.CALL, Role.EMBEDDING})
+READ = COUNTED | {Role.STEP}
+"""What says something of a call."""
 
 _OPERATIONS: Mapping[str, Role] = {
     **dict.fromkeys(semconv.INFERENCE, Role.CALL),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ... import semconv
@@ -53,6 +54,15 @@ class Usage:
         names = ("input", "output") * (not self.known) + ("cached", "written", "reasoning", "total")
         missing = {name: getattr(other, name) for name in names if getattr(self, name) is None}
         return replace(self, **missing)
+
+
+def sum_of(usages: Sequence[Usage]) -> Usage:
+    """All tokens of several calls; None of a kind that none reports."""
+    counts = (
+        [count for usage in usages if (count := getattr(usage, field.name)) is not None]
+        for field in fields(Usage)
+    )
+    return Usage(*(sum(each) if each else None for each in counts))
 
 
 def usage_of(attributes: Attributes) -> Usage:
