@@ -119,7 +119,7 @@ def facts_of(span: Told) -> Facts:
         first_chunk_ms=_first_chunk(span),
         finish_reasons=texts(first(attributes, _FINISHED)),
         input=input_of(attributes, events),
-        output=[] if failed else said,
+        output=said,
         parameters=dict(_parameters(attributes)),
         record_id=text(attributes.get(semconv.RECORD_ID)),
     )
