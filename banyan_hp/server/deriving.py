@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 ARRIVALS = 500  # of one step
 PAUSE_SECONDS = 0.5  # between two looks
+MAINTAIN_SECONDS = 3600.0
 RETRY_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 _MOST_GIVEN_WAY = 0.5
@@ -86,6 +89,7 @@ class Deriving:
         self._spans = spans
         self._rule = rule
         self._busy = busy
+        self._maintain_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-deriving", daemon=True)
 
@@ -107,8 +111,14 @@ class Deriving:
     def _step(self) -> float:
         """How long to wait for the next one."""
         try:
+            self._maintain()
             taken = self._spans.derive(ARRIVALS, self._rule)
         except (BusyError, SlowQueryError, SQLAlchemyError) as error:
             logger.warning("calls are made of spans later: %s", str(error).partition("\n")[0])
             return RETRY_SECONDS
         return 0.0 if taken == ARRIVALS else PAUSE_SECONDS
+
+    def _maintain(self) -> None:
+        if time.monotonic() >= self._maintain_at:
+            self._maintain_at = time.monotonic() + MAINTAIN_SECONDS
+            self._spans.maintain(datetime.now(UTC))

@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from .store.calls import Call, Calls, Keeper
 from .store.database import BusyError, Database, SlowQueryError
 from .store.election import elected
-from .store.spans import Spans
+from .store.spans import SpanKeeper, Spans, StoredSpan
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Retention:
         calls: Calls,
         database: Database,
         retain: timedelta,
-        keeper: Callable[[], Keeper] | None = None,
+        keeper: Callable[[], _Keepers] | None = None,
         spans: Spans | None = None,
     ) -> None:
         self._calls = calls
@@ -111,22 +112,31 @@ class Retention:
                 return
             started = time.monotonic()
 
-    def _removed(self, before: datetime, keeper: Keeper | None) -> Iterator[int]:
+    def _removed(self, before: datetime, keeper: _Stoppable | None) -> Iterator[int]:
         """How many calls each step removed; the spans that they were made of go after them."""
         yield from self._calls.trim(before, keeper)
         if self._spans is not None:
-            yield from (0 for _ in self._spans.trim(before))
+            yield from (0 for _ in self._spans.trim(before, keeper))
+
+
+class _Keepers(Keeper, SpanKeeper, Protocol):
+    """Takes both."""
 
 
 class _Stoppable:
     """A keeper that gives up between two calls when the server stops."""
 
-    def __init__(self, keeper: Keeper, stop: threading.Event) -> None:
+    def __init__(self, keeper: _Keepers, stop: threading.Event) -> None:
         self._keeper = keeper
         self._stop = stop
 
     def keep(self, project: str, day: date, numbers: Sequence[int], calls: Iterable[Call]) -> None:
         self._keeper.keep(project, day, numbers, self._until_stopped(calls))
+
+    def keep_spans(self, project: str, day: date, spans: Sequence[StoredSpan]) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+        self._keeper.keep_spans(project, day, spans)
 
     def _until_stopped(self, calls: Iterable[Call]) -> Iterator[Call]:
         for call in calls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -17,15 +17,14 @@ from sqlalchemy.sql.elements import ColumnElement
 from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
+from .partitions import DAYS_AHEAD, DAYS_BEFORE, days_of, exists, lock_out, make_day, partition_of
 from .search import Phrase
-from .tables import bodies, calls, span_bodies, span_events, spans
+from .tables import bodies, calls
 
 Words = tuple[int, date, list[str]]
-_DAYS_BEFORE, _DAYS_AHEAD = 1, 7
 _VACUUM_PAGES = 2000
 _MERGE_PAGES = 500
-_LOCK_SECONDS = 1
-_PARTITIONED = (calls.name, bodies.name, "call_search", spans.name, span_bodies.name, span_events.name)
+_PARTITIONED = (calls.name, bodies.name, "call_search")
 
 
 _key = itemgetter("project", "day", "id")
@@ -61,13 +60,6 @@ _RARE = 20_000  # calls that are found by text faster than their share of all ot
 _WORTH_ANALYSIS = 10_000  # calls: statistics of few ones mislead when there are many
 _ANALYSE = "PRAGMA analysis_limit = 1000; ANALYZE calls"
 _BEYOND_RARE = "SELECT 1 FROM call_search WHERE call_search MATCH ? LIMIT 1 OFFSET ?"
-_MAKE_DAY = """
-CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-WITH gone AS (DELETE FROM {name}_other WHERE day = '{day}' RETURNING *) INSERT INTO {own} SELECT * FROM gone;
-ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_day}')
-"""
-
-
 _OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 
 
@@ -287,21 +279,9 @@ class _Postgres:
             connection.exec_driver_sql(forget, (numbers, days))
 
     def prepare_days(self, database: Database, today: date) -> None:
-        for ahead in range(-_DAYS_BEFORE, _DAYS_AHEAD + 1):
+        for ahead in range(-DAYS_BEFORE, DAYS_AHEAD + 1):
             day = today + timedelta(days=ahead)
-            database.write(lambda connection, day=day: self._make_day(connection, day))  # type: ignore[misc]
-
-    def _make_day(self, connection: Connection, day: date) -> None:
-        """A partition for the day, with what has come for it already. One process does, the others wait."""
-        if not _missing(connection, day):
-            return
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls, spans IN SHARE ROW EXCLUSIVE MODE")
-        for name in _missing(connection, day):
-            script = _MAKE_DAY.format(
-                name=name, own=_partition(name, day), day=day, next_day=day + timedelta(days=1)
-            )
-            connection.exec_driver_sql(script)
+            database.write(lambda connection, day=day: make_day(connection, _PARTITIONED, day))  # type: ignore[misc]
 
     def whole_days(self, database: Database, before: date) -> list[date]:
         with database.read() as connection:
@@ -311,11 +291,9 @@ class _Postgres:
         return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
 
     def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
-        # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls, spans IN ACCESS EXCLUSIVE MODE")
-        own = _partition("calls", day)
-        if not _exists(connection, own):
+        lock_out(connection, calls.name)
+        own = partition_of("calls", day)
+        if not exists(connection, own):
             return 0
         late = f"SELECT EXISTS (SELECT FROM {own} WHERE xact >= %s)"  # noqa: S608
         if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
@@ -323,7 +301,7 @@ class _Postgres:
         removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
         for name in _PARTITIONED:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {_partition(name, day)}")
+            connection.exec_driver_sql(f"DROP TABLE {partition_of(name, day)}")
         return removed
 
     def erase(self, database: Database) -> None:
@@ -361,25 +339,3 @@ def _vector(words: Sequence[str]) -> str:
     for position, word in enumerate(words, 1):
         positions.setdefault(word, []).append(str(position))
     return " ".join(f"'{word}':{','.join(places)}" for word, places in positions.items())
-
-
-def _partition(name: str, day: date) -> str:
-    return f"{name}_{day:%Y%m%d}"
-
-
-def _missing(connection: Connection, day: date) -> list[str]:
-    """Which tables have no partition for the day; a release before may have made some."""
-    return [name for name in _PARTITIONED if not _exists(connection, _partition(name, day))]
-
-
-def _exists(connection: Connection, name: str) -> bool:
-    return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
-
-
-def days_of(connection: Connection) -> list[date]:
-    """The days that have a partition in PostgreSQL."""
-    names = connection.exec_driver_sql(
-        "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
-        "WHERE inhparent = 'calls'::regclass AND relname <> 'calls_other' ORDER BY relname"
-    )
-    return [datetime.strptime(row[0][-8:], "%Y%m%d").replace(tzinfo=UTC).date() for row in names]

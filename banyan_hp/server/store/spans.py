@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from .calls import Call, Stored
@@ -96,6 +96,14 @@ Rule = Callable[[Neighbourhood], Sequence[Derived]]
 """Which calls spans tell of. Pure."""
 
 
+class SpanKeeper(Protocol):
+    """Takes spans that are about to be removed."""
+
+    def keep_spans(self, project: str, day: date, spans: Sequence[StoredSpan]) -> None:
+        """Keep spans of one project that began on one day; they may be removed once this returns."""
+        ...
+
+
 class Spans(Protocol):
     """A store of spans. Safe for use by several threads."""
 
@@ -127,6 +135,13 @@ class Spans(Protocol):
         """Remove the traces of a user, a session, or the spans of a call, in small steps."""
         ...
 
-    def trim(self, before: datetime) -> Iterator[int]:
-        """Remove spans that began, and came, before the day of `before`, in small steps."""
+    def trim(self, before: datetime, keeper: SpanKeeper | None = None) -> Iterator[int]:
+        """Remove spans that began, and came, before the day of `before`, in small steps.
+
+        `keeper` gets to see each span before.
+        """
+        ...
+
+    def maintain(self, now: datetime) -> None:
+        """What has to be done about once an hour, whoever does it: making room for the days to come."""
         ...

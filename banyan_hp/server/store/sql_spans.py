@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .calls import Stored, microseconds
+from .calls import Stored
 from .database import Database
 from .derivation import Derivation
-from .rows import cut, these
+from .partitions import DAYS_AHEAD, DAYS_BEFORE, make_day
+from .rows import cut
+from .span_removal import TABLES, SpanRemoval
 from .span_rows import (
     event_row_of,
     events_of_traces,
     key_of,
-    parts,
     row_of,
     rows_of_traces,
     with_bodies,
 )
-from .spans import Key, Rule, StoredEvent, StoredSpan
+from .spans import Key, Rule, SpanKeeper, StoredEvent, StoredSpan
 from .sql_calls import SqlCalls
-from .tables import calls, span_bodies, span_events, spans, to_derive
+from .tables import span_bodies, span_events, spans, to_derive
 
-STEP = 1000  # rows that one transaction removes
-_TRACES = 100  # that one transaction removes
 _REPLACED = (
     *("parent_id", "name", "role", "scope", "end_time", "counted_at", "status", "model"),
     *("input_tokens", "output_tokens", "response_id", "session", "user", "digest", "bytes"),
@@ -40,6 +39,7 @@ class SqlSpans:
     def __init__(self, database: Database, calls_there: SqlCalls) -> None:
         self._database = database
         self._derivation = Derivation(database, calls_there)
+        self._removal = SpanRemoval(database)
 
     # -- on their way in ---------------------------------------------------------------------------------
 
@@ -149,79 +149,20 @@ class SqlSpans:
 
         return self._database.write(work)
 
-    # -- removed -----------------------------------------------------------------------------------------
+    def maintain(self, now: datetime) -> None:
+        """See `Spans.maintain`."""
+        if not self._database.is_postgres:
+            return  # days share a table
+        for ahead in range(-DAYS_BEFORE, DAYS_AHEAD + 1):
+            day = (now + timedelta(days=ahead)).date()
+            self._database.write(lambda connection, day=day: make_day(connection, TABLES, day))  # type: ignore[misc]
+
+    # -- removed: see `span_removal` ---------------------------------------------------------------------
 
     def delete(self, project: str, equal: Mapping[str, str]) -> Iterator[int]:
         """See `Spans.delete`."""
-        chosen = {name: cut(value) for name, value in equal.items()}
-        if set(chosen) == {"id"}:
-            one = (spans.c.project == project, spans.c.call_id == chosen["id"])
-            yield from self._steps(lambda connection: self._remove(connection, one))
-            return
-        yield from self._steps(lambda connection: self._remove_traces(connection, project, chosen))
+        return self._removal.delete(project, equal)
 
-    def _remove_traces(self, connection: Connection, project: str, chosen: Mapping[str, str]) -> int:
-        """Whole traces: what is around a person's calls repeats what was said in them."""
-        own = [spans.c[name] == value for name, value in chosen.items() if name in ("session", "user")]
-        theirs = [calls.c[name] == value for name, value in chosen.items()]
-        named = select(calls.c.id).where(calls.c.project == project, calls.c.source == "otlp", *theirs)
-        here = or_(and_(*own), spans.c.call_id.in_(named)) if own else spans.c.call_id.in_(named)
-        query = select(spans.c.trace_id).where(spans.c.project == project, here).distinct().limit(_TRACES)
-        traces = list(connection.execute(query).scalars())
-        if not traces:
-            return 0
-        of_traces = (spans.c.project == project, spans.c.trace_id.in_(traces))
-        removed = 0
-        while step := self._remove(connection, of_traces):
-            removed += step
-        for table in (span_events, to_derive):
-            connection.execute(delete(table).where(table.c.project == project, table.c.trace_id.in_(traces)))
-        return removed
-
-    def trim(self, before: datetime) -> Iterator[int]:
-        """See `Spans.trim`. By the arrival, too: a sender's clock may be wrong."""
-        limit = microseconds(datetime.combine(before, time(), UTC))
-        old = (spans.c.start_time < limit, spans.c.received_at < limit)
-        events = (span_events.c.time < limit, span_events.c.received_at < limit)
-        for project in self._projects():
-            here = (spans.c.project == project, *old)
-            yield from self._steps(lambda connection, here=here: self._remove(connection, here))  # type: ignore[misc]
-        yield from self._steps(lambda connection: self._remove_events(connection, events))
-
-    def _projects(self) -> Iterator[str]:
-        project: str | None = ""
-        while project is not None:
-            with self._database.read() as connection:
-                query = select(func.min(spans.c.project)).where(spans.c.project > project)
-                project = connection.execute(query).scalar()
-            if project is not None:
-                yield project
-
-    def _steps(self, step: Callable[[Connection], int]) -> Iterator[int]:
-        while removed := self._database.write(step):
-            yield removed
-
-    def _remove(self, connection: Connection, chosen: Sequence[Any]) -> int:
-        """Some of the chosen spans, with their bodies and the log events that joined them."""
-        columns = (spans.c.seq, spans.c.day, spans.c.project, spans.c.trace_id, spans.c.span_id)
-        rows = connection.execute(select(*columns).where(*chosen).limit(STEP)).all()
-        for some in parts(rows):
-            connection.execute(delete(span_bodies).where(*these(span_bodies, some)))
-            connection.execute(delete(spans).where(*these(spans, some)))
-            events = span_events.c
-            for project in {row.project for row in some}:
-                connection.execute(
-                    delete(span_events).where(
-                        events.project == project,
-                        events.trace_id.in_({row.trace_id for row in some}),
-                        events.span_id.in_({row.span_id for row in some}),
-                    )
-                )
-        return len(rows)
-
-    def _remove_events(self, connection: Connection, chosen: Sequence[Any]) -> int:
-        query = select(span_events.c.seq, span_events.c.day).where(*chosen).limit(STEP)
-        rows = connection.execute(query).all()
-        for some in parts(rows):
-            connection.execute(delete(span_events).where(*these(span_events, some)))
-        return len(rows)
+    def trim(self, before: datetime, keeper: SpanKeeper | None = None) -> Iterator[int]:
+        """See `Spans.trim`."""
+        return self._removal.trim(before.date(), keeper)

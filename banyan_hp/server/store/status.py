@@ -15,8 +15,8 @@ from sqlalchemy.exc import DatabaseError
 
 from ..starting import StartError
 from .database import Database, url_to_show
-from .dialects import days_of
 from .migrations import newest_revision, revision
+from .partitions import days_of
 from .tables import calls, keys, projects, to_index
 
 _SIZES = """

@@ -6,12 +6,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from banyan_hp.server.deriving import rule_of
 from banyan_hp.server.prices import bundled
+from banyan_hp.server.store.archive import Archive
 from banyan_hp.server.store.calls import Call, CallFilter, Stored, microseconds
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.spans import Neighbourhood, StoredEvent, StoredSpan
@@ -185,6 +187,22 @@ def test_old_spans_go_by_both_clocks(spans: SqlSpans) -> None:
     assert spans.events("p", TRACE) == {}
 
 
+def test_the_archive_gets_spans_before_they_go(spans: SqlSpans, tmp_path: Path) -> None:
+    """By project and day, in a folder beside the calls of the day; what a file holds is not written again."""
+    duckdb = pytest.importorskip("duckdb")
+    archive = Archive(tmp_path)
+    given = [span(number, session="s-1") for number in range(3)]
+    spans.append([*given, span(4, start=START + 86_400_000_000, end=START + 86_400_000_000)])
+    archive.keep_spans("p", NOON.date(), given[:1])  # of a run that broke off before it removed anything
+    assert sum(spans.trim(NOON + timedelta(days=9), archive)) == 4
+    assert spans.trace("p", TRACE) == []
+    files = f"'{tmp_path}/p/*/spans/*.parquet'"
+    rows = duckdb.sql(f"SELECT span_id, session, input_tokens FROM {files} ORDER BY start").fetchall()
+    assert [row[0] for row in rows] == [each.span_id for each in (*given, span(4))]
+    told = duckdb.sql(f"SELECT DISTINCT json_extract(body, '$.resource') FROM {files}").fetchall()
+    assert told == [('{"service.name":"demo"}',)]
+
+
 def test_days_have_partitions_that_go_with_those_of_calls(
     database: Database, spans: SqlSpans, store: SqlCalls
 ) -> None:
@@ -192,7 +210,7 @@ def test_days_have_partitions_that_go_with_those_of_calls(
     now = datetime.now(UTC)
     today = microseconds(now)
     spans.append([span(start=today, end=today, received_at=today)])
-    store.maintain(now)
+    spans.maintain(now)
     spans.append([replace(span(2), start=today, end=today, received_at=today)])
     derive(spans)
     assert len(store.page(ALL, 5).calls) == 2
