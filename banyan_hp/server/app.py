@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records, traces
+from .api import calls, experiments, follow, health, projects, prompts, records, scores, traces
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
@@ -41,6 +41,7 @@ from .store.keys import Keys, Projects
 from .store.prompts import Prompts
 from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
+from .store.sql_outcomes import SqlOutcomes
 from .store.sql_spans import SqlSpans
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -72,7 +73,7 @@ def create_app(
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
     span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
-    housekeeping = Housekeeping(stores.calls, committer.busy)
+    housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step])
     priced = prices or bundled()
     deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
@@ -104,6 +105,7 @@ def _include(app: FastAPI, *intake: APIRouter) -> None:
         follow.router,  # before a call whose id might be the same
         calls.router,
         traces.router,
+        scores.router,
         prompts.router,
         experiments.router,
         projects.router,
@@ -131,6 +133,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        SqlOutcomes(database),
         routing,
     )
 

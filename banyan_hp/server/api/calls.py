@@ -19,6 +19,7 @@ from .intake import is_time, parse_time
 from .models import Query, Words, checked, is_storable
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
+from .scores import scores_of
 from .shown import as_json
 from .state import Backend
 
@@ -139,11 +140,11 @@ def _steps(backend: Backend, caller: Caller, given: Mapping[str, str]) -> Iterat
 
 @router.get("/api/calls/{call_id:path}")
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
-    """One call by its id."""
+    """One call by its id, with its scores."""
     found = backend.calls.get(caller.project, call_id)
     if found is None:
         raise HTTPException(404, f"call {call_id!r} not found in project {caller.project!r}")
-    return Json(as_json(found))
+    return Json({**as_json(found), "scores": scores_of(found.id, caller.project, backend)})
 
 
 def _group_as_json(group: Group, by: Sequence[str]) -> Mapping[str, object]:

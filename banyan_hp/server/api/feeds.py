@@ -83,7 +83,10 @@ class Feed:
             full = False
             try:
                 page = await run_in_threadpool(
-                    self._calls.follow, CallFilter(project=self._project), MOST_CALLS, str(self.ends)
+                    self._calls.follow,
+                    CallFilter(project=self._project, scores=True),
+                    MOST_CALLS,
+                    str(self.ends),
                 )
                 full = bool(page.calls)
                 self._take(page)

@@ -21,5 +21,8 @@ async def healthz() -> Response:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 def readyz(backend: Backend) -> Response:
-    """Whether the database responds, else 503; and how many stored calls can't be found by text yet."""
-    return Json({"status": "ok", "search_lag": backend.calls.unindexed()})
+    """Whether the database responds, else 503; how many stored calls can't be found by text yet, and how many
+    calls and scores are not in the results of experiments yet.
+    """
+    lags = {"search_lag": backend.calls.unindexed(), "results_lag": backend.outcomes.pending()}
+    return Json({"status": "ok", **lags})

@@ -22,6 +22,7 @@ from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_s
 from .models import Json as JsonObject
 from .requests import JsonRoute, header, value_of
 from .responses import BAD, Json
+from .scores import score_refusal
 from .shapes import call_of_banyan, call_of_huggingplace
 from .values import Body
 
@@ -109,7 +110,9 @@ class Kind:
         except ValidationError as error:
             return str(error.errors()[0]["msg"])
         deep = [name for name, value in body.items() if not is_shallow(value)] if type(body) is dict else []
-        return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep" if deep else None
+        if deep:
+            return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep"
+        return score_refusal(body) if isinstance(body, dict) else None
 
 
 BANYAN = Kind(USAGE, Usage, call_of_banyan, new=201, bad=BAD, thanks={})

@@ -8,6 +8,7 @@ from typing import Any
 from ..prices import Prices
 from ..store.calls import UNDATED, Call
 from .costs import cost_of
+from .scores import call_of_score
 from .values import Body, count_of, number_of, object_of, text_of
 
 _USUAL = {"session": "session_id", "user": "user_id", "error": "error"}
@@ -16,6 +17,8 @@ _TOKENS = ("input_tokens", "output_tokens")
 
 def call_of_banyan(project: str, call_id: str, time: datetime | None, body: Body, prices: Prices) -> Call:
     """The call of a usage record. What has no field of its own there is looked up in its metadata."""
+    if (score := call_of_score(project, call_id, time, body)) is not None:
+        return score
     metadata = object_of(body.get("metadata"))
     common = _common(project, call_id, time, body, metadata)
     model = text_of(body.get("model"))
@@ -40,6 +43,8 @@ def call_of_huggingplace(
     project: str, call_id: str, time: datetime | None, body: Body, prices: Prices
 ) -> Call:
     """The call of an interaction. Times are seconds there; tokens are a sum, and split in the metadata."""
+    if (score := call_of_score(project, call_id, time, body)) is not None:
+        return score
     metadata = object_of(body.get("metadata"))
     metadata = {**_only_step(body), **metadata}
     seconds = number_of(body.get("response_time"))

@@ -12,6 +12,7 @@ from ..store.audit import Audit
 from ..store.calls import Calls
 from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
+from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
 from ..store.spans import Spans
 
@@ -27,6 +28,7 @@ class Stores:
     projects: Projects
     keys: Keys
     audit: Audit
+    outcomes: Outcomes
     routing: RoutingMode
 
 

@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
 
+from .scores import ScorePage
+
 UNDATED = date(1, 1, 1)
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 8 * 1024 * 1024  # of bodies
@@ -41,7 +43,7 @@ class Call:
         day: of `event_time`, or `UNDATED`.
         event_time: when it happened, UTC; its arrival if its sender did not say.
         received_at: when it first arrived, UTC.
-        source: what logged it: ``banyan``, ``huggingplace``.
+        source: what logged it: ``banyan``, ``huggingplace``; or ``score``: it is one.
         latency_ms: how long the model took, in milliseconds.
         cost: in USD.
         error: the message of a call that failed.
@@ -99,6 +101,7 @@ class CallFilter:
         failed: True: calls with an error; False: calls without one.
         equal: columns and the text that each must hold, of `FILTERS`.
         text: words of a search, all of which must occur; phrases in double quotes.
+        scores: whether scores are meant, too, where `equal` names no source.
     """
 
     project: str
@@ -107,6 +110,12 @@ class CallFilter:
     failed: bool | None = None
     equal: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    scores: bool = False
+
+    @property
+    def with_scores(self) -> bool:
+        """Whether scores may be among them: nobody who lists calls means them."""
+        return self.scores or "source" in self.equal
 
 
 FILTERS = (
@@ -222,8 +231,14 @@ class Calls(Protocol):
         """Sums over the chosen calls, grouped by columns of `FILTERS`; one group without any."""
         ...
 
+    def scores(
+        self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
+    ) -> ScorePage:
+        """Up to `limit` scores, newest first, by `TARGETS` and the text that each must hold."""
+        ...
+
     def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
-        """Remove calls for good, with their bodies and search entries, in small steps.
+        """Remove calls for good, with their bodies, search entries and scores, in small steps.
 
         Yields how many each step removed. The audit says so, if it is known `by` which key.
         """

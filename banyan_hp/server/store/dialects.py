@@ -17,14 +17,16 @@ from sqlalchemy.sql.elements import ColumnElement
 from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
+from .dropped_days import note_aged_day, note_dropped
 from .partitions import DAYS_AHEAD, DAYS_BEFORE, days_of, exists, lock_out, make_day, partition_of
+from .score_tables import owners, scores
 from .search import Phrase
 from .tables import bodies, calls
 
 Words = tuple[int, date, list[str]]
 _VACUUM_PAGES = 2000
 _MERGE_PAGES = 500
-_PARTITIONED = (calls.name, bodies.name, "call_search")
+_PARTITIONED = (calls.name, bodies.name, "call_search", scores.name, owners.name)
 
 
 _key = itemgetter("project", "day", "id")
@@ -291,13 +293,15 @@ class _Postgres:
         return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
 
     def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
-        lock_out(connection, calls.name)
         own = partition_of("calls", day)
         if not exists(connection, own):
             return 0
+        note_dropped(connection, day, own)  # before the lock, as it takes its time
+        lock_out(connection, calls.name)
         late = f"SELECT EXISTS (SELECT FROM {own} WHERE xact >= %s)"  # noqa: S608
         if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
             return 0
+        note_aged_day(connection, day, own)
         removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
         for name in _PARTITIONED:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from ...experiments import Range, Slots, Split
 from .audit import Actor, note, now
 from .database import Database
+from .marks import note_changed
 from .prompts import TakenError
 from .tables import experiments, prompt_versions, prompts
 
@@ -136,6 +137,7 @@ class Experiments:
 
         def store(connection: Connection) -> None:
             connection.execute(insert(experiments).values(**_row(experiment), created_at=now()))
+            note_changed(connection, experiment.project, experiment.experiment_id)
             self._note(connection, actor, "experiment.create", experiment)
 
         try:
@@ -148,6 +150,7 @@ class Experiments:
 
         def store(connection: Connection) -> None:
             connection.execute(update(experiments).where(*_of(experiment)).values(_row(experiment)))
+            note_changed(connection, experiment.project, experiment.experiment_id)
             self._note(connection, actor, "experiment.change", experiment)
 
         self._database.write(store)

@@ -24,6 +24,7 @@ except ImportError:
     orjson = None
 
 MAX_INDEXED_TEXT = 500  # characters of a column: PostgreSQL's indexes take rows of 2.7 KB
+OUTPUTS = {"huggingplace": "response"}  # the field of a body that has the output; of other sources "output"
 _TIMES = ("event_time", "received_at")
 _STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
 _PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
@@ -35,10 +36,14 @@ newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 
 def cut(text: str) -> str:
     """A text as a column holds it: without NUL and lone surrogates, and short enough for an index."""
-    short = text[:MAX_INDEXED_TEXT]
-    if short.isascii():
-        return short.replace("\x00", "?") if "\x00" in short else short
-    return short.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return printable(text[:MAX_INDEXED_TEXT])
+
+
+def printable(text: str) -> str:
+    """A text without NUL and lone surrogates."""
+    if text.isascii():
+        return text.replace("\x00", "?") if "\x00" in text else text
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def row_of(call: Call) -> dict[str, Any]:
@@ -53,6 +58,8 @@ def row_of(call: Call) -> dict[str, Any]:
     row["digest"] = hashlib.sha256(text.encode("ascii")).digest()[:16]
     row["deliveries"] = 1
     row["bytes"] = len(text)
+    output = call.body.get(OUTPUTS.get(call.source, "output"))
+    row["output_length"] = len(output) if isinstance(output, str) else None
     row["body"] = text
     return row
 

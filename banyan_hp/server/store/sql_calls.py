@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,7 @@ from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
 from .dialects import dialect_of
+from .marks import note_new
 from .removal import Deletion, Removal
 from .rows import (
     belongs,
@@ -41,6 +42,8 @@ from .rows import (
     within_bytes,
     words_of_body,
 )
+from .score_rows import scores_page
+from .scores import SCORE, ScorePage
 from .search import phrases_of
 from .tables import bodies, calls, to_index
 
@@ -66,9 +69,9 @@ class SqlCalls:
         """The same in a transaction that is under way."""
         return self._append(connection, [row_of(call) for call in given])
 
-    def remove_within(self, connection: Connection, rows: Sequence[Row[Any]]) -> int:
+    def remove_within(self, connection: Connection, rows: Sequence[Any]) -> int:
         """Remove calls, by rows with `seq` and `day`, in a transaction that is under way; how many."""
-        return self._removal.remove(connection, rows)
+        return self._removal.remove(connection, rows, aged=False)
 
     def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
@@ -79,6 +82,7 @@ class SqlCalls:
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
+        note_new(connection, [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW])
         return stored
 
     def _append_different(
@@ -89,25 +93,31 @@ class SqlCalls:
         new = []
         for index in chosen:
             row = found.get(row_key(rows[index]))
-            if row is None:
+            if row is None and self._give_way(connection, rows[index]):
+                self._dialect.numbered(connection, [rows[index]])
+                yield from self._append_different(connection, rows, [index])
+            elif row is None:
                 yield index, self._reconsidered(connection, rows[index])
             elif row.deliveries > 1:
                 yield index, Stored.REPEAT
             else:
                 new.append((row.seq, row.day, rows[index]["body"]))
+                rows[index]["seq"] = row.seq
                 yield index, Stored.NEW
         if new:
             self._dialect.insert_bodies(connection, new)
 
+    def _give_way(self, connection: Connection, row: dict[str, Any]) -> bool:
+        """Remove what a span has told of the same record: what our own client sends says more."""
+        told = select(calls.c.seq, calls.c.day).where(_is_of(row), calls.c.source == "otlp")
+        return row["source"] != "otlp" and bool(
+            self.remove_within(connection, connection.execute(told).all())
+        )
+
     def _reconsidered(self, connection: Connection, row: dict[str, Any]) -> Stored:
         """The same body may be written in another order of its fields, which means nothing."""
-        same = and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
-        query = select(calls.c.seq, calls.c.day, calls.c.source, bodies.c.body)
-        held = connection.execute(query.join(bodies, belongs()).where(same)).first()
-        if held is not None and held.source == "otlp" != row["source"]:
-            # The record came as a span before: what our own client sent says more.
-            self._removal.remove(connection, [held])
-            return self._append(connection, [row])[0]
+        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(_is_of(row))
+        held = connection.execute(query).first()
         if held is None or ordered(held.body) != ordered(row["body"]):
             return Stored.CONFLICT
         connection.execute(
@@ -121,7 +131,7 @@ class SqlCalls:
 
     def get(self, project: str, call_id: str) -> Call | None:
         """See `Calls.get`."""
-        chosen = CallFilter(project=project, equal={"id": call_id})
+        chosen = CallFilter(project=project, equal={"id": call_id}, scores=True)
         found = self.page(chosen, 1).calls
         return found[0] if found else None
 
@@ -221,6 +231,8 @@ class SqlCalls:
         query = select(calls).where(calls.c.project == chosen.project)
         query = query.where(*(calls.c[name] == cut(value) for name, value in chosen.equal.items()))
         query = query.where(*self._of_time(chosen))
+        if not chosen.with_scores:
+            query = query.where(calls.c.source != SCORE)
         if chosen.failed is not None:
             query = query.where(calls.c.error.is_not(None) if chosen.failed else calls.c.error.is_(None))
         if chosen.text is not None:
@@ -234,12 +246,19 @@ class SqlCalls:
         bounds += [calls.c.event_time < microseconds(until)] if until is not None else []
         return (*bounds, *self._dialect.within_days(days[0], days[1]))
 
+    def scores(
+        self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
+    ) -> ScorePage:
+        """See `Calls.scores`."""
+        with self._database.read() as connection:
+            return scores_page(connection, project, equal, limit, cursor)
+
     # -- removed -----------------------------------------------------------------------------------------
 
     def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
         """See `Calls.delete`."""
         noted = Deletion(chosen, by) if by is not None else None
-        return self._removal.delete(self._chosen(chosen), noted)
+        return self._removal.delete(self._chosen(replace(chosen, scores=True)), noted)
 
     def erase(self) -> None:
         """See `Calls.erase`."""
@@ -279,6 +298,11 @@ class SqlCalls:
         """See `Calls.unindexed`."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
+
+
+def _is_of(row: dict[str, Any]) -> ColumnElement[bool]:
+    """Condition: the call of a row."""
+    return and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
 
 
 def _total(column: ColumnElement[Any]) -> ColumnElement[int]:

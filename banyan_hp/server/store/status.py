@@ -17,6 +17,8 @@ from ..starting import StartError
 from .database import Database, url_to_show
 from .migrations import newest_revision, revision
 from .partitions import days_of
+from .score_tables import scores
+from .sums import pending
 from .tables import calls, keys, projects, to_index
 
 _SIZES = """
@@ -36,7 +38,9 @@ class Status:
         free_bytes: of them, left by what was removed, to be used again.
         calls: how many there are.
         first, last: the times of the oldest and the newest, in microseconds since 1970.
+        scores: how many there are; they are not among the calls.
         search_lag: how many calls can't be found by text yet.
+        results_lag: how many calls and scores are not in the results of experiments yet.
         partitions: the first and the last day that has one, and how many have; None: not in this database.
         outside: how many calls are in none of them.
     """
@@ -49,9 +53,11 @@ class Status:
     projects: int
     keys: int
     calls: int
+    scores: int
     first: int | None
     last: int | None
     search_lag: int
+    results_lag: int
     partitions: tuple[str, str, int] | None
     outside: int
 
@@ -75,6 +81,8 @@ def status_of(database: Database) -> Status:
 
 def _status(connection: Connection, database: Database, present: str) -> Status:
     times = select(func.min(calls.c.event_time), func.max(calls.c.event_time))
+    is_newest = present == newest_revision()  # an older one has no scores
+    given = _count(connection, scores) if is_newest else 0
     first, last = connection.execute(times).one()
     if database.is_postgres:
         of_its_own = {**_size_of_postgres(connection), **_partitions(connection)}
@@ -83,13 +91,15 @@ def _status(connection: Connection, database: Database, present: str) -> Status:
     return Status(
         name=database.name,
         revision=present,
-        newest=newest_revision() or "",
+        newest=newest_revision(),
         projects=_count(connection, projects),
         keys=_count(connection, keys),
-        calls=_count(connection, calls),
+        calls=_count(connection, calls) - given,
+        scores=given,
         first=first,
         last=last,
         search_lag=_count(connection, to_index),
+        results_lag=pending(connection) if is_newest else 0,
         **of_its_own,
     )
 

@@ -53,6 +53,7 @@ calls = Table(
     Column("sticky_value", Text),
     Column("deliveries", Integer, nullable=False),
     Column("bytes", Integer, nullable=False),  # of the body
+    Column("output_length", Integer),  # in characters; None: it is no text
 )
 
 # Apart from the narrow rows, which lists and filters read. `seq` is that of the call.
@@ -204,6 +205,8 @@ experiments = Table(
     Column("primary_metric", Text),
     Column("versions", Text, nullable=False),  # JSON: a list
     Column("created_at", BigInteger, nullable=False),
+    Column("analysis", Text, nullable=False, server_default="{}"),  # JSON: an object
+    Column("removed_until", BigInteger),  # calls of it up to this event time were removed for their age
 )
 
 # Entries of seed files that were applied.

@@ -59,6 +59,9 @@ class Tenant:
         sent = {"Idempotency-Key": f"interaction of {name}", "X-Event-Time": TS}
         self._made("POST", "/v2/chatgpt/store_generated_response", interaction(secret), sent)
         self._made("POST", "/v1/traces", exported(secret))
+        mark = {"kind": "score", "v": 1, "name": "n", "value": secret, "record_id": f"usage of {name}"}
+        score = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
+        self._made("POST", "/api/logs/prompt-usage", score)
         self.ids = {
             "trace_id": TRACE,
             "call_id": f"usage of {name}",
@@ -82,6 +85,7 @@ class Tenant:
             *(PROMPTS, f"{PROMPTS}/{self.ids['prompt_id']}/versions", "/api/experiments", "/api/keys"),
             f"/api/traces/{TRACE}",
             *("/api/projects", "/api/audit", "/api/experiments/tone/usage", "/api/calls/summary"),
+            "/api/scores",
         ]
         return [self.app.get(path) for path in lists]
 
@@ -157,6 +161,8 @@ def attempts(application: LocalApp, theirs: Tenant) -> Iterator[tuple[str, str, 
                 queries.append([("project_id", theirs.name)])
             if "id" in named:
                 queries.append([("id", theirs.ids["call_id"])])
+            if "record_id" in named:
+                queries.append([("record_id", theirs.ids["call_id"])])
             if "subject" in named:
                 queries.append([("subject", f"prompt:{theirs.ids['prompt_id']}")])
             for body in bodies_of(path, method, theirs.name):
@@ -231,6 +237,7 @@ ALLOWED = {
             "GET /api/calls/{call_id}",
             "GET /api/audit",
             "GET /api/traces/{trace_id}",
+            "GET /api/scores",
         ),
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),
         *(f"GET {PROMPTS}", f"GET {PROMPTS}/{{prompt_id}}/versions"),

@@ -31,5 +31,27 @@ def call(number: int = 1, **changes: Any) -> Call:
     )
 
 
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def used(name: str, user: str, minutes: float, version: str = "a", **changes: Any) -> Call:
+    """A call of a user, so many minutes after noon."""
+    body = {"input": "q", "output": changes.pop("output", "four"), "metadata": {}}
+    given = {"sticky_key": "user_id", "sticky_value": user, "session": f"s-{user}", "latency_ms": 100.0}
+    given |= {"experiment_id": "x", "experiment_version_id": version, "event_time": at(minutes), "body": body}
+    return replace(call(), id=name, **{"day": at(minutes).date(), **given, **changes})
+
+
+def score(name: str, minutes: float, value: object = True, **about: Any) -> Call:
+    """A score, so many minutes after noon."""
+    own = about.pop("id", f"{name}-{minutes}-{sorted(about.items())}")
+    mark = {"kind": "score", "v": 1, "name": name, "value": value, **about}
+    body = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
+    given: dict[str, Any] = {"session": about.get("session_id"), "user": about.get("sticky_value")}
+    given |= {"event_time": at(minutes), "day": at(minutes).date()}
+    return replace(call(), id=own, source="score", body=body, **given)
+
+
 def ids(calls: Any) -> list[str]:
     return [each.id for each in calls]
