@@ -52,7 +52,7 @@ def statements_of(database: Database) -> Iterator[list[Statement]]:
     seen: list[Statement] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, many: bool) -> None:
-        seen.append((statement, parameters[0] if many else parameters))
+        seen.append((statement, parameters[0] if many and isinstance(parameters, list) else parameters))
 
     engine = engine_of(database)
     event.listen(engine, "before_cursor_execute", note)

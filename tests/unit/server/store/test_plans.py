@@ -110,8 +110,6 @@ ASKED: dict[str, Ask] = {
         f"scores of a {name}": _scored(name, value)
         for name, value in (("record_id", "id-9"), ("session", "s7"), ("sticky_value", "u8"))
     },
-    "a trace": lambda database: _spans(database).trace("p", "a" * 32),
-    "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
     "sums of users": lambda database: SqlOutcomes(database).summaries(
         "p", "x", ["latency", "cost", "thumbs", "mood=good"], window=DAY - DAY, start=DAY, until=None, now=DAY
     ),
@@ -130,6 +128,8 @@ ASKED: dict[str, Ask] = {
 }
 
 CHANGED: dict[str, Ask] = {
+    "a trace": lambda database: _spans(database).trace("p", "a" * 32),
+    "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
     "calls of spans": lambda database: _spans(database).derive(500, lambda found: []),
     "calls of spans anew": lambda database: _spans(database).rebuild("p"),
     "spans that come": lambda database: _spans(database).append([_span(), _span()]),

@@ -56,6 +56,7 @@ CREATE INDEX spans_of_session ON spans (project, session) WHERE session IS NOT N
 CREATE INDEX spans_of_user ON spans (project, "user") WHERE "user" IS NOT NULL;
 CREATE INDEX spans_of_call ON spans (project, call_id) WHERE call_id IS NOT NULL;
 CREATE INDEX spans_by_time ON spans (project, start_time, seq);
+CREATE INDEX span_events_by_time ON span_events (time);
 """
 _SQLITE = """
 CREATE TABLE spans (
