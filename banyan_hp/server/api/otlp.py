@@ -21,6 +21,7 @@ from ..spans.arriving import stored_event, stored_span
 from ..store.calls import Stored, microseconds
 from ..store.database import BusyError
 from ..store.spans import StoredEvent, StoredSpan
+from . import response_models
 from .auth import Exporting
 from .committer import Committer
 from .requests import JsonRoute, parse_json
@@ -82,9 +83,12 @@ def otlp_router(committer: Committer[StoredSpan | StoredEvent]) -> APIRouter:
     """The routes."""
     router = APIRouter(route_class=OtlpRoute, tags=["OpenTelemetry"])
     export = _Export(committer)
-    for path in TRACES:
-        router.add_api_route(path, export.traces, methods=["POST"], openapi_extra=dict(_DOCUMENTED))
-    router.add_api_route(LOGS, export.logs, methods=["POST"], openapi_extra=dict(_DOCUMENTED))
+    routes = [*((path, export.traces) for path in TRACES), (LOGS, export.logs)]
+    for path, route in routes:
+        extra = dict(_DOCUMENTED)
+        router.add_api_route(
+            path, route, methods=["POST"], response_model=response_models.Exported, openapi_extra=extra
+        )
     return router
 
 

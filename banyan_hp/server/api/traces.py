@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Response
 from ..otlp.signals import ERROR
 from ..store.calls import time_of
 from ..store.spans import StoredSpan
+from . import response_models
 from .auth import Reading
 from .requests import JsonRoute
 from .responses import Json
@@ -18,7 +19,7 @@ from .state import Backend
 router = APIRouter(route_class=JsonRoute, tags=["OpenTelemetry"])
 
 
-@router.get("/api/traces/{trace_id}")
+@router.get("/api/traces/{trace_id}", response_model=response_models.Trace)
 def trace(trace_id: str, caller: Reading, backend: Backend) -> Response:
     """The spans of a trace, each before those inside it, with its `depth`; `call_id` is that of the call that
     it tells of. A span whose parent is not there has a depth of 0. What they say is left out beyond 8 MiB.
