@@ -91,7 +91,7 @@ def create_app(
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,
     )
-    _include(app, intake_router(committer, priced), otlp_router(span_committer))
+    _include(app, intake_router(committer, priced), otlp_router(span_committer, committer))
     app.router.routes.extend(docs_routes())
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     return app

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,12 +19,13 @@ from ..otlp import json_reader, proto_reader
 from ..otlp.replies import JSON, PROTOBUF, refusal, success
 from ..otlp.signals import LogRecord, Span, UnreadableError, sorted_out
 from ..spans.arriving import stored_event, stored_span
-from ..store.calls import Stored, microseconds
+from ..store.calls import Call, Stored, microseconds
 from ..store.database import BusyError
 from ..store.spans import StoredEvent, StoredSpan
 from . import response_models
 from .auth import Exporting
-from .committer import Committer
+from .committer import Committer, Verdict
+from .otlp_scores import is_score, score_of
 from .requests import JsonRoute, parse_json
 from .responses import RETRY_SECONDS
 
@@ -32,6 +34,7 @@ TRACES = ("/v1/traces", "/api/public/otel/v1/traces")
 LOGS = "/v1/logs"
 UNREADABLE = 400
 _ENCODINGS = {JSON: JSON, PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF}
+_NO_EVENT = "only log events named gen_ai.… with ids of a trace and a span are kept"
 _DOCUMENTED: Mapping[str, Any] = {
     "requestBody": {
         "required": True,
@@ -49,6 +52,7 @@ class Arrivals(NamedTuple):
     kept: Sequence[StoredSpan | StoredEvent]
     rejected: int
     reason: str | None
+    scores: Sequence[Call] = ()
 
 
 class OtlpRoute(JsonRoute):
@@ -79,10 +83,10 @@ def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def otlp_router(committer: Committer[StoredSpan | StoredEvent]) -> APIRouter:
+def otlp_router(spans: Committer[StoredSpan | StoredEvent], calls: Committer) -> APIRouter:
     """The routes."""
     router = APIRouter(route_class=OtlpRoute, tags=["OpenTelemetry"])
-    export = _Export(committer)
+    export = _Export(spans, calls)
     routes = [*((path, export.traces) for path in TRACES), (LOGS, export.logs)]
     for path, route in routes:
         extra = dict(_DOCUMENTED)
@@ -93,8 +97,9 @@ def otlp_router(committer: Committer[StoredSpan | StoredEvent]) -> APIRouter:
 
 
 class _Export:
-    def __init__(self, committer: Committer[StoredSpan | StoredEvent]) -> None:
-        self._committer = committer
+    def __init__(self, spans: Committer[StoredSpan | StoredEvent], calls: Committer) -> None:
+        self._spans = spans
+        self._calls = calls
 
     async def traces(self, request: Request, caller: Exporting) -> Response:
         """Spans of any OpenTelemetry sender. Those of calls of models become calls; the others of their
@@ -103,8 +108,9 @@ class _Export:
         return await self._export(request, caller.project, spans_of, "rejectedSpans")
 
     async def logs(self, request: Request, caller: Exporting) -> Response:
-        """Log events about generative AI that belong to a span: what was said, where a sender keeps it out of
-        its spans. They may come before their span. Other log records are counted as rejected.
+        """Log events about generative AI: what was said, where a sender keeps it out of its spans, which may
+        come before its span; and results of evaluations, which become scores. Other log records are counted
+        as rejected.
         """
         return await self._export(request, caller.project, events_of, "rejectedLogRecords")
 
@@ -120,13 +126,19 @@ class _Export:
             arrivals = await run_in_threadpool(read, project, encoding, body)
         except UnreadableError as error:
             raise HTTPException(UNREADABLE, str(error)) from None
-        rejected, reason = arrivals.rejected, arrivals.reason
-        if arrivals.kept:
-            verdicts = await asyncio.wrap_future(self._committer.store(arrivals.kept, len(body)))
-            refused = [each for each in verdicts if not isinstance(each, Stored)]
-            rejected += len(refused)
-            reason = reason or (f"the database can't store it: {refused[0]}" if refused else None)
+        refused = [each for each in await self._stored(arrivals, len(body)) if not isinstance(each, Stored)]
+        rejected = arrivals.rejected + len(refused)
+        reason = arrivals.reason or (f"the database can't store it: {refused[0]}" if refused else None)
         return Response(success(encoding, name, rejected, reason), 200, None, encoding)
+
+    async def _stored(self, arrivals: Arrivals, size: int) -> list[Verdict]:
+        """What became of each. A score that comes again with other words is no new one."""
+        waiting: list[Future[list[Verdict]]] = []
+        if arrivals.kept:
+            waiting.append(self._spans.store(arrivals.kept, size))
+        if arrivals.scores:
+            waiting.append(self._calls.store(arrivals.scores, size))
+        return [verdict for each in waiting for verdict in await asyncio.wrap_future(each)]
 
 
 def spans_of(project: str, encoding: str, body: bytes) -> Arrivals:
@@ -151,10 +163,13 @@ def events_of(project: str, encoding: str, body: bytes) -> Arrivals:
     given: list[LogRecord]
     given = json_reader.logs_of(_json(body)) if encoding == JSON else proto_reader.logs_of(body)
     now = microseconds(datetime.now(UTC))
-    events = [event for log in given if (event := stored_event(project, log, now)) is not None]
-    rejected = len(given) - len(events)
-    reason = "only log events named gen_ai.… with ids of a trace and a span are kept" if rejected else None
-    return Arrivals(events, rejected, reason)
+    told = [score_of(project, log) for log in given if is_score(log)]
+    scores = [score for score in told if isinstance(score, Call)]
+    others = [log for log in given if not is_score(log)]
+    events = [event for log in others if (event := stored_event(project, log, now)) is not None]
+    flaws = [flaw for flaw in told if isinstance(flaw, str)]
+    flaws += [_NO_EVENT] * (len(others) - len(events))
+    return Arrivals(events, len(flaws), flaws[0] if flaws else None, scores)
 
 
 def _json(body: bytes) -> Any:

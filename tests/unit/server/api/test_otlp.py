@@ -82,7 +82,11 @@ def with_zeros() -> dict[str, Any]:
     return of_spans(span_of(body(15)), span_of(body(16, traceId="0" * 32)))
 
 
-LOG = {"timeUnixNano": START, "body": {"stringValue": "x"}, "eventName": "gen_ai.evaluation.result"}
+LOG = {
+    "timeUnixNano": START,
+    "body": {"stringValue": "x"},
+    "eventName": "gen_ai.client.inference.operation.details",
+}
 LOGS = {"resourceLogs": [{"scopeLogs": [{"logRecords": [LOG]}]}]}
 protobuf = as_protobuf(Sent(TRACES, body(1)))
 
@@ -161,6 +165,45 @@ def test_a_log_record_that_belongs_to_no_span_is_counted(app: LocalApp) -> None:
     )
     assert reply.partial_success.rejected_log_records == 1
     assert "gen_ai" in reply.partial_success.error_message
+
+
+def evaluation(**told: Any) -> bytes:
+    names = {"name": "gen_ai.evaluation.name", "value": "gen_ai.evaluation.score.value"}
+    names |= {
+        "label": "gen_ai.evaluation.score.label",
+        "about": "banyan.score.record_id",
+        "id": "banyan.record.id",
+    }
+    kinds = {str: "stringValue", float: "doubleValue"}
+    attributes = [{"key": names[key], "value": {kinds[type(value)]: value}} for key, value in told.items()]
+    log = {"timeUnixNano": START, "eventName": "gen_ai.evaluation.result", "attributes": attributes}
+    return encoded({"resourceLogs": [{"scopeLogs": [{"logRecords": [log]}]}]})
+
+
+SCORES: list[tuple[dict[str, Any], object]] = [
+    ({"name": "quality", "value": 4.5, "about": "call-1"}, 4.5),
+    ({"name": "thumbs", "label": "true", "value": 1.0, "about": "call-1"}, True),
+    ({"name": "tone", "label": "kind", "about": "call-1", "id": "score-1"}, "kind"),
+    ({"name": "quality", "value": 4.5}, None),
+    ({"value": 4.5, "about": "call-1"}, None),
+]
+
+
+@pytest.mark.parametrize(("told", "value"), SCORES)
+def test_results_of_evaluations_are_scores(app: LocalApp, told: dict[str, Any], value: object) -> None:
+    """As our own clients export them; what is about nothing, or has no name, is counted."""
+    for _ in range(2):
+        answer = app.send("/v1/logs", evaluation(**told), {"Content-Type": JSON})
+        assert answer.status_code == 200
+    found = app.get("/api/scores")["scores"]
+    if value is None:
+        assert found == []
+        assert "gen_ai.evaluation.result" in answer.json()["partialSuccess"]["errorMessage"]
+        return
+    assert answer.text == "{}"
+    assert [(each["name"], each["value"], each["record_id"]) for each in found] == [
+        (told["name"], value, "call-1")
+    ]
 
 
 def tree(app: LocalApp) -> list[dict[str, Any]]:
