@@ -1,4 +1,4 @@
-"""Scores that come as OpenTelemetry's event `gen_ai.evaluation.result`, as our own clients would send them."""
+"""Scores that come as OpenTelemetry's event `gen_ai.evaluation.result`, as our own clients export them."""
 
 from __future__ import annotations
 
