@@ -24,6 +24,7 @@ TOPICS = (
     "testing",
     "backend",
     "calls",
+    "opentelemetry",
     "upgrading",
     "troubleshooting",
 )
