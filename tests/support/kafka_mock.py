@@ -46,7 +46,7 @@ def main() -> None:
         unread -= {message.topic()} if message is not None else set()
     print(address, flush=True)
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=_watch_input, args=(ended,), daemon=True).start()
     kept = []  # read when all is here: the cluster discards what is not consumed in time
     quiet = 0
     while not (ended.is_set() and quiet >= QUIET_POLLS):
@@ -71,6 +71,11 @@ def _check_that_all_was_read(consumer: Consumer, read: int) -> None:
                 written += consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
     if read != written:
         raise SystemExit(f"the mock cluster has discarded {written - read} of {written} messages, unread")
+
+
+def _watch_input(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
 
 
 def ids_in(value: Any, items: str) -> list[str]:
