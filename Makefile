@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# Groups of tests that run side by side; the first three mostly wait for processes and servers.
+# Groups of tests that run side by side, in about the same time; most wait for processes and servers.
 HOSTS     := $(patsubst %,tests/lifecycle/test_%.py,celery dev_servers gunicorn rq server_examples uwsgi) tests/surroundings
 hosts     := $(HOSTS)
 processes := tests/lifecycle $(addprefix --ignore=,$(HOSTS))
-servers   := tests/integration
-random    := tests/property
+BACKEND   := tests/integration/server $(wildcard tests/integration/test_local_backend*.py)
+backend   := $(BACKEND) tests/property
+servers   := tests/integration $(addprefix --ignore=,$(BACKEND))
 others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property)
+# Only the files that have such a test: all together take ten seconds to collect.
+alone      = $(shell grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)
 # Compiled on the spot; needs a C compiler and Python's headers.
 UWSGI  := uwsgi==2.0.31
 # The benchmarks' peers would weigh on everybody's environment.
@@ -45,17 +48,17 @@ types: $(STAMP)
 
 check: $(STAMP)               ## all tests: five groups side by side, then, alone, what measures time
 	@said=$$(mktemp -d) && trap 'rm -rf "$$said"' EXIT; \
-	for group in hosts processes servers random; do \
+	for group in hosts processes servers backend; do \
 		$(MAKE) --no-print-directory check-$$group >"$$said/$$group" 2>&1 || touch "$$said/failed" & \
 	done; \
 	$(MAKE) --no-print-directory check-others || touch "$$said/failed"; \
-	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/random"; \
+	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/backend"; \
 	$(MAKE) --no-print-directory check-alone && test ! -e "$$said/failed"
 
 check-alone: $(STAMP)
-	@$(BIN)/pytest -m "alone and not soak"
+	@$(BIN)/pytest $(alone) -m "alone and not soak"
 
-check-%: $(STAMP)             ## one group: hosts, processes, servers, random or others
+check-%: $(STAMP)             ## one group: hosts, processes, servers, backend or others
 	@$(BIN)/pytest $($*) -m "not soak and not alone"
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's

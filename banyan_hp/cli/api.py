@@ -184,6 +184,19 @@ def _read(response: requests.Response) -> bytes:
     return b"".join(chunks)
 
 
+def pages(
+    get: Callable[..., Mapping[str, Any]], path: str, cursor: str = "after", **params: str | int
+) -> Iterator[Mapping[str, Any]]:
+    """The pages of a list at a path; `cursor` is the parameter that leads to the following one."""
+    while True:
+        page = get(path, **params)
+        yield page
+        following = page.get("next")
+        if not isinstance(following, str) or params.get(cursor) == following:
+            return
+        params[cursor] = following
+
+
 def patiently(ask: Callable[[], T]) -> T:
     """What `ask` returns, asked again where the backend is in trouble that may pass.
 

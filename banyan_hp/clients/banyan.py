@@ -201,8 +201,12 @@ def _log_prompt(*args: Any, **kwargs: Any) -> bool:
 
 
 log = log_prompt = _as_function(PromptStackLogger.log_prompt, _log_prompt)
-get_prompt = _forwarder(PromptStackLogger.get_prompt, _configured)
-aget_prompt = _forwarder(PromptStackLogger.aget_prompt, _configured)
+if TYPE_CHECKING:  # a `ParamSpec` stands for one signature; these have two
+    get_prompt = PromptStackLogger().get_prompt
+    aget_prompt = PromptStackLogger().aget_prompt
+else:
+    get_prompt = _forwarder(PromptStackLogger.get_prompt, _configured)
+    aget_prompt = _forwarder(PromptStackLogger.aget_prompt, _configured)
 experiment = _forwarder(PromptStackLogger.experiment, _configured)
 prefetch = _forwarder(PromptStackLogger.prefetch, _configured)
 invalidate = _forwarder(PromptStackLogger.invalidate, _any)

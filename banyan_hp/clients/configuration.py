@@ -27,6 +27,7 @@ from ..semconv import ORGANISATION
 from ..settings import Settings, checked_url, first_text, header_text
 from .exporting import Export, export_of
 
+LEAST_MILLISECONDS = 10
 OWN = ("api_key", "org_id", "mode", "base_url", "timeout", "silent")
 """What `HuggingPlace` takes by name, besides the settings."""
 CHANGEABLE = (*OWN, "previous_keys")
@@ -100,8 +101,7 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
     if mode not in huggingplace.MODES:
         raise ValidationError(f"mode must be 'prod' or 'dev', was {mode!r}")
     with checking("timeout", ValidationError):
-        if not _positive(timeout):
-            raise ValidationError(f"timeout must be a number of milliseconds above 0, was {shown(timeout)}")
+        _check_milliseconds(timeout)
     return {
         "api_key": header_text("api_key", key or ""),
         "org_id": org or "",
@@ -133,8 +133,17 @@ _NO_SCHEME = re.compile(r"[\w.-]+(:\d+)?(/[\w./~-]*)?", re.ASCII)
 _LOCAL = ("localhost", "127.", "0.0.0.0", "10.", "192.168.")  # noqa: S104 - compared, not bound
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < float(value) < math.inf
+def _check_milliseconds(timeout: object) -> None:
+    """Refuses what was meant as seconds: no request is done in so few milliseconds."""
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool) or not 0 < timeout < math.inf:
+        raise ValidationError(
+            f"timeout must be a number of milliseconds, {LEAST_MILLISECONDS} or more, was {shown(timeout)}"
+        )
+    if timeout < LEAST_MILLISECONDS:
+        raise ValidationError(
+            f"timeout is in milliseconds and must be {LEAST_MILLISECONDS} or more, was {shown(timeout)}; "
+            f"{timeout:g} s are timeout={timeout * 1000:g}"
+        )
 
 
 # -- HuggingPlace --------------------------------------------------------------------------------------------

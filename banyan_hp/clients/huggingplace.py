@@ -78,7 +78,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         org_id: default: HUGGINGPLACE_ORG_ID.
         mode: "prod" or "dev"; default: HUGGINGPLACE_MODE, else "prod".
         base_url: default: HUGGINGPLACE_BASE_URL, else the hosted production instance.
-        timeout: milliseconds for a request; default 10,000.
+        timeout: milliseconds for a request, 10 or more; default 10,000.
         options: the settings in the guide's table (`banyan-hp help settings`), by keyword, and
             `silent=True`: where the application has not set up logging, the library writes nothing on
             stderr; for the whole process.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from ..errors import BanyanHPError, ConfigurationError
 from ..foreign import shown
@@ -39,6 +39,33 @@ class PromptCalls:
 
     def _prompts_if_used(self) -> AskedPrompts | None:
         return self.__dict__.get("_prompts")
+
+    @overload
+    def get_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str | None = "main",
+        use_cache: bool = True,
+        sticky_context: StickyContext | None = None,
+        project_id: str | None = None,
+        *,
+        fallback: str | PromptData,
+        label: str | None = None,
+    ) -> PromptData: ...
+
+    @overload
+    def get_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str | None = "main",
+        use_cache: bool = True,
+        sticky_context: StickyContext | None = None,
+        project_id: str | None = None,
+        fallback: Fallback | Unset = UNSET,
+        label: str | None = None,
+    ) -> PromptData | None: ...
 
     def get_prompt(
         self,
@@ -106,6 +133,33 @@ class PromptCalls:
             raise
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._prompts.failed(error, name, fallback)
+
+    @overload
+    async def aget_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str | None = "main",
+        use_cache: bool = True,
+        sticky_context: StickyContext | None = None,
+        project_id: str | None = None,
+        *,
+        fallback: str | PromptData,
+        label: str | None = None,
+    ) -> PromptData: ...
+
+    @overload
+    async def aget_prompt(
+        self,
+        name: str,
+        version: str | None = None,
+        branch: str | None = "main",
+        use_cache: bool = True,
+        sticky_context: StickyContext | None = None,
+        project_id: str | None = None,
+        fallback: Fallback | Unset = UNSET,
+        label: str | None = None,
+    ) -> PromptData | None: ...
 
     async def aget_prompt(
         self,

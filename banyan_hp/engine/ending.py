@@ -329,5 +329,6 @@ class Ending:
             process=parts.process,
             directory=parts.spool.directory if parts.spool is not None else None,
             own=parts.ledger.own,
+            state=parts.breaker.state,
             trouble="" if parts.breaker.state in ("idle", "online") else parts.notices.last_trouble,
         )

@@ -81,7 +81,7 @@ def _measured(kind: str, sizes: Sizes) -> Iterator[tuple[str, float]]:
     with ExitStack() as stack:
         running = stack.enter_context(Postgres()) if kind == "postgres" else None
         db = running.new_database() if running is not None else None
-        backend = stack.enter_context(Backend(db=db))
+        backend = stack.enter_context(Backend(db=db, fresh=True))
         yield from _intake(backend, sizes.records, "")
         yield "one by one, requests/s", _one_by_one(backend, sizes.records // 10)
         yield from _search_lag(backend, sizes.burst)

@@ -13,6 +13,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from banyan_hp import PromptStackLogger
+from banyan_hp.cli.main import main
 from banyan_hp.guide import TOPICS, page, pages
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.backend import Backend
@@ -209,22 +210,17 @@ def test_the_stats_table_names_every_key() -> None:
     assert named == set(PromptStackLogger(enabled=False).get_stats())
 
 
-def test_records_for_a_wrong_url_are_sent_after_they_are_moved(backend: Backend, tmp_path: Path) -> None:
-    """As the page of the on-disk queue says: the segments go into the directory of the right URL."""
-
-    def logger(url: str) -> PromptStackLogger:
-        return PromptStackLogger(backend.api_key, url, spool_dir=tmp_path, max_retries=0)
-
-    with logger(f"{backend.url}/wrong") as wrong:
-        wrong.log_prompt("for a wrong URL", "")
-    (segment,) = tmp_path.glob("spool/*/*-0000.v1.jsonl")
-    with logger(backend.url) as right:
-        assert right.flush(5)
-        assert segment.exists()
-        (directory,) = {path for path in tmp_path.glob("spool/*") if path != segment.parent}
-        segment.rename(directory / segment.name)
-    with logger(backend.url) as right:
-        assert right.flush(5)
+def test_records_for_a_wrong_url_are_sent_to_the_right_one(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the page of the on-disk queue says: by one command."""
+    wrong = f"{backend.url}/wrong"
+    with PromptStackLogger(backend.api_key, wrong, spool_dir=tmp_path, max_retries=0) as logger:
+        logger.log_prompt("for a wrong URL", "")
+    monkeypatch.setenv("BANYAN_API_KEY", backend.api_key)
+    monkeypatch.setenv("BANYAN_HP_SPOOL_DIR", str(tmp_path))
+    assert "banyan-hp spool replay --base-url WRONG --to-url RIGHT" in page("spool").text
+    assert main(["spool", "replay", "--base-url", wrong, "--to-url", backend.url]) == 0
     assert backend.logs()[-1]["body"]["input"] == "for a wrong URL"
 
 

@@ -527,6 +527,21 @@ def test_what_waits_is_said_by_destination(
     assert held[0].startswith("✓ backlog: ")
 
 
+def test_other_destinations_are_one_line(doctor: Doctor, dead_url: str, make_logger: MakeLogger) -> None:
+    """On a machine with many applications; `--all` has one for each."""
+    for port in (9, 10, 11):
+        logger = make_logger(f"http://127.0.0.1:{port}", api_key=KEY, max_retries=0)
+        logger.log_prompt(input="q", output="x")
+        logger.shutdown(timeout=5)
+    (line,) = [each for each in doctor.text("--base-url", dead_url).splitlines() if "backlog" in each]
+    assert line == (
+        "! backlog: 3 other destinations have records waiting or in quarantine. "
+        "Their own applications send them; --all shows each."
+    )
+    every = doctor.text("--base-url", dead_url, "--all")
+    assert every.count("Another destination: its own application sends it.") == 3
+
+
 def test_it_leaves_nothing_on_the_disk(doctor: Doctor, dead_url: str, tmp_path: Path) -> None:
     """Not even the directories that delivery would make."""
     doctor.text("--base-url", dead_url)

@@ -44,7 +44,11 @@ def test_a_missing_key_is_both_errors() -> None:
         ({"api_key": "k", "org_id": "o", "mode": "test"}, r"mode must be 'prod' or 'dev', was 'test'"),
         (
             {"api_key": "k", "org_id": "o", "timeout": 0},
-            r"timeout must be a number of milliseconds above 0, was 0",
+            r"timeout must be a number of milliseconds, 10 or more, was 0",
+        ),
+        (
+            {"api_key": "k", "org_id": "o", "timeout": 0.5},
+            r"timeout is in milliseconds and must be 10 or more, was 0\.5; 0\.5 s are timeout=500",
         ),
         ({"api_key": "k", "org_id": "o", "timeout": -5}, r"timeout must be .*was -5"),
     ],

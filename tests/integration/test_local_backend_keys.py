@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from banyan_hp.server.api.auth import CACHE_SECONDS
 from banyan_hp.server.starting import KEYS_VARIABLE
 from tests.conftest import NewDatabase
 from tests.support.backend import Backend
+from tests.support.nursery import run
 
 COUNT = "/api/logs/count"
 VALIDATE = "/api/auth/validate"
@@ -34,18 +33,8 @@ def validated(backend: Backend, key: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "banyan_hp", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
 def refused(*arguments: str) -> str:
-    ended = command(*arguments)
+    ended = run(*arguments)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     return ended.stderr
 
@@ -112,7 +101,7 @@ class TestExposed:
         """The refusal says how to make one; then it starts."""
         db = tmp_path / "db"
         assert "banyan-hp keys create" in refused(*self.OPEN, "--db", str(db))
-        made = json.loads(command("keys", "create", "--project", "p", "--db", str(db), "--json").stdout)
+        made = json.loads(run("keys", "create", "--project", "p", "--db", str(db), "--json").stdout)
         with Backend(db=db, api_keys=(), options=["--host", "0.0.0.0"]) as backend:
             assert validated(backend, made["key"])["project"] == "p"
             assert "one of 'banyan-hp keys ls'" in backend.banner
@@ -154,7 +143,7 @@ class TestOfALaptop:
     def test_a_database_with_keys_of_its_operator_gets_no_other(self, tmp_path: Path) -> None:
         """Behind a proxy a backend listens on loopback, too."""
         db = tmp_path / "db"
-        made = json.loads(command("keys", "create", "--project", "p", "--db", str(db), "--json").stdout)
+        made = json.loads(run("keys", "create", "--project", "p", "--db", str(db), "--json").stdout)
         with Backend(db=db, api_keys=()) as backend:
             assert status(backend, made["key"], VALIDATE) == 200
             assert "one of 'banyan-hp keys ls'" in backend.banner
@@ -188,28 +177,28 @@ class TestCommands:
     def test_a_key_from_its_making_to_its_end(self, new_database: NewDatabase) -> None:
         """Made on the database itself, shown once, listed without its secret, good for 5 s after its end."""
         db = new_database()
-        made = json.loads(command("keys", "create", "--project", "team", "--db", db, "--json").stdout)
+        made = json.loads(run("keys", "create", "--project", "team", "--db", db, "--json").stdout)
         assert (made["project"], made["role"]) == ("team", "ingest")
         with Backend(db=db) as backend:
             assert validated(backend, made["key"])["role"] == "ingest"
-            listed = command("keys", "ls", "--db", db, "--project", "team").stdout
+            listed = run("keys", "ls", "--db", db, "--project", "team").stdout
             assert made["id"] in listed
             assert made["key"] not in listed
-            ended = command("keys", "revoke", made["id"], "--db", db)
+            ended = run("keys", "revoke", made["id"], "--db", db)
             assert (ended.returncode, ended.stdout) == (0, f"key {made['id']} of project team is revoked\n")
             until = time.monotonic() + CACHE_SECONDS
             while status(backend, made["key"], VALIDATE) == 200:
                 assert time.monotonic() < until + 1
                 time.sleep(0.1)
             assert status(backend, made["key"], VALIDATE) == 401
-        found = [json.loads(line) for line in command("keys", "ls", "--db", db, "--json").stdout.splitlines()]
+        found = [json.loads(line) for line in run("keys", "ls", "--db", db, "--json").stdout.splitlines()]
         assert [(each["id"], each["revoked_at"] is None) for each in found] == [(made["id"], False)]
-        assert "was revoked before" in command("keys", "revoke", made["id"], "--db", db).stdout
+        assert "was revoked before" in run("keys", "revoke", made["id"], "--db", db).stdout
 
     def test_for_people_the_key_is_on_a_line_of_its_own(self, tmp_path: Path) -> None:
         """And what it opens on the one before."""
         db = str(tmp_path / "db")
-        made = command("keys", "create", "--project", "p", "--role", "admin", "--db", db)
+        made = run("keys", "create", "--project", "p", "--role", "admin", "--db", db)
         said, key = made.stdout.splitlines()
         assert said.endswith(" of project p, role admin; it is not shown again:")
         with Backend(db=db) as backend:
@@ -225,7 +214,7 @@ class TestCommands:
     def test_an_unknown_id_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """And the database may be in the environment."""
         monkeypatch.setenv("BANYAN_HP_DB", str(tmp_path / "db"))
-        assert command("keys", "create", "--project", "p").returncode == 0
+        assert run("keys", "create", "--project", "p").returncode == 0
         assert "there is no key 'x'" in refused("keys", "revoke", "x")
 
 

@@ -7,8 +7,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from tests.support.local_backend import (
     seeded_backend,
     sticky,
 )
+from tests.support.nursery import run
 
 
 @pytest.fixture(scope="module")
@@ -196,13 +195,7 @@ class TestSeed:
 
 def refused_start(*arguments: str) -> str:
     """Start the backend with something wrong, and return its one line on stderr."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "banyan_hp.cli", "serve", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    ended = run("serve", *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
     return ended.stderr

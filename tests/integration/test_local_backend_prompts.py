@@ -224,7 +224,7 @@ class TestManagingPrompts:
         assert {"greeting", "a/b"} <= {each["name"] for each in everything}
         assert {"id", "name", "content", "version", "branch", "project_id", "metadata"} <= set(everything[0])
         assert {each["project_id"] for each in everything} == {"default"}
-        assert backend.get(self.PATH, project_id="default") == {"prompts": everything}
+        assert backend.get(self.PATH, project_id="default") == {"prompts": everything, "next": None}
         assert {each["branch"] for each in backend.get(self.PATH, branch="dev")["prompts"]} == {"dev"}
 
     def test_what_exists_is_a_409(self, backend: Backend) -> None:

@@ -165,7 +165,7 @@ def test_aget_prompt_keeps_the_promises_of_get_prompt(
     async def main() -> None:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="fallback"):
-                await logger.aget_prompt("p", fallback=5)  # type: ignore[arg-type]
+                await logger.aget_prompt("p", fallback=5)  # type: ignore[call-overload]
             assert await logger.aget_prompt("p") is None
             assert seen(await logger.aget_prompt("p", fallback="text")) == ("text", "fallback")
             assert seen(await logger.aget_prompt("p", fallback=fallback)) == ("mine", "fallback")

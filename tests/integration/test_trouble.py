@@ -50,14 +50,27 @@ def test_an_unreachable_backend_is_one_line_after_the_retries_and_one_at_the_exi
 
 
 @pytest.mark.parametrize(
-    ("status", "beginning"),
+    ("status", "beginning", "until"),
     [
-        (401, "the backend refuses the API key; records are kept until it accepts one: POST "),
-        (404, "the base URL or the account is wrong; records are kept until it is right: POST "),
+        (
+            401,
+            "the backend refuses the API key; records are kept until it accepts one: POST ",
+            "they are sent once the backend accepts their API key; to send them under another one, name the "
+            "old one in previous_keys, or run `banyan-hp spool replay --from-key`. ",
+        ),
+        (
+            404,
+            "the base URL or the account is wrong; records are kept until it is right: POST ",
+            "they are sent once their URL responds as it should; to send them to another one, run "
+            "`banyan-hp spool replay --to-url`. ",
+        ),
     ],
 )
-def test_a_refused_key_and_a_wrong_address_are_one_line_each(status: int, beginning: str) -> None:
-    """With the address and the status; the backend's words may repeat anything and are in `last_error`."""
+def test_a_refused_key_and_a_wrong_address_are_one_line_each(status: int, beginning: str, until: str) -> None:
+    """With the address and the status; the backend's words may repeat anything and are in `last_error`.
+
+    The line at the exit promises nothing that the next process can't do, and says what has to be done first.
+    """
     with replying(status) as server:
         program = "logger = make()\n" + LOG + "logger.flush(5)\n" + LOG + "logger.flush(5)\n"
         finished = run_python(program, url=server.url)
@@ -65,6 +78,7 @@ def test_a_refused_key_and_a_wrong_address_are_one_line_each(status: int, beginn
         assert line.startswith("banyan_hp: " + beginning + server.url)
         assert line.endswith(f"status {status}")
         assert finished.on_disk == 2
+        assert finished.left.startswith(f"banyan_hp: 2 records are on disk; {until}")
 
 
 def test_a_call_with_bad_input_is_one_line_a_minute() -> None:
@@ -110,6 +124,14 @@ def test_records_that_shutdown_left_on_disk_are_in_the_line_at_the_exit() -> Non
     program = "for _ in range(2):\n    with make(max_retries=0) as logger:\n        " + LOG
     finished = run_python(program, url=refused_url())
     assert (finished.on_disk, finished.exit_lines) == (2, 1)
+    assert "they are sent by the next process, or by `banyan-hp spool replay`. The last " in finished.left
+
+
+def test_the_line_at_the_exit_is_about_one_record_if_it_is_one() -> None:
+    """In the singular, as people read it."""
+    with replying(401) as server:
+        left = run_python("logger = make()\n" + LOG, url=server.url).left
+    assert "1 record is on disk; it is sent once the backend accepts its API key; to send it under " in left
 
 
 def test_all_loggers_and_threads_of_a_process_have_one_line_at_the_exit() -> None:

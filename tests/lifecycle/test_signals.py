@@ -336,6 +336,7 @@ def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in
     assert run(program, list(range(10))) == (-signal.SIGTERM, "")
 
 
+@pytest.mark.alone
 def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
     """An exception in the middle may leave a lock held for ever: the default action happens in time."""
     program = """

@@ -17,6 +17,8 @@ from typing import Any
 
 import requests
 
+from tests.support.nursery import Forked, fork
+
 READY = "banyan-hp local backend on "
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -29,6 +31,7 @@ class Backend:
     `api_keys` are entries of a keys file: ``KEY``, or ``PROJECT:ROLE:KEY``.
     A context manager: started on entry, gone with its directory on exit.
     `start()` after `stop()` or `kill()` comes back on the same port with the same database.
+    It is a fork of a process that has imported everything, or has an interpreter of its own (`fresh`).
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Backend:
         api_keys: Sequence[str] = ("psk_local",),
         seed: Path | None = None,
         options: Sequence[str] = (),
+        fresh: bool = False,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="banyan-hp-backend-")
         self.db = Path(self._directory.name, "backend.sqlite3") if db is None else db
@@ -48,8 +52,9 @@ class Backend:
         self.banner = ""
         self._seed = seed
         self._options = tuple(options)
+        self._fresh = fresh
         self._stderr = Path(self._directory.name, "stderr.txt")
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[str] | Forked | None = None
 
     def __enter__(self) -> Backend:
         try:
@@ -98,9 +103,11 @@ class Backend:
         """Start the process and return when it accepts connections."""
         assert self._process is None, f"{self!r} runs already"
         with self._stderr.open("a") as stderr:
-            self._process = subprocess.Popen(
-                self._command(), stdout=subprocess.PIPE, stderr=stderr, text=True
-            )
+            if self._fresh:
+                command = [sys.executable, "-m", "banyan_hp", *self._arguments()]
+                self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+            else:
+                self._process = fork(self._arguments(), stderr=stderr)
         self.banner = self._await_banner(self._process)
         self.port = int(self.banner.splitlines()[0].rpartition(":")[2])
 
@@ -167,24 +174,15 @@ class Backend:
         assert isinstance(self.db, Path), f"{self.db} is no file"
         return self.db
 
-    def _command(self) -> list[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "banyan_hp",
-            "serve",
-            "--port",
-            str(self.port),
-            "--db",
-            str(self.db),
-        ]
+    def _arguments(self) -> list[str]:
+        arguments = ["serve", "--port", str(self.port), "--db", str(self.db)]
         if self.api_keys:
-            command += ["--keys-file", str(self._keys)]
+            arguments += ["--keys-file", str(self._keys)]
         if self._seed is not None:
-            command += ["--seed", str(self._seed)]
-        return [*command, *self._options]
+            arguments += ["--seed", str(self._seed)]
+        return [*arguments, *self._options]
 
-    def _await_banner(self, process: subprocess.Popen[str]) -> str:
+    def _await_banner(self, process: subprocess.Popen[str] | Forked) -> str:
         lines: list[str] = []
         reader = threading.Thread(target=_read_banner, args=(process, lines), daemon=True)
         reader.start()
@@ -211,7 +209,7 @@ class Backend:
                 process.stdout.close()
 
 
-def _read_banner(process: subprocess.Popen[str], lines: list[str]) -> None:
+def _read_banner(process: subprocess.Popen[str] | Forked, lines: list[str]) -> None:
     """Read the three lines that it says at its start, or fewer when it ends before."""
     assert process.stdout is not None
     for line in process.stdout:

@@ -24,7 +24,7 @@ def make(**options):
 """
 
 
-_ON_DISK = re.compile(r"^banyan_hp: (\d+) records? (?:is|are) on disk; .*\n", re.MULTILINE)
+_ON_DISK = re.compile(r"^(banyan_hp: (\d+) records? (?:is|are) on disk; .*)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Finished:
         stderr: without the line about records on disk.
         on_disk: how many records that line says are on disk; 0 without one.
         exit_lines: how many such lines there are: one for each process at most.
+        left: the last such line.
     """
 
     status: int
@@ -43,6 +44,7 @@ class Finished:
     seconds: float
     on_disk: int = 0
     exit_lines: int = 0
+    left: str = ""
 
     @property
     def others(self) -> str:
@@ -71,4 +73,12 @@ def run_python(
     seconds = time.monotonic() - began
     said = _ON_DISK.findall(finished.stderr)
     stderr = _ON_DISK.sub("", finished.stderr)
-    return Finished(finished.returncode, finished.stdout, stderr, seconds, sum(map(int, said)), len(said))
+    return Finished(
+        finished.returncode,
+        finished.stdout,
+        stderr,
+        seconds,
+        on_disk=sum(int(count) for _, count in said),
+        exit_lines=len(said),
+        left=said[-1][0] if said else "",
+    )

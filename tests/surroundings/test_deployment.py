@@ -16,6 +16,7 @@ import requests
 from banyan_hp.server.api.requests import MAX_BODY
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
+from tests.support.nursery import run
 from tests.support.proxies import Proxy, configured_nginx
 from tests.support.raw import AUTHORITY, TLS_FILES
 
@@ -107,10 +108,7 @@ def test_the_page_names_options_that_are_there() -> None:
     for command in commands:
         words = command.split()
         name = words[: 1 if words[0] == "serve" else 2]
-        asked = [sys.executable, "-m", "banyan_hp", *name, "--help"]
-        environment = os.environ | {"COLUMNS": "500"}
-        shown = subprocess.run(
-            asked, env=environment, capture_output=True, text=True, timeout=30, check=True
-        ).stdout
-        missing = [each for each in re.findall(r"--[a-z-]+", command) if each not in shown]
+        asked = run(*name, "--help", env=os.environ | {"COLUMNS": "500"})
+        asked.check_returncode()
+        missing = [each for each in re.findall(r"--[a-z-]+", command) if each not in asked.stdout]
         assert missing == [], command

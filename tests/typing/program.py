@@ -81,15 +81,14 @@ def configured() -> PromptStackLogger:
 
 def module_functions(identity: UUID) -> None:
     prompt = banyan.get_prompt("greeting", sticky_context={"user_id": None}, fallback="Hello")
-    if prompt is not None:
-        print(prompt.content, prompt.name, prompt.version, prompt.branch, prompt.project, prompt.prompt_id)
-        print(prompt.age_s, prompt.fetched_at, prompt.source, prompt.metadata, prompt.routed_by)
-        print(prompt.enable_logging, prompt.experiment_id, prompt.experiment_version_id)
-        print(prompt.sticky_key, prompt.sticky_value, prompt.render(name="Ada"))
-        messages: list[dict[str, Any]] = prompt.render_messages({"name": "Ada"}, strict=False)
-        print(messages, prompt.config, prompt.messages, prompt.label)
-        context = prompt.get_experiment_context()
-        banyan.log_prompt("q", "a", prompt, experiment_context=context, record_id=identity)
+    print(prompt.content, prompt.name, prompt.version, prompt.branch, prompt.project, prompt.prompt_id)
+    print(prompt.age_s, prompt.fetched_at, prompt.source, prompt.metadata, prompt.routed_by)
+    print(prompt.enable_logging, prompt.experiment_id, prompt.experiment_version_id)
+    print(prompt.sticky_key, prompt.sticky_value, prompt.render(name="Ada"))
+    messages: list[dict[str, Any]] = prompt.render_messages({"name": "Ada"}, strict=False)
+    print(messages, prompt.config, prompt.messages, prompt.label)
+    context = prompt.get_experiment_context()
+    banyan.log_prompt("q", "a", prompt, experiment_context=context, record_id=identity)
     banyan.log(input=[{"role": "user", "content": "q"}], output="a", metadata={"k": 1}, duration_ms=12)
     banyan.experiment("e1", {"user_id": "u1"})
     banyan.experiment("e1", "user_id", "u1")

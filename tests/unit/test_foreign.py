@@ -116,7 +116,7 @@ def test_what_stops_the_thread_passes_every_public_call(
         calls: list[Callable[[], object]] = [
             lambda: logger.log_prompt("q", Raising(kind)),
             lambda: logger.log_prompt("q", "a", metadata={"deep": [Raising(kind)]}),
-            lambda: logger.get_prompt("p", version=Raising(kind), fallback="f"),  # type: ignore[arg-type]
+            lambda: logger.get_prompt("p", version=Raising(kind), fallback="f"),  # type: ignore[call-overload]
             lambda: logger.get_prompt("p", fallback=lambda: _raise(kind)),
             lambda: place.log({"user_prompt": "p", "response": Raising(kind)}),
             lambda: place.start_session(Raising(kind)),  # type: ignore[arg-type]

@@ -44,6 +44,7 @@ def add_doctor(commands: _SubParsersAction[ArgumentParser]) -> None:
     add("--client-cert", nargs="+", metavar=pair, help="as the setting client_cert: one file, or two")
     timeout_help = "seconds that each step may take (default: %(default)g)"
     add("--timeout", type=_seconds, default=_SECONDS, metavar="SECONDS", help=timeout_help)
+    add("--all", action="store_true", help="say of each other destination what waits in its queue")
     add("--json", action="store_true", help="one JSON object instead of lines")
 
 

@@ -22,6 +22,7 @@ from ..spool.places import Place
 from ..terminal import age, counted, size
 from .configuration import Target
 from .findings import Finding, good, note, wrong
+from .findings import State as Meaning
 
 _LEAST_FREE = 64 * MIB
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the system writes a space in a path
@@ -41,13 +42,22 @@ class Disk:
     Args:
         target: whose records are ours; None: nobody knows.
         spool_dir: as the option says.
+        everything: say of each other destination what waits there, not only how many there are.
         mounts: where the system lists its file systems.
     """
 
-    def __init__(self, target: Target | None, spool_dir: Path | None, mounts: Path = _MOUNTS) -> None:
+    def __init__(
+        self,
+        target: Target | None,
+        spool_dir: Path | None,
+        *,
+        everything: bool = False,
+        mounts: Path = _MOUNTS,
+    ) -> None:
         self._target = target
         self._given = spool_dir or env("BANYAN_HP_SPOOL_DIR")
         self._source = "--dir" if spool_dir else "environment: BANYAN_HP_SPOOL_DIR"
+        self._everything = everything
         self._mounts = mounts
 
     def findings(self) -> Iterator[Finding]:
@@ -98,7 +108,8 @@ class Disk:
     # -- what waits ------------------------------------------------------------------------------------------
 
     def _backlogs(self, bases: tuple[Path, ...]) -> Iterator[Finding]:
-        found = False
+        ours: list[Finding] = []
+        foreign: list[Finding] = []
         for base in bases:
             own = self._own(base)
             try:
@@ -108,10 +119,16 @@ class Disk:
                 return
             for place in places:
                 finding = self._backlog(place, own)
-                found = found or finding is not None
                 if finding is not None:
-                    yield finding
-        if not found:
+                    others = _is_foreign(place, own) and finding.state is not Meaning.WRONG
+                    (foreign if others else ours).append(finding)
+        yield from ours
+        if len(foreign) > 1 and not self._everything:
+            found = f"{len(foreign)} other destinations have records waiting or in quarantine"
+            yield note("backlog", found, "Their own applications send them; --all shows each.")
+        else:
+            yield from foreign
+        if not ours and not foreign:
             yield good("backlog", "nothing waits to be sent")
 
     def _backlog(self, place: Place, own: Path | None) -> Finding | None:
@@ -140,9 +157,14 @@ class Disk:
             return good("backlog", f"{found}; a running application holds it")
         if own is None or place.directory == own:
             return note("backlog", found, "The next process sends it, or `banyan-hp spool replay`.")
-        if place.id.rpartition("-")[0] == own.name.rpartition("-")[0]:
+        if not _is_foreign(place, own):
             return wrong("backlog", f"{found}; nobody uses this key", _of_another_key(place))
         return note("backlog", found, "Another destination: its own application sends it.")
+
+
+def _is_foreign(place: Place, own: Path | None) -> bool:
+    """Whether it has another URL or project than ours."""
+    return own is not None and place.id.rpartition("-")[0] != own.name.rpartition("-")[0]
 
 
 def _of_another_key(place: Place) -> str:

@@ -23,7 +23,7 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield unknown("network", "the settings can't be used")
     else:
         yield from _network(target)
-    yield from Disk(target, arguments.spool_dir).findings()
+    yield from Disk(target, arguments.spool_dir, everything=arguments.all).findings()
     yield from installation.findings()
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..api import quoted
+from ..api import pages, quoted
 from ..choosing import moment
 from ..terminal import BROKEN, WRONG, CommandError
 from .answers import Fields, answer, listed, without
@@ -152,7 +152,8 @@ class ListPrompts(Tool):
 
     def answer(self, get: Get) -> str:
         """The prompts, without what they say."""
-        found = _objects(get(_PROMPTS, **({"branch": self.branch} if self.branch else {})), "prompts")
+        given = {"branch": self.branch} if self.branch else {}
+        found = (each for page in pages(get, _PROMPTS, **given) for each in _objects(page, "prompts"))
         wanted = [each for each in found if self.containing.lower() in str(each.get("name", "")).lower()]
         shown = ("name", "branch", "released", "newest", "labels", "metadata")
         return listed({}, "prompts", [_only(each, *shown) for each in wanted], self.limit, _EXCERPT)
@@ -173,7 +174,8 @@ class ShowPrompt(Tool):
     def answer(self, get: Get) -> str:
         """The prompt with its versions."""
         prompt = self._found(_objects(get(_PROMPTS, name=self.name), "prompts"))
-        versions = _objects(get(f"{_PROMPTS}/{quoted(str(prompt.get('id')))}/versions"), "versions")
+        listed_versions = pages(get, f"{_PROMPTS}/{quoted(str(prompt.get('id')))}/versions")
+        versions = [each for page in listed_versions for each in _objects(page, "versions")]
         if self.version is not None:
             versions = [each for each in versions if each.get("version") == self.version]
             if not versions:

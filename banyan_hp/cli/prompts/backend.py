@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..api import Api, quoted
+from ..api import Api, pages, quoted
 from ..terminal import BROKEN, WRONG, CommandError
 
 MANAGED = "/api/logs/cli/prompts"
@@ -59,14 +59,15 @@ class Prompt:
 def prompts(api: Api, branch: str | None = None, name: str | None = None) -> list[Prompt]:
     """The prompts of the key's project, without versions, by branch and name."""
     chosen = {key: value for key, value in (("branch", branch), ("name", name)) if value is not None}
-    found = [_prompt(each) for each in objects(api.get(MANAGED, **chosen), "prompts")]
+    listed = pages(api.get, MANAGED, **chosen)
+    found = [_prompt(each) for page in listed for each in objects(page, "prompts")]
     return sorted(found, key=lambda each: (each.branch, each.name))
 
 
 def with_versions(api: Api, prompt: Prompt) -> Prompt:
     """The prompt with all its versions."""
-    body = api.get(f"{MANAGED}/{quoted(prompt.prompt_id)}/versions")
-    versions = tuple(_version(each) for each in objects(body, "versions"))
+    listed = pages(api.get, f"{MANAGED}/{quoted(prompt.prompt_id)}/versions")
+    versions = tuple(_version(each) for page in listed for each in objects(page, "versions"))
     if not versions:
         raise _nonsense(f"prompt {prompt.name!r} has no version")
     return Prompt(

@@ -7,13 +7,13 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from ..api import Api, quoted
+from ..api import Api, pages, quoted
 from ..terminal import DONE, WRONG, CommandError, say, say_json, table
 from .backend import MANAGED, PRODUCTION, Prompt, Version, objects, one, prompts
 from .compare import file_of
 from .files import to_text
 
-_MOST_CHANGES = 1000
+CHANGES_AT_ONCE = 1000
 
 
 def ls(api: Api, arguments: Namespace) -> int:
@@ -49,8 +49,9 @@ def show(api: Api, arguments: Namespace) -> int:
 def history(api: Api, arguments: Namespace) -> int:
     """The versions of a prompt, and who changed what and when."""
     prompt = one(api, arguments.name, arguments.branch)
-    audit = api.get("/api/audit", subject=f"prompt:{prompt.prompt_id}", limit=_MOST_CHANGES)
-    changes = objects(audit, "changes")
+    subject = f"prompt:{prompt.prompt_id}"
+    audit = pages(api.get, "/api/audit", "before", subject=subject, limit=CHANGES_AT_ONCE)
+    changes = [each for page in audit for each in objects(page, "changes")]
     if arguments.json:
         for version in prompt.versions:
             say_json({"version": version.version, **_version_as_json(version)})

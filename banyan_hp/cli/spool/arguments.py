@@ -114,6 +114,7 @@ def _add_path(spool: Commands) -> None:
 def _add_ls(spool: Commands) -> None:
     ls = _command(spool, "ls", "segments:ls", "list segments: records not yet sent, all records, bytes, age")
     _add_json(ls, "one JSON object per segment")
+    _add_all(ls)
 
 
 def _add_show(spool: Commands) -> None:
@@ -158,6 +159,13 @@ def _add_replay(spool: Commands) -> None:
         metavar="URL",
         help="send only what goes to this URL; with --dir, this also confirms the URL",
     )
+    add(
+        "--to-url",
+        metavar="URL",
+        help="send the records to this URL instead of the one they were logged for, which --base-url or "
+        "--destination names",
+    )
+    _add_all(replay)
     add("--yes", action="store_true", help="with --dir: don't ask whether the URLs found there are right")
 
 
@@ -211,6 +219,10 @@ def _add_quarantine_purge(quarantine: Commands) -> None:
 
 def _add_json(parser: ArgumentParser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=what)
+
+
+def _add_all(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="also destinations where nothing waits")
 
 
 def _add_limit(parser: ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ...engine.spool.layout import KEYS, Address, spool_bases
 from ...engine.spool.survey import destinations
 from ...files import check_own_directory
 from ...settings import env
-from ..terminal import BROKEN, DONE, WRONG, CommandError, complain
+from ..terminal import BROKEN, DONE, WRONG, CommandError, complain, counted, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,13 @@ def _complaining(place: Place, do: Callable[[Place], int]) -> int:
     except OSError as error:
         complain(f"{place.title}: the spool can't be used: {error}")
         return BROKEN
+
+
+def say_of_idle(idle: Sequence[Place]) -> None:
+    """Say in one line at how many destinations nothing waits."""
+    if idle:
+        shows = "it" if len(idle) == 1 else "them"
+        say(f"nothing waits at {counted(len(idle), 'destination')}; --all shows {shows}")
 
 
 def _one(matching: list[Path], prefix: str, base: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from ...engine.spool.survey import State
 from ...errors import ConfigurationError
 from ...settings import Settings, checked_url, first_text, header_text
 from ..terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain, confirm, counted, say
-from .places import Place, chosen, each
+from .places import Place, chosen, each, say_of_idle
 
 _KEYS = {
     "banyan": "BANYAN_API_KEY",
@@ -46,6 +46,9 @@ class Waiting:
     raw: int  # not sent here: a `before_send` must see them first
 
 
+_NOTHING = Waiting(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What became of the records that could be sent."""
@@ -59,17 +62,27 @@ class Tally:
 def replay(arguments: argparse.Namespace) -> int:
     """Replay each destination in turn; the highest exit code is the command's."""
     _check(arguments)
+    idle: list[Place] = []
+
+    def replay_one(place: Place) -> int:
+        if not _is_meant(place, arguments):
+            return DONE
+        waiting = _waiting(place.directory)
+        if waiting == _NOTHING and not arguments.all:
+            idle.append(place)
+            return DONE
+        return _replay(place, arguments, waiting)
+
     try:
-        return each(
-            arguments, lambda place: _replay(place, arguments) if _is_meant(place, arguments) else DONE
-        )
+        code = each(arguments, replay_one)
+        say_of_idle(idle)
+        return code
     except KeyboardInterrupt:
         complain("interrupted; what was not delivered stays on disk")
         return LEFT
 
 
-def _replay(place: Place, arguments: argparse.Namespace) -> int:
-    before = _waiting(place.directory)
+def _replay(place: Place, arguments: argparse.Namespace, before: Waiting) -> int:
     if not before.free:
         say(place.title)
         say(f"  nothing to send{_held(before)}")
@@ -148,18 +161,35 @@ def _held(waiting: Waiting) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.from_key is not None and not any(_is_meant(place, arguments) for place in chosen(arguments)):
+    for option in ("base_url", "to_url"):
+        if (url := getattr(arguments, option)) is not None:
+            try:
+                setattr(arguments, option, checked_url(f"--{option.replace('_', '-')}", url))
+            except ConfigurationError as error:
+                raise CommandError(str(error), WRONG) from error
+    if arguments.to_url is not None and arguments.base_url is None and arguments.destination is None:
+        raise CommandError(
+            "--to-url needs --base-url, the URL that the records were logged for, or --destination; see ls",
+            WRONG,
+        )
+    if arguments.from_key is not None and not any(_has_key(place, arguments) for place in chosen(arguments)):
         raise CommandError("no destination has a key with the fingerprint in --from-key; see ls", WRONG)
-    if arguments.base_url is not None:
-        try:
-            arguments.base_url = checked_url("--base-url", arguments.base_url)
-        except ConfigurationError as error:
-            raise CommandError(str(error), WRONG) from error
+    if arguments.base_url is not None and not any(_has_url(place, arguments) for place in chosen(arguments)):
+        raise CommandError("no destination has the URL in --base-url; see ls", WRONG)
 
 
 def _is_meant(place: Place, arguments: argparse.Namespace) -> bool:
-    """With `--from-key`, only records of that key are sent."""
+    """With `--from-key`, only records of that key are sent; with `--base-url`, only those for that URL."""
+    return _has_key(place, arguments) and _has_url(place, arguments)
+
+
+def _has_key(place: Place, arguments: argparse.Namespace) -> bool:
     return arguments.from_key in (None, place.fingerprint)
+
+
+def _has_url(place: Place, arguments: argparse.Namespace) -> bool:
+    wanted = arguments.base_url
+    return wanted is None or (place.address is not None and _url(place.address) == wanted)
 
 
 def _destination(place: Place, arguments: argparse.Namespace) -> Destination:
@@ -169,9 +199,7 @@ def _destination(place: Place, arguments: argparse.Namespace) -> Destination:
         raise CommandError(
             "the directory does not say where its records go; they stay where they are", BROKEN
         )
-    url = _url(address)
-    if arguments.base_url not in (None, url):
-        raise CommandError(f"these records go to {url}, not to the --base-url given", WRONG)
+    url = arguments.to_url or _url(address)
     key = _key(address, arguments.api_key)
     if address.fingerprint not in (key_fingerprint(key), arguments.from_key):
         raise CommandError(
@@ -179,7 +207,7 @@ def _destination(place: Place, arguments: argparse.Namespace) -> Destination:
             f"{key_fingerprint(key)}; to send them under it: --from-key {address.fingerprint}",
             WRONG,
         )
-    return make(address, key)
+    return make(address._replace(base_url=url), key)
 
 
 def _url(address: Address) -> str:
@@ -192,7 +220,8 @@ def _url(address: Address) -> str:
 
 def _may_send(place: Place, arguments: argparse.Namespace, waiting: Waiting) -> bool:
     """A directory named by hand may be anybody's: the key goes to its URL only if a person confirms it."""
-    if arguments.dir is None or arguments.yes or arguments.base_url is not None or place.address is None:
+    said = arguments.yes or arguments.base_url is not None or arguments.to_url is not None
+    if arguments.dir is None or said or place.address is None:
         return True
     records = counted(waiting.free, "record")
     question = f"Send {records} and your API key to {place.address.base_url}?"

@@ -27,7 +27,7 @@ from ..terminal import (
     table,
     within,
 )
-from .places import Place, base_directory, chosen, each
+from .places import Place, base_directory, chosen, each, say_of_idle
 
 _HEAD = ("SEGMENT", "STATE", "UNSENT", "RECORDS", "BYTES", "AGE")
 _NUMBERS = frozenset({2, 3, 4, 5})
@@ -48,22 +48,33 @@ def ls(arguments: argparse.Namespace) -> int:
     if not chosen(arguments) and not arguments.json:
         say(f"nothing in {base_directory(arguments) / 'spool'}")
     now = Clock().wall()
-    report = _list_as_json if arguments.json else _list
+    idle: list[Place] = []
 
     def list_one(place: Place) -> int:
-        report(place, survey.segments(place.directory), now)
+        segments, quarantine = survey.segments(place.directory), Quarantine(place.directory, Clock())
+        if arguments.json:
+            _list_as_json(place, segments, now)
+        elif arguments.all or any(map(_waits, segments)) or quarantine.entries():
+            _list(place, segments, quarantine, now)
+        else:
+            idle.append(place)
         return DONE
 
-    return each(arguments, list_one)
+    code = each(arguments, list_one)
+    say_of_idle(idle)
+    return code
 
 
-def _list(place: Place, segments: list[Seen], now: float) -> None:
+def _waits(seen: Seen) -> bool:
+    return bool(seen.unacknowledged or seen.damaged) or seen.state is State.UNKNOWN
+
+
+def _list(place: Place, segments: list[Seen], quarantine: Quarantine, now: float) -> None:
     say(place.title)
     if segments:
         table([_HEAD, *(_row(seen, now) for seen in segments)], right=_NUMBERS)
     else:
         say("  nothing waits to be sent")
-    quarantine = Quarantine(place.directory, Clock())
     entries = quarantine.entries()
     if entries:
         say(f"  quarantine: {counted(len(entries), 'entry')}, {size(quarantine.size)}")

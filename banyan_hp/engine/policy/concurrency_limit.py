@@ -8,7 +8,9 @@ sender delivers twice as many records a second as eight do, for a third of their
 from __future__ import annotations
 
 LOOK_AGAIN_SECONDS = 0.02  # a request under way for longer may hang; for less, its thread may not have run
-_WORK_SECONDS = 100e-6  # about what a sender does between two requests
+# A few times what a sender does between two requests, which is 50 to 150 µs: handing over the interpreter's
+# lock costs as much again.
+_WORK_SECONDS = 300e-6
 
 
 class ConcurrencyLimit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ class Ended(NamedTuple):
         process: the random name of that process in the names of its segments.
         directory: where these are, if there are any.
         own: the book of its own records; what is logged later, during the exit, is in there, too.
+        state: of its destination, as `health()` names it.
         trouble: the last failure, if the destination was not well at the end.
     """
 
@@ -35,6 +37,7 @@ class Ended(NamedTuple):
     process: str
     directory: Path | None
     own: Book
+    state: str
     trouble: str
 
     def on_disk(self) -> int:
@@ -70,20 +73,34 @@ def report() -> None:
     if os.getpid() in _reported or not (on_disk or lost):
         return
     _reported.add(os.getpid())
-    trouble = next((each.trouble for each in mine if each.trouble), "")
-    logs.say(logging.WARNING, "%s", _sentence(on_disk, lost, trouble))
+    unwell = next((each for each in mine if each.trouble), None)
+    logs.say(logging.WARNING, "%s", _sentence(on_disk, lost, unwell))
 
 
-def _sentence(on_disk: int, lost: int, trouble: str) -> str:
+_UNTIL = {
+    "auth_error": "they are sent once the backend accepts their API key; to send them under another one, "
+    "name the old one in previous_keys, or run `banyan-hp spool replay --from-key`",
+    "misconfigured": "they are sent once their URL responds as it should; to send them to another one, run "
+    "`banyan-hp spool replay --to-url`",
+}
+_THEN = "they are sent by the next process, or by `banyan-hp spool replay`"
+
+
+def _sentence(on_disk: int, lost: int, unwell: Ended | None) -> str:
     parts = []
     if on_disk:
-        they = "it is" if on_disk == 1 else "they are"
-        whom = "by the next process, or by `banyan-hp spool replay`"
-        parts.append(f"{_records(on_disk)} on disk; {they} sent {whom}")
+        how = _UNTIL.get(unwell.state, _THEN) if unwell is not None else _THEN
+        parts.append(f"{_records(on_disk)} on disk; {_of_one(how) if on_disk == 1 else how}")
     if lost:
         parts.append(f"{_records(lost)} lost, neither sent nor kept on disk")
-    because = f". The last attempt failed: {trouble}" if trouble else ""
+    because = f". The last attempt failed: {unwell.trouble}" if unwell is not None else ""
     return "; ".join(parts) + because
+
+
+def _of_one(how: str) -> str:
+    for many, one in (("they are", "it is"), ("their", "its"), ("them", "it")):
+        how = re.sub(rf"\b{many}\b", one, how)
+    return how
 
 
 def _records(count: int) -> str:

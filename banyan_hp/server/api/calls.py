@@ -11,12 +11,13 @@ from fastapi import APIRouter, HTTPException, Response
 from fastapi import Query as FromQuery
 from pydantic import Field
 
-from ..store.calls import FILTERS, MAX_PAGE, CallFilter, Group
+from ..store.calls import FILTERS, CallFilter, Group
 from ..store.rows import MAX_INDEXED_TEXT
 from ..store.search import phrases_of
+from . import response_models
 from .auth import Administering, Caller, Reading
 from .intake import is_time, parse_time
-from .models import Query, Words, checked, is_storable
+from .models import Limit, Query, Words, checked, is_storable
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
 from .shown import as_json
@@ -39,7 +40,6 @@ _Whole = Annotated[
     ),
     checked(is_storable),
 ]
-_Limit = Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)]
 
 router = APIRouter(route_class=JsonRoute, tags=["calls"])
 
@@ -78,7 +78,7 @@ class Chosen(Query):
 class Paged(Chosen):
     """Which calls, and which page of them."""
 
-    limit: _Limit = 100
+    limit: Limit = 100
     after: Annotated[str | None, Field(description="the `next` of an earlier page")] = None
 
 
@@ -96,14 +96,14 @@ class Grouped(Chosen):
     by: Annotated[str, Field(description=f"names of {', '.join(FILTERS)}, separated by commas")] = ""
 
 
-@router.get("/api/calls")
+@router.get("/api/calls", response_model=response_models.CallsPage)
 def page(query: Annotated[Paged, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """Calls, newest first. `next` of a page is `after` of the following one."""
     found = backend.calls.page(query.filter(caller), query.limit, query.after)
     return Json({"calls": [as_json(call) for call in found.calls], "next": found.next})
 
 
-@router.get("/api/calls/summary")
+@router.get("/api/calls/summary", response_model=response_models.Summary)
 def summary(query: Annotated[Grouped, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """Sums over calls: how many, errors, latency, tokens, cost; grouped by columns."""
     by = [name.strip() for name in query.by.split(",") if name.strip()]
@@ -114,7 +114,7 @@ def summary(query: Annotated[Grouped, FromQuery()], caller: Reading, backend: Ba
     return Json({"groups": [_group_as_json(group, by) for group in groups]})
 
 
-@router.delete("/api/calls")
+@router.delete("/api/calls", response_model=response_models.RemovedCalls)
 def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backend: Backend) -> Response:
     """Remove the calls of a user or a session for good. `more` says whether to ask again: some are left."""
     given = {name: value for name, value in query.model_dump().items() if value is not None}
@@ -131,7 +131,7 @@ def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backen
     return Json({"deleted": removed, "more": more})
 
 
-@router.get("/api/calls/{call_id:path}")
+@router.get("/api/calls/{call_id:path}", response_model=response_models.LoggedCall)
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
     """One call by its id."""
     found = backend.calls.get(caller.project, call_id)

@@ -25,6 +25,7 @@ from ..store.experiments import (
     Variant,
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
+from . import prompt_response_models
 from .auth import Administering, Caller, Callers, Ingesting, Reading, refuse_other_project
 from .forms import configuration, prompt_as_json
 from .models import Json as JsonObject
@@ -153,7 +154,7 @@ class Listed(Query):
     project_id: Words | None = None
 
 
-@router.get(_EVERY)
+@router.get(_EVERY, response_model=prompt_response_models.ExperimentList)
 def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """The experiments of the project."""
     refuse_other_project("project_id", query.project_id, caller)
@@ -164,7 +165,7 @@ def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Back
     return Json({"experiments": shown_all})
 
 
-@router.post(_EVERY, status_code=201)
+@router.post(_EVERY, status_code=201, response_model=prompt_response_models.ShownExperiment)
 def create(body: NewExperiment, caller: Administering, backend: Backend) -> Response:
     """Make an experiment on a prompt."""
     refuse_other_project("project_id", body.project_id, caller)
@@ -202,7 +203,7 @@ def experiment_of(
     return with_slots(_checked(experiment), before)
 
 
-@router.post(f"{_EVERY}/route")
+@router.post(f"{_EVERY}/route", response_model=prompt_response_models.RoutedPrompt)
 def route(body: RouteRequest, request: Request, caller: Ingesting, backend: Backend) -> Response:
     """The version that a sticky value gets."""
     callers: Callers = request.app.state.callers
@@ -222,7 +223,7 @@ def route(body: RouteRequest, request: Request, caller: Ingesting, backend: Back
     return _routed(prompt, version_of(variant), variant.experiment_version_id)
 
 
-@router.get(f"{_ONE}/usage")
+@router.get(f"{_ONE}/usage", response_model=prompt_response_models.UsageOfVersions)
 def usage(experiment_id: str, caller: Reading, backend: Backend) -> Response:
     """How many calls came of each version: of those the experiment has, and of any it had."""
     experiment, _ = _found(caller, experiment_id, backend)
@@ -234,13 +235,13 @@ def usage(experiment_id: str, caller: Reading, backend: Backend) -> Response:
     return Json({"experiment_id": experiment_id, "versions": counts})
 
 
-@router.get(_ONE)
+@router.get(_ONE, response_model=prompt_response_models.ShownExperiment)
 def details(experiment_id: str, request: Request, caller: Ingesting, backend: Backend) -> Response:
     """One experiment."""
     return tagged(request, _as_json(*_found(caller, experiment_id, backend)))
 
 
-@router.put(_ONE)
+@router.put(_ONE, response_model=prompt_response_models.ShownExperiment | prompt_response_models.DryRun)
 def change(experiment_id: str, body: ExperimentChange, caller: Administering, backend: Backend) -> Response:
     """Change an experiment; users keep their versions as far as the new percentages let them."""
     experiment, prompt = _found(caller, experiment_id, backend)
@@ -259,7 +260,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     return _stored(caller, experiment_id, backend, 200)
 
 
-@router.delete(_ONE)
+@router.delete(_ONE, response_model=prompt_response_models.RemovedExperiment)
 def remove(experiment_id: str, caller: Administering, backend: Backend) -> Response:
     """Remove an experiment. The calls that it routed stay."""
     experiment, _ = _found(caller, experiment_id, backend)

@@ -5,8 +5,8 @@ listens. A listener is nothing but a cursor. While the feed holds all that comes
 from the feed; else (it begins in the past, or was slow) from the database, a few calls at its own pace. So a
 slow listener neither holds up the others nor fills the memory, and misses nothing.
 
-All of this belongs to the thread of the event loop. Reads of the database run in other threads, which touch
-none of it, and nobody holds a connection between two reads.
+All of this belongs to the thread of the event loop. What takes time runs in other threads, which touch none
+of it: reads of the database, making JSON, looking for words. Nobody holds a connection between two reads.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastapi import HTTPException
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from ..store.calls import Call, CallFilter, Calls, Page
+from ..store.calls import Call, CallFilter, Calls
 from ..store.cursors import Cursor
 from ..store.database import BusyError, SlowQueryError
 from ..store.matching import Matcher
@@ -35,12 +36,20 @@ LOOK_SECONDS = 0.5  # between two looks at the database
 MOST_LISTENERS = 100  # of a process
 MOST_CALLS = 1000  # that a feed holds
 MOST_BYTES = 8 * 1024 * 1024
+STEP_SECONDS = 1.0  # that one look into the past takes, about, before it reports how far it has come
 _AT_ONCE = 10  # calls that a listener holds
 
 
 @dataclass(frozen=True, slots=True)
+class _Held:
+    position: Cursor
+    call: Call
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
-    """A call that a listener gets: its position, and itself as JSON; None if it is not meant."""
+    """A call that a listener gets: its position, and itself as JSON; None: nothing up to there is meant."""
 
     position: Cursor
     text: str | None
@@ -54,8 +63,7 @@ class Feed:
         self._project = project
         self.listeners = 0
         self.begins = self.ends = Cursor(0, 0)
-        self._positions: list[Cursor] = []  # of all behind `begins`, up to `ends`
-        self.held: list[tuple[Call, str]] = []
+        self.held: list[_Held] = []  # all behind `begins`, up to `ends`
         self._news = asyncio.Event()
         self._started = asyncio.ensure_future(self._start())
         self._looking: asyncio.Task[None] | None = None
@@ -82,22 +90,19 @@ class Feed:
         while True:
             full = False
             try:
-                page = await run_in_threadpool(
-                    self._calls.follow, CallFilter(project=self._project), MOST_CALLS, str(self.ends)
-                )
-                full = bool(page.calls)
-                self._take(page)
+                arrived = await run_in_threadpool(_arrived, self._calls, self._project, self.ends)
+                full = bool(arrived)
+                self._take(arrived)
             except (BusyError, SlowQueryError, SQLAlchemyError) as error:
                 logger.warning("followers wait for the database: %s", str(error).partition("\n")[0])
             await asyncio.sleep(0 if full else LOOK_SECONDS)
 
-    def _take(self, page: Page) -> None:
-        if not page.calls:
+    def _take(self, arrived: Sequence[_Held]) -> None:
+        if not arrived:
             return
-        self._positions += map(Cursor.parse, page.positions)
-        self.held += [(call, json.dumps(as_json(call))) for call in page.calls]
+        self.held += arrived
         self._forget()
-        self.ends = self._positions[-1]
+        self.ends = self.held[-1].position
         self._news.set()
         self._news = asyncio.Event()
 
@@ -107,13 +112,13 @@ class Feed:
         while (
             first
             and len(self.held) - first < MOST_CALLS
-            and size + len(self.held[first - 1][1]) <= MOST_BYTES
+            and size + len(self.held[first - 1].text) <= MOST_BYTES
         ):
             first -= 1
-            size += len(self.held[first][1])
+            size += len(self.held[first].text)
         if first:
-            self.begins = self._positions[first - 1]
-            del self._positions[:first], self.held[:first]
+            self.begins = self.held[first - 1].position
+            del self.held[:first]
 
     async def news(self, seconds: float) -> None:
         """Wait for calls behind `ends`, but no longer than this."""
@@ -127,23 +132,43 @@ class Feed:
     async def next(self, chosen: CallFilter, matches: Matcher, after: Cursor) -> Sequence[Arrived]:
         """The next few behind a position; none: the position is the end."""
         if after >= self.begins:
-            return self._next_held(matches, after)
+            first = bisect_right(self.held, after, key=lambda each: each.position)
+            held = self.held[first : first + _AT_ONCE]
+            if chosen.text is None:
+                return _matching(held, matches)
+            return await run_in_threadpool(_matching, held, matches)
         ends = self.ends
-        # Texts are not left to the database, which indexes them only later.
-        page = await run_in_threadpool(self._calls.follow, replace(chosen, text=None), _AT_ONCE, str(after))
-        if not page.calls:
-            return [Arrived(max(ends, after), None)]
-        return [
-            Arrived(Cursor.parse(position), json.dumps(as_json(call)) if matches(call) else None)
-            for position, call in zip(page.positions, page.calls, strict=True)
-        ]
+        found = await run_in_threadpool(_past, self._calls, chosen, matches, after)
+        return found or [Arrived(max(ends, after), None)]
 
-    def _next_held(self, matches: Matcher, after: Cursor) -> Sequence[Arrived]:
-        first = bisect_right(self._positions, after)
-        found = zip(
-            self._positions[first : first + _AT_ONCE], self.held[first : first + _AT_ONCE], strict=True
-        )
-        return [Arrived(position, text if matches(call) else None) for position, (call, text) in found]
+
+def _arrived(calls: Calls, project: str, after: Cursor) -> list[_Held]:
+    page = calls.follow(CallFilter(project=project), MOST_CALLS, str(after))
+    return [
+        _Held(Cursor.parse(position), call, json.dumps(as_json(call)))
+        for position, call in zip(page.positions, page.calls, strict=True)
+    ]
+
+
+def _matching(held: Sequence[_Held], matches: Matcher) -> list[Arrived]:
+    return [Arrived(each.position, each.text if matches(each.call) else None) for each in held]
+
+
+def _past(calls: Calls, chosen: CallFilter, matches: Matcher, after: Cursor) -> list[Arrived]:
+    """The next few behind a position that are meant, else how far it has looked; none: there are no more."""
+    until = time.monotonic() + STEP_SECONDS
+    limit, begin = _AT_ONCE, after
+    while True:
+        page = calls.follow(chosen, limit, str(after))
+        found = [
+            Arrived(Cursor.parse(position), json.dumps(as_json(call)))
+            for position, call in zip(page.positions, page.calls, strict=True)
+            if matches(call)
+        ]
+        before, after = after, Cursor.parse(page.next or str(after))
+        if found or after == before or time.monotonic() > until:
+            return [*found, Arrived(after, None)] if after > begin else []
+        limit = min(2 * limit, MOST_CALLS)  # nothing was meant, so little of the next ones may be
 
 
 class Feeds:

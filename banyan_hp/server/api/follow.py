@@ -4,8 +4,9 @@
     event: call
     data: {the call, as /api/calls shows it}
 
-An event that has only an `id` says that nothing up to there was meant; one comes every few seconds, so that
-proxies keep the connection. A client that comes back sends the last `id` as `Last-Event-ID`, as browsers do,
+An event that has only an `id` says that nothing up to there was meant. One comes every few seconds, so that
+proxies keep the connection, and more often while old calls are gone through, so that no look at them is lost
+with a connection. A client that comes back sends the last `id` as `Last-Event-ID`, as browsers do,
 and misses nothing. The event `end` is the last one; its data has the reason.
 """
 
@@ -35,6 +36,7 @@ from .requests import JsonRoute, header
 
 KEY_SECONDS = 5.0  # between two looks at whether the key is still good
 QUIET_SECONDS = 15.0
+PROGRESS_SECONDS = 2.0  # between two reports of how far old calls were gone through
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter for nginx
 
 router = APIRouter(route_class=JsonRoute, tags=["calls"])
@@ -57,7 +59,7 @@ async def follow(query: Annotated[Followed, FromQuery()], caller: Reading, reque
     after = (
         Cursor.parse(last, "Last-Event-ID" if header(request, "last-event-id") else "after") if last else None
     )
-    return _Stream(_Listener(request, query.filter(caller), after), request.app.state.feeds)
+    return _Stream(Listener(request, query.filter(caller), after), request.app.state.feeds)
 
 
 class _Stream(StreamingResponse):
@@ -65,7 +67,7 @@ class _Stream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, listener: _Listener, feeds: Feeds) -> None:
+    def __init__(self, listener: Listener, feeds: Feeds) -> None:
         super().__init__(iter(()), headers=_HEADERS)
         self._listener = listener
         self._feeds = feeds
@@ -77,7 +79,9 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-class _Listener:
+class Listener:
+    """One who follows: from where on, and which calls."""
+
     def __init__(self, request: Request, chosen: CallFilter, after: Cursor | None) -> None:
         self.chosen = chosen
         self._request = request
@@ -86,13 +90,15 @@ class _Listener:
         self._key_at = self._said_at = time.monotonic()
 
     async def events(self, feed: Feed, feeds: Feeds) -> AsyncIterator[str]:
+        """What it is sent, until there is a reason to end."""
         after = self._after or feed.ends
         yield self._event(after)
         while (reason := await self._end(feeds)) is None:
             try:
                 arrived = await feed.next(self.chosen, self._matches, after)
             except (BusyError, SlowQueryError) as error:
-                yield _end(str(error))  # a client comes back
+                yield self._event(after)  # where a client goes on when it comes back
+                yield _end(str(error))
                 return
             for each in arrived:
                 after = each.position
@@ -100,7 +106,7 @@ class _Listener:
                     yield self._event(after, each)
             if not arrived:
                 await feed.news(min(KEY_SECONDS, QUIET_SECONDS))
-            if time.monotonic() >= self._said_at + QUIET_SECONDS:
+            if time.monotonic() >= self._said_at + (PROGRESS_SECONDS if arrived else QUIET_SECONDS):
                 yield self._event(after)
         yield _end(reason)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from . import response_models
 from .requests import JsonRoute
 from .responses import Json
 from .state import Backend
@@ -12,14 +13,14 @@ router = APIRouter(route_class=JsonRoute, tags=["health"])
 
 
 @router.head("/healthz", include_in_schema=False)  # some supervisors ask so
-@router.get("/healthz")
+@router.get("/healthz", response_model=response_models.Health)
 async def healthz() -> Response:
     """Whether the process responds. It says nothing about the database."""
     return Json({"status": "ok"})
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz")
+@router.get("/readyz", response_model=response_models.Readiness)
 def readyz(backend: Backend) -> Response:
     """Whether the database responds, else 503; and how many stored calls can't be found by text yet."""
     return Json({"status": "ok", "search_lag": backend.calls.unindexed()})

@@ -21,6 +21,7 @@ from .committer import Committer, Verdict
 from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_storable, named, shown
 from .models import Json as JsonObject
 from .requests import JsonRoute, header, value_of
+from .response_models import Accepted, Logged, Outcomes
 from .responses import BAD, Json
 from .shapes import call_of_banyan, call_of_huggingplace
 from .values import Body
@@ -30,6 +31,7 @@ STORE = "/v2/chatgpt/store_generated_response"
 USAGE = "/api/logs/prompt-usage"
 MAX_ID = 255
 LARGE_BODY = 64 * 1024
+REPEATED = 200
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 _TIMESTAMP = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII
@@ -130,11 +132,25 @@ def _add(router: APIRouter, intake: _Intake) -> None:
     kind = intake.kind
     one = _documented(kind.model)
     many = _documented(Envelope)
-    responses: Any = {409: {"description": CONFLICT["error"]}}
+    responses: dict[int | str, Any] = {409: {"description": CONFLICT["error"]}}
+    if kind.new != REPEATED:
+        responses[REPEATED] = {"description": "it was stored before", "model": Logged}
     router.add_api_route(
-        kind.path, intake.one, methods=["POST"], status_code=kind.new, openapi_extra=one, responses=responses
+        kind.path,
+        intake.one,
+        methods=["POST"],
+        status_code=kind.new,
+        response_model=Logged,
+        responses=responses,
+        openapi_extra=one,
     )
-    router.add_api_route(f"{kind.path}/batch", intake.batch, methods=["POST"], openapi_extra=many)
+    router.add_api_route(
+        f"{kind.path}/batch",
+        intake.batch,
+        methods=["POST"],
+        response_model=Accepted | Outcomes,
+        openapi_extra=many,
+    )
 
 
 def _documented(model: type[Strict]) -> dict[str, Any]:
@@ -171,7 +187,7 @@ class _Intake:
         if verdict is Stored.CONFLICT:
             return {"id": call_id, **CONFLICT}, 409
         if verdict is Stored.REPEAT:
-            return {**self.kind.thanks, "id": call_id, "repeat": True}, 200
+            return {**self.kind.thanks, "id": call_id, "repeat": True}, REPEATED
         if verdict is Stored.NEW:
             return {**self.kind.thanks, "id": call_id}, self.kind.new
         return {"id": call_id, "error": _unstorable(verdict)}, self.kind.bad
@@ -223,7 +239,7 @@ class _Intake:
             return {"id": call_id, "status": 409, **CONFLICT}
         if not isinstance(verdict, Stored):
             return {"id": call_id, "status": self.kind.bad, "error": _unstorable(verdict)}
-        return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else 200}
+        return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else REPEATED}
 
     async def _stored(self, calls: Sequence[Call], request: Request) -> list[Verdict]:
         return await asyncio.wrap_future(self._committer.store(calls, len(await request.body())))

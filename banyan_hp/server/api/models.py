@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ..store.calls import MAX_PAGE
+
 MAX_SHOWN = 80
 MAX_NAME = 255
 MAX_DEPTH = 200  # well inside what the standard library's json can write and read again
@@ -195,6 +197,7 @@ Name = Annotated[
     checked(is_storable),
 ]
 Words = Annotated[str, Field(description="a string of valid Unicode"), checked(is_storable)]
+Limit = Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)]
 Json = Annotated[
     dict[str, Any],
     Field(description=f"an object, nested at most {MAX_DEPTH} deep"),

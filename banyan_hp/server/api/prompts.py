@@ -11,12 +11,14 @@ from fastapi import Query as FromQuery
 from pydantic import Field
 
 from ..starting import RoutingMode
+from ..store.calls import MAX_PAGE
 from ..store.experiments import Experiment, Variant
 from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, PRODUCTION, Content, Prompt, Version
+from . import prompt_response_models
 from .auth import Administering, Caller, Ingesting, Reading, refuse_other_project
 from .forms import configuration, prompt_as_json, version_as_json
 from .models import Json as JsonObject
-from .models import Name, Query, Strict, Words, shown
+from .models import Limit, Name, Query, Strict, Words, shown
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json, UnfitError, tagged
 from .state import Backend
@@ -104,8 +106,15 @@ class Fetched(Query):
     sticky_value: Annotated[list[str], Field(description="texts", default_factory=list)]
 
 
-class Listed(Query):
-    """Which prompts."""
+class Paged(Query):
+    """Which page."""
+
+    limit: Limit = MAX_PAGE
+    after: Annotated[Words | None, Field(description="the `next` of an earlier page")] = None
+
+
+class Listed(Paged):
+    """Which prompts, and which page of them."""
 
     branch: Words | None = None
     name: Words | None = None
@@ -115,7 +124,7 @@ class Listed(Query):
 # -- fetched -------------------------------------------------------------------------------------------------
 
 
-@router.get("/api/logs/prompt/{name:path}")
+@router.get("/api/logs/prompt/{name:path}", response_model=prompt_response_models.FetchedPrompt)
 def fetch(
     name: str, request: Request, query: Annotated[Fetched, FromQuery()], caller: Ingesting, backend: Backend
 ) -> Response:
@@ -202,21 +211,18 @@ def version_of(variant: Variant) -> Version:
 # -- managed -------------------------------------------------------------------------------------------------
 
 
-@router.get(MANAGED)
+@router.get(MANAGED, response_model=prompt_response_models.PromptsPage)
 def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Backend) -> Response:
-    """The prompts of the project."""
+    """The prompts of the project, in order of their making. `next` is `after` of the following page."""
     refuse_other_project("project_id", query.project_id, caller)
-    found = backend.prompts.listed(caller.project, query.branch or None, query.name or None)
-    newest = backend.prompts.newest(caller.project)
-    released = backend.prompts.released(caller.project)
-    shown_all = [
-        {**_as_json(each, released.get(each.prompt_id)), "newest": newest.get(each.prompt_id)}
-        for each in found
-    ]
-    return Json({"prompts": shown_all})
+    found = backend.prompts.listed(
+        caller.project, query.branch or None, query.name or None, limit=query.limit, after=query.after
+    )
+    shown_all = [{**_as_json(each.prompt, each.served), "newest": each.newest} for each in found.items]
+    return Json({"prompts": shown_all, "next": found.next})
 
 
-@router.post(MANAGED, status_code=201)
+@router.post(MANAGED, status_code=201, response_model=prompt_response_models.ManagedPrompt)
 def create(body: NewPrompt, caller: Administering, backend: Backend) -> Response:
     """Make a prompt with its first version, which is released unless `release` is false."""
     refuse_other_project("project_id", body.project_id, caller)
@@ -231,7 +237,7 @@ def create(body: NewPrompt, caller: Administering, backend: Backend) -> Response
     return Json(_managed(_get(caller, prompt.prompt_id, backend), backend), 201)
 
 
-@router.post(f"{MANAGED}/version", status_code=201)
+@router.post(f"{MANAGED}/version", status_code=201, response_model=prompt_response_models.ManagedPrompt)
 def create_version(body: NewVersion, caller: Administering, backend: Backend) -> Response:
     """Make a further version, which is released unless `release` is false.
 
@@ -253,7 +259,7 @@ def create_version(body: NewVersion, caller: Administering, backend: Backend) ->
     return Json(_managed(_get(caller, prompt.prompt_id, backend), backend, body.version), 201)
 
 
-@router.put(f"{MANAGED}/{{prompt_id}}")
+@router.put(f"{MANAGED}/{{prompt_id}}", response_model=prompt_response_models.ManagedPrompt)
 def change(prompt_id: str, body: PromptChange, caller: Administering, backend: Backend) -> Response:
     """Change a prompt, or the content of the version that is served."""
     prompt = _get(caller, prompt_id, backend)
@@ -277,7 +283,7 @@ def change(prompt_id: str, body: PromptChange, caller: Administering, backend: B
     return Json(_managed(_get(caller, prompt_id, backend), backend))
 
 
-@router.put(f"{MANAGED}/{{prompt_id}}/release")
+@router.put(f"{MANAGED}/{{prompt_id}}/release", response_model=prompt_response_models.ManagedPrompt)
 def release(prompt_id: str, body: Release, caller: Administering, backend: Backend) -> Response:
     """Serve a version from now on; an earlier one again undoes a release, and null serves none."""
     prompt = _get(caller, prompt_id, backend)
@@ -287,7 +293,7 @@ def release(prompt_id: str, body: Release, caller: Administering, backend: Backe
     return Json(_managed(_get(caller, prompt_id, backend), backend))
 
 
-@router.put(f"{MANAGED}/{{prompt_id}}/labels/{{label}}")
+@router.put(f"{MANAGED}/{{prompt_id}}/labels/{{label}}", response_model=prompt_response_models.ManagedPrompt)
 def label(
     prompt_id: str,
     label: Annotated[Name, Path()],
@@ -305,15 +311,18 @@ def label(
     return Json(_managed(_get(caller, prompt_id, backend), backend))
 
 
-@router.get(f"{MANAGED}/{{prompt_id}}/versions")
-def versions(prompt_id: str, caller: Reading, backend: Backend) -> Response:
-    """All versions of a prompt, in order of their making."""
+@router.get(f"{MANAGED}/{{prompt_id}}/versions", response_model=prompt_response_models.VersionsPage)
+def versions(
+    prompt_id: str, query: Annotated[Paged, FromQuery()], caller: Reading, backend: Backend
+) -> Response:
+    """All versions of a prompt, in order of their making. `next` is `after` of the following page."""
     prompt = _get(caller, prompt_id, backend)
-    found = [version_as_json(each, prompt) for each in backend.prompts.versions(prompt)]
-    return Json({"id": prompt_id, "versions": found})
+    found = backend.prompts.versions(prompt, limit=query.limit, after=query.after)
+    shown_all = [version_as_json(each, prompt) for each in found.items]
+    return Json({"id": prompt_id, "versions": shown_all, "next": found.next})
 
 
-@router.delete(f"{MANAGED}/{{prompt_id}}")
+@router.delete(f"{MANAGED}/{{prompt_id}}", response_model=prompt_response_models.RemovedPrompt)
 def remove(prompt_id: str, caller: Administering, backend: Backend) -> Response:
     """Remove a prompt with its versions and experiments. What was logged with it stays."""
     prompt = _get(caller, prompt_id, backend)

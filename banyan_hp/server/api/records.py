@@ -8,9 +8,10 @@ from fastapi import APIRouter, Response
 from fastapi import Query as FromQuery
 from pydantic import Field
 
-from ..store.calls import MAX_PAGE, Call, CallFilter
+from ..store.calls import Call, CallFilter
+from . import response_models
 from .auth import Caller, Reading
-from .models import Query, Words
+from .models import Limit, Query, Words
 from .requests import JsonRoute
 from .responses import Json
 from .state import Backend
@@ -57,7 +58,7 @@ class OfSession(Counted):
 class Paged(Counted):
     """Which page of them."""
 
-    limit: Annotated[int, Field(description=f"a whole number from 1 to {MAX_PAGE}", ge=1, le=MAX_PAGE)] = 100
+    limit: Limit = 100
     order: Annotated[str, Field(description="oldest or newest", pattern=f"^({_OLDEST}|{_NEWEST})$")] = _OLDEST
     after: _Cursor | None = None
     before: _Cursor | None = None
@@ -71,7 +72,7 @@ class Interactions(Paged, OfSession):
     """Which of HuggingPlace's records, and which page of them."""
 
 
-@router.get("/api/logs")
+@router.get("/api/logs", response_model=response_models.LogsPage)
 def logs(query: Annotated[Logs, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """Banyan's usage records, in order of their arrival. `next` is `after` of the following page, or `before`
     where the newest come first.
@@ -79,19 +80,19 @@ def logs(query: Annotated[Logs, FromQuery()], caller: Reading, backend: Backend)
     return _page("logs", query, query.filter(caller, "banyan"), backend)
 
 
-@router.get("/api/logs/count")
+@router.get("/api/logs/count", response_model=response_models.Count)
 def logs_count(query: Annotated[OfExperiment, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """How many usage records there are, and how many deliveries of them, repeats included."""
     return _count(query.filter(caller, "banyan"), backend)
 
 
-@router.get("/api/interactions")
+@router.get("/api/interactions", response_model=response_models.InteractionsPage)
 def interactions(query: Annotated[Interactions, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """HuggingPlace's interactions, in order of their arrival; pages as those of `/api/logs`."""
     return _page("interactions", query, query.filter(caller, "huggingplace"), backend)
 
 
-@router.get("/api/interactions/count")
+@router.get("/api/interactions/count", response_model=response_models.Count)
 def interactions_count(
     query: Annotated[OfSession, FromQuery()], caller: Reading, backend: Backend
 ) -> Response:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from .calls import time_of
 from .database import Database
+from .parts import Part
+from .rows import within_bytes
 from .tables import audit
 
 
@@ -66,15 +68,22 @@ class Audit:
 
     def of(
         self, project: str, subject: str | None = None, limit: int = 100, before: int | None = None
-    ) -> list[Change]:
-        """Changes of a project, newest first; of one subject, or older than number `before`, where given."""
-        query = select(audit).where(audit.c.project == project).order_by(audit.c.seq.desc()).limit(limit)
-        if subject is not None:
-            query = query.where(audit.c.subject == subject)
-        if before is not None:
-            query = query.where(audit.c.seq < before)
+    ) -> Part[Change]:
+        """Changes of a project, newest first; of one subject, or older than number `before`, where given.
+
+        Up to `limit`, and fewer where they are large, but always one.
+        """
+        chosen = [audit.c.project == project]
+        chosen += [audit.c.subject == subject] if subject is not None else []
+        chosen += [audit.c.seq < before] if before is not None else []
+        sizes = select(audit.c.seq, func.length(audit.c.detail).label("bytes")).where(*chosen)
         with self._database.read() as connection:
-            return [
-                Change(row.seq, time_of(row.at), row.key_id, row.action, row.subject, json.loads(row.detail))
-                for row in connection.execute(query)
-            ]
+            rows = connection.execute(sizes.order_by(audit.c.seq.desc()).limit(limit + 1)).all()
+            shown = within_bytes(rows[:limit])
+            these = select(audit).where(audit.c.seq.in_([row.seq for row in shown]))
+            found = [_change(row) for row in connection.execute(these.order_by(audit.c.seq.desc()))]
+        return Part(found, str(shown[-1].seq) if len(rows) > len(shown) else None)
+
+
+def _change(row: Row[Any]) -> Change:
+    return Change(row.seq, time_of(row.at), row.key_id, row.action, row.subject, json.loads(row.detail))

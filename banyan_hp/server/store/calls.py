@@ -192,7 +192,12 @@ class Calls(Protocol):
         ...
 
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
-        """Calls in an order in which nothing is ever added before the cursor; without one: from the first."""
+        """Calls in an order in which nothing is ever added before the cursor; without one: from the first.
+
+        Looks at a bounded number of calls, so a page may be empty: `next` says how far it has looked, and is
+        the cursor that was given where no call is behind it. A text is left to `Matcher`, as it is indexed
+        later.
+        """
         ...
 
     def arrived(

@@ -61,7 +61,11 @@ class Database:
             self.name, self._engine = str(path), _sqlite(path)
         self._writing = threading.Lock()  # for SQLite's one writer: better than its naps
         if migrated:
-            migrate(self._engine, self.name)
+            try:
+                migrate(self._engine, self.name)
+            except StartError:
+                self.close()
+                raise
 
     def __repr__(self) -> str:
         return f"Database({self.name!r})"

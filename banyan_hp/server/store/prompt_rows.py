@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
@@ -68,6 +68,19 @@ class Version:
         """Stands for what the version says; another content under the same name has another one."""
         text = json.dumps([self.version, self.content, self.config])
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+class Listed(NamedTuple):
+    """A prompt in a list.
+
+    Attributes:
+        served: the released version; None: none is.
+        newest: the name of the newest version, draft or not.
+    """
+
+    prompt: Prompt
+    served: Version | None
+    newest: str | None
 
 
 def changeable(prompt: Prompt) -> dict[str, Any]:

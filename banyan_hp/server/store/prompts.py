@@ -9,17 +9,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from .audit import Actor, note, now
-from .calls import microseconds
+from .calls import MAX_PAGE, microseconds
 from .database import Database
 from .keys import know_project
+from .parts import Made, Part
 from .prompt_rows import (
     DEFAULT_BRANCH,
     PRODUCTION,
     Content,
+    Listed,
     Prompt,
     Version,
     changeable,
@@ -28,6 +42,7 @@ from .prompt_rows import (
     version_of,
     version_row,
 )
+from .rows import within_bytes
 from .tables import prompt_labels, prompt_versions, prompts
 
 __all__ = [
@@ -35,6 +50,7 @@ __all__ = [
     "FIRST_VERSION",
     "PRODUCTION",
     "Content",
+    "Listed",
     "MissingError",
     "Prompt",
     "Prompts",
@@ -68,12 +84,42 @@ class Prompts:
         """The prompt of this id."""
         return self._one(prompts.c.project == project, prompts.c.prompt_id == prompt_id)
 
-    def listed(self, project: str, branch: str | None = None, name: str | None = None) -> list[Prompt]:
-        """The prompts of a project, in order of their making; on a branch, of a name, where given."""
+    def listed(
+        self,
+        project: str,
+        branch: str | None = None,
+        name: str | None = None,
+        *,
+        limit: int = MAX_PAGE,
+        after: str | None = None,
+    ) -> Part[Listed]:
+        """The prompts of a project, in order of their making; on a branch, of a name, where given.
+
+        Up to `limit`, and fewer where they are large, but always one.
+        """
         chosen = [prompts.c.project == project]
         chosen += [prompts.c.branch == branch] if branch is not None else []
         chosen += [prompts.c.name == name] if name is not None else []
-        return self._all(*chosen)
+        place = (prompts.c.created_at, prompts.c.prompt_id)
+        chosen += [tuple_(*place) > tuple_(*map(literal, Made.parse(after)))] if after is not None else []
+        size = func.length(prompts.c.metadata) + _size_of_version
+        query = select(*place, size.label("bytes")).outerjoin(prompt_versions, _is_released)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(*chosen).order_by(*place).limit(limit + 1)).all()
+            shown = within_bytes(rows[:limit])
+            found = self._together(connection, project, [row.prompt_id for row in shown])
+        return Part(found, str(Made(*shown[-1][:2])) if len(rows) > len(shown) else None)
+
+    def _together(self, connection: Connection, project: str, ids: Sequence[str]) -> list[Listed]:
+        """These prompts, each with the version that is served."""
+        mine = (prompts.c.project == project, prompts.c.prompt_id.in_(ids))
+        query = select(prompt_versions).join(prompts, _is_released).where(*mine)
+        served = {row.prompt_id: version_of(row) for row in connection.execute(query)}
+        newest = {row.prompt_id: row.version for row in connection.execute(_newest_of(project, ids))}
+        return [
+            Listed(each, served.get(each.prompt_id), newest.get(each.prompt_id))
+            for each in self._all(connection, *mine)
+        ]
 
     def version(self, prompt: Prompt, version: str) -> Version | None:
         """One version of a prompt."""
@@ -82,39 +128,28 @@ class Prompts:
             row = connection.execute(query).first()
         return version_of(row) if row is not None else None
 
-    def versions(self, prompt: Prompt) -> list[Version]:
-        """All versions of a prompt, in order of their making."""
-        query = select(prompt_versions).where(*_versions_of(prompt))
-        query = query.order_by(*_MADE)
+    def versions(self, prompt: Prompt, *, limit: int = MAX_PAGE, after: str | None = None) -> Part[Version]:
+        """All versions of a prompt, in order of their making: parts as those of `listed`."""
+        chosen = [*_versions_of(prompt)]
+        chosen += [tuple_(*_MADE) > tuple_(*map(literal, Made.parse(after)))] if after is not None else []
+        query = select(*_MADE, _size_of_version.label("bytes")).where(*chosen)
         with self._database.read() as connection:
-            return [version_of(row) for row in connection.execute(query)]
-
-    def released(self, project: str) -> dict[str, Version]:
-        """The released version of each prompt of a project, by the prompt's id."""
-        same = (prompts.c.project == prompt_versions.c.project) & (
-            prompts.c.prompt_id == prompt_versions.c.prompt_id
-        )
-        query = select(prompt_versions).join(prompts, same & (prompts.c.version == prompt_versions.c.version))
-        with self._database.read() as connection:
-            rows = connection.execute(query.where(prompts.c.project == project))
-            return {row.prompt_id: version_of(row) for row in rows}
-
-    def newest(self, project: str) -> dict[str, str]:
-        """The newest version of each prompt of a project, draft or not, by the prompt's id."""
-        query = select(prompt_versions.c.prompt_id, prompt_versions.c.version)
-        query = query.where(prompt_versions.c.project == project).order_by(*_MADE)
-        with self._database.read() as connection:
-            return {row.prompt_id: row.version for row in connection.execute(query)}
+            rows = connection.execute(query.order_by(*_MADE).limit(limit + 1)).all()
+            shown = within_bytes(rows[:limit])
+            named = prompt_versions.c.version.in_([row.version for row in shown])
+            whole = select(prompt_versions).where(*_versions_of(prompt), named).order_by(*_MADE)
+            found = [version_of(row) for row in connection.execute(whole)]
+        return Part(found, str(Made(*shown[-1][:2])) if len(rows) > len(shown) else None)
 
     def _one(self, *chosen: Any) -> Prompt | None:
-        found = self._all(*chosen)
+        with self._database.read() as connection:
+            found = self._all(connection, *chosen)
         return found[0] if found else None
 
-    def _all(self, *chosen: Any) -> list[Prompt]:
+    def _all(self, connection: Connection, *chosen: Any) -> list[Prompt]:
         query = select(prompts).where(*chosen).order_by(prompts.c.created_at, prompts.c.prompt_id)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-            labels = _labels(connection, rows)
+        rows = connection.execute(query).all()
+        labels = _labels(connection, rows)
         return [prompt_of(row, labels.get(row.prompt_id, {})) for row in rows]
 
     # -- changed -----------------------------------------------------------------------------------------
@@ -306,6 +341,25 @@ class Prompts:
 
 _MADE = (prompt_versions.c.created_at, prompt_versions.c.version)
 """The order of making."""
+_is_released = and_(
+    prompts.c.project == prompt_versions.c.project,
+    prompts.c.prompt_id == prompt_versions.c.prompt_id,
+    prompts.c.version == prompt_versions.c.version,
+)
+_size_of_version = func.coalesce(func.length(prompt_versions.c.content), 0) + func.coalesce(
+    func.length(prompt_versions.c.config), 0
+)
+
+
+def _newest_of(project: str, ids: Sequence[str]) -> Select[Any]:
+    """The name of the newest version, draft or not, of each of these prompts."""
+    columns = prompt_versions.c
+    made = func.row_number().over(
+        partition_by=columns.prompt_id, order_by=[column.desc() for column in _MADE]
+    )
+    query = select(columns.prompt_id, columns.version, made.label("age"))
+    ranked = query.where(columns.project == project, columns.prompt_id.in_(ids)).subquery()
+    return select(ranked).where(ranked.c.age == 1)
 
 
 def _of(prompt: Prompt, table: Any) -> tuple[Any, ...]:

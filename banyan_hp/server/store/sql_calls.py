@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
+    Subquery,
     and_,
     cast,
     delete,
@@ -44,6 +45,7 @@ from .rows import (
 from .search import phrases_of
 from .tables import bodies, calls, to_index
 
+FOLLOWED_AT_ONCE = 5000  # calls that one step of `follow` looks at, and few enough for any database
 _position = tuple_(calls.c.xact, calls.c.seq)
 
 
@@ -129,13 +131,26 @@ class SqlCalls:
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.follow`."""
         last = Cursor.parse(cursor) if cursor is not None else Cursor(-1, 0)
+        next_ones = self._next(chosen.project, last, FOLLOWED_AT_ONCE if _is_picky(chosen) else limit)
+        place = (next_ones.c.xact, next_ones.c.seq)
+        query = select(next_ones).where(*_on_row(chosen, next_ones.c)).order_by(*place).limit(limit)
+        furthest = select(*place).order_by(*(column.desc() for column in place)).limit(1)
         with self._database.read() as connection:
-            query = self._chosen(chosen, connection).where(_position > tuple_(*map(literal, last)))
-            query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
-            shown = within_bytes(connection.execute(query.limit(limit)).all())
+            rows = connection.execute(query).all()
+            shown = within_bytes(rows)
             found = with_bodies(connection, shown)
+            if len(rows) < limit and len(shown) == len(rows):
+                seen = connection.execute(furthest).first()
+            else:
+                seen = shown[-1]
         positions = [str(Cursor(row.xact, row.seq)) for row in shown]
-        return Page(found, positions[-1] if shown else str(last), positions)
+        return Page(found, str(Cursor(seen.xact, seen.seq) if seen is not None else last), positions)
+
+    def _next(self, project: str, last: Cursor, most: int) -> Subquery:
+        """The next calls of a project, whatever they are: a filter is asked about them only."""
+        query = select(calls).where(calls.c.project == project, _position > tuple_(*map(literal, last)))
+        query = query.where(*self._dialect.settled()).order_by(calls.c.xact, calls.c.seq)
+        return query.limit(most).subquery()
 
     def arrived(
         self,
@@ -207,20 +222,14 @@ class SqlCalls:
     def _chosen(self, chosen: CallFilter, first_of: Connection | None = None) -> Select[Any]:
         """For the first calls in some order: `first_of`, the connection; see `Dialect.has_text`."""
         query = select(calls).where(calls.c.project == chosen.project)
-        query = query.where(*(calls.c[name] == cut(value) for name, value in chosen.equal.items()))
-        query = query.where(*self._of_time(chosen))
-        if chosen.failed is not None:
-            query = query.where(calls.c.error.is_not(None) if chosen.failed else calls.c.error.is_(None))
+        query = query.where(*_on_row(chosen, calls.c), *self._of_days(chosen))
         if chosen.text is not None:
             query = query.where(self._dialect.has_text(phrases_of(chosen.text), first_of))
         return query
 
-    def _of_time(self, chosen: CallFilter) -> tuple[ColumnElement[bool], ...]:
-        since, until = chosen.since, chosen.until
-        days = [time.astimezone(UTC).date() if time is not None else None for time in (since, until)]
-        bounds = [calls.c.event_time >= microseconds(since)] if since is not None else []
-        bounds += [calls.c.event_time < microseconds(until)] if until is not None else []
-        return (*bounds, *self._dialect.within_days(days[0], days[1]))
+    def _of_days(self, chosen: CallFilter) -> tuple[ColumnElement[bool], ...]:
+        times = (chosen.since, chosen.until)
+        return self._dialect.within_days(*(time.astimezone(UTC).date() if time else None for time in times))
 
     # -- removed -----------------------------------------------------------------------------------------
 
@@ -267,6 +276,21 @@ class SqlCalls:
         """See `Calls.unindexed`."""
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
+
+
+def _on_row(chosen: CallFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
+    """What a filter asks of the narrow row, project and text aside."""
+    yield from (columns[name] == cut(value) for name, value in chosen.equal.items())
+    if chosen.since is not None:
+        yield columns.event_time >= microseconds(chosen.since)
+    if chosen.until is not None:
+        yield columns.event_time < microseconds(chosen.until)
+    if chosen.failed is not None:
+        yield columns.error.is_not(None) if chosen.failed else columns.error.is_(None)
+
+
+def _is_picky(chosen: CallFilter) -> bool:
+    return bool(chosen.equal) or (chosen.since, chosen.until, chosen.failed) != (None, None, None)
 
 
 def _total(column: ColumnElement[Any]) -> ColumnElement[int]:

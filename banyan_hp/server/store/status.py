@@ -83,7 +83,7 @@ def _status(connection: Connection, database: Database, present: str) -> Status:
     return Status(
         name=database.name,
         revision=present,
-        newest=newest_revision() or "",
+        newest=newest_revision(),
         projects=_count(connection, projects),
         keys=_count(connection, keys),
         calls=_count(connection, calls),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.cli.main import main
+from banyan_hp.cli.prompts import looking
 from tests.support.backend import Backend
 from tests.support.local_backend import call, prompt
 
@@ -323,8 +324,11 @@ def test_show_prints_a_version_as_its_file(backend: Backend, run: Run, branch: s
     )
 
 
-def test_release_and_its_undoing(backend: Backend, run: Run, branch: str) -> None:
-    """It says what was served before, and how to get that again; the history has both."""
+def test_release_and_its_undoing(
+    backend: Backend, run: Run, branch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what was served before, and how to get that again; the history has both, on all its pages."""
+    monkeypatch.setattr(looking, "CHANGES_AT_ONCE", 2)
     create(backend, branch)
     add(backend, branch, "2", "Two", release=False, change_message="why")
     release = ("release", "greeting")

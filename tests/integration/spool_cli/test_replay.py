@@ -22,6 +22,7 @@ from banyan_hp.engine.spool.layout import (
     short_directory,
 )
 from banyan_hp.engine.spool.lease import take_over
+from tests.conftest import MakeLogger
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, batching, one_by_one
 from tests.support.spools import KEY, Spools, Terminal, numbers
@@ -41,7 +42,8 @@ def test_replay_sends_everything(
     assert sorted(numbers(back)) == list(range(250))
     assert sorted(back.ids()) == sorted(ids)
     assert spools.segments() == []
-    assert spools.run("replay")[1].splitlines()[1] == "  nothing to send"
+    assert spools.run("replay")[1] == "nothing waits at 1 destination; --all shows it\n"
+    assert spools.run("replay", "--all")[1].splitlines()[1] == "  nothing to send"
 
 
 def test_replay_sends_what_is_older_than_any_cap(
@@ -213,7 +215,7 @@ def test_replay_of_a_directory_named_by_hand_asks_where_to(
     code, _, err = spools.run(*there)
     assert (code, f"Send 2 records and your API key to {url}? [y/N]" in err) == (1, True)
     code, _, err = spools.run(*there, "--base-url", "http://127.0.0.1:9/")
-    assert (code, f"these records go to {url}, not to the --base-url given" in err) == (2, True)
+    assert (code, "no destination has the URL in --base-url; see ls" in err) == (2, True)
     assert back.requests == []
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert spools.run(*there)[0] == 0
@@ -234,6 +236,62 @@ def test_a_script_agrees_beforehand_where_a_directory_s_records_go(
     words = [word.replace("URL", f"http://127.0.0.1:{port}/") for word in agreed]
     assert spools.run("replay", "--dir", str(spools.base), *words)[0] == 0
     assert numbers(back) == [0]
+
+
+def test_to_url_sends_what_was_logged_for_a_wrong_url_and_nothing_else(
+    spools: Spools, outage: Callable[..., None], make_logger: MakeLogger, port: int
+) -> None:
+    """Under their ids and key; records for other URLs stay, and so do those of another key."""
+    wrong = "http://127.0.0.1:9"
+    for key in (KEY, "psk_other"):
+        logger = make_logger(wrong, max_retries=0, api_key=key)
+        for number in range(3):
+            logger.log_prompt(input="q", output="x", metadata={"number": 100 + number})
+        logger.shutdown(timeout=5)
+    outage(2)
+    ids = {record["id"] for record in spools.json("show") if record["body"]["metadata"]["number"] >= 100}
+    with ScriptedServer(batching()) as right:
+        code, out, err = spools.run("replay", "--base-url", wrong, "--to-url", f"{right.url}/")
+        assert (code, "logged under the key" in err) == (2, True)  # those of the other key
+        assert "delivered 3, still on disk 0, quarantined 0, lost 0" in out
+        assert sorted(numbers(right)) == [100, 101, 102]
+        assert set(right.ids()) < ids
+        named = ("--base-url", wrong, "--from-key", key_fingerprint("psk_other"), "--to-url", right.url)
+        assert spools.run("replay", *named)[0] == 0
+        assert set(right.ids()) == ids
+        assert {request.headers["X-API-Key"] for request in right.requests} == {KEY}
+    assert [(seen["base_url"], seen["unsent"]) for seen in spools.json("ls")] == [
+        (f"http://127.0.0.1:{port}", 2)
+    ]
+
+
+def test_to_url_leaves_on_disk_what_it_can_t_deliver_there(
+    spools: Spools, outage: Callable[..., None], port: int
+) -> None:
+    """For the URL that they were logged for: that is where they would go next."""
+    outage(2)
+    before = [record["id"] for record in spools.json("show")]
+    with ScriptedServer(lambda _request: Reply(404, {"error": "not here"})) as other:
+        code, out, _ = spools.run("replay", "--base-url", f"http://127.0.0.1:{port}", "--to-url", other.url)
+        assert (code, "delivered 0, still on disk 2" in out) == (1, True)
+    assert [record["id"] for record in spools.json("show")] == before
+    assert {seen["base_url"] for seen in spools.json("ls")} == {f"http://127.0.0.1:{port}"}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--to-url", "http://127.0.0.1:9"], "--to-url needs --base-url"),
+        (["--to-url", "elsewhere", "--destination", "x"], "--to-url must be an http"),
+    ],
+)
+def test_to_url_says_whose_records_and_where_to(
+    spools: Spools, outage: Callable[..., None], words: list[str], complaint: str
+) -> None:
+    """Else all that waits, other customers' records among them, would go to one URL."""
+    outage(1)
+    code, _, err = spools.run("replay", *words)
+    assert (code, complaint in err) == (2, True), err
 
 
 def test_replay_sends_no_key_to_what_is_no_url(spools: Spools, outage: Callable[..., None]) -> None:

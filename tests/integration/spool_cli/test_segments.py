@@ -14,6 +14,7 @@ import pytest
 from banyan_hp.engine.spool.layout import ADDRESS_NAME, key_fingerprint, segment_name
 from banyan_hp.engine.spool.lease import take_over
 from tests.conftest import MakeLogger
+from tests.support.scripted import ScriptedServer
 from tests.support.spools import DESTINATION, KEY, Spools, Terminal, acknowledge
 
 # -- path and destinations -----------------------------------------------------------------------------------
@@ -80,6 +81,22 @@ def test_ls_of_nothing(spools: Spools) -> None:
     assert spools.run("ls", "--json") == (0, "", "")
 
 
+def test_ls_is_silent_about_what_is_delivered(
+    spools: Spools, outage: Callable[..., None], up: Callable[[], ScriptedServer]
+) -> None:
+    """One line for all destinations where nothing waits; `--all` shows each."""
+    for key in (KEY, "psk_other"):
+        outage(1, api_key=key)
+    up()
+    assert spools.run("replay", "--from-key", key_fingerprint("psk_other"))[0] == 0
+    out = spools.run("ls")[1]
+    assert out.splitlines()[-1] == "nothing waits at 1 destination; --all shows it"
+    assert key_fingerprint("psk_other") not in out
+    assert spools.run("replay")[0] == 0
+    assert spools.run("ls")[1] == "nothing waits at 2 destinations; --all shows them\n"
+    assert spools.run("ls", "--all")[1].count("nothing waits to be sent") == 2
+
+
 def test_ls_counts_what_is_there(spools: Spools, outage: Callable[..., None], port: int) -> None:
     """Unsent and all records, bytes, state, and whose they are."""
     outage(3)
@@ -132,7 +149,7 @@ def test_looking_changes_nothing(spools: Spools, outage: Callable[..., None]) ->
     """`ls` and `show` are safe at any time."""
     outage(2)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in spools.directory().iterdir()}
-    for words in (["ls"], ["show"], ["quarantine", "ls"], ["quarantine", "show"]):
+    for words in (["ls"], ["ls", "--all"], ["show"], ["quarantine", "ls"], ["quarantine", "show"]):
         assert spools.run(*words)[0] == 0
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in spools.directory().iterdir()}
     assert after == before

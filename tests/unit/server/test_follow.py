@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 
 from banyan_hp.server.api import feeds
 from banyan_hp.server.api.feeds import Feed, Feeds
-from banyan_hp.server.store.calls import CallFilter, Page
+from banyan_hp.server.api.follow import Listener
+from banyan_hp.server.store import sql_calls
+from banyan_hp.server.store.calls import Call, CallFilter, Page
 from banyan_hp.server.store.cursors import Cursor
-from banyan_hp.server.store.database import BusyError, Database
+from banyan_hp.server.store.database import BusyError, Database, SlowQueryError
 from banyan_hp.server.store.matching import Matcher
 from banyan_hp.server.store.sql_calls import SqlCalls
 
@@ -31,12 +34,17 @@ class CountingCalls(SqlCalls):
         super().__init__(database)
         self.looks: list[tuple[str, int]] = []
         self.failures = 0
+        self.slow_after: int | None = None
 
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         self.looks.append((chosen.project, limit))
         if self.failures:
             self.failures -= 1
             raise BusyError("gone for a while")
+        if self.slow_after is not None and limit != feeds.MOST_CALLS:
+            self.slow_after -= 1
+            if self.slow_after < 0:
+                raise SlowQueryError("it took too long")
         return super().follow(chosen, limit, cursor)
 
 
@@ -154,6 +162,75 @@ def test_a_database_that_is_gone_for_a_while_is_looked_at_again(calls: CountingC
             calls.failures = 3
             await asyncio.to_thread(calls.append, [call(1)])
             assert (await read(feed, 1))[0] == named(1)
+
+    run(follow())
+
+
+def test_a_rare_filter_gets_on_through_many_calls(
+    calls: CountingCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From an old position: each look takes a bounded time and says how far it has come."""
+    monkeypatch.setattr(feeds, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(sql_calls, "FOLLOWED_AT_ONCE", 50)
+    calls.append([call(number, user="rare" if number == 2900 else "u") for number in range(1000, 3000)])
+
+    async def follow() -> None:
+        async with Feeds(calls).joined("p") as feed:
+            chosen = CallFilter(project="p", equal={"user": "rare"})
+            position, looks = Cursor(-1, 0), 0
+            while not (arrived := await feed.next(chosen, Matcher(chosen), position))[0].text:
+                assert len(arrived) == 1
+                assert arrived[-1].position > position
+                position, looks = arrived[-1].position, looks + 1
+            assert json.loads(arrived[0].text)["id"] == "id-2900"
+            assert looks == 1900 // 50
+            end = (await read(feed, 0, arrived[-1].position, chosen))[1]
+            while end < feed.begins:
+                end = (await feed.next(chosen, Matcher(chosen), end))[-1].position
+            assert await feed.next(chosen, Matcher(chosen), end) == []
+
+    run(follow())
+
+
+def test_a_rare_word_is_looked_for_off_the_event_loop(calls: CountingCalls) -> None:
+    """Words are made of whole bodies: that takes its time, in the past as in what a feed holds."""
+    threads = set()
+
+    class Noting(Matcher):
+        def __call__(self, call: Call) -> bool:
+            threads.add(threading.get_ident())
+            return super().__call__(call)
+
+    async def follow() -> None:
+        async with Feeds(calls).joined("p") as feed:
+            begin, chosen = feed.ends, CallFilter(project="p", text="nowhere")
+            calls.append([call(number) for number in range(10)])
+            await feed.news(5)
+            for position in (Cursor(-1, 0), begin):
+                assert not any(each.text for each in await feed.next(chosen, Noting(chosen), position))
+            assert len(threads) >= 1
+            assert threading.get_ident() not in threads
+
+    run(follow())
+
+
+def test_a_look_that_took_too_long_says_where_to_go_on(
+    calls: CountingCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client comes back to where the last look ended, not to where it began."""
+    monkeypatch.setattr(feeds, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(sql_calls, "FOLLOWED_AT_ONCE", 50)
+    calls.append([call(number) for number in range(1000, 1200)])
+
+    async def follow() -> None:
+        async with Feeds(calls).joined("p") as feed:
+            chosen = CallFilter(project="p", equal={"user": "nobody"})
+            hub = Feeds(calls)
+            events = Listener(Request({"type": "http"}), chosen, Cursor(-1, 0)).events(feed, hub)
+            assert await anext(events) == "id: -1.0\n\n"
+            calls.slow_after = 2
+            assert await anext(events) == "id: 0.100\n\n"
+            assert "event: end" in await anext(events)
 
     run(follow())
 

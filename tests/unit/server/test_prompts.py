@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.cli.api import pages
 from tests.support.app import LocalApp
 
 PATH = "/api/logs/cli/prompts"
@@ -84,6 +85,31 @@ class TestVersions:
         assert answer.status_code == 422
         assert answer.json() == {"error": "version must be a stored version of prompt 'email', was '9'"}
         assert app.get(FETCH)["version"] == "3.0"
+
+
+def test_the_command_line_follows_the_pages(app: LocalApp) -> None:
+    """Of prompts, of versions and of changes: all of them, each once, in order."""
+    asked: list[str] = []
+
+    def get(path: str, **query: str | int) -> Any:
+        asked.append(path)
+        return app.get(path, *((name, str(value)) for name, value in query.items()))
+
+    for number in range(5):
+        ident = app.call("POST", PATH, {"name": f"p{number}", "content": "c"}).json()["id"]
+    for number in range(4):
+        app.call("POST", f"{PATH}/version", {"name": "p4", "version": f"v{number}", "content": "c"})
+    names = [each["name"] for page in pages(get, PATH, limit=2) for each in page["prompts"]]
+    assert names == [f"p{number}" for number in range(5)]
+    versions = pages(get, f"{PATH}/{ident}/versions", limit=2)
+    assert [each["version"] for page in versions for each in page["versions"]] == [
+        *("1.0", "v0", "v1", "v2", "v3")
+    ]
+    changes = pages(get, "/api/audit", "before", limit=5)
+    numbers = [each["seq"] for page in changes for each in page["changes"]]
+    assert numbers == sorted(set(numbers), reverse=True)
+    assert len(numbers) == 5 * 3 + 4 * 2 + 1  # and the key
+    assert len(asked) == 3 + 3 + 5
 
 
 class TestNulls:

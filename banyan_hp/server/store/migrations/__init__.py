@@ -1,21 +1,24 @@
-"""Making the tables, and bringing those of an earlier release up to date, by Alembic.
+"""Making the tables, and bringing those of an earlier release up to date.
 
 Any number of processes may do so at once: one does it, the others wait for it and find nothing to do.
+Alembic, which does it, takes its time to import: a database that is up to date is not worth it.
 """
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, inspect
+from functools import cache
+from pkgutil import iter_modules
+
+from sqlalchemy import Connection, Engine, column, inspect, select, table
 from sqlalchemy.exc import DBAPIError
 
 from ...starting import StartError
+from . import versions
 
 _LOCK = 0x62616E79616E  # any number that no other program takes for its advisory lock
 _AUTO_VACUUM_INCREMENTAL = 2
+_VERSIONS = "alembic_version"
+_FILE = "revision_"  # how a revision's file is named, before its number
 
 
 def migrate(engine: Engine, name: str) -> None:
@@ -37,13 +40,23 @@ def migrate(engine: Engine, name: str) -> None:
 
 
 def revision(connection: Connection) -> str | None:
-    """The revision of the database's tables."""
-    return MigrationContext.configure(connection).get_current_revision()
+    """The revision of the database's tables; None: it has none."""
+    if not inspect(connection).has_table(_VERSIONS):
+        return None
+    found = connection.execute(select(column("version_num")).select_from(table(_VERSIONS))).scalar()
+    return None if found is None else str(found)
 
 
-def newest_revision() -> str | None:
+@cache
+def revisions() -> tuple[str, ...]:
+    """All that this release knows, in their order: their files are named by their numbers."""
+    names = sorted(each.name for each in iter_modules(versions.__path__))
+    return tuple(name.removeprefix(_FILE) for name in names if name.startswith(_FILE))
+
+
+def newest_revision() -> str:
     """The revision that this release works with."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return revisions()[-1]
 
 
 class _UnusableError(Exception):
@@ -68,27 +81,19 @@ def _prepare_file(connection: Connection) -> None:
 
 def _check_ours(connection: Connection) -> None:
     tables = set(inspect(connection).get_table_names())
-    if tables and "alembic_version" not in tables:
+    if tables and _VERSIONS not in tables:
         raise _UnusableError("it holds tables of another program, or of a version before the first release")
 
 
 def _upgrade(connection: Connection) -> None:
     _check_ours(connection)
-    config = _config()
-    script = ScriptDirectory.from_config(config)
-    known = {each.revision for each in script.walk_revisions()}
     present = revision(connection)
-    if present is not None and present not in known:
+    if present == newest_revision():
+        return
+    if present is not None and present not in revisions():
         raise _UnusableError(
-            f"a newer release made it: it is at revision {present}, "
-            f"this program at {script.get_current_head()}"
+            f"a newer release made it: it is at revision {present}, this program at {newest_revision()}"
         )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    from .upgrading import upgrade
 
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", f"{__name__.rpartition('.')[0]}:migrations")
-    config.set_main_option("path_separator", "os")
-    return config
+    upgrade(connection)

@@ -53,7 +53,7 @@ def test_a_list_that_says_nothing() -> None:
 def look(base: Path, mounts: str) -> Sequence[Finding]:
     listed = base / "mounts"
     listed.write_text(mounts, "utf-8")
-    return list(Disk(None, base / "state", listed).findings())
+    return list(Disk(None, base / "state", mounts=listed).findings())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import Connection
 
+from banyan_hp.server.store import sql_calls
 from banyan_hp.server.store.calls import UNDATED, Call, CallFilter, Calls, Stored, UnusableCursorError
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.sql_calls import SqlCalls
@@ -213,6 +214,22 @@ def test_follow_gives_what_arrives_in_an_order_that_only_grows(store: Calls) -> 
     store.append([call(3)])
     assert ids(store.follow(ALL, 10, second.next).calls) == ["id-3"]
     assert ids(store.follow(ALL, 10, end).calls) == ["id-3"]
+
+
+def test_follow_reports_how_far_it_has_looked(store: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step looks at a bounded number of calls, however few are meant; the last one leads to the end."""
+    monkeypatch.setattr(sql_calls, "FOLLOWED_AT_ONCE", 7)
+    store.append([call(number, user="rare" if number in (20, 21, 38) else "u") for number in range(10, 40)])
+    rare = CallFilter(project="p", equal={"user": "rare"})
+    seen, steps, cursor = [], 0, "-1.0"
+    while (page := store.follow(rare, 2, cursor)).next != cursor:
+        assert page.next is not None
+        seen += ids(page.calls)
+        steps, cursor = steps + 1, page.next
+    assert seen == ["id-20", "id-21", "id-38"]
+    assert steps >= 30 // 7
+    store.append([call(50, user="rare")])
+    assert ids(store.follow(rare, 2, cursor).calls) == ["id-50"]
 
 
 class PausingDatabase(Database):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 
+from banyan_hp.server.store import rows
 from banyan_hp.server.store.audit import Actor, Audit
+from banyan_hp.server.store.calls import UnusableCursorError
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.experiments import Experiment, Experiments, Variant
 from banyan_hp.server.store.keys import Keys, Project, Projects, Role
+from banyan_hp.server.store.parts import Part
 from banyan_hp.server.store.prompts import MissingError, Prompt, Prompts, TakenError, Version
 
 ME = Actor("p", "key-1")
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def greeting(prompts: Prompts, *, release: bool = True, **changes: str) -> Promp
 
 
 def actions(database: Database, subject: str) -> list[str]:
-    return [change.action for change in reversed(Audit(database).of("p", subject))]
+    return [change.action for change in reversed(Audit(database).of("p", subject).items)]
 
 
 def test_a_key_is_found_by_its_secret_until_it_is_revoked(database: Database) -> None:
@@ -88,7 +95,7 @@ def test_versions_are_drafts_until_they_are_released(prompts: Prompts) -> None:
     assert found is not None
     assert found.version == "1.0"
     assert found.version_of("production") == "1.0"
-    drafts = {each.version: each.released_at is None for each in prompts.versions(found)}
+    drafts = {each.version: each.released_at is None for each in prompts.versions(found).items}
     assert drafts == {"1.0": False, "2": True}
 
 
@@ -100,7 +107,7 @@ def test_labels_point_to_versions(prompts: Prompts) -> None:
     assert found is not None
     assert (found.version_of(None), found.version_of("staging"), found.version_of("x")) == ("1.0", "2", None)
     prompts.label(prompt, "staging", None, ME)
-    assert prompts.listed("p")[0].labels == {}
+    assert prompts.listed("p").items[0].prompt.labels == {}
     with pytest.raises(MissingError, match="has no version '9'"):
         prompts.label(prompt, "staging", "9", ME)
 
@@ -109,7 +116,7 @@ def test_a_release_can_be_undone_and_is_noted(prompts: Prompts, database: Databa
     prompt = greeting(prompts)
     prompts.add_version(prompt, Version(version="2", content="Hi"), ME)
     prompts.release(prompt, "1.0", ME)
-    newest = Audit(database).of("p", f"prompt:{prompt.prompt_id}", limit=1)
+    newest = Audit(database).of("p", f"prompt:{prompt.prompt_id}", limit=1).items
     assert [(each.action, each.key_id, dict(each.detail)) for each in newest] == [
         ("prompt.release", "key-1", {"version": "1.0", "before": "2"})
     ]
@@ -128,11 +135,11 @@ def test_chats_and_configurations_come_back(prompts: Prompts) -> None:
 
 def test_a_version_follows_the_one_that_its_author_has_seen(prompts: Prompts) -> None:
     prompt = greeting(prompts)
-    seen = prompts.versions(prompt)[-1].revision
+    seen = prompts.versions(prompt).items[-1].revision
     prompts.add_version(prompt, Version(version="2", content="Hi"), ME, after=seen)
     with pytest.raises(TakenError, match="has changed: its newest version is '2'"):
         prompts.add_version(prompt, Version(version="3", content="Hi"), ME, after=seen)
-    assert [each.version for each in prompts.versions(prompt)] == ["1.0", "2"]
+    assert [each.version for each in prompts.versions(prompt).items] == ["1.0", "2"]
     prompts.remove(prompt, ME)
     with pytest.raises(MissingError, match="'greeting' not found"):
         prompts.add_version(prompt, Version(version="3", content="Hi"), ME)
@@ -145,8 +152,57 @@ def test_the_newest_version_is_the_last_one_made_whatever_the_clocks_say(
     monkeypatch.setattr("banyan_hp.server.store.prompts.now", lambda: 1)
     for version in ("9", "8", "7"):
         prompts.add_version(prompt, Version(version=version, content=version), ME)
-    assert [each.version for each in prompts.versions(prompt)] == ["1.0", "9", "8", "7"]
-    assert prompts.newest("p") == {prompt.prompt_id: "7"}
+    assert [each.version for each in prompts.versions(prompt).items] == ["1.0", "9", "8", "7"]
+    assert prompts.listed("p").items[0].newest == "7"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_lists_come_in_parts(
+    database: Database, prompts: Prompts, monkeypatch: pytest.MonkeyPatch, *, large: bool
+) -> None:
+    """Prompts, versions and changes: by number or by bytes, whichever is less, and nothing twice or never."""
+    limit = 1000 if large else 2
+    if large:
+        monkeypatch.setattr(rows.within_bytes, "__defaults__", (2500,))
+    text = "x" * (1000 if large else 1)
+    for number in range(5):
+        greeting(prompts, name=f"g{number}")
+    prompt = greeting(prompts, name="many")
+    for number in range(5):
+        prompts.add_version(prompt, Version(version=f"v{number}", content=text, config={"a": text}), ME)
+        prompts.rewrite(prompt, Version(version=f"v{number}", content="short"), ME)
+    for number in range(5):
+        prompts.rewrite(prompt, Version(version=f"v{number}", content=text), ME)
+
+    def collected(part: Callable[..., Part[T]], cursor: str = "after") -> list[T]:
+        found: list[T] = []
+        following: dict[str, Any] = {}
+        while True:
+            page = part(limit=limit, **following)
+            assert 1 <= len(page.items) <= limit
+            found += page.items
+            if page.next is None:
+                return found
+            following = {cursor: int(page.next) if cursor == "before" else page.next}
+
+    listed = collected(partial(prompts.listed, "p"))
+    assert [each.prompt.name for each in listed] == [*(f"g{number}" for number in range(5)), "many"]
+    assert [each.newest for each in listed] == [*["1.0"] * 5, "v4"]
+    assert [each.served.version for each in listed if each.served] == [*["1.0"] * 5, "v4"]
+    assert prompts.versions(prompt, limit=limit).next is not None
+    versions = collected(partial(prompts.versions, prompt))
+    assert [each.version for each in versions] == ["1.0", *(f"v{number}" for number in range(5))]
+    audit = Audit(database)
+    assert audit.of("p", limit=limit).next is not None
+    numbers = [each.seq for each in collected(partial(audit.of, "p"), "before")]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == len(set(numbers)) == 6 * 3 + 5 * 2 + 10
+
+
+@pytest.mark.parametrize("cursor", ["", ".", "1", "1.", "x.y", ".name", f"{2**70}.a"])
+def test_a_cursor_that_no_list_gave_out_is_refused(prompts: Prompts, cursor: str) -> None:
+    with pytest.raises(UnusableCursorError, match="after must be the next of another page"):
+        prompts.listed("p", after=cursor)
 
 
 def test_a_revision_stands_for_all_that_a_version_says() -> None:
@@ -171,10 +227,10 @@ def test_what_is_taken_is_refused(prompts: Prompts) -> None:
     other = greeting(prompts, branch="dev")
     with pytest.raises(TakenError):
         prompts.change(replace(other, branch="main"), ME)
-    assert [each.branch for each in prompts.listed("p", name="greeting")] == ["main", "dev"]
+    assert [each.prompt.branch for each in prompts.listed("p", name="greeting").items] == ["main", "dev"]
     greeting_of_q = Prompt(project="q", name="greeting")
     prompts.create(greeting_of_q, Version(version="1.0", content="q"), Actor("q", "k"))
-    assert [each.project for each in prompts.listed("q")] == ["q"]
+    assert [each.prompt.project for each in prompts.listed("q").items] == ["q"]
 
 
 def half(prompt: Prompt, **changes: object) -> Experiment:
@@ -212,7 +268,7 @@ def test_an_experiment_comes_back_with_contents(prompts: Prompts, database: Data
     assert [each.status for each in experiments.on("p", prompt.prompt_id)] == ["paused"]
     experiments.remove(half(prompt), ME)
     assert experiments.listed("p") == []
-    kept = Audit(database).of("p", "experiment:half")[1].detail
+    kept = Audit(database).of("p", "experiment:half").items[1].detail
     assert (kept["status"], kept["control"], kept["primary_metric"]) == ("paused", "a", "thumb")
     assert [each["content"] for each in kept["variants"]] == [None, "X"]
     assert actions(database, "experiment:half") == [
@@ -227,5 +283,5 @@ def test_a_removed_prompt_takes_its_experiments_along(prompts: Prompts, database
     Experiments(database).add(half(prompt), ME)
     prompts.label(prompt, "staging", "1.0", ME)
     prompts.remove(prompt, ME)
-    assert prompts.listed("p") == []
+    assert prompts.listed("p").items == []
     assert Experiments(database).listed("p") == []

@@ -151,7 +151,7 @@ def test_a_deletion_is_in_the_audit_without_the_persons_name(store: SqlCalls, da
     store.append([call(number, user="Ann <ann@example.org>") for number in range(3)])
     chosen = CallFilter(project="p", equal={"user": "Ann <ann@example.org>"})
     assert sum(store.delete(chosen, "key-1")) == 3
-    (change,) = Audit(database).of("p")
+    (change,) = Audit(database).of("p").items
     assert (change.key_id, change.action, change.subject) == ("key-1", "calls.delete", "calls")
     digest = hashlib.sha256(b"Ann <ann@example.org>").hexdigest()
     assert change.detail == {"calls": 3, "user_sha256": digest}

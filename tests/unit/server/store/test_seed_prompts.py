@@ -28,8 +28,9 @@ def load(database: Database, tmp_path: Path) -> Any:
         load_seed(path, stores, Seeded(database))
         found = stores.prompts.find("default", "p")
         assert found is not None
-        actions = [each.action for each in reversed(stores.audit.of("default", f"prompt:{found.prompt_id}"))]
-        return found.version, stores.prompts.versions(found), actions
+        noted = stores.audit.of("default", f"prompt:{found.prompt_id}").items
+        actions = [each.action for each in reversed(noted)]
+        return found.version, list(stores.prompts.versions(found).items), actions
 
     return load
 
