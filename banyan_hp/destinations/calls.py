@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import semconv
-from .attributes import DETAILS, SESSION, Attributes, put_text
+from .attributes import DETAILS, SESSION, Attributes
 from .messages import input_messages, output_messages, plain
 
 TRACEPARENT = "traceparent"  # W3C's format; only our own bodies on their way to a collector have it
@@ -97,16 +97,19 @@ def add_attributes(
         content: with question and answer.
     """
     left, rest = {}, {}
+    known, fields = DETAILS.get, form.fields.get
     for name, value in details.items():
-        detail = DETAILS.get(name)
+        detail = known(name)
         if detail is None or not detail(found, value):
             left[name] = value
     for name, value in body.items():
-        keys = form.fields.get(name)
+        keys = fields(name)
         if keys is None:
             rest[name] = value
         elif keys and value is not None:
-            put_text(found, keys, value)
+            text = value if type(value) is str else plain(value)
+            for key in keys:
+                found[key] = text
     if left:
         if "api" in left:
             found[semconv.PROVIDER] = _provider(left["api"])

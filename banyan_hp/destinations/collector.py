@@ -46,8 +46,7 @@ class Collector(NamedTuple):
     @property
     def key(self) -> str:
         """All headers as one text: any of them may hold a credential, or name a tenant."""
-        sent = {**self.logs.headers, **self.traces.headers}
-        return ",".join(f"{name}={sent[name]}" for name in sorted(sent))
+        return _as_key({**self.logs.headers, **self.traces.headers})
 
     @property
     def service(self) -> str:
@@ -89,12 +88,34 @@ def delivery_settings(settings: Settings) -> Settings:
     return replace(settings, previous_keys=earlier, **changes)
 
 
+def _as_key(headers: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={headers[name]}" for name in sorted(headers))
+
+
 def _canonical(headers: str) -> str:
     """A previous value of the headers in the form of `Collector.key`; an API key stays as it is."""
-    if "=" not in headers:
-        return headers
-    parsed = parsed_headers("previous_keys", headers)
-    return ",".join(f"{name}={parsed[name]}" for name in sorted(parsed))
+    return key_of_headers(headers, "previous_keys") if "=" in headers else headers
+
+
+def key_of_headers(text: str, name: str = "the headers") -> str:
+    """The key of a collector that is sent these headers, a text as in `OTEL_EXPORTER_OTLP_HEADERS`."""
+    return _as_key(parsed_headers(name, text))
+
+
+def collector_at(url: str, service: str, key: str) -> Collector:
+    """The collector whose spans go to this URL, for what a process of that service has left on disk.
+
+    Args:
+        url: as the directory has it.
+        service: what `Collector.service` was.
+        key: what `Collector.key` was.
+    """
+    pairs = (part.partition("=") for part in key.split(",") if part)
+    found = collector_of(Settings(export_to="otlp", otlp_headers={name: value for name, _, value in pairs}))
+    resource = {**found.resource, **_attributes(service)}
+    logs = url.removesuffix(TRACES_PATH) + LOGS_PATH if url.endswith(TRACES_PATH) else found.logs.url
+    headers = found.traces.headers
+    return found._replace(traces=Signal(url, headers), logs=Signal(logs, headers), resource=resource)
 
 
 def _variable(name: str, signal: str = "TRACES_") -> tuple[str, str | None]:

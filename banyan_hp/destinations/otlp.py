@@ -45,12 +45,12 @@ _NOT_THERE = frozenset({404, 405, 415, 501})
 class Format(Protocol):
     """One of the two encodings."""
 
-    @staticmethod
-    def traces(resource: Mapping[str, str], scope: Mapping[str, str], spans: Iterable[Span]) -> bytes:
+    def traces(self, resource: Mapping[str, str], scope: Mapping[str, str], spans: Iterable[Span]) -> bytes:
         """A request for spans."""
 
-    @staticmethod
-    def logs(resource: Mapping[str, str], scope: Mapping[str, str], records: Iterable[LogRecord]) -> bytes:
+    def logs(
+        self, resource: Mapping[str, str], scope: Mapping[str, str], records: Iterable[LogRecord]
+    ) -> bytes:
         """A request for log records."""
 
 

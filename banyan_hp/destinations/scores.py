@@ -31,9 +31,9 @@ _TEXTS = {
 
 def score_in(body: object) -> Mapping[str, Any] | None:
     """The score that a record is, or None if it is a call of a model."""
-    metadata = body.get("metadata") if isinstance(body, Mapping) else None
-    own = metadata.get("banyan_hp") if isinstance(metadata, Mapping) else None
-    return own if isinstance(own, Mapping) and own.get("kind") == "score" else None
+    metadata = body.get("metadata") if type(body) is dict else None
+    own = metadata.get("banyan_hp") if type(metadata) is dict else None
+    return own if type(own) is dict and own.get("kind") == "score" else None
 
 
 def log_record_of(

@@ -17,6 +17,8 @@ from .items import CLIENT, INTERNAL, Span
 from .messages import plain
 from .steps import COUNTED, Node, tree_of
 
+_RECORD_ID, _RECORD_KIND, _OPERATION = semconv.RECORD_ID, semconv.RECORD_KIND, semconv.OPERATION
+
 
 def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool) -> list[Span]:
     """The record's span and those of its steps.
@@ -32,7 +34,7 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
     details: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     if form is HUGGINGPLACE:
         details = _with_own_tokens(body, details)
-    steps = _steps_in(body, details)
+    steps = _steps_in(body, details) if "step_data" in details or "step_data" in body else None
     operation = semconv.CHAT
     nodes: list[Node] = []
     if steps:
@@ -43,15 +45,17 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
         if any(node.reported for node in nodes) and not any(name in details for name in COUNTED):
             operation = semconv.INVOKE_WORKFLOW
     digest = sha256(b"banyan_hp\0" + ident.encode("utf-8", "replace")).hexdigest()
-    trace, parent = parent_in(body) or (digest[:32], "")
+    trace, parent = digest[:32], ""
+    if TRACEPARENT in body:
+        trace, parent = parent_in(body) or (trace, parent)
     end = int(time * 1_000_000) * 1000
-    start = end - int(seconds_of(body.get(form.duration), form.per_second) * 1e9)
-    attributes: Attributes = {semconv.RECORD_ID: ident, semconv.RECORD_KIND: semconv.RECORD}
-    attributes[semconv.OPERATION] = operation
+    seconds = seconds_of(body[form.duration], form.per_second) if form.duration in body else 0.0
+    attributes: Attributes = {_RECORD_ID: ident, _RECORD_KIND: semconv.RECORD, _OPERATION: operation}
     add_attributes(attributes, form, body, details, content=content)
     kind = CLIENT if operation == semconv.CHAT else INTERNAL
     name = _name(operation, body.get(form.model))
-    span = Span(trace, digest[32:48], parent, name, kind, start, end, attributes, _failure(details))
+    failure = _failure(details)
+    span = Span(trace, digest[32:48], parent, name, kind, end - int(seconds * 1e9), end, attributes, failure)
     return [span, *_steps(ident, span, nodes, content=content)] if nodes else [span]
 
 

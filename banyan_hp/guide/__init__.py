@@ -25,6 +25,7 @@ TOPICS = (
     "backend",
     "calls",
     "spans",
+    "opentelemetry",
     "upgrading",
     "troubleshooting",
 )

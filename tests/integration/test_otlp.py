@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -304,3 +306,39 @@ def test_prompts_still_come_from_the_backend(collector: ScriptedServer, make: Ma
         (span,) = spans_in(parsed(collector.requests[0]))
         assert attributes(span)["gen_ai.prompt.name"] == "n"
         assert "x-api-key" not in collector.requests[0].headers
+
+
+def test_test_connection_asks_the_collector(collector: ScriptedServer) -> None:
+    """With one span that says that it is a test."""
+    client = HuggingPlace(export_to="otlp", otlp_endpoint=collector.url, spool=False)
+    assert asyncio.run(client.test_connection())
+    (span,) = spans_in(parsed(collector.requests[0]))
+    assert json.loads(attributes(span)["banyan.metadata"]) == {"test": True}
+    collector.handler = lambda _: Reply(401)
+    assert not asyncio.run(client.test_connection())
+    client.shutdown(timeout=0)
+
+
+def test_another_organisation_is_another_resource(collector: ScriptedServer, tmp_path: Path) -> None:
+    """What was logged before the change leaves as it was logged."""
+    options = {"otlp_endpoint": collector.url, "spool_dir": tmp_path, "flush_interval": 30}
+    with HuggingPlace(org_id="o1", export_to="otlp", **options) as client:
+        client.log({"user_prompt": "q", "response": "a", "record_id": "r1"})
+        client.update_config(org_id="o2")
+        client.log({"user_prompt": "q", "response": "a", "record_id": "r2"})
+        assert client.flush(timeout=5)
+    found = {}
+    for message in map(parsed, collector.requests):
+        organisation = attributes(message["resourceSpans"][0]["resource"])["banyan.organisation"]
+        found.update({attributes(span)["banyan.record.id"]: organisation for span in spans_in(message)})
+    assert found == {"r1": "o1", "r2": "o2"}
+
+
+def test_a_pickle_carries_no_headers(make: Make) -> None:
+    """They are read where it is loaded, as the key is."""
+    logger = make(otlp_headers={"X-Key": "very-secret"})
+    content = pickle.dumps(logger)
+    assert b"very-secret" not in content
+    again = pickle.loads(content)
+    assert again.health()["state"] == "idle"
+    again.shutdown(timeout=0)

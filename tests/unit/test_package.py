@@ -92,6 +92,7 @@ MAY_IMPORT = {
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": {"server", "experiments", "guide", "local_keys", "semconv", "_version"},
+    "integrations": {"clients", "integrations", "logs", "semconv", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},

@@ -36,7 +36,14 @@ class Delivery:
         Returns those that are not settled.
         """
         mode = self._mode(deadline)
-        groups = deque(self._sender.separate(records))
+        if mode.batches:
+            groups = self._sender.separate(records)
+            if len(groups) > 1:
+                return self._deliver_apart(deque(groups), mode)
+        return self._deliver_together(records, mode)
+
+    def _deliver_apart(self, groups: deque[Sequence[Record]], mode: Mode) -> Group:
+        """One after the other: no request can carry all of them."""
         left: Group = []
         while groups:
             failed = self._deliver_together(groups.popleft(), mode)
@@ -92,6 +99,8 @@ class Delivery:
 
     def _split(self, records: Group, mode: Mode) -> list[Group]:
         """In requests; `before_send` may have changed what goes together."""
+        if not mode.batches:
+            return [[record] for record in records]
         return [group for part in self._sender.separate(records) for group in _split(list(part), mode)]
 
     def _mode(self, deadline: float) -> Mode:
@@ -127,8 +136,6 @@ def _halves(group: Group) -> list[Group]:
 
 def _split(records: Group, mode: Mode) -> list[Group]:
     """As many records a request as the destination takes, and as many bytes as allowed."""
-    if not mode.batches:
-        return [[record] for record in records]
     if bytes_of(records) <= mode.most_bytes:
         return [records]
     groups: list[Group] = []

@@ -134,7 +134,12 @@ encode_together: Callable[[JSONValue], bytes] | None
 The bytes are those that `encode` makes. It raises TypeError for what only the standard library can encode.
 """
 if orjson is None:
-    encode = encode_text = encode_with_json
+    encode = encode_with_json
+
+    def encode_text(text: str) -> bytes:
+        """The bytes of a text."""
+        return encode_with_json(text)
+
     encode_together = None
 else:
 

@@ -37,7 +37,7 @@ def messages(span: dict[str, Any], name: str) -> Any:
     return json.loads(attributes(span)[name])
 
 
-BANYAN = {
+BANYAN: dict[str, Any] = {
     "input": "why?",
     "output": "so",
     "model": "gpt-4o",

@@ -17,7 +17,7 @@ from banyan_hp import HuggingPlace, PromptStackLogger
 from banyan_hp.integrations.opentelemetry import BanyanSpanProcessor, observe_stats
 from banyan_hp.testing import capture
 
-CHAT = {
+CHAT: dict[str, Any] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
     "gen_ai.request.model": "gpt-4o-mini",
@@ -32,7 +32,7 @@ CHAT = {
         [{"role": "assistant", "parts": [{"type": "text", "content": "so"}], "finish_reason": "stop"}]
     ),
 }
-OPENINFERENCE = {
+OPENINFERENCE: dict[str, Any] = {
     "openinference.span.kind": "LLM",
     "llm.model_name": "gpt-4o-mini",
     "llm.token_count.prompt": 31,
@@ -45,7 +45,7 @@ OPENINFERENCE = {
     "llm.output_messages.0.message.role": "assistant",
     "llm.output_messages.0.message.content": "so",
 }
-LANGFUSE = {
+LANGFUSE: dict[str, Any] = {
     "langfuse.observation.type": "generation",
     "langfuse.observation.model.name": "gpt-4o-mini",
     "langfuse.observation.input": '[{"role": "user", "content": "why?"}]',
