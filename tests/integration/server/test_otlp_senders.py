@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from banyan_hp import PromptStackLogger
 from tests.support.backend import Backend
 from tests.support.local_backend import call
 from tests.support.models import models
@@ -26,7 +27,7 @@ USAGE = CHAT["usage"]
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
     with Backend(
-        api_keys=["psk_local", *(f"{name}:admin:psk_{name}" for name in ("sdk", "both"))]
+        api_keys=["psk_local", *(f"{name}:admin:psk_{name}" for name in ("sdk", "both", "own"))]
     ) as running:
         yield running
         running.stop()
@@ -72,6 +73,35 @@ def test_spans_of_the_sdk_become_calls(backend: Backend) -> None:
     )
     assert [(each["name"], each["depth"]) for each in tree.json()["spans"]] == [("request", 0), ("chat", 1)]
     provider.shutdown()
+
+
+@pytest.mark.parametrize("protocol", ["http/json", "http/protobuf"])
+def test_records_of_our_own_client_come_by_otlp_too(backend: Backend, protocol: Any) -> None:
+    """Under their own ids, with the columns that they have without it."""
+    logger = PromptStackLogger(
+        export_to="otlp",
+        otlp_endpoint=backend.url,
+        otlp_headers={"x-api-key": "psk_own"},
+        otlp_protocol=protocol,
+        flush_interval=0.05,
+    )
+    told = {"session_id": "s-1", "user_id": "u-1", "input_tokens": 31, "output_tokens": 17}
+    ident = f"own-{protocol}"
+    assert logger.log_prompt(
+        input="why?", output="because", metadata=told, model="gpt-4o-mini", duration_ms=1500, record_id=ident
+    )
+    assert logger.flush(timeout=10).delivered == 1
+    logger.shutdown(timeout=5)
+    until = time.monotonic() + SECONDS
+    answer = call(backend, "GET", f"/api/calls/{ident}", headers={"X-API-Key": "psk_own"})
+    while answer.status_code != 200:
+        assert time.monotonic() < until, answer.text
+        time.sleep(0.1)
+        answer = call(backend, "GET", f"/api/calls/{ident}", headers={"X-API-Key": "psk_own"})
+    found = answer.json()
+    assert (found["source"], found["session"], found["user"]) == ("otlp", "s-1", "u-1")
+    assert (found["input_tokens"], found["output_tokens"], found["latency_ms"]) == (31, 17, 1500)
+    assert found["output"] == "because"
 
 
 @pytest.fixture
