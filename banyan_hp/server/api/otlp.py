@@ -35,15 +35,6 @@ LOGS = "/v1/logs"
 UNREADABLE = 400
 _ENCODINGS = {JSON: JSON, PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF}
 _NO_EVENT = "only log events named gen_ai.… with ids of a trace and a span are kept"
-_DOCUMENTED: Mapping[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
-            JSON: {"schema": {"type": "object"}},
-        },
-    }
-}
 
 
 class Arrivals(NamedTuple):
@@ -87,13 +78,23 @@ def otlp_router(spans: Committer[StoredSpan | StoredEvent], calls: Committer) ->
     """The routes."""
     router = APIRouter(route_class=OtlpRoute, tags=["OpenTelemetry"])
     export = _Export(spans, calls)
-    routes = [*((path, export.traces) for path in TRACES), (LOGS, export.logs)]
-    for path, route in routes:
-        extra = dict(_DOCUMENTED)
+    traces = [(path, export.traces, "resourceSpans") for path in TRACES]
+    for path, route, field in (*traces, (LOGS, export.logs, "resourceLogs")):
+        extra = _documented(field)
         router.add_api_route(
             path, route, methods=["POST"], response_model=response_models.Exported, openapi_extra=extra
         )
     return router
+
+
+def _documented(field: str) -> dict[str, Any]:
+    """The body of a route that reads it itself, for the API's document; the standard has the rest."""
+    parts = {"type": "array", "items": {"type": "object"}}
+    content = {
+        PROTOBUF: {"schema": {"type": "string", "format": "binary"}},
+        JSON: {"schema": {"type": "object", "properties": {field: parts}}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
 
 
 class _Export:
