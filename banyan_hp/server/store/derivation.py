@@ -19,7 +19,7 @@ from .calls import Call
 from .database import Database
 from .rows import row_of as row_of_call
 from .span_rows import events_of_traces, parts, rows_of_traces, with_bodies
-from .spans import LONGEST, SLACK, Derived, Key, Neighbourhood, Rule, StoredSpan
+from .spans import LONGEST, SLACK, Derived, Key, Neighbourhood, Rule, StoredSpan, processed_id
 from .sql_calls import SqlCalls
 from .tables import calls, spans, to_derive
 
@@ -77,7 +77,7 @@ class Derivation:
             return  # spans were removed meanwhile: what is left of them is looked at again
         there = self._there(connection, found)
         native = {row.id for row in there if row.source != SOURCE}
-        wanted = {each.call.id: each.call for each in derived if each.call.id not in native}
+        wanted = {each.call.id: each.call for each in derived if not _is_native(each, native)}
         kept = {row.id for row in there if row.id in wanted and _is_same(row, wanted[row.id])}
         gone = [row for row in there if row.source == SOURCE and row.id not in kept]
         self._calls.remove_within(connection, gone)
@@ -113,9 +113,15 @@ class Derivation:
 
 def _ids(span: StoredSpan) -> Iterator[str]:
     yield f"{span.trace_id}-{span.span_id}"
+    yield processed_id(span.key)
     record = span.body.get("attributes", {}).get(semconv.RECORD_ID)
     if isinstance(record, str) and record:
         yield record
+
+
+def _is_native(derived: Derived, native: set[str]) -> bool:
+    """Whether our own client has sent it: under its own id, or made of one of its spans."""
+    return derived.call.id in native or any(processed_id(key) in native for key in derived.spans)
 
 
 def _is_same(row: Row[Any], call: Call) -> bool:

@@ -20,7 +20,20 @@ LONGEST = (
 )
 SLACK = 10_000  # microseconds by which the other may reach beyond it
 
+_PROCESSED = "otel-"  # begins the ids of records that `BanyanSpanProcessor` makes of spans
+
 Key = tuple[str, str]
+
+
+def processed_id(key: Key) -> str:
+    """The id of the record that our span processor makes of a span in the application."""
+    return f"{_PROCESSED}{key[0]}-{key[1]}"
+
+
+def processed_trace(record_id: str) -> str | None:
+    """The trace of the span that a record was made of; None: it was made of none."""
+    trace, _, span = record_id.removeprefix(_PROCESSED).partition("-")
+    return trace if record_id.startswith(_PROCESSED) and (len(trace), len(span)) == (32, 16) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    insert,
     literal,
     select,
     tuple_,
@@ -46,7 +47,8 @@ from .rows import (
 from .score_rows import scores_page
 from .scores import SCORE, ScorePage
 from .search import phrases_of
-from .tables import bodies, calls, to_index
+from .spans import processed_trace
+from .tables import bodies, calls, to_derive, to_index
 
 FOLLOWED_AT_ONCE = 5000  # calls that one step of `follow` looks at, and few enough for any database
 _position = tuple_(calls.c.xact, calls.c.seq)
@@ -84,8 +86,17 @@ class SqlCalls:
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
-        note_new(connection, [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW])
+        new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
+        note_new(connection, new)
+        self._note_processed(connection, new)
         return stored
+
+    def _note_processed(self, connection: Connection, new: Sequence[dict[str, Any]]) -> None:
+        """Records that were made of spans: what the spans themselves tell counts no more."""
+        traces = {(row["project"], trace) for row in new if (trace := processed_trace(row["id"])) is not None}
+        if traces:
+            listed = [{"project": project, "trace_id": trace} for project, trace in sorted(traces)]
+            connection.execute(insert(to_derive), listed)
 
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]

@@ -146,6 +146,22 @@ def test_a_record_of_our_own_counts_once(spans: SqlSpans, store: SqlCalls) -> No
     assert [(each.id, each.source) for each in store.page(ALL, 5).calls] == [("id-1", "banyan")]
 
 
+def test_what_our_span_processor_sends_counts_instead_of_its_spans(spans: SqlSpans, store: SqlCalls) -> None:
+    """An application that has both, the processor and an exporter to the backend; in either order."""
+    first, second = span(1), span(2)
+    record = call(1, id=f"otel-{TRACE}-{first.span_id}")
+    spans.append([first, second])
+    derive(spans)
+    store.append([record, call(2, id=f"otel-{'b' * 32}-{first.span_id}")])
+    derive(spans)
+    found = {each.id: each.source for each in store.page(ALL, 5).calls if "b" * 32 not in each.id}
+    assert found == {record.id: "banyan", f"{TRACE}-{second.span_id}": "otlp"}
+    spans.append([replace(second, span_id="f" * 16)])
+    derive(spans)
+    assert record.id in {each.id for each in store.page(ALL, 5).calls}
+    assert spans.trace("p", TRACE)[0].call_id is not None
+
+
 def test_spans_that_go_meanwhile_leave_no_call(spans: SqlSpans, store: SqlCalls) -> None:
     """Removed while a step decides: what it decided is not written."""
     spans.append([span(session="s-1")])
