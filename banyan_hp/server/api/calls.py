@@ -138,7 +138,7 @@ def _steps(backend: Backend, caller: Caller, given: Mapping[str, str]) -> Iterat
     yield from backend.calls.delete(CallFilter(project=caller.project, equal=given), caller.key_id)
 
 
-@router.get("/api/calls/{call_id:path}", response_model=response_models.LoggedCall)
+@router.get("/api/calls/{call_id:path}", response_model=response_models.ScoredCall)
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
     """One call by its id, with its scores."""
     found = backend.calls.get(caller.project, call_id)

@@ -120,6 +120,44 @@ class LoggedCall(BaseModel):
     body: Object
 
 
+class ShownScore(BaseModel):
+    """A score, and what it is about."""
+
+    project: str
+    id: str
+    at: Time
+    name: str
+    value: bool | float | str
+    record_id: str | None
+    session_id: str | None
+    sticky_key: str | None
+    sticky_value: str | None
+    experiment_id: str | None
+    experiment_version_id: str | None
+    rater: Annotated[str | None, Field(description="null: the application; user: by a feedback token")]
+    comment: str | None
+    seq: int
+
+
+class ScoresPage(BaseModel):
+    """Some scores."""
+
+    scores: list[ShownScore]
+    next: Next
+
+
+class ScoredCall(LoggedCall):
+    """A call, and its newest scores."""
+
+    scores: list[ShownScore]
+
+
+class TakenFeedback(BaseModel):
+    """Feedback that is stored."""
+
+    stored: Literal[True]
+
+
 class CallsPage(BaseModel):
     """Some calls."""
 
@@ -236,6 +274,9 @@ class Readiness(Health):
     """The database responds."""
 
     search_lag: Annotated[int, Field(description="calls that can't be found by text yet")]
+    results_lag: Annotated[
+        int, Field(description="calls and scores that no experiment's results know of yet")
+    ]
 
 
 # -- OpenTelemetry -------------------------------------------------------------------------------------------

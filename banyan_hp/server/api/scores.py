@@ -25,6 +25,7 @@ from ..store.scores import (
 from .auth import Reading
 from .models import Query, Strict, Words, checked, inconsistent, is_storable
 from .requests import JsonRoute
+from .response_models import ScoresPage
 from .responses import Json
 from .state import Backend
 from .values import Body, object_of, text_of
@@ -139,7 +140,7 @@ class Scores(Query):
     after: Annotated[str | None, Field(description="the `next` of an earlier page")] = None
 
 
-@router.get("/api/scores")
+@router.get("/api/scores", response_model=ScoresPage)
 def page(query: Annotated[Scores, FromQuery()], caller: Reading, backend: Backend) -> Response:
     """Scores, newest first: of a record, a session, a user (a sticky value), or all. All that were given are
     there; of a name, the last one about the same and of the same rater counts.

@@ -106,6 +106,6 @@ class Outcomes(Protocol):
         """
         ...
 
-    def pending(self) -> int:
-        """How many calls, scores and users the sums don't know yet."""
+    def pending(self, most: int | None = None) -> int:
+        """How many calls and scores the sums lack, and how many users are stale; up to `most` each."""
         ...

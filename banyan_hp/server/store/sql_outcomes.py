@@ -117,9 +117,9 @@ class SqlOutcomes:
         """See `Outcomes.step`."""
         return self._sums.step(limit)
 
-    def pending(self) -> int:
+    def pending(self, most: int | None = None) -> int:
         """See `Outcomes.pending`."""
-        return self._sums.pending()
+        return self._sums.pending(most)
 
 
 class _Chosen:

@@ -13,7 +13,7 @@ from .calls import Stored
 from .database import Database
 from .derivation import Derivation
 from .partitions import DAYS_AHEAD, DAYS_BEFORE, make_day
-from .rows import cut
+from .rows import cut, within_bytes
 from .span_removal import TABLES, SpanRemoval
 from .span_rows import (
     event_row_of,
@@ -21,6 +21,7 @@ from .span_rows import (
     key_of,
     row_of,
     rows_of_traces,
+    span_of,
     with_bodies,
 )
 from .spans import Key, Rule, SpanKeeper, StoredEvent, StoredSpan
@@ -117,9 +118,12 @@ class SqlSpans:
     # -- read back ---------------------------------------------------------------------------------------
 
     def trace(self, project: str, trace_id: str) -> list[StoredSpan]:
-        """See `Spans.trace`."""
+        """See `Spans.trace`. Those that start last are without a body, where there is too much of them."""
         with self._database.read() as connection:
-            return with_bodies(connection, rows_of_traces(connection, project, [cut(trace_id)]), all_of=True)
+            rows = rows_of_traces(connection, project, [cut(trace_id)])
+            shown = within_bytes(rows)
+            left = [span_of(row, {}) for row in rows[len(shown) :]]
+            return [*with_bodies(connection, shown, all_of=True), *left]
 
     def events(self, project: str, trace_id: str) -> Mapping[Key, Sequence[Mapping[str, Any]]]:
         """See `Spans.events`."""

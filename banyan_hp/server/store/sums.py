@@ -59,10 +59,10 @@ class Sums:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def pending(self) -> int:
+    def pending(self, most: int | None = None) -> int:
         """See `Outcomes.pending`."""
         with self._database.read() as connection:
-            return pending(connection)
+            return pending(connection, most)
 
     def step(self, limit: int) -> int:
         """See `Outcomes.step`."""
@@ -82,10 +82,12 @@ class Sums:
             return marked is not None or connection.execute(_STALE.limit(1)).first() is not None
 
 
-def pending(connection: Connection) -> int:
-    """How many marks and stale users there are."""
-    marks = select(func.count()).select_from(dirty).scalar_subquery()
-    stale = select(func.count()).select_from(users).where(users.c.stale).scalar_subquery()
+def pending(connection: Connection, most: int | None = None) -> int:
+    """How many marks and stale users there are; of either, up to `most` are counted."""
+    marks, stale = (
+        select(func.count()).select_from(query.limit(most).subquery()).scalar_subquery()
+        for query in (select(dirty.c.mark), _STALE)
+    )
     return int(connection.execute(select(marks + stale)).scalar_one())
 
 

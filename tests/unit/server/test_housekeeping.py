@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from banyan_hp.server.housekeeping import Housekeeping
+from banyan_hp.server.store.database import BusyError
 
 
 class Indexed:
@@ -42,3 +43,19 @@ def test_indexing_does_not_wait_where_nothing_comes() -> None:
     with Housekeeping(cast("Any", calls), calls.busy.is_set):
         assert calls.twice.wait(10)
     assert calls.while_busy[0] is False
+
+
+def test_what_fails_keeps_nothing_else_from_being_done() -> None:
+    """Each step is tried by itself, again and again."""
+    calls, done = Indexed(), threading.Event()
+
+    def fail(limit: int) -> int:
+        raise BusyError("not now")
+
+    def count(limit: int) -> int:
+        done.set()
+        return 0
+
+    with Housekeeping(cast("Any", calls), calls.busy.is_set, [fail, count]):
+        assert done.wait(10)
+        assert calls.twice.wait(10)

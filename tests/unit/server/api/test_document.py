@@ -133,6 +133,9 @@ def _log(send: Callable[..., Any]) -> None:
         send("GET", path, limit="1")
         send("GET", f"{path}/count")
     _export(send)
+    mark = {"kind": "score", "v": 1, "name": "n", "value": 1.5, "record_id": "c1"}
+    send("POST", "/api/logs/prompt-usage", {"input": "", "output": "", "metadata": {"banyan_hp": mark}})
+    send("GET", "/api/scores")
     send("GET", "/api/calls")
     send("GET", "/api/calls/{call_id}")
     send("GET", "/api/calls/summary", by="model,user")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import Connection
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 from banyan_hp.server.analysis.moments import Moments
 from banyan_hp.server.store.audit import Actor
 from banyan_hp.server.store.calls import Call, CallFilter
-from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.database import BusyError, Database
 from banyan_hp.server.store.election import SUMS, elected
 from banyan_hp.server.store.experiments import Experiment, Experiments, Variant
 from banyan_hp.server.store.marks import note_changed
@@ -26,7 +27,7 @@ from banyan_hp.server.store.sql_outcomes import SqlOutcomes
 from banyan_hp.server.store.tables import experiments
 from tests.support.plans import engine_of
 
-from .samples import NOON, at, score, used
+from .samples import NOON, at, everything, rows, score, used
 
 DAY = timedelta(days=1)
 LATER = NOON + 10 * DAY
@@ -73,20 +74,6 @@ def summary(
 
 def value(outcomes: Outcomes, name: str, version: str = "a") -> Moments | None:
     return summary(outcomes, name).versions[version].metrics.get(name)
-
-
-def rows(database: Database) -> list[Any]:
-    """All sums, and owners by the ids of their scores, without the numbers of this store."""
-    with database.read() as connection:
-        found = [
-            sorted(map(tuple, connection.exec_driver_sql(f"SELECT * FROM {table}")), key=repr)
-            for table in ("experiment_users", "experiment_values")
-        ]
-        led = connection.exec_driver_sql(
-            "SELECT scores.id, o.experiment_id, o.sticky_value FROM score_owners o "
-            "JOIN scores ON scores.seq = o.seq AND scores.day = o.day"
-        )
-        return [*found, sorted(map(tuple, led), key=repr)]
 
 
 def test_a_users_calls_are_one_observation(store: SqlCalls, outcomes: Outcomes) -> None:
@@ -246,33 +233,6 @@ def test_each_category_is_a_proportion(store: SqlCalls, outcomes: Outcomes) -> N
     assert value(outcomes, "none=bad") is None
 
 
-def everything(chance: random.Random) -> list[Call]:
-    """Calls and scores of a few users, records and sessions, that meet in all ways."""
-    people, sessions, found = ("u1", "u2", "u3", "u4"), ("s1", "s2", "s3", None), []
-    for number in range(60):
-        minutes = chance.choice([number, number, number * 60.0])
-        if chance.random() < 0.6:
-            about = {"session": chance.choice(sessions), "experiment_id": chance.choice(["x", "x", "y"])}
-            name, user = f"r{chance.randrange(40)}", chance.choice(people)
-            key = chance.choice(["user_id", "user_id", "user_id", None])
-            version = chance.choice("aaaab")
-            found.append(
-                used(name, user, minutes, version, latency_ms=float(number), sticky_key=key, **about)
-            )
-            continue
-        about = {
-            "record_id": f"r{chance.randrange(40)}",
-            "session_id": chance.choice(["s1", "s2", "s3"]),
-            "sticky_value": chance.choice(people),
-        }
-        about = {name: about[name] for name in chance.sample(sorted(about), chance.choice([1, 1, 2]))}
-        if "sticky_value" in about and chance.random() < 0.5:
-            about["sticky_key"] = chance.choice(["user_id", "org_id"])
-        value = chance.choice([True, False, 3, "good", "bad"])
-        found.append(score("n", minutes, value, id=f"score-{number}", **about))
-    return found
-
-
 def arrive(store: SqlCalls, outcomes: Outcomes, given: Sequence[Call], chance: random.Random) -> None:
     """In groups, with steps of any size between them."""
     given = list(given)
@@ -402,3 +362,56 @@ def test_one_process_at_a_time_computes(store: SqlCalls, outcomes: Outcomes, dat
         assert outcomes.step(100) == 0
     assert outcomes.pending() == 1
     assert outcomes.step(100) > 0
+
+
+def test_what_happens_at_once_gives_what_a_rebuild_gives(url: str, outcomes: Outcomes) -> None:
+    """Two processes that store and compute, and one that removes."""
+    failed: list[Exception] = []
+    stored = threading.Event()
+
+    def store_some(seed: int) -> None:
+        chance = random.Random(seed)
+        with closing(Database(url)) as own:
+            for number in range(15):
+                given = chance.sample(everything(chance, ["a"]), 10)
+                SqlCalls(own).append([replace(each, id=f"{each.id}-{seed * number % 7}") for each in given])
+
+    def remove_some(_: int) -> None:
+        with closing(Database(url)) as own:
+            while not stored.is_set():
+                list(SqlCalls(own).delete(replace(ALL, equal={"session": "s1"})))
+                list(SqlCalls(own).delete(replace(ALL, equal={"user": "u1"})))
+
+    def compute(seed: int) -> None:
+        with closing(Database(url)) as own:
+            while not stored.is_set():
+                SqlOutcomes(own).step(seed)
+
+    def tried(work: Callable[[int], None], seed: int) -> None:
+        try:
+            work(seed)
+        except BusyError:
+            pass  # as it may be, on a busy machine
+        except Exception as error:  # noqa: BLE001 - for the test's own thread
+            failed.append(error)
+
+    def started(work: Callable[[int], None], seed: int) -> threading.Thread:
+        thread = threading.Thread(target=tried, args=(work, seed))
+        thread.start()
+        return thread
+
+    beside = [started(remove_some, 0), started(compute, 7), started(compute, 50)]
+    for each in [started(store_some, 1), started(store_some, 2)]:
+        each.join(60)
+    stored.set()
+    for each in beside:
+        each.join(60)
+    assert not failed
+    with closing(Database(url)) as database:
+        caught_up(outcomes)
+        found = rows(database)
+        assert found[1]
+        for experiment_id in ("x", "y"):
+            outcomes.rebuild("p", experiment_id)
+        caught_up(outcomes)
+        assert rows(database) == found
