@@ -273,3 +273,8 @@ def output_of(attributes: Attributes, events: Iterable[tuple[str, Attributes]]) 
 def _answers(messages: Iterable[Message]) -> list[Message]:
     """Those of the model that say something: whole responses repeat what it was asked."""
     return [each for each in messages if each.role not in _ASKING and (each.text or each.calls)]
+
+
+def plain_text(messages: Iterable[Message]) -> str | None:
+    """The same text for the same words, however they are laid out; None: there are none."""
+    return " ".join(" ".join(each.as_text() for each in messages).split()) or None

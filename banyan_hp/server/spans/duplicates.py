@@ -12,10 +12,11 @@ The result follows from the set of spans alone, in whatever order they came. Thr
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .evidence import Evidence, Key, View, asked, evidence, same_model
+from .evidence import Evidence, Key, View, evidence, same_model
 from .kinds import COUNTED, Role
 
 _PARTING = frozenset({Role.TOOL, Role.AGENT, Role.STEP})
@@ -137,7 +138,7 @@ def _goes_on(view: View, end: View) -> bool:
         and (one.trace_id, one.parent_id, one.scope) == (other.trace_id, other.parent_id, other.scope)
         and one.end <= other.start
         and view.facts.error is None
-        and asked(view.facts) == asked(end.facts)
+        and view.facts.question == end.facts.question
         and same_model(view.facts, end.facts)
     )
 
@@ -255,10 +256,10 @@ def _gap(one: Group, other: Group) -> int:
 
 
 def _evidence(one: Group, other: Group, known: Mapping[Key, Node]) -> Evidence:
-    if one.role is not other.role or one.scopes & other.scopes or _related(one, other, known):
+    if one.role is not other.role or one.scopes & other.scopes:
         return Evidence.NONE
     found = [evidence(mine, theirs) for mine in one.views for theirs in other.views]
-    return Evidence.NONE if Evidence.NONE in found else max(found)
+    return Evidence.NONE if Evidence.NONE in found or _related(one, other, known) else max(found)
 
 
 def _related(one: Group, other: Group, known: Mapping[Key, Node]) -> bool:
@@ -270,24 +271,42 @@ def _related(one: Group, other: Group, known: Mapping[Key, Node]) -> bool:
 
 
 def _matched(edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """As many pairs as there can be, each number in one: Kuhn's algorithm."""
+    """As many pairs as there can be, each number in one: the closest first, then along augmenting paths."""
     rights: dict[int, list[int]] = {}
+    right_of: dict[int, int] = {}
+    left_of: dict[int, int] = {}
     for left, right in edges:
         rights.setdefault(left, []).append(right)
-    taken: dict[int, int] = {}
-
-    def place(left: int, tried: set[int]) -> bool:
-        for right in rights[left]:
-            if right not in tried:
-                tried.add(right)
-                if right not in taken or place(taken[right], tried):
-                    taken[right] = left
-                    return True
-        return False
-
+        if left not in right_of and right not in left_of:
+            right_of[left], left_of[right] = right, left
     for left in rights:
-        place(left, set())
-    return [(left, right) for right, left in taken.items()]
+        if left not in right_of:
+            _augment(left, rights, right_of, left_of)
+    return sorted(right_of.items())
+
+
+def _augment(
+    left: int, rights: Mapping[int, Sequence[int]], right_of: dict[int, int], left_of: dict[int, int]
+) -> None:
+    """Find a partner for one more, if others can change theirs: breadth first, so without recursion."""
+    came: dict[int, int] = {}
+    waiting = deque([left])
+    while waiting:
+        each = waiting.popleft()
+        for right in rights[each]:
+            if right in came:
+                continue
+            came[right] = each
+            if right in left_of:
+                waiting.append(left_of[right])
+                continue
+            free: int | None = right
+            while free is not None:
+                holder = came[free]
+                before = right_of.get(holder)
+                right_of[holder], left_of[free] = free, holder
+                free = before
+            return
 
 
 def _mark_possible(groups: Sequence[Group], known: Mapping[Key, Node]) -> None:

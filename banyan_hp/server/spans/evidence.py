@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from .content import Message
 from .facts import Facts, Told
 from .kinds import Role
 from .usage import sum_of
@@ -91,16 +90,16 @@ def _differ(one: View, other: View) -> bool:
         or (mine.error is None) is not (theirs.error is None)
         or _unequal(mine.usage.input, theirs.usage.input)
         or _unequal(mine.usage.output, theirs.usage.output)
-        or _unequal(asked(mine), asked(theirs))
-        or _unequal(said(mine), said(theirs))
+        or _unequal(mine.question, theirs.question)
+        or _unequal(mine.answer, theirs.answer)
     )
 
 
 def _agree(one: View, other: View) -> bool:
     """By texts, or by tokens: what both know is the same, and it is enough."""
     mine, theirs = one.facts, other.facts
-    same_question = asked(mine) is not None and asked(theirs) is not None
-    same_answer = said(mine) is not None and said(theirs) is not None
+    same_question = mine.question is not None and theirs.question is not None
+    same_answer = mine.answer is not None and theirs.answer is not None
     if same_question and (same_answer or mine.error is not None):
         return True
     if mine.error is not None and theirs.error is not None and same_process(one, other):
@@ -117,22 +116,6 @@ def same_process(one: View, other: View) -> bool:
 
 def _counted(facts: Facts) -> bool:
     return facts.usage.input is not None and (facts.usage.output is not None or facts.role is Role.EMBEDDING)
-
-
-def asked(facts: Facts) -> str | None:
-    """The last thing that was said to the model."""
-    last = next((each for each in reversed(facts.input) if each.role in ("user", "tool")), None)
-    return _plain([last]) if last is not None else None
-
-
-def said(facts: Facts) -> str | None:
-    """What the model said."""
-    return _plain(facts.output) if facts.output else None
-
-
-def _plain(messages: Sequence[Message]) -> str | None:
-    """The same text for the same words; None: there are none."""
-    return " ".join(" ".join(each.as_text() for each in messages).split()) or None
 
 
 def same_model(one: Facts, other: Facts) -> bool:

@@ -20,7 +20,7 @@ from .attributes import (
     text,
     texts,
 )
-from .content import Message, input_of, output_of
+from .content import Message, input_of, output_of, plain_text
 from .kinds import Role, role_of
 from .usage import Usage, usage_of
 
@@ -95,6 +95,10 @@ class Facts:
     output: Sequence[Message]
     parameters: Attributes
     record_id: str | None
+    question: str | None
+    """The last thing that was said to the model, the same text for the same words."""
+    answer: str | None
+    """What the model said, likewise."""
 
 
 def facts_of(span: Told) -> Facts:
@@ -102,6 +106,7 @@ def facts_of(span: Told) -> Facts:
     attributes = span.attributes
     events = [(name, fields) for name, _, fields in span.events]
     usage, said = usage_of(attributes), output_of(attributes, events)
+    asked = input_of(attributes, events)
     failed = _error(span, answered=usage.known or bool(said))
     return Facts(
         role=role_of(attributes),
@@ -118,10 +123,12 @@ def facts_of(span: Told) -> Facts:
         stream=_stream(span),
         first_chunk_ms=_first_chunk(span),
         finish_reasons=texts(first(attributes, _FINISHED)),
-        input=input_of(attributes, events),
+        input=asked,
         output=said,
         parameters=dict(_parameters(attributes)),
         record_id=text(attributes.get(semconv.RECORD_ID)),
+        question=plain_text([each for each in asked if each.role in ("user", "tool")][-1:]),
+        answer=plain_text(said),
     )
 
 

@@ -25,6 +25,9 @@ from .tables import calls, spans, to_derive
 
 SOURCE = "otlp"
 MOST_TRACES = 2000  # that are looked at together
+ROUNDS = (
+    3  # of looking for traces that belong to those found before; alike calls in parallel would go on and on
+)
 _MOST_BESIDE = 50_000  # spans of a stretch of time among which twins are looked for
 _DERIVING = 0x62616E79616F03  # an advisory lock
 _BESIDE = (
@@ -75,37 +78,40 @@ class Derivation:
             taken += connection.execute(delete(to_derive).where(to_derive.c.seq.in_(some))).rowcount
         if taken < len(numbers):
             return  # spans were removed meanwhile: what is left of them is looked at again
-        there = self._there(connection, found)
+        derived = [each for each in derived if any(trace not in found.edge for trace, _ in each.spans)]
+        told = {key for each in derived for key in each.spans}
+        own = [span for span in found.spans if span.trace_id not in found.edge or span.key in told]
+        there = self._there(connection, found.project, own)
         native = {row.id for row in there if row.source != SOURCE}
         wanted = {each.call.id: each.call for each in derived if not _is_native(each, native)}
         kept = {row.id for row in there if row.id in wanted and _is_same(row, wanted[row.id])}
         gone = [row for row in there if row.source == SOURCE and row.id not in kept]
         self._calls.remove_within(connection, gone)
         self._calls.append_within(connection, [call for name, call in wanted.items() if name not in kept])
-        self._note(connection, found, derived)
+        self._note(connection, found.project, own, derived)
 
-    def _there(self, connection: Connection, found: Neighbourhood) -> list[Row[Any]]:
+    def _there(self, connection: Connection, project: str, own: Sequence[StoredSpan]) -> list[Row[Any]]:
         """Calls that any of the spans may be named after: made earlier, or logged by our own clients."""
-        ids = [name for span in found.spans if span.counted for name in _ids(span)]
+        ids = [name for span in own if span.counted for name in _ids(span)]
         rows: list[Row[Any]] = []
         for some in parts(ids):
-            rows += connection.execute(
-                select(calls).where(calls.c.project == found.project, calls.c.id.in_(some))
-            )
+            rows += connection.execute(select(calls).where(calls.c.project == project, calls.c.id.in_(some)))
         return rows
 
-    def _note(self, connection: Connection, found: Neighbourhood, derived: Sequence[Derived]) -> None:
+    def _note(
+        self, connection: Connection, project: str, own: Sequence[StoredSpan], derived: Sequence[Derived]
+    ) -> None:
         """Which call a span tells of, on the span."""
         told = {key: each.call.id for each in derived for key in each.spans}
         changed: dict[str | None, list[Key]] = {}
-        for span in found.spans:
+        for span in own:
             if span.call_id != told.get(span.key):
                 changed.setdefault(told.get(span.key), []).append(span.key)
         for call_id, keys in changed.items():
             for trace_id in {trace for trace, _ in keys}:
-                own = [name for trace, name in keys if trace == trace_id]
-                here = (spans.c.project == found.project, spans.c.trace_id == trace_id)
-                for some in parts(own):
+                names = [name for trace, name in keys if trace == trace_id]
+                here = (spans.c.project == project, spans.c.trace_id == trace_id)
+                for some in parts(names):
                     connection.execute(
                         update(spans).where(*here, spans.c.span_id.in_(some)).values(call_id=call_id)
                     )
@@ -140,14 +146,19 @@ def neighbourhood(connection: Connection, project: str, traces: set[str]) -> Nei
     """Whole traces, with those of spans that may tell of the same calls, and so on."""
     rows: list[Row[Any]] = []
     seen: set[str] = set()
+    last: set[str] = set()
     left = set(traces)
-    while left and len(seen) < MOST_TRACES:
+    for _ in range(ROUNDS):
+        if not left or (seen and len(seen) + len(left) > MOST_TRACES):
+            break
         seen |= left
         found = rows_of_traces(connection, project, left)
         rows += found
-        left = _twins(connection, project, [row for row in found if row.counted_at is not None]) - seen
+        last, left = left, _twins(connection, project, [row for row in found if row.counted_at is not None])
+        left -= seen
     events = events_of_traces(connection, project, seen)
-    return Neighbourhood(project, with_bodies(connection, rows, all_of=False), events)
+    edge = frozenset(last - traces) if left else frozenset[str]()
+    return Neighbourhood(project, with_bodies(connection, rows, all_of=False), events, edge)
 
 
 def _twins(connection: Connection, project: str, counted: Sequence[Row[Any]]) -> set[str]:

@@ -95,6 +95,8 @@ class Neighbourhood:
     spans: Sequence[StoredSpan]
     events: Mapping[Key, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Bodies of the log events of a span, in an order that does not depend on when they came."""
+    edge: frozenset[str] = frozenset()
+    """Traces that others may belong to which are not here: their own calls stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)

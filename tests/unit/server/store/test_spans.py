@@ -118,6 +118,20 @@ def test_a_span_is_known_by_its_ids(spans: SqlSpans, store: SqlCalls) -> None:
     assert spans.trace("q", TRACE) == []
 
 
+def test_alike_calls_in_parallel_stay_as_many(spans: SqlSpans, store: SqlCalls) -> None:
+    """Many, told by two instrumentations: each step looks at a part of what hangs together."""
+    for number in range(60):
+        start = START + number * 100_000
+        outer = span(number, trace_id=f"{number:032x}", start=start, end=start + 1_000_000, scope="outer")
+        inner = replace(outer, trace_id=f"{number + 1000:032x}", scope="inner")
+        spans.append([replace(inner, start=start + 100, end=start + 999_900), outer])
+        if number % 7 == 0:
+            derive(spans)
+    derive(spans)
+    calls, _ = store.count(ALL)
+    assert calls == 60
+
+
 def test_what_is_around_a_call_lends_it_session_and_user(spans: SqlSpans, store: SqlCalls) -> None:
     """When it comes later, too: the call is made anew, and is found by its words once."""
     spans.append([span(parent_id="9" * 16, attributes={"gen_ai.output.messages": "lovely weather"})])
