@@ -69,6 +69,13 @@ class _Delivery(TypedDict, total=False):
     enabled: bool
     debug: bool
     previous_keys: Sequence[str]
+    export_to: Literal["backend", "otlp"]
+    otlp_endpoint: str | None
+    otlp_headers: Mapping[str, str] | str | None
+    otlp_protocol: Literal["http/json", "http/protobuf"] | None
+    otlp_compression: Literal["gzip", "none"] | None
+    otlp_timeout: float | None
+    otlp_content: bool
 
 
 class _Queueing(TypedDict, total=False):
@@ -245,6 +252,7 @@ class Stats(TypedDict):
     tracking_errors: int
     contexts_unknown: int
     worker_restarts: int
+    otlp_rejected: int
     worker_alive: bool
     state: str
     last_error: str | None

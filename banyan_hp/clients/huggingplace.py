@@ -28,10 +28,9 @@ from .configuration import (
     IDENTITY,
     OWN,
     checked_options,
-    destination_of,
+    export_by,
     is_accepted,
     resolved_config,
-    settings_of,
 )
 from .interactions import (
     interaction_body,
@@ -106,13 +105,15 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
             config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
             config.update((name, value) for name, value in given.items() if value is not None)
             self._options = {name: value for name, value in config.items() if name not in OWN}
-        self._config = resolved_config(config, needed=checked_options(self._options).enabled)
-        if not self._config["api_key"]:  # see `unless_keyless`
+        checked = checked_options(self._options)
+        to_backend = checked.export_to == "backend"
+        self._config = resolved_config(config, needed=checked.enabled and to_backend)
+        if to_backend and not self._config["api_key"]:  # see `unless_keyless`
             self._options["enabled"] = False
         if self._config.get("silent"):
             keep_off_stderr()
-        settings = settings_of(self._config, self._options)
-        self._succession = Succession(destination_of(self._config), settings)
+        export = export_by(self._config, self._options)
+        self._succession = Succession(export.destination, export.settings, export.make)
         self._lifeline = Lifeline(self._succession)
         self._use(self._succession.current)
 
@@ -266,16 +267,18 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
     def _change(self, changes: dict[str, Any]) -> None:
         options = dict(self._options)
         named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
-        config = resolved_config({**self._config, **changes}, needed=self._engine.settings.enabled)
+        settings = self._engine.settings
+        needed = settings.enabled and settings.export_to == "backend"
+        config = resolved_config({**self._config, **changes}, needed=needed)
         if named or any(config[name] != self._config[name] for name in IDENTITY):
             options["previous_keys"] = named[0] if named else ()
-        settings = settings_of(config, options)
+        export = export_by(config, options)
 
         def publish(engine: Engine) -> None:
             self._config, self._options = config, options
             self._use(engine)
 
-        self._succession.change(destination_of(config), settings, publish)
+        self._succession.change(export.destination, export.settings, publish)
         if "silent" in changes:
             keep_off_stderr(quiet=bool(config.get("silent")))
 
@@ -283,7 +286,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         """Whether the backend responds and accepts the key.
 
         A backend that takes batches gets an empty one. Others, like the hosted one, have no call that writes
-        nothing: they get one minimal record, marked as a connection test.
+        nothing: they get one minimal record, marked as a connection test. So does an OpenTelemetry collector.
         """
         return await on_few_threads(lambda: is_accepted(self._config, self._options))
 

@@ -19,7 +19,7 @@ from .core import Core
 from .delivery.stepwise import run
 from .delivery.waiters import FlushResult
 from .destination import Destination
-from .http.transport import Transport, connecting_as
+from .http.transport import ByHost, Transport, connecting_as
 from .lifecycle import Cause
 from .parts import Setup, SpoolPlaces, TransportFactory
 from .process import exit as process_exit
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
-    return connecting_as(settings)(destination.base_url, settings.timeout, settings.max_connections)
+    """Connections to the destination's host, or to each of its hosts."""
+    connect = connecting_as(settings)
+    made = {url: connect(url, settings.timeout, settings.max_connections) for url in destination.urls}
+    return made[destination.base_url] if len(made) == 1 else ByHost(made)
 
 
 class Engine:

@@ -26,6 +26,8 @@ TOPICS = (
     "testing",
     "backend",
     "calls",
+    "spans",
+    "opentelemetry",
     "upgrading",
     "troubleshooting",
 )

@@ -13,12 +13,12 @@ from contextlib import (
 from datetime import timedelta
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records, results, scores
+from .api import calls, experiments, follow, health, projects, prompts, records, results, scores, traces
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
@@ -27,9 +27,11 @@ from .api.feeds import Feeds
 from .api.health import SearchLag
 from .api.hosts import HostCheck
 from .api.intake import intake_router
+from .api.otlp import otlp_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
+from .deriving import Deriving, rule_of
 from .docs import docs_routes
 from .guards import Guards
 from .housekeeping import Housekeeping
@@ -37,13 +39,14 @@ from .prices import Prices, bundled
 from .retention import Retention
 from .starting import RoutingMode
 from .store.audit import Audit
-from .store.calls import Calls
 from .store.database import Database
 from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.prompts import Prompts
+from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
 from .store.sql_outcomes import SqlOutcomes
+from .store.sql_spans import SqlSpans
 
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -78,7 +81,10 @@ def create_app(
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
+    span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
+    priced = prices or bundled()
+    deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)
     checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
     if feedback_origins:
         checks.append(Middleware(FeedbackOrigins, origins=feedback_origins))
@@ -91,24 +97,32 @@ def create_app(
         redoc_url=None,
         middleware=[Middleware(PrivateResponses), *checks],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=_lifespan(committer, housekeeping, _retention(stores.calls, database, retain, archive)),
+        lifespan=_lifespan(
+            *(committer, span_committer, housekeeping, deriving),
+            _retention(stores, database, retain, archive),
+        ),
         redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
         strict_content_type=False,
     )
-    _include(app, committer, prices or bundled())
+    _include(
+        app,
+        intake_router(committer, priced),
+        feedback_router(committer, priced),
+        otlp_router(span_committer, committer),
+    )
     app.router.routes.extend(docs_routes())
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     return app
 
 
-def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
+def _include(app: FastAPI, *intake: APIRouter) -> None:
     """One router for each resource."""
     for router in (
-        intake_router(committer, prices),
-        feedback_router(committer, prices),
+        *intake,
         records.router,
         follow.router,  # before a call whose id might be the same
         calls.router,
+        traces.router,
         scores.router,
         prompts.router,
         results.router,  # before an experiment whose id might end the same
@@ -131,8 +145,10 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
 
 def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
     """All stores of a database."""
+    calls_there = SqlCalls(database)
     return Stores(
-        SqlCalls(database),
+        calls_there,
+        SqlSpans(database, calls_there),
         Prompts(database),
         Experiments(database),
         Projects(database),
@@ -144,15 +160,15 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
 
 
 def _retention(
-    calls: Calls, database: Database, retain: timedelta | None, archive: Path | None
+    stores: Stores, database: Database, retain: timedelta | None, archive: Path | None
 ) -> AbstractContextManager[object]:
     if retain is None:
         return nullcontext()
     if archive is None:
-        return Retention(calls, database, retain)
+        return Retention(stores.calls, database, retain, spans=stores.spans)
     from .store.archive import Archive  # pyarrow takes its time, and is an extra
 
-    return Retention(calls, database, retain, lambda: Archive(archive))
+    return Retention(stores.calls, database, retain, lambda: Archive(archive), stores.spans)
 
 
 def _lifespan(

@@ -16,7 +16,7 @@ from tests.support.postgres import Postgres
 ROWS = 1_000_000
 MOST_READ = 20_000  # rows, for a page or a step, out of the many
 _SUMS = ("scores", "score_owners", "experiment_users", "experiment_values")
-LARGE = ("calls", "call_bodies", "call_search", "audit", *_SUMS)
+LARGE = ("calls", "call_bodies", "call_search", "audit", "spans", "span_bodies", "span_events", *_SUMS)
 _OF_FEW = ("experiment_users_stale",)  # indexes that may be read from end to end
 # Different values among the million.
 _DIFFERENT = {
@@ -52,7 +52,7 @@ def statements_of(database: Database) -> Iterator[list[Statement]]:
     seen: list[Statement] = []
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, many: bool) -> None:
-        seen.append((statement, parameters[0] if many else parameters))
+        seen.append((statement, parameters[0] if many and isinstance(parameters, list) else parameters))
 
     engines = [engine_of(database), database.write(lambda connection: connection.engine)]
     for engine in engines:

@@ -102,6 +102,7 @@ class Counters:
     callback_errors: int = 0
     tracking_errors: int = 0
     worker_restarts: int = 0
+    discarded: int = 0
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections import OrderedDict
@@ -92,7 +93,10 @@ def authenticated(request: Request, needed: Role) -> Caller:
     Raises:
         HTTPException: 401 without a good key; 403 where it is one for less, or for another project.
     """
-    sent = _sent(request)
+    return _known(request, _sent(request), needed)
+
+
+def _known(request: Request, sent: Sequence[str], needed: Role) -> Caller:
     if not sent:
         raise HTTPException(401, f"no API key: {_HOW_TO_SEND}")
     callers: Callers = request.app.state.callers
@@ -124,13 +128,30 @@ def refuse_other_project(where: str, project: str | None, caller: Caller) -> Non
 def _sent(request: Request) -> list[str]:
     """The keys of a request."""
     sent = (request.headers.get("x-api-key"), _bearer(request))
-    # Headers are latin-1 to Starlette; these are the bytes that were sent.
-    return [key.encode("latin-1").decode("utf-8", "surrogateescape") for key in sent if key is not None]
+    return [_as_sent(key) for key in sent if key is not None]
+
+
+def _as_sent(key: str) -> str:
+    """Headers are latin-1 to Starlette; these are the bytes that were sent."""
+    return key.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _bearer(request: Request) -> str | None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip(" ") if scheme.lower() == "bearer" else None
+
+
+def _of_exporter(request: Request) -> list[str]:
+    """Keys in the other headers in which exporters of OpenTelemetry and Langfuse send theirs."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    sent = [request.headers.get("api_key"), request.headers.get("api-key")]
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode("latin-1").partition(":")
+        except ValueError:
+            raise HTTPException(401, "Authorization: Basic must be the base64 of user:key") from None
+        sent.append(password or user)
+    return [_as_sent(key) for key in sent if key]
 
 
 class _Needs(Guard):
@@ -149,11 +170,23 @@ class _Needs(Guard):
 
     async def admit(self, request: Request) -> Caller:
         callers: Callers = request.app.state.callers
-        if callers.knows(_sent(request)):
-            return authenticated(request, self._needed)
-        return await run_in_threadpool(authenticated, request, self._needed)  # the database is asked
+        sent = self._sent(request)
+        if callers.knows(sent):
+            return _known(request, sent, self._needed)
+        return await run_in_threadpool(_known, request, sent, self._needed)  # the database is asked
+
+    def _sent(self, request: Request) -> list[str]:
+        return _sent(request)
+
+
+class _Exports(_Needs):
+    """The same, with a key in any of the headers in which exporters send theirs."""
+
+    def _sent(self, request: Request) -> list[str]:
+        return [*_sent(request), *_of_exporter(request)]
 
 
 Ingesting = Annotated[Caller, Depends(_Needs(Role.INGEST))]
+Exporting = Annotated[Caller, Depends(_Exports(Role.INGEST))]
 Reading = Annotated[Caller, Depends(_Needs(Role.READ))]
 Administering = Annotated[Caller, Depends(_Needs(Role.ADMIN))]

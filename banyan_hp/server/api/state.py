@@ -14,6 +14,7 @@ from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
 from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
+from ..store.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Stores:
     """The stores, and how prompts are routed."""
 
     calls: Calls
+    spans: Spans
     prompts: Prompts
     experiments: Experiments
     projects: Projects

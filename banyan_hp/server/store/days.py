@@ -14,21 +14,22 @@ The next run, at a start or within the hour, finishes what a crash has left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from sqlalchemy import Connection
 
 from .database import MOVING, Database
 from .dropped_days import note_aged_day, note_dropped
+from .partitions import LOCK_SECONDS, exists, partition_of
 from .score_tables import owners, scores
 from .tables import bodies, calls
 
-PARTITIONED = (calls.name, bodies.name, "call_search", scores.name, owners.name)
+Tables = Sequence[str]  # which have the same days; the first one is locked for all
+CALLS: Tables = (calls.name, bodies.name, "call_search", scores.name, owners.name)
 LARGE = 64 * 1024 * 1024  # bytes that are not searched under a lock
 _DAYS_BEFORE, _DAYS_AHEAD = 1, 7
-_LOCK_SECONDS = 1  # others wait behind us for as long
 _PATIENCE_SECONDS = 15  # for a lock that nobody else waits for
 _LONG_SECONDS = 3600.0
 _MAKING = 0x62616E79616E03  # an advisory lock
@@ -62,74 +63,74 @@ SELECT max((SELECT max(xact) FROM {own} WHERE {own}.project = known.project)) >=
 # -- made ----------------------------------------------------------------------------------------------------
 
 
-def prepare(database: Database, today: date) -> None:
+def prepare(database: Database, tables: Tables, today: date) -> None:
     """Make the partitions of the days around now. Any number of processes may do so at once."""
-    _clear(database)
+    _clear(database, tables)
     for ahead in range(-_DAYS_BEFORE, _DAYS_AHEAD + 1):
         day = today + timedelta(days=ahead)
-        if not database.write(lambda connection, day=day: _make(connection, day)):  # type: ignore[misc]
-            _make_beside(database, day)
+        if not database.write(lambda connection, day=day: _make(connection, tables, day)):  # type: ignore[misc]
+            _make_beside(database, tables, day)
 
 
-def _make(connection: Connection, day: date) -> bool:
+def _make(connection: Connection, tables: Tables, day: date) -> bool:
     """A partition for the day, with what has come for it already; False: it would hold others up."""
-    if _exists(connection, partition(calls.name, day)):
+    if exists(connection, partition_of(tables[0], day)):
         return True
-    if any(_bytes(connection, f"{name}_other") > LARGE for name in PARTITIONED):
+    if any(_bytes(connection, f"{name}_other") > LARGE for name in tables):
         return False
-    _lock(connection, "SHARE ROW EXCLUSIVE")
-    if not _exists(connection, partition(calls.name, day)):
-        _for_each(connection, day, _SEPARATE)
-        _for_each(connection, day, _ATTACH)
+    _lock(connection, tables[0], "SHARE ROW EXCLUSIVE")
+    if not exists(connection, partition_of(tables[0], day)):
+        _for_each(connection, tables, day, _SEPARATE)
+        _for_each(connection, tables, day, _ATTACH)
     return True
 
 
-def _make_beside(database: Database, day: date) -> None:
+def _make_beside(database: Database, tables: Tables, day: date) -> None:
     """The same, beside others who read and write; nothing, if another process is at it."""
     with _alone(database) as alone:
         if not alone:
             return
         try:
-            database.write(lambda connection: _keep_out(connection, day))
-            database.write(lambda connection: _move(connection, day), seconds=_LONG_SECONDS)
+            database.write(lambda connection: _keep_out(connection, tables, day))
+            database.write(lambda connection: _move(connection, tables, day), seconds=_LONG_SECONDS)
         finally:
-            database.write(lambda connection: _let_in(connection, _rule(day)))
+            database.write(lambda connection: _let_in(connection, tables, _rule(day)))
 
 
-def _keep_out(connection: Connection, day: date) -> None:
-    if _rule(day) not in _rules(connection):  # else left by a crash
-        _patient(connection, _LOCK_SECONDS)
-        _for_each(connection, day, _KEEP_OUT)
+def _keep_out(connection: Connection, tables: Tables, day: date) -> None:
+    if _rule(day) not in _rules(connection, tables):  # else left by a crash
+        _patient(connection, LOCK_SECONDS)
+        _for_each(connection, tables, day, _KEEP_OUT)
 
 
-def _move(connection: Connection, day: date) -> None:
-    if _exists(connection, partition(calls.name, day)):
+def _move(connection: Connection, tables: Tables, day: date) -> None:
+    if exists(connection, partition_of(tables[0], day)):
         return
     _patient(connection, _PATIENCE_SECONDS)
-    _for_each(connection, day, _SEPARATE)
-    _for_each(connection, day, _VALIDATE)
-    _patient(connection, _LOCK_SECONDS)
-    _for_each(connection, day, _ATTACH)
+    _for_each(connection, tables, day, _SEPARATE)
+    _for_each(connection, tables, day, _VALIDATE)
+    _patient(connection, LOCK_SECONDS)
+    _for_each(connection, tables, day, _ATTACH)
 
 
-def _let_in(connection: Connection, rule: str) -> None:
-    _patient(connection, _LOCK_SECONDS)
-    for name in PARTITIONED:
+def _let_in(connection: Connection, tables: Tables, rule: str) -> None:
+    _patient(connection, LOCK_SECONDS)
+    for name in tables:
         connection.exec_driver_sql(_LET_IN.format(name=name, rule=rule))
 
 
-def _clear(database: Database) -> None:
+def _clear(database: Database, tables: Tables) -> None:
     """Drop constraints that a crash has left."""
     with database.read() as connection:
-        left = _rules(connection)
+        left = _rules(connection, tables)
     if left:
         with _alone(database) as alone:
             for rule in left if alone else ():
-                database.write(lambda connection, rule=rule: _let_in(connection, rule))  # type: ignore[misc]
+                database.write(lambda connection, rule=rule: _let_in(connection, tables, rule))  # type: ignore[misc]
 
 
-def _rules(connection: Connection) -> list[str]:
-    found = connection.exec_driver_sql(_RULES, ([f"{name}_other" for name in PARTITIONED], MOVING))
+def _rules(connection: Connection, tables: Tables) -> list[str]:
+    found = connection.exec_driver_sql(_RULES, ([f"{name}_other" for name in tables], MOVING))
     return list(found.scalars())
 
 
@@ -158,60 +159,42 @@ def drop(database: Database, day: date, horizon: int | None) -> int:
 
 
 def _drop(connection: Connection, day: date, horizon: int | None) -> int:
-    own = partition(calls.name, day)
-    if not _exists(connection, own):
+    own = partition_of(calls.name, day)
+    if not exists(connection, own):
         return 0
     removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
     note_dropped(connection, day, own)
     # From here on others wait, and nothing takes time.
-    _lock(connection, "ACCESS EXCLUSIVE")
+    _lock(connection, calls.name, "ACCESS EXCLUSIVE")
     late = _LATE.format(own=own)
     if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
         return 0
     note_aged_day(connection, day, own)
-    for name in PARTITIONED:
-        connection.exec_driver_sql(f"DROP TABLE {partition(name, day)}")
+    for name in CALLS:
+        connection.exec_driver_sql(f"DROP TABLE {partition_of(name, day)}")
     return removed
-
-
-def days_of(connection: Connection) -> list[date]:
-    """The days that have a partition."""
-    names = connection.exec_driver_sql(
-        "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
-        "WHERE inhparent = 'calls'::regclass AND relname <> 'calls_other' ORDER BY relname"
-    )
-    return [datetime.strptime(row[0][-8:], "%Y%m%d").replace(tzinfo=UTC).date() for row in names]
-
-
-def partition(name: str, day: date) -> str:
-    """The name of a table's partition."""
-    return f"{name}_{day:%Y%m%d}"
 
 
 def _rule(day: date) -> str:
     return f"{MOVING}{day:%Y%m%d}"
 
 
-def _exists(connection: Connection, name: str) -> bool:
-    return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
-
-
 def _bytes(connection: Connection, name: str) -> int:
     return int(connection.exec_driver_sql(_SIZE, (name,)).scalar_one())
 
 
-def _for_each(connection: Connection, day: date, script: str) -> None:
+def _for_each(connection: Connection, tables: Tables, day: date, script: str) -> None:
     """Run a script for each table, of the day."""
-    for name in PARTITIONED:
-        own, next_day = partition(name, day), day + timedelta(days=1)
+    for name in tables:
+        own, next_day = partition_of(name, day), day + timedelta(days=1)
         filled = script.format(name=name, own=own, day=day, next_day=next_day, rule=_rule(day))
         connection.exec_driver_sql(filled)
 
 
-def _lock(connection: Connection, mode: str) -> None:
+def _lock(connection: Connection, table: str, mode: str) -> None:
     # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
-    _patient(connection, _LOCK_SECONDS)
-    connection.exec_driver_sql(f"LOCK TABLE ONLY calls IN {mode} MODE")
+    _patient(connection, LOCK_SECONDS)
+    connection.exec_driver_sql(f"LOCK TABLE ONLY {table} IN {mode} MODE")
 
 
 def _patient(connection: Connection, seconds: int) -> None:

@@ -18,6 +18,7 @@ from . import days
 from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
+from .partitions import days_of
 from .restored import mend_positions
 from .search import Phrase
 from .tables import calls
@@ -281,11 +282,11 @@ class _Postgres:
 
     def maintain(self, database: Database, today: date) -> None:
         mend_positions(database)
-        days.prepare(database, today)
+        days.prepare(database, days.CALLS, today)
 
     def whole_days(self, database: Database, before: date) -> list[date]:
         with database.read() as connection:
-            return [day for day in days.days_of(connection) if day < before]
+            return [day for day in days_of(connection) if day < before]
 
     def horizon(self, connection: Connection) -> int:
         return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())

@@ -74,7 +74,7 @@ class Removal:
             rows = connection.execute(step).all()
             alone = left_alone(connection, rows, STEP) if rows and not aged else []
             # The scores first, as they are found by the calls.
-            removed = self._remove(connection, alone if len(alone) == STEP else [*rows, *alone], aged=aged)
+            removed = self.remove(connection, alone if len(alone) == STEP else [*rows, *alone], aged=aged)
             if removed and deletion is not None:
                 deletion.note(connection, removed)
             return removed
@@ -122,7 +122,7 @@ class Removal:
             self._keep(project, oldest, numbers, keeper)
             for start in range(0, len(numbers), STEP):
                 some = numbers[start : start + STEP]
-                yield self._database.write(partial(self._remove, rows=some, aged=True))
+                yield self._database.write(partial(self.remove, rows=some, aged=True))
                 self._dialect.reclaim(self._database)
 
     def _oldest(self, old: tuple[ColumnElement[bool], ...]) -> date | None:
@@ -157,7 +157,7 @@ class Removal:
                 found = with_bodies(connection, rows)
             yield from found
 
-    def _remove(self, connection: Connection, rows: Sequence[Any], *, aged: bool) -> int:
+    def remove(self, connection: Connection, rows: Sequence[Any], *, aged: bool) -> int:
         """Remove calls, their bodies and words; how many were still there."""
         if not rows:
             return 0

@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    insert,
     literal,
     select,
     tuple_,
@@ -46,7 +47,8 @@ from .rows import (
 from .score_rows import scores_page
 from .scores import SCORE, ScorePage
 from .search import phrases_of
-from .tables import bodies, calls, to_index
+from .spans import processed_trace
+from .tables import bodies, calls, to_derive, to_index
 
 FOLLOWED_AT_ONCE = 5000  # calls that one step of `follow` looks at, and few enough for any database
 _position = tuple_(calls.c.xact, calls.c.seq)
@@ -67,6 +69,14 @@ class SqlCalls:
         rows = [row_of(call) for call in given]
         return self._database.write(lambda connection: self._append(connection, rows))
 
+    def append_within(self, connection: Connection, given: Sequence[Call]) -> list[Stored]:
+        """The same in a transaction that is under way."""
+        return self._append(connection, [row_of(call) for call in given])
+
+    def remove_within(self, connection: Connection, rows: Sequence[Any]) -> int:
+        """Remove calls, by rows with `seq` and `day`, in a transaction that is under way; how many."""
+        return self._removal.remove(connection, rows, aged=False)
+
     def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
         waiting = self._dialect.numbered(connection, rows)
@@ -76,8 +86,17 @@ class SqlCalls:
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
-        note_new(connection, [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW])
+        new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
+        note_new(connection, new)
+        self._note_processed(connection, new)
         return stored
+
+    def _note_processed(self, connection: Connection, new: Sequence[dict[str, Any]]) -> None:
+        """Records that were made of spans: what the spans themselves tell counts no more."""
+        traces = {(row["project"], trace) for row in new if (trace := processed_trace(row["id"])) is not None}
+        if traces:
+            listed = [{"project": project, "trace_id": trace} for project, trace in sorted(traces)]
+            connection.execute(insert(to_derive), listed)
 
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]
@@ -87,7 +106,10 @@ class SqlCalls:
         new = []
         for index in chosen:
             row = found.get(row_key(rows[index]))
-            if row is None:
+            if row is None and self._give_way(connection, rows[index]):
+                self._dialect.numbered(connection, [rows[index]])
+                yield from self._append_different(connection, rows, [index])
+            elif row is None:
                 yield index, self._reconsidered(connection, rows[index])
             elif row.deliveries > 1:
                 yield index, Stored.REPEAT
@@ -98,10 +120,16 @@ class SqlCalls:
         if new:
             self._dialect.insert_bodies(connection, new)
 
+    def _give_way(self, connection: Connection, row: dict[str, Any]) -> bool:
+        """Remove what a span has told of the same record: what our own client sends says more."""
+        told = select(calls.c.seq, calls.c.day).where(_is_of(row), calls.c.source == "otlp")
+        return row["source"] != "otlp" and bool(
+            self.remove_within(connection, connection.execute(told).all())
+        )
+
     def _reconsidered(self, connection: Connection, row: dict[str, Any]) -> Stored:
         """The same body may be written in another order of its fields, which means nothing."""
-        same = and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
-        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(same)
+        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(_is_of(row))
         held = connection.execute(query).first()
         if held is None or ordered(held.body) != ordered(row["body"]):
             return Stored.CONFLICT
@@ -289,6 +317,11 @@ class SqlCalls:
         counted = select(to_index.c.seq).limit(most).subquery()
         with self._database.read() as connection:
             return int(connection.execute(select(func.count()).select_from(counted)).scalar_one())
+
+
+def _is_of(row: dict[str, Any]) -> ColumnElement[bool]:
+    """Condition: the call of a row."""
+    return and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
 
 
 def _on_row(chosen: CallFilter, columns: Any) -> Iterator[ColumnElement[bool]]:

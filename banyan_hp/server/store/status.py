@@ -16,8 +16,8 @@ from sqlalchemy.exc import DatabaseError
 from ...files import sync_directory
 from ..starting import StartError
 from .database import Database, url_to_show
-from .days import days_of
 from .migrations import newest_revision, revision
+from .partitions import days_of
 from .score_tables import scores
 from .sums import pending
 from .tables import calls, keys, projects, to_index

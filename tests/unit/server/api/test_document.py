@@ -88,6 +88,7 @@ def test_each_call_responds_what_the_document_says(application: LocalApp, docume
 def _say_everything(send: Callable[..., Any], known: dict[str, str]) -> None:
     chat, config = [{"role": "user", "content": "Hi", "name": "me"}], {"model": "m"}
     known |= {"name": "email", "label": "staging", "experiment_id": "tone", "call_id": "c1"}
+    known["trace_id"] = "5" * 32
     known["prompt_id"] = send("POST", PROMPTS, {"name": "email", "content": "one"})["id"]
     send("POST", f"{PROMPTS}/version", {"name": "email", "version": "2", "content": chat, "config": config})
     of_prompt = f"{PROMPTS}/{{prompt_id}}"
@@ -135,6 +136,7 @@ def _log(send: Callable[..., Any]) -> None:
     for path in ("/api/logs", "/api/interactions"):
         send("GET", path, limit="1")
         send("GET", f"{path}/count")
+    _export(send)
     mark = {"kind": "score", "v": 1, "name": "n", "value": 1.5, "record_id": "c1"}
     send("POST", "/api/logs/prompt-usage", {"input": "", "output": "", "metadata": {"banyan_hp": mark}})
     send("GET", "/api/scores")
@@ -146,6 +148,15 @@ def _log(send: Callable[..., Any]) -> None:
     send("GET", "/api/calls/{call_id}")
     send("GET", "/api/scores", record_id="c1")
     send("DELETE", "/api/calls", user="u")
+
+
+def _export(send: Callable[..., Any]) -> None:
+    ids = {"traceId": "5" * 32, "spanId": "5" * 16}
+    span = {**ids, "name": "chat", "startTimeUnixNano": "1767322800000000000"}
+    for path in ("/v1/traces", "/api/public/otel/v1/traces"):
+        send("POST", path, {"resourceSpans": [{"scopeSpans": [{"spans": [span, {}]}]}]})
+    send("POST", "/v1/logs", {"resourceLogs": [{"scopeLogs": [{"logRecords": [{}]}]}]})
+    send("GET", "/api/traces/{trace_id}")
 
 
 def _say_of_the_project(send: Callable[..., Any], known: dict[str, str]) -> None:

@@ -35,6 +35,15 @@ def experiment(text: str) -> dict[str, Any]:
     return {**where, "versions": [version]}
 
 
+TRACE = "5" * 32
+
+
+def exported(text: str) -> dict[str, Any]:
+    time = "1767322800000000000"
+    span = {"traceId": TRACE, "spanId": "5" * 16, "name": text, "startTimeUnixNano": time}
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [{**span, "endTimeUnixNano": time}]}]}]}
+
+
 class Tenant:
     """A project with one of everything, and the ids by which others may ask for it."""
 
@@ -50,10 +59,12 @@ class Tenant:
         self._made("POST", "/api/logs/prompt-usage", usage(secret), sent)
         sent = {"Idempotency-Key": f"interaction of {name}", "X-Event-Time": TS}
         self._made("POST", "/v2/chatgpt/store_generated_response", interaction(secret), sent)
+        self._made("POST", "/v1/traces", exported(secret))
         mark = {"kind": "score", "v": 1, "name": "n", "value": secret, "record_id": f"usage of {name}"}
         score = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
         self._made("POST", "/api/logs/prompt-usage", score)
         self.ids = {
+            "trace_id": TRACE,
             "call_id": f"usage of {name}",
             "prompt_id": made["id"],
             "experiment_id": "tone",
@@ -73,6 +84,7 @@ class Tenant:
         lists = [
             *("/api/calls", "/api/logs", "/api/interactions", "/api/logs/count", "/api/interactions/count"),
             *(PROMPTS, f"{PROMPTS}/{self.ids['prompt_id']}/versions", "/api/experiments", "/api/keys"),
+            f"/api/traces/{TRACE}",
             *("/api/projects", "/api/audit", "/api/experiments/tone/usage", "/api/calls/summary"),
             "/api/scores",
         ]
@@ -101,6 +113,10 @@ def bodies_of(path: str, method: str, project: str) -> Iterator[Any]:
         yield {"records": [{"id": "{call_id}", "ts": TS, "body": sent}]}
     elif path == "/api/logs/prompt-usage":
         yield usage("mine")
+    elif path.endswith("/v1/traces"):
+        yield exported("mine")
+    elif path == "/v1/logs":
+        yield {"resourceLogs": []}
     elif path.startswith("/v2/"):
         yield interaction("mine")
     elif path == PROMPTS:
@@ -209,6 +225,7 @@ ALLOWED = {
     Role.INGEST: {
         *("GET /api/auth/validate", "GET /api/projects", "GET /api/projects/{project_id}"),
         *("GET /api/logs/prompt/{name}", "GET /api/experiments/{experiment_id}"),
+        *("POST /v1/traces", "POST /v1/logs", "POST /api/public/otel/v1/traces"),
         "POST /api/experiments/route",
         *("POST /api/logs/prompt-usage", "POST /api/logs/prompt-usage/batch"),
         *("POST /v2/chatgpt/store_generated_response", "POST /v2/chatgpt/store_generated_response/batch"),
@@ -220,6 +237,7 @@ ALLOWED = {
             "GET /api/calls/follow",
             "GET /api/calls/{call_id}",
             "GET /api/audit",
+            "GET /api/traces/{trace_id}",
             "GET /api/scores",
         ),
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),

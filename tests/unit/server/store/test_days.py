@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, event
 from banyan_hp.server.store import days
 from banyan_hp.server.store.calls import CallFilter, Stored
 from banyan_hp.server.store.database import BusyError, Database
-from banyan_hp.server.store.days import days_of
+from banyan_hp.server.store.partitions import days_of
 from banyan_hp.server.store.sql_calls import SqlCalls
 from tests.support.postgres import Postgres
 from tests.unit.server.store.samples import NOON, call, ids
@@ -110,7 +110,7 @@ def test_the_last_step_searches_nothing(database: Database) -> None:
     engine = database.write(lambda connection: connection.engine)
     event.listen(engine, "before_cursor_execute", listen)
     SqlCalls(database).maintain(NOON)
-    for name in days.PARTITIONED:
+    for name in days.CALLS:
         implied = f'updated partition constraint for default partition "{name}_other" is implied'
         assert sum(line.startswith(implied) for line in said) >= 9
 

@@ -17,8 +17,10 @@ from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.experiments import Experiments
 from banyan_hp.server.store.keys import Keys, Projects, digest_of
 from banyan_hp.server.store.prompts import Prompt, Prompts, Version
+from banyan_hp.server.store.spans import StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
+from banyan_hp.server.store.sql_spans import SqlSpans
 from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
 from tests.support.postgres import Postgres
 
@@ -56,6 +58,17 @@ def _scored(name: str, value: str) -> Ask:
 
 def _summed(*by: str, **chosen: Any) -> Ask:
     return lambda database: SqlCalls(database).aggregate(replace(ALL, **chosen), by)
+
+
+def _spans(database: Database) -> SqlSpans:
+    return SqlSpans(database, SqlCalls(database))
+
+
+def _span() -> StoredSpan:
+    ids: dict[str, Any] = {"trace_id": "a" * 32, "span_id": "b" * 16, "parent_id": None}
+    about: dict[str, Any] = {"name": "chat", "role": "call", "counted": True, "scope": "s", "status": 0}
+    times: dict[str, Any] = {"start": 1772323200000000, "end": 1772323201000000, "received_at": 0}
+    return StoredSpan(project="p", **ids, **about, **times, body={"attributes": {}})
 
 
 ASKED: dict[str, Ask] = {
@@ -117,6 +130,15 @@ ASKED: dict[str, Ask] = {
 }
 
 CHANGED: dict[str, Ask] = {
+    "a trace": lambda database: _spans(database).trace("p", "a" * 32),
+    "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
+    "calls of spans": lambda database: _spans(database).derive(500, lambda found: []),
+    "calls of spans anew": lambda database: _spans(database).rebuild("p"),
+    "spans that come": lambda database: _spans(database).append([_span(), _span()]),
+    "delete a user's spans": lambda database: list(_spans(database).delete("p", {"user": "u9"})),
+    "delete a session's spans": lambda database: list(_spans(database).delete("p", {"session": "s9"})),
+    "delete a call's spans": lambda database: list(_spans(database).delete("p", {"id": "id-7"})),
+    "trim spans": lambda database: list(_spans(database).trim(DAY + timedelta(minutes=1))),
     "delete a user": lambda database: list(SqlCalls(database).delete(replace(ALL, equal={"user": "u9"}))),
     "delete a session": lambda database: list(
         SqlCalls(database).delete(replace(ALL, equal={"session": "s9"}))
