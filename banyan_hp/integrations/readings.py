@@ -28,7 +28,9 @@ _TOKENS = {
     "cache_write_tokens": semconv.CACHE_WRITE_NAMES,
     "reasoning_tokens": semconv.REASONING_NAMES,
 }
-_IN_JSON = {  # attributes that hold all counters as JSON text, and their names there
+_IN_JSON: dict[
+    str, dict[str, tuple[str, ...]]
+] = {  # attributes that hold all counters as JSON text, and their names there
     "langfuse.observation.usage_details": {
         "input_tokens": ("input", "prompt_tokens", "input_tokens"),
         "output_tokens": ("output", "completion_tokens", "output_tokens"),

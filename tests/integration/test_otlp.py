@@ -339,7 +339,7 @@ def test_test_connection_asks_the_collector(collector: ScriptedServer) -> None:
 
 def test_another_organisation_is_another_resource(collector: ScriptedServer, tmp_path: Path) -> None:
     """What was logged before the change leaves as it was logged."""
-    options = {"otlp_endpoint": collector.url, "spool_dir": tmp_path, "flush_interval": 30}
+    options: Any = {"otlp_endpoint": collector.url, "spool_dir": tmp_path, "flush_interval": 30}
     with HuggingPlace(org_id="o1", export_to="otlp", **options) as client:
         client.log({"user_prompt": "q", "response": "a", "record_id": "r1"})
         client.update_config(org_id="o2")
