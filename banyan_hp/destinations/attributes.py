@@ -70,12 +70,12 @@ TOKENS = {
     "cache_write_tokens": semconv.CACHE_WRITE_TOKENS,
     "reasoning_tokens": semconv.REASONING_TOKENS,
 }
+WORDS = {"session_id": SESSION, "user_id": (semconv.USER_ID,), "error_type": (semconv.ERROR_TYPE,)}
+"""Details that are texts, mostly."""
 DETAILS: dict[str, Detail] = {
     **{name: _count(key) for name, key in TOKENS.items()},
     "token_count": _count(semconv.TOTAL_TOKENS),
     "time_to_first_chunk_ms": _first_chunk,
     "finish_reason": _finish,
-    "error_type": _words(semconv.ERROR_TYPE),
-    "session_id": _words(*SESSION),
-    "user_id": _words(semconv.USER_ID),
+    **{name: _words(*keys) for name, keys in WORDS.items()},
 }

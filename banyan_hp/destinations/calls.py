@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import semconv
-from .attributes import DETAILS, SESSION, Attributes
+from .attributes import DETAILS, SESSION, WORDS, Attributes
 from .messages import input_messages, output_messages, plain
 
 TRACEPARENT = "traceparent"  # W3C's format; only our own bodies on their way to a collector have it
@@ -99,6 +99,10 @@ def add_attributes(
     left, rest = {}, {}
     known, fields = DETAILS.get, form.fields.get
     for name, value in details.items():
+        if name in WORDS and type(value) is str:
+            for key in WORDS[name]:
+                found[key] = value
+            continue
         detail = known(name)
         if detail is None or not detail(found, value):
             left[name] = value

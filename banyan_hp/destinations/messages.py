@@ -37,14 +37,14 @@ def input_messages(question: object) -> str:
     messages = _messages(text) if text[:1] == "[" else None
     if messages is not None:
         return _json(messages)
-    return f"{_USER}{encode_text(text).decode('utf-8')}}}]}}]"
+    return f"{_USER}{encode_text(text).decode()}}}]}}]"
 
 
 def output_messages(answer: object, finish_reason: object = None) -> str:
     """What a model answered. The conventions want a `finish_reason`; an unknown one is left out."""
     reason = f',"finish_reason":{_json(finish_reason)}' if type(finish_reason) is str else ""
     text = answer if type(answer) is str else plain(answer)
-    return f"{_ASSISTANT}{encode_text(text).decode('utf-8')}}}]{reason}}}]"
+    return f"{_ASSISTANT}{encode_text(text).decode()}}}]{reason}}}]"
 
 
 def _json(value: object) -> str:

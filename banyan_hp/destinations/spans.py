@@ -54,7 +54,7 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
     add_attributes(attributes, form, body, details, content=content)
     kind = CLIENT if operation == semconv.CHAT else INTERNAL
     name = _name(operation, body.get(form.model))
-    failure = _failure(details)
+    failure = _failure(details) if "error" in details or "error_type" in details else None
     span = Span(trace, digest[32:48], parent, name, kind, end - int(seconds * 1e9), end, attributes, failure)
     return [span, *_steps(ident, span, nodes, content=content)] if nodes else [span]
 

@@ -20,6 +20,7 @@ from .._version import __version__
 from ..clients.huggingplace import HuggingPlace
 from ..clients.prompt_logger import PromptStackLogger
 from ..logs import warn
+from .duplicates import Held, is_an_sdks
 from .readings import first, input_of, is_call, model_of, output_of, tokens_of
 
 __all__ = ["BanyanSpanProcessor", "observe_stats"]
@@ -34,7 +35,7 @@ class BanyanSpanProcessor(SpanProcessor):
     """Makes a record of each span that is a call of a model, whichever instrumentation it comes from.
 
     Agents, tools and workflows are not records: their tokens repeat those of the calls inside. A call inside
-    a call that is still open is not, either: some SDKs have spans of their own below an instrumentation's.
+    a call is not, either: some SDKs have spans of their own below an instrumentation's.
 
     Args:
         logger: takes the records; it is not shut down with the tracer provider.
@@ -46,6 +47,7 @@ class BanyanSpanProcessor(SpanProcessor):
     def __init__(self, logger: Client) -> None:
         self._logger = logger
         self._around: dict[int, trace.Span] = {}  # by the span's id: the one around it, while it is open
+        self._held = Held()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note which span it is in."""
@@ -69,7 +71,23 @@ class BanyanSpanProcessor(SpanProcessor):
             return
         around = self._around.pop(context.span_id, None)
         attributes = span.attributes or {}
-        if not is_call(attributes) or (around is not None and _is_open_call(around)):
+        called = is_call(attributes)
+        for sdks in self._held.released(context.span_id):
+            if not called:
+                self._log_call(sdks)
+        if not called or (around is not None and _counts(around, span)):
+            return
+        parent = around.get_span_context().span_id if around is not None and around.is_recording() else None
+        if parent is not None and is_an_sdks(span):
+            self._held.hold(parent, span)
+            return
+        if parent is not None:
+            self._held.note_call(parent, span)
+        self._log_call(span)
+
+    def _log_call(self, span: ReadableSpan) -> None:
+        context, attributes = span.get_span_context(), span.attributes or {}
+        if context is None:
             return
         ident = f"otel-{context.trace_id:032x}-{context.span_id:016x}"
         metadata = _metadata(span, attributes)
@@ -117,8 +135,12 @@ class BanyanSpanProcessor(SpanProcessor):
         return bool(self._logger.flush(timeout_millis / 1000))
 
 
-def _is_open_call(span: trace.Span) -> bool:
-    return span.is_recording() and is_call(getattr(span, "attributes", None) or {})
+def _counts(around: trace.Span, span: ReadableSpan) -> bool:
+    """Whether a span around a call is that call. One that has ended without tokens leaves them to others."""
+    attributes = getattr(around, "attributes", None) or {}
+    if not is_call(attributes):
+        return False
+    return around.is_recording() or is_an_sdks(span) or bool(tokens_of(attributes))
 
 
 def _metadata(span: ReadableSpan, attributes: Mapping[str, Any]) -> dict[str, Any]:

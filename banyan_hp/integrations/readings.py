@@ -28,7 +28,23 @@ _TOKENS = {
     "cache_write_tokens": semconv.CACHE_WRITE_NAMES,
     "reasoning_tokens": semconv.REASONING_NAMES,
 }
-_NUMBERED = re.compile(r"(\d+)\.message\.(role|content)")
+_IN_JSON: dict[
+    str, dict[str, tuple[str, ...]]
+] = {  # attributes that hold all counters as JSON text, and their names there
+    "langfuse.observation.usage_details": {
+        "input_tokens": ("input", "prompt_tokens", "input_tokens"),
+        "output_tokens": ("output", "completion_tokens", "output_tokens"),
+        "cached_tokens": ("prompt_tokens_details.cached_tokens", "cache_read_input_tokens"),
+        "reasoning_tokens": ("completion_tokens_details.reasoning_tokens",),
+    },
+    "mlflow.chat.tokenUsage": {
+        "input_tokens": ("input_tokens",),
+        "output_tokens": ("output_tokens",),
+        "cached_tokens": ("cache_read_input_tokens",),
+        "cache_write_tokens": ("cache_creation_input_tokens",),
+    },
+}
+_NUMBERED = re.compile(r"(\d+)\.message\.(role|content|contents\.\d+\.message_content\.text)")
 
 
 def is_call(attributes: Attributes) -> bool:
@@ -56,6 +72,13 @@ def model_of(attributes: Attributes) -> str | None:
 def tokens_of(attributes: Attributes) -> dict[str, int]:
     """The tokens, by the names that they have in a record's metadata."""
     found = {name: first(attributes, names) for name, names in _TOKENS.items()}
+    for source, fields in _IN_JSON.items():
+        counters = _parsed(attributes.get(source))
+        if isinstance(counters, dict):
+            for name, inner in list(counters.items()):
+                if isinstance(inner, dict):
+                    counters.update((f"{name}.{each}", count) for each, count in inner.items())
+            found = {name: first(counters, names) for name, names in fields.items()}
     return {name: count for name, count in found.items() if type(count) is int and count >= 0}
 
 
@@ -72,8 +95,11 @@ def input_of(attributes: Attributes) -> Any:
 
 def output_of(attributes: Attributes) -> str:
     """What the model answered, as text."""
-    messages = _numbered(attributes, "llm.output_messages.")
-    given = first(attributes, semconv.OUTPUTS) if messages is None else messages
+    messages = _chat(_numbered(attributes, "llm.output_messages."))
+    said = "".join(each["content"] for each in messages or ())
+    if said:
+        return said
+    given = first(attributes, semconv.OUTPUTS)
     parsed = _chat(given)
     if parsed is None:
         return "" if given is None else str(given)
@@ -86,7 +112,11 @@ def _numbered(attributes: Attributes, prefix: str) -> list[dict[str, Any]] | Non
     for name, value in attributes.items():
         match = _NUMBERED.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
         if match is not None:
-            found.setdefault(int(match[1]), {})[match[2]] = value
+            message = found.setdefault(int(match[1]), {"content": ""})
+            if match[2] == "role":
+                message["role"] = value
+            else:
+                message["content"] += str(value)
     return [found[number] for number in sorted(found)] or None
 
 

@@ -226,6 +226,24 @@ def test_500_429_and_a_reset_are_retried(collector: ScriptedServer, make: Make) 
     assert set(ids_in(collector.requests)) == {"r"}
 
 
+def test_scores_wait_with_the_spans_of_their_batch(collector: ScriptedServer, make: Make) -> None:
+    """While spans fail, nothing else of the batch is tried; then all goes, each once."""
+    collector.script([Reply(503)])
+    logger = make(flush_interval=30, max_retries=5)
+    for number in range(4):
+        logger.log_prompt("q", "a", record_id=f"r{number}")
+        logger.log_prompt("", "", metadata=SCORE, record_id=f"s{number}")
+    assert logger.flush(timeout=10) or logger.flush(timeout=10)
+    first, *later = collector.requests
+    assert first.path == "/v1/traces"
+    assert later[0].path == "/v1/traces"
+    assert sorted(ids_in(later)) == ["r0", "r1", "r2", "r3"]
+    scores = [score for each in later if each.path == "/v1/logs" for score in log_records_in(parsed(each))]
+    assert sorted(attributes(each)["banyan.record.id"] for each in scores) == ["s0", "s1", "s2", "s3"]
+    stats = logger.get_stats()
+    assert (stats["logs_queued"], stats["logs_sent"]) == (8, 8)
+
+
 def test_a_collector_without_logs_keeps_taking_spans(collector: ScriptedServer, make: Make) -> None:
     """The scores are quarantined once spans are taken."""
     collector.handler = lambda request: Reply(404 if request.path == "/v1/logs" else 200)
@@ -321,7 +339,7 @@ def test_test_connection_asks_the_collector(collector: ScriptedServer) -> None:
 
 def test_another_organisation_is_another_resource(collector: ScriptedServer, tmp_path: Path) -> None:
     """What was logged before the change leaves as it was logged."""
-    options = {"otlp_endpoint": collector.url, "spool_dir": tmp_path, "flush_interval": 30}
+    options: Any = {"otlp_endpoint": collector.url, "spool_dir": tmp_path, "flush_interval": 30}
     with HuggingPlace(org_id="o1", export_to="otlp", **options) as client:
         client.log({"user_prompt": "q", "response": "a", "record_id": "r1"})
         client.update_config(org_id="o2")

@@ -78,5 +78,5 @@ def attributes(item: dict[str, Any]) -> dict[str, Any]:
 def plain(value: dict[str, Any]) -> Any:
     ((kind, content),) = value.items()
     if kind == "arrayValue":
-        return [plain(each) for each in content["values"]]
+        return [plain(each) for each in content.get("values", [])]
     return int(content) if kind == "intValue" else content

@@ -22,7 +22,7 @@ _TIMES = ("event_time", "received_at")
 _STORED_LATER = ("body", "text", "seq", "deliveries", *_TIMES)
 _PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
 _plain = attrgetter(*_PLAIN)
-_in_ascii = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # in one line
+json_of = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # in one line
 newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 
 
@@ -40,7 +40,7 @@ def printable(text: str) -> str:
 
 def row_of(call: Call) -> dict[str, Any]:
     """A call as columns, its body as text among them."""
-    text = call.text or _in_ascii(call.body)
+    text = call.text or json_of(call.body)
     row: dict[str, Any] = {
         name: cut(value) if type(value) is str else value
         for name, value in zip(_PLAIN, _plain(call), strict=True)
