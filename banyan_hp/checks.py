@@ -63,6 +63,11 @@ def boolean(name: str, value: Any) -> None:
         raise refused(name, value, "True or False")
 
 
+def optional_boolean(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise refused(name, value, "True, False or None")
+
+
 def one_of(*allowed: str) -> Check:
     def check(name: str, value: Any) -> None:
         if value not in allowed:

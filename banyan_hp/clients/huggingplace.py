@@ -23,15 +23,7 @@ from ..tracking.methods import HuggingPlaceTracking, sinks
 from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
 from .base import Client, Lifeline
-from .configuration import (
-    CHANGEABLE,
-    IDENTITY,
-    OWN,
-    checked_options,
-    export_by,
-    is_accepted,
-    resolved_config,
-)
+from .configuration import CHANGEABLE, IDENTITY, OWN, checked_options, export_by, is_accepted, resolved_config
 from .interactions import (
     interaction_body,
     own_copy,

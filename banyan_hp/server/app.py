@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -85,17 +85,12 @@ def create_app(
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
     priced = prices or bundled()
     deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)
-    checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
-    if feedback_origins:
-        checks.append(Middleware(FeedbackOrigins, origins=feedback_origins))
-    if trusted_proxies:
-        checks.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies)))
     app = DocumentedApp(
         title="banyan_hp backend",
         version=__version__,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
-        middleware=[Middleware(PrivateResponses), *checks],
+        middleware=list(_middleware(allowed_hosts, feedback_origins, trusted_proxies)),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=_lifespan(
             *(committer, span_committer, housekeeping, deriving),
@@ -113,6 +108,21 @@ def create_app(
     app.router.routes.extend(docs_routes())
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     return app
+
+
+def _middleware(
+    allowed_hosts: Collection[str] | None,
+    feedback_origins: Collection[str],
+    trusted_proxies: Collection[str],
+) -> Iterator[Middleware]:
+    """What every request passes, outermost first."""
+    yield Middleware(PrivateResponses)
+    if allowed_hosts is not None:
+        yield Middleware(HostCheck, allowed=allowed_hosts)
+    if feedback_origins:
+        yield Middleware(FeedbackOrigins, origins=feedback_origins)
+    if trusted_proxies:
+        yield Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies))
 
 
 def _include(app: FastAPI, *intake: APIRouter) -> None:
