@@ -12,7 +12,9 @@ from ..store.audit import Audit
 from ..store.calls import Calls
 from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
+from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
+from ..store.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,13 @@ class Stores:
     """The stores, and how prompts are routed."""
 
     calls: Calls
+    spans: Spans
     prompts: Prompts
     experiments: Experiments
     projects: Projects
     keys: Keys
     audit: Audit
+    outcomes: Outcomes
     routing: RoutingMode
 
 
