@@ -39,8 +39,8 @@ PRICES_VENV := .venv-prices
 
 test: lint types check        ## lint, types and all tests
 
-demo: $(STAMP)                ## 1,000 records through an outage, counted in a real database
-	$(BIN)/python examples/demo.py
+demo: $(STAMP)                ## 1,000 records through an outage, counted in a real database; KEEP=1: to be looked at
+	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
 serve: $(STAMP)               ## the local backend on http://127.0.0.1:8787
 	$(BIN)/banyan-hp serve --seed examples/seed.json

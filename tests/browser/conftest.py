@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.browser.addresses import SECONDS, Known, known
+from tests.browser.addresses import SECONDS, Known, known, log_long_call
 from tests.browser.hostile_project import HOSTILE_KEY, fill, key_entry
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Playwright, Request
 
 # Playwright is in an environment of its own: elsewhere there is nothing to collect.
 collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
@@ -50,6 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with serving("--demo", "--port", "0", cwd=directory, BANYAN_HP_SERVE_KEYS=keys) as running:
         running.wait_for(LOADED)
         fill(running.url)
+        for key in (DEMO_KEY, HOSTILE_KEY):
+            log_long_call(running.url, key)
         yield Site(running.url, known(running.url, DEMO_KEY), known(running.url, HOSTILE_KEY))
         assert running.stderr == ""
 
@@ -59,12 +61,17 @@ def chromium() -> Iterator[Browser]:
     """The browser of the system: Playwright downloads none."""
     from playwright.sync_api import sync_playwright
 
-    program = shutil.which("chromium")
-    assert program is not None, "the tests need Debian's chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        browser = launch(playwright)
         yield browser
         browser.close()
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start the system's Chromium."""
+    program = shutil.which("chromium")
+    assert program is not None, "this needs Debian's chromium"
+    return playwright.chromium.launch(executable_path=program, args=OPTIONS)
 
 
 @dataclass
