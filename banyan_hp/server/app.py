@@ -40,6 +40,7 @@ from .store.keys import Keys, Projects
 from .store.logins import Logins
 from .store.prompts import Prompts
 from .store.sql_calls import SqlCalls
+from .store.sql_hours import SqlHours
 from .ui.pages import add_pages
 from .ui.settings import Served
 
@@ -125,6 +126,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        SqlHours(database),
         routing,
     )
 

@@ -11,6 +11,7 @@ from ..starting import RoutingMode
 from ..store.audit import Audit
 from ..store.calls import Calls
 from ..store.experiments import Experiments
+from ..store.hours import Hours
 from ..store.keys import Keys, Projects
 from ..store.prompts import Prompts
 
@@ -25,6 +26,7 @@ class Stores:
     projects: Projects
     keys: Keys
     audit: Audit
+    hours: Hours
     routing: RoutingMode
 
 

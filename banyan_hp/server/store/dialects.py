@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
+from .hour_counts import note_dropped
 from .search import Phrase
 from .tables import bodies, calls
 
@@ -324,6 +325,7 @@ class _Postgres:
             return 0
         removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
         connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
+        note_dropped(connection, day)
         for name in _PARTITIONED:
             connection.exec_driver_sql(f"DROP TABLE {_partition(name, day)}")
         return removed

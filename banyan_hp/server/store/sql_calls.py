@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
+from . import hour_counts
 from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
@@ -254,23 +255,47 @@ class SqlCalls:
 
     def index(self, limit: int) -> int:
         """See `Calls.index`. Words are made outside the transaction: intake waits for none of it."""
+        with self._database.read() as reading:
+            if not self._dialect.may_index(reading):
+                return 0
+            found = self._index(reading, limit)
+            return found + self._count_anew(reading, limit - found)
+
+    def _index(self, reading: Connection, limit: int) -> int:
         query = select(to_index.c.seq, to_index.c.day, bodies.c.body)
         query = query.outerjoin(
             bodies, and_(bodies.c.seq == to_index.c.seq, bodies.c.day == to_index.c.day)
         ).order_by(to_index.c.seq)
-        with self._database.read() as reading:
-            rows = reading.execute(query.limit(limit)).all() if self._dialect.may_index(reading) else []
-            found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
-            if found:
-                self._database.write(lambda connection: self._store_words(connection, found))
+        rows = reading.execute(query.limit(limit)).all()
+        found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
+        if found:
+            counted = hour_counts.read(reading, rows)
+            self._database.write(lambda connection: self._store_words(connection, found, counted))
         return len(found)
 
-    def _store_words(self, connection: Connection, found: list[tuple[int, Any, list[str]]]) -> None:
+    def _store_words(
+        self, connection: Connection, found: list[tuple[int, Any, list[str]]], counted: Sequence[Any]
+    ) -> None:
         """Only for those that nobody has indexed or removed meanwhile."""
         numbers = [seq for seq, _, _ in found]
         taken = delete(to_index).where(to_index.c.seq.in_(numbers)).returning(to_index.c.seq)
         left = {row.seq for row in connection.execute(taken)}
         self._dialect.store_words(connection, [each for each in found if each[0] in left])
+        hour_counts.count(connection, [each for each in counted if each.seq in left])
+
+    def _count_anew(self, reading: Connection, limit: int) -> int:
+        """A step of what is to be counted anew, if there is time for it."""
+        if limit <= 0:
+            return 0
+        day = hour_counts.next_to_recount(reading)
+        if day is not None:
+            self._database.write(lambda connection: hour_counts.recount(connection, day))
+            return limit
+        rows = hour_counts.waiting(reading, limit)
+        if rows:
+            found, numbers = hour_counts.read(reading, rows), [row.seq for row in rows]
+            self._database.write(lambda connection: hour_counts.count_waiting(connection, found, numbers))
+        return len(rows)
 
     def unindexed(self) -> int:
         """See `Calls.unindexed`."""
