@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sqlalchemy import Connection, Date, Table, and_, bindparam, delete, exists, insert, select, text
@@ -189,7 +189,9 @@ def _signed(amount: list[int], sign: int) -> Iterator[float]:
 
 def _taken(connection: Connection, queue: Table, numbers: Sequence[int]) -> set[int]:
     """Take calls from a queue; those that were in it."""
-    return set(connection.execute(delete(queue).where(queue.c.seq.in_(numbers)).returning(queue.c.seq)).scalars())
+    return set(
+        connection.execute(delete(queue).where(queue.c.seq.in_(numbers)).returning(queue.c.seq)).scalars()
+    )
 
 
 def _add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -198,12 +200,12 @@ def _add(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) 
     names = [column.name for column in table.columns]
     key = [column.name for column in table.primary_key.columns]
     grown = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in names if name not in key)
-    into = f"INSERT INTO {table.name} ({', '.join(names)}) "  # noqa: S608
+    into = f"INSERT INTO {table.name} ({', '.join(names)}) "
     ends = f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {grown}"
     if connection.dialect.name == "postgresql":
         arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in table.columns)
         columns = tuple(map(list, zip(*rows, strict=True)))
-        connection.exec_driver_sql(f"{into}SELECT * FROM unnest({arrays}){ends}", columns)
+        connection.exec_driver_sql(f"{into}SELECT * FROM unnest({arrays}){ends}", columns)  # noqa: S608
     else:
         marks = ", ".join("?" * len(names))
         connection.exec_driver_sql(f"{into}VALUES ({marks}){ends}", list(rows))

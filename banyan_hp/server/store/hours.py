@@ -1,7 +1,7 @@
 """Sums of calls by hour and by day, which charts and overviews read: what a store of them has to offer.
 
-Each call is in the sums of its project, of its prompt's name and of its model, of the hour and of the UTC day of
-its event. They follow behind intake, as searching does, and go along with every removal.
+Each call is in the sums of its project, of its prompt's name and of its model, each of the hour and of the
+UTC day of its event. They follow behind intake, as searching does, and go along with every removal.
 
 Latencies are counted in buckets, each of which ends `RATIO` times as far as the one before. A percentile is
 the middle of the bucket that has it: within 5 % of the latency of that rank, from 0.1 ms to a day.

@@ -54,7 +54,9 @@ class SqlHours:
         rows = _covering(sums, project, kind, period, *chosen)
         query = select(rows.c.name, *_added(rows)).group_by(rows.c.name)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(_total(rows.c.calls).desc(), rows.c.name).limit(limit)).all()
+            found = connection.execute(
+                query.order_by(_total(rows.c.calls).desc(), rows.c.name).limit(limit)
+            ).all()
             theirs = latencies.c.name.in_([row.name for row in found])
             counted = _covering(latencies, project, kind, period, theirs)
             of_names = select(counted.c.name, counted.c.bucket, _total(counted.c.calls))
@@ -81,9 +83,7 @@ def _in(table: Table, span: int, since: datetime, until: datetime) -> tuple[Colu
     return table.c.span == span, start >= microseconds(since), start < microseconds(until)
 
 
-def _covering(
-    table: Table, project: str, kind: Kind, period: Period, *chosen: ColumnElement[bool]
-) -> Any:
+def _covering(table: Table, project: str, kind: Kind, period: Period, *chosen: ColumnElement[bool]) -> Any:
     """The rows that make up a period: days, and hours where it begins and ends within one."""
     own = (table.c.project == project, table.c.kind == kind.value, *chosen)
     parts: list[Select[Any]] = [select(table).where(*own, *_in(table, *part)) for part in _parts(period)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -202,7 +201,11 @@ def test_scores_are_no_calls(store: SqlCalls, database: Database) -> None:
 
 def test_calls_of_any_time_are_counted(store: SqlCalls, hours: SqlHours) -> None:
     """Clocks may be wrong by any amount."""
-    times = [datetime(1, 1, 1, tzinfo=UTC), datetime(1969, 7, 20, 20, 17, tzinfo=UTC), datetime(9999, 12, 31, 23, tzinfo=UTC)]
+    times = [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1969, 7, 20, 20, 17, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, tzinfo=UTC),
+    ]
     store.append([call(number, event_time=time) for number, time in enumerate(times)])
     index(store)
     for time in times[1:2]:
