@@ -102,6 +102,8 @@ def recount(connection: Connection, day: date) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE call_sums IN EXCLUSIVE MODE")
+        # The queues' statistics are of another time, and mislead it into reading them once for each call.
+        connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
     connection.execute(delete(to_recount).where(to_recount.c.day == day))
     for project in list(_projects(connection, sums)):
         for table in (sums, latencies):

@@ -74,13 +74,26 @@ class Shown(Query):
         if not self.since and not self.until:
             begins = {"24h": ends - DAY, "7d": ends - 7 * DAY, "30d": day_of(now) - 29 * DAY}
             return Period(since=begins[self.range], until=ends)
-        until = _end(self.until) if self.until else ends
-        since = hour_of(parse_time(self.since)) if self.since else until - 7 * DAY
-        if not since < until:
-            raise HTTPException(400, "since must be before until.")
-        if until - since > LONGEST:
-            raise HTTPException(400, f"since must be at most {LONGEST.days} days before until.")
-        return Period(since=since, until=until)
+        try:
+            until = _end(self.until) if self.until else ends
+            since = hour_of(parse_time(self.since)) if self.since else until - 7 * DAY
+            if not since < until:
+                raise HTTPException(400, "since must be before until.")
+            if until - since > LONGEST:
+                raise HTTPException(400, f"since must be at most {LONGEST.days} days before until.")
+            return _within_calendar(Period(since=since, until=until))
+        except OverflowError:
+            raise HTTPException(400, "This time, or the one before it, is beyond the calendar.") from None
+
+
+def _within_calendar(period: Period) -> Period:
+    """The period, if the one before it is in the calendar, too, with a day to spare on each side.
+
+    Raises:
+        OverflowError: it is not.
+    """
+    _ = period.before.since - DAY, period.until + DAY
+    return period
 
 
 def _end(given: str) -> datetime:
