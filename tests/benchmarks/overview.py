@@ -40,8 +40,8 @@ _COLUMNS = (
     "input_tokens, output_tokens, cost, error, deliveries, bytes"
 )
 _VALUES = (
-    "1000000000 + n, 0, 'default', {day}, 'id-' || n, {blob}, {time}, {time}, 'banyan', 'prompt ' || (n % 20), "
-    "'model ' || (n % 5), 200 + (n * 7919) % 3000, 500, 100, 0.001, "
+    "1000000000 + n, 0, 'default', {day}, 'id-' || n, {blob}, {time}, {time}, 'banyan', "
+    "'prompt ' || (n % 20), 'model ' || (n % 5), 200 + (n * 7919) % 3000, 500, 100, 0.001, "
     "CASE WHEN n % 100 = 0 THEN 'e' END, 1, 30"
 )
 

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sqlalchemy import Connection, Date, Table, and_, bindparam, delete, exists, insert, select, text
+from sqlalchemy.sql.elements import ColumnElement
 
 from .calls import UNDATED, microseconds
 from .hour_tables import latencies, sums, to_count, to_recount
@@ -30,10 +31,10 @@ _HOUR, _DAY = HOUR_SPAN * _SECOND, DAY_SPAN * _SECOND
 _MOST_TOKENS = 10**9  # of one call: more would let a sum outgrow its column
 _MOST_COST = 10**6
 _NO_CALLS = ("score",)  # sources
-_READ = [calls.c[name] for name in ("seq", "day", "project", "event_time", "source", "prompt_name", "model")]
-_READ += [calls.c[name] for name in ("latency_ms", "input_tokens", "output_tokens", "cost")]
-_READ += [calls.c.error.is_not(None).label("failed")]
-
+_NAMES = ("seq", "day", "project", "event_time", "source", "prompt_name", "model")
+_AMOUNTS = ("latency_ms", "input_tokens", "output_tokens", "cost")
+_READ: list[ColumnElement[Any]] = [calls.c[name] for name in (*_NAMES, *_AMOUNTS)]
+_READ.append(calls.c.error.is_not(None).label("failed"))
 _NOTE = text("INSERT INTO days_to_recount (day) VALUES (:day) ON CONFLICT DO NOTHING")
 _NOTE = _NOTE.bindparams(bindparam("day", type_=Date))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,6 +36,7 @@ def made(number: int, chance: random.Random) -> Call:
         number,
         project=chance.choice("pq"),
         event_time=time,
+        received_at=time,
         day=UNDATED if number % 7 == 0 else time.date(),
         user=f"u{number % 5}",
         prompt_name=chance.choice([None, "greet", "ask"]),
@@ -108,18 +112,16 @@ def assert_sums_of(given: list[Call], counted: Sums) -> None:
         assert found == pytest.approx(max(nearest, 0.1), rel=0.05)
 
 
-@pytest.mark.parametrize("since", [NOON, NOON - 40 * HOUR, NOON - 12 * HOUR])
-@pytest.mark.parametrize("length", [HOUR, 5 * HOUR, DAY, 2 * DAY, 50 * HOUR])
-def test_a_period_may_begin_and_end_within_a_day(
-    store: SqlCalls, hours: SqlHours, since: datetime, length: timedelta
-) -> None:
+def test_a_period_may_begin_and_end_within_a_day(store: SqlCalls, hours: SqlHours) -> None:
     given = [made(number, random.Random(number)) for number in range(60)]
     store.append(given)
     index(store)
-    period = Period(since=since, until=since + length)
-    own = [each for each in given if each.project == "p" and since <= each.event_time < period.until]
-    assert hours.total(Of(project="p"), period).calls == len(own)
-    assert period.before == Period(since=since - length, until=since)
+    for since in (NOON, NOON - 40 * HOUR, NOON - 12 * HOUR):
+        for length in (HOUR, 5 * HOUR, DAY, 2 * DAY, 50 * HOUR):
+            period = Period(since=since, until=since + length)
+            own = [each for each in given if each.project == "p" and since <= each.event_time < period.until]
+            assert hours.total(Of(project="p"), period).calls == len(own)
+            assert period.before == Period(since=since - length, until=since)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -158,39 +160,61 @@ def test_whatever_comes_and_goes_in_which_order(
     for _ in store.trim(NOON + timedelta(seconds=1)):
         pass
     index(store)
-    days = {each.event_time.date() for each in left.values()}
-    assert len(days) > 1
     kept = [each for each in left.values() if store.get(each.project, each.id) is not None]
-    assert kept
+    assert 0 < len(kept) < len(left)
     assert rows(database) == of_fresh(new_database, kept)
 
 
 def test_what_is_counted_anew_is_the_same(store: SqlCalls, database: Database, hours: SqlHours) -> None:
-    """And calls that are removed, or stored, in the middle of it are counted once, too."""
-    store.append([made(number, random.Random(number)) for number in range(60)])
+    """Calls that come, or are removed, in the middle of it are counted once, too."""
+    kept = [made(number, random.Random(number)) for number in range(40)]
+    more = [replace(made(number, random.Random(number)), user="gone") for number in range(40, 80)]
+    store.append([*kept[:20], *more])
     index(store)
-    before = rows(database)
     hours.rebuild()
     store.index(20)
     assert hours.uncounted() == 60
     assert rows(database) == [[], []]
     store.index(20)
-    store.append([made(number, random.Random(number)) for number in range(60, 90)])
-    for user in ("u1", "u2", "u3", "u4"):
+    store.append(kept[20:])
+    for project in "pq":
+        for _ in store.delete(CallFilter(project=project, equal={"user": "gone"})):
+            pass
+    index(store)
+    before = rows(database)
+    hours.rebuild()
+    index(store)
+    assert rows(database) == before
+    assert sum(hours.total(Of(project=project), WEEK).calls for project in "pq") == 40
+
+
+def test_processes_at_once_count_each_call_once(
+    store: SqlCalls, database: Database, url: str, new_database: Any
+) -> None:
+    """While some store, others index, remove and have all counted anew."""
+    given = [made(number, random.Random(number)) for number in range(300)]
+    others = [Database(url), Database(url)] if database.is_postgres else [database]
+
+    def remove(user: str) -> None:
         for project in "pq":
             for _ in store.delete(CallFilter(project=project, equal={"user": user})):
                 pass
-    store.append([made(n, random.Random(n)) for n in range(60) if n % 5])
-    for user in ("u0",):
-        assert user
+
+    work: list[Callable[[], object]] = []
+    work += [partial(store.append, given[start : start + 15]) for start in range(0, 300, 15)]
+    work += [partial(remove, user) for user in ["u1", "u2"] * 6]
+    work += [SqlHours(database).rebuild] * 6
+    work += [partial(SqlCalls(each).index, 10) for each in others * 30]
+    random.Random(1).shuffle(work)
+    with ThreadPoolExecutor(5) as pool:
+        for done in [pool.submit(each) for each in work]:
+            done.result()
     index(store)
-    for _ in store.delete(CallFilter(project="p", equal={"id": "id-60"})):
-        pass
-    for number in range(60, 90, 5):
-        for project in "pq":
-            for _ in store.delete(CallFilter(project=project, equal={"id": f"id-{number}"})):
-                pass
-    assert rows(database) == before
+    left = [each for each in given if store.get(each.project, each.id) is not None]
+    assert left
+    assert rows(database) == of_fresh(new_database, left)
+    for each in others:
+        each.close()
 
 
 def test_scores_are_no_calls(store: SqlCalls, database: Database) -> None:
@@ -199,18 +223,14 @@ def test_scores_are_no_calls(store: SqlCalls, database: Database) -> None:
     assert rows(database) == [[], []]
 
 
-def test_calls_of_any_time_are_counted(store: SqlCalls, hours: SqlHours) -> None:
+@pytest.mark.parametrize("year", [1, 1969, 9998])
+def test_calls_of_any_time_are_counted(store: SqlCalls, hours: SqlHours, year: int) -> None:
     """Clocks may be wrong by any amount."""
-    times = [
-        datetime(1, 1, 1, tzinfo=UTC),
-        datetime(1969, 7, 20, 20, 17, tzinfo=UTC),
-        datetime(9999, 12, 31, 23, tzinfo=UTC),
-    ]
-    store.append([call(number, event_time=time) for number, time in enumerate(times)])
+    time = datetime(year, 7, 20, 20, 17, tzinfo=UTC)
+    store.append([call(1, event_time=time)])
     index(store)
-    for time in times[1:2]:
-        hour = Period(since=hour_of(time), until=hour_of(time) + HOUR)
-        assert hours.total(Of(project="p"), hour).calls == 1
+    hour = Period(since=hour_of(time), until=hour_of(time) + HOUR)
+    assert hours.total(Of(project="p"), hour).calls == 1
 
 
 @pytest.mark.parametrize("latency", [0.1, 0.5, 1.0, 1.1, 2.0, 999.0, 1000.0, 123_456.0, 86_400_000.0])
