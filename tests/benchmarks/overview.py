@@ -115,12 +115,14 @@ def _indexing(store: SqlCalls) -> Iterator[tuple[str, float]]:
             ]
         )
     spent: list[float] = []
-    kept = hour_counts.read, hour_counts.count
-    hour_counts.read, hour_counts.count = (_watched(each, spent) for each in kept)  # type: ignore[assignment]
+    kept = {name: getattr(hour_counts, name) for name in ("read", "tally", "count")}
+    for name, work in kept.items():
+        setattr(hour_counts, name, _watched(work, spent))
     try:
         seconds = _timed(lambda: _caught_up(store))
     finally:
-        hour_counts.read, hour_counts.count = kept
+        for name, work in kept.items():
+            setattr(hour_counts, name, work)
     yield "indexing, ms a step", seconds / (INDEXED / STEP) * 1000
     yield "of which counting, %", 100 * sum(spent) / seconds
 

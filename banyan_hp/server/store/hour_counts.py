@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Date, Table, and_, bindparam, delete, exists, insert, select, text
 from sqlalchemy.sql.elements import ColumnElement
@@ -41,15 +41,28 @@ _NOTE = _NOTE.bindparams(bindparam("day", type_=Date))
 Key = tuple[str, int, int, int, str]
 
 
+class Tally(NamedTuple):
+    """What is added to each row of `call_sums`, and to each of `call_latencies`, by its key."""
+
+    amounts: dict[Key, list[int]]
+    buckets: Counter[tuple[Any, ...]]
+
+
 def read(connection: Connection, rows: Sequence[Any]) -> list[Any]:
     """What is counted of these calls, given by `seq` and `day`."""
     return list(connection.execute(select(*_READ).where(*these(calls, rows)))) if rows else []
 
 
-def count(connection: Connection, found: Sequence[Any], sign: int = 1) -> None:
-    """Add what was read of calls to the sums; with a `sign` of -1: take it away."""
-    amounts, buckets = _of_hours(found)
-    _of_days(amounts, buckets)
+def tally(found: Sequence[Any]) -> Tally:
+    """What was read of calls, as it is added to the sums."""
+    counted = _of_hours(found)
+    _add_days(counted)
+    return counted
+
+
+def count(connection: Connection, counted: Tally, sign: int = 1) -> None:
+    """Add a tally to the sums; with a `sign` of -1: take it away."""
+    amounts, buckets = counted
     # In one order in all processes, or two could wait for each other.
     _add(connection, sums, [(*key, *_signed(amounts[key], sign)) for key in sorted(amounts)])
     _add(connection, latencies, [(*key, sign * buckets[key]) for key in sorted(buckets)])
@@ -66,7 +79,7 @@ def waiting(connection: Connection, limit: int) -> list[Any]:
 def count_waiting(connection: Connection, found: Sequence[Any], numbers: Sequence[int]) -> None:
     """Count those that nobody has taken meanwhile; `numbers` are those of calls that are gone, too."""
     left = _taken(connection, to_count, numbers)
-    count(connection, [row for row in found if row.seq in left])
+    count(connection, tally([row for row in found if row.seq in left]))
 
 
 # -- removed -------------------------------------------------------------------------------------------------
@@ -83,7 +96,7 @@ def count_out(connection: Connection, rows: Sequence[Any]) -> None:
     if not rows:
         return
     left = _taken(connection, to_count, [row.seq for row in rows])
-    count(connection, read(connection, [row for row in rows if row.seq not in left]), -1)
+    count(connection, tally(read(connection, [row for row in rows if row.seq not in left])), -1)
 
 
 def note_dropped(connection: Connection, day: date) -> None:
@@ -146,7 +159,7 @@ def _at(project: str, day: date) -> Iterator[Any]:
 # -- how much ------------------------------------------------------------------------------------------------
 
 
-def _of_hours(found: Sequence[Any]) -> tuple[dict[Key, list[int]], Counter[tuple[Any, ...]]]:
+def _of_hours(found: Sequence[Any]) -> Tally:
     amounts: dict[Key, list[int]] = {}
     buckets: Counter[tuple[Any, ...]] = Counter()
     for row in found:
@@ -161,7 +174,7 @@ def _of_hours(found: Sequence[Any]) -> tuple[dict[Key, list[int]], Counter[tuple
             amounts[key] = amount if held is None else [a + b for a, b in zip(held, amount, strict=True)]
             if bucket is not None:
                 buckets[*key, bucket] += 1
-    return amounts, buckets
+    return Tally(amounts, buckets)
 
 
 def _amount(row: Any) -> list[int]:
@@ -171,8 +184,9 @@ def _amount(row: Any) -> list[int]:
     return [1, int(row.failed), *tokens, int(row.cost is not None), cost]
 
 
-def _of_days(amounts: dict[Key, list[int]], buckets: Counter[tuple[Any, ...]]) -> None:
+def _add_days(counted: Tally) -> None:
     """Add those of days to those of hours."""
+    amounts, buckets = counted
     for (project, kind, _, start, name), amount in list(amounts.items()):
         key = (project, kind, DAY_SPAN, start - start % _DAY, name)
         held = amounts.get(key)

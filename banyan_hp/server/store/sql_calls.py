@@ -270,18 +270,25 @@ class SqlCalls:
         found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
         if found:
             counted = hour_counts.read(reading, rows)
-            self._database.write(lambda connection: self._store_words(connection, found, counted))
+            tally = hour_counts.tally(counted)
+            self._database.write(lambda connection: self._store_indexed(connection, found, counted, tally))
         return len(found)
 
-    def _store_words(
-        self, connection: Connection, found: list[tuple[int, Any, list[str]]], counted: Sequence[Any]
+    def _store_indexed(
+        self,
+        connection: Connection,
+        found: list[tuple[int, Any, list[str]]],
+        counted: Sequence[Any],
+        tally: hour_counts.Tally,
     ) -> None:
         """Only for those that nobody has indexed or removed meanwhile."""
         numbers = [seq for seq, _, _ in found]
         taken = delete(to_index).where(to_index.c.seq.in_(numbers)).returning(to_index.c.seq)
         left = {row.seq for row in connection.execute(taken)}
         self._dialect.store_words(connection, [each for each in found if each[0] in left])
-        hour_counts.count(connection, [each for each in counted if each.seq in left])
+        if len(left) < len(found):
+            tally = hour_counts.tally([each for each in counted if each.seq in left])
+        hour_counts.count(connection, tally)
 
     def _count_anew(self, reading: Connection, limit: int) -> int:
         """A step of what is to be counted anew, if there is time for it."""

@@ -122,6 +122,7 @@ def shown(
         visitor,
         given=query.model_dump(),
         of=of,
+        prompt=backend.prompts.find(project, of.name) if of.kind is Kind.PROMPT else None,
         period=period,
         hourly=step == HOUR,
         total=total,

@@ -2,7 +2,7 @@
 // Draws each element with `data-chart`: {title, unit, step, times, series: [{label, color, values}]}, times in UTC.
 // A drag chooses a time, which becomes the page's `since` and `until`.
 
-const HEIGHT = 170;
+const HEIGHT = 160;
 const drawn = new Map();
 
 const UNITS = {
@@ -34,7 +34,7 @@ function axes(format) {
   const common = { stroke: color("--pico-muted-color"), font: "12px system-ui, sans-serif" };
   const lines = { stroke: color("--pico-muted-border-color"), width: 1 };
   return [
-    { ...common, grid: { show: false }, ticks: lines, values: (_, splits, __, ___, length) => marks(splits, length) },
+    { ...common, size: 32, grid: { show: false }, ticks: lines, values: (_, splits, __, ___, length) => marks(splits, length) },
     { ...common, grid: lines, ticks: { show: false }, size: 58, values: (_, values) => values.map((each) => shown(format, each)) },
   ];
 }

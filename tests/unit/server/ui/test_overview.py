@@ -104,6 +104,8 @@ def test_one_prompt_or_model_has_an_overview_of_its_own(logged: LocalApp, browse
     assert "Overview of prompt ask & tell" in own.text
     assert next(figures(own)) == ("Calls", "1", "nothing before")
     assert "By prompt" not in own.text
+    made = logged.call("POST", "/api/logs/cli/prompts", {"name": "ask & tell", "content": "x"})
+    assert f"/prompts/{made.json()['id']}" in browser.get(address).links
     refused = browser.get("/?prompt_name=greet&model=m1")
     assert (refused.status, "of one prompt, or of one model" in refused.text) == (400, True)
 
