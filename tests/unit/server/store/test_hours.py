@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,9 +12,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from banyan_hp.server.store import hour_counts, removal
 from banyan_hp.server.store.calls import UNDATED, Call, CallFilter
 from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.hour_counts import count_out, tally
 from banyan_hp.server.store.hour_tables import latencies, sums
 from banyan_hp.server.store.hours import DAY, HOUR, Kind, Of, Period, Sums, bucket_of, hour_of, middle_of
 from banyan_hp.server.store.sql_calls import SqlCalls
@@ -186,6 +190,49 @@ def test_what_is_counted_anew_is_the_same(store: SqlCalls, database: Database, h
     index(store)
     assert rows(database) == before
     assert sum(hours.total(Of(project=project), WEEK).calls for project in "pq") == 40
+
+
+def test_nothing_is_counted_anew_in_the_middle_of_a_removal(
+    store: SqlCalls, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would bring calls back into the sums that the removal has counted out already."""
+    store.append([call(number, user="gone") for number in range(5)])
+    index(store)
+    looked, recounted, counted_out, finished = (threading.Event() for _ in range(4))
+    remover = threading.local()
+
+    def tallied(found: Any) -> Any:
+        if hasattr(remover, "is_this"):
+            looked.set()
+            recounted.wait(0.3)
+        return tally(found)
+
+    def remove() -> int:
+        remover.is_this = True
+        return sum(store.delete(CallFilter(project="p", equal={"user": "gone"})))
+
+    def slowly(connection: Connection, some: Any) -> None:
+        count_out(connection, some)
+        counted_out.set()
+        finished.wait(0.3)
+
+    def count_anew() -> None:
+        SqlHours(database).rebuild()
+        store.index(1)
+        recounted.set()
+        assert counted_out.wait(10)
+        index(store)
+        finished.set()
+
+    monkeypatch.setattr(hour_counts, "tally", tallied)
+    monkeypatch.setattr(removal, "count_out", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        removing = pool.submit(remove)
+        assert looked.wait(10)
+        anew = pool.submit(count_anew)
+        assert removing.result() == 5
+        anew.result()
+    assert rows(database) == [[], []]
 
 
 def test_processes_at_once_count_each_call_once(
