@@ -13,7 +13,9 @@ from ..store.calls import Calls
 from ..store.experiments import Experiments
 from ..store.hours import Hours
 from ..store.keys import Keys, Projects
+from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
+from ..store.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,14 @@ class Stores:
     """The stores, and how prompts are routed."""
 
     calls: Calls
+    spans: Spans
     prompts: Prompts
     experiments: Experiments
     projects: Projects
     keys: Keys
     audit: Audit
     hours: Hours
+    outcomes: Outcomes
     routing: RoutingMode
 
 

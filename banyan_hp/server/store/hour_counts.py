@@ -22,6 +22,7 @@ from .calls import UNDATED, microseconds
 from .hour_tables import latencies, sums, to_count, to_recount
 from .hours import DAY, HOUR, Kind, bucket_of
 from .rows import these
+from .scores import SCORE
 from .tables import calls, to_index
 
 BILLIONTH = 1e-9
@@ -30,7 +31,6 @@ _SECOND = 1_000_000
 _HOUR, _DAY = HOUR_SPAN * _SECOND, DAY_SPAN * _SECOND
 _MOST_TOKENS = 10**9  # of one call: more would let a sum outgrow its column
 _MOST_COST = 10**6
-_NO_CALLS = ("score",)  # sources
 _NAMES = ("seq", "day", "project", "event_time", "source", "prompt_name", "model")
 _AMOUNTS = ("latency_ms", "input_tokens", "output_tokens", "cost")
 _READ: list[ColumnElement[Any]] = [calls.c[name] for name in (*_NAMES, *_AMOUNTS)]
@@ -99,8 +99,8 @@ def count_out(connection: Connection, rows: Sequence[Any]) -> None:
     count(connection, tally(read(connection, [row for row in rows if row.seq not in left])), -1)
 
 
-def note_dropped(connection: Connection, day: date) -> None:
-    """Many calls of a day are removed in this transaction, without being looked at."""
+def note_to_recount(connection: Connection, day: date) -> None:
+    """Calls of a day are removed in this transaction without being counted out; `UNDATED`: of any day."""
     connection.execute(_NOTE, {"day": day})
 
 
@@ -163,7 +163,7 @@ def _of_hours(found: Sequence[Any]) -> Tally:
     amounts: dict[Key, list[int]] = {}
     buckets: Counter[tuple[Any, ...]] = Counter()
     for row in found:
-        if row.source in _NO_CALLS:
+        if row.source == SCORE:
             continue
         start = row.event_time - row.event_time % _HOUR
         amount = _amount(row)

@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from .calls import UNDATED, microseconds, time_of
 from .database import Database
-from .hour_counts import BILLIONTH, DAY_SPAN, HOUR_SPAN, note_dropped
+from .hour_counts import BILLIONTH, DAY_SPAN, HOUR_SPAN, note_to_recount
 from .hour_tables import latencies, sums, to_count
 from .hours import DAY, Kind, Of, Period, Sums, day_of
 from .tables import to_index
@@ -71,7 +71,7 @@ class SqlHours:
 
     def rebuild(self) -> None:
         """See `Hours.rebuild`."""
-        self._database.write(lambda connection: note_dropped(connection, UNDATED))
+        self._database.write(lambda connection: note_to_recount(connection, UNDATED))
 
 
 def _of(table: Table, of: Of) -> tuple[ColumnElement[bool], ...]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
 from pydantic import Field
 
-from ..api.intake import is_time, parse_time
+from ..api.intake import time_of
 from ..api.models import Query, Words, checked
 from ..api.state import Backend, Stores
 from ..store.calls import CallFilter
@@ -30,11 +30,12 @@ _KINDS = {Kind.PROMPT: "prompt_name", Kind.MODEL: "model"}
 _MIDNIGHT = "T00:00:00"
 
 
-def _is_day_or_time(value: str) -> bool:
-    return is_time(value) or is_time(value + _MIDNIGHT)
+def _begin_of(given: str) -> datetime | None:
+    """The time, or the day's first one; None: it is neither."""
+    return time_of(given) or time_of(given + _MIDNIGHT)
 
 
-_Time = Annotated[str, Field(description="a day, 2026-03-01, or an ISO-8601 time"), checked(_is_day_or_time)]
+_Time = Annotated[str, Field(description="a day, 2026-03-01, or an ISO-8601 time"), checked(_begin_of)]
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
@@ -76,7 +77,7 @@ class Shown(Query):
             return Period(since=begins[self.range], until=ends)
         try:
             until = _end(self.until) if self.until else ends
-            since = hour_of(parse_time(self.since)) if self.since else until - 7 * DAY
+            since = _start(self.since) if self.since else until - 7 * DAY
             if not since < until:
                 raise HTTPException(400, "since must be before until.")
             if until - since > LONGEST:
@@ -96,12 +97,19 @@ def _within_calendar(period: Period) -> Period:
     return period
 
 
+def _start(given: str) -> datetime:
+    time = _begin_of(given)
+    if time is None:
+        raise AssertionError("the model has checked it")
+    return hour_of(time)
+
+
 def _end(given: str) -> datetime:
     """What begins with the hour behind it; a day without a time is meant as a whole."""
-    time = parse_time(given)
-    if is_time(given + _MIDNIGHT):
-        return time + DAY
-    return time if time == hour_of(time) else hour_of(time) + HOUR
+    if (day := time_of(given + _MIDNIGHT)) is not None:
+        return day + DAY
+    start = _start(given)
+    return start if start == _begin_of(given) else start + HOUR
 
 
 @router.get("/")

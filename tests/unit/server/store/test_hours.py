@@ -23,7 +23,7 @@ from banyan_hp.server.store.hours import DAY, HOUR, Kind, Of, Period, Sums, buck
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_hours import SqlHours
 
-from .samples import NOON, call
+from .samples import NOON, call, score
 
 WEEK = Period(since=NOON - 3 * DAY, until=NOON + 4 * DAY)
 
@@ -265,7 +265,7 @@ def test_processes_at_once_count_each_call_once(
 
 
 def test_scores_are_no_calls(store: SqlCalls, database: Database) -> None:
-    store.append([call(1, source="score")])
+    store.append([score("thumbs", 1, record_id="id-1")])
     index(store)
     assert rows(database) == [[], []]
 
