@@ -39,6 +39,7 @@ from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.logins import Logins
 from .store.prompts import Prompts
+from .store.sessions import Sessions
 from .store.sql_calls import SqlCalls
 from .ui.pages import add_pages
 from .ui.settings import Served
@@ -125,6 +126,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        Sessions(database),
         routing,
     )
 

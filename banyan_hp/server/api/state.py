@@ -13,6 +13,7 @@ from ..store.calls import Calls
 from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
 from ..store.prompts import Prompts
+from ..store.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Stores:
     projects: Projects
     keys: Keys
     audit: Audit
+    sessions: Sessions
     routing: RoutingMode
 
 
