@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, cast
 from urllib.parse import quote, urlencode
 
@@ -16,7 +16,7 @@ from ..api.shown import as_json
 from ..api.state import Backend, Stores
 from ..store.calls import FILTERS, Call
 from ..store.shown import texts_of
-from .conversation import said_in
+from .conversation import gist, said_in
 from .filters import Wanted, address_with, filters_of
 from .rendering import HEADERS, PageRoute, fragment, page, part, plain
 from .snippets import as_curl, as_python
@@ -45,7 +45,7 @@ def listed(
         request,
         "calls_rows" if fragment(request) and query.after else "calls",
         visitor,
-        calls=[(each, texts_of(each)) for each in found.calls],
+        calls=rows_of(found.calls),
         more=address_with("/calls", {**given, "after": found.next}) if found.next is not None else None,
         filters=filters_of(query, "/calls"),
         tail=address_with("/calls/tail", {**given, "after": end}) if query.after is None else None,
@@ -103,6 +103,14 @@ def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> R
     )
 
 
+def rows_of(calls: Sequence[Call]) -> list[tuple[Call, dict[str, str]]]:
+    """Calls with what a list shows of their texts."""
+    return [
+        (each, {name: gist(text) for name, text in texts_of(each).items() if name != "metadata"})
+        for each in calls
+    ]
+
+
 def _call(call_id: str, visitor: Visitor, backend: Stores) -> Call:
     found = backend.calls.get(visitor.caller.project, call_id)
     if found is None:
@@ -113,9 +121,7 @@ def _call(call_id: str, visitor: Visitor, backend: Stores) -> Call:
 def _row(arrived: Arrived) -> str | None:
     if arrived.call is None:
         return None
-    return in_ascii(
-        part("calls_rows", calls=[(arrived.call, texts_of(arrived.call))], more=None), indent=None
-    )
+    return in_ascii(part("calls_rows", calls=rows_of([arrived.call]), more=None), indent=None)
 
 
 def _still_in(request: Request) -> None:

@@ -7,10 +7,11 @@ list, also as JSON inside a text. Anything else is one text.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .texts import MOST_SHOWN, as_text
+from .texts import MOST_SHOWN, as_text, opening
 
 MOST_MESSAGES = 200
 _MOST_PARSED = 4_000_000  # characters of a text that may be JSON
@@ -63,6 +64,12 @@ def said_in(value: object, most: int = MOST_MESSAGES) -> Said:
     return Said(fitting, "", len(messages) - len(shown), len(text), fitting == shown)
 
 
+def gist(value: object) -> str:
+    """The beginning of the last message, or of the text, on one line."""
+    last = deque(messages_of(value), maxlen=1)
+    return opening(" ".join(part.text for part in last[0].parts) if last else value)
+
+
 def messages_of(value: object) -> Iterator[Message]:
     """All messages in a value; none: it is not made of messages."""
     found = _opened(value)
@@ -99,9 +106,10 @@ def _inner(entry: Any) -> Any:
 def _is_message(value: object) -> bool:
     if not isinstance(value, Mapping):
         return False
-    named = isinstance(value.get("role"), str) or value.get("type") in _ROLES
+    kind = value.get("type") if isinstance(value.get("type"), str) else None
+    named = isinstance(value.get("role"), str) or kind in _ROLES
     says = {"content", "parts", "tool_calls", "function_call"} & value.keys()
-    return (named and bool(says)) or value.get("type") in _ITEMS
+    return (named and bool(says)) or kind in _ITEMS
 
 
 def _message(given: Mapping[str, Any]) -> Message:
@@ -111,7 +119,7 @@ def _message(given: Mapping[str, Any]) -> Message:
         return Message(_TOOL, [Part("", as_text(given.get("output")))])
     if given.get("type") == "reasoning":
         return Message("assistant", [Part("reasoning", part.text) for part in _parts(given.get("summary"))])
-    role = str(given.get("role") or given.get("type"))
+    role = as_text(given.get("role") or given.get("type"))
     parts = list(_parts(given.get("content", given.get("parts"))))
     calls = given.get("tool_calls")
     calls = (
@@ -129,7 +137,7 @@ def _parts(content: object) -> Iterator[Part]:
 
 
 def _part(given: Mapping[str, Any]) -> Part:
-    kind = str(given.get("type") or "")
+    kind = as_text(given.get("type"))
     name = next((each for each in _TEXTS if isinstance(given.get(each), str)), None)
     if name is not None:
         return Part("" if name == "text" else name, given[name])
