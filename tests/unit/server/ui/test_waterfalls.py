@@ -21,7 +21,7 @@ def placed(bars: list[Bar]) -> list[tuple[str, int, float | None, float, float]]
     return [(each.name, each.depth, each.start, each.x, each.width) for each in bars]
 
 
-STEPS = {
+STEPS: dict[str, Any] = {
     "step_data": [
         {"id": 1, "type": "find", "response_time": 0.5},
         {"id": 2, "type": "rank", "response_time": 0.25},
