@@ -18,6 +18,7 @@ from ..store.calls import FILTERS, Call
 from ..store.shown import texts_of
 from .conversation import gist, said_in
 from .filters import Wanted, address_with, filters_of
+from .ratings import scores_about
 from .rendering import HEADERS, PageRoute, fragment, page, part, plain
 from .snippets import as_curl, as_python
 from .texts import MOST_SHOWN, as_text, in_ascii
@@ -96,6 +97,7 @@ def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> R
         metadata=tree_of(metadata) if isinstance(metadata, Mapping) else (),
         bars=waterfall(call, {}),
         facts=_facts(call),
+        scores=scores_about(call.project, "record_id", call.id, backend),
         json=whole[:MOST_SHOWN],
         json_whole=len(whole) <= MOST_SHOWN,
         curl=as_curl(base_url, call.id),

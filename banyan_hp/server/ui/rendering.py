@@ -89,6 +89,11 @@ def redirect(path: str) -> Response:
     return RedirectResponse(path, 303, HEADERS)
 
 
+def is_local(path: str) -> bool:
+    """Whether it leads to this site: browsers take two slashes, or a backslash, for another one's name."""
+    return path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
+
+
 def fragment(request: Request) -> bool:
     """Whether only a part of the page is wanted, by htmx, to be put into the page that is there."""
     return request.headers.get("hx-request") == "true"

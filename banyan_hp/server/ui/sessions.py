@@ -16,6 +16,7 @@ from ..store.sessions import MOST_COUNTED, MOST_LOOKED_AT
 from ..store.shown import texts_of
 from .conversation import Said, said_in
 from .filters import address_with
+from .ratings import scores_about
 from .rendering import PageRoute, page
 from .visitors import Looking
 from .waterfalls import Bar, around, name_of, started, waterfall
@@ -94,6 +95,7 @@ def one(
         turns=turns_of(found.calls),
         sums=sums,
         users=sorted({each.user for each in found.calls if each.user is not None}),
+        scores=scores_about(chosen.project, "session", session_id, backend),
         earlier=found.next,
         latest=after is None,
     )
