@@ -1,4 +1,4 @@
-"""What people think of calls and sessions: scores as an application would send them, with the rater's name."""
+"""What people think of calls and sessions: scores, as applications send them, with the rater's name."""
 
 from __future__ import annotations
 

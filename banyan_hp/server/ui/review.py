@@ -18,13 +18,13 @@ from .ratings import MOST_SHOWN, scores_about
 from .rendering import PageRoute, page
 from .visitors import Looking, Visitor
 
-_LOOKED_AT = 100  # calls, for the next one without a rating
-_AT_ONCE = 25
+LOOKED_AT = 100  # calls, for the next one without a rating
+AT_ONCE = 25
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 class Queue(Wanted):
-    """Which calls are to be reviewed; `unrated`: only those without a rating by the visitor, or by anybody."""
+    """Which calls are to be reviewed; `unrated`: those without a rating by the visitor, or by anybody."""
 
     unrated: Literal["me", "anyone"] | None = None
 
@@ -70,8 +70,8 @@ def review(
 def _next(chosen: CallFilter, query: Queue, visitor: Visitor, backend: Stores) -> _Next:
     """The first call behind the cursor that is to be reviewed, among a bounded number of them."""
     cursor, seen = query.after, 0
-    while seen < _LOOKED_AT:
-        found = backend.calls.page(chosen, 1 if query.unrated is None else _AT_ONCE, cursor)
+    while seen < LOOKED_AT:
+        found = backend.calls.page(chosen, 1 if query.unrated is None else AT_ONCE, cursor)
         for call in found.calls:
             if not _is_rated(call, query, visitor, backend):
                 return _Next(call, str(Cursor(microseconds(call.event_time), call.seq)))
