@@ -21,13 +21,15 @@ BENCH_VENV  := .venv-bench
 BENCH       := $(BENCH_VENV)/bin/python -m tests.benchmarks
 BENCH_STAMP := $(BENCH_VENV)/.installed
 # The providers' packages at the versions that the table was made with; NEWEST=1: at those of today.
+COLLECTORS    := rotel mlflow phoenix
+COLLECTORS_PYTHON ?= python3.12
 SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
 SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
 SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
 PRICES_VENV := .venv-prices
 
-.PHONY: test demo serve lint types check check-alone test-sdks test-pythons prices soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check check-alone test-sdks test-pythons prices collectors soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -74,6 +76,12 @@ prices:                       ## the backend's prices per model, from the newest
 	$(PRICES_VENV)/bin/python -m pip install --quiet --upgrade genai-prices
 	$(PRICES_VENV)/bin/python -m tests.support.make_prices
 
+collectors:                    ## rotel, MLflow and Phoenix for `make soak`; COLLECTORS_PYTHON: one with a shared libpython3.12
+	for name in $(COLLECTORS); do \
+	  $(COLLECTORS_PYTHON) -m venv .collectors/$$name && \
+	  .collectors/$$name/bin/python -m pip install --quiet $$(echo $$name | sed 's/^rotel$$/rotel confluent-kafka/; s/^phoenix$$/arize-phoenix/') || exit 1; \
+	done
+
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
@@ -93,7 +101,7 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py .collectors bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py

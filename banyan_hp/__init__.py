@@ -16,6 +16,7 @@ if _typing.TYPE_CHECKING:  # type checkers and editors see the names in each mod
     from .clients.huggingplace import *
     from .clients.prompt_logger import *
     from .clients.receipts import *
+    from .clients.results import *
     from .engine.delivery.waiters import *
     from .engine.process.exit import *
     from .engine.process.signals import *
@@ -29,9 +30,9 @@ else:
 
     _NAMES_OF = {
         ".clients.banyan": (
-            "aflush aget_prompt ashutdown clear_cache configure experiment flush "
-            "get_prompt get_stats health interaction invalidate log log_prompt prefetch shutdown step "
-            "trace wrap_anthropic wrap_openai"
+            "aflush aget_prompt ashutdown clear_cache configure experiment experiment_results "
+            "feedback_token flush get_prompt get_stats health interaction invalidate log log_prompt "
+            "prefetch score shutdown step trace wrap_anthropic wrap_openai"
         ),
         ".engine.delivery.waiters": "FlushResult",
         ".engine.process.exit": "drain",
@@ -45,6 +46,7 @@ else:
         ".prompts.data": "PromptData",
         ".clients.prompt_logger": "PromptStackLogger",
         ".clients.receipts": "Receipt",
+        ".clients.results": "ExperimentResults",
         ".tracking.context": "context",
         ".tracking.interaction": "Interaction Step",
     }

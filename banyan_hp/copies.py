@@ -3,7 +3,7 @@
 A copy, deep or shallow, is the same object: each stands for threads, files and records that exist once. A
 pickle of a logger carries its settings, and makes another logger where it is loaded. It never carries a key;
 that process reads its own from the environment. If the key was given by hand, the pickle carries the key's
-fingerprint, so that no record leaves under another key.
+fingerprint, so that no record leaves under another key. A collector's headers, too, are read there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .settings import env, truthy_env
 T = TypeVar("T")
 
 
-SECRET = ("api_key", "previous_keys")
+SECRET = ("api_key", "previous_keys", "otlp_headers")
 
 
 class OneObject:

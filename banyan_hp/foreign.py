@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
-from math import inf, isinf
+from math import inf, isfinite, isinf
 from pathlib import PurePath
 from types import CodeType, TracebackType
 from typing import Any
@@ -181,6 +181,15 @@ def number(value: object, *, per_second: float | None = None) -> int | float | N
     """
     found = _number(value, per_second)
     return found if found is not None and 0 <= found < inf else None
+
+
+def signed_number(value: object) -> int | float | None:
+    """As `number`, without a time, but of either sign."""
+    found = _number(value, None)
+    try:
+        return found if found is not None and isfinite(found) else None
+    except OverflowError:  # an integer beyond all floats
+        return None
 
 
 def _number(value: Any, per_second: float | None) -> int | float | None:

@@ -6,18 +6,34 @@ helpers below.
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import stat
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from .checks import (
+    Check,
+    boolean,
+    callable_or_none,
+    client_cert,
+    directory,
+    existing,
+    headers,
+    integer,
+    keys,
+    one_of,
+    optional,
+    optional_boolean,
+    otlp_protocol,
+    positive_seconds,
+    seconds,
+    text,
+)
+from .checks import header_text as header_text
 from .errors import BanyanHPError, ConfigurationError, DeliveryError
 from .foreign import checking, shown, type_name
 
@@ -62,6 +78,7 @@ class Settings:
     durability: Literal["memory", "disk"] = "memory"
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
+    send_scores: bool | None = None
     exit_timeout: float = 2.0
     on_sigterm: Literal["auto", "off"] = "auto"
     before_send: BeforeSend | None = None
@@ -70,6 +87,13 @@ class Settings:
     enabled: bool = True
     debug: bool = False
     previous_keys: Sequence[str] = field(default=(), repr=False)
+    export_to: Literal["backend", "otlp"] = "backend"
+    otlp_endpoint: str | None = None
+    otlp_headers: Mapping[str, str] | str | None = field(default=None, repr=False)
+    otlp_protocol: Literal["http/json", "http/protobuf"] | None = None
+    otlp_compression: Literal["gzip", "none"] | None = None
+    otlp_timeout: float | None = None
+    otlp_content: bool = True
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -138,10 +162,10 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         with checking("a setting of prompts"):
-            _positive_seconds("prompt_cache_ttl", self.prompt_cache_ttl)
-            _positive_seconds("prompt_pinned_ttl", self.prompt_pinned_ttl)
-            _positive_seconds("prompt_timeout", self.prompt_timeout)
-            _integer(1)("prompt_cache_size", self.prompt_cache_size)
+            positive_seconds("prompt_cache_ttl", self.prompt_cache_ttl)
+            positive_seconds("prompt_pinned_ttl", self.prompt_pinned_ttl)
+            positive_seconds("prompt_timeout", self.prompt_timeout)
+            integer(1)("prompt_cache_size", self.prompt_cache_size)
 
     def chosen(self) -> dict[str, Any]:
         """The options that differ from their defaults: with them the same settings can be made elsewhere."""
@@ -215,15 +239,6 @@ def first_text(
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def header_text(name: str, value: str) -> str:
-    """`value`, if it can travel in an HTTP header. The value itself never gets into the message."""
-    if not value.isascii() or not value.isprintable():
-        raise ConfigurationError(
-            f"{name} has characters that an HTTP header can't carry; allowed are printable ASCII characters"
-        )
-    return value
-
-
 def checked_url(name: str, url: str) -> str:
     """`url` without a trailing slash, if it is an http(s) URL with a host and without credentials."""
     if "@" in url:
@@ -255,134 +270,44 @@ def checked_seconds(name: str, value: Any) -> float:
 
 
 _LONGEST_WAIT = threading.TIMEOUT_MAX / 2  # with room for rounding, where it is added to a clock's time
-Check = Callable[[str, Any], None]
-
-
-def _refuse(name: str, value: object, allowed: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} must be {allowed}, was {shown(value)}")
-
-
-def _integer(low: int) -> Check:
-    def check(name: str, value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise _refuse(name, value, f"an integer of at least {low}")
-
-    return check
-
-
-def _seconds(name: str, value: Any) -> None:
-    if not _finite(value) or value < 0:
-        raise _refuse(name, value, "a number of seconds, 0 or more")
-
-
-def _positive_seconds(name: str, value: Any) -> None:
-    if not _finite(value) or value <= 0:
-        raise _refuse(name, value, "a number of seconds above 0")
-
-
-def _finite(value: Any) -> bool:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
-        return False
-
-
-def _boolean(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise _refuse(name, value, "True or False")
-
-
-def _one_of(*allowed: str) -> Check:
-    def check(name: str, value: Any) -> None:
-        if value not in allowed:
-            raise _refuse(name, value, "one of " + ", ".join(map(repr, allowed)))
-
-    return check
-
-
-def _callable(name: str, value: Any) -> None:
-    if value is not None and not callable(value):
-        raise _refuse(name, value, "a callable or None")
-
-
-def _keys(name: str, value: Any) -> None:
-    """The values never get into a message."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ConfigurationError(f"{name} must be a list of API keys, was {type(value).__name__}")
-    for number, key in enumerate(value):
-        if not isinstance(key, str) or not key.strip():
-            raise ConfigurationError(f"{name}[{number}] must be an API key, was an empty text or no string")
-        header_text(f"{name}[{number}]", key.strip())
-
-
-def _directory(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, (str, os.PathLike)):
-        raise _refuse(name, value, "a path or None")
-    try:
-        in_the_way = not stat.S_ISDIR(Path(value).stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):  # created when it is needed
-        return
-    except (OSError, ValueError) as error:
-        raise _refuse(name, value, f"a path that can exist ({error})") from error
-    if in_the_way:
-        raise _refuse(name, value, "a directory (it is a file)")
-
-
-def _existing(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, (str, os.PathLike)):
-        raise _refuse(name, value, "a path or None")
-    try:
-        there = Path(value).exists()
-    except (OSError, ValueError):
-        there = False
-    if not there:
-        raise _refuse(name, value, "the path of a file that exists")
-
-
-def _client_cert(name: str, value: Any) -> None:
-    pair = [value] if value is None or isinstance(value, (str, os.PathLike)) else value
-    if not isinstance(pair, (list, tuple)) or len(pair) not in (1, 2) or (len(pair) == 2 and None in pair):
-        raise _refuse(name, value, "a path, or a pair of paths (certificate, key)")
-    for path in pair:
-        _existing(name, path)
-
-
 _CHECKS: dict[str, Check] = {
-    "max_retries": _integer(0),
-    "retry_delay": _seconds,
-    "queue_size": _integer(1),
-    "flush_interval": _seconds,
-    "background_thread": _boolean,
-    "batch_size": _integer(1),
-    "max_batch_bytes": _integer(1024),
-    "queue_bytes": _integer(1024),
-    "overflow": _one_of("spill", "drop_oldest", "drop_newest"),
-    "timeout": _positive_seconds,
-    "max_connections": _integer(1),
-    "connection_max_age": _positive_seconds,
-    "ca_bundle": _existing,
-    "client_cert": _client_cert,
-    "batching": _one_of("auto", "always", "never"),
-    "compression": _one_of("auto", "always", "never"),
-    "spool": _boolean,
-    "spool_dir": _directory,
-    "spool_max_bytes": _integer(64 * 1024),
-    "spool_max_age": _positive_seconds,
-    "durability": _one_of("memory", "disk"),
-    "fsync": _one_of("never", "interval", "always"),
-    "max_record_bytes": _integer(1024),
-    "exit_timeout": _seconds,
-    "on_sigterm": _one_of("auto", "off"),
-    "before_send": _callable,
-    "on_error": _callable,
-    "on_drop": _callable,
-    "enabled": _boolean,
-    "debug": _boolean,
-    "previous_keys": _keys,
+    "max_retries": integer(0),
+    "retry_delay": seconds,
+    "queue_size": integer(1),
+    "flush_interval": seconds,
+    "background_thread": boolean,
+    "batch_size": integer(1),
+    "max_batch_bytes": integer(1024),
+    "queue_bytes": integer(1024),
+    "overflow": one_of("spill", "drop_oldest", "drop_newest"),
+    "timeout": positive_seconds,
+    "max_connections": integer(1),
+    "connection_max_age": positive_seconds,
+    "ca_bundle": existing,
+    "client_cert": client_cert,
+    "batching": one_of("auto", "always", "never"),
+    "compression": one_of("auto", "always", "never"),
+    "spool": boolean,
+    "spool_dir": directory,
+    "spool_max_bytes": integer(64 * 1024),
+    "spool_max_age": positive_seconds,
+    "durability": one_of("memory", "disk"),
+    "fsync": one_of("never", "interval", "always"),
+    "max_record_bytes": integer(1024),
+    "send_scores": optional_boolean,
+    "exit_timeout": seconds,
+    "on_sigterm": one_of("auto", "off"),
+    "before_send": callable_or_none,
+    "on_error": callable_or_none,
+    "on_drop": callable_or_none,
+    "enabled": boolean,
+    "debug": boolean,
+    "previous_keys": keys,
+    "export_to": one_of("backend", "otlp"),
+    "otlp_endpoint": optional(text),
+    "otlp_headers": optional(headers),
+    "otlp_protocol": optional(otlp_protocol),
+    "otlp_compression": optional(one_of("gzip", "none")),
+    "otlp_timeout": optional(positive_seconds),
+    "otlp_content": boolean,
 }

@@ -60,6 +60,7 @@ class _Delivery(TypedDict, total=False):
     durability: Literal["memory", "disk"]
     fsync: Literal["never", "interval", "always"]
     max_record_bytes: int
+    send_scores: bool | None
     exit_timeout: float
     on_sigterm: Literal["auto", "off"]
     before_send: BeforeSend | None
@@ -68,6 +69,13 @@ class _Delivery(TypedDict, total=False):
     enabled: bool
     debug: bool
     previous_keys: Sequence[str]
+    export_to: Literal["backend", "otlp"]
+    otlp_endpoint: str | None
+    otlp_headers: Mapping[str, str] | str | None
+    otlp_protocol: Literal["http/json", "http/protobuf"] | None
+    otlp_compression: Literal["gzip", "none"] | None
+    otlp_timeout: float | None
+    otlp_content: bool
 
 
 class _Queueing(TypedDict, total=False):
@@ -236,6 +244,7 @@ class Stats(TypedDict):
     retries_attempted: int
     values_cut: int
     values_set_aside: int
+    scores_not_sent: int
     records_shortened: int
     records_unscrubbed: int
     spool_errors: int
@@ -243,6 +252,7 @@ class Stats(TypedDict):
     tracking_errors: int
     contexts_unknown: int
     worker_restarts: int
+    otlp_rejected: int
     worker_alive: bool
     state: str
     last_error: str | None

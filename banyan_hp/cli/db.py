@@ -77,7 +77,9 @@ def _say(found: Status) -> None:
     say(f"projects    {found.projects:,}, with {counted(found.keys, 'key')}")
     span = f", from {_day(found.first)} to {_day(found.last)}" if found.first is not None else ""
     say(f"calls       {found.calls:,}{span}")
+    say(f"scores      {found.scores:,}")
     say(f"search lag  {counted(found.search_lag, 'call')} can't be found by text yet")
+    say(f"results lag {found.results_lag:,} calls and scores are not in the results of experiments yet")
     if found.partitions is not None:
         first, last, number = found.partitions
         say(f"partitions  {number:,}, from {first} to {last}; {counted(found.outside, 'call')} in none")

@@ -18,7 +18,7 @@ from ..settings import truthy_env
 from .db import add_db
 from .delete import add_delete
 from .doctor.arguments import add_doctor
-from .experiments import add_experiments
+from .experiments.arguments import add_experiments
 from .export import add_export
 from .help import add_help
 from .keys import add_keys

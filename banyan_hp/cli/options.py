@@ -16,7 +16,7 @@ The key comes from BANYAN_API_KEY, the URL from BANYAN_BASE_URL, as the client's
 
 exit codes:
   0  done
-  1  something is left: a conflict, a difference, or a no to the question
+  1  something is left: a conflict, a difference, a no to the question; results that are not to be trusted
   2  wrong usage, or the backend refuses the key or what was sent
   3  the backend can't be reached, or the directory can't be read or written
 """
@@ -31,17 +31,24 @@ def add_group(commands: Commands, name: str, about: str) -> Commands:
 
 
 def add_command(
-    group: Commands, name: str, about: str, run: Callable[[Namespace], int], *, json: bool = True
+    group: Commands,
+    name: str,
+    about: str,
+    run: Callable[[Namespace], int],
+    *,
+    json: bool = True,
+    remote: bool = True,
 ) -> ArgumentParser:
-    """A command, or a subcommand; `run` finds its name in `does`."""
+    """A command, or a subcommand; `run` finds its name in `does`. Not `remote`: it asks no backend."""
     parser = group.add_parser(
         name,
         help=about,
         description=about[0].upper() + about[1:] + ".",
-        epilog=EXPLAINED,
+        epilog=EXPLAINED if remote else None,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--base-url", metavar="URL", help="the backend; default: BANYAN_BASE_URL")
+    if remote:
+        parser.add_argument("--base-url", metavar="URL", help="the backend; default: BANYAN_BASE_URL")
     if json:
         parser.add_argument("--json", action="store_true", help="JSON objects, one a line")
     parser.set_defaults(run=run, does=name)

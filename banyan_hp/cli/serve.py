@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
+import re
 import sys
 import threading
 import webbrowser
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 MOST_WORKERS = 64
+_ORIGIN = re.compile(r"https?://[^/?#\s@]+")
 
 
 def add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
@@ -65,6 +68,22 @@ def _add_access(serve: ArgumentParser) -> None:
         "addresses of this machine alone, only localhost and such addresses; else any)"
     )
     add("--allowed-host", action="append", default=[], metavar="NAME", help=host_help)
+    _add_feedback(serve)
+
+
+def _add_feedback(serve: ArgumentParser) -> None:
+    """Who may send feedback without a key."""
+    add = serve.add_argument
+    proxy_help = (
+        "an address or network of proxies, may be repeated: theirs is the X-Forwarded-For by which the "
+        "requests of an address are counted (default: none's)"
+    )
+    add("--trusted-proxy", action="append", default=[], type=_network, metavar="ADDRESS", help=proxy_help)
+    origin_help = (
+        "the origin of pages that send feedback to another host than their own, as https://example.com, may "
+        "be repeated (default: none)"
+    )
+    add("--feedback-origin", action="append", default=[], type=_origin, metavar="ORIGIN", help=origin_help)
 
 
 def _add_data(serve: ArgumentParser) -> None:
@@ -121,6 +140,8 @@ def _serve(arguments: argparse.Namespace) -> int:
                 archive=arguments.archive,
                 prices=arguments.prices,
                 workers=arguments.workers,
+                trusted_proxies=arguments.trusted_proxy,
+                feedback_origins=arguments.feedback_origin,
             )
             serve(
                 settings,
@@ -225,6 +246,20 @@ def _workers(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= MOST_WORKERS):
         raise argparse.ArgumentTypeError(f"must be a number from 1 to {MOST_WORKERS}, was {text!r}")
     return int(text)
+
+
+def _network(text: str) -> str:
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an IP address or a network, was {text!r}") from None
+    return str(found.network_address) if found.num_addresses == 1 else str(found)
+
+
+def _origin(text: str) -> str:
+    if _ORIGIN.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"must be as https://example.com, without a path, was {text!r}")
+    return text.lower()
 
 
 def _routing(text: str) -> RoutingMode:

@@ -18,7 +18,7 @@ from ..prompts.data import PromptData
 from ..tracking.context import with_ambient
 from ..tracking.scopes import metadata_here
 
-_NO_NAMES = (None, None, None, None)
+NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
 
 
@@ -51,7 +51,7 @@ def usage(
     """
     with_prompt = prompt is not None or experiment is not None
     if with_prompt or (metadata is not None and type(metadata) is not dict):
-        _check_usage(prompt, metadata, experiment)
+        check_usage(prompt, metadata, experiment)
     asked = input if type(input) is str else as_text(input)
     deferred = None
     if type(output) is Deferred:
@@ -61,16 +61,21 @@ def usage(
     if metadata_here():
         metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
-    if prompt is not None or names != _NO_NAMES:
-        _add_given(body, _prompt_fields(prompt, *names))
+    if prompt is not None or names != NO_NAMES:
+        add_given(body, prompt_fields(prompt, *names))
     if model is not None:
         body["model"] = model if type(model) is str else as_text(model)
     if with_prompt:
-        _add_given(body, _experiment_fields(prompt, experiment))
+        add_given(body, experiment_fields(prompt, experiment))
     return body, deferred
 
 
-def _check_usage(prompt_data: object, metadata: object, experiment_context: object) -> None:
+def check_usage(prompt_data: object, metadata: object, experiment_context: object) -> None:
+    """Check what says where a record comes from.
+
+    Raises:
+        InvalidRecordError: an argument is wrong.
+    """
     if prompt_data is not None and not isinstance(prompt_data, PromptData):
         raise InvalidRecordError(
             f"prompt_data must be a PromptData (from get_prompt) or None, was {kind_of(prompt_data)}"
@@ -91,7 +96,7 @@ def _check_usage(prompt_data: object, metadata: object, experiment_context: obje
             )
 
 
-def _add_given(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+def add_given(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
     """Add the fields that have a value: published clients leave out the others."""
     body.update((name, value) for name, value in fields.items() if value is not None)
 
@@ -100,7 +105,7 @@ def _optional_text(value: Any) -> Any:
     return None if value is None else as_text(value)
 
 
-def _prompt_fields(
+def prompt_fields(
     prompt: PromptData | None,
     prompt_id: str | None,
     prompt_name: str | None,
@@ -116,7 +121,8 @@ def _prompt_fields(
     }
 
 
-def _experiment_fields(prompt: PromptData | None, context: Mapping[str, str | None] | None) -> dict[str, Any]:
+def experiment_fields(prompt: PromptData | None, context: Mapping[str, str | None] | None) -> dict[str, Any]:
+    """The fields that name an experiment: the context's, or else the prompt's own."""
     if context is None:
         context = (prompt.get_experiment_context() if prompt is not None else None) or {}
     return {key: _optional_text(value) for key, value in context.items()}
@@ -163,6 +169,7 @@ def keep_numbers(body: MutableMapping[str, Any], fields: Mapping[str, NumberFiel
 # -- a record's id -------------------------------------------------------------------------------------------
 
 
+ID_WANTED = "1 to 128 printable ASCII characters without spaces at the ends"
 _RECORD_ID = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?")
 
 
@@ -172,11 +179,19 @@ def take_id(body: MutableMapping[str, Any], given: object) -> tuple[str | None, 
     Returns:
         The id, None for one of ours; and a sentence if it went there.
     """
-    ident: object = str(given) if type(given) is int or is_uuid(given) else given
-    if isinstance(ident, str) and _RECORD_ID.fullmatch(ident):
-        return str.__str__(ident), []
+    ident = id_text(given)
+    if ident is not None:
+        return ident, []
     body["metadata"] = put_aside(body.get("metadata"), "record_id", given)
     return None, [
-        "record_id must be 1 to 128 printable ASCII characters without spaces at the ends, "
-        f"was {kind_of(given)}; it is in the metadata, and the record has an id of the library's"
+        f"record_id must be {ID_WANTED}, was {kind_of(given)}; it is in the metadata, and the record has an "
+        "id of the library's"
     ]
+
+
+def id_text(given: object) -> str | None:
+    """What a caller gives as a record's id, as text; None if it can't be one."""
+    if type(given) is str:
+        return given if _RECORD_ID.fullmatch(given) else None
+    ident = str(given) if type(given) is int or is_uuid(given) else given
+    return str.__str__(ident) if isinstance(ident, str) and _RECORD_ID.fullmatch(ident) else None

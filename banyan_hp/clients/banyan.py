@@ -35,6 +35,8 @@ __all__ = [
     "clear_cache",
     "configure",
     "experiment",
+    "experiment_results",
+    "feedback_token",
     "flush",
     "get_prompt",
     "get_stats",
@@ -44,6 +46,7 @@ __all__ = [
     "log",
     "log_prompt",
     "prefetch",
+    "score",
     "shutdown",
     "step",
     "trace",
@@ -200,7 +203,17 @@ def _log_prompt(*args: Any, **kwargs: Any) -> bool:
     return logged
 
 
+def _score(*args: Any, **kwargs: Any) -> bool:
+    logger = _configured()
+    sent = logger.score(*args, **kwargs)
+    if not sent and logger is not _default and logger.closed:  # likewise
+        return _configured().score(*args, **kwargs)
+    return sent
+
+
 log = log_prompt = _as_function(PromptStackLogger.log_prompt, _log_prompt)
+score = _as_function(PromptStackLogger.score, _score)
+feedback_token = _forwarder(PromptStackLogger.feedback_token, _configured)
 if TYPE_CHECKING:  # a `ParamSpec` stands for one signature; these have two
     get_prompt = PromptStackLogger().get_prompt
     aget_prompt = PromptStackLogger().aget_prompt
@@ -208,6 +221,7 @@ else:
     get_prompt = _forwarder(PromptStackLogger.get_prompt, _configured)
     aget_prompt = _forwarder(PromptStackLogger.aget_prompt, _configured)
 experiment = _forwarder(PromptStackLogger.experiment, _configured)
+experiment_results = _forwarder(PromptStackLogger.experiment_results, _configured)
 prefetch = _forwarder(PromptStackLogger.prefetch, _configured)
 invalidate = _forwarder(PromptStackLogger.invalidate, _any)
 clear_cache = _forwarder(PromptStackLogger.clear_cache, _any)
@@ -239,9 +253,10 @@ class _DefaultTracking(BanyanTracking):
 
 
 class _DefaultLogger:
-    """The module function as a method."""
+    """The module functions as methods."""
 
     log_prompt = staticmethod(log_prompt)
+    score = staticmethod(score)
 
 
 def _not_configured(doing: str, error: BaseException) -> None:

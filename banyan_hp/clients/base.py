@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..copies import OneObject
+from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
 from ..engine.engine import Engine
 from ..engine.succession import Succession
@@ -18,6 +19,12 @@ from .arguments import InvalidRecordError, take_id
 
 if TYPE_CHECKING:
     from ..types import Health, Stats
+
+
+_NOT_SENT = (
+    "a score was not sent: the hosted backend would show it as a call; send_scores=True sends scores there "
+    "all the same"
+)
 
 
 class Lifeline:
@@ -126,6 +133,18 @@ class Client(OneObject):
         ident, wrong = take_id(body, given)
         self._note_set_aside(wrong)
         return ident
+
+    def _score_kept_back(self) -> str | None:
+        """Why scores don't go to this backend, which is counted and said; None if they do."""
+        engine = self._engine
+        wanted, hosted = engine.settings.send_scores, not engine.destination.may_batch
+        if open_captures or (not hosted if wanted is None else wanted):
+            return None
+        engine.count("scores_not_sent")
+        if wanted is False:
+            return "a score was not sent: send_scores=False"
+        warn("scores not sent", "%s", _NOT_SENT)
+        return _NOT_SENT
 
     def _tracking_failed(self, doing: str, error: BaseException) -> None:
         """Count and log an error in tracking a call; the call itself goes on."""

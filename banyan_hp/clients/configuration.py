@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,9 +19,13 @@ from ..engine.captures import open_captures
 from ..engine.engine import http_transport
 from ..engine.http.transport import NoResponse, never_raising
 from ..engine.records.encode import encode
+from ..engine.records.ledger import Book
+from ..engine.records.record import Record
 from ..errors import ConfigurationError, MissingKeyError, ValidationError
 from ..foreign import checking, shown
+from ..semconv import ORGANISATION
 from ..settings import Settings, checked_url, first_text, header_text
+from .exporting import Export, export_of
 
 LEAST_MILLISECONDS = 10
 OWN = ("api_key", "org_id", "mode", "base_url", "timeout", "silent")
@@ -40,8 +45,8 @@ def resolved_identity(
         api_key: as of `PromptStackLogger`, like the others.
         base_url: likewise.
         project_id: likewise.
-        needed: False if logging is switched off: then the key may be missing, and is the empty text. So it
-            may be in a capture.
+        needed: False if logging is switched off, or goes to a collector: then the key may be missing, and is
+            the empty text. So it may be in a capture.
     """
     key = first_text("api_key", api_key, "BANYAN_API_KEY")
     url = _base_url(
@@ -64,7 +69,7 @@ def resolved_identity(
 
 def unless_keyless(settings: Settings, key: str) -> Settings:
     """The settings of a client; one that was made in a capture without a key is off outside of captures."""
-    return settings if key else replace(settings, enabled=False)
+    return settings if key or settings.export_to == "otlp" else replace(settings, enabled=False)
 
 
 def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any]:
@@ -72,8 +77,8 @@ def resolved_config(config: Mapping[str, Any], *, needed: bool) -> dict[str, Any
 
     Args:
         config: the arguments.
-        needed: False if logging is switched off: then key and organisation may be missing. So they may be in
-            a capture.
+        needed: False if logging is switched off, or goes to a collector: then key and organisation may be
+            missing. So they may be in a capture.
     """
     needed = needed and not open_captures
     key = first_text("api_key", config.get("api_key"), "HUGGINGPLACE_API_KEY", ValidationError)
@@ -157,9 +162,28 @@ def destination_of(config: Mapping[str, Any]) -> HuggingPlaceDestination:
     return HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
 
 
+def export_by(config: Mapping[str, Any], options: Mapping[str, Any]) -> Export:
+    return export_of(settings_of(config, options), destination_of(config), {ORGANISATION: config["org_id"]})
+
+
+def _is_taken(export: Export) -> bool:
+    """Whether a collector takes a span, which says that it is a test."""
+    test = Record("connection-test", time.time(), {"input": "", "metadata": {"test": True}}, 0, 0.0, Book())
+    transport = never_raising(http_transport)(export.destination, export.settings)
+    try:
+        request = export.destination.batch([test], compress=False, values=[test.value])
+        response = transport.send(request, export.settings.timeout)
+        return not isinstance(response, NoResponse) and 200 <= response.status < 300
+    finally:
+        transport.close()
+
+
 def is_accepted(config: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
     """Whether the backend responds and accepts the key; see `HuggingPlace.test_connection`."""
-    destination, settings = destination_of(config), settings_of(config, options)
+    export = export_by(config, options)
+    if export.settings.export_to == "otlp":
+        return _is_taken(export)
+    destination, settings = destination_of(config), export.settings
     transport = never_raising(http_transport)(destination, settings)
     try:
         if destination.may_batch:

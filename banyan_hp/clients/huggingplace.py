@@ -23,18 +23,10 @@ from ..tracking.methods import HuggingPlaceTracking, sinks
 from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
 from .base import Client, Lifeline
-from .configuration import (
-    CHANGEABLE,
-    IDENTITY,
-    OWN,
-    checked_options,
-    destination_of,
-    is_accepted,
-    resolved_config,
-    settings_of,
-)
+from .configuration import CHANGEABLE, IDENTITY, OWN, checked_options, export_by, is_accepted, resolved_config
 from .interactions import (
     interaction_body,
+    own_copy,
     problem_with_log,
     problem_with_step,
     session_defaults,
@@ -42,6 +34,7 @@ from .interactions import (
     without_none,
 )
 from .receipts import Receipt, Source
+from .scores import Given, HuggingPlaceScores, interaction_of, score_of
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -71,7 +64,7 @@ class _Line(NamedTuple):
     mode: str
 
 
-class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
+class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
     """Logs LLM interactions, in the background or awaited. Thread-safe; a context manager.
 
     Args:
@@ -104,13 +97,15 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             config = as_dict(api_key) if isinstance(api_key, Mapping) else {"api_key": api_key}
             config.update((name, value) for name, value in given.items() if value is not None)
             self._options = {name: value for name, value in config.items() if name not in OWN}
-        self._config = resolved_config(config, needed=checked_options(self._options).enabled)
-        if not self._config["api_key"]:  # see `unless_keyless`
+        checked = checked_options(self._options)
+        to_backend = checked.export_to == "backend"
+        self._config = resolved_config(config, needed=checked.enabled and to_backend)
+        if to_backend and not self._config["api_key"]:  # see `unless_keyless`
             self._options["enabled"] = False
         if self._config.get("silent"):
             keep_off_stderr()
-        settings = settings_of(self._config, self._options)
-        self._succession = Succession(destination_of(self._config), settings)
+        export = export_by(self._config, self._options)
+        self._succession = Succession(export.destination, export.settings, export.make)
         self._lifeline = Lifeline(self._succession)
         self._use(self._succession.current)
 
@@ -140,7 +135,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
             ignore it: the record is delivered in the background.
         """
         try:
-            own = _own(options)
+            own = own_copy(options)
             problem = problem_with_log(own)
             return self._submit(problem, interaction_body(own) if problem is None else {})
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
@@ -155,13 +150,28 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
                 they are.
         """
         try:
-            own = _own(step)
+            own = own_copy(step)
             problem = problem_with_step(own)
             return self._submit(problem, step_record(own) if problem is None else {})
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._refused("log_step()", error)
 
-    def _submit(self, problem: str | None, body: dict[str, Any]) -> Receipt:
+    def _score(self, given: Given, session: Session | None = None) -> Receipt:
+        engine, source, *_ = self._line
+        if not engine.settings.enabled and not open_captures:
+            return Receipt(source)
+        try:
+            score = score_of(given)
+            if (why := self._score_kept_back()) is not None:
+                return Receipt(source, error=ValidationError(why), said=True)
+            if score.cut:
+                engine.count("values_cut")
+            body = interaction_of(score)
+            return self._submit(None, body if session is None else session._completed(body), score.at)
+        except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
+            return self._refused("score()", error)
+
+    def _submit(self, problem: str | None, body: dict[str, Any], at: float | None = None) -> Receipt:
         """Hand a record to the engine, unless its arguments are wrong. The dict is ours."""
         engine, source, org_id, mode = line = self._line
         if not engine.settings.enabled and not open_captures:
@@ -183,12 +193,15 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         else:
             deferred = None
         longest = engine.settings.max_record_bytes
-        record = engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
+        if at is None:
+            record = engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
+        else:
+            record = engine.submit_at(body, at, max_text=longest, ident=ident)
         if record is not None:
             return Receipt(source, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
             again = {**body, "record_id": ident}
-            return self._submit(None, again if deferred is None else {**again, "response": deferred})
+            return self._submit(None, again if deferred is None else {**again, "response": deferred}, at)
         return Receipt(source, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _refused(self, call: str, error: Exception) -> Receipt:
@@ -246,16 +259,18 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
     def _change(self, changes: dict[str, Any]) -> None:
         options = dict(self._options)
         named = [changes.pop("previous_keys")] if "previous_keys" in changes else []
-        config = resolved_config({**self._config, **changes}, needed=self._engine.settings.enabled)
+        settings = self._engine.settings
+        needed = settings.enabled and settings.export_to == "backend"
+        config = resolved_config({**self._config, **changes}, needed=needed)
         if named or any(config[name] != self._config[name] for name in IDENTITY):
             options["previous_keys"] = named[0] if named else ()
-        settings = settings_of(config, options)
+        export = export_by(config, options)
 
         def publish(engine: Engine) -> None:
             self._config, self._options = config, options
             self._use(engine)
 
-        self._succession.change(destination_of(config), settings, publish)
+        self._succession.change(export.destination, export.settings, publish)
         if "silent" in changes:
             keep_off_stderr(quiet=bool(config.get("silent")))
 
@@ -263,7 +278,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         """Whether the backend responds and accepts the key.
 
         A backend that takes batches gets an empty one. Others, like the hosted one, have no call that writes
-        nothing: they get one minimal record, marked as a connection test.
+        nothing: they get one minimal record, marked as a connection test. So does an OpenTelemetry collector.
         """
         return await on_few_threads(lambda: is_accepted(self._config, self._options))
 
@@ -285,7 +300,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], Client):
         return f"<HuggingPlace {self._config['base_url']} {state}>"
 
 
-class Session(HuggingPlaceTracking[Receipt], OneObject):
+class Session(HuggingPlaceTracking[Receipt], HuggingPlaceScores, OneObject):
     """Logs that belong together. Thread-safe. `with` marks the block; leaving it does nothing."""
 
     def __init__(
@@ -310,7 +325,7 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
     def log(self, options: Log) -> Receipt:
         """`HuggingPlace.log` with the session's id and defaults; the call's own values win."""
         try:
-            own = _own(options)
+            own = own_copy(options)
             problem = problem_with_log(own)
             body = self._completed(interaction_body(own)) if problem is None else {}
             return self._client._submit(problem, body)
@@ -320,12 +335,16 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
     def log_step(self, step: LogStep) -> Receipt:
         """`HuggingPlace.log_step` with the session's id and defaults."""
         try:
-            own = _own(step)
+            own = own_copy(step)
             problem = problem_with_step(own)
             body = self._completed(step_record(own)) if problem is None else {}
             return self._client._submit(problem, body)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._client._refused("log_step()", error)
+
+    def _score(self, given: Given) -> Receipt:
+        about = given if given.says_of_what else given._replace(session_id=self.session_id)
+        return self._client._score(about, self)
 
     def _sink(self) -> HuggingPlaceSink[Receipt]:
         failed = self._client._tracking_failed
@@ -374,8 +393,3 @@ class Session(HuggingPlaceTracking[Receipt], OneObject):
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id}>"
-
-
-def _own(options: Any) -> Any:
-    """A copy of a dict, made in one step: another thread may be changing it. Anything else as it is."""
-    return as_dict(options) if isinstance(options, Mapping) else options

@@ -21,6 +21,11 @@ _NEVER_EMPTY = frozenset({int, bool, Deferred})
 _SEEN_AT_ONCE = frozenset({list, tuple, dict})
 
 
+def own_copy(options: Any) -> Any:
+    """A copy of a dict, made in one step: another thread may be changing it. Anything else as it is."""
+    return as_dict(options) if isinstance(options, Mapping) else options
+
+
 def problem_with_log(options: object) -> str | None:
     """What is wrong with a record, in a sentence that names the field; None if nothing is."""
     if not isinstance(options, Mapping):

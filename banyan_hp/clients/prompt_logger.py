@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
 from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
-from ..engine.engine import Engine, http_transport
+from ..engine.engine import http_transport
 from ..engine.http.transport import connecting_as
 from ..engine.records.ledger import Term
 from ..engine.spool.layout import Address, spool_bases
 from ..prompts import counters
 from ..prompts.data import PromptData
+from ..semconv import PROJECT
 from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
-from .base import Client, Lifeline
+from .base import Lifeline
 from .configuration import resolved_identity, unless_keyless
+from .exporting import export_of
+from .feedback import BanyanFeedback
 from .prompt_calls import PromptCalls
 
 if TYPE_CHECKING:
@@ -30,11 +33,12 @@ if TYPE_CHECKING:
     from ..tracking.client_sinks import BanyanSink
     from ..types import Health, LoggerSettings, LoggerStats
     from .questions import AskedPrompts
+    from .results import ExperimentResults
 
 __all__ = ["PromptStackLogger"]
 
 
-class PromptStackLogger(PromptCalls, BanyanTracking, Client):
+class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
     """Fetches prompts and logs their use, in the background.
 
     Thread-safe. Construction does no network I/O and starts no thread; the worker starts at the first
@@ -83,14 +87,16 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             },
             besides=("api_key", "base_url", "project_id", "cache_ttl", *PromptSettings.names()),
         )
-        url, key, project = resolved_identity(api_key, base_url, project_id, needed=settings.enabled)
+        needed = settings.enabled and settings.export_to == "backend"
+        url, key, project = resolved_identity(api_key, base_url, project_id, needed=needed)
         self._settings = settings = unless_keyless(settings, key)
         self._prompt_settings = prompt_settings
         self._base_url = url
-        destination = BanyanDestination(url, key, project)
-        self._engine = Engine(destination, settings, transport=self._transport)
+        self._backend = backend = BanyanDestination(url, key, project)
+        export = export_of(settings, backend, {PROJECT: project})
+        self._engine = export.make(export.destination, export.settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
-        self._prompt_directories = _prompt_directories(settings, destination)
+        self._prompt_directories = _prompt_directories(settings, backend)
 
     # -- logging ----------------------------------------------------------------------------------------
 
@@ -175,8 +181,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         from ..prompts.queries import Endpoint
         from .questions import AskedPrompts
 
-        destination = self._engine.destination
-        key, project = destination.key, destination.identity[2] or None
+        key, project = self._backend.key, self._backend.identity[2] or None
         return AskedPrompts(
             Endpoint(self._base_url, key, headers_for(key, project)),
             self._prompt_settings,
@@ -184,6 +189,45 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
             threaded=self._settings.background_thread,
             connect=connecting_as(self._settings),
             on_trouble=self._engine.note_error,
+        )
+
+    def experiment_results(
+        self,
+        experiment_id: str,
+        metric: str | None = None,
+        segment: int | None = None,
+        interval: Literal["always", "fixed"] = "always",
+        alpha: float = 0.05,
+        effect: float = 0.1,
+    ) -> ExperimentResults:
+        """Ask the backend what came of an experiment. Takes up to a minute; the key must be allowed to read.
+
+        Args:
+            experiment_id: of an experiment of the key's project.
+            metric: only this one: a score's name, or a measure like "latency". Default: all.
+            segment: the number of an earlier stretch between two changes; default: the last one.
+            interval: "always" may be looked at as often as you like; "fixed" holds for one look, planned
+                beforehand.
+            alpha: the probability that any of a metric's intervals is wrong.
+            effect: the relative difference for which `more_users` is reckoned.
+
+        Raises:
+            ConfigurationError: `experiment_id` is not a string, or is empty.
+            ValidationError: the backend refuses an argument, or has no such experiment.
+            AuthenticationError: it refuses the key.
+            RateLimitError: it limits the rate of requests.
+            NetworkError: it can't be reached, or its response can't be read.
+            ServerError: it failed, or has no results of experiments.
+        """
+        from . import results  # only notebooks and the like need it
+
+        asked = results.asked_for(metric, segment, interval, alpha, effect)
+        destination = self._engine.destination
+        headers = headers_for(destination.key, destination.identity[2] or None)
+        return results.fetch(
+            results.checked(experiment_id),
+            asked,
+            results.Source(self._base_url, headers, connecting_as(self._settings)),
         )
 
     def _close_prompts(self) -> None:
@@ -226,14 +270,16 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
         Returns:
             False if its other settings differ, or if this logger has ended: it can't be used instead.
         """
-        ours, theirs = self._engine.destination, other._engine.destination
-        same_place = (ours.identity, ours.key) == (theirs.identity, theirs.key)
-        same = same_place and self._prompt_settings == other._prompt_settings
+        same = self._goes_to() == other._goes_to() and self._prompt_settings == other._prompt_settings
         if self.closed or not (same and self._settings.same_but_for_callbacks(other._settings)):
             return False
         self._settings = other._settings
-        self._engine.reconfigure_callbacks(other._settings)
+        self._engine.reconfigure_callbacks(other._engine.settings)
         return True
+
+    def _goes_to(self) -> list[tuple[tuple[str, ...], str]]:
+        """Where records and prompts are, and under which keys."""
+        return [(each.identity, each.key) for each in (self._backend, self._engine.destination)]
 
     @property
     def closed(self) -> bool:
@@ -247,7 +293,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, Client):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its settings, without the key, see `copies`."""
-        destination = self._engine.destination
+        destination = self._backend
         options = {**self._settings.chosen(), **self._prompt_settings.chosen(), "base_url": self._base_url}
         project = destination.identity[2]
         if project:

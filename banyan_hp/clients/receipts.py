@@ -46,12 +46,17 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
     __slots__ = ("__weakref__", "_error", "_generator", "_record", "_seen", "_source")
 
     def __init__(
-        self, source: Source, record: Record | None = None, error: HuggingPlaceSDKError | None = None
+        self,
+        source: Source,
+        record: Record | None = None,
+        error: HuggingPlaceSDKError | None = None,
+        *,
+        said: bool = False,
     ) -> None:
         self._source = source
         self._record = record
         self._error = error
-        self._seen = False  # whether the application got the error
+        self._seen = said  # whether the application got the error, or learned of it in another way
         self._generator: Generator[Any, Any, None] | None = None
 
     @property

@@ -34,6 +34,7 @@ class EnvelopeDestination:
 
     hosted: frozenset[str | None]
     single_path: str
+    takes_only_batches = False
 
     def __init__(self, base_url: str, api_key: str, headers: Mapping[str, str]) -> None:
         self.base_url = base_url
@@ -42,6 +43,13 @@ class EnvelopeDestination:
         self.identity: tuple[str, ...] = ()
         self.may_batch = urlsplit(base_url).hostname not in self.hosted
         self._headers = MappingProxyType(dict(headers))
+
+    @property
+    def urls(self) -> Sequence[str]:
+        return (self.base_url,)
+
+    def separate(self, records: Sequence[Record]) -> Sequence[Sequence[Record]]:
+        return (records,)
 
     def single(self, record: Record) -> Request:
         headers = {**self._headers, "Idempotency-Key": record.id, "X-Event-Time": event_time(record.time)}

@@ -29,17 +29,17 @@ class Capture:
 
     __slots__ = ("records",)
 
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        self.records = records
 
 
 open_captures: list[Capture] = []  # the innermost last; empty but in tests, and each log call looks
 _ended: list[Capture] = []  # the one that ended last
 
 
-def begin() -> Capture:
-    """Open one."""
-    capture = Capture()
+def begin(records: list[dict[str, Any]]) -> Capture:
+    """Open one, which adds to this list."""
+    capture = Capture(records)
     open_captures.append(capture)
     return capture
 

@@ -165,6 +165,7 @@ class Core:
         return Troubles(
             failure=notices.last_refusal if parts.breaker.refusing else notices.last_failure,
             refusal=notices.last_refusal,
+            discard=notices.last_discard,
             worker_failure=(now - parts.worker.failed_at, parts.worker.last_failure),
             rejection=(now - self.intake.rejected_at, self.intake.rejection),
             worker_restarts=parts.ledger.counters.worker_restarts,

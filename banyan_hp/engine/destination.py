@@ -20,12 +20,21 @@ class Destination(Protocol):
         identity: what tells it from other destinations, apart from the key: URL, project or organisation.
         key: the credential; it names the spool's directory by a fingerprint and is never written.
         may_batch: whether asking for a batch endpoint makes sense; False for hosts known to have none.
+        takes_only_batches: records travel in batches, and compressed, without asking.
     """
 
     base_url: str
     identity: tuple[str, ...]
     key: str
     may_batch: bool
+    takes_only_batches: bool
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """One of each host that requests go to; the first is the `base_url`."""
+
+    def separate(self, records: Sequence[Record]) -> Sequence[Sequence[Record]]:
+        """The same records, in groups that one request can carry; where all can go together, one group."""
 
     def single(self, record: Record) -> Request:
         """The request that delivers one encoded record."""
@@ -41,7 +50,8 @@ class Destination(Protocol):
             values: or this is what they hold, to be encoded as a whole. The bytes are the same.
 
         Raises:
-            TypeError, ValueError, RecursionError: one of the values can't be encoded.
+            TypeError, ValueError, RecursionError: one of the values can't be encoded, or they can't go
+                together.
         """
 
     def verdicts(self, records: Sequence[Record], response: Response, now: float) -> list[Verdict]:

@@ -19,7 +19,7 @@ from .core import Core
 from .delivery.stepwise import run
 from .delivery.waiters import FlushResult
 from .destination import Destination
-from .http.transport import Transport, connecting_as
+from .http.transport import ByHost, Transport, connecting_as
 from .lifecycle import Cause
 from .parts import Setup, SpoolPlaces, TransportFactory
 from .process import exit as process_exit
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 
 def http_transport(destination: Destination, settings: Settings) -> Transport:
-    return connecting_as(settings)(destination.base_url, settings.timeout, settings.max_connections)
+    """Connections to the destination's host, or to each of its hosts."""
+    connect = connecting_as(settings)
+    made = {url: connect(url, settings.timeout, settings.max_connections) for url in destination.urls}
+    return made[destination.base_url] if len(made) == 1 else ByHost(made)
 
 
 class Engine:
@@ -106,6 +109,15 @@ class Engine:
         if os.getpid() != core.pid:  # behind `freeze`, which calls functions of the application's
             core = self.here()
         return core.intake.take(value, size, cut, deferred, ident)
+
+    def submit_at(
+        self, value: dict[str, Any], time: float, *, max_text: int = sys.maxsize, ident: str | None = None
+    ) -> Record | None:
+        """`submit` for what happened at another time than now, in seconds since 1970."""
+        frozen = freeze_any(value, max_text, self._room)
+        if ident is None:  # ours are unique by the time at which they are made
+            ident = os.urandom(16).hex()
+        return self.here().intake.at(time).take(frozen.value, frozen.size, frozen.cut, None, ident)
 
     @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import copy
 
 from ..logs import is_suppressed, suppressed_threads, warn
 from . import captures
@@ -45,6 +46,13 @@ class Intake:
         self._has_warned = False
         self.rejected_at = float("-inf")  # the last call with bad input, on the monotonic clock
         self.rejection = ""
+
+    def at(self, time: float) -> Intake:
+        """The same, for a record of another time, in seconds since 1970."""
+        dated = copy(self)
+        dated._clock = copy(self._clock)
+        dated._clock.wall = lambda: time
+        return dated
 
     def take(
         self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None

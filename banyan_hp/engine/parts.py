@@ -204,14 +204,15 @@ def _hooks(settings: Settings) -> Hooks:
 
 
 def _policies(setup: Setup) -> Policies:
-    settings = setup.settings
+    settings, destination = setup.settings, setup.destination
+    compression = Compression(allowed=may_compress(settings.compression, destination.base_url))
+    batching = settings.batching
+    if destination.takes_only_batches:
+        batching = "always"
+        compression.offer(offered=True)
     return Policies(
         CircuitBreaker(settings.max_retries, settings.retry_delay),
-        BatchSupport(
-            settings.batching,
-            may_batch=setup.destination.may_batch,
-            compression=Compression(allowed=may_compress(settings.compression, setup.destination.base_url)),
-        ),
+        BatchSupport(batching, may_batch=destination.may_batch, compression=compression),
         ConcurrencyLimit(),
         Suspects(settings.max_retries, settings.retry_delay),
     )

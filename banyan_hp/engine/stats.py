@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from .records.ledger import Book, Counters, Ledger, Term
 
-_COUNTERS = [("logs_rejected" if name == "rejected" else name, name) for name in Counters.__slots__]
+_PUBLIC = {"rejected": "logs_rejected", "discarded": "otlp_rejected"}
+_COUNTERS = [(_PUBLIC.get(name, name), name) for name in Counters.__slots__]
 STALE_SECONDS = 60.0
 FAILURE_SHOWS_SECONDS = 300.0
 REJECTION_SHOWS_SECONDS = 600.0
@@ -31,6 +32,7 @@ class Troubles(NamedTuple):
     Attributes:
         failure: why the destination last failed.
         refusal: why a record was last refused.
+        discard: why a part of a batch was last discarded.
         worker_failure: seconds since the worker last failed, and by what.
         worker_restarts: how often in all.
         callback: seconds for which the slowest callback has been running, and its name.
@@ -41,6 +43,7 @@ class Troubles(NamedTuple):
 
     failure: str | None
     refusal: str | None
+    discard: str | None
     worker_failure: tuple[float, str]
     worker_restarts: int
     callback: tuple[float, str] | None
@@ -132,6 +135,12 @@ def health_of(stats: dict[str, Any], troubles: Troubles) -> dict[str, Any]:
     if stats["logs_quarantined"]:
         count = stats["logs_quarantined"]
         degraded.append(f"{count} records quarantined; the last error: {troubles.refusal}")
+    if stats["otlp_rejected"]:
+        count = stats["otlp_rejected"]
+        degraded.append(
+            f"{count} spans or scores were discarded where they arrived, out of batches that were taken: "
+            f"{troubles.discard}"
+        )
     if stats["records_unscrubbed"]:
         degraded.append(
             f"{stats['records_unscrubbed']} records quarantined: they were logged with a before_send "

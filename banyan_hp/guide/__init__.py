@@ -14,6 +14,8 @@ TOPICS = (
     "huggingplace",
     "prompts",
     "tracking",
+    "scores",
+    "experiments",
     "delivery",
     "settings",
     "stats",
@@ -24,6 +26,8 @@ TOPICS = (
     "testing",
     "backend",
     "calls",
+    "spans",
+    "opentelemetry",
     "upgrading",
     "troubleshooting",
 )

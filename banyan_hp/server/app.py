@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -12,38 +12,57 @@ from contextlib import (
 )
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from .._version import __version__
-from .api import calls, experiments, follow, health, projects, prompts, records
+from .api import calls, experiments, follow, health, projects, prompts, records, results, scores, traces
 from .api.auth import Caller, Callers
 from .api.committer import Committer
 from .api.document import DocumentedApp
+from .api.feedback import FeedbackOrigins, feedback_router, new_limit
 from .api.feeds import Feeds
+from .api.health import SearchLag
 from .api.hosts import HostCheck
 from .api.intake import intake_router
+from .api.otlp import otlp_router
 from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
+from .deriving import Deriving, rule_of
 from .docs import docs_routes
+from .guards import Guards
 from .housekeeping import Housekeeping
 from .prices import Prices, bundled
 from .retention import Retention
 from .starting import RoutingMode
 from .store.audit import Audit
-from .store.calls import Calls
 from .store.database import Database
 from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.logins import Logins
 from .store.prompts import Prompts
 from .store.sessions import Sessions
+from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
+from .store.sql_outcomes import SqlOutcomes
+from .store.sql_spans import SqlSpans
 from .ui.pages import add_pages
+from .ui.ratings import Ratings
 from .ui.settings import Served
 
+_ALWAYS: Any = {
+    "title": "banyan_hp backend",
+    "version": __version__,
+    "docs_url": None,  # its page would load scripts from elsewhere
+    "redoc_url": None,
+    "exception_handlers": EXCEPTION_HANDLERS,
+    "redirect_slashes": False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
+    "strict_content_type": False,
+}
 _Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -57,6 +76,8 @@ def create_app(
     retain: timedelta | None = None,
     archive: Path | None = None,
     prices: Prices | None = None,
+    trusted_proxies: Collection[str] = (),
+    feedback_origins: Collection[str] = (),
 ) -> FastAPI:
     """The backend over `database`.
 
@@ -69,39 +90,64 @@ def create_app(
         retain: how long calls are kept; None: for ever.
         archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
         prices: what models cost; None: those that the package brings along.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` says where a request comes from.
+        feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing)
     committer = Committer(stores.calls)
-    housekeeping = Housekeeping(stores.calls, committer.busy)
-    checks = [] if allowed_hosts is None else [Middleware(HostCheck, allowed=allowed_hosts)]
+    guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
+    span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
+    housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
+    priced = prices or bundled()
+    deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)
     app = DocumentedApp(
-        title="banyan_hp backend",
-        version=__version__,
-        docs_url=None,  # its page would load scripts from elsewhere
-        redoc_url=None,
-        middleware=[Middleware(PrivateResponses), *checks],
-        exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=_lifespan(committer, housekeeping, _retention(stores.calls, database, retain, archive)),
-        redirect_slashes=False,  # many clients lose a redirected POST's body; a 404 says better what is wrong
-        strict_content_type=False,
+        middleware=list(_middleware(allowed_hosts, feedback_origins, trusted_proxies)),
+        lifespan=_lifespan(
+            *(committer, span_committer, housekeeping, deriving),
+            _retention(stores, database, retain, archive),
+        ),
+        **_ALWAYS,
     )
-    _include(app, committer, prices or bundled())
+    _include(
+        app,
+        intake_router(committer, priced),
+        feedback_router(committer, priced),
+        otlp_router(span_committer, committer),
+    )
     app.router.routes.extend(docs_routes())
     add_pages(app)
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
-    app.state.logins = Logins(database)
+    app.state.logins, app.state.ratings = Logins(database), Ratings(committer, priced)
     app.state.served = Served(database, retain, archive is not None)
     return app
 
 
-def _include(app: FastAPI, committer: Committer, prices: Prices) -> None:
+def _middleware(
+    allowed_hosts: Collection[str] | None,
+    feedback_origins: Collection[str],
+    trusted_proxies: Collection[str],
+) -> Iterator[Middleware]:
+    """What every request passes, outermost first."""
+    yield Middleware(PrivateResponses)
+    if allowed_hosts is not None:
+        yield Middleware(HostCheck, allowed=allowed_hosts)
+    if feedback_origins:
+        yield Middleware(FeedbackOrigins, origins=feedback_origins)
+    if trusted_proxies:
+        yield Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted_proxies))
+
+
+def _include(app: FastAPI, *intake: APIRouter) -> None:
     """One router for each resource."""
     for router in (
-        intake_router(committer, prices),
+        *intake,
         records.router,
         follow.router,  # before a call whose id might be the same
         calls.router,
+        traces.router,
+        scores.router,
         prompts.router,
+        results.router,  # before an experiment whose id might end the same
         experiments.router,
         projects.router,
         health.router,
@@ -113,34 +159,39 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
     """What routes find in the application's state."""
     app.state.stores = stores
     app.state.feeds = Feeds(stores.calls)
+    app.state.search_lag = SearchLag(stores.calls)
     app.state.callers = callers
     app.state.body_seconds = body_seconds
+    app.state.feedback_limit = new_limit()
 
 
 def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
     """All stores of a database."""
+    calls_there = SqlCalls(database)
     return Stores(
-        SqlCalls(database),
+        calls_there,
+        SqlSpans(database, calls_there),
         Prompts(database),
         Experiments(database),
         Projects(database),
         Keys(database),
         Audit(database),
         Sessions(database),
+        SqlOutcomes(database),
         routing,
     )
 
 
 def _retention(
-    calls: Calls, database: Database, retain: timedelta | None, archive: Path | None
+    stores: Stores, database: Database, retain: timedelta | None, archive: Path | None
 ) -> AbstractContextManager[object]:
     if retain is None:
         return nullcontext()
     if archive is None:
-        return Retention(calls, database, retain)
+        return Retention(stores.calls, database, retain, spans=stores.spans)
     from .store.archive import Archive  # pyarrow takes its time, and is an extra
 
-    return Retention(calls, database, retain, lambda: Archive(archive))
+    return Retention(stores.calls, database, retain, lambda: Archive(archive), stores.spans)
 
 
 def _lifespan(

@@ -1,4 +1,4 @@
-"""What a server does beside answering: indexing texts, making room for the days to come.
+"""What a server does beside answering: indexing texts, sums of experiments, making room for the days to come.
 
 One thread. Any number of processes may do so over one database: each piece of work is done by one of them.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,9 +22,12 @@ logger = logging.getLogger(__name__)
 INDEX_CALLS = 500
 INDEX_SECONDS = 0.5  # between two looks at what is to be indexed
 MAINTAIN_SECONDS = 3600.0
-MOST_GIVEN_WAY = 0.5  # seconds, before each step of indexing
+RETRY_SECONDS = 60.0  # where that failed
+MOST_GIVEN_WAY = 2.0  # seconds, before each step of indexing
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 class Housekeeping:
@@ -32,11 +36,18 @@ class Housekeeping:
     Args:
         calls: to look after.
         busy: whether calls are being stored now, which indexing gives way to for a while.
+        steps: what else follows intake in steps of up to so many: each returns how many there were.
     """
 
-    def __init__(self, calls: Calls, busy: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        busy: Callable[[], bool] = lambda: False,
+        steps: Sequence[Callable[[int], int]] = (),
+    ) -> None:
         self._calls = calls
         self._busy = busy
+        self._steps = (calls.index, *steps)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-housekeeping", daemon=True)
 
@@ -51,17 +62,29 @@ class Housekeeping:
     def _run(self) -> None:
         maintain_at = 0.0
         while not self._stop.is_set():
-            try:
-                if time.monotonic() >= maintain_at:
-                    maintain_at = time.monotonic() + MAINTAIN_SECONDS
-                    self._calls.maintain(datetime.now(UTC))
-                self._give_way()
-                indexed = self._calls.index(INDEX_CALLS)
-            except (BusyError, SlowQueryError, SQLAlchemyError) as error:
-                logger.warning("housekeeping goes on later: %s", str(error).partition("\n")[0])
-                indexed = 0
-            if indexed < INDEX_CALLS:
+            if time.monotonic() >= maintain_at:
+                done = self._tried(self._maintained)
+                maintain_at = time.monotonic() + (MAINTAIN_SECONDS if done else RETRY_SECONDS)
+            if max(map(self._step, self._steps)) < INDEX_CALLS:
                 self._stop.wait(INDEX_SECONDS)
+
+    def _maintained(self) -> bool:
+        self._calls.maintain(datetime.now(UTC))
+        return True
+
+    def _step(self, step: Callable[[int], int]) -> int:
+        self._give_way()
+        return self._tried(lambda: step(INDEX_CALLS)) or 0
+
+    def _tried(self, work: Callable[[], T]) -> T | None:
+        """What it returns; None: it failed, which keeps nothing else from being done."""
+        try:
+            return work()
+        except (BusyError, SlowQueryError, SQLAlchemyError) as error:
+            logger.warning("housekeeping goes on later: %s", str(error).partition("\n")[0])
+        except Exception:
+            logger.exception("housekeeping goes on later")
+        return None
 
     def _give_way(self) -> None:
         """Both need the interpreter: intake has somebody who waits for it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import local_keys
 from .api.auth import Caller
 from .starting import KEYS_VARIABLE, WELL_KNOWN_KEYS, StartError
-from .store.keys import DEFAULT_PROJECT, Keys, Role
+from .store.keys import DEFAULT_PROJECT, Keys, Role, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ def own_key(url: str, stored: Keys) -> str | None:
     None where the database has other keys, which its operator made: then those are the ones to use.
     """
     kept = local_keys.find(url)
-    if kept is not None and stored.find(kept) is not None:
+    if kept is not None and stored.find(digest_of(kept)) is not None:
         return kept
-    secret = next((key for key in local_keys.every() if stored.find(key) is not None), None)
+    secret = next((key for key in local_keys.every() if stored.find(digest_of(key)) is not None), None)
     if secret is None:
         if _good(stored):
             return None

@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from .store.calls import Call, Calls, Keeper
 from .store.database import BusyError, Database, SlowQueryError
 from .store.election import elected
+from .store.spans import SpanKeeper, Spans, StoredSpan
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Retention:
         database: theirs, where the election is held.
         retain: how long calls are kept, at least; whole days go at once.
         keeper: makes what gets calls before they are removed, anew for each run; None: nothing does.
+        spans: to remove likewise.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class Retention:
         calls: Calls,
         database: Database,
         retain: timedelta,
-        keeper: Callable[[], Keeper] | None = None,
+        keeper: Callable[[], _Keepers] | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._calls = calls
         self._database = database
         self._retain = retain
         self._keeper = keeper
+        self._spans = spans
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-retention", daemon=True)
 
@@ -101,22 +106,37 @@ class Retention:
     def _steps(self) -> Iterator[int]:
         keeper = _Stoppable(self._keeper(), self._stop) if self._keeper is not None else None
         started = time.monotonic()
-        for removed in self._calls.trim(datetime.now(UTC) - self._retain, keeper):
+        for removed in self._removed(datetime.now(UTC) - self._retain, keeper):
             yield removed
             if self._stop.wait(min(_LONGEST_REST, time.monotonic() - started)):
                 return
             started = time.monotonic()
 
+    def _removed(self, before: datetime, keeper: _Stoppable | None) -> Iterator[int]:
+        """How many calls each step removed; the spans that they were made of go after them."""
+        yield from self._calls.trim(before, keeper)
+        if self._spans is not None:
+            yield from (0 for _ in self._spans.trim(before, keeper))
+
+
+class _Keepers(Keeper, SpanKeeper, Protocol):
+    """Takes both."""
+
 
 class _Stoppable:
     """A keeper that gives up between two calls when the server stops."""
 
-    def __init__(self, keeper: Keeper, stop: threading.Event) -> None:
+    def __init__(self, keeper: _Keepers, stop: threading.Event) -> None:
         self._keeper = keeper
         self._stop = stop
 
     def keep(self, project: str, day: date, numbers: Sequence[int], calls: Iterable[Call]) -> None:
         self._keeper.keep(project, day, numbers, self._until_stopped(calls))
+
+    def keep_spans(self, project: str, day: date, spans: Sequence[StoredSpan]) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+        self._keeper.keep_spans(project, day, spans)
 
     def _until_stopped(self, calls: Iterable[Call]) -> Iterator[Call]:
         for call in calls:

@@ -179,7 +179,7 @@ class _Loader:
         if before is None:
             self._stores.experiments.add(experiment, actor)
         else:
-            self._stores.experiments.put(experiment, actor)
+            self._stores.experiments.put(experiment, actor, instead_of=before)
 
     def _check_experiment(self, entry: SeedExperiment, seed: Seed, place: str) -> None:
         """Its prompt and the versions it takes from there must be in the seed, or in the database."""

@@ -66,6 +66,10 @@ class ServeSettings:
     """A table of prices per model, instead of the package's."""
     workers: int = 1
     """How many processes serve; several only with PostgreSQL."""
+    trusted_proxies: Sequence[str] = ()
+    """Addresses and networks whose `X-Forwarded-For` counts."""
+    feedback_origins: Sequence[str] = ()
+    """Origins whose pages may send feedback from other hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,8 @@ class _Process:
             retain=settings.retain,
             archive=settings.archive,
             prices=self.prices,
+            trusted_proxies=settings.trusted_proxies,
+            feedback_origins=settings.feedback_origins,
         )
         server = _Server(_config(app, settings), ready, app.state.feeds.close)
         server.run(sockets=[self.listener])
@@ -238,6 +244,7 @@ def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
         log_level=_level(settings),
         access_log=settings.verbose,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe any program of this machine
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

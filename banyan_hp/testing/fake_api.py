@@ -13,13 +13,14 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ..experiments import RUNNING, experiment_from_config
 from .fake_prompts import Experiments, Prompts, at
 from .fake_records import INTERACTIONS, USAGES, Kind, Records
+from .fake_scores import ASKED, FEEDBACK_PATH, SCORES_PATH, feedback_of, found
 from .fake_server import RefusedError, Request, Response
 
 USAGE_PATH = "/api/logs/prompt-usage"
@@ -52,14 +53,19 @@ class Api:
             INTERACTION_PATH: {"POST": lambda request: self._single(request, INTERACTIONS)},
             f"{INTERACTION_PATH}/batch": {"POST": lambda request: self._batch(request, INTERACTIONS)},
             f"{_EXPERIMENT_PATH}route": {"POST": self._route},
+            FEEDBACK_PATH: {"POST": self._feedback},
+            SCORES_PATH: {"GET": self._scores},
         }
 
     def respond(self, request: Request) -> Response:
         """What the backend says to a request."""
         try:
             endpoint = self._endpoint(request)
-            self._authenticate(request)
-            _refuse_unknown(request, _ASKED if endpoint == self._prompt else ())
+            if endpoint != self._feedback:
+                self._authenticate(request)
+            if endpoint != _no_results:
+                asked = _ASKED if endpoint == self._prompt else ASKED if endpoint == self._scores else ()
+                _refuse_unknown(request, asked)
             return endpoint(request)
         except RefusedError as refusal:
             return refusal.response
@@ -70,7 +76,7 @@ class Api:
         if path.startswith(_PROMPT_PATH) and path != _PROMPT_PATH:
             methods["GET"] = self._prompt
         if path.startswith(_EXPERIMENT_PATH) and path != _EXPERIMENT_PATH:
-            methods["GET"] = self._experiment
+            methods["GET"] = self._experiment if not path.endswith("/results") else _no_results
         if request.method not in methods:
             status, reason = (405, "Method Not Allowed") if methods else (404, "Not Found")
             raise RefusedError(status, f"{reason}: {request.method} {path}")
@@ -151,7 +157,17 @@ class Api:
         time = request.headers.get("x-event-time")
         if time is not None and (late := _time_refusal(time)) is not None:
             raise RefusedError(kind.bad, late)
-        return Response(*self.records.store(kind, (_day(time), record_id), body))
+        return Response(*self.records.store(kind, record_id, time, body))
+
+    def _feedback(self, request: Request) -> Response:
+        status, score = feedback_of(_json(request), self._api_key)
+        if isinstance(score, str):
+            raise RefusedError(status, score)
+        self.records.rate(score)
+        return Response(status, {"stored": True})
+
+    def _scores(self, request: Request) -> Response:
+        return Response(200, {"scores": found(self.records.scores, dict(_query(request))), "next": None})
 
     def _batch(self, request: Request, kind: Kind) -> Response:
         envelope = _json(request)
@@ -169,7 +185,7 @@ class Api:
         refusal = _time_refusal(entry["ts"]) or kind.refusal(entry["body"])
         if refusal is not None:
             return {"id": entry["id"], "status": kind.bad, "error": refusal}
-        status, words = self.records.store(kind, (_day(entry["ts"]), entry["id"]), entry["body"])
+        status, words = self.records.store(kind, entry["id"], entry["ts"], entry["body"])
         return {"id": entry["id"], "status": status, **(words if status == 409 else {})}
 
 
@@ -223,17 +239,13 @@ def _is_entry(entry: object) -> bool:
     return all(isinstance(entry.get(name), str) and entry[name] for name in ("id", "ts"))
 
 
-def _day(time: str | None) -> str:
-    """The UTC day of a record, within which an id names one; records without a time share a day."""
-    if time is None:
-        return ""
-    moment = datetime.fromisoformat(time)
-    return str((moment if moment.tzinfo is None else moment.astimezone(UTC)).date())
-
-
 def _time_refusal(value: str) -> str | None:
     try:
         datetime.fromisoformat(value)
     except ValueError:
         return f"ts must be an ISO-8601 date and time, was {value!r:.80}"
     return None
+
+
+def _no_results(_request: Request) -> Response:
+    raise RefusedError(501, "the fake backend reckons no results of experiments: banyan-hp serve does")

@@ -36,7 +36,8 @@ class FakeBackend:
 
     Args:
         port: 0 for a free one.
-        api_key: the only key that it accepts, for both clients.
+        api_key: the only key that it accepts, for both clients. Feedback tokens need one of the form of keys
+            that a backend makes: "psk_" and 43 letters and digits.
         project: the project that the key opens; a client that names another one is refused, with 403.
 
     Attributes:
@@ -89,10 +90,20 @@ class FakeBackend:
 
         Each record once, however often it came: like the real backend, this one knows a record by its id.
         `PromptStackLogger`'s have the names of `log_prompt`'s arguments, `HuggingPlace`'s the names of the
-        dict that `log` got. The list is a copy.
+        dict that `log` got. The list is a copy. Scores are in `scores`.
         """
         with self._changed:
             return list(self._api.records.bodies)
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """The scores, in the order of arrival, each once: by `score`, and by feedback tokens.
+
+        Dicts with `name`, `value` and what else was given: `record_id`, `session_id`, `sticky_key`,
+        `sticky_value`, `experiment_id`, `experiment_version_id`, `comment`, `rater`. The list is a copy.
+        """
+        with self._changed:
+            return [score.content for score in self._api.records.scores]
 
     @property
     def deliveries(self) -> int:

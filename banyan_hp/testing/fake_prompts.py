@@ -126,7 +126,7 @@ class Experiments(MutableMapping[str, Any]):
         versions = [self._version(experiment_id, given, each) for each in given.pop("versions", ())]
         config = {
             "experiment_id": experiment_id, "branch": "main", "project_id": self._project, "status": RUNNING,
-            "control": None, "primary_metric": None,
+            "control": None, "primary_metric": None, "window_seconds": 86_400, "guards": [], "directions": {},
             "salt": experiment_id, "allocation": Slots.allocation, **given,
             "versions": versions, "slots": _slots(versions),
         }  # fmt: skip

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from . import fake_scores
 
 _CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 
@@ -27,18 +30,21 @@ class Kind(NamedTuple):
 
 
 class Records:
-    """What was logged: each id once, in the order of arrival; `arrived` is notified of each."""
+    """What was logged: each id once, in the order of arrival; scores apart. `arrived` is notified of each."""
 
     def __init__(self, arrived: threading.Condition) -> None:
         self.bodies: list[dict[str, Any]] = []  # guarded by the condition's lock, as the contents are
+        self.scores: list[fake_scores.Stored] = []
         self.deliveries = 0
         self._contents: dict[tuple[str, str], object] = {}  # by day and id
         self._arrived = arrived
 
-    def store(self, kind: Kind, key: tuple[str, str], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def store(
+        self, kind: Kind, record_id: str, time: str | None, body: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
         """The status of one delivery, by its day and id, and what a single record's response says."""
         given = {name: value for name, value in body.items() if value is not None}
-        content, record_id = json.dumps(given, sort_keys=True), key[1]
+        content, key = json.dumps(given, sort_keys=True), (_day(time), record_id)
         with self._arrived:
             known = self._contents.setdefault(key, content)
             if known != content:
@@ -46,9 +52,27 @@ class Records:
             self.deliveries += 1
             if known is not content:
                 return 200, {**kind.thanks, "id": record_id, "repeat": True}
-            self.bodies.append(body)
+            score = fake_scores.content_of(body)
+            if score is None:
+                self.bodies.append(body)
+            else:
+                self.scores.append(fake_scores.Stored(record_id, time, fake_scores.listed(score)))
             self._arrived.notify_all()
         return kind.new, {**kind.thanks, "id": record_id}
+
+    def rate(self, score: fake_scores.Score) -> None:
+        """Keep a score that came with a token."""
+        with self._arrived:
+            self.scores.append(fake_scores.Stored(f"feedback-{len(self.scores)}", None, score))
+            self._arrived.notify_all()
+
+
+def _day(time: str | None) -> str:
+    """The UTC day of a record, within which an id names one; records without a time share a day."""
+    if time is None:
+        return ""
+    moment = datetime.fromisoformat(time)
+    return str((moment if moment.tzinfo is None else moment.astimezone(UTC)).date())
 
 
 _TEXT = ("a string", lambda value: isinstance(value, str))
@@ -74,7 +98,7 @@ def _usage_refusal(body: object) -> str | None:
         expected, accepts = _USAGE[name]
         if value is not None and not accepts(value):
             return f"{name} must be {expected}, was {value!r:.80}"
-    return None
+    return fake_scores.refusal(body)
 
 
 def _interaction_refusal(body: object) -> str | None:
@@ -88,7 +112,7 @@ def _interaction_refusal(body: object) -> str | None:
     for name in ("token_count", "response_time"):
         if body.get(name) is not None and not _is_amount(body[name]):
             return f"{name} must be a number >= 0 or null, was {body[name]!r:.80}"
-    return None
+    return fake_scores.refusal(body)
 
 
 def _is_amount(value: object) -> bool:

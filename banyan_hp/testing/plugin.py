@@ -7,20 +7,21 @@ used.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .capturing import CapturedRecords
     from .fake_backend import FakeBackend
 
 
 @pytest.fixture
-def captured_records() -> Iterator[list[dict[str, Any]]]:
+def captured_records() -> Iterator[CapturedRecords]:
     """The records that the test logs, which stay in the process; see `banyan_hp.testing.capture`."""
-    from .capture import capture
+    from .capturing import capture
 
     with capture() as records:
         yield records
@@ -33,10 +34,12 @@ def banyan_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
     For the test, clients that are made without arguments speak to it, the module functions have no default
     logger until one is made, and the on-disk queue is in `tmp_path`.
     """
+    import secrets
+
     from .default_logger import fresh_default_logger
     from .fake_backend import FakeBackend
 
-    with FakeBackend() as backend:
+    with FakeBackend(api_key=f"psk_{secrets.token_urlsafe(32)}") as backend:
         for name, value in backend.environment().items():
             monkeypatch.setenv(name, value)
         for name in ("BANYAN_PROJECT_ID", "HUGGINGPLACE_MODE", "BANYAN_HP_DISABLED"):

@@ -51,6 +51,9 @@ class HuggingPlaceLogger(Protocol[R_co]):
     def log(self, options: Log) -> R_co:
         """As `HuggingPlace.log`."""
 
+    def score(self, name: str, value: Any, *, record_id: Any, comment: Any, at: Any) -> R_co:
+        """As `HuggingPlace.score`, which takes more."""
+
 
 class BanyanLogger(Protocol):
     """The part of `PromptStackLogger` that is needed here."""
@@ -65,6 +68,11 @@ class BanyanLogger(Protocol):
         duration_ms: float | None = None,
     ) -> bool:
         """As `PromptStackLogger.log_prompt`, which takes more: what names the prompt."""
+
+    def score(
+        self, name: str, value: Any, *, record_id: Any, prompt_data: Any, comment: Any, at: Any
+    ) -> bool:
+        """As `PromptStackLogger.score`, which takes more."""
 
 
 class _SpanSink(ABC, Generic[L, R]):
@@ -84,7 +92,13 @@ class _SpanSink(ABC, Generic[L, R]):
         return Interaction(self, question, llm_model=model, metadata=metadata, fields=fields)
 
     def log_interaction(self, interaction: Interaction[Any]) -> R:
-        return self._log(interaction, interaction.steps, interaction.fields)
+        fields = interaction.fields
+        if fields.get("record_id") is None:
+            fields = {**fields, "record_id": interaction.record_id}
+        return self._log(interaction, interaction.steps, fields)
+
+    @abstractmethod
+    def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> R: ...
 
     def log_step(self, step: Step) -> R:
         return self._log(step, [step], {})
@@ -204,6 +218,9 @@ class HuggingPlaceSink(_SpanSink[HuggingPlaceLogger[R], R]):
         log: Any = without_none(record)
         return self._logger.log(log)
 
+    def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> R:
+        return self._logger.score(name, value, record_id=interaction.record_id, comment=comment, at=at)
+
 
 class BanyanSink(_SpanSink[BanyanLogger, bool]):
     """Logs to a Banyan client, or to the default one at the time of the record."""
@@ -228,6 +245,12 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
         record.setdefault("model", None)
         record["metadata"] = record["metadata"] or {}
         return self._logger.log_prompt(record.pop("input"), record.pop("output"), **record)
+
+    def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> bool:
+        with Contained(self, "a score could not be logged"):
+            about = {"record_id": interaction.record_id, "prompt_data": interaction.fields.get("prompt_data")}
+            return self._logger.score(name, value, **about, comment=comment, at=at)
+        return False
 
     def _as_sent(self, answered: Any) -> Any:
         return as_text(answered)

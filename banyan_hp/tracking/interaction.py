@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from ..engine.records.freeze import freeze
 from ..engine.sync import ReleasingOnError
+from ..foreign import is_uuid
 from .reading.fields import as_text_later, without_none
 from .reading.responses import Reading
 from .scopes import current
@@ -33,9 +36,10 @@ class Interaction(Span, Generic[R]):
         llm_model: the model, where the response does not have it.
         receipt: after the end, what the client's log call returned: HuggingPlace's `Receipt`, for Banyan
             whether the record was accepted. None if logging failed.
+        record_id: the id of its record, from the beginning on: for `score` and `feedback_token`.
     """
 
-    __slots__ = ("_id", "_opened", "_steps", "fields", "question", "receipt")
+    __slots__ = ("_id", "_opened", "_steps", "fields", "question", "receipt", "record_id")
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Interaction(Span, Generic[R]):
         self.question = as_text_later(question)  # an agent may append to its list of messages meanwhile
         self.fields = fields or {}
         self.receipt: R | None = None
+        self.record_id = _own_id(self.fields) or os.urandom(16).hex()
         self._id: str | None = None
         self._opened = 0  # guarded by _lock, as is _steps
         self._steps: list[Step] = []
@@ -109,6 +114,22 @@ class Interaction(Span, Generic[R]):
             metadata=metadata,
             fields=fields,
         )
+
+    def score(
+        self,
+        name: str,
+        value: bool | float | str,
+        *,
+        comment: str | None = None,
+        at: datetime | float | None = None,
+    ) -> R:
+        """Score it: `it.score("thumbs", True)`, inside its `with` or any time after it.
+
+        As the client's `score`, about this record, with its prompt and experiment. Where the interaction
+        was not logged, the score is sent all the same, and is about a record that never comes.
+        """
+        sent: R = self._sink.score(self, name, value, comment, at)
+        return sent
 
     def _next_step_number(self) -> int:
         """The next step's number, from 1."""
@@ -250,6 +271,12 @@ class Step(Span):
 
     def __repr__(self) -> str:
         return f"<Step {self.number} {self.type!r}, {'ended' if self._finished else 'open'}>"
+
+
+def _own_id(fields: Mapping[str, Any]) -> str | None:
+    """The id that the caller gives the record, where it is one; the client checks it more closely."""
+    given = fields.get("record_id")
+    return str(given) if type(given) in (str, int) or is_uuid(given) else None
 
 
 def enclosing(span: Span | None) -> Interaction[Any] | None:

@@ -23,6 +23,9 @@ class Sink(Protocol[R_co]):
     def log_step(self, step: Any) -> object:
         """Log a step that has no interaction, or that outlived it."""
 
+    def score(self, interaction: Any, name: Any, value: Any, comment: Any, at: Any) -> R_co:
+        """Score its record, by the client's `score`."""
+
     def failed(self, doing: str, error: BaseException) -> None:
         """Count and log an error of recording; `doing` says what failed."""
 

@@ -51,6 +51,12 @@ _OURS = f"{__name__}:BanyanAdapter"
 FLOOR = System("floor", "tests.benchmarks.floor:Floor")
 BATCH = System("banyan_hp batch", _OURS, Mode(gzip=True), options=BURST_QUEUE)
 BATCH_PLAIN = System("banyan_hp, no orjson", _OURS, Mode(gzip=True), options=BURST_QUEUE, hide=("orjson",))
+OTLP = System("banyan_hp OTLP/JSON", f"{__name__}:CollectorAdapter", options=BURST_QUEUE)
+OTLP_PROTOBUF = System(
+    "banyan_hp OTLP/protobuf",
+    f"{__name__}:CollectorAdapter",
+    options={**BURST_QUEUE, "otlp_protocol": "http/protobuf"},
+)
 ONE_BY_ONE = System(
     "banyan_hp one-by-one",
     _OURS,
@@ -90,6 +96,13 @@ class BanyanAdapter:
 
     def close(self) -> None:
         self.logger.shutdown(timeout=10)
+
+
+class CollectorAdapter(BanyanAdapter):
+    """The same, which sends spans to a collector."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        super().__init__(url, export_to="otlp", otlp_endpoint=url, **settings)
 
 
 class BanyanDown(BanyanAdapter):

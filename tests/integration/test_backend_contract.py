@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from banyan_hp.feedback_tokens import make
 from banyan_hp.testing.fake_backend import FakeBackend
 from tests.support.backend import Backend
 
@@ -97,7 +99,7 @@ class Target:
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """Both with the same prompts and experiments."""
     if request.param == "fake":
-        with FakeBackend() as fake:
+        with FakeBackend(api_key="psk_" + "f" * 43) as fake:
             for name, content in {
                 "greeting": "Hello {{name}}",
                 "a/b ä%": "odd name",
@@ -123,7 +125,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield Target(fake.url, fake.api_key)
         return
     with Backend() as served:
-        yield filled(Target(served.url, served.api_key))
+        yield filled(Target(served.url, served.new_key()))
 
 
 def filled(target: Target) -> Target:
@@ -453,6 +455,7 @@ def test_an_experiment_s_details(target: Target) -> None:
         "experiment_id": "tone", "prompt_name": "tested", "branch": "main", "project_id": "default",
         "status": "running", "sticky_type": "user_id", "salt": "tone", "allocation": 2,
         "control": None, "primary_metric": None,
+        "window_seconds": 86_400, "guards": [], "directions": {},
         "versions": TONE["versions"], "slots": {"tone-a": [[0, 400_000]], "tone-b": [[400_000, 800_000]]},
     }  # fmt: skip
     tag = {"If-None-Match": found.headers["ETag"]}
@@ -476,3 +479,105 @@ def test_routing_by_the_published_call(target: Target) -> None:
     assert route(stickyKey="session_id").status_code == 422
     assert route(experimentId="nobody").status_code == 404
     assert route(apiKey="psk_wrong").status_code == 401
+
+
+# -- scores --------------------------------------------------------------------------------------------------
+
+
+def score(**changes: Any) -> dict[str, Any]:
+    content = {"kind": "score", "v": 1, "name": "thumbs", "value": True, "record_id": new_id(), **changes}
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def form(kind: Kind, content: Mapping[str, Any]) -> dict[str, Any]:
+    """A score as the client of this kind sends it."""
+    texts = (
+        {"input": "", "output": ""} if kind is USAGES else {"user_prompt": "[score]", "response": "[score]"}
+    )
+    return {**kind.body, **texts, "metadata": {"banyan_hp": content}}
+
+
+def scores(target: Target, **about: str) -> list[dict[str, Any]]:
+    found = target.call("GET", "/api/scores", params=about)
+    assert found.status_code == 200, found.text
+    listed: list[dict[str, Any]] = found.json()["scores"]
+    return listed
+
+
+@KINDS
+def test_a_score_is_found_by_what_it_is_about(target: Target, kind: Kind) -> None:
+    """Once, however often it comes; with all that was said, and nothing for the rest."""
+    record_id, session, user = new_id(), new_id(), new_id()
+    said = {"session_id": session, "sticky_key": "user_id", "sticky_value": user, "comment": "good"}
+    body = form(kind, score(record_id=record_id, value=4.5, experiment_id="tone", **said))
+    ident = new_id()
+    assert [target.log(kind, body, ident).status_code for _ in range(2)] == [kind.new, 200]
+    for about in ({"record_id": record_id}, {"session_id": session}, {"user": user}):
+        (found,) = scores(target, **about)
+        assert {name: found[name] for name in said} == said
+        assert (found["id"], found["name"], found["value"]) == (ident, "thumbs", 4.5)
+        assert (found["experiment_id"], found["experiment_version_id"], found["rater"]) == (
+            "tone",
+            None,
+            None,
+        )
+    assert scores(target, record_id=new_id()) == []
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"name": ""}, "metadata.banyan_hp.name"),
+        ({"value": None}, "metadata.banyan_hp.value"),
+        ({"value": "x" * 201}, "metadata.banyan_hp.value"),
+        ({"value": [1]}, "metadata.banyan_hp.value"),
+        ({"value": 1e16}, "metadata.banyan_hp.value"),
+        ({"comment": "x" * 2001}, "metadata.banyan_hp.comment"),
+        ({"session_id": ""}, "metadata.banyan_hp.session_id"),
+        ({"record_id": None}, "metadata.banyan_hp must have a record_id, a session_id or a sticky_value"),
+    ],
+    ids=str,
+)
+def test_a_malformed_score_is_refused(target: Target, kind: Kind, wrong: dict[str, Any], field: str) -> None:
+    """By the field that is wrong."""
+    refused = target.log(kind, form(kind, score(**wrong)))
+    assert (refused.status_code, refused.json()["error"][: len(field)]) == (kind.bad, field)
+
+
+@KINDS
+def test_what_has_texts_is_a_call(target: Target, kind: Kind) -> None:
+    """Whatever its metadata say; so is a score of another version."""
+    content = score()
+    calls = [
+        {**kind.body, "metadata": {"banyan_hp": {**content, "value": None}}},
+        form(kind, {**content, "v": 2}),
+        form(kind, {**content, "kind": "other"}),
+    ]
+    assert [target.log(kind, body).status_code for body in calls] == [kind.new] * 3
+    assert scores(target, record_id=content["record_id"]) == []
+
+
+def test_feedback_takes_a_token_and_no_key(target: Target) -> None:
+    """The last submission is the first in the list; its rater is the user."""
+    record_id = new_id()
+    token = make(target.key, record_id, ["thumbs"], int(time.time()) + 60)
+
+    def submit(**changes: Any) -> requests.Response:
+        body = {"token": token, "name": "thumbs", "value": True, **changes}
+        return requests.post(f"{target.url}/api/feedback", json=body, timeout=10)
+
+    accepted = submit(value=False), submit(comment="on second thoughts")
+    assert [(each.status_code, each.json()) for each in accepted] == [(201, {"stored": True})] * 2
+    found = [(each["value"], each["rater"], each["comment"]) for each in scores(target, record_id=record_id)]
+    assert found == [(True, "user", "on second thoughts"), (False, "user", None)]
+    ended = make(target.key, record_id, ["thumbs"], int(time.time()) - 1)
+    for changes, status, told in (
+        ({"token": token[:-2]}, 403, "the token is not valid"),
+        ({"token": ended}, 403, "the token has expired"),
+        ({"name": "stars"}, 422, "name must be one of thumbs, was 'stars'"),
+        ({"value": None}, 422, "value must be true, false, a number"),
+    ):
+        refused = submit(**changes)
+        assert (refused.status_code, refused.json()["error"][: len(told)]) == (status, told)
+    assert target.call("GET", "/api/auth/validate", headers={"X-API-Key": token}).status_code == 401

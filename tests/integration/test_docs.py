@@ -17,6 +17,7 @@ from banyan_hp.cli.main import main
 from banyan_hp.guide import TOPICS, page, pages
 from banyan_hp.settings import PromptSettings, Settings
 from tests.support.backend import Backend
+from tests.support.scripted import ScriptedServer
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -101,10 +102,26 @@ def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     """
     if "langchain_core" in block:
         pytest.importorskip("langchain_core")
+    if COLLECTOR in block:
+        _runs_and_exports(block, backend)
+        return
     before = backend.count() + backend.interactions_count()
-    finished = run(["-c", block.replace(URL, backend.url)], backend)
+    key = {"BANYAN_API_KEY": backend.new_key()} if "feedback_token" in block else {}
+    finished = run(["-c", block.replace(URL, backend.url)], backend, **key)
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert backend.count() + backend.interactions_count() > before
+    if "experiment_results" not in block:  # which only reads
+        assert backend.count() + backend.interactions_count() > before
+
+
+COLLECTOR = "http://127.0.0.1:4318"
+
+
+def _runs_and_exports(block: str, backend: Backend) -> None:
+    """Where records go to a collector."""
+    with ScriptedServer() as collector:
+        finished = run(["-c", block.replace(COLLECTOR, collector.url)], backend)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert [request.path for request in collector.requests] == ["/v1/traces"]
 
 
 COMMANDS = sorted({

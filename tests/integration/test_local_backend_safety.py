@@ -14,6 +14,7 @@ import pytest
 import requests
 import uvicorn
 
+from banyan_hp.server.api.feedback import BURST
 from tests.conftest import NewDatabase
 from tests.support.app import KEY, LocalApp
 from tests.support.backend import Backend
@@ -38,6 +39,30 @@ def test_no_shared_cache_may_keep_an_answer(backend: Backend, path: str, key: st
     answer = requests.get(backend.url + path, headers={"X-API-Key": key}, timeout=10)
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["Vary"] == "Authorization, X-API-Key, X-Project-Id"
+
+
+def test_forwarded_addresses_count_only_from_trusted_proxies(backend: Backend) -> None:
+    """Not even from this machine, as uvicorn would have it; with the options they do."""
+
+    def statuses(url: str) -> list[int]:
+        with requests.Session() as session:
+            return [
+                session.post(
+                    f"{url}/api/feedback",
+                    json={},
+                    headers={"X-Forwarded-For": f"192.0.2.{number}", "Origin": "https://www.example.com"},
+                    timeout=10,
+                ).status_code
+                for number in range(2 * BURST)
+            ]
+
+    assert {422, 429} == set(statuses(backend.url))
+    options = ["--trusted-proxy", "127.0.0.1", "--feedback-origin", "https://www.example.com"]
+    with Backend(options=options) as behind:
+        assert {422} == set(statuses(behind.url))
+        asked = {"Origin": "https://www.example.com", "Access-Control-Request-Method": "POST"}
+        preflight = requests.options(f"{behind.url}/api/feedback", headers=asked, timeout=10)
+        assert preflight.headers["Access-Control-Allow-Origin"] == "https://www.example.com"
 
 
 def status(backend: Backend, host: str | None, *, version: str = "1.1") -> tuple[int, dict[str, Any]]:

@@ -29,6 +29,8 @@ class Tracker(BanyanTracking):
     def log_prompt(self, *_: object, **__: object) -> bool:
         return True
 
+    score = log_prompt
+
 
 def user_here() -> User:
     user: User = current().metadata.get("user_id")

@@ -75,8 +75,13 @@ class LocalApp:
     ) -> httpx.Response:
         """One request with a good key, unless `headers` bring another."""
         content = None if body is None else json.dumps(body).encode("ascii")
-        sent = {"X-API-Key": self.key, **(headers or {})}
+        sent = {"X-API-Key": self.key, "Content-Type": "application/json", **(headers or {})}
         return self.runner.run(_send(self.app, method, path, content, tuple(query), sent))
+
+    def send(self, path: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """A POST of any bytes, with a good key unless `headers` bring another, which may be none."""
+        sent = {"X-API-Key": self.key, **headers}
+        return self.runner.run(_send(self.app, "POST", path, content, (), sent))
 
     def get(self, path: str, *query: tuple[str, str]) -> Any:
         """The JSON of a GET that succeeds."""

@@ -125,6 +125,16 @@ class Backend:
             self.kill()
         self._directory.cleanup()
 
+    def new_key(self, role: str = "admin") -> str:
+        """A key that the backend has made, in its database."""
+        made = requests.post(
+            f"{self.url}/api/keys",
+            json={"role": role},
+            headers={"X-API-Key": self.api_key},
+            timeout=REQUEST_SECONDS,
+        )
+        return str(made.json()["key"])
+
     def get(self, path: str, **params: str | int) -> Any:
         """GET a path with the first key, and return the JSON of a 200."""
         response = requests.get(

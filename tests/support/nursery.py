@@ -80,9 +80,10 @@ class Forked:
         self.returncode = int(status)
 
     def send_signal(self, signum: int) -> None:
-        """Unless it has ended."""
+        """Unless it has ended, be it this moment, before the nursery has said so."""
         if self.poll() is None:
-            os.kill(self.pid, signum)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
 
     def kill(self) -> None:
         """End it on the spot."""

@@ -45,7 +45,7 @@ def proxy(team: Backend, tmp_path: Path) -> Iterator[Proxy]:
         "/etc/ssl/banyan.pem": str(TLS_FILES / "localhost.pem"),
         "/etc/ssl/banyan.key": str(TLS_FILES / "localhost.pem"),
     }
-    config = block("nginx")
+    config = block("nginx").replace("    location / {", f"{block('nginx', 1)}    location / {{", 1)
     for before, after in given.items():
         assert before in config
         config = config.replace(before, after)
@@ -65,6 +65,12 @@ def test_nginx_lets_long_bodies_through(proxy: Proxy) -> None:
     assert _request(proxy, "POST", "/api/logs/prompt-usage", json=body).status_code == 201
     body["output"] = "a" * 2000
     assert _request(proxy, "POST", "/api/logs/prompt-usage", json=body).status_code == 413
+
+
+def test_nginx_lets_feedback_through(proxy: Proxy) -> None:
+    """By the location of its own, with its smaller bodies."""
+    assert _request(proxy, "POST", "/api/feedback", json={}).status_code == 422
+    assert _request(proxy, "POST", "/api/feedback", data=b"x" * 10_000).status_code == 413
 
 
 def test_nginx_passes_events_on_at_once(proxy: Proxy) -> None:

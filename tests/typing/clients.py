@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import banyan_hp as banyan
-from banyan_hp import FlushResult, PromptData, PromptStackLogger
+from banyan_hp import ExperimentResults, FlushResult, PromptData, PromptStackLogger
 from banyan_hp.types import LoggerStats
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
         assert_type(banyan.prefetch(["name"]), int)
         assert_type(banyan.log_prompt("question", "answer", model="m"), bool)
         assert_type(banyan.log("question", "answer", duration_ms=1.5), bool)
+        assert_type(banyan.score("thumbs", True, record_id="r", at=1.5), bool)
+        assert_type(banyan.feedback_token("r", ["thumbs"], ttl=60), str)
+        assert_type(banyan.experiment_results("id", segment=1), ExperimentResults)
         assert_type(banyan.flush(timeout=3), FlushResult)
         assert_type(banyan.shutdown(), FlushResult)
         assert_type(banyan.get_stats(), LoggerStats)
@@ -42,3 +45,4 @@ if TYPE_CHECKING:
         banyan.get_prompt()  # type: ignore[call-overload]
         banyan.flush(timout=3)  # type: ignore[call-arg]
         banyan.invalidate(1)  # type: ignore[arg-type]
+        banyan.score("thumbs", None)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from banyan_hp import (
     BanyanHPError,
     ConfigurationError,
     DeliveryError,
+    ExperimentResults,
     FlushResult,
     HuggingPlace,
     HuggingPlaceSDKError,
@@ -90,7 +92,12 @@ def module_functions(identity: UUID) -> None:
     context = prompt.get_experiment_context()
     banyan.log_prompt("q", "a", prompt, experiment_context=context, record_id=identity)
     banyan.log(input=[{"role": "user", "content": "q"}], output="a", metadata={"k": 1}, duration_ms=12)
+    banyan.score("thumbs", True, record_id=identity, comment="good", at=datetime.now(UTC))
+    banyan.score("stars", 4.5, session_id="s", sticky_context={"user_id": 1}, prompt_data=prompt)
+    print(banyan.feedback_token(identity, ["thumbs"], ttl=3600))
     banyan.experiment("e1", {"user_id": "u1"})
+    results: ExperimentResults = banyan.experiment_results("e1", metric="thumbs", interval="fixed")
+    print(results.winner, results.to_dicts(), [each.versions[0].mean for each in results.metrics])
     banyan.experiment("e1", "user_id", "u1")
     banyan.experiment("e1", sticky_key="user_id", sticky_value=1)
     print(banyan.prefetch(["greeting"]), banyan.input_hash("text"))
@@ -197,6 +204,9 @@ async def huggingplace(prompt: str) -> None:
     print(session.session_id, session.get_session_info()["metadata"])
     with hp.start_session(5, {"k": 1}) as again, again.interaction("q", user_id="u") as interaction:
         interaction.response = "a"
+        await again.score("solved", "partly")
+    await interaction.score("thumbs", False, comment="no")
+    hp.score("thumbs", 1, record_id=interaction.record_id, at=1.5).result()
     await hp.ashutdown()
 
 

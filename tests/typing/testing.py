@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from banyan_hp.testing import capture
+from banyan_hp.testing import CapturedRecords, capture
 from banyan_hp.testing.fake_backend import FakeBackend
 
 if TYPE_CHECKING:
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     def captures_are_lists_of_dicts() -> None:
         with capture() as records:
-            assert_type(records, list[dict[str, Any]])
+            assert_type(records, CapturedRecords)
+            plain: list[dict[str, Any]] = records
+            assert_type(records.scores + plain, list[dict[str, Any]])
 
     def a_backend_is_set_up_and_asked(backend: FakeBackend) -> None:
         backend.prompts["name"] = "content"

@@ -70,28 +70,43 @@ def part_of(module: str) -> str:
     return module.partition(".")[2].partition(".")[0]
 
 
-GROUND = {"errors", "files", "foreign", "local_keys", "logs", "settings", "text", "types"}
+GROUND = {"errors", "feedback_tokens", "files", "foreign", "local_keys", "logs", "settings", "text", "types"}
+SHARED_WITH_SERVER = {
+    "experiments",
+    "feedback_tokens",
+    "files",
+    "guide",
+    "local_keys",
+    "placeholders",
+    "semconv",
+    "_version",
+}
 MAY_IMPORT = {
     "__main__.py": {"cli"},
     "_version.py": set(),
     "errors.py": set(),
     "logs.py": {"foreign", "text"},
     "experiments.py": set(),
+    "feedback_tokens.py": set(),
     "files.py": set(),
+    "placeholders.py": set(),
     "local_keys.py": {"files"},
     "foreign.py": {"errors"},
     "text.py": set(),
-    "settings.py": {"errors", "foreign"},
+    "semconv.py": set(),
+    "checks.py": {"errors", "foreign"},
+    "settings.py": {"checks", "errors", "foreign"},
     "types.py": {"settings"},
     "engine": GROUND | {"engine"},
-    "destinations": {"destinations", "engine", "foreign", "logs", "text", "_version"},
-    "prompts": GROUND | {"engine", "experiments", "prompts"},
+    "destinations": GROUND | {"checks", "destinations", "engine", "semconv", "_version"},
+    "prompts": GROUND | {"engine", "experiments", "placeholders", "prompts"},
     "copies.py": {"engine", "errors", "settings"},
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
-    "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "tracking"},
-    "server": {"server", "experiments", "guide", "local_keys", "_version"},
+    "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
+    "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
+    "integrations": {"clients", "integrations", "logs", "semconv", "_version"},
     "guide": set(),
-    "testing": {"clients", "engine", "experiments", "testing"},
+    "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
 }
 

@@ -34,8 +34,9 @@ CHOICES = {
     "durability": ["memory", "disk"],
     "fsync": ["never", "interval", "always"],
     "on_sigterm": ["auto", "off"],
+    "export_to": ["backend", "otlp"],
 }
-BOOLEANS = ["debug", "background_thread", "spool", "enabled"]
+BOOLEANS = ["debug", "background_thread", "spool", "enabled", "otlp_content"]
 CALLABLES = ["before_send", "on_error", "on_drop"]
 NOT_NEGATIVE = ["retry_delay", "flush_interval", "exit_timeout"]
 ABOVE_ZERO = ["timeout", "spool_max_age", "connection_max_age"]
@@ -49,6 +50,8 @@ REFUSED: list[tuple[str, Any, str]] = [
       for value in (low - 1, -1, True, 2.0, "5", None)),
     *((name, value, SECONDS) for name in NOT_NEGATIVE for value in NO_TIMES),
     *((name, value, POSITIVE) for name in ABOVE_ZERO for value in [*NO_TIMES, 0, 0.0]),
+    ("send_scores", "yes", "True, False or None"),
+    ("send_scores", 1, "True, False or None"),
     *((name, value, BOOLEAN) for name in BOOLEANS for value in NO_BOOLEANS),
     *((name, value, CALLABLE) for name in CALLABLES for value in NO_CALLABLES),
     *((name, value, "one of " + ", ".join(map(repr, allowed))) for name, allowed in CHOICES.items()
@@ -60,6 +63,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("ca_bundle", "\0", "the path of a file that exists"),
     *(("client_cert", value, "a path, or a pair of paths (certificate, key)")
       for value in [3, (), ("a",) * 3]),
+    *(("otlp_endpoint", value, "a text that is not empty") for value in [3, " "]),
+    *(("otlp_timeout", value, POSITIVE) for value in [0, -1, "1"]),
+    ("otlp_compression", "zstd", "one of 'gzip', 'none'"),
+    ("otlp_protocol", "json", "one of 'http/json', 'http/protobuf'"),
 ]  # fmt: skip
 
 
@@ -81,7 +88,25 @@ def test_a_refusal_names_the_setting_its_value_and_what_is_allowed(
 
 def test_every_setting_is_checked() -> None:
     """There is no setting that takes just anything."""
-    assert {*(name for name, _, _ in REFUSED), "previous_keys"} == set(Settings.names())
+    assert {*(name for name, _, _ in REFUSED), "previous_keys", "otlp_headers"} == set(Settings.names())
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (3, "otlp_headers must be a dict of texts, or 'name=value,name=value', was int"),
+        ("secret", "otlp_headers must be 'name=value,name=value'; a part of it has no '='"),
+        ({"a b": "secret"}, "otlp_headers has a header whose name HTTP does not allow: 'a b'"),
+        ({"a": 1}, "otlp_headers['a'] must be a text, was int"),
+        ({"a": "secret\n"}, "otlp_headers['a'] has characters that an HTTP header can't carry"),
+    ],
+)
+def test_headers_are_refused_without_their_values(headers: Any, said: str) -> None:
+    """They may be credentials."""
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings(otlp_headers=headers)
+    assert str(refusal.value).startswith(said)
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def add_doctor(commands: _SubParsersAction[ArgumentParser]) -> None:
     client_help = "whose settings (default: the one whose key is in the environment, else banyan)"
     add("--client", choices=("banyan", "huggingplace"), help=client_help)
     add("--base-url", metavar="URL", help="default: as the client, from the environment")
+    add("--export-to", choices=("backend", "otlp"), help="as the setting export_to; default: backend")
     key_help = "other users of this machine can see it, unlike that in BANYAN_API_KEY or HUGGINGPLACE_API_KEY"
     add("--api-key", metavar="KEY", help=key_help)
     add("--project-id", metavar="ID", help="of Banyan")

@@ -90,6 +90,8 @@ class BackendChecks:
         return wrong(topic, f"this is not the API: {said}", advice)
 
     def _batches(self, topic: str, *, key_is_good: bool) -> Finding:
+        if self._destination.takes_only_batches:
+            return good(topic, "yes: a collector takes nothing else")
         if not self._destination.may_batch:
             return good(topic, "no: this service takes one record a request")
         if not key_is_good:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from ...clients.configuration import resolved_config, resolved_identity
 from ...destinations.banyan import BanyanDestination
 from ...destinations.huggingplace import HuggingPlaceDestination
+from ...destinations.otlp import OtlpDestination
 from ...engine.destination import Destination
 from ...engine.http.transport import text_filter
 from ...engine.spool.layout import key_fingerprint
 from ...errors import BanyanHPError
 from ...settings import Settings, env, truthy_env
 from ...text import TextFilter
+from .collector import HEADERS, collector_with
 from .findings import Finding, good, note, wrong
 
 BANYAN, HUGGINGPLACE = "banyan", "huggingplace"
@@ -69,6 +71,8 @@ class Target:
     def clean(self, text: object) -> str:
         """A text from outside, as one line; it may repeat the key or the proxy's password."""
         destination = self.destination
+        if isinstance(destination, OtlpDestination):
+            return destination.clean(text)
         return text_filter(destination.base_url, {"X-API-Key": destination.key})(text)
 
 
@@ -92,10 +96,12 @@ class Configuration:
         if truthy_env("BANYAN_HP_DISABLED"):
             yield wrong("enabled", "BANYAN_HP_DISABLED switches logging off: nothing is sent", "Unset it.")
         try:
-            options = ("spool_dir", "ca_bundle", "client_cert", "timeout")
+            options = ("spool_dir", "ca_bundle", "client_cert", "timeout", "export_to")
             settings = Settings.from_options(self._given(*options))
-            found = self._banyan(settings) if self.client == BANYAN else self._huggingplace(settings)
-            yield from found
+            if settings.export_to == "otlp":
+                yield from self._otlp(settings)
+            else:
+                yield from self._banyan(settings) if self.client == BANYAN else self._huggingplace(settings)
         except BanyanHPError as error:
             yield wrong("settings", self._clean(str(error)))
 
@@ -116,6 +122,11 @@ class Configuration:
         destination = HuggingPlaceDestination(config["base_url"], config["api_key"], config["org_id"])
         own = {"org_id": config["org_id"], "mode": config["mode"]}
         return self._found(destination, settings, own)
+
+    def _otlp(self, settings: Settings) -> list[Finding]:
+        destination, delivery, found = collector_with(settings)
+        self.target = Target(destination, delivery, HEADERS)
+        return [*found, *self._trust(destination, delivery)]
 
     def _found(self, destination: Destination, settings: Settings, own: dict[str, str]) -> list[Finding]:
         variables = VARIABLES[self.client]

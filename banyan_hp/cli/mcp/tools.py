@@ -236,6 +236,25 @@ class ShowExperiment(Tool):
         return listed(_aims(found), "versions", [*versions, *gone], _MOST)
 
 
+class ExperimentResults(Tool):
+    """Show what came of an experiment: which version won or why none did (decision), whether users were dealt
+    out as configured (trusted: if not, believe none of the numbers), and each version beside the control in
+    each metric, with intervals that hold however often one looks. Only the primary metric decides.
+    """
+
+    called = "experiment_results"
+
+    experiment_id: _Name
+    metric: Annotated[str | None, Field(description="only this one, beside the primary metric")] = None
+    segment: Annotated[int | None, Field(description="an earlier stretch between two changes", ge=1)] = None
+
+    def answer(self, get: Get) -> str:
+        """The decision, then the metrics, the primary one first."""
+        given = self.model_dump(exclude_none=True, include={"metric", "segment"})
+        found = get(f"{_EXPERIMENTS}/{quoted(self.experiment_id)}/results", **given)
+        return listed(without(found, "metrics"), "metrics", _objects(found, "metrics"), _MOST)
+
+
 def _aims(experiment: Fields) -> dict[str, Any]:
     return without(experiment, "versions", "slots", "salt", "allocation", "project_id")
 
@@ -276,4 +295,5 @@ TOOLS: tuple[type[Tool], ...] = (
     ShowPrompt,
     ListExperiments,
     ShowExperiment,
+    ExperimentResults,
 )

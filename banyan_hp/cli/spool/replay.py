@@ -11,7 +11,9 @@ from time import monotonic
 from typing import TextIO
 
 from ...destinations.banyan import BanyanDestination
+from ...destinations.collector import collector_at, key_of_headers
 from ...destinations.huggingplace import HuggingPlaceDestination
+from ...destinations.otlp import OtlpDestination
 from ...engine.destination import Destination
 from ...engine.engine import Engine
 from ...engine.spool import survey
@@ -22,7 +24,11 @@ from ...settings import Settings, checked_url, first_text, header_text
 from ..terminal import BROKEN, DONE, LEFT, WRONG, CommandError, complain, confirm, counted, say
 from .places import Place, chosen, each, say_of_idle
 
-_KEYS = {"banyan": "BANYAN_API_KEY", "huggingplace": "HUGGINGPLACE_API_KEY"}
+_KEYS = {
+    "banyan": "BANYAN_API_KEY",
+    "huggingplace": "HUGGINGPLACE_API_KEY",
+    "otlp": "OTEL_EXPORTER_OTLP_HEADERS",
+}
 _LET_GO_SECONDS = 5.0
 _BAR = 30
 _SECONDS_BETWEEN_LINES = 5.0
@@ -226,6 +232,8 @@ def _key(address: Address, given: str | None) -> str:
     variable = _KEYS[address.client]
     try:
         key = first_text("--api-key", given, variable)
+        if address.client == "otlp":
+            return key_of_headers(key or "")
         if key is not None:
             return header_text("the API key", key)
     except ConfigurationError as error:
@@ -241,9 +249,14 @@ def _huggingplace(address: Address, key: str) -> Destination:
     return HuggingPlaceDestination(address.base_url, key, address.project)
 
 
+def _otlp(address: Address, key: str) -> Destination:
+    return OtlpDestination(collector_at(address.base_url, address.project, key))
+
+
 _CLIENTS: dict[str, Callable[[Address, str], Destination]] = {
     "banyan": _banyan,
     "huggingplace": _huggingplace,
+    "otlp": _otlp,
 }
 
 

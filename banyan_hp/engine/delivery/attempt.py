@@ -104,6 +104,10 @@ class Sender:
         with self._lock:
             self._batch_support.learn(response.status, batches=batches, compress=compress, now=now)
 
+    def separate(self, records: Sequence[Record]) -> Sequence[Sequence[Record]]:
+        """In groups that one request can carry."""
+        return self._destination.separate(records)
+
     def request(self, group: Group, mode: Mode) -> Request:
         """For records that are encoded."""
         if mode.batches:

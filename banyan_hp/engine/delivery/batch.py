@@ -36,6 +36,29 @@ class Delivery:
         Returns those that are not settled.
         """
         mode = self._mode(deadline)
+        if mode.batches:
+            groups = self._sender.separate(records)
+            if len(groups) > 1:
+                return self._deliver_apart(deque(groups), mode)
+        return self._deliver_together(records, mode)
+
+    def _deliver_apart(self, groups: deque[Sequence[Record]], mode: Mode) -> Group:
+        """One after the other: no request can carry all of them."""
+        left: Group = []
+        while groups:
+            failed = self._deliver_together(groups.popleft(), mode)
+            left += failed
+            if self._ends_here(failed):
+                left.extend(record for waiting in groups for record in waiting)
+                break
+        return left
+
+    def _ends_here(self, failed: Group) -> bool:
+        """Whether the destination is to blame, so that nothing more is sent now."""
+        return self._breaker.refusing or any(not is_refused(record) for record in failed)
+
+    def _deliver_together(self, records: Sequence[Record], mode: Mode) -> Group:
+        """Records that one request can carry, as they are known so far."""
         request = self._whole(records, mode) if mode.batches else None
         if request is None:
             return self._deliver_prepared(records, mode)
@@ -57,7 +80,7 @@ class Delivery:
             left: Group = [record for record in records if not record.claimed]
             if len(left) > len(ready):  # the end has come in the middle
                 return left
-        groups = deque(_halves(ready) if halved else _split(ready, mode))
+        groups = deque(_halves(ready) if halved else self._split(ready, mode))
         _say(len(ready), len(groups), mode)
         left = []
         newest = False
@@ -69,10 +92,16 @@ class Delivery:
             failed = self._attempt(group, mode, groups)
             left += failed
             newest = bool(failed) and not newest  # bad ones at one end, good ones at the other
-            if self._breaker.refusing or any(not is_refused(record) for record in failed):
+            if self._ends_here(failed):
                 left.extend(record for waiting in groups for record in waiting)
                 break
         return left
+
+    def _split(self, records: Group, mode: Mode) -> list[Group]:
+        """In requests; `before_send` may have changed what goes together."""
+        if not mode.batches:
+            return [[record] for record in records]
+        return [group for part in self._sender.separate(records) for group in _split(list(part), mode)]
 
     def _mode(self, deadline: float) -> Mode:
         """One mode for all of a delivery: another thread may find out meanwhile that it has changed."""
@@ -107,8 +136,6 @@ def _halves(group: Group) -> list[Group]:
 
 def _split(records: Group, mode: Mode) -> list[Group]:
     """As many records a request as the destination takes, and as many bytes as allowed."""
-    if not mode.batches:
-        return [[record] for record in records]
     if bytes_of(records) <= mode.most_bytes:
         return [records]
     groups: list[Group] = []

@@ -99,6 +99,7 @@ class Notices:
         self.last_failure: str | None = None  # the last error that is about the destination
         self.last_trouble = ""  # the same for a log line, see `logs`
         self.last_refusal: str | None = None  # the last error that is about one record
+        self.last_discard: str | None = None  # why a part of a batch was last discarded
 
     @property
     def pending(self) -> bool:

@@ -53,6 +53,8 @@ class Consequences:
         outcomes = {verdict.outcome for verdict in attempt.verdicts}
         if Outcome.DELIVERED in outcomes:
             self._accepted(attempt)
+        elif any(verdict.is_final for verdict in attempt.verdicts):
+            self._works(attempt)
         if Outcome.TOO_LARGE in outcomes and attempt.whole:
             with self._lock:
                 self._make_batches_smaller(attempt)
@@ -60,6 +62,14 @@ class Consequences:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
                 self._failed(worst, attempt)
+
+    def _works(self, attempt: Attempt) -> None:
+        """The destination read the records and threw all of them away: it is well."""
+        with self._lock:
+            is_back = self._breaker.succeed(self._clock.monotonic())
+        if is_back:
+            self._watchers.wake()
+            self._report_recovery(attempt.base_url)
 
     def _accepted(self, attempt: Attempt) -> None:
         """The destination works, and that says something about the records that it did not accept."""
@@ -136,6 +146,8 @@ class Consequences:
     def for_records(self, attempt: Attempt) -> Group:
         """Settle the records whose end this is; returns the others."""
         if all_delivered(attempt.verdicts):
+            if attempt.verdicts[0].discarded:
+                self._settlement.note_discarded(attempt.group, attempt.verdicts[0])
             self._settlement.delivered(attempt.group)
             return []
         each = attempt.each()
@@ -153,7 +165,8 @@ class Consequences:
     def _refused(self, record: Record, verdict: Verdict, attempt: Attempt, *, beside_others: bool) -> bool:
         """Quarantine a record that is at fault itself; False if it is to be kept and tried again."""
         is_known = is_refused(record)
-        at_fault = verdict.status == _CONFLICT or self._is_at_fault(record, attempt, beside_others)
+        certain = verdict.is_final or verdict.status == _CONFLICT
+        at_fault = certain or self._is_at_fault(record, attempt, beside_others)
         if not is_known:
             self._report_refusal(record, verdict, attempt)
         return at_fault and self._quarantine(record, verdict)

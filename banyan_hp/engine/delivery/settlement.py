@@ -69,7 +69,7 @@ class Settlement:
 
     def __init__(self, shared: Shared, notices: Notices, spool: Spool | None) -> None:
         self._lock, self._watchers = shared.lock, shared.watchers
-        self._own = shared.ledger.own
+        self._own, self._counters = shared.ledger.own, shared.ledger.counters
         self._suspects = shared.policies.suspects
         self._notices = notices
         self.spool = spool
@@ -83,6 +83,17 @@ class Settlement:
         self._let_go(mine)
         if last:
             self._watchers.wake()
+
+    def note_discarded(self, records: Sequence[Record], verdict: Verdict) -> None:
+        """Some of these records were discarded where they arrived, nobody says which: keep copies of all."""
+        kept = self.spool is not None and self.spool.keep_copies(records, verdict)
+        where = "copies of all are beside the quarantine" if kept else "no copy could be kept"
+        with self._lock:
+            self._counters.discarded += verdict.discarded
+            what = f"{verdict.discarded} of a batch of {len(records)} discarded: {verdict.detail}; {where}"
+            self._notices.last_error = self._notices.last_discard = what
+        message = "%d spans or scores in a batch of %d records were discarded where they arrived; %s"
+        warn("discarded", message, verdict.discarded, len(records), where)
 
     def dropped(self, records: Iterable[Record], reason: str) -> None:
         self._end(self._claim(records), Term.DROPPED, reason)

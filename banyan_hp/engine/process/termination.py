@@ -45,11 +45,11 @@ class Again:
     """
 
     def __init__(self) -> None:
-        self._wanted = False
+        self._wanted: object = None  # what only the thread that is to send it has, too
         self._first = float("-inf")
 
     def arrived(self) -> None:
-        self._wanted = False
+        self._wanted = None
 
     @property
     def too_long(self) -> bool:
@@ -58,16 +58,18 @@ class Again:
 
     def later(self, number: int) -> None:
         now = time.monotonic()
-        if now - self._first > _SECTIONS_AT_MOST:
+        is_first = now - self._first > _SECTIONS_AT_MOST
+        if is_first:
             self._first = now
-        self._wanted = True
+        self._wanted = wanted = object()
+        delay = _SECTION_SECONDS if is_first else _AGAIN_SECONDS
         with suppress(RuntimeError):  # no threads any more: the process is at its end already
-            _thread.start_new_thread(self._send, (number,))
+            _thread.start_new_thread(self._send, (number, wanted, delay))
 
-    def _send(self, number: int) -> None:
+    def _send(self, number: int, wanted: object, delay: float) -> None:
         """Until it arrives: one just before a system call is not handled before that has ended."""
-        time.sleep(_SECTION_SECONDS)
-        while self._wanted:
+        time.sleep(delay)
+        while self._wanted is wanted:
             interrupt_main(number)
             time.sleep(_AGAIN_SECONDS)
 

@@ -135,8 +135,21 @@ The bytes are those that `encode` makes. It raises TypeError for what only the s
 """
 if orjson is None:
     encode = encode_with_json
+
+    def encode_text(text: str) -> bytes:
+        """The bytes of a text."""
+        return encode_with_json(text)
+
     encode_together = None
 else:
+
+    def encode_text(text: str) -> bytes:
+        """The same of a text that is soon joined with others, so that its buffer does not matter."""
+        try:
+            encoded: bytes = orjson.dumps(text)
+        except TypeError:  # a lone surrogate
+            return encode_with_json(text)
+        return encoded
 
     def encode(value: JSONValue) -> bytes:
         """The bytes of a frozen value; the standard library encodes what orjson can't (large integers).

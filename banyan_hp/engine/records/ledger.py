@@ -95,12 +95,14 @@ class Counters:
     retries_attempted: int = 0
     values_cut: int = 0
     values_set_aside: int = 0
+    scores_not_sent: int = 0
     records_shortened: int = 0
     records_unscrubbed: int = 0
     spool_errors: int = 0
     callback_errors: int = 0
     tracking_errors: int = 0
     worker_restarts: int = 0
+    discarded: int = 0
 
 
 @dataclass(slots=True)

@@ -18,11 +18,25 @@ class Outcome(enum.Enum):
     TOO_LARGE = "too_large"
 
 
+DISCARDED = "discarded"  # the reason of records that were read and thrown away: they must not be sent again
+
+
 class Verdict(NamedTuple):
-    """An outcome with what the backend said."""
+    """An outcome with what the backend said.
+
+    Attributes:
+        discarded: how many of the records in a delivered batch were thrown away; the response does not say
+            which.
+    """
 
     outcome: Outcome
     detail: str = ""
     status: int | None = None
     retry_after: float | None = None
     reason: str = "status"
+    discarded: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a refusal needs no second opinion."""
+        return self.reason == DISCARDED

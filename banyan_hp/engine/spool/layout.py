@@ -7,6 +7,7 @@
         destination.v1.json                         which destination this is, for people
         health.v1.json                              whether the backend answers, see `backend_health`
         quarantine.v1.jsonl                         refused records
+        discarded.v1.jsonl                          copies of what a collector took and threw away in part
 
 A key itself is never written, nor anything that it could be derived from: only 64 bits of a hash of it. The
 first versions took 32 bits, too few to tell keys apart for certain. Their directories are listed and sent on

@@ -24,6 +24,7 @@ from pathlib import Path
 from ...files import lock_file, open_file, replace_file, sync_directory, unlock_file
 from ..records.encode import JSONValue, encode_somehow
 from ..records.freeze import freeze
+from ..records.outcome import DISCARDED, Verdict
 from ..records.record import Record
 from ..sync import Clock, WakeUp
 from .disk import Disk
@@ -35,6 +36,9 @@ from .segment import Segment
 
 QUARANTINE_BYTES = 16 * 1024 * 1024
 QUARANTINE_NAME = "quarantine.v1.jsonl"
+COPIES_NAME = "discarded.v1.jsonl"
+"""Copies of batches of which a collector threw a part away, in the same format; nothing sends them."""
+COPIES_BYTES = 4 * 1024 * 1024
 LOCK_SECONDS = 2.0
 _POLL_SECONDS = 0.005
 
@@ -50,13 +54,20 @@ class Quarantine:
         clock: time.
         sync: force each entry to the disk itself.
         max_bytes: the bound for all of it. An entry larger than half of it is not taken.
+        name: of the newer file.
     """
 
     def __init__(
-        self, directory: Path, clock: Clock, *, sync: bool = False, max_bytes: int = QUARANTINE_BYTES
+        self,
+        directory: Path,
+        clock: Clock,
+        *,
+        sync: bool = False,
+        max_bytes: int = QUARANTINE_BYTES,
+        name: str = QUARANTINE_NAME,
     ) -> None:
-        self._newer = directory / QUARANTINE_NAME
-        self._older = directory / (QUARANTINE_NAME + ".old")
+        self._newer = directory / name
+        self._older = directory / (name + ".old")
         self._clock = clock
         self._sync = sync
         self._file_bytes = max_bytes // 2
@@ -214,10 +225,14 @@ class QuarantineWriter:
 
     def record(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record; False if it could not be written."""
-        body = record.body or record.raw or encode_somehow(_value(record))
-        segment = record.place.segment.path.name if record.place is not None else None
-        entry = Entry(reason, body, RECORD, status, detail, segment, record.id, record.time)
+        entry = _entry(record, reason, status, detail)
         return bool(self._kept(lambda: self._quarantine.add(entry)))
+
+    def copies(self, records: Sequence[Record], verdict: Verdict) -> bool:
+        """Keep copies of records, as many as fit; False if they could not be written."""
+        copies = Quarantine(self._directory.path, self._disk.clock, max_bytes=COPIES_BYTES, name=COPIES_NAME)
+        entries = [_entry(record, DISCARDED, verdict.status, verdict.detail) for record in records]
+        return bool(self._kept(lambda: sum([copies.add(entry) for entry in entries])))
 
     def damage(self, segment: Segment, lines: Sequence[bytes]) -> bool:
         """Keep damaged lines of a segment, and note there that they are dealt with; True if all are kept."""
@@ -241,6 +256,12 @@ class QuarantineWriter:
 
         self._disk.attempt_to_write(action)
         return kept
+
+
+def _entry(record: Record, reason: str, status: int | None, detail: str) -> Entry:
+    body = record.body or record.raw or encode_somehow(_value(record))
+    segment = record.place.segment.path.name if record.place is not None else None
+    return Entry(reason, body, RECORD, status, detail, segment, record.id, record.time)
 
 
 def _value(record: Record) -> JSONValue:

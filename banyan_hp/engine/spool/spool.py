@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..records.outcome import Verdict
 from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
 from .adoption import HELD_AT_MOST, Adoption
@@ -309,6 +310,10 @@ class Spool:
     def quarantine_evicted(self) -> int:
         """Quarantined records and lines that this process has discarded, to stay within the bound."""
         return self._quarantine.evicted
+
+    def keep_copies(self, records: Sequence[Record], verdict: Verdict) -> bool:
+        """Keep copies of records of which some were discarded where they arrived; False if it can't."""
+        return self._quarantine.copies(records, verdict)
 
     def quarantine(self, record: Record, reason: str, status: int | None, detail: str) -> bool:
         """Keep a refused record with the reason; it is not sent again. False if it could not be written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -16,15 +16,16 @@ from ..store.rows import MAX_INDEXED_TEXT
 from ..store.search import phrases_of
 from . import response_models
 from .auth import Administering, Caller, Reading
-from .intake import is_time, parse_time
+from .intake import time_of
 from .models import Limit, Query, Words, checked, is_storable
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
+from .scores import scores_of
 from .shown import as_json
 from .state import Backend
 
 DELETE_SECONDS = 5.0  # of one request, after which its caller asks again
-_Time = Annotated[str, Field(description="an ISO-8601 date and time"), checked(is_time)]
+_Time = Annotated[str, Field(description="an ISO-8601 date and time"), checked(time_of)]
 _Search = Annotated[
     str,
     Field(description='1 to 50 words and "phrases", of which all must occur'),
@@ -67,8 +68,8 @@ class Chosen(Query):
         given = {name: value for name in FILTERS if (value := getattr(self, name)) is not None}
         return CallFilter(
             project=caller.project,
-            since=parse_time(self.since) if self.since is not None else None,
-            until=parse_time(self.until) if self.until is not None else None,
+            since=time_of(self.since) if self.since is not None else None,
+            until=time_of(self.until) if self.until is not None else None,
             failed=self.failed,
             equal=given,
             text=self.text,
@@ -122,7 +123,7 @@ def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backen
         raise HTTPException(BAD_QUERY, "user, session or id must say whose calls to remove")
     until = time.monotonic() + DELETE_SECONDS
     removed, more = 0, False
-    for step in backend.calls.delete(CallFilter(project=caller.project, equal=given), caller.key_id):
+    for step in _steps(backend, caller, given):
         removed += step
         if more := time.monotonic() > until:
             break
@@ -131,13 +132,19 @@ def remove(query: Annotated[Removed, FromQuery()], caller: Administering, backen
     return Json({"deleted": removed, "more": more})
 
 
-@router.get("/api/calls/{call_id:path}", response_model=response_models.LoggedCall)
+def _steps(backend: Backend, caller: Caller, given: Mapping[str, str]) -> Iterator[int]:
+    """How many calls each step removed. Spans go first: the calls say which they are."""
+    yield from (0 for _ in backend.spans.delete(caller.project, given))
+    yield from backend.calls.delete(CallFilter(project=caller.project, equal=given), caller.key_id)
+
+
+@router.get("/api/calls/{call_id:path}", response_model=response_models.ScoredCall)
 def one(call_id: str, caller: Reading, backend: Backend) -> Response:
-    """One call by its id."""
+    """One call by its id, with its scores."""
     found = backend.calls.get(caller.project, call_id)
     if found is None:
         raise HTTPException(404, f"call {call_id!r} not found in project {caller.project!r}")
-    return Json(as_json(found))
+    return Json({**as_json(found), "scores": scores_of(found.id, caller.project, backend)})
 
 
 def _group_as_json(group: Group, by: Sequence[str]) -> Mapping[str, object]:

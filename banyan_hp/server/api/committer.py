@@ -17,8 +17,11 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Generic, Protocol
 
-from ..store.calls import Call, Calls, Stored
+from typing_extensions import TypeVar
+
+from ..store.calls import Call, Stored
 from ..store.database import BusyError, refuses_values
 
 logger = logging.getLogger(__name__)
@@ -28,30 +31,42 @@ MOST_BYTES = 16 * 1024 * 1024
 MOST_WAITING_BYTES = 128 * 1024 * 1024  # of all that waits: a database that hangs must not fill the memory
 _STOP_SECONDS = 10.0
 
+T = TypeVar("T", default=Call)
+_Given = TypeVar("_Given", contravariant=True)
+
+
+class Store(Protocol[_Given]):
+    """What a committer writes to."""
+
+    def append(self, given: Sequence[_Given], /) -> list[Stored]:
+        """Store all of them in one transaction, or none; for each, what became of it."""
+        ...
+
+
 Verdict = Stored | Exception
 """What became of a call, or why the database refused it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    calls: Sequence[Call]
+class _Waiting(Generic[T]):
+    calls: Sequence[T]
     size: int
     future: Future[list[Verdict]]
 
 
-class Committer:
-    """Stores calls for many requests at once. A context manager: its thread ends with the block."""
+class Committer(Generic[T]):
+    """Stores calls, or spans, for many requests at once. A context manager whose thread ends with it."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Store[T]) -> None:
         self._calls = calls
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting[T]] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._storing = False
         self._thread = threading.Thread(target=self._run, name="banyan_hp-commit", daemon=True)
 
-    def __enter__(self) -> Committer:
+    def __enter__(self) -> Committer[T]:
         self._thread.start()
         return self
 
@@ -61,7 +76,7 @@ class Committer:
             self._changed.notify()
         self._thread.join(_STOP_SECONDS)
 
-    def store(self, calls: Sequence[Call], size: int = 0) -> Future[list[Verdict]]:
+    def store(self, calls: Sequence[T], size: int = 0) -> Future[list[Verdict]]:
         """Have calls stored, which came in so many bytes; the future has one verdict for each.
 
         It raises `BusyError` if the database can't be used now, or if too much waits for it already.
@@ -93,13 +108,13 @@ class Committer:
                     if not each.future.done():
                         each.future.set_exception(reason)
 
-    def _next_group(self) -> list[_Waiting]:
+    def _next_group(self) -> list[_Waiting[T]]:
         """What waits, as far as it fits a group; empty at the end."""
         with self._changed:
             self._storing = False
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             self._storing = True
-            group: list[_Waiting] = []
+            group: list[_Waiting[T]] = []
             calls = size = 0
             while self._waiting:
                 calls += len(self._waiting[0].calls)
@@ -110,7 +125,7 @@ class Committer:
                 self._waiting_bytes -= group[-1].size
             return group
 
-    def _store(self, group: list[_Waiting]) -> None:
+    def _store(self, group: list[_Waiting[T]]) -> None:
         try:
             stored = iter(self._calls.append([call for each in group for call in each.calls]))
         except Exception as error:
@@ -122,7 +137,7 @@ class Committer:
             for each in group:
                 each.future.set_result([next(stored) for _ in each.calls])
 
-    def _verdicts(self, calls: Sequence[Call]) -> list[Verdict]:
+    def _verdicts(self, calls: Sequence[T]) -> list[Verdict]:
         """Those of one request."""
         try:
             return list(self._calls.append(calls))

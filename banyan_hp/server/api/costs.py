@@ -56,9 +56,9 @@ def cost_of(
 
 def tokens_of(fields: Body) -> Tokens | None:
     """The tokens that are told apart in it; None without both input and output."""
-    given = [count_of(fields.get(name)) for name in _NAMES]
-    if given[0] is None or given[1] is None:
+    if count_of(fields.get("input_tokens")) is None or count_of(fields.get("output_tokens")) is None:
         return None
+    given = [count_of(fields.get(name)) for name in _NAMES]
     return Tokens(*(count or 0 for count in given))
 
 

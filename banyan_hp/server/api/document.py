@@ -55,11 +55,14 @@ class DocumentedApp(FastAPI):
 
 
 def _add_refusals(path: str, operation: dict[str, Any]) -> None:
-    if "security" not in operation:
+    has_body = "requestBody" in operation
+    if "security" not in operation and not has_body:
         return
-    refusals = {**_ALWAYS, **(_WITH_PATH if "{" in path else {})}
-    if "requestBody" in operation:
-        refusals |= _WITH_BODY
+    refusals = {**_ALWAYS, **(_WITH_PATH if "{" in path else {}), **(_WITH_BODY if has_body else {})}
+    if "security" not in operation:
+        del refusals["401"]
+    own = {status: each["description"] for status, each in operation["responses"].items() if status >= "4"}
+    refusals |= own
     schema = {"schema": {"$ref": "#/components/schemas/Refusal"}}
     for status, why in refusals.items():
         operation["responses"][status] = {"description": why, "content": {"application/json": schema}}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Context, Decimal, localcontext
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Query as FromQuery
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, Field
 
 from ...experiments import MAX_DECIMALS, MAX_VERSIONS
 from ..allocation import allocated
+from ..analysis.settings import Analysis
 from ..moves import moves
 from ..store.calls import CallFilter
 from ..store.experiments import (
@@ -22,6 +24,7 @@ from ..store.experiments import (
     RUNNING,
     STATUSES,
     Experiment,
+    OutdatedError,
     Variant,
 )
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
@@ -35,17 +38,20 @@ from .requests import JsonRoute
 from .responses import Json, UnfitError, tagged
 from .state import Backend, Stores
 
+MOST_GUARDS = 100
+MOST_WINDOW = 90 * 86_400
 MOST_PERCENT = Decimal("100.01")  # thirds, written as 33.33, 33.34 and 33.34
 _EVERY = "/api/experiments"
 _ONE = f"{_EVERY}/{{experiment_id:path}}"
-_USAGE = "/usage"  # what ends so is the path of an experiment's usage
+_TRIES = 10  # of a change that others get in the way of
+_BEHIND = ("/usage", "/results", "/rebuild")  # what ends so is the path of something else of an experiment
 
 router = APIRouter(route_class=JsonRoute, tags=["experiments"])
 
 
-def _no_usage(experiment_id: str) -> str:
-    if experiment_id.endswith(_USAGE):
-        raise ValueError("it ends like the path of an experiment's usage")
+def _no_path(experiment_id: str) -> str:
+    if experiment_id.endswith(_BEHIND):
+        raise ValueError("it ends like a path below an experiment")
     return experiment_id
 
 
@@ -72,8 +78,8 @@ def _consistent(versions: list[ExperimentVersion]) -> list[ExperimentVersion]:
 
 _ID = Annotated[
     Name,
-    Field(description=f"a string that isn't empty and doesn't end in {_USAGE!r}"),
-    AfterValidator(_no_usage),
+    Field(description=f"a string that isn't empty and doesn't end in {' or '.join(map(repr, _BEHIND))}"),
+    AfterValidator(_no_path),
 ]
 _Percentage = Annotated[
     float,
@@ -108,6 +114,28 @@ _Versions = Annotated[
 ]
 
 
+class ExperimentGuard(Strict):
+    """A metric that no version may be worse in than the control by more than a part of it."""
+
+    called: ClassVar[str] = "guard"
+
+    metric: Name
+    worse_by: Annotated[float, Field(description="a number from 0 to 10; 0.1 is 10 %", ge=0, le=10)]
+
+
+_Guards = Annotated[
+    list[ExperimentGuard],
+    Field(description=f"a list of at most {MOST_GUARDS} guards", max_length=MOST_GUARDS),
+]
+_Directions = Annotated[
+    dict[Name, Literal["lower", "higher"]],
+    Field(description="an object: by metric, lower or higher, whichever is better", max_length=MOST_GUARDS),
+]
+_Window = Annotated[
+    int, Field(description=f"a whole number of seconds from 1 to {MOST_WINDOW}", ge=1, le=MOST_WINDOW)
+]
+
+
 class NewExperiment(Strict):
     """An experiment to be made."""
 
@@ -122,6 +150,9 @@ class NewExperiment(Strict):
     allocation: _Allocation | None = None
     control: Name | None = None
     primary_metric: Name | None = None
+    window_seconds: _Window | None = None
+    guards: _Guards | None = None
+    directions: _Directions | None = None
 
 
 class ExperimentChange(Strict):
@@ -133,6 +164,9 @@ class ExperimentChange(Strict):
     versions: _Versions | None = None
     control: Name | None = None
     primary_metric: Name | None = None
+    window_seconds: _Window | None = None
+    guards: _Guards | None = None
+    directions: _Directions | None = None
     dry_run: Annotated[bool, Field(description="true or false")] = False
 
 
@@ -199,6 +233,7 @@ def experiment_of(
         allocation=body.allocation or usual,
         control=body.control,
         primary_metric=body.primary_metric,
+        analysis=_analysis(body, Analysis()),
     )
     return with_slots(_checked(experiment), before)
 
@@ -243,21 +278,32 @@ def details(experiment_id: str, request: Request, caller: Ingesting, backend: Ba
 
 @router.put(_ONE, response_model=prompt_response_models.ShownExperiment | prompt_response_models.DryRun)
 def change(experiment_id: str, body: ExperimentChange, caller: Administering, backend: Backend) -> Response:
-    """Change an experiment; users keep their versions as far as the new percentages let them."""
-    experiment, prompt = _found(caller, experiment_id, backend)
-    given = {
+    """Change an experiment; users keep their versions as far as the new percentages let them.
+
+    Two changes at once are made one after the other: what one of them leaves out stays as the other made it.
+    """
+    for _ in range(_TRIES):
+        experiment, prompt = _found(caller, experiment_id, backend)
+        changed = _changed(experiment, body, prompt, backend)
+        if body.dry_run:
+            report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
+            return Json({**report, "experiment": _as_json(changed, prompt)})
+        with suppress(OutdatedError):
+            backend.experiments.put(changed, caller.actor, instead_of=experiment)
+            return _stored(caller, experiment_id, backend, 200)
+    raise HTTPException(409, f"experiment {experiment_id!r} is being changed by others; try again")
+
+
+def _changed(experiment: Experiment, body: ExperimentChange, prompt: Prompt, backend: Backend) -> Experiment:
+    given: dict[str, Any] = {
         name: value
         for name in ("status", "sticky_type", "salt", "control", "primary_metric")
         if (value := getattr(body, name)) is not None
     }
+    given["analysis"] = _analysis(body, experiment.analysis)
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    changed = with_slots(_checked(replace(experiment, **given)), experiment)
-    if body.dry_run:
-        report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
-        return Json({**report, "experiment": _as_json(changed, prompt)})
-    backend.experiments.put(changed, caller.actor)
-    return _stored(caller, experiment_id, backend, 200)
+    return with_slots(_checked(replace(experiment, **given)), experiment)
 
 
 @router.delete(_ONE, response_model=prompt_response_models.RemovedExperiment)
@@ -305,6 +351,13 @@ def _variant(index: int, given: ExperimentVersion, prompt: Prompt, backend: Back
     return replace(own, content=found.content, config=found.config, follows=True)
 
 
+def _analysis(body: NewExperiment | ExperimentChange, before: Analysis) -> Analysis:
+    """As it was before, but for what is given."""
+    names = ("window_seconds", "guards", "directions")
+    given = body.model_dump(include=set(names), exclude_none=True)
+    return Analysis.of({**before.as_json(), **given})
+
+
 def _checked(experiment: Experiment) -> Experiment:
     ids = [each.experiment_version_id for each in experiment.variants]
     if experiment.control is not None and experiment.control not in ids:
@@ -334,7 +387,7 @@ def _stored(caller: Caller, experiment_id: str, backend: Backend, status: int) -
 def _as_json(experiment: Experiment, prompt: Prompt) -> dict[str, Any]:
     where = {"prompt_name": prompt.name, "branch": prompt.branch, "project_id": prompt.project}
     aims = {"control": experiment.control, "primary_metric": experiment.primary_metric}
-    return {**where, **configuration(experiment), **aims}
+    return {**where, **configuration(experiment), **aims, **experiment.analysis.as_json()}
 
 
 def _released(prompt: Prompt, backend: Backend) -> Version:

@@ -144,7 +144,7 @@ class Feed:
 
 
 def _arrived(calls: Calls, project: str, after: Cursor) -> list[_Held]:
-    page = calls.follow(CallFilter(project=project), MOST_CALLS, str(after))
+    page = calls.follow(CallFilter(project=project, scores=True), MOST_CALLS, str(after))
     return [
         _Held(Cursor.parse(position), call, json.dumps(as_json(call)))
         for position, call in zip(page.positions, page.calls, strict=True)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -20,16 +20,18 @@ from .auth import Ingesting
 from .committer import Committer, Verdict
 from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_storable, named, shown
 from .models import Json as JsonObject
-from .requests import JsonRoute, header, value_of
+from .plain import MAX_ID, Entry, entries_of, is_interaction, is_usage, plain_entries, storable
+from .requests import DirectRoute, header, value_of
 from .response_models import Accepted, Logged, Outcomes
 from .responses import BAD, Json
+from .scores import score_refusal
 from .shapes import call_of_banyan, call_of_huggingplace
 from .values import Body
 
 HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mistake in the record
 STORE = "/v2/chatgpt/store_generated_response"
 USAGE = "/api/logs/prompt-usage"
-MAX_ID = 255
+MOST_RECORDS = 10_000  # of a batch
 LARGE_BODY = 64 * 1024
 REPEATED = 200
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
@@ -69,7 +71,7 @@ class Interaction(Strict):
     response_time: Amount = None
 
 
-class Entry(Strict):
+class BatchRecord(Strict):
     """One record of a batch."""
 
     called: ClassVar[str] = "record"
@@ -84,7 +86,9 @@ class Entry(Strict):
 class Envelope(Strict):
     """A batch."""
 
-    records: Annotated[list[Entry], Field(description="a list")]
+    records: Annotated[
+        list[BatchRecord], Field(description="a list", json_schema_extra={"maxItems": MOST_RECORDS})
+    ]
 
 
 _envelope = TypeAdapter(Envelope)
@@ -96,33 +100,45 @@ class Kind:
 
     path: str
     model: type[Strict]
-    call: Callable[[str, str, datetime | None, Body, Prices], Call]
+    call: Callable[[str, str, datetime | None, Body, Prices, str | None], Call]
     new: int
     """The status of a record that is new; that of a repeat is 200."""
     bad: int
     """The status of what is refused."""
     thanks: Mapping[str, object]
     """The first fields of the response to a single good record."""
+    plain: Callable[[object], bool]
+    """Whether a body is certainly good."""
 
     def refusal(self, body: object) -> str | None:
         """Why a body is not a record of this kind, or None."""
+        if self.plain(body):
+            return score_refusal(cast("Body", body))
         try:
             self.model.model_validate(body)
         except ValidationError as error:
             return str(error.errors()[0]["msg"])
         deep = [name for name, value in body.items() if not is_shallow(value)] if type(body) is dict else []
-        return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep" if deep else None
+        if deep:
+            return f"{named(deep[0])} must be nested at most {MAX_DEPTH} deep"
+        return score_refusal(body) if isinstance(body, dict) else None
 
 
-BANYAN = Kind(USAGE, Usage, call_of_banyan, new=201, bad=BAD, thanks={})
+BANYAN = Kind(USAGE, Usage, call_of_banyan, new=201, bad=BAD, thanks={}, plain=is_usage)
 HUGGINGPLACE = Kind(
-    STORE, Interaction, call_of_huggingplace, new=200, bad=HUGGINGPLACE_BAD, thanks={"message": "stored"}
+    STORE,
+    Interaction,
+    call_of_huggingplace,
+    new=200,
+    bad=HUGGINGPLACE_BAD,
+    thanks={"message": "stored"},
+    plain=is_interaction,
 )
 
 
 def intake_router(committer: Committer, prices: Prices) -> APIRouter:
     """The routes of both clients."""
-    router = APIRouter(route_class=JsonRoute, tags=["logging"])
+    router = APIRouter(route_class=DirectRoute, tags=["logging"])
     for kind in (BANYAN, HUGGINGPLACE):
         _add(router, _Intake(kind, committer, prices))
     return router
@@ -130,8 +146,8 @@ def intake_router(committer: Committer, prices: Prices) -> APIRouter:
 
 def _add(router: APIRouter, intake: _Intake) -> None:
     kind = intake.kind
-    one = _documented(kind.model)
-    many = _documented(Envelope)
+    one = documented(kind.model)
+    many = documented(Envelope)
     responses: dict[int | str, Any] = {409: {"description": CONFLICT["error"]}}
     if kind.new != REPEATED:
         responses[REPEATED] = {"description": "it was stored before", "model": Logged}
@@ -153,7 +169,7 @@ def _add(router: APIRouter, intake: _Intake) -> None:
     )
 
 
-def _documented(model: type[Strict]) -> dict[str, Any]:
+def documented(model: type[Strict]) -> dict[str, Any]:
     """The body of a route that reads it itself, for the API's document."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -162,7 +178,7 @@ def _documented(model: type[Strict]) -> dict[str, Any]:
 class _Batch(NamedTuple):
     """A batch's records, why each is refused if it is, and the calls of the others."""
 
-    envelope: Envelope
+    entries: Sequence[Entry]
     refusals: list[str | None]
     calls: list[Call]
 
@@ -179,7 +195,8 @@ class _Intake:
         body = await request.json()
         _refuse(kind.refusal(body), kind.bad)
         call_id, time = self._named(request)
-        call = kind.call(caller.project, call_id, time, body, self._prices)
+        text = storable((await request.body()).decode("utf-8"))
+        call = kind.call(caller.project, call_id, time, body, self._prices, text)
         (verdict,) = await self._stored([call], request)
         return Json(*self._response(call_id, verdict))
 
@@ -190,12 +207,12 @@ class _Intake:
             return {**self.kind.thanks, "id": call_id, "repeat": True}, REPEATED
         if verdict is Stored.NEW:
             return {**self.kind.thanks, "id": call_id}, self.kind.new
-        return {"id": call_id, "error": _unstorable(verdict)}, self.kind.bad
+        return {"id": call_id, "error": unstorable(verdict)}, self.kind.bad
 
     async def batch(self, request: Request, caller: Ingesting) -> Response:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
-        envelope, refusals, calls = await self._read(await request.body(), caller.project)
-        if not envelope.records:
+        entries, refusals, calls = await self._read(await request.body(), caller.project)
+        if not entries:
             return Json({"accepted": 0, "gzip": True})
         verdicts = await self._stored(calls, request) if calls else []
         if len(calls) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
@@ -203,7 +220,7 @@ class _Intake:
         left = iter(verdicts)
         results = [
             self._result(entry.id, refusal or next(left))
-            for entry, refusal in zip(envelope.records, refusals, strict=True)
+            for entry, refusal in zip(entries, refusals, strict=True)
         ]
         return Json({"results": results})
 
@@ -214,23 +231,34 @@ class _Intake:
         return await run_in_threadpool(self._batch_of, body, project)
 
     def _batch_of(self, body: bytes, project: str) -> _Batch:
-        envelope = self._opened(value_of(body))
-        refusals = [self._entry_refusal(entry) for entry in envelope.records]
-        calls = [
-            self.kind.call(project, entry.id, parse_time(entry.ts), entry.body, self._prices)
-            for entry, refusal in zip(envelope.records, refusals, strict=True)
-            if refusal is None
-        ]
-        return _Batch(envelope, refusals, calls)
+        entries = entries_of(body)
+        if entries is None:
+            entries = self._opened(value_of(body))
+        if len(entries) > MOST_RECORDS:
+            raise HTTPException(413, f"records must be at most {MOST_RECORDS}, were {len(entries)}")
+        calls: list[Call] = []
+        refusals = [self._take(entry, project, calls) for entry in entries]
+        return _Batch(entries, refusals, calls)
 
-    def _opened(self, value: object) -> Envelope:
+    def _opened(self, value: object) -> list[Entry]:
+        if (plain := plain_entries(value)) is not None:
+            return plain
         try:
-            return _envelope.validate_python(value)
+            return [Entry(each.id, each.ts, each.body) for each in _envelope.validate_python(value).records]
         except ValidationError as error:
             raise HTTPException(self.kind.bad, error.errors()[0]["msg"]) from None
 
-    def _entry_refusal(self, entry: Entry) -> str | None:
-        return _id_refusal("id", entry.id) or time_refusal("ts", entry.ts) or self.kind.refusal(entry.body)
+    def _take(self, entry: Entry, project: str, calls: list[Call]) -> str | None:
+        """Add its call to the others, or say why not."""
+        call_id, ts, body, text = entry
+        if refusal := _id_refusal("id", call_id):
+            return refusal
+        if (time := time_of(ts)) is None:
+            return time_refusal("ts", ts)
+        if refusal := self.kind.refusal(body):
+            return refusal
+        calls.append(self.kind.call(project, call_id, time, body, self._prices, text))
+        return None
 
     def _result(self, call_id: str, verdict: Verdict | str) -> dict[str, object]:
         if isinstance(verdict, str):
@@ -238,7 +266,7 @@ class _Intake:
         if verdict is Stored.CONFLICT:
             return {"id": call_id, "status": 409, **CONFLICT}
         if not isinstance(verdict, Stored):
-            return {"id": call_id, "status": self.kind.bad, "error": _unstorable(verdict)}
+            return {"id": call_id, "status": self.kind.bad, "error": unstorable(verdict)}
         return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else REPEATED}
 
     async def _stored(self, calls: Sequence[Call], request: Request) -> list[Verdict]:
@@ -250,13 +278,7 @@ class _Intake:
             _refuse(_id_refusal("Idempotency-Key", key), self.kind.bad)
         if time is not None:
             _refuse(time_refusal("X-Event-Time", time), self.kind.bad)
-        return key or str(uuid.uuid4()), parse_time(time) if time is not None else None
-
-
-def parse_time(text: str) -> datetime:
-    """A good time's UTC; one without a zone is UTC."""
-    time = datetime.fromisoformat(text.upper())
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return key or str(uuid.uuid4()), time_of(time) if time is not None else None
 
 
 def _id_refusal(name: str, value: str) -> str | None:
@@ -266,18 +288,22 @@ def _id_refusal(name: str, value: str) -> str | None:
 
 
 def time_refusal(name: str, value: str) -> str | None:
-    return None if is_time(value) else f"{name} must be an ISO-8601 date and time, was {shown(value)}"
+    valid = time_of(value) is not None
+    return None if valid else f"{name} must be an ISO-8601 date and time, was {shown(value)}"
 
 
-def is_time(value: str) -> bool:
-    """Whether it is a time, with a day. Python takes more shapes, weeks among them."""
-    if _TIMESTAMP.fullmatch(value) is None:
-        return False
+def time_of(text: str) -> datetime | None:
+    """The UTC time of a text; one without a zone is UTC. None: it is no time with a day.
+
+    Python takes more shapes, weeks among them.
+    """
+    if _TIMESTAMP.fullmatch(text) is None:
+        return None
     try:
-        parse_time(value)
+        time = datetime.fromisoformat(text.upper())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):  # a zone may move it off the calendar's edge
-        return False
-    return True
+        return None
 
 
 def _refuse(reason: str | None, status: int) -> None:
@@ -285,5 +311,6 @@ def _refuse(reason: str | None, status: int) -> None:
         raise HTTPException(status, reason)
 
 
-def _unstorable(error: object) -> str:
+def unstorable(error: object) -> str:
+    """Why the database refuses a record, for its sender."""
     return f"the database can't store this record: {str(getattr(error, 'orig', error)).partition(chr(10))[0]}"

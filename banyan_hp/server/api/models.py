@@ -152,7 +152,9 @@ def checked(accepts: Callable[[Any], object]) -> AfterValidator:
 
 def is_storable(text: str) -> bool:
     """Whether a column can hold a text: PostgreSQL takes no NUL, and UTF-8 no lone surrogates."""
-    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+    if "\x00" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def is_shallow(value: object) -> bool:

@@ -126,6 +126,13 @@ class RemovedPrompt(BaseModel):
 # -- experiments ---------------------------------------------------------------------------------------------
 
 
+class GuardShown(BaseModel):
+    """A metric that no version may be much worse in than the control."""
+
+    metric: str
+    worse_by: Annotated[float, Field(description="as a part of the control's mean")]
+
+
 class ShownExperiment(Configuration):
     """An experiment."""
 
@@ -134,6 +141,9 @@ class ShownExperiment(Configuration):
     project_id: str
     control: str | None
     primary_metric: str | None
+    window_seconds: int
+    guards: list[GuardShown]
+    directions: dict[str, Literal["lower", "higher"]]
 
 
 class ExperimentList(BaseModel):

@@ -6,13 +6,12 @@ import asyncio
 import json
 import math
 import zlib
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, ClassVar
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from .models import is_storable, shown, unknown
 from .responses import BAD_QUERY
@@ -29,6 +28,8 @@ class JsonRequest(Request):
     Raises:
         HTTPException: 400, 408, 413, 415 or 503 where the body can't be had.
     """
+
+    most_bytes: ClassVar[int] = MAX_BODY
 
     async def body(self) -> bytes:
         """The body, decompressed."""
@@ -55,15 +56,16 @@ class JsonRequest(Request):
         size = 0
         async for chunk in self.stream():
             size += len(chunk)
-            if size > MAX_BODY:
-                raise _too_large()  # uvicorn discards the rest, so that the sender gets to see the response
+            if size > self.most_bytes:
+                # uvicorn discards the rest, so that the sender gets to see the response
+                raise _too_large(self.most_bytes)
             chunks.append(chunk)
         return b"".join(chunks)
 
     def _decompressed(self, data: bytes) -> bytes:
         encoding = self.headers.get("content-encoding", "").strip().lower()
         if encoding in ("gzip", "x-gzip"):
-            return gunzip(data)
+            return gunzip(data, self.most_bytes)
         if encoding not in ("", "identity"):
             raise HTTPException(415, f"Content-Encoding must be gzip or identity, was {encoding!r}")
         return data
@@ -72,8 +74,8 @@ class JsonRequest(Request):
 class Guard:
     """A dependency that is asked before a body is read: whom it refuses can't have us read 32 MiB."""
 
-    def admit(self, request: Request) -> object:
-        """Return, or raise `HTTPException`. Runs in a thread of the pool."""
+    async def admit(self, request: Request) -> object:
+        """Return, or raise `HTTPException`."""
         raise NotImplementedError
 
 
@@ -83,6 +85,8 @@ class JsonRoute(APIRoute):
     FastAPI reads the body that a route declares before it asks any dependency, so a `Guard` is asked here.
     """
 
+    request_type: ClassVar[type[JsonRequest]] = JsonRequest
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See FastAPI, "Custom Request and APIRoute class"."""
         handle = super().get_route_handler()
@@ -90,17 +94,41 @@ class JsonRoute(APIRoute):
         guards = tuple(_guards(self)) if self.body_field is not None else ()
 
         async def handle_json(request: Request) -> Response:
-            for name, value in request.query_params.items():
-                if name not in known:  # ignored, a misspelt filter would choose everything
-                    raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, _PARAMETER))
+            _refuse_unknown(request, known)
             for name, text in request.path_params.items():
                 if not is_storable(str(text)):
                     raise HTTPException(404, f"{name} {shown(text)} not found")
             for guard in guards:
-                await run_in_threadpool(guard.admit, request)
-            return await handle(JsonRequest(request.scope, request.receive))
+                await guard.admit(request)
+            return await handle(self.request_type(request.scope, request.receive))
 
         return handle_json
+
+
+class DirectRoute(JsonRoute):
+    """A route whose handler gets its request and what its one `Guard` returns, and nothing else.
+
+    FastAPI documents it, but does not resolve its dependencies, which takes as long as all else of a request.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See `JsonRoute`."""
+        (guard,) = _guards(self)
+        endpoint: Any = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            _refuse_unknown(request, ())
+            admitted = await guard.admit(request)
+            response: Response = await endpoint(JsonRequest(request.scope, request.receive), admitted)
+            return response
+
+        return handle
+
+
+def _refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    for name, value in request.query_params.items():
+        if name not in known:  # ignored, a misspelt filter would choose everything
+            raise HTTPException(BAD_QUERY, unknown(shown(name), value, known, _PARAMETER))
 
 
 def _guards(route: APIRoute) -> Iterator[Guard]:
@@ -134,13 +162,11 @@ def value_of(body: bytes) -> Any:
 def parse_json(data: bytes) -> Any:
     """The value of a JSON text.
 
-    NaN and infinities, which Python's parser would let in, are no JSON and could not be answered again.
-
     Raises:
         ValueError: it is none; with the reason.
     """
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        return DECODER.decode(data.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -159,7 +185,7 @@ def gunzip(data: bytes, limit: int = MAX_BODY) -> bytes:
     except zlib.error as error:
         raise HTTPException(400, f"body isn't valid gzip: {error}") from error
     if len(unpacked) > limit:
-        raise _too_large()
+        raise _too_large(limit)
     if not member.eof or member.unused_data:
         flaw = "cut short" if not member.eof else "more bytes follow"
         raise HTTPException(400, f"body isn't valid gzip: {flaw}")
@@ -175,8 +201,8 @@ def header(request: Request, name: str) -> str | None:
     return None if value is None else value.encode("latin-1").decode("utf-8", "backslashreplace")
 
 
-def _too_large() -> HTTPException:
-    return HTTPException(413, f"body must be at most {MAX_BODY} bytes, compressed or not")
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"body must be at most {limit} bytes, compressed or not")
 
 
 def _no_constant(name: str) -> object:
@@ -188,3 +214,7 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:_MAX_NUMBER]} is out of range")
     return number
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+"""NaN and infinities, which Python's parser would let in, are no JSON and could not be answered again."""

@@ -120,6 +120,44 @@ class LoggedCall(BaseModel):
     body: Object
 
 
+class ShownScore(BaseModel):
+    """A score, and what it is about."""
+
+    project: str
+    id: str
+    at: Time
+    name: str
+    value: bool | float | str
+    record_id: str | None
+    session_id: str | None
+    sticky_key: str | None
+    sticky_value: str | None
+    experiment_id: str | None
+    experiment_version_id: str | None
+    rater: Annotated[str | None, Field(description="null: the application; user: by a feedback token")]
+    comment: str | None
+    seq: int
+
+
+class ScoresPage(BaseModel):
+    """Some scores."""
+
+    scores: list[ShownScore]
+    next: Next
+
+
+class ScoredCall(LoggedCall):
+    """A call, and its newest scores."""
+
+    scores: list[ShownScore]
+
+
+class TakenFeedback(BaseModel):
+    """Feedback that is stored."""
+
+    stored: Literal[True]
+
+
 class CallsPage(BaseModel):
     """Some calls."""
 
@@ -236,3 +274,49 @@ class Readiness(Health):
     """The database responds."""
 
     search_lag: Annotated[int, Field(description="calls that can't be found by text yet")]
+    results_lag: Annotated[
+        int, Field(description="calls and scores that no experiment's results know of yet")
+    ]
+
+
+# -- OpenTelemetry -------------------------------------------------------------------------------------------
+
+
+class PartialSuccess(BaseModel):
+    """How much of a request was left out, and why."""
+
+    rejectedSpans: str | None = None  # noqa: N815 - the standard's names
+    rejectedLogRecords: str | None = None  # noqa: N815
+    errorMessage: str  # noqa: N815
+
+
+class Exported(BaseModel):
+    """The standard's response to an export: empty, if all was taken."""
+
+    partialSuccess: PartialSuccess | None = None  # noqa: N815
+
+
+class ShownSpan(BaseModel):
+    """A span. What it says is left out where a trace is very large."""
+
+    span_id: str
+    parent_id: str | None
+    depth: Annotated[int, Field(description="0: a root, or one whose parent is not there")]
+    name: str
+    role: Annotated[str | None, Field(description="call, embedding, tool, agent, step")]
+    scope: str
+    start_time: Time
+    duration_ms: float
+    failed: bool
+    message: Annotated[str | None, Field(description="of its status")]
+    call_id: Annotated[str | None, Field(description="the call that it tells of")]
+    attributes: Object | None
+    events: list[Object] | None
+    resource: Object | None
+
+
+class Trace(BaseModel):
+    """A trace: each span before those inside it."""
+
+    trace_id: str
+    spans: list[ShownSpan]

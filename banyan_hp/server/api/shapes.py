@@ -8,19 +8,25 @@ from typing import Any
 from ..prices import Prices
 from ..store.calls import UNDATED, Call
 from .costs import cost_of
+from .scores import call_of_score
 from .values import Body, count_of, number_of, object_of, text_of
 
 _USUAL = {"session": "session_id", "user": "user_id", "error": "error"}
 _TOKENS = ("input_tokens", "output_tokens")
 
 
-def call_of_banyan(project: str, call_id: str, time: datetime | None, body: Body, prices: Prices) -> Call:
+def call_of_banyan(
+    project: str, call_id: str, time: datetime | None, body: Body, prices: Prices, text: str | None = None
+) -> Call:
     """The call of a usage record. What has no field of its own there is looked up in its metadata."""
+    if (score := call_of_score(project, call_id, time, body)) is not None:
+        return score
     metadata = object_of(body.get("metadata"))
     common = _common(project, call_id, time, body, metadata)
     model = text_of(body.get("model"))
     return Call(
         **common,
+        text=text,
         source="banyan",
         cost=_cost(metadata, model, metadata.get("step_data"), common["event_time"], prices),
         prompt_id=text_of(body.get("prompt_id")),
@@ -37,9 +43,11 @@ def call_of_banyan(project: str, call_id: str, time: datetime | None, body: Body
 
 
 def call_of_huggingplace(
-    project: str, call_id: str, time: datetime | None, body: Body, prices: Prices
+    project: str, call_id: str, time: datetime | None, body: Body, prices: Prices, text: str | None = None
 ) -> Call:
     """The call of an interaction. Times are seconds there; tokens are a sum, and split in the metadata."""
+    if (score := call_of_score(project, call_id, time, body)) is not None:
+        return score
     metadata = object_of(body.get("metadata"))
     metadata = {**_only_step(body), **metadata}
     seconds = number_of(body.get("response_time"))
@@ -47,6 +55,7 @@ def call_of_huggingplace(
     model = text_of(body.get("llm_model"))
     return Call(
         **{**common, "session": text_of(body.get("session_id")) or common["session"]},
+        text=text,
         source="huggingplace",
         cost=_cost(metadata, model, body.get("step_data"), common["event_time"], prices),
         model=model,

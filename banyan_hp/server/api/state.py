@@ -12,8 +12,10 @@ from ..store.audit import Audit
 from ..store.calls import Calls
 from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
+from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
 from ..store.sessions import Sessions
+from ..store.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,14 @@ class Stores:
     """The stores, and how prompts are routed."""
 
     calls: Calls
+    spans: Spans
     prompts: Prompts
     experiments: Experiments
     projects: Projects
     keys: Keys
     audit: Audit
     sessions: Sessions
+    outcomes: Outcomes
     routing: RoutingMode
 
 

@@ -15,13 +15,22 @@ def object_of(value: object) -> Body:
 
 def text_of(value: object) -> str | None:
     """A text that isn't empty; a number, as ids may be, as its text."""
+    if value is None:  # most are
+        return None
+    if isinstance(value, str):
+        return value or None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return json.dumps(value)
-    return value if isinstance(value, str) and value else None
+    return None
 
 
 def number_of(value: object) -> float | None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e15:
+    if (
+        value is None
+        or not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or not 0 <= value < 1e15
+    ):
         return None
     return float(value)
 

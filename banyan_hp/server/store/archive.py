@@ -15,20 +15,20 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
-from .calls import Call
+from .calls import SHOWN, Call
 from .parquet import ParquetFile, numbers_in
 from .shown import texts_of
+from .span_parquet import ids_in, write_spans
+from .spans import StoredSpan
 
 _ABANDONED_SECONDS = 86400.0
 _UNFINISHED = ".part"
-_COLUMNS = [each.name for each in fields(Call)]
 
 
 class Archive:
@@ -55,6 +55,21 @@ class Archive:
         if (first := next(new, None)) is not None:
             _write(place, first, new)
 
+    def keep_spans(self, project: str, day: date, spans: Sequence[StoredSpan]) -> None:
+        """See `SpanKeeper.keep_spans`: in a folder of their own, `DIR/PROJECT/DAY/spans/spans-….parquet`.
+
+        Raises:
+            OSError: they can't be written.
+        """
+        place = self._directory / folder_of(project) / day.isoformat() / "spans"
+        _make(place)
+        _clean(place)
+        held = set().union(*(ids_in(path) for path in place.glob("*.parquet")))
+        new = [span for span in spans if (span.trace_id, span.span_id) not in held]
+        if new:
+            name = f"spans-{new[0].start}-{uuid.uuid4().hex[:8]}.parquet"
+            _finish(place, name, lambda stream: write_spans(stream, new))
+
     def _held(self, place: Path, numbers: Sequence[int]) -> set[tuple[int, str, datetime]]:
         """What files of earlier runs hold; this one's calls are removed, or it fails."""
         if place not in self._earlier:
@@ -73,14 +88,21 @@ def folder_of(project: str) -> str:
 
 
 def _write(place: Path, first: Call, others: Iterator[Call]) -> None:
-    name = f"calls-{first.seq}-{uuid.uuid4().hex[:8]}.parquet"
+    def write(stream: IO[bytes]) -> None:
+        with ParquetFile(stream) as file:
+            file.add(_fields(first))
+            for call in others:
+                file.add(_fields(call))
+
+    _finish(place, f"calls-{first.seq}-{uuid.uuid4().hex[:8]}.parquet", write)
+
+
+def _finish(place: Path, name: str, write: Callable[[IO[bytes]], None]) -> None:
+    """Have a file written, which gets its name when it is whole and on the disk."""
     unfinished = place / f".{name}{_UNFINISHED}"
     try:
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            with ParquetFile(stream) as file:
-                file.add(_fields(first))
-                for call in others:
-                    file.add(_fields(call))
+            write(stream)
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.rename(place / name)
@@ -91,7 +113,7 @@ def _write(place: Path, first: Call, others: Iterator[Call]) -> None:
 
 
 def _fields(call: Call) -> dict[str, Any]:
-    return {name: getattr(call, name) for name in _COLUMNS} | texts_of(call)
+    return {name: getattr(call, name) for name in SHOWN} | texts_of(call)
 
 
 def _make(place: Path) -> None:

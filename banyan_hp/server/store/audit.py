@@ -66,6 +66,14 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def all_of(self, project: str, subject: str, action: str | None = None) -> list[Change]:
+        """All changes of a subject, or those of one kind, oldest first."""
+        query = select(audit).where(audit.c.project == project, audit.c.subject == subject)
+        if action is not None:
+            query = query.where(audit.c.action == action)
+        with self._database.read() as connection:
+            return [_change(row) for row in connection.execute(query.order_by(audit.c.seq))]
+
     def of(
         self, project: str, subject: str | None = None, limit: int = 100, before: int | None = None
     ) -> Part[Change]:

@@ -7,10 +7,12 @@ same at every repeat of a delivery; a call that came without a time has the day 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
+
+from .scores import ScorePage
 
 UNDATED = date(1, 1, 1)
 MAX_PAGE = 1000
@@ -41,13 +43,15 @@ class Call:
         day: of `event_time`, or `UNDATED`.
         event_time: when it happened, UTC; its arrival if its sender did not say.
         received_at: when it first arrived, UTC.
-        source: what logged it: ``banyan``, ``huggingplace``.
+        source: what logged it: ``banyan``, ``huggingplace``; or ``score``: it is one.
         latency_ms: how long the model took, in milliseconds.
         cost: in USD.
         error: the message of a call that failed.
         body: what was sent, as it was sent.
         deliveries: how often it arrived.
         seq: its number in this store; 0 before it is stored.
+        text: the JSON of `body` on its way in, if it is known, in ASCII and one line, so that it need not be
+            written again.
 
     The other fields are None where the sender did not say.
     """
@@ -77,6 +81,11 @@ class Call:
     sticky_value: str | None = None
     deliveries: int = 1
     seq: int = 0
+    text: str | None = field(default=None, repr=False, compare=False)
+
+
+SHOWN = tuple(each.name for each in fields(Call) if each.name != "text")
+"""What there is to a stored call."""
 
 
 class Stored(Enum):
@@ -99,6 +108,7 @@ class CallFilter:
         failed: True: calls with an error; False: calls without one.
         equal: columns and the text that each must hold, of `FILTERS`.
         text: words of a search, all of which must occur; phrases in double quotes.
+        scores: whether scores are meant, too, where `equal` names no source.
     """
 
     project: str
@@ -107,6 +117,12 @@ class CallFilter:
     failed: bool | None = None
     equal: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
+    scores: bool = False
+
+    @property
+    def with_scores(self) -> bool:
+        """Whether scores may be among them: nobody who lists calls means them."""
+        return self.scores or "source" in self.equal
 
 
 FILTERS = (
@@ -227,8 +243,14 @@ class Calls(Protocol):
         """Sums over the chosen calls, grouped by columns of `FILTERS`; one group without any."""
         ...
 
+    def scores(
+        self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
+    ) -> ScorePage:
+        """Up to `limit` scores, newest first, by `TARGETS` and the text that each must hold."""
+        ...
+
     def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
-        """Remove calls for good, with their bodies and search entries, in small steps.
+        """Remove calls for good, with their bodies, search entries and scores, in small steps.
 
         Yields how many each step removed. The audit says so, if it is known `by` which key.
         """
@@ -254,6 +276,6 @@ class Calls(Protocol):
         """Make up to `limit` stored calls findable by text; how many were."""
         ...
 
-    def unindexed(self) -> int:
-        """How many stored calls can't be found by text yet."""
+    def unindexed(self, most: int | None = None) -> int:
+        """How many stored calls can't be found by text yet; counted up to `most`, if that is given."""
         ...

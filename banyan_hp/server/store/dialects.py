@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -14,20 +14,18 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import ColumnElement
 
+from . import days
 from .calls import UNDATED
 from .cursors import Cursor
 from .database import Database
+from .partitions import days_of
+from .restored import mend_positions
 from .search import Phrase
-from .tables import bodies, calls
+from .tables import calls
 
 Words = tuple[int, date, list[str]]
-_DAYS_BEFORE, _DAYS_AHEAD = 1, 7
 _VACUUM_PAGES = 2000
 _MERGE_PAGES = 500
-_LOCK_SECONDS = 1
-_PARTITIONED = (calls.name, bodies.name, "call_search")
-
-
 _key = itemgetter("project", "day", "id")
 _RETURNED = ("project", "day", "id", "seq", "deliveries")
 _POSTGRES: Any = postgresql.dialect  # SQLAlchemy leaves it untyped
@@ -35,6 +33,7 @@ _POSTGRES_TYPES = {
     column.name: str(column.type.compile(_POSTGRES())) for column in calls.c if column.name != "xact"
 }
 _COLUMNS = ", ".join(json.dumps(name) for name in _POSTGRES_TYPES)
+_row_values = itemgetter(*_POSTGRES_TYPES)
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _POSTGRES_TYPES.values())
 # One parameter a column: a statement with one for each value takes psycopg longer than PostgreSQL.
 _INSERT_CALLS = (
@@ -52,20 +51,14 @@ _SQLITE_INSERT = (
     "WHERE digest = excluded.digest RETURNING project, day, id, seq, deliveries"
 )
 _TAKE_NUMBERS = "SELECT nextval('calls_seq') FROM generate_series(1, %s)"
-_INSERT_BODIES = (
-    "INSERT INTO call_bodies (seq, day, body) SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])"
-)
-_INSERT_TO_INDEX = "INSERT INTO calls_to_index (seq, day) SELECT * FROM unnest(%s::bigint[], %s::date[])"
+_COPY_BODIES = "COPY call_bodies (seq, day, body) FROM STDIN"
+_COPY_WORDS = "COPY call_search (seq, day, words) FROM STDIN"
+_COPY_TO_INDEX = "COPY calls_to_index (seq, day) FROM STDIN"
 _INDEXING = 0x62616E79616F  # an advisory lock
 _RARE = 20_000  # calls that are found by text faster than their share of all others can be gone through
 _WORTH_ANALYSIS = 10_000  # calls: statistics of few ones mislead when there are many
 _ANALYSE = "PRAGMA analysis_limit = 1000; ANALYZE calls"
 _BEYOND_RARE = "SELECT 1 FROM call_search WHERE call_search MATCH ? LIMIT 1 OFFSET ?"
-_MAKE_DAY = """
-CREATE TABLE {own} (LIKE {name} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-WITH gone AS (DELETE FROM {name}_other WHERE day = '{day}' RETURNING *) INSERT INTO {own} SELECT * FROM gone;
-ALTER TABLE {name} ATTACH PARTITION {own} FOR VALUES FROM ('{day}') TO ('{next_day}')
-"""
 
 
 _OLDEST_RUNNING = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
@@ -121,8 +114,8 @@ class Dialect(Protocol):
     def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
         """Undo it."""
 
-    def prepare_days(self, database: Database, today: date) -> None:
-        """Make room for the calls of the days to come."""
+    def maintain(self, database: Database, today: date) -> None:
+        """Make room for the calls of the days to come, and mend what a restored copy needs mended."""
 
     def whole_days(self, database: Database, before: date) -> list[date]:
         """Days that can be removed at once."""
@@ -130,7 +123,7 @@ class Dialect(Protocol):
     def horizon(self, connection: Connection) -> int:
         """Calls of transactions below it are all there, or never will be."""
 
-    def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
+    def drop_day(self, database: Database, day: date, horizon: int | None) -> int:
         """Remove a whole day, unless it has calls of transactions from `horizon` on; how many it had."""
 
     def erase(self, database: Database) -> None:
@@ -189,17 +182,17 @@ class _Sqlite:
         return True  # one process has the file
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
-        rows = [(seq, " ".join(words)) for seq, _, words in found]
+        rows = [(seq, " ".join(words)) for seq, _, words in found if words]
         if rows:
             connection.exec_driver_sql("INSERT INTO call_search (rowid, words) VALUES (?, ?)", rows)
 
     def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
-        rows = [(seq, " ".join(words)) for seq, _, words in gone]
+        rows = [(seq, " ".join(words)) for seq, _, words in gone if words]
         forget = "INSERT INTO call_search (call_search, rowid, words) VALUES ('delete', ?, ?)"
         if rows:
             connection.exec_driver_sql(forget, rows)
 
-    def prepare_days(self, database: Database, _today: date) -> None:
+    def maintain(self, database: Database, _today: date) -> None:
         """Days share a table; but its planner learns what is in it, once there is something to learn."""
         with database.outside_transactions() as connection:
             largest = connection.execute(select(func.max(calls.c.seq))).scalar()
@@ -212,7 +205,7 @@ class _Sqlite:
     def horizon(self, _connection: Connection) -> int:
         return 1  # all have 0
 
-    def drop_day(self, _connection: Connection, _day: date, _horizon: int | None) -> int:
+    def drop_day(self, _database: Database, _day: date, _horizon: int | None) -> int:
         raise NotImplementedError("days share a table")
 
     def erase(self, database: Database) -> None:
@@ -243,13 +236,15 @@ class _Postgres:
         return sorted(range(len(rows)), key=lambda index: _key(rows[index]))
 
     def insert_calls(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Inserted]:
-        columns = [[row[name] for row in rows] for name in _POSTGRES_TYPES]
-        return [Inserted(*row) for row in connection.exec_driver_sql(_INSERT_CALLS, tuple(columns))]
+        columns = zip(*map(_row_values, rows), strict=True)
+        arrays = tuple(array_of(values) for values in columns)
+        return [Inserted(*row) for row in connection.exec_driver_sql(_INSERT_CALLS, arrays)]
 
     def insert_bodies(self, connection: Connection, rows: Sequence[tuple[int, date, str]]) -> None:
-        columns = tuple(map(list, zip(*rows, strict=True)))
-        connection.exec_driver_sql(_INSERT_BODIES, columns)
-        connection.exec_driver_sql(_INSERT_TO_INDEX, columns[:2])
+        # JSON holds no tabs and no line breaks, but as escapes.
+        lines = [f"{seq}\t{day}\t{body}\n" for seq, day, body in rows]
+        _copy(connection, _COPY_BODIES, "".join(lines).replace("\\", "\\\\"))
+        _copy(connection, _COPY_TO_INDEX, "".join([f"{seq}\t{day}\n" for seq, day, _ in rows]))
 
     def settled(self) -> tuple[ColumnElement[bool], ...]:
         return (calls.c.xact < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"),)
@@ -275,10 +270,9 @@ class _Postgres:
         return bool(taken.scalar_one())
 
     def store_words(self, connection: Connection, found: Sequence[Words]) -> None:
-        rows = [(seq, day, _vector(words)) for seq, day, words in found]
-        if rows:
-            store = "INSERT INTO call_search (seq, day, words) VALUES (%s, %s, CAST(%s AS tsvector))"
-            connection.exec_driver_sql(store, rows)
+        lines = [f"{seq}\t{day}\t{_vector(words)}\n" for seq, day, words in found if words]
+        if lines:
+            _copy(connection, _COPY_WORDS, "".join(lines))
 
     def forget_words(self, connection: Connection, gone: Sequence[Words]) -> None:
         forget = "DELETE FROM call_search WHERE seq = ANY(%s) AND day = ANY(%s)"
@@ -286,24 +280,9 @@ class _Postgres:
             numbers, days = [seq for seq, _, _ in gone], list({day for _, day, _ in gone})
             connection.exec_driver_sql(forget, (numbers, days))
 
-    def prepare_days(self, database: Database, today: date) -> None:
-        for ahead in range(-_DAYS_BEFORE, _DAYS_AHEAD + 1):
-            day = today + timedelta(days=ahead)
-            database.write(lambda connection, day=day: self._make_day(connection, day))  # type: ignore[misc]
-
-    def _make_day(self, connection: Connection, day: date) -> None:
-        """A partition for the day, with what has come for it already. One process does, the others wait."""
-        if _exists(connection, _partition("calls", day)):
-            return
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls IN SHARE ROW EXCLUSIVE MODE")
-        if _exists(connection, _partition("calls", day)):
-            return
-        for name in _PARTITIONED:
-            script = _MAKE_DAY.format(
-                name=name, own=_partition(name, day), day=day, next_day=day + timedelta(days=1)
-            )
-            connection.exec_driver_sql(script)
+    def maintain(self, database: Database, today: date) -> None:
+        mend_positions(database)
+        days.prepare(database, days.CALLS, today)
 
     def whole_days(self, database: Database, before: date) -> list[date]:
         with database.read() as connection:
@@ -312,21 +291,8 @@ class _Postgres:
     def horizon(self, connection: Connection) -> int:
         return int(connection.exec_driver_sql(_OLDEST_RUNNING).scalar_one())
 
-    def drop_day(self, connection: Connection, day: date, horizon: int | None) -> int:
-        # Whoever comes later waits for the lock behind us: so we don't wait long for those before us.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-        connection.exec_driver_sql("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
-        own = _partition("calls", day)
-        if not _exists(connection, own):
-            return 0
-        late = f"SELECT EXISTS (SELECT FROM {own} WHERE xact >= %s)"  # noqa: S608
-        if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
-            return 0
-        removed = int(connection.exec_driver_sql(f"SELECT count(*) FROM {own}").scalar_one())  # noqa: S608
-        connection.exec_driver_sql("DELETE FROM calls_to_index WHERE day = %s", (day,))
-        for name in _PARTITIONED:
-            connection.exec_driver_sql(f"DROP TABLE {_partition(name, day)}")
-        return removed
+    def drop_day(self, database: Database, day: date, horizon: int | None) -> int:
+        return days.drop(database, day, horizon)
 
     def erase(self, database: Database) -> None:
         """Nothing: PostgreSQL's own vacuum does, in its time; its log and its backups are its operator's."""
@@ -343,6 +309,33 @@ def _inserted(cursor: sqlite3.Cursor, rows: Sequence[Mapping[str, Any]]) -> Iter
     cursor.execute(_SQLITE_INSERT.format(", ".join([_SQLITE_ROW] * len(rows))), flat)
     for project, day, call_id, seq, deliveries in cursor.fetchall():
         yield Inserted(project, date.fromisoformat(day), call_id, seq, deliveries)
+
+
+def array_of(values: Sequence[Any]) -> str:
+    """An array as PostgreSQL writes it: psycopg takes longer to make one than PostgreSQL takes to read it."""
+    if values.count(values[0]) == len(values):
+        return "{" + ",".join([_element(values[0])] * len(values)) + "}"
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if value is None:
+        return "NULL"
+    return f'"\\\\x{value.hex()}"' if kind is bytes else str(value)
+
+
+def _copy(connection: Connection, statement: str, lines: str) -> None:
+    """Insert lines; PostgreSQL takes them in at once, and one by one where they are values of a statement."""
+    errors: Any = connection.dialect.loaded_dbapi
+    try:
+        with raw_of(connection).cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(lines)
+    except errors.Error as error:
+        raise DBAPIError.instance(statement, None, error, errors.Error, dialect=connection.dialect) from error
 
 
 def raw_of(connection: Connection) -> Any:
@@ -363,20 +356,3 @@ def _vector(words: Sequence[str]) -> str:
     for position, word in enumerate(words, 1):
         positions.setdefault(word, []).append(str(position))
     return " ".join(f"'{word}':{','.join(places)}" for word, places in positions.items())
-
-
-def _partition(name: str, day: date) -> str:
-    return f"{name}_{day:%Y%m%d}"
-
-
-def _exists(connection: Connection, name: str) -> bool:
-    return connection.exec_driver_sql("SELECT to_regclass(%s)", (name,)).scalar_one() is not None
-
-
-def days_of(connection: Connection) -> list[date]:
-    """The days that have a partition in PostgreSQL."""
-    names = connection.exec_driver_sql(
-        "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
-        "WHERE inhparent = 'calls'::regclass AND relname <> 'calls_other' ORDER BY relname"
-    )
-    return [datetime.strptime(row[0][-8:], "%Y%m%d").replace(tzinfo=UTC).date() for row in names]

@@ -7,39 +7,51 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from .database import BusyError, Database
 
-_RETENTION = 0x62616E79616E02  # any number that no other program takes for its advisory lock
-
 StillElected = Callable[[], bool]
 
 
+class Work(NamedTuple):
+    """What one process at a time does."""
+
+    name: str
+    number: int  # any that no other program takes for its advisory lock
+
+
+RETENTION = Work("retention", 0x62616E79616E02)
+SUMS = Work("sums", 0x62616E79616E04)
+GUARDS = Work("guards", 0x62616E79616E05)
+
+
 @contextmanager
-def elected(database: Database) -> Iterator[StillElected | None]:
-    """Be the one process that removes old calls; None: another one is.
+def elected(database: Database, work: Work = RETENTION) -> Iterator[StillElected | None]:
+    """Be the one process that does this work; None: another one is.
 
     The other way round, a process may lose its election while it works: it asks before each step.
     """
-    with _of_postgres(database) if database.is_postgres else _of_file(Path(database.name)) as still:
+    path = Path(f"{database.name}.{work.name}")
+    with _of_postgres(database, work.number) if database.is_postgres else _of_file(path) as still:
         yield still
 
 
 @contextmanager
-def _of_postgres(database: Database) -> Iterator[StillElected | None]:
+def _of_postgres(database: Database, number: int) -> Iterator[StillElected | None]:
     """By a lock of a connection's that is in no transaction, so that it holds up no vacuum."""
     try:
         with database.session() as connection:
-            if not _ask(connection, f"SELECT pg_try_advisory_lock({_RETENTION})"):
+            if not _ask(connection, f"SELECT pg_try_advisory_lock({number})"):
                 yield None
                 return
             try:
                 yield lambda: _ask(connection, "SELECT true")
             finally:
-                _ask(connection, f"SELECT pg_advisory_unlock({_RETENTION})")
+                _ask(connection, f"SELECT pg_advisory_unlock({number})")
     except DBAPIError as error:
         raise BusyError(str(error.orig).partition("\n")[0]) from error
 
@@ -55,8 +67,7 @@ def _ask(connection: Connection, question: str) -> bool:
 
 @contextmanager
 def _of_file(path: Path) -> Iterator[StillElected | None]:
-    lock = path.with_name(f"{path.name}.retention")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

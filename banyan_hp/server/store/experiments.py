@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ...experiments import Range, Slots, Split
+from ..analysis.settings import Analysis
 from .audit import Actor, note, now
 from .database import Database
+from .marks import note_changed
 from .prompts import TakenError
 from .tables import experiments, prompt_versions, prompts
 
@@ -55,6 +57,7 @@ class Experiment:
     Attributes:
         control: the `experiment_version_id` that the others are compared with.
         primary_metric: the name of the score, or of the measure, that decides.
+        analysis: how its results are reckoned, and which metrics are guarded.
     """
 
     project: str
@@ -67,6 +70,7 @@ class Experiment:
     allocation: int = NEWEST_ALLOCATION
     control: str | None = None
     primary_metric: str | None = None
+    analysis: Analysis = field(default_factory=Analysis)
 
     @property
     def running(self) -> bool:
@@ -86,6 +90,10 @@ class Experiment:
             shares = [each.traffic_percentage for each in self.variants]
             index = Split(self.salt, shares).choose(sticky_value)
         return None if index is None else self.variants[index]
+
+
+class OutdatedError(Exception):
+    """An experiment is not what a change of it started from: it was changed or removed meanwhile."""
 
 
 class Experiments:
@@ -117,6 +125,10 @@ class Experiments:
         chosen += [experiments.c.status == status] if status is not None else []
         return self._all(*chosen)
 
+    def guarded(self) -> list[Experiment]:
+        """The running ones of all projects that have guards."""
+        return [each for each in self._all(experiments.c.status == RUNNING) if each.analysis.guards]
+
     def _all(self, *chosen: Any) -> list[Experiment]:
         same = (prompts.c.project == experiments.c.project) & (prompts.c.prompt_id == experiments.c.prompt_id)
         query = select(experiments).join(prompts, same).where(*chosen)
@@ -136,6 +148,7 @@ class Experiments:
 
         def store(connection: Connection) -> None:
             connection.execute(insert(experiments).values(**_row(experiment), created_at=now()))
+            note_changed(connection, experiment.project, experiment.experiment_id)
             self._note(connection, actor, "experiment.create", experiment)
 
         try:
@@ -143,12 +156,31 @@ class Experiments:
         except IntegrityError as error:
             raise TakenError(f"experiment {experiment.experiment_id!r} already exists") from error
 
-    def put(self, experiment: Experiment, actor: Actor) -> None:
-        """Store an experiment in the place of the one with the same id."""
+    def put(
+        self,
+        experiment: Experiment,
+        actor: Actor,
+        *,
+        instead_of: Experiment,
+        action: str = "experiment.change",
+        reason: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store an experiment in the place of the one with the same id.
+
+        The `reason` goes into the audit, with the configuration.
+
+        Raises:
+            OutdatedError: that one is not `instead_of` any more.
+        """
 
         def store(connection: Connection) -> None:
+            query = select(experiments).where(*_of(experiment)).with_for_update()
+            held = connection.execute(query).first()
+            if held is None or _row(_experiment(held)) != _row(instead_of):
+                raise OutdatedError
             connection.execute(update(experiments).where(*_of(experiment)).values(_row(experiment)))
-            self._note(connection, actor, "experiment.change", experiment)
+            note_changed(connection, experiment.project, experiment.experiment_id)
+            self._note(connection, actor, action, experiment, reason)
 
         self._database.write(store)
 
@@ -161,10 +193,19 @@ class Experiments:
 
         self._database.write(store)
 
-    def _note(self, connection: Connection, actor: Actor, action: str, experiment: Experiment) -> None:
+    def _note(
+        self,
+        connection: Connection,
+        actor: Actor,
+        action: str,
+        experiment: Experiment,
+        reason: Mapping[str, Any] | None = None,
+    ) -> None:
         variants = [each.as_stored() for each in experiment.variants]
         whole = {name: getattr(experiment, name) for name in _PLAIN} | {"variants": variants}
-        note(connection, actor, action, f"experiment:{experiment.experiment_id}", whole)
+        whole["analysis"] = experiment.analysis.as_json()
+        detail = whole if reason is None else {**whole, "reason": reason}
+        note(connection, actor, action, f"experiment:{experiment.experiment_id}", detail)
 
 
 def _of(experiment: Experiment) -> tuple[Any, ...]:
@@ -200,12 +241,14 @@ def _following(variant: Variant, row: Row[Any]) -> Variant:
 
 def _row(experiment: Experiment) -> dict[str, Any]:
     row = {name: getattr(experiment, name) for name in _PLAIN}
-    return {**row, "versions": json.dumps([each.as_stored() for each in experiment.variants])}
+    versions = json.dumps([each.as_stored() for each in experiment.variants])
+    return {**row, "versions": versions, "analysis": json.dumps(experiment.analysis.as_json())}
 
 
 def _experiment(row: Row[Any]) -> Experiment:
     variants = tuple(_variant(each) for each in json.loads(row.versions))
-    return Experiment(**{name: getattr(row, name) for name in _PLAIN}, variants=variants)
+    analysis = Analysis.of(json.loads(row.analysis))
+    return Experiment(**{name: getattr(row, name) for name in _PLAIN}, variants=variants, analysis=analysis)
 
 
 def _variant(stored: Mapping[str, Any]) -> Variant:

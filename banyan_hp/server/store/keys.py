@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import secrets
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from ...feedback_tokens import digest_of as digest_of
+from ...feedback_tokens import key_id_of
 from .audit import Actor, note, now
 from .calls import time_of
 from .database import Database
@@ -40,7 +41,7 @@ class Key:
     """A key, without its secret.
 
     Attributes:
-        id: names it in lists and in the audit.
+        id: names it in lists, in the audit and in feedback tokens; follows from the secret.
         hint: the last characters of the secret.
         revoked_at: None while it is good.
     """
@@ -61,6 +62,13 @@ class Project:
     name: str
 
 
+class Signing(NamedTuple):
+    """What feedback tokens of a key are checked with, and the project that they are good for."""
+
+    project: str
+    digest: bytes
+
+
 def new_secret() -> str:
     """A key with 256 random bits."""
     return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
@@ -74,7 +82,8 @@ class Keys:
 
     def create(self, project: str, role: Role, by: str = "local") -> tuple[Key, str]:
         """A new key, and its secret, which can't be had again. The project is made if it is not there."""
-        secret, key_id = new_secret(), uuid.uuid4().hex[:12]
+        secret = new_secret()
+        key_id = key_id_of(digest_of(secret))
         row = {
             "id": key_id,
             "project": project,
@@ -93,16 +102,19 @@ class Keys:
 
         return self._database.write(store), secret
 
-    def find(self, secret: str) -> Key | None:
-        """The key with this secret, if it is not revoked."""
-        return self.with_digest(digest_of(secret))
-
-    def with_digest(self, sha256: bytes) -> Key | None:
-        """The key whose secret has this SHA-256, if it is not revoked."""
-        query = select(keys).where(keys.c.sha256 == sha256, keys.c.revoked_at.is_(None))
+    def find(self, digest: bytes) -> Key | None:
+        """The key whose secret has this SHA-256 (`digest_of`), if it is not revoked."""
+        query = select(keys).where(keys.c.sha256 == digest, keys.c.revoked_at.is_(None))
         with self._database.read() as connection:
             row = connection.execute(query).first()
         return _key(row) if row is not None else None
+
+    def signing(self, key_id: str) -> Signing | None:
+        """What checks the tokens of a key that is not revoked."""
+        chosen = select(keys.c.project, keys.c.sha256).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+        with self._database.read() as connection:
+            row = connection.execute(chosen).first()
+        return Signing(row.project, bytes(row.sha256)) if row is not None else None
 
     def listed(self, project: str | None = None) -> list[Key]:
         """All keys, revoked ones included, in order of their making."""
@@ -162,11 +174,6 @@ def know_project(connection: Connection, project: str) -> None:
     marks = "%s, %s, %s" if connection.dialect.name == "postgresql" else "?, ?, ?"
     statement = f"INSERT INTO projects (id, name, created_at) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
     connection.exec_driver_sql(statement, values)
-
-
-def digest_of(secret: str) -> bytes:
-    """What is stored of a secret: its SHA-256."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def _key(row: Row[tuple[object, ...]]) -> Key:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .calls import Call, CallFilter
 from .rows import cut
+from .scores import SCORE
 from .search import Phrase, phrases_of, words_in
 
 
@@ -29,6 +30,7 @@ class Matcher:
         chosen = self._chosen
         return (
             call.project == chosen.project
+            and (call.source != SCORE or chosen.with_scores)
             and (chosen.since is None or call.event_time >= chosen.since)
             and (chosen.until is None or call.event_time < chosen.until)
             and (chosen.failed is None or (call.error is not None) == chosen.failed)

@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, or_, select
@@ -26,6 +27,7 @@ from .audit import Actor, note
 from .calls import Call, CallFilter, Keeper, microseconds, time_of
 from .database import Database
 from .dialects import Dialect
+from .marks import left_alone, note_removed
 from .rows import these, with_bodies, within_bytes, words_of_body
 from .tables import bodies, calls, to_index
 
@@ -59,12 +61,20 @@ class Removal:
         self._database = database
         self._dialect = dialect
 
-    def delete(self, chosen: Select[Any], deletion: Deletion | None = None) -> Iterator[int]:
-        """See `Calls.delete`."""
+    def delete(
+        self, chosen: Select[Any], deletion: Deletion | None = None, *, aged: bool = False
+    ) -> Iterator[int]:
+        """See `Calls.delete`.
+
+        Scores that are about these calls go with them, but for `aged` ones: scores have an age of their own.
+        """
         step = chosen.with_only_columns(calls.c.seq, calls.c.day).limit(STEP)
 
         def remove(connection: Connection) -> int:
-            removed = self._remove(connection, connection.execute(step).all())
+            rows = connection.execute(step).all()
+            alone = left_alone(connection, rows, STEP) if rows and not aged else []
+            # The scores first, as they are found by the calls.
+            removed = self.remove(connection, alone if len(alone) == STEP else [*rows, *alone], aged=aged)
             if removed and deletion is not None:
                 deletion.note(connection, removed)
             return removed
@@ -79,7 +89,7 @@ class Removal:
         for project in self._projects():
             for old in _old(project, datetime.combine(before, time(), UTC)):
                 yield from (
-                    self.delete(select(calls).where(*old))
+                    self.delete(select(calls).where(*old), aged=True)
                     if keeper is None
                     else self._kept(project, old, keeper)
                 )
@@ -89,11 +99,7 @@ class Removal:
     def _trim_days(self, before: date, keeper: Keeper | None) -> Iterator[int]:
         for day in self._dialect.whole_days(self._database, before):
             horizon = self._keep_day(day, keeper) if keeper is not None else None
-
-            def drop(connection: Connection, day: date = day, horizon: int | None = horizon) -> int:
-                return self._dialect.drop_day(connection, day, horizon)
-
-            yield self._database.write(drop)
+            yield self._dialect.drop_day(self._database, day, horizon)
 
     def _keep_day(self, day: date, keeper: Keeper) -> int:
         """Keep a day's calls; all but those of transactions from the horizon on, which is returned."""
@@ -116,7 +122,7 @@ class Removal:
             self._keep(project, oldest, numbers, keeper)
             for start in range(0, len(numbers), STEP):
                 some = numbers[start : start + STEP]
-                yield self._database.write(lambda connection, some=some: self._remove(connection, some))  # type: ignore[misc]
+                yield self._database.write(partial(self.remove, rows=some, aged=True))
                 self._dialect.reclaim(self._database)
 
     def _oldest(self, old: tuple[ColumnElement[bool], ...]) -> date | None:
@@ -151,10 +157,11 @@ class Removal:
                 found = with_bodies(connection, rows)
             yield from found
 
-    def _remove(self, connection: Connection, rows: Sequence[Any]) -> int:
+    def remove(self, connection: Connection, rows: Sequence[Any], *, aged: bool) -> int:
         """Remove calls, their bodies and words; how many were still there."""
         if not rows:
             return 0
+        note_removed(connection, rows, aged=aged)
         numbers = [row.seq for row in rows]
         texts = select(bodies.c.seq, bodies.c.day, bodies.c.body).where(*these(bodies, rows))
         texts = texts.where(bodies.c.seq.not_in(select(to_index.c.seq).where(to_index.c.seq.in_(numbers))))

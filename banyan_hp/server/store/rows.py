@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
@@ -17,54 +16,44 @@ from .calls import MAX_PAGE_BYTES, Call, microseconds, time_of
 from .search import words_in
 from .tables import bodies, calls
 
-orjson: Any
-try:
-    import orjson
-except ImportError:
-    orjson = None
-
 MAX_INDEXED_TEXT = 500  # characters of a column: PostgreSQL's indexes take rows of 2.7 KB
+OUTPUTS = {"huggingplace": "response"}  # the field of a body that has the output; of other sources "output"
 _TIMES = ("event_time", "received_at")
-_STORED_LATER = ("body", "seq", "deliveries", *_TIMES)
+_STORED_LATER = ("body", "text", "seq", "deliveries", *_TIMES)
 _PLAIN = [each.name for each in fields(Call) if each.name not in _STORED_LATER]
 _plain = attrgetter(*_PLAIN)
-_TEXTS = [each.name for each in fields(Call) if each.name in _PLAIN and "str" in str(each.type)]
-_in_ascii = json.JSONEncoder(separators=(",", ":")).encode  # as orjson writes it
+json_of = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # in one line
 newest_first = (calls.c.event_time.desc(), calls.c.seq.desc())
 
 
 def cut(text: str) -> str:
     """A text as a column holds it: without NUL and lone surrogates, and short enough for an index."""
-    short = text[:MAX_INDEXED_TEXT]
-    if short.isascii():
-        return short.replace("\x00", "?") if "\x00" in short else short
-    return short.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return printable(text[:MAX_INDEXED_TEXT])
+
+
+def printable(text: str) -> str:
+    """A text without NUL and lone surrogates."""
+    if text.isascii():
+        return text.replace("\x00", "?") if "\x00" in text else text
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def row_of(call: Call) -> dict[str, Any]:
     """A call as columns, its body as text among them."""
-    text = json_of(call.body)
-    row: dict[str, Any] = dict(zip(_PLAIN, _plain(call), strict=True))
-    for name in _TEXTS:
-        if (value := row[name]) is not None:
-            row[name] = cut(value)
+    text = call.text or json_of(call.body)
+    row: dict[str, Any] = {
+        name: cut(value) if type(value) is str else value
+        for name, value in zip(_PLAIN, _plain(call), strict=True)
+    }
     row["event_time"] = microseconds(call.event_time)
     row["received_at"] = microseconds(call.received_at)
     row["digest"] = hashlib.sha256(text.encode("ascii")).digest()[:16]
     row["deliveries"] = 1
     row["bytes"] = len(text)
+    output = call.body.get(OUTPUTS.get(call.source, "output"))
+    row["output_length"] = len(output) if isinstance(output, str) else None
     row["body"] = text
     return row
-
-
-def json_of(body: object) -> str:
-    """The JSON of a body, in ASCII."""
-    if orjson is not None:
-        with suppress(TypeError):  # it takes no large integers and no lone surrogates
-            text: bytes = orjson.dumps(body)
-            if text.isascii():
-                return text.decode("ascii")
-    return _in_ascii(body)
 
 
 def row_key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from .calls import time_of
 from .cursors import Cursor
 from .database import Database
 from .rows import cut, newest_first, these
+from .scores import SCORE
 from .tables import calls
 
 MOST_LOOKED_AT = 2_000  # calls, for one page of sessions
@@ -97,7 +98,7 @@ def _first_of_each(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
     """The newest call of each session."""
     met = set()
     for row in rows:
-        if row.session is not None and row.session not in met and row.source != "score":
+        if row.session is not None and row.session not in met and row.source != SCORE:
             met.add(row.session)
             yield row
 
@@ -105,7 +106,7 @@ def _first_of_each(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
 def _details(heads: Sequence[Row[Any]], user: str | None) -> Select[Any]:
     """By one look at an index for each question, whatever number of calls there are."""
     head, other = calls.alias("head"), calls.alias("other")
-    same = (other.c.project == head.c.project, other.c.session == head.c.session, other.c.source != "score")
+    same = (other.c.project == head.c.project, other.c.session == head.c.session, other.c.source != SCORE)
     first = select(other.c.event_time).where(*same).order_by(other.c.event_time, other.c.seq).limit(1)
     counted = select(other.c.error).where(*same).limit(MOST_COUNTED).correlate(head).subquery()
     later = [tuple_(other.c.event_time, other.c.seq) > tuple_(head.c.event_time, head.c.seq)]

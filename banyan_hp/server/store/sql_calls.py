@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
+    insert,
     literal,
     select,
     tuple_,
@@ -30,6 +31,7 @@ from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
 from .dialects import dialect_of
+from .marks import note_new
 from .removal import Deletion, Removal
 from .rows import (
     belongs,
@@ -42,8 +44,11 @@ from .rows import (
     within_bytes,
     words_of_body,
 )
+from .score_rows import scores_page
+from .scores import SCORE, ScorePage
 from .search import phrases_of
-from .tables import bodies, calls, to_index
+from .spans import processed_trace
+from .tables import bodies, calls, to_derive, to_index
 
 FOLLOWED_AT_ONCE = 5000  # calls that one step of `follow` looks at, and few enough for any database
 _position = tuple_(calls.c.xact, calls.c.seq)
@@ -64,6 +69,14 @@ class SqlCalls:
         rows = [row_of(call) for call in given]
         return self._database.write(lambda connection: self._append(connection, rows))
 
+    def append_within(self, connection: Connection, given: Sequence[Call]) -> list[Stored]:
+        """The same in a transaction that is under way."""
+        return self._append(connection, [row_of(call) for call in given])
+
+    def remove_within(self, connection: Connection, rows: Sequence[Any]) -> int:
+        """Remove calls, by rows with `seq` and `day`, in a transaction that is under way; how many."""
+        return self._removal.remove(connection, rows, aged=False)
+
     def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
         waiting = self._dialect.numbered(connection, rows)
@@ -73,7 +86,17 @@ class SqlCalls:
             for index, result in self._append_different(connection, rows, list(first.values())):
                 stored[index] = result
             waiting = again
+        new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
+        note_new(connection, new)
+        self._note_processed(connection, new)
         return stored
+
+    def _note_processed(self, connection: Connection, new: Sequence[dict[str, Any]]) -> None:
+        """Records that were made of spans: what the spans themselves tell counts no more."""
+        traces = {(row["project"], trace) for row in new if (trace := processed_trace(row["id"])) is not None}
+        if traces:
+            listed = [{"project": project, "trace_id": trace} for project, trace in sorted(traces)]
+            connection.execute(insert(to_derive), listed)
 
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]
@@ -83,20 +106,30 @@ class SqlCalls:
         new = []
         for index in chosen:
             row = found.get(row_key(rows[index]))
-            if row is None:
+            if row is None and self._give_way(connection, rows[index]):
+                self._dialect.numbered(connection, [rows[index]])
+                yield from self._append_different(connection, rows, [index])
+            elif row is None:
                 yield index, self._reconsidered(connection, rows[index])
             elif row.deliveries > 1:
                 yield index, Stored.REPEAT
             else:
                 new.append((row.seq, row.day, rows[index]["body"]))
+                rows[index]["seq"] = row.seq
                 yield index, Stored.NEW
         if new:
             self._dialect.insert_bodies(connection, new)
 
+    def _give_way(self, connection: Connection, row: dict[str, Any]) -> bool:
+        """Remove what a span has told of the same record: what our own client sends says more."""
+        told = select(calls.c.seq, calls.c.day).where(_is_of(row), calls.c.source == "otlp")
+        return row["source"] != "otlp" and bool(
+            self.remove_within(connection, connection.execute(told).all())
+        )
+
     def _reconsidered(self, connection: Connection, row: dict[str, Any]) -> Stored:
         """The same body may be written in another order of its fields, which means nothing."""
-        same = and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
-        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(same)
+        query = select(calls.c.seq, bodies.c.body).join(bodies, belongs()).where(_is_of(row))
         held = connection.execute(query).first()
         if held is None or ordered(held.body) != ordered(row["body"]):
             return Stored.CONFLICT
@@ -111,7 +144,7 @@ class SqlCalls:
 
     def get(self, project: str, call_id: str) -> Call | None:
         """See `Calls.get`."""
-        chosen = CallFilter(project=project, equal={"id": call_id})
+        chosen = CallFilter(project=project, equal={"id": call_id}, scores=True)
         found = self.page(chosen, 1).calls
         return found[0] if found else None
 
@@ -231,12 +264,19 @@ class SqlCalls:
         times = (chosen.since, chosen.until)
         return self._dialect.within_days(*(time.astimezone(UTC).date() if time else None for time in times))
 
+    def scores(
+        self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
+    ) -> ScorePage:
+        """See `Calls.scores`."""
+        with self._database.read() as connection:
+            return scores_page(connection, project, equal, limit, cursor)
+
     # -- removed -----------------------------------------------------------------------------------------
 
     def delete(self, chosen: CallFilter, by: str | None = None) -> Iterator[int]:
         """See `Calls.delete`."""
         noted = Deletion(chosen, by) if by is not None else None
-        return self._removal.delete(self._chosen(chosen), noted)
+        return self._removal.delete(self._chosen(replace(chosen, scores=True)), noted)
 
     def erase(self) -> None:
         """See `Calls.erase`."""
@@ -248,7 +288,7 @@ class SqlCalls:
 
     def maintain(self, now: datetime) -> None:
         """See `Calls.maintain`."""
-        self._dialect.prepare_days(self._database, now.date())
+        self._dialect.maintain(self._database, now.date())
 
     # -- found by text -----------------------------------------------------------------------------------
 
@@ -272,15 +312,23 @@ class SqlCalls:
         left = {row.seq for row in connection.execute(taken)}
         self._dialect.store_words(connection, [each for each in found if each[0] in left])
 
-    def unindexed(self) -> int:
+    def unindexed(self, most: int | None = None) -> int:
         """See `Calls.unindexed`."""
+        counted = select(to_index.c.seq).limit(most).subquery()
         with self._database.read() as connection:
-            return int(connection.execute(select(func.count()).select_from(to_index)).scalar_one())
+            return int(connection.execute(select(func.count()).select_from(counted)).scalar_one())
+
+
+def _is_of(row: dict[str, Any]) -> ColumnElement[bool]:
+    """Condition: the call of a row."""
+    return and_(*(calls.c[name] == row[name] for name in ("project", "day", "id")))
 
 
 def _on_row(chosen: CallFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
     """What a filter asks of the narrow row, project and text aside."""
     yield from (columns[name] == cut(value) for name, value in chosen.equal.items())
+    if not chosen.with_scores:
+        yield columns.source != SCORE
     if chosen.since is not None:
         yield columns.event_time >= microseconds(chosen.since)
     if chosen.until is not None:

@@ -13,10 +13,13 @@ from typing import Any
 from sqlalchemy import Connection, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
+from ...files import sync_directory
 from ..starting import StartError
 from .database import Database, url_to_show
-from .dialects import days_of
 from .migrations import newest_revision, revision
+from .partitions import days_of
+from .score_tables import scores
+from .sums import pending
 from .tables import calls, keys, projects, to_index
 
 _SIZES = """
@@ -36,7 +39,9 @@ class Status:
         free_bytes: of them, left by what was removed, to be used again.
         calls: how many there are.
         first, last: the times of the oldest and the newest, in microseconds since 1970.
+        scores: how many there are; they are not among the calls.
         search_lag: how many calls can't be found by text yet.
+        results_lag: how many calls and scores are not in the results of experiments yet.
         partitions: the first and the last day that has one, and how many have; None: not in this database.
         outside: how many calls are in none of them.
     """
@@ -49,9 +54,11 @@ class Status:
     projects: int
     keys: int
     calls: int
+    scores: int
     first: int | None
     last: int | None
     search_lag: int
+    results_lag: int
     partitions: tuple[str, str, int] | None
     outside: int
 
@@ -75,6 +82,8 @@ def status_of(database: Database) -> Status:
 
 def _status(connection: Connection, database: Database, present: str) -> Status:
     times = select(func.min(calls.c.event_time), func.max(calls.c.event_time))
+    is_newest = present == newest_revision()  # an older one has no scores
+    given = _count(connection, scores) if is_newest else 0
     first, last = connection.execute(times).one()
     if database.is_postgres:
         of_its_own = {**_size_of_postgres(connection), **_partitions(connection)}
@@ -86,10 +95,12 @@ def _status(connection: Connection, database: Database, present: str) -> Status:
         newest=newest_revision(),
         projects=_count(connection, projects),
         keys=_count(connection, keys),
-        calls=_count(connection, calls),
+        calls=_count(connection, calls) - given,
+        scores=given,
         first=first,
         last=last,
         search_lag=_count(connection, to_index),
+        results_lag=pending(connection) if is_newest else 0,
         **of_its_own,
     )
 
@@ -117,6 +128,7 @@ def back_up(path: Path, target: Path) -> int:
             source.backup(copy)  # in one step: in several, each write of others would begin it anew
         os.fsync(descriptor)
         os.link(unfinished, target)  # unlike a rename it never replaces a file
+        sync_directory(target.parent)
     finally:
         os.close(descriptor)
         unfinished.unlink(missing_ok=True)

@@ -53,6 +53,7 @@ calls = Table(
     Column("sticky_value", Text),
     Column("deliveries", Integer, nullable=False),
     Column("bytes", Integer, nullable=False),  # of the body
+    Column("output_length", Integer),  # in characters; None: it is no text
 )
 
 # Apart from the narrow rows, which lists and filters read. `seq` is that of the call.
@@ -70,6 +71,68 @@ to_index = Table(
     metadata,
     Column("seq", Number, primary_key=True),
     Column("day", Date, nullable=False),
+)
+
+# Spans of other senders, by the day on which they began. What they say is in `span_bodies`.
+spans = Table(
+    "spans",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("span_id", Text, nullable=False),
+    Column("parent_id", Text),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Column("counted_at", BigInteger),  # the start of a span whose tokens may count; None: of any other
+    Column("received_at", BigInteger, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("model", Text),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("response_id", Text),
+    Column("session", Text),
+    Column("user", Text),
+    Column("call_id", Text),  # of the call that it tells of; made with the call
+    Column("digest", LargeBinary, nullable=False),
+    Column("bytes", Integer, nullable=False),
+)
+
+span_bodies = Table(
+    "span_bodies",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# Log events that belong to a span, which may come before it.
+span_events = Table(
+    "span_events",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("span_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# Traces to which something came that calls are not made of yet; a row for each arrival.
+to_derive = Table(
+    "spans_to_derive",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
 )
 
 projects = Table(
@@ -142,6 +205,8 @@ experiments = Table(
     Column("primary_metric", Text),
     Column("versions", Text, nullable=False),  # JSON: a list
     Column("created_at", BigInteger, nullable=False),
+    Column("analysis", Text, nullable=False, server_default="{}"),  # JSON: an object
+    Column("removed_until", BigInteger),  # calls of it up to this event time were removed for their age
 )
 
 # Entries of seed files that were applied.

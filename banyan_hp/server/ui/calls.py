@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ..api.feeds import Arrived, Feeds
 from ..api.follow import EventStream, Followed, Listener, position_of
+from ..api.scores import scores_of
 from ..api.shown import as_json
 from ..api.state import Backend, Stores
 from ..store.calls import FILTERS, Call
@@ -77,14 +78,14 @@ def text(
     if part not in PARTS:
         raise HTTPException(400, f"part must be one of {', '.join(PARTS)}, was {part[:40]!r}")
     call = _call(call_id, visitor, backend)
-    return plain(in_ascii(as_json(call)) if part == "json" else as_text(texts_of(call)[part]))
+    return plain(_json_of(call, backend) if part == "json" else as_text(texts_of(call)[part]))
 
 
 @router.get("/calls/{call_id:path}")
 def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> Response:
     """One call in full."""
     call = _call(call_id, visitor, backend)
-    texts, whole = texts_of(call), in_ascii(as_json(call))
+    texts, whole = texts_of(call), _json_of(call, backend)
     base_url = str(request.base_url).rstrip("/")
     metadata = texts["metadata"]
     return page(
@@ -103,6 +104,11 @@ def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> R
         curl=as_curl(base_url, call.id),
         python=as_python(base_url, call.id),
     )
+
+
+def _json_of(call: Call, backend: Stores) -> str:
+    """As the API has it."""
+    return in_ascii({**as_json(call), "scores": scores_of(call.id, call.project, backend)})
 
 
 def rows_of(calls: Sequence[Call]) -> list[tuple[Call, dict[str, str]]]:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..api.calls import Paged
-from ..api.intake import parse_time
+from ..api.intake import time_of
 from ..api.models import Limit
 from ..store.calls import FILTERS
 
@@ -60,7 +60,8 @@ def _with_seconds(value: object) -> object:
 
 def _for_field(time: str | None) -> str:
     """A time as a field for one takes it, in UTC."""
-    return parse_time(time).strftime("%Y-%m-%dT%H:%M:%S") if time is not None else ""
+    at = time_of(time) if time is not None else None
+    return at.strftime("%Y-%m-%dT%H:%M:%S") if at is not None else ""
 
 
 def _recent(given: Mapping[str, str], span: timedelta) -> dict[str, str]:

@@ -14,6 +14,9 @@ BANYAN_SDK = System(
     "banyan-sdk", f"{__name__}.banyan_sdk:BanyanSdk", Mode(one_by_one=True), burst_records=1_000
 )
 OPENTELEMETRY = System("OpenTelemetry logs", f"{__name__}.opentelemetry:OpenTelemetry", burst_records=10_000)
+OPENTELEMETRY_SPANS = System(
+    "OpenTelemetry spans", f"{__name__}.opentelemetry_spans:OpenTelemetrySpans", burst_records=10_000
+)
 LIBHONEY = System("libhoney", f"{__name__}.libhoney:Libhoney", burst_records=10_000)
 LANGSMITH = System("LangSmith", f"{__name__}.langsmith:LangSmith", burst_records=10_000)
 SEGMENT = System("Segment", f"{__name__}.segment:Segment", burst_records=10_000)

@@ -112,7 +112,7 @@ def test_the_tools_say_what_they_take_and_that_they_only_read(reader: Agent) -> 
     tools = {each.name: each for each in reader.tools()}
     assert set(tools) == {
         "search_calls", "show_call", "show_session",
-        "list_prompts", "show_prompt", "list_experiments", "show_experiment",
+        "list_prompts", "show_prompt", "list_experiments", "show_experiment", "experiment_results",
     }  # fmt: skip
     for each in tools.values():
         assert each.annotations is not None
@@ -163,6 +163,9 @@ def test_an_experiment_is_shown_with_its_usage(reader: Agent) -> None:
     shown = reader.ask("show_experiment", experiment_id="e").content
     assert (shown["status"], shown["sticky_type"]) == ("running", "user_id")
     assert [(each["content"], each["calls"]) for each in shown["versions"]] == [("Hello", 0), ("Hi", 1)]
+    results = reader.ask("experiment_results", experiment_id="e", metric="latency").content
+    assert (results["decision"]["state"], results["trusted"]) == ("not enough data yet", True)
+    assert [each["name"] for each in results["metrics"]] == ["latency"]
 
 
 def test_long_texts_are_cut_and_it_says_so(reader: Agent) -> None:
@@ -187,6 +190,7 @@ def test_control_characters_are_escaped(reader: Agent) -> None:
         ("show_prompt", {"name": "greeting", "branch": "dev"}, "it is on main"),
         ("show_prompt", {"name": "greeting", "version": "9"}, "prompt 'greeting' has no version '9'"),
         ("show_experiment", {"experiment_id": "none"}, "experiment 'none' not found"),
+        ("experiment_results", {"experiment_id": "e", "segment": 9}, "segment must be one of experiment 'e'"),
         ("search_calls", {"usr": "u1"}, "usr: Extra inputs are not permitted, was 'u1'"),
         ("search_calls", {"limit": 101}, "limit: Input should be less than or equal to 100, was 101"),
         ("search_calls", {"since": "yesterday"}, "a time must be as long ago as in 7d, or a time as"),

@@ -50,6 +50,9 @@ def test_the_command_line_is_the_packages_main_module(module: str) -> None:
         (["serve", "--port", "65536"], "must be a number from 0 to 65535, was '65536'"),
         (["serve", "--port", "http"], "must be a number from 0 to 65535, was 'http'"),
         (["serve", "--routing", "both"], "must be one of server, client, none, was 'both'"),
+        (["serve", "--trusted-proxy", "proxy"], "must be an IP address or a network, was 'proxy'"),
+        (["serve", "--feedback-origin", "*"], "must be as https://example.com, without a path, was '*'"),
+        (["serve", "--feedback-origin", "https://a.b/c"], "must be as https://example.com, without a path"),
         (["serve", "--api-key", ""], "must be a key without spaces around it"),
     ],
 )

@@ -14,6 +14,7 @@ from banyan_hp.server.retention import Retention
 from banyan_hp.server.store.calls import Call, CallFilter, Keeper
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.election import elected
+from banyan_hp.server.store.spans import StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
 
 from .store.samples import call, ids
@@ -77,6 +78,9 @@ def test_after_trouble_it_tries_again(
                 raise OSError(28, "No space left on device")
             done.set()
 
+        def keep_spans(self, project: str, day: date, spans: Sequence[StoredSpan]) -> None:
+            raise AssertionError("there are none")
+
     with Retention(calls, database, MONTH, Full):
         assert done.wait(SECONDS)
     assert tries == [1, 1, 1]
@@ -94,6 +98,9 @@ def test_a_server_that_stops_waits_for_no_archive(calls: SqlCalls, database: Dat
             stopped.wait(SECONDS)
             for _ in calls:
                 raise AssertionError("it went on")
+
+        def keep_spans(self, project: str, day: date, spans: Sequence[StoredSpan]) -> None:
+            raise AssertionError("it went on")
 
     with Retention(calls, database, MONTH, Slow) as running:
         assert begun.wait(SECONDS)

@@ -299,3 +299,10 @@ def test_prompts_are_fetched_in_a_capture() -> None:
     assert records[0]["prompt_id"] == prompt.prompt_id
     assert (records[0]["prompt_name"], records[0]["version"]) == ("greeting", "1.0")
     assert backend.records == []
+
+
+def test_no_module_hides_a_name() -> None:
+    """In whatever order the names are used: a module is imported at the first use of one of its names."""
+    program = "import banyan_hp.testing as t; t.CapturedRecords; assert callable(t.capture), t.capture"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

@@ -40,6 +40,10 @@ class Logged:
         self.records.append({"input": input, "output": output, **fields, **metadata})
         return True
 
+    def score(self, name: str, value: Any, **given: Any) -> bool:
+        self.records.append({"score": name, "value": value, **given})
+        return True
+
 
 class Tracker(BanyanTracking):
     def __init__(self) -> None:

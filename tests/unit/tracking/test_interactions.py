@@ -44,6 +44,7 @@ def test_an_interaction_is_measured_and_logged_once(tracker: Tracker, records: l
             "reasoning_tokens": 4,
             "finish_reason": "stop",
             "tenant": "acme",
+            "record_id": it.record_id,
         }
     ]
     assert it.receipt is True

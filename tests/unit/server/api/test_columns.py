@@ -17,7 +17,18 @@ from banyan_hp.server.prices import bundled
 from banyan_hp.server.store.calls import Call
 
 README = Path(banyan_hp.server.__file__).with_name("README.md")
-OF_THE_REQUEST = {"project", "id", "day", "event_time", "received_at", "source", "body", "deliveries", "seq"}
+OF_THE_REQUEST = {
+    "text",
+    "project",
+    "id",
+    "day",
+    "event_time",
+    "received_at",
+    "source",
+    "body",
+    "deliveries",
+    "seq",
+}
 MAKE = {"banyan": call_of_banyan, "huggingplace": call_of_huggingplace}
 PATH = re.compile(r"`([a-z_.]+)`")
 TIME = datetime(2026, 1, 2, tzinfo=UTC)

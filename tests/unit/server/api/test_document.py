@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from banyan_hp.feedback_tokens import make
 from tests.support.app import LocalApp
 
 METHODS = {"get", "post", "put", "delete"}
@@ -42,7 +44,7 @@ def test_each_call_says_what_it_does_and_how_it_is_refused(document: Any) -> Non
                 assert schema == {"$ref": "#/components/schemas/Refusal"}
             with_body = {"409", "413", "422"} <= set(operation["responses"])
             assert with_body is ("requestBody" in operation)
-            assert ("security" in operation) is (path not in ("/healthz", "/readyz")), path
+            assert ("security" in operation) is (path not in ("/healthz", "/readyz", "/api/feedback")), path
 
 
 def test_each_call_says_what_it_responds(document: Any) -> None:
@@ -86,6 +88,7 @@ def test_each_call_responds_what_the_document_says(application: LocalApp, docume
 def _say_everything(send: Callable[..., Any], known: dict[str, str]) -> None:
     chat, config = [{"role": "user", "content": "Hi", "name": "me"}], {"model": "m"}
     known |= {"name": "email", "label": "staging", "experiment_id": "tone", "call_id": "c1"}
+    known["trace_id"] = "5" * 32
     known["prompt_id"] = send("POST", PROMPTS, {"name": "email", "content": "one"})["id"]
     send("POST", f"{PROMPTS}/version", {"name": "email", "version": "2", "content": chat, "config": config})
     of_prompt = f"{PROMPTS}/{{prompt_id}}"
@@ -117,6 +120,8 @@ def _say_of_experiments(send: Callable[..., Any]) -> None:
     send("POST", f"{EXPERIMENTS}/route", who)
     send("GET", "/api/logs/prompt/{name}", sticky_key="user_id", sticky_value="u")
     send("GET", f"{one}/usage")
+    send("GET", f"{one}/results")
+    send("POST", f"{one}/rebuild")
     send("DELETE", one)
 
 
@@ -131,14 +136,34 @@ def _log(send: Callable[..., Any]) -> None:
     for path in ("/api/logs", "/api/interactions"):
         send("GET", path, limit="1")
         send("GET", f"{path}/count")
+    _export(send)
+    mark = {"kind": "score", "v": 1, "name": "n", "value": 1.5, "record_id": "c1"}
+    send("POST", "/api/logs/prompt-usage", {"input": "", "output": "", "metadata": {"banyan_hp": mark}})
+    send("GET", "/api/scores")
     send("GET", "/api/calls")
     send("GET", "/api/calls/{call_id}")
     send("GET", "/api/calls/summary", by="model,user")
+    scored = {"kind": "score", "v": 1, "name": "n", "value": True, "record_id": "c1"}
+    send("POST", "/api/logs/prompt-usage", {"input": "", "output": "", "metadata": {"banyan_hp": scored}})
+    send("GET", "/api/calls/{call_id}")
+    send("GET", "/api/scores", record_id="c1")
     send("DELETE", "/api/calls", user="u")
 
 
+def _export(send: Callable[..., Any]) -> None:
+    ids = {"traceId": "5" * 32, "spanId": "5" * 16}
+    span = {**ids, "name": "chat", "startTimeUnixNano": "1767322800000000000"}
+    for path in ("/v1/traces", "/api/public/otel/v1/traces"):
+        send("POST", path, {"resourceSpans": [{"scopeSpans": [{"spans": [span, {}]}]}]})
+    send("POST", "/v1/logs", {"resourceLogs": [{"scopeLogs": [{"logRecords": [{}]}]}]})
+    send("GET", "/api/traces/{trace_id}")
+
+
 def _say_of_the_project(send: Callable[..., Any], known: dict[str, str]) -> None:
-    known["key_id"] = send("POST", "/api/keys", {"role": "read"})["id"]
+    made = send("POST", "/api/keys", {"role": "read"})
+    known["key_id"] = made["id"]
+    token = make(made["key"], "c1", ["n"], int(time.time()) + 60)
+    send("POST", "/api/feedback", {"token": token, "name": "n", "value": 1})
     send("DELETE", "/api/keys/{key_id}")
     send("GET", "/api/keys")
     known["project_id"] = send("GET", "/api/auth/validate")["project"]

@@ -15,7 +15,8 @@ from tests.support.app import LocalApp
 SECRET = "the secret of theirs"
 TS = "2026-01-02T03:04:05Z"
 PROMPTS = "/api/logs/cli/prompts"
-OPEN = {"/healthz", "/readyz"}  # to everybody, about nobody
+BY_TOKEN = "/api/feedback"  # takes no key; see `test_feedback.py`
+OPEN = {"/healthz", "/readyz", BY_TOKEN}  # to everybody, about nobody
 
 
 def usage(text: str) -> dict[str, Any]:
@@ -34,6 +35,15 @@ def experiment(text: str) -> dict[str, Any]:
     return {**where, "versions": [version]}
 
 
+TRACE = "5" * 32
+
+
+def exported(text: str) -> dict[str, Any]:
+    time = "1767322800000000000"
+    span = {"traceId": TRACE, "spanId": "5" * 16, "name": text, "startTimeUnixNano": time}
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [{**span, "endTimeUnixNano": time}]}]}]}
+
+
 class Tenant:
     """A project with one of everything, and the ids by which others may ask for it."""
 
@@ -49,7 +59,12 @@ class Tenant:
         self._made("POST", "/api/logs/prompt-usage", usage(secret), sent)
         sent = {"Idempotency-Key": f"interaction of {name}", "X-Event-Time": TS}
         self._made("POST", "/v2/chatgpt/store_generated_response", interaction(secret), sent)
+        self._made("POST", "/v1/traces", exported(secret))
+        mark = {"kind": "score", "v": 1, "name": "n", "value": secret, "record_id": f"usage of {name}"}
+        score = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
+        self._made("POST", "/api/logs/prompt-usage", score)
         self.ids = {
+            "trace_id": TRACE,
             "call_id": f"usage of {name}",
             "prompt_id": made["id"],
             "experiment_id": "tone",
@@ -69,7 +84,9 @@ class Tenant:
         lists = [
             *("/api/calls", "/api/logs", "/api/interactions", "/api/logs/count", "/api/interactions/count"),
             *(PROMPTS, f"{PROMPTS}/{self.ids['prompt_id']}/versions", "/api/experiments", "/api/keys"),
+            f"/api/traces/{TRACE}",
             *("/api/projects", "/api/audit", "/api/experiments/tone/usage", "/api/calls/summary"),
+            "/api/scores",
         ]
         return [self.app.get(path) for path in lists]
 
@@ -96,6 +113,10 @@ def bodies_of(path: str, method: str, project: str) -> Iterator[Any]:
         yield {"records": [{"id": "{call_id}", "ts": TS, "body": sent}]}
     elif path == "/api/logs/prompt-usage":
         yield usage("mine")
+    elif path.endswith("/v1/traces"):
+        yield exported("mine")
+    elif path == "/v1/logs":
+        yield {"resourceLogs": []}
     elif path.startswith("/v2/"):
         yield interaction("mine")
     elif path == PROMPTS:
@@ -120,7 +141,7 @@ def test_strangers_have_no_body_read(application: LocalApp) -> None:
     """Whoever has no good key is refused before a body is read, by each route that takes one."""
     for path, item in application.app.openapi()["paths"].items():
         for method in item.keys() & {"post", "put"}:
-            if path == "/api/experiments/route":  # its key may be in the body
+            if path in ("/api/experiments/route", BY_TOKEN):  # what opens them may be in the body
                 continue
             answer = application.call(
                 method.upper(), path, {"not": "what it takes"}, headers={"X-API-Key": "no"}
@@ -141,6 +162,8 @@ def attempts(application: LocalApp, theirs: Tenant) -> Iterator[tuple[str, str, 
                 queries.append([("project_id", theirs.name)])
             if "id" in named:
                 queries.append([("id", theirs.ids["call_id"])])
+            if "record_id" in named:
+                queries.append([("record_id", theirs.ids["call_id"])])
             if "subject" in named:
                 queries.append([("subject", f"prompt:{theirs.ids['prompt_id']}")])
             for body in bodies_of(path, method, theirs.name):
@@ -202,6 +225,7 @@ ALLOWED = {
     Role.INGEST: {
         *("GET /api/auth/validate", "GET /api/projects", "GET /api/projects/{project_id}"),
         *("GET /api/logs/prompt/{name}", "GET /api/experiments/{experiment_id}"),
+        *("POST /v1/traces", "POST /v1/logs", "POST /api/public/otel/v1/traces"),
         "POST /api/experiments/route",
         *("POST /api/logs/prompt-usage", "POST /api/logs/prompt-usage/batch"),
         *("POST /v2/chatgpt/store_generated_response", "POST /v2/chatgpt/store_generated_response/batch"),
@@ -213,10 +237,13 @@ ALLOWED = {
             "GET /api/calls/follow",
             "GET /api/calls/{call_id}",
             "GET /api/audit",
+            "GET /api/traces/{trace_id}",
+            "GET /api/scores",
         ),
         *("GET /api/logs", "GET /api/logs/count", "GET /api/interactions", "GET /api/interactions/count"),
         *(f"GET {PROMPTS}", f"GET {PROMPTS}/{{prompt_id}}/versions"),
         *("GET /api/experiments", "GET /api/experiments/{experiment_id}/usage"),
+        "GET /api/experiments/{experiment_id}/results",
     },
 }
 

@@ -51,7 +51,7 @@ def test_a_call_comes_back_as_it_was_stored(store: Calls) -> None:
 
 
 def test_every_column_is_filled_by_the_sample() -> None:
-    assert None not in [getattr(call(**FULL), each.name) for each in fields(Call)]
+    assert None not in [getattr(call(**FULL), each.name) for each in fields(Call) if each.name != "text"]
 
 
 def test_the_same_call_again_is_counted_not_stored_again(store: Calls) -> None:
@@ -239,14 +239,14 @@ class PausingDatabase(Database):
         super().__init__(url)
         self.written, self.may_commit = threading.Event(), threading.Event()
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
         def and_wait(connection: Connection) -> T:
             result = work(connection)
             self.written.set()
             assert self.may_commit.wait(10)
             return result
 
-        return super().write(and_wait)
+        return super().write(and_wait, seconds=seconds)
 
 
 def test_follow_never_skips_a_slow_writer(store: SqlCalls, url: str) -> None:

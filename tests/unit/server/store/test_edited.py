@@ -14,7 +14,7 @@ from banyan_hp.server.store.audit import Actor, Audit
 from banyan_hp.server.store.calls import UnusableCursorError
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.experiments import Experiment, Experiments, Variant
-from banyan_hp.server.store.keys import Keys, Project, Projects, Role
+from banyan_hp.server.store.keys import Keys, Project, Projects, Role, digest_of
 from banyan_hp.server.store.parts import Part
 from banyan_hp.server.store.prompts import MissingError, Prompt, Prompts, TakenError, Version
 
@@ -45,12 +45,12 @@ def test_a_key_is_found_by_its_secret_until_it_is_revoked(database: Database) ->
     made, secret = keys.create("p", Role.INGEST)
     assert secret.startswith("psk_")
     assert len(secret) == len("psk_") + 43
-    assert keys.find(secret) == made
-    assert keys.find(secret + "x") is None
+    assert keys.find(digest_of(secret)) == made
+    assert keys.find(digest_of(secret + "x")) is None
     assert keys.revoke(made.id, "q") is False
     assert keys.revoke(made.id) is True
     assert keys.revoke(made.id) is False
-    assert keys.find(secret) is None
+    assert keys.find(digest_of(secret)) is None
     assert [(each.id, each.revoked_at is None) for each in keys.listed("p")] == [(made.id, False)]
     assert actions(database, f"key:{made.id}") == ["key.create", "key.revoke"]
 
@@ -264,7 +264,7 @@ def test_an_experiment_comes_back_with_contents(prompts: Prompts, database: Data
     assert experiments.listed("p", prompt_name="greeting", status="paused") == []
     with pytest.raises(TakenError):
         experiments.add(half(prompt), ME)
-    experiments.put(half(prompt, status="paused"), ME)
+    experiments.put(half(prompt, status="paused"), ME, instead_of=found)
     assert [each.status for each in experiments.on("p", prompt.prompt_id)] == ["paused"]
     experiments.remove(half(prompt), ME)
     assert experiments.listed("p") == []

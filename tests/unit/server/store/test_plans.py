@@ -15,12 +15,17 @@ from banyan_hp.server.store.audit import Actor, Audit
 from banyan_hp.server.store.calls import FILTERS, CallFilter
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.experiments import Experiments
-from banyan_hp.server.store.keys import Keys, Projects
+from banyan_hp.server.store.keys import Keys, Projects, digest_of
 from banyan_hp.server.store.prompts import Prompt, Prompts, Version
 from banyan_hp.server.store.sessions import Sessions
+from banyan_hp.server.store.spans import StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
+from banyan_hp.server.store.sql_outcomes import SqlOutcomes
+from banyan_hp.server.store.sql_spans import SqlSpans
 from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
 from tests.support.postgres import Postgres
+
+from .samples import score, used
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 ALL = CallFilter(project="p")
@@ -48,8 +53,23 @@ def _followed(**chosen: Any) -> Ask:
     return lambda database: SqlCalls(database).follow(replace(ALL, **chosen), 100, "1000.100000")
 
 
+def _scored(name: str, value: str) -> Ask:
+    return lambda database: SqlCalls(database).scores("p", {name: value}, 100)
+
+
 def _summed(*by: str, **chosen: Any) -> Ask:
     return lambda database: SqlCalls(database).aggregate(replace(ALL, **chosen), by)
+
+
+def _spans(database: Database) -> SqlSpans:
+    return SqlSpans(database, SqlCalls(database))
+
+
+def _span() -> StoredSpan:
+    ids: dict[str, Any] = {"trace_id": "a" * 32, "span_id": "b" * 16, "parent_id": None}
+    about: dict[str, Any] = {"name": "chat", "role": "call", "counted": True, "scope": "s", "status": 0}
+    times: dict[str, Any] = {"start": 1772323200000000, "end": 1772323201000000, "received_at": 0}
+    return StoredSpan(project="p", **ids, **about, **times, body={"attributes": {}})
 
 
 ASKED: dict[str, Ask] = {
@@ -87,6 +107,20 @@ ASKED: dict[str, Ask] = {
     "older records": lambda database: SqlCalls(database).arrived(SOURCE, 100, before="1000.1", newest=True),
     "later records": lambda database: SqlCalls(database).arrived(SOURCE, 100, after="1000.1"),
     "end": lambda database: SqlCalls(database).end(),
+    "scores": lambda database: SqlCalls(database).scores("p", {}, 100),
+    "later scores": lambda database: SqlCalls(database).scores("p", {}, 100, NEWER),
+    **{
+        f"scores of a {name}": _scored(name, value)
+        for name, value in (("record_id", "id-9"), ("session", "s7"), ("sticky_value", "u8"))
+    },
+    "sums of users": lambda database: SqlOutcomes(database).summaries(
+        "p", "x", ["latency", "cost", "thumbs", "mood=good"], window=DAY - DAY, start=DAY, until=None, now=DAY
+    ),
+    "sums of first assignments": lambda database: SqlOutcomes(database).first_assignments(
+        "p", "x", start=DAY, until=DAY
+    ),
+    "sums by name": lambda database: SqlOutcomes(database).metrics("p", "x"),
+    "sums that are pending": lambda database: SqlOutcomes(database).pending(),
     "sums of a time": _summed(**SHORT),
     "sums of a time by model": _summed("model", **SHORT),
     "sums of a session": _summed(equal={"session": "s7"}),
@@ -100,13 +134,23 @@ ASKED: dict[str, Ask] = {
 }
 
 CHANGED: dict[str, Ask] = {
+    "a trace": lambda database: _spans(database).trace("p", "a" * 32),
+    "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
+    "calls of spans": lambda database: _spans(database).derive(500, lambda found: []),
+    "calls of spans anew": lambda database: _spans(database).rebuild("p"),
+    "spans that come": lambda database: _spans(database).append([_span(), _span()]),
+    "delete a user's spans": lambda database: list(_spans(database).delete("p", {"user": "u9"})),
+    "delete a session's spans": lambda database: list(_spans(database).delete("p", {"session": "s9"})),
+    "delete a call's spans": lambda database: list(_spans(database).delete("p", {"id": "id-7"})),
+    "trim spans": lambda database: list(_spans(database).trim(DAY + timedelta(minutes=1))),
     "delete a user": lambda database: list(SqlCalls(database).delete(replace(ALL, equal={"user": "u9"}))),
     "delete a session": lambda database: list(
         SqlCalls(database).delete(replace(ALL, equal={"session": "s9"}))
     ),
     "trim": lambda database: list(SqlCalls(database).trim(DAY + timedelta(minutes=1))),
+    "sums": lambda database: _step(database),
     "index": lambda database: SqlCalls(database).index(500),
-    "a key of a secret": lambda database: Keys(database).find("psk_x"),
+    "a key of a secret": lambda database: Keys(database).find(digest_of("psk_x")),
     "keys of a project": lambda database: Keys(database).listed("p"),
     "revoke": lambda database: Keys(database).revoke("none", "p"),
     "a project": lambda database: Projects(database).get("p"),
@@ -118,6 +162,17 @@ CHANGED: dict[str, Ask] = {
     "experiments of a prompt": lambda database: Experiments(database).on("p", "i"),
     "an experiment": lambda database: Experiments(database).get("p", "x"),
 }
+
+
+def _step(database: Database) -> None:
+    """Calls and scores of one user, that are stored, counted and removed."""
+    calls, outcomes = SqlCalls(database), SqlOutcomes(database)
+    stored = [used("r-77", "u70", 0, session="s70"), score("thumbs", 1, record_id="r-77")]
+    calls.append([*stored, score("thumbs", 2, session_id="s70"), score("thumbs", 3, sticky_value="u70")])
+    assert outcomes.step(500)
+    list(calls.delete(replace(ALL, equal={"id": "r-77"})))
+    assert outcomes.step(500)
+    list(calls.delete(replace(ALL, equal={"user": "u70"})))
 
 
 def _prompts(database: Database) -> None:
@@ -181,7 +236,7 @@ def test_a_page_is_not_sorted_out_of_everything(tmp_path: Path, name: str) -> No
             steps = [
                 row[3]
                 for statement, parameters in list(seen)
-                if "FROM calls" in statement
+                if "FROM calls" in statement or "FROM scores" in statement
                 for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             ]
     sorted_out = any("TEMP B-TREE FOR ORDER BY" in step for step in steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banyan_hp.server.store.keys import Keys, Role
+from banyan_hp.server.store.keys import Keys, Role, digest_of
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 
@@ -13,12 +13,12 @@ def test_a_key_is_made_shown_once_and_revoked(app: LocalApp, browser: Browser) -
     made = browser.send(browser.get("/settings"), "/settings/keys", role="ingest")
     (key,) = [each for each in Keys(app.database).listed(app.project) if each.role is Role.INGEST]
     secret = next(word for word in made.text.split() if word.startswith("psk_"))
-    found = Keys(app.database).find(secret)
+    found = Keys(app.database).find(digest_of(secret))
     assert found is not None
     assert found.id == key.id
     assert secret not in browser.get("/settings").text
     browser.send(browser.get("/settings"), f"/settings/keys/{key.id}/revoke")
-    assert Keys(app.database).find(secret) is None
+    assert Keys(app.database).find(digest_of(secret)) is None
 
 
 def test_a_role_that_is_none_is_refused(browser: Browser) -> None:
@@ -42,4 +42,4 @@ def test_nobody_revokes_another_project_s_key(application: LocalApp, browser: Br
     (key,) = Keys(other.database).listed(other.project)
     fields = browser.get("/settings").form("/logout").fields
     assert browser.post(f"/settings/keys/{key.id}/revoke", fields).status == 404
-    assert Keys(other.database).find(other.key) is not None
+    assert Keys(other.database).find(digest_of(other.key)) is not None

@@ -7,12 +7,31 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..engine import captures
+from . import fake_scores
 
-__all__ = ["capture"]
+__all__ = ["CapturedRecords", "capture"]
+
+
+class CapturedRecords(list[dict[str, Any]]):
+    """The records that were captured; `scores` has those that are scores, as of `FakeBackend`."""
+
+    __slots__ = ("scores",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: list[dict[str, Any]] = []
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a record, wherever it belongs."""
+        content = fake_scores.content_of(record)
+        if content is None:
+            super().append(record)
+        else:
+            self.scores.append(fake_scores.listed(content))
 
 
 @contextmanager
-def capture() -> Iterator[list[dict[str, Any]]]:
+def capture() -> Iterator[CapturedRecords]:
     """Keep what is logged in the `with` from leaving the process; yields the list that it goes into.
 
         with capture() as records:
@@ -30,13 +49,17 @@ def capture() -> Iterator[list[dict[str, Any]]]:
     `mode`. A step that was logged by itself is in `step_data`, a list of one, as `log_step` got it; what
     `interaction`, `trace` and wrapped provider clients log has the fields of their client's log call.
 
+    Scores are in `records.scores`, dicts with `name`, `value` and what else was given to `score`; they are
+    captured whatever the setting `send_scores` says.
+
     `before_send` runs on the calling thread. A record is in the list when the log call returns; it counts as
     delivered: `flush()` is true, `blocking=True` returns True, receipts resolve. It is in no counter of
     `get_stats()`. What was logged before goes on being delivered. A forked child has a copy of the list.
     Prompts are still fetched from where the logger fetches them: where there is no backend, pass `fallback=`.
     """
-    opened = captures.begin()
+    records = CapturedRecords()
+    opened = captures.begin(records)
     try:
-        yield opened.records
+        yield records
     finally:
         captures.end(opened)

@@ -1,0 +1,81 @@
+"""The attributes of a span, by name; and which details of a call have attributes of their own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+from .. import semconv
+from .messages import plain
+
+Value = str | int | float | bool | list[str]
+Attributes = dict[str, Value]
+_LARGEST = 2**63
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether it is an integer that OTLP can carry, 0 or more."""
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def put_text(attributes: Attributes, keys: tuple[str, ...], value: object) -> None:
+    text = value if type(value) is str else plain(value)
+    for key in keys:
+        attributes[key] = text
+
+
+Detail = Callable[[Attributes, Any], bool]
+"""Adds its attributes. False if the value is not of the kind that it should be: it stays in the metadata."""
+
+
+def _count(key: str) -> Detail:
+    def add(attributes: Attributes, value: Any) -> bool:
+        if is_count(value):
+            attributes[key] = value
+        return key in attributes
+
+    return add
+
+
+def _words(*keys: str) -> Detail:
+    def add(attributes: Attributes, value: Any) -> bool:
+        if type(value) is not str and type(value) is not int:
+            return False
+        put_text(attributes, keys, value)
+        return True
+
+    return add
+
+
+def _first_chunk(attributes: Attributes, milliseconds: Any) -> bool:
+    if type(milliseconds) is not float and type(milliseconds) is not int:
+        return False
+    attributes[semconv.TIME_TO_FIRST_CHUNK] = milliseconds / 1000
+    attributes[semconv.REQUEST_STREAM] = True
+    return True
+
+
+def _finish(attributes: Attributes, reason: Any) -> bool:
+    if type(reason) is not str:
+        return False
+    attributes[semconv.FINISH_REASONS] = [reason]
+    return True
+
+
+SESSION = (semconv.SESSION_ID, semconv.CONVERSATION_ID)
+TOKENS = {
+    "input_tokens": semconv.INPUT_TOKENS,
+    "output_tokens": semconv.OUTPUT_TOKENS,
+    "cached_tokens": semconv.CACHE_READ_TOKENS,
+    "cache_write_tokens": semconv.CACHE_WRITE_TOKENS,
+    "reasoning_tokens": semconv.REASONING_TOKENS,
+}
+WORDS = {"session_id": SESSION, "user_id": (semconv.USER_ID,), "error_type": (semconv.ERROR_TYPE,)}
+"""Details that are texts, mostly."""
+DETAILS: dict[str, Detail] = {
+    **{name: _count(key) for name, key in TOKENS.items()},
+    "token_count": _count(semconv.TOTAL_TOKENS),
+    "time_to_first_chunk_ms": _first_chunk,
+    "finish_reason": _finish,
+    **{name: _words(*keys) for name, keys in WORDS.items()},
+}

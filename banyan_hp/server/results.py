@@ -1,0 +1,221 @@
+"""Results of experiments: segments from the audit, sums from the store, reckoned by `analysis`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .analysis.comparison import Method
+from .analysis.metrics import BUILT_IN, Metric, metric
+from .analysis.report import Material, VersionUsers, report
+from .analysis.segments import Change, Segment, segments
+from .analysis.verdicts import ALPHA, EFFECT, Question
+from .store.audit import Audit
+from .store.audit import Change as Entry
+from .store.experiments import Experiment
+from .store.outcomes import Outcomes, Summary, VersionSummary
+
+GUARDED = "experiment.guard"
+REWRITTEN = "prompt.rewrite"
+_MANY_PENDING = 1_000
+_AT = "%Y-%m-%d %H:%M"
+
+
+class NoSegmentError(Exception):
+    """There is no segment of this number; the message says which there are."""
+
+
+class NoMetricError(Exception):
+    """There is no metric of this name; the message says which there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What results are wanted.
+
+    Attributes:
+        metric: only this one; None: all.
+        segment: the number of one; None: the last one.
+        effect: the relative difference that is worth knowing.
+    """
+
+    metric: str | None = None
+    segment: int | None = None
+    method: Method = Method.ALWAYS
+    alpha: float = ALPHA
+    effect: float = EFFECT
+
+
+class ResultsOf:
+    """Reckons results.
+
+    Args:
+        outcomes: the sums over users.
+        audit: the changes of experiments.
+    """
+
+    def __init__(self, outcomes: Outcomes, audit: Audit) -> None:
+        self._outcomes = outcomes
+        self._audit = audit
+
+    def __call__(self, experiment: Experiment, asked: Asked, now: datetime) -> dict[str, Any]:
+        """The results of an experiment as JSON.
+
+        Raises:
+            NoSegmentError: there is none of this number.
+            NoMetricError: there is none of this name.
+        """
+        history = self._history(experiment)
+        found = segments(_changes(history))
+        head = {
+            "experiment_id": experiment.experiment_id,
+            "status": experiment.status,
+            "window_seconds": experiment.analysis.window_seconds,
+            "segments": [_segment(each) for each in found],
+        }
+        segment = _chosen(found, asked.segment, experiment, now)
+        material = self._material(experiment, asked, segment, now)
+        material = replace(material, warnings=[*_paused(experiment, history), *material.warnings])
+        question = Question(material.control, asked.alpha, asked.method, asked.effect)
+        number = segment.number if found else None
+        return {**head, "segment": number, "pending": material.pending, **report(material, question)}
+
+    def segments(self, experiment: Experiment) -> list[Segment]:
+        """The experiment's segments, oldest first."""
+        return segments(_changes(self._history(experiment)))
+
+    def _history(self, experiment: Experiment) -> list[Entry]:
+        """Of the experiment since it was made, and of rewritten versions of its prompt, oldest first."""
+        own = self._audit.all_of(experiment.project, f"experiment:{experiment.experiment_id}")
+        made = max((i for i, each in enumerate(own) if each.action == "experiment.create"), default=0)
+        prompt = f"prompt:{experiment.prompt_id}"
+        rewritten = self._audit.all_of(experiment.project, prompt, REWRITTEN)
+        return sorted([*own[made:], *rewritten], key=lambda each: each.seq)
+
+    def _material(self, experiment: Experiment, asked: Asked, segment: Segment, now: datetime) -> Material:
+        project, name = experiment.project, experiment.experiment_id
+        metrics = self._metrics(experiment, asked)
+        summary = self._outcomes.summaries(
+            project,
+            name,
+            [each.name for each in metrics],
+            window=timedelta(seconds=experiment.analysis.window_seconds),
+            start=segment.start,
+            until=segment.until,
+            now=now,
+        )
+        first = self._outcomes.first_assignments(project, name, start=segment.start, until=segment.until)
+        return Material(
+            segment=segment,
+            versions=list(_versions(experiment, segment, summary, first)),
+            metrics=metrics,
+            control=control_of(experiment),
+            pending=summary.pending,
+            primary=_primary(experiment, metrics, asked),
+            left_out={"users_in_several_versions": summary.mixed, "ambiguous_scores": summary.ambiguous},
+            warnings=list(_warnings(experiment, segment, summary)),
+        )
+
+    def _metrics(self, experiment: Experiment, asked: Asked) -> list[Metric]:
+        scores = self._outcomes.metrics(experiment.project, experiment.experiment_id)
+        names = dict.fromkeys([*scores, *BUILT_IN])
+        if asked.metric is not None and asked.metric not in (*names, experiment.primary_metric):
+            raise NoMetricError(f"metric must be one of {', '.join(names)}, was {asked.metric!r}")
+        if asked.metric is not None:
+            names = {asked.metric: None}
+        if experiment.primary_metric is not None:  # it decides in any case, also if nobody has a value yet
+            names.setdefault(experiment.primary_metric)
+        directions = experiment.analysis.directions
+        return [metric(each, directions, proportion=scores.get(each, False)) for each in names]
+
+
+def _changes(history: Sequence[Entry]) -> list[Change]:
+    return [
+        Change(each.at, rewritten=each.detail["version"])
+        if each.action == REWRITTEN
+        else Change(each.at, configuration=each.detail)
+        for each in history
+    ]
+
+
+def _paused(experiment: Experiment, history: Sequence[Entry]) -> Iterator[str]:
+    """What guards did to versions that are without traffic now."""
+    versions = experiment.variants
+    idle = {each.experiment_version_id: each.version for each in versions if not each.traffic_percentage}
+    for each in history:
+        reason = each.detail["reason"] if each.action == GUARDED else {"paused": {}}
+        for name, trip in reason["paused"].items():
+            if name in idle:
+                yield (
+                    f"{idle[name]} was paused by its guard at {each.at.strftime(_AT)} UTC: "
+                    f"{trip['metric']} was "
+                    f"{trip['version_mean']:.4g}, {trip['control_mean']:.4g} in the control; results up to "
+                    f"then are in segment {reason['segment']}"
+                )
+
+
+def control_of(experiment: Experiment) -> str:
+    """The `experiment_version_id` that the others are compared with: the first one where none is named."""
+    return experiment.control or experiment.variants[0].experiment_version_id
+
+
+def _primary(experiment: Experiment, metrics: Sequence[Metric], asked: Asked) -> str | None:
+    """What decides; where the experiment says nothing, the one metric that is asked for."""
+    if experiment.primary_metric is not None:
+        return experiment.primary_metric
+    return metrics[0].name if asked.metric is not None else None
+
+
+def _chosen(found: Sequence[Segment], number: int | None, experiment: Experiment, now: datetime) -> Segment:
+    if number is None:
+        return found[-1] if found else Segment(0, now, now, "", {})
+    if not 1 <= number <= len(found):
+        there = f"from 1 to {len(found)}" if found else "none yet: it was never started"
+        raise NoSegmentError(f"segment must be one of experiment {experiment.experiment_id!r}, {there}")
+    return found[number - 1]
+
+
+def _versions(
+    experiment: Experiment, segment: Segment, summary: Summary, first: Mapping[str, int]
+) -> Iterator[VersionUsers]:
+    """Those that had traffic in the segment, and the control, in the experiment's order."""
+    names = {each.experiment_version_id: each.version for each in experiment.variants}
+    there = [each for each in names if each in segment.shares or each == control_of(experiment)]
+    for name in dict.fromkeys([*there, *segment.shares]):
+        found = summary.versions.get(name, VersionSummary())
+        yield VersionUsers(
+            name,
+            names.get(name, name),
+            found.exposed,
+            found.closed,
+            found.calls,
+            first.get(name, 0),
+            found.metrics,
+        )
+
+
+def _warnings(experiment: Experiment, segment: Segment, summary: Summary) -> Iterator[str]:
+    """What is missing from the data."""
+    removed = summary.removed_until
+    if removed is not None and removed >= segment.start:
+        yield (
+            f"calls up to {removed.strftime(_AT)} UTC were removed for their age, and this segment began at "
+            f"{segment.start.strftime(_AT)}: users who came before are missing, or count from a later call on"
+        )
+    if summary.pending >= _MANY_PENDING:
+        yield f"{summary.pending:,} calls, scores and users are not reckoned in yet; ask again later"
+    if experiment.control is None:
+        first = experiment.variants[0].version
+        yield f"the experiment names no control, so the others are compared with its first version, {first}"
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "number": segment.number,
+        "start": segment.start.astimezone(UTC).isoformat(timespec="seconds"),
+        "until": segment.until.astimezone(UTC).isoformat(timespec="seconds") if segment.until else None,
+        "why": segment.why,
+        "shares": dict(segment.shares),
+    }

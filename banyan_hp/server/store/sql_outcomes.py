@@ -1,0 +1,291 @@
+"""The outcomes of experiments in SQLite or PostgreSQL: sums over the rows of users, which `sums` keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Float,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.sql.elements import ColumnElement
+
+from ..analysis.moments import Moments
+from .calls import microseconds, time_of
+from .database import Database
+from .marks import exclude, note_stale, of_a_user
+from .observed import ALL
+from .outcomes import Summary, VersionSummary
+from .score_tables import dirty, owners, scores, users, values
+from .scores import BOOL, CATEGORY
+from .sums import Sums, pending
+from .tables import calls, experiments
+
+MOST_NAMES = 200
+"""Of scores and their categories, that are metrics of an experiment; the first ones by their names."""
+_MOMENTS = ("n", "x", "y", "xx", "xy", "yy")
+_SUMMED = ("latency", "input_tokens", "output_tokens", "cost", "output_length")
+# For each measure of calls: a user's numerator and denominator.
+_MEASURES: Mapping[str, tuple[Any, Any]] = {
+    **{name: (users.c[name], users.c[f"{name}_of"]) for name in _SUMMED},
+    "latency_p50": (users.c.latency_p50, case((users.c.latency_p50.is_not(None), 1), else_=0)),
+    "error_rate": (users.c.errors, users.c.calls),
+}
+
+
+class SqlOutcomes:
+    """See `Outcomes`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._sums = Sums(database)
+
+    def summaries(
+        self,
+        project: str,
+        experiment_id: str,
+        metrics: Sequence[str],
+        *,
+        window: timedelta,
+        start: datetime,
+        until: datetime | None,
+        now: datetime,
+    ) -> Summary:
+        """See `Outcomes.summaries`. It reads each user's row, and the values of the scores asked for."""
+        with self._database.read() as connection:
+            chosen = _Chosen(project, experiment_id, start, until, now)
+            counts = _counts(connection, chosen, window)
+            found = _measured(connection, chosen, [name for name in metrics if name in _MEASURES])
+            found += _scored(connection, chosen, [name for name in metrics if name not in _MEASURES])
+            by_version: dict[str, dict[str, Moments]] = {row.version: {} for row in counts}
+            for version, name, moments in found:
+                by_version.setdefault(version, {})[name] = moments
+            return Summary(
+                versions={
+                    row.version: VersionSummary(
+                        exposed=int(row.exposed),
+                        closed=int(row.closed),
+                        calls=int(row.calls),
+                        metrics=by_version[row.version],
+                    )
+                    for row in counts
+                },
+                mixed=sum(int(row.mixed) for row in counts),
+                ambiguous=_ambiguous(connection, project, experiment_id),
+                removed_until=_removed_until(connection, project, experiment_id),
+                pending=pending(connection) + sum(int(row.outdated) for row in counts),
+            )
+
+    def first_assignments(
+        self, project: str, experiment_id: str, *, start: datetime, until: datetime | None
+    ) -> Mapping[str, int]:
+        """See `Outcomes.first_assignments`."""
+        chosen = _Chosen(project, experiment_id, start, until, start)
+        query = select(users.c.version, func.count()).where(*chosen.of(users)).group_by(users.c.version)
+        with self._database.read() as connection:
+            return {version: int(count) for version, count in connection.execute(query)}
+
+    def metrics(self, project: str, experiment_id: str) -> Mapping[str, bool]:
+        """See `Outcomes.metrics`. Goes from one name to the next, past their users."""
+        with self._database.read() as connection:
+            found = list(_names(connection, project, experiment_id))
+        named = {name: kind == BOOL for name, kind, _ in sorted(found) if kind != CATEGORY}
+        return named | {
+            f"{name}={category}": True
+            for name, kind, category in found
+            if kind == CATEGORY and category != ALL
+        }
+
+    def rebuild(self, project: str, experiment_id: str) -> int:
+        """See `Outcomes.rebuild`."""
+        return self._database.write(lambda connection: _make_all_stale(connection, project, experiment_id))
+
+    def step(self, limit: int) -> int:
+        """See `Outcomes.step`."""
+        return self._sums.step(limit)
+
+    def pending(self, most: int | None = None) -> int:
+        """See `Outcomes.pending`."""
+        return self._sums.pending(most)
+
+
+class _Chosen:
+    """The users of an experiment whose first call is in a period."""
+
+    def __init__(
+        self, project: str, experiment_id: str, start: datetime, until: datetime | None, now: datetime
+    ) -> None:
+        self.key = (project, experiment_id)
+        self._first = microseconds(start)
+        self._before = microseconds(until) if until is not None else None
+        self._now = microseconds(now)
+
+    def of(self, table: Table) -> list[ColumnElement[bool]]:
+        """Conditions, for a table that has a user's first call."""
+        project, experiment_id = self.key
+        found = [table.c.project == project, table.c.experiment_id == experiment_id]
+        found.append(table.c.first_at >= self._first)
+        return [*found, table.c.first_at < self._before] if self._before is not None else found
+
+    def closed(self, table: Table) -> ColumnElement[bool]:
+        """Condition: the window has closed."""
+        return table.c.ends_at <= self._now
+
+
+def _counts(connection: Connection, chosen: _Chosen, window: timedelta) -> Sequence[Any]:
+    """Users and calls of each version."""
+    counted = and_(~users.c.mixed, chosen.closed(users))
+    length = window // timedelta(microseconds=1)
+    query = select(
+        users.c.version,
+        func.count().filter(~users.c.mixed).label("exposed"),
+        func.count().filter(counted).label("closed"),
+        func.count().filter(users.c.mixed).label("mixed"),
+        func.count().filter(users.c.ends_at - users.c.first_at != length).label("outdated"),
+        func.coalesce(func.sum(users.c.calls).filter(counted), 0).label("calls"),
+    )
+    return connection.execute(query.where(*chosen.of(users)).group_by(users.c.version)).all()
+
+
+def _measured(
+    connection: Connection, chosen: _Chosen, names: Sequence[str]
+) -> list[tuple[str, str, Moments]]:
+    """For each version the measures of calls: version, name, sums over users."""
+    if not names:
+        return []
+    sums = [each for name in names for each in _moments(*_MEASURES[name])]
+    query = select(users.c.version, *(each.label(f"m{number}") for number, each in enumerate(sums)))
+    query = query.where(*chosen.of(users), ~users.c.mixed, chosen.closed(users)).group_by(users.c.version)
+    size = len(_MOMENTS)
+    return [
+        (row[0], name, found)
+        for row in connection.execute(query)
+        for number, name in enumerate(names)
+        if (found := _made(row[1 + number * size : 1 + (number + 1) * size])).n
+    ]
+
+
+def _moments(numerator: Any, denominator: Any) -> list[ColumnElement[Any]]:
+    """The sums that moments consist of; a user without a denominator adds nothing to them."""
+    y, x = func.coalesce(cast(numerator, Float), 0.0), cast(denominator, Float)
+    number = func.sum(case((denominator > 0, 1), else_=0))
+    return [number, *(func.sum(each) for each in (x, y, x * x, x * y, y * y))]
+
+
+def _made(sums: Sequence[Any]) -> Moments:
+    n, *others = (each or 0 for each in sums)
+    return Moments(int(n), *map(float, others))
+
+
+def _scored(connection: Connection, chosen: _Chosen, names: Sequence[str]) -> list[tuple[str, str, Moments]]:
+    """For each version the scores of these names."""
+    wanted = [part for name in names for part in _parts(name)]
+    if not wanted:
+        return []
+    parts = or_(
+        *(
+            and_(values.c.name == name, values.c.kind.in_(kinds), values.c.category == category)
+            for name, kinds, category in dict.fromkeys(wanted)
+        )
+    )
+    of_category = values.c.kind == CATEGORY
+    query = (
+        select(
+            values.c.name, of_category, values.c.category, values.c.version, *_moments(values.c.y, values.c.x)
+        )
+        .where(*chosen.of(values), chosen.closed(values), parts)
+        .group_by(values.c.name, of_category, values.c.category, values.c.version)
+    )
+    found = {tuple(row[:4]): _made(row[4:]) for row in connection.execute(query)}
+    return [each for name in names for each in _put_together(name, found)]
+
+
+def _parts(name: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The rows that a metric of this name may consist of: of numbers, or of a category and all categories."""
+    yield name, (BOOL, "number"), ALL
+    for at, char in enumerate(name):
+        if char == "=" and 0 < at < len(name) - 1:
+            yield name[:at], (CATEGORY,), name[at + 1 :]
+            yield name[:at], (CATEGORY,), ALL
+
+
+def _put_together(name: str, found: Mapping[tuple[Any, ...], Moments]) -> Iterator[tuple[str, str, Moments]]:
+    versions = dict.fromkeys(key[3] for key in found)
+    for version in versions:
+        numbers = found.get((name, False, ALL, version))
+        if numbers is not None:
+            yield version, name, numbers
+            continue
+        for part, _, category in _parts(name):
+            whole = found.get((part, True, ALL, version))
+            if category != ALL and whole is not None:
+                yield version, name, _of_category(whole, found.get((part, True, category, version)))
+
+
+def _of_category(whole: Moments, part: Moments | None) -> Moments:
+    """Of all users with a category of this name: how much of it is this category."""
+    part = part or Moments()
+    return Moments(n=whole.n, x=whole.x, y=part.y, xx=whole.xx, xy=part.xy, yy=part.yy)
+
+
+def _names(connection: Connection, project: str, experiment_id: str) -> Iterator[tuple[str, str, str]]:
+    """Name, kind and category of the values that there are; at most so many."""
+    columns = (values.c.name, values.c.kind, values.c.category)
+    same = (values.c.project == project, values.c.experiment_id == experiment_id)
+    last: tuple[str, str, str] | None = None
+    for _ in range(MOST_NAMES):
+        query = select(*columns).where(*same)
+        if last is not None:
+            query = query.where(tuple_(*columns) > tuple_(*map(literal, last)))
+        row = connection.execute(query.order_by(*columns).limit(1)).first()
+        if row is None:
+            return
+        last = (row.name, row.kind, row.category)
+        yield last
+
+
+def _ambiguous(connection: Connection, project: str, experiment_id: str) -> int:
+    same = (owners.c.project == project, owners.c.experiment_id == experiment_id)
+    query = select(func.count()).select_from(owners).where(*same, owners.c.sticky_value.is_(None))
+    return int(connection.execute(query).scalar_one())
+
+
+def _removed_until(connection: Connection, project: str, experiment_id: str) -> datetime | None:
+    same = (experiments.c.project == project, experiments.c.experiment_id == experiment_id)
+    found = connection.execute(select(experiments.c.removed_until).where(*same)).scalar()
+    return time_of(found) if found is not None else None
+
+
+def _make_all_stale(connection: Connection, project: str, experiment_id: str) -> int:
+    """Also users who have no row, and should, and scores of whom nothing is known."""
+    exclude(connection)
+    note_stale(connection)
+    same = (users.c.project == project, users.c.experiment_id == experiment_id)
+    known = connection.execute(update(users).where(*same).values(stale=True)).rowcount
+    has_row = select(users.c.project).where(*same, users.c.sticky_value == calls.c.sticky_value).exists()
+    theirs = (calls.c.project == project, calls.c.experiment_id == experiment_id, of_a_user)
+    number = func.row_number().over(partition_by=calls.c.sticky_value, order_by=calls.c.event_time)
+    ranked = select(calls.c.seq, calls.c.day, number.label("number")).where(*theirs, ~has_row).subquery()
+    unknown = select(ranked.c.seq, ranked.c.day).where(ranked.c.number == 1)
+    about = (scores.c.project == project, or_(scores.c.record_id.is_not(None), scores.c.session.is_not(None)))
+    given = select(scores.c.seq, scores.c.day).where(*about)
+    marked = [
+        connection.execute(
+            insert(dirty).from_select(["seq", "day"], query), execution_options={"preserve_rowcount": True}
+        ).rowcount
+        for query in (unknown, given)
+    ]
+    return int(known + marked[0])
