@@ -149,3 +149,10 @@ def test_empty_queues_say_what_to_do(browser: Browser) -> None:
     assert "No call is waiting here" in page.text
     assert any("failed=true" in each for each in page.links)
     assert browser.get("/review?unrated=nobody").status == 400
+
+
+def test_enter_in_a_text_presses_no_thumb(app: LocalApp, browser: Browser) -> None:
+    """Browsers take the first button of a form for it."""
+    logged(app, "a")
+    form = browser.get("/calls/a").response.text.partition('action="/scores"')[2]
+    assert form.partition("<button")[2].startswith(' class="hidden"')
