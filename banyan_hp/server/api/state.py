@@ -14,6 +14,7 @@ from ..store.experiments import Experiments
 from ..store.keys import Keys, Projects
 from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
+from ..store.sessions import Sessions
 from ..store.spans import Spans
 
 
@@ -28,6 +29,7 @@ class Stores:
     projects: Projects
     keys: Keys
     audit: Audit
+    sessions: Sessions
     outcomes: Outcomes
     routing: RoutingMode
 
