@@ -15,6 +15,7 @@ from ..store.hours import Hours
 from ..store.keys import Keys, Projects
 from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
+from ..store.sessions import Sessions
 from ..store.spans import Spans
 
 
@@ -30,6 +31,7 @@ class Stores:
     keys: Keys
     audit: Audit
     hours: Hours
+    sessions: Sessions
     outcomes: Outcomes
     routing: RoutingMode
 
