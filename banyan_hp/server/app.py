@@ -48,6 +48,7 @@ from .store.prompts import Prompts
 from .store.sessions import Sessions
 from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
+from .store.sql_hours import SqlHours
 from .store.sql_outcomes import SqlOutcomes
 from .store.sql_spans import SqlSpans
 from .ui.pages import add_pages
@@ -176,6 +177,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        SqlHours(database),
         Sessions(database),
         SqlOutcomes(database),
         routing,

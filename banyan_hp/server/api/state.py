@@ -11,6 +11,7 @@ from ..starting import RoutingMode
 from ..store.audit import Audit
 from ..store.calls import Calls
 from ..store.experiments import Experiments
+from ..store.hours import Hours
 from ..store.keys import Keys, Projects
 from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
@@ -29,6 +30,7 @@ class Stores:
     projects: Projects
     keys: Keys
     audit: Audit
+    hours: Hours
     sessions: Sessions
     outcomes: Outcomes
     routing: RoutingMode
