@@ -11,7 +11,7 @@ processes := tests/lifecycle $(addprefix --ignore=,$(HOSTS))
 BACKEND   := tests/integration/server $(wildcard tests/integration/test_local_backend*.py)
 backend   := $(BACKEND) tests/property
 servers   := tests/integration $(addprefix --ignore=,$(BACKEND))
-others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property)
+others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property tests/browser)
 # Only the files that have such a test: all together take ten seconds to collect.
 alone      = $(shell grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)
 # Compiled on the spot; needs a C compiler and Python's headers.
@@ -27,14 +27,20 @@ SDKS_VENV     := .venv-sdks$(if $(NEWEST),-newest)
 SDKS_PACKAGES := $(if $(NEWEST),sed 's/==.*//',cat) tests/sdks/pinned.txt
 SDKS_TABLE    := $(if $(NEWEST),$(SDKS_VENV),tests/sdks)/TABLE.md
 
+# What drives a browser, which is the system's: on Debian, the package chromium.
+BROWSER_VENV  := .venv-browser
+BROWSER_STAMP := $(BROWSER_VENV)/.installed
+AXE           := axe-core@4.14.1
+BROWSER       := $(and $(shell command -v chromium 2>/dev/null),$(shell command -v npm 2>/dev/null))
+
 PRICES_VENV := .venv-prices
 
-.PHONY: test demo serve lint types check check-alone test-sdks test-pythons prices collectors soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check check-alone check-browser test-browser screenshots test-sdks test-pythons prices collectors soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
-demo: $(STAMP)                ## 1,000 records through an outage, counted in a real database
-	$(BIN)/python examples/demo.py
+demo: $(STAMP)                ## 1,000 records through an outage, counted in a real database; KEEP=1: to be looked at
+	$(BIN)/python examples/demo.py $(if $(KEEP),--keep)
 
 serve: $(STAMP)               ## the local backend on http://127.0.0.1:8787
 	$(BIN)/banyan-hp serve --seed examples/seed.json
@@ -46,13 +52,13 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: $(STAMP)               ## all tests: five groups side by side, then, alone, what measures time
+check: $(STAMP) $(if $(BROWSER),$(BROWSER_STAMP)) ## all tests: six groups side by side, then, alone, what measures time
 	@said=$$(mktemp -d) && trap 'rm -rf "$$said"' EXIT; \
-	for group in hosts processes servers backend; do \
+	for group in hosts processes servers backend browser; do \
 		$(MAKE) --no-print-directory check-$$group >"$$said/$$group" 2>&1 || touch "$$said/failed" & \
 	done; \
 	$(MAKE) --no-print-directory check-others || touch "$$said/failed"; \
-	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/backend"; \
+	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/backend" "$$said/browser"; \
 	$(MAKE) --no-print-directory check-alone && test ! -e "$$said/failed"
 
 check-alone: $(STAMP)
@@ -60,6 +66,15 @@ check-alone: $(STAMP)
 
 check-%: $(STAMP)             ## one group: hosts, processes, servers, backend or others
 	@$(BIN)/pytest $($*) -m "not soak and not alone"
+
+check-browser:                ## those of the pages, where there is a browser
+	@$(if $(BROWSER),$(MAKE) --no-print-directory test-browser,echo "The tests of the pages are skipped: they need chromium and npm")
+
+test-browser: $(BROWSER_STAMP) ## the pages in a real browser
+	@$(BROWSER_VENV)/bin/pytest tests/browser
+
+screenshots: $(BROWSER_STAMP) ## the README's pictures of the pages, in examples/screenshots
+	$(BROWSER_VENV)/bin/python -m tests.browser.screenshots examples/screenshots
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
 	$(PYTHON) -m venv $(SDKS_VENV)
@@ -101,7 +116,7 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py .collectors bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(BROWSER_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py .collectors bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py
@@ -116,4 +131,13 @@ $(BENCH_STAMP): setup.cfg setup.py
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --use-pep517 --editable '.[bench]'
 	rm -rf *.egg-info build
+	touch $@
+
+# axe-core, which looks for what shuts people out, is read from its npm package.
+$(BROWSER_STAMP): setup.cfg setup.py
+	@$(if $(BROWSER),,echo "the tests of the pages need chromium and npm: install them with your package manager" >&2; exit 1)
+	$(PYTHON) -m venv $(BROWSER_VENV)
+	$(BROWSER_VENV)/bin/python -m pip install --quiet --use-pep517 --editable '.[browser]'
+	rm -rf *.egg-info build $(BROWSER_VENV)/axe-core-*.tgz
+	npm pack --silent --pack-destination $(BROWSER_VENV) $(AXE)
 	touch $@

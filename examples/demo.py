@@ -2,10 +2,12 @@
 
 Starts the local backend with a temporary database, runs `quickstart.py`, stops the backend when a fifth of
 the records are logged, starts it again, and counts what the database holds in the end. The exit status
-says whether each record is there exactly once.
+says whether each record is there exactly once. With `--keep` (`make demo KEEP=1`) the backend then runs on,
+so that you can look at them in a browser.
 """
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -93,18 +95,40 @@ def count(database: Path) -> tuple[int, int, int]:
     return int(total), int(distinct), int(deliveries or 0)
 
 
+def keep(port: int, folder: Path) -> None:
+    """Serve until Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    backend = start_backend(port, folder / "demo.sqlite3")
+    assert backend.stdout is not None
+    link = next(line.split()[-1] for line in backend.stdout if "pages:" in line)
+    print(
+        f"[demo] look at them: {link}\n[demo] Ctrl-C ends the backend and removes its database.", flush=True
+    )
+    try:
+        backend.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stop(backend)
+
+
 def main() -> int:
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="banyan-hp-demo-") as name:
         folder = Path(name)
-        status = run_quickstart_through_an_outage(free_port(), folder)
+        status = run_quickstart_through_an_outage(port, folder)
         total, distinct, deliveries = count(folder / "demo.sqlite3")
-    print(f"[demo] the backend's database holds {total} records, {distinct} different ones,")
-    print(f"[demo] from {deliveries} deliveries (a repeat after a lost answer is stored once).")
-    if status == 0 and total == distinct == RECORDS:
+        print(f"[demo] the backend's database holds {total} records, {distinct} different ones,")
+        print(f"[demo] from {deliveries} deliveries (a repeat after a lost answer is stored once).")
+        if status != 0 or not total == distinct == RECORDS:
+            print(
+                f"[demo] FAILED: expected {RECORDS} records, each once (quickstart's exit status: {status})"
+            )
+            return 1
         print(f"[demo] all {RECORDS} records arrived, each once.")
-        return 0
-    print(f"[demo] FAILED: expected {RECORDS} records, each once (quickstart's exit status: {status})")
-    return 1
+        if "--keep" in sys.argv[1:]:
+            keep(port, folder)
+    return 0
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def _add_feedback(serve: ArgumentParser) -> None:
     """Who may send feedback without a key."""
     add = serve.add_argument
     proxy_help = (
-        "an address or network of proxies, may be repeated: theirs is the X-Forwarded-For by which the "
-        "requests of an address are counted (default: none's)"
+        "an address or network of proxies, may be repeated: their X-Forwarded-For says which address a "
+        "request comes from, their X-Forwarded-Proto whether it came by HTTPS (default: nobody's do)"
     )
     add("--trusted-proxy", action="append", default=[], type=_network, metavar="ADDRESS", help=proxy_help)
     origin_help = (

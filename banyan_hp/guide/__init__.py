@@ -25,6 +25,7 @@ TOPICS = (
     "cli",
     "testing",
     "backend",
+    "pages",
     "calls",
     "spans",
     "opentelemetry",

@@ -91,7 +91,8 @@ def create_app(
         retain: how long calls are kept; None: for ever.
         archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
         prices: what models cost; None: those that the package brings along.
-        trusted_proxies: addresses and networks whose `X-Forwarded-For` says where a request comes from.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` say where a
+            request comes from, and whether by HTTPS.
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing)

@@ -67,7 +67,7 @@ class ServeSettings:
     workers: int = 1
     """How many processes serve; several only with PostgreSQL."""
     trusted_proxies: Sequence[str] = ()
-    """Addresses and networks whose `X-Forwarded-For` counts."""
+    """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` count."""
     feedback_origins: Sequence[str] = ()
     """Origins whose pages may send feedback from other hosts."""
 

@@ -162,6 +162,30 @@ def test_a_given_key_is_not_shown_and_the_lines_still_work(tmp_path: Path) -> No
         assert said.returncode == 0, said.stderr
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_make_demo_keeps_its_backend_to_be_looked_at(signum: signal.Signals, tmp_path: Path) -> None:
+    """Its link leads into the pages, until a signal ends both."""
+    program = f"import pathlib, demo; demo.keep(demo.free_port(), pathlib.Path({str(tmp_path)!r}))"
+    kept = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT / "examples", stdout=subprocess.PIPE, text=True
+    )
+    assert kept.stdout is not None
+    try:
+        url, _, token = (
+            next(line for line in kept.stdout if "token=" in line).split()[-1].partition("/login?token=")
+        )
+        page = requests.post(f"{url}/login", data={"token": token, "next": "/calls"}, timeout=10)
+        assert (page.status_code, page.url) == (200, f"{url}/calls")
+        kept.send_signal(signum)
+        assert kept.wait(15) == 0
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{url}/healthz", timeout=10)
+    finally:
+        kept.kill()
+        kept.wait()
+        kept.stdout.close()
+
+
 @pytest.mark.parametrize("option", ["--db", "--seed"])
 def test_what_contradicts_it_is_refused(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

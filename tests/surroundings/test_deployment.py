@@ -33,7 +33,7 @@ def block(language: str, number: int = 0) -> str:
 @pytest.fixture(scope="module")
 def team() -> Iterator[Backend]:
     """Behind a proxy, asked for by the name that the page uses."""
-    with Backend(options=("--allowed-host", NAME)) as running:
+    with Backend(options=("--allowed-host", NAME, "--trusted-proxy", "127.0.0.1")) as running:
         yield running
 
 
@@ -53,8 +53,15 @@ def proxy(team: Backend, tmp_path: Path) -> Iterator[Proxy]:
         yield running
 
 
-def _request(proxy: Proxy, method: str, path: str, **options: object) -> requests.Response:
-    headers = {"Host": NAME, "X-API-Key": "psk_local"}
+def _request(
+    proxy: Proxy,
+    method: str,
+    path: str,
+    origin: str | None = None,
+    cookie: str | None = None,
+    **options: object,
+) -> requests.Response:
+    headers = {"Host": NAME, "X-API-Key": "psk_local", "Origin": origin, "Cookie": cookie}
     url = f"https://127.0.0.1:{proxy.port}{path}"
     return requests.request(method, url, headers=headers, verify=AUTHORITY, timeout=20, **options)  # type: ignore[arg-type]
 
@@ -82,6 +89,18 @@ def test_nginx_passes_events_on_at_once(proxy: Proxy) -> None:
         assert _request(proxy, "POST", "/api/logs/prompt-usage", json=body).status_code == 201
         assert "seen at once" in next(line for line in lines if line.startswith("data: "))
     assert [_request(proxy, "GET", path).status_code for path in ("/healthz", "/readyz")] == [200, 404]
+
+
+def test_the_pages_behind_this_nginx(proxy: Proxy) -> None:
+    """A login leads on, and its cookie goes back by TLS alone."""
+    entered = _request(
+        proxy, "POST", "/login", data={"key": "psk_local", "next": "/calls"},
+        origin=f"https://{NAME}", allow_redirects=False,
+    )  # fmt: skip
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/calls")
+    assert "; Secure" in entered.headers["Set-Cookie"]
+    cookie = entered.headers["Set-Cookie"].partition(";")[0]
+    assert _request(proxy, "GET", "/calls", cookie=cookie, allow_redirects=False).status_code == 200
 
 
 def test_a_client_behind_this_nginx(proxy: Proxy, make_logger: MakeLogger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -57,6 +58,23 @@ def test_the_session_s_cookie_can_not_be_read_by_scripts_nor_sent_by_other_sites
     assert cookie.startswith("banyan_hp_80=")
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
+
+
+@pytest.mark.parametrize(
+    ("proxy", "secure"), [("127.0.0.1", True), ("192.0.2.0/24", False)], ids=["trusted", "somebody"]
+)
+def test_behind_tls_the_cookie_is_for_tls_alone(tmp_path: Path, proxy: str, secure: bool) -> None:
+    """Whether a browser came by HTTPS says the proxy, if the request comes from a trusted one."""
+    forwarded = {"x_forwarded_proto": "https", "host": "banyan.example.com"}
+    with LocalApp(tmp_path, trusted_proxies=[proxy]) as app:
+        browser = Browser(app)
+        fields = {"key": app.key, "next": "/nowhere"}
+        answer = browser.post("/login", fields, origin="https://banyan.example.com", **forwarded)
+        (login,) = answer.response.history
+        assert ("Secure" in login.headers["set-cookie"]) is secure
+        settings = Browser(app)
+        settings.cookies.set("banyan_hp_443" if secure else "banyan_hp_80", login.cookies.popitem()[1])
+        assert ("travel unencrypted" in settings.get("/settings", **forwarded).text) is not secure
 
 
 def test_a_session_ends_with_its_key(app: LocalApp, browser: Browser) -> None:

@@ -1,0 +1,54 @@
+"""The README's pictures: `make screenshots`. Light ones, and dark ones for whoever checks how those look."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser.addresses import known
+from tests.browser.conftest import DEMO_KEY, LOADED, WIDE, launch, log_in
+from tests.support.serving import serving
+
+PICTURES = {
+    "calls": "/calls",
+    "call": "/calls/{call}",
+    "prompt-diff": "/prompts/{prompt}?version={version}&against={other}",
+}
+HEIGHT = 800
+MOST_BYTES = 150_000
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+def main(directory: Path) -> None:
+    """Take all pictures; dark ones have a name that says so."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        Path(name, "cwd").mkdir()
+        browser = launch(playwright)
+        with serving("--demo", "--port", "0", cwd=Path(name, "cwd")) as demo:
+            demo.wait_for(LOADED)
+            there = known(demo.url, DEMO_KEY)
+            for theme in THEMES:
+                context = browser.new_context(color_scheme=theme, viewport={"width": WIDE, "height": HEIGHT})
+                log_in(context, demo.url, DEMO_KEY)
+                page = context.new_page()
+                for picture, address in PICTURES.items():
+                    page.goto(demo.url + there.fill(address), wait_until="networkidle")
+                    _take(page, directory / f"{picture}{'-dark' if theme == 'dark' else ''}.png")
+                context.close()
+        browser.close()
+
+
+def _take(page: Page, file: Path) -> None:
+    page.screenshot(path=file, animations="disabled")
+    size = file.stat().st_size
+    print(f"{file}: {size:,} bytes")
+    assert size < MOST_BYTES, f"{file} has {size:,} bytes, at most {MOST_BYTES:,} are wanted"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
