@@ -31,7 +31,8 @@ def listed(request: Request, visitor: Looking, backend: Backend) -> Response:
     """The experiments of the project, newest first."""
     project = visitor.caller.project
     found = list(reversed(backend.experiments.listed(project)))
-    names = {each.prompt_id: backend.prompts.get(project, each.prompt_id) for each in found}
+    ids = {each.prompt_id for each in found}
+    names = {each: backend.prompts.get(project, each) for each in ids}
     prompts = backend.prompts.listed(project, limit=1).items
     return page(request, "experiments", visitor, experiments=found, prompts=names, none=not prompts)
 
@@ -101,9 +102,7 @@ def _store_own(won: Variant, experiment: Experiment, prompt: Prompt, post: Post,
     stored = backend.prompts.version(prompt, won.version)
     if stored is None:
         message = f"won experiment {experiment.experiment_id}"
-        own = Version(
-            version=won.version, content=won.content, config=won.config, change_message=message
-        )
+        own = Version(version=won.version, content=won.content, config=won.config, change_message=message)
         backend.prompts.add_version(prompt, own, post.visitor.caller.actor, release=False)
     elif (stored.content, stored.config) != (won.content, won.config):
         raise HTTPException(

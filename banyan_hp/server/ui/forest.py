@@ -50,7 +50,7 @@ def forest(found: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Fore
     if not compared:
         return None
     values = [0.0, *(each["difference"][end] for each in compared for end in ("low", "high"))]
-    least, most = min(values), max(values)
+    least, most = float(min(values)), float(max(values))
     span = (most - least) or 1.0
 
     def place(value: float) -> float:
