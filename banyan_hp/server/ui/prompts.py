@@ -60,7 +60,7 @@ def one(
 ) -> Response:
     """One prompt: its versions, one of them in full, beside another one if `against` names it."""
     prompt = _prompt(prompt_id, visitor, backend)
-    versions = _versions(prompt, backend)
+    versions = versions_of(prompt, backend)
     shown = _chosen(versions, version or prompt.version or versions[-1].version, prompt)
     other = _chosen(versions, against, prompt) if against is not None else None
     text = _text(shown)
@@ -165,7 +165,7 @@ def _prompt(prompt_id: str, visitor: Visitor, backend: Stores) -> Prompt:
     return found
 
 
-def _versions(prompt: Prompt, backend: Stores) -> list[Version]:
+def versions_of(prompt: Prompt, backend: Stores) -> list[Version]:
     """All of them, in order of their making."""
     part = backend.prompts.versions(prompt)
     found = list(part.items)
