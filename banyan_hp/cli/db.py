@@ -1,4 +1,4 @@
-"""`banyan-hp db`: where a backend's database is, what is in it, and its backup."""
+"""`banyan-hp db`: where a backend's database is, what is in it, its backup, its sums made anew."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ def add_db(commands: _SubParsersAction[ArgumentParser]) -> None:
         actions, "backup", _backup, "copy a SQLite database, also while it is in use; for PostgreSQL: say how"
     )
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
+    add_database_command(
+        actions, "recount", _recount, "have the backend make the sums that its overview shows anew"
+    )
 
 
 def _path(arguments: argparse.Namespace) -> int:
@@ -109,6 +112,25 @@ def _backup(arguments: argparse.Namespace) -> int:
         except (OSError, sqlite3.Error) as error:
             raise CommandError(f"can't copy {path} to {target}: {error}", BROKEN) from error
     say(f"{target}: {size(written)}")
+    return DONE
+
+
+def _recount(arguments: argparse.Namespace) -> int:
+    url = database_of(arguments)
+    if not _is_postgres(url):
+        _existing(url)
+    with using_the_server():
+        from ..server.store.database import BusyError, Database
+        from ..server.store.sql_hours import SqlHours
+
+        database = Database(url)
+        try:
+            SqlHours(database).rebuild()
+        except BusyError as error:
+            raise CommandError(f"can't write to {database.name}: {error}", BROKEN) from error
+        finally:
+            database.close()
+    say("the backend counts all calls anew: at once if it runs, or else once it is started")
     return DONE
 
 

@@ -45,11 +45,14 @@ from .store.experiments import Experiments
 from .store.keys import Keys, Projects
 from .store.logins import Logins
 from .store.prompts import Prompts
+from .store.sessions import Sessions
 from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
+from .store.sql_hours import SqlHours
 from .store.sql_outcomes import SqlOutcomes
 from .store.sql_spans import SqlSpans
 from .ui.pages import add_pages
+from .ui.ratings import Ratings
 from .ui.settings import Served
 
 _ALWAYS: Any = {
@@ -116,7 +119,8 @@ def create_app(
     app.router.routes.extend(docs_routes())
     add_pages(app)
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
-    app.state.logins, app.state.served = Logins(database), Served(database, retain, archive is not None)
+    app.state.logins, app.state.ratings = Logins(database), Ratings(committer, priced)
+    app.state.served = Served(database, retain, archive is not None)
     return app
 
 
@@ -174,6 +178,8 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Projects(database),
         Keys(database),
         Audit(database),
+        SqlHours(database),
+        Sessions(database),
         SqlOutcomes(database),
         routing,
     )

@@ -15,6 +15,10 @@ import requests
 
 ADDRESSES = (
     "/login",
+    "/",
+    "/sessions",
+    "/sessions/{session}",
+    "/review",
     "/calls",
     "/calls?text=plant&failed=false",
     "/calls?model=none-of-this-name",
@@ -39,6 +43,7 @@ class Known:
         prompt: the id of one that has several versions.
         version: the newest of them.
         other: the oldest.
+        session: the id of one.
     """
 
     call: str
@@ -46,6 +51,7 @@ class Known:
     prompt: str
     version: str
     other: str
+    session: str
 
     def fill(self, address: str) -> str:
         """The address of what this project has."""
@@ -63,11 +69,12 @@ def known(url: str, key: str) -> Known:
     """Ask a backend what the key's project has."""
     calls = _ask(url, key, "GET", "/api/calls?limit=2")["calls"]
     call = next(each for each in calls if each["id"] != LONG)
+    session = _ask(url, key, "GET", "/api/calls?source=huggingplace&limit=1")["calls"][0]["session"]
     for prompt in _ask(url, key, "GET", "/api/logs/cli/prompts")["prompts"]:
         path = f"/api/logs/cli/prompts/{quote(prompt['id'], safe='')}/versions"
         versions = [each["version"] for each in _ask(url, key, "GET", path)["versions"]]
         if len(versions) > 1:
-            return Known(call["id"], LONG, prompt["id"], versions[-1], versions[0])
+            return Known(call["id"], LONG, prompt["id"], versions[-1], versions[0], session)
     raise AssertionError("no prompt has two versions")
 
 

@@ -70,6 +70,10 @@ class Browser:
         """Send a form of a page, with these values."""
         return self.post(action, {**page.form(action).fields, **fields})
 
+    async def stream(self, path: str) -> str:
+        """Events, until the server ends them. To be run by the application's runner."""
+        return (await self._sent("GET", path, None, {"accept": "text/event-stream"})).text
+
     def log_in(self) -> Page:
         """With the key of the application's caller."""
         return self.send(self.get("/login"), "/login", key=self.app.key)

@@ -49,10 +49,11 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A call that a listener gets: its position, and itself as JSON; None: nothing up to there is meant."""
+    """A call that a listener gets: its position, itself, and as JSON; None: nothing up to there is meant."""
 
     position: Cursor
     text: str | None
+    call: Call | None = None
 
 
 class Feed:
@@ -151,7 +152,10 @@ def _arrived(calls: Calls, project: str, after: Cursor) -> list[_Held]:
 
 
 def _matching(held: Sequence[_Held], matches: Matcher) -> list[Arrived]:
-    return [Arrived(each.position, each.text if matches(each.call) else None) for each in held]
+    return [
+        Arrived(each.position, each.text, each.call) if matches(each.call) else Arrived(each.position, None)
+        for each in held
+    ]
 
 
 def _past(calls: Calls, chosen: CallFilter, matches: Matcher, after: Cursor) -> list[Arrived]:
@@ -161,7 +165,7 @@ def _past(calls: Calls, chosen: CallFilter, matches: Matcher, after: Cursor) -> 
     while True:
         page = calls.follow(chosen, limit, str(after))
         found = [
-            Arrived(Cursor.parse(position), json.dumps(as_json(call)))
+            Arrived(Cursor.parse(position), json.dumps(as_json(call)), call)
             for position, call in zip(page.positions, page.calls, strict=True)
             if matches(call)
         ]

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from operator import attrgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -55,20 +56,32 @@ class Followed(Chosen):
 )
 async def follow(query: Annotated[Followed, FromQuery()], caller: Reading, request: Request) -> Response:
     """Calls as they arrive. `Last-Event-ID` is the same as `after`, and wins over it."""
-    last = header(request, "last-event-id") or query.after
-    after = (
-        Cursor.parse(last, "Last-Event-ID" if header(request, "last-event-id") else "after") if last else None
-    )
-    return _Stream(Listener(request, query.filter(caller), after), request.app.state.feeds)
+    after = position_of(request, query)
+
+    def admitted() -> object:
+        return authenticated(request, Role.READ)
+
+    return EventStream(Listener(query.filter(caller), after, admitted), request.app.state.feeds)
 
 
-class _Stream(StreamingResponse):
+def position_of(request: Request, query: Followed) -> Cursor | None:
+    """From where on; None: from now on.
+
+    Raises:
+        UnusableCursorError: no event had this id.
+    """
+    last = header(request, "last-event-id")
+    given = last or query.after
+    return Cursor.parse(given, "Last-Event-ID" if last else "after") if given else None
+
+
+class EventStream(StreamingResponse):
     """Events of a listener, who is counted as long as the response lasts, however it ends."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, listener: Listener, feeds: Feeds) -> None:
-        super().__init__(iter(()), headers=_HEADERS)
+    def __init__(self, listener: Listener, feeds: Feeds, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(iter(()), headers={**(headers or {}), **_HEADERS})
         self._listener = listener
         self._feeds = feeds
 
@@ -80,12 +93,26 @@ class _Stream(StreamingResponse):
 
 
 class Listener:
-    """One who follows: from where on, and which calls."""
+    """One who follows.
 
-    def __init__(self, request: Request, chosen: CallFilter, after: Cursor | None) -> None:
+    Args:
+        chosen: which calls.
+        after: from where on; None: from now on.
+        admitted: asked now and then, in a thread; raises `HTTPException` if there is nothing more to come.
+        data: what an event holds of a call, on one line.
+    """
+
+    def __init__(
+        self,
+        chosen: CallFilter,
+        after: Cursor | None,
+        admitted: Callable[[], object],
+        data: Callable[[Arrived], str | None] = attrgetter("text"),
+    ) -> None:
         self.chosen = chosen
-        self._request = request
         self._after = after
+        self._admitted = admitted
+        self._data = data
         self._matches = Matcher(chosen)
         self._key_at = self._said_at = time.monotonic()
 
@@ -114,7 +141,7 @@ class Listener:
         self._said_at = time.monotonic()
         if arrived is None:
             return f"id: {position}\n\n"
-        return f"id: {position}\nevent: call\ndata: {arrived.text}\n\n"
+        return f"id: {position}\nevent: call\ndata: {self._data(arrived)}\n\n"
 
     async def _end(self, feeds: Feeds) -> str | None:
         """Why there is nothing more to come."""
@@ -124,7 +151,7 @@ class Listener:
             return None
         self._key_at = time.monotonic()
         try:
-            await run_in_threadpool(authenticated, self._request, Role.READ)
+            await run_in_threadpool(self._admitted)
         except HTTPException as error:
             return str(error.detail)
         except (BusyError, SlowQueryError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Response
 from fastapi import Query as FromQuery
@@ -18,7 +18,7 @@ from .models import Query, Words
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json
 from .result_response_models import ExperimentResults, Rebuilding
-from .state import Backend
+from .state import Backend, Stores
 
 _METHODS = tuple(each.value for each in Method)
 
@@ -42,10 +42,18 @@ def results(
     experiment_id: str, query: Annotated[Wanted, FromQuery()], caller: Reading, backend: Backend
 ) -> Response:
     """The versions beside the control in each metric: which one won, or why none did."""
+    return Json(reckoned(_found(caller, experiment_id, backend), query, backend))
+
+
+def reckoned(experiment: Experiment, query: Wanted, backend: Stores) -> dict[str, Any]:
+    """The results that a query asks for.
+
+    Raises:
+        HTTPException: 400, there is no such segment or metric.
+    """
     asked = Asked(query.metric or None, query.segment, Method(query.interval), query.alpha, query.effect)
-    reckon = ResultsOf(backend.outcomes, backend.audit)
     try:
-        return Json(reckon(_found(caller, experiment_id, backend), asked, datetime.now(UTC)))
+        return ResultsOf(backend.outcomes, backend.audit)(experiment, asked, datetime.now(UTC))
     except (NoSegmentError, NoMetricError) as error:
         raise HTTPException(BAD_QUERY, str(error)) from error
 

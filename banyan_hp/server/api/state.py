@@ -11,9 +11,11 @@ from ..starting import RoutingMode
 from ..store.audit import Audit
 from ..store.calls import Calls
 from ..store.experiments import Experiments
+from ..store.hours import Hours
 from ..store.keys import Keys, Projects
 from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
+from ..store.sessions import Sessions
 from ..store.spans import Spans
 
 
@@ -28,6 +30,8 @@ class Stores:
     projects: Projects
     keys: Keys
     audit: Audit
+    hours: Hours
+    sessions: Sessions
     outcomes: Outcomes
     routing: RoutingMode
 

@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 
 from .database import MOVING, Database
 from .dropped_days import note_aged_day, note_dropped
+from .hour_counts import note_to_recount
 from .partitions import LOCK_SECONDS, exists, partition_of
 from .score_tables import owners, scores
 from .tables import bodies, calls
@@ -170,6 +171,7 @@ def _drop(connection: Connection, day: date, horizon: int | None) -> int:
     if horizon is not None and connection.exec_driver_sql(late, (horizon,)).scalar_one():
         return 0
     note_aged_day(connection, day, own)
+    note_to_recount(connection, day)
     for name in CALLS:
         connection.exec_driver_sql(f"DROP TABLE {partition_of(name, day)}")
     return removed

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from .calls import microseconds
 from .database import Database
+from .rows import printable
 from .tables import browser_sessions, login_links
 
 IDLE = timedelta(hours=12)  # after which a session ends that nobody uses
@@ -32,9 +33,11 @@ class Login:
 
     Attributes:
         key_sha256: of the key that it logged in with.
+        name: of the person, where one was given.
     """
 
     key_sha256: bytes
+    name: str | None = None
 
 
 class Logins:
@@ -57,11 +60,12 @@ class Logins:
         row = self._database.write(lambda connection: connection.execute(redeemed).first())
         return bytes(row.key_sha256) if row is not None and row.expires_at > microseconds(now) else None
 
-    def begin(self, key_sha256: bytes, now: datetime) -> str:
+    def begin(self, key_sha256: bytes, now: datetime, name: str | None = None) -> str:
         """A session's secret, for the cookie. What has expired goes."""
         secret = secrets.token_urlsafe(_RANDOM_BYTES)
         at = microseconds(now)
-        row = {"sha256": _digest(secret), "key_sha256": key_sha256, "created_at": at, "seen_at": at}
+        digest, shown = _digest(secret), printable(name) if name is not None else None
+        row = {"sha256": digest, "key_sha256": key_sha256, "created_at": at, "seen_at": at, "name": shown}
 
         def store(connection: Connection) -> None:
             _tidy(connection, now)
@@ -84,7 +88,7 @@ class Logins:
         if row.seen_at <= microseconds(now - _NOTED_AFTER):
             used = update(browser_sessions).where(chosen).values(seen_at=microseconds(now))
             self._database.write(lambda connection: connection.execute(used))
-        return Login(bytes(row.key_sha256))
+        return Login(bytes(row.key_sha256), row.name)
 
     def end(self, secret: str) -> None:
         """Log out."""

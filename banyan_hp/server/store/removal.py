@@ -27,6 +27,7 @@ from .audit import Actor, note
 from .calls import Call, CallFilter, Keeper, microseconds, time_of
 from .database import Database
 from .dialects import Dialect
+from .hour_counts import begin_removal, count_out
 from .marks import left_alone, note_removed
 from .rows import these, with_bodies, within_bytes, words_of_body
 from .tables import bodies, calls, to_index
@@ -161,13 +162,16 @@ class Removal:
         """Remove calls, their bodies and words; how many were still there."""
         if not rows:
             return 0
+        begin_removal(connection)
         note_removed(connection, rows, aged=aged)
         numbers = [row.seq for row in rows]
-        texts = select(bodies.c.seq, bodies.c.day, bodies.c.body).where(*these(bodies, rows))
-        texts = texts.where(bodies.c.seq.not_in(select(to_index.c.seq).where(to_index.c.seq.in_(numbers))))
+        taken = delete(to_index).where(to_index.c.seq.in_(numbers)).returning(to_index.c.seq)
+        waiting = set(connection.execute(taken).scalars())
+        found = [row for row in rows if row.seq not in waiting]
+        texts = select(bodies.c.seq, bodies.c.day, bodies.c.body).where(*these(bodies, found))
         gone = [(row.seq, row.day, words_of_body(row.body)) for row in connection.execute(texts)]
         self._dialect.forget_words(connection, gone)
-        connection.execute(delete(to_index).where(to_index.c.seq.in_(numbers)))
+        count_out(connection, found)
         connection.execute(delete(bodies).where(*these(bodies, rows)))
         return connection.execute(delete(calls).where(*these(calls, rows))).rowcount
 

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Subquery,
     and_,
     cast,
-    delete,
     func,
     insert,
     literal,
@@ -31,6 +30,7 @@ from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
 from .dialects import dialect_of
+from .indexing import Indexing
 from .marks import note_new
 from .removal import Deletion, Removal
 from .rows import (
@@ -42,7 +42,6 @@ from .rows import (
     row_of,
     with_bodies,
     within_bytes,
-    words_of_body,
 )
 from .score_rows import scores_page
 from .scores import SCORE, ScorePage
@@ -61,6 +60,7 @@ class SqlCalls:
         self._database = database
         self._dialect = dialect_of(database)
         self._removal = Removal(database, self._dialect)
+        self._indexing = Indexing(database, self._dialect)
 
     # -- on their way in ---------------------------------------------------------------------------------
 
@@ -293,24 +293,8 @@ class SqlCalls:
     # -- found by text -----------------------------------------------------------------------------------
 
     def index(self, limit: int) -> int:
-        """See `Calls.index`. Words are made outside the transaction: intake waits for none of it."""
-        query = select(to_index.c.seq, to_index.c.day, bodies.c.body)
-        query = query.outerjoin(
-            bodies, and_(bodies.c.seq == to_index.c.seq, bodies.c.day == to_index.c.day)
-        ).order_by(to_index.c.seq)
-        with self._database.read() as reading:
-            rows = reading.execute(query.limit(limit)).all() if self._dialect.may_index(reading) else []
-            found = [(row.seq, row.day, words_of_body(row.body)) for row in rows]
-            if found:
-                self._database.write(lambda connection: self._store_words(connection, found))
-        return len(found)
-
-    def _store_words(self, connection: Connection, found: list[tuple[int, Any, list[str]]]) -> None:
-        """Only for those that nobody has indexed or removed meanwhile."""
-        numbers = [seq for seq, _, _ in found]
-        taken = delete(to_index).where(to_index.c.seq.in_(numbers)).returning(to_index.c.seq)
-        left = {row.seq for row in connection.execute(taken)}
-        self._dialect.store_words(connection, [each for each in found if each[0] in left])
+        """See `Calls.index`."""
+        return self._indexing.index(limit)
 
     def unindexed(self, most: int | None = None) -> int:
         """See `Calls.unindexed`."""

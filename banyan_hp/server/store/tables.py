@@ -238,6 +238,7 @@ browser_sessions = Table(
     Column("key_sha256", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+    Column("name", Text),  # of the person, if it was given
 )
 
 login_links = Table(

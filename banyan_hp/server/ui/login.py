@@ -12,11 +12,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Query as FromQuery
 
 from ..store.keys import Role, digest_of
-from .rendering import PageRoute, page, redirect
+from .rendering import PageRoute, is_local, page, redirect
 from .visitors import Posting, callers_of, enter, leave, logins_of, sent_fields
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
+_MOST_NAME = 100
 _WRONG_KEY = "This is not a key of this backend, or it has been revoked."
 _ONLY_LOGS = "This key may only log. The pages need a key with the role read or admin."
 _USED_LINK = "This link has been used or is older than an hour. Log in with a key, or start the server again."
@@ -43,8 +44,8 @@ def log_in(request: Request, fields: Annotated[dict[str, str], Depends(sent_fiel
         return _asked(request, wanted, flaw=flaw)
     if not caller.role.covers(Role.READ):
         return _asked(request, wanted, flaw=_ONLY_LOGS)
-    response = redirect(wanted if _is_local(wanted) else "/")
-    enter(request, response, digest)
+    response = redirect(wanted if is_local(wanted) else "/")
+    enter(request, response, digest, fields.get("name", "").strip()[:_MOST_NAME] or None)
     return response
 
 
@@ -59,8 +60,3 @@ def log_out(request: Request, _post: Posting) -> Response:
 def _asked(request: Request, wanted: str, token: str = "", flaw: str = "") -> Response:
     status = 403 if flaw else 200
     return page(request, "login", None, status, next=wanted, token=token, flaw=flaw)
-
-
-def _is_local(path: str) -> bool:
-    """Whether it leads to this site: browsers take two slashes, or a backslash, for another one's name."""
-    return path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()

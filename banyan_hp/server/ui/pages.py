@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from . import calls, login, prompts, settings
+from . import (
+    calls,
+    experiment_forms,
+    experiments,
+    login,
+    overview,
+    prompts,
+    ratings,
+    review,
+    sessions,
+    settings,
+)
 from .assets import assets_route
 
 
 def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
     app.router.routes.append(assets_route())
-    for each in (login, calls, prompts, settings):
+    everyday = (login, overview, calls, sessions, review, ratings, prompts)
+    for each in (*everyday, experiment_forms, experiments, settings):
         app.include_router(each.router)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from ..api.forms import said
 from ..api.prompts import ContentField, stored_content
 from ..api.requests import parse_json
 from ..api.state import Backend, Stores
+from ..store.hours import DAY, HOUR, Kind, Period, hour_of
 from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Version
 from .differences import side_by_side
 from .rendering import PageRoute, page, redirect
@@ -28,8 +30,13 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 @router.get("/prompts")
 def listed(request: Request, visitor: Looking, backend: Backend, after: str | None = None) -> Response:
     """The prompts of the project."""
-    part = backend.prompts.listed(visitor.caller.project, after=after)
-    return page(request, "prompts", visitor, prompts=part.items, next=part.next)
+    project = visitor.caller.project
+    part = backend.prompts.listed(project, after=after)
+    names = {prompt.name for prompt, _, _ in part.items}
+    ends = hour_of(datetime.now(UTC)) + HOUR
+    week = Period(since=ends - 7 * DAY, until=ends)
+    done = dict(backend.hours.by(project, Kind.PROMPT, week, len(names), names)) if names else {}
+    return page(request, "prompts", visitor, prompts=part.items, next=part.next, done=done)
 
 
 @router.post("/prompts")
@@ -53,7 +60,7 @@ def one(
 ) -> Response:
     """One prompt: its versions, one of them in full, beside another one if `against` names it."""
     prompt = _prompt(prompt_id, visitor, backend)
-    versions = _versions(prompt, backend)
+    versions = versions_of(prompt, backend)
     shown = _chosen(versions, version or prompt.version or versions[-1].version, prompt)
     other = _chosen(versions, against, prompt) if against is not None else None
     text = _text(shown)
@@ -158,7 +165,7 @@ def _prompt(prompt_id: str, visitor: Visitor, backend: Stores) -> Prompt:
     return found
 
 
-def _versions(prompt: Prompt, backend: Stores) -> list[Version]:
+def versions_of(prompt: Prompt, backend: Stores) -> list[Version]:
     """All of them, in order of their making."""
     part = backend.prompts.versions(prompt)
     found = list(part.items)

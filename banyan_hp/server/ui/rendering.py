@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 
 from ..api.responses import failure_of
 from .assets import address
@@ -60,7 +60,22 @@ def page(
     text = _TEMPLATES.get_template(f"{template}.html").render(
         values, visitor=visitor, path=request.url.path, here=_here(request), csrf_field=_csrf_field(visitor)
     )
-    return HTMLResponse(text, status, HEADERS)
+    return HTMLResponse(sendable(text), status, HEADERS)
+
+
+def part(template: str, **values: object) -> str:
+    """A template that is no page of its own: rows that are added to one."""
+    return _TEMPLATES.get_template(f"{template}.html").render(values)
+
+
+def plain(text: str) -> Response:
+    """A text of somebody else's, which no browser takes for a page."""
+    return PlainTextResponse(sendable(text), headers=HEADERS)
+
+
+def sendable(text: str) -> bytes:
+    """UTF-8; bodies may hold lone surrogates, which it can't."""
+    return text.encode("utf-8", "replace")
 
 
 def _csrf_field(visitor: Visitor | None) -> Markup:
@@ -72,6 +87,11 @@ def _csrf_field(visitor: Visitor | None) -> Markup:
 def redirect(path: str) -> Response:
     """Another page, to be had by GET: what a form's change ends in."""
     return RedirectResponse(path, 303, HEADERS)
+
+
+def is_local(path: str) -> bool:
+    """Whether it leads to this site: browsers take two slashes, or a backslash, for another one's name."""
+    return path.startswith("/") and path[1:2] not in ("/", "\\") and path.isprintable()
 
 
 def fragment(request: Request) -> bool:

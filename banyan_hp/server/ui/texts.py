@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 NOTHING = "–"
-_MOST_SHOWN = 100_000  # characters of one text on a page; the rest is a click away
+MOST_SHOWN = 100_000  # characters of one text on a page; the rest is a click away
 _SMALL_COST = 0.01
 _MINUTE_MS = 60_000
 _SECOND_MS = 1000
@@ -52,6 +52,11 @@ def as_text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def in_ascii(value: object, indent: int | None = 2) -> str:
+    """JSON that any encoding can carry."""
+    return json.dumps(value, indent=indent)
 
 
 def opening(value: object, characters: int = 120) -> str:

@@ -39,10 +39,12 @@ class Visitor:
 
     Attributes:
         csrf: the token that a change has to carry.
+        name: who rates: the name given at the login, or the key's id.
     """
 
     caller: Caller
     csrf: str
+    name: str
 
     @property
     def may_change(self) -> bool:
@@ -78,11 +80,11 @@ def current(request: Request) -> Visitor:
     secret = request.cookies.get(_cookie(request))
     login = logins_of(request).find(secret, datetime.now(UTC)) if secret else None
     caller = callers_of(request).with_digest(login.key_sha256) if login is not None else None
-    if secret is None or caller is None:
+    if secret is None or login is None or caller is None:
         raise LoginNeededError
     if not caller.role.covers(Role.READ):
         raise HTTPException(403, "this key may only log; the pages need one with the role read or admin")
-    return Visitor(caller, _csrf(secret))
+    return Visitor(caller, _csrf(secret), login.name or caller.key_id)
 
 
 async def sent_fields(request: Request) -> dict[str, str]:
@@ -134,9 +136,9 @@ def refuse_other_sites(request: Request) -> None:
 # -- coming and going ----------------------------------------------------------------------------------------
 
 
-def enter(request: Request, response: Response, key_sha256: bytes) -> None:
+def enter(request: Request, response: Response, key_sha256: bytes, name: str | None = None) -> None:
     """Log in: a new session."""
-    secret = logins_of(request).begin(key_sha256, datetime.now(UTC))
+    secret = logins_of(request).begin(key_sha256, datetime.now(UTC), name)
     response.set_cookie(
         _cookie(request),
         secret,

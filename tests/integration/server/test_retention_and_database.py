@@ -20,6 +20,7 @@ from banyan_hp.cli.main import main
 from banyan_hp.server.store.calls import CallFilter
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.sql_calls import SqlCalls
+from banyan_hp.server.store.sql_hours import SqlHours
 from tests.support.backend import Backend
 from tests.unit.server.store.samples import call
 
@@ -99,6 +100,7 @@ from banyan_hp.server.store import removal
 from banyan_hp.server.store.archive import Archive
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.sql_calls import SqlCalls
+from banyan_hp.server.store.sql_hours import SqlHours
 
 url, directory = sys.argv[1], Path(sys.argv[2])
 removal.KEPT_AT_ONCE, removal.STEP = 7, 3
@@ -184,6 +186,22 @@ def test_status_says_what_there_is(url: str, capsys: pytest.CaptureFixture[str])
         assert (found["partitions"], found["outside"]) == (None, 0)
     assert main(["db", "status", "--db", url]) == 0
     assert "calls       7, from " in capsys.readouterr().out
+
+
+def test_recount_has_the_sums_made_anew(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(url, 6)
+    with closing(Database(url)) as database:
+        SqlCalls(database).index(100)
+        assert SqlHours(database).uncounted() == 0
+        assert main(["db", "recount", "--db", url]) == 0
+        assert "counts all calls anew" in capsys.readouterr().out
+        SqlCalls(database).index(100)
+        assert SqlHours(database).uncounted() == 7
+
+
+def test_recount_makes_no_database(tmp_path: Path) -> None:
+    assert main(["db", "recount", "--db", str(tmp_path / "missing")]) == 2
+    assert not (tmp_path / "missing").exists()
 
 
 def test_status_changes_nothing_and_refuses_others(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
 
 from banyan_hp.server.api import feeds
 from banyan_hp.server.api.feeds import Feed, Feeds
@@ -226,7 +226,7 @@ def test_a_look_that_took_too_long_says_where_to_go_on(
         async with Feeds(calls).joined("p") as feed:
             chosen = CallFilter(project="p", equal={"user": "nobody"})
             hub = Feeds(calls)
-            events = Listener(Request({"type": "http"}), chosen, Cursor(-1, 0)).events(feed, hub)
+            events = Listener(chosen, Cursor(-1, 0), lambda: None).events(feed, hub)
             assert await anext(events) == "id: -1.0\n\n"
             calls.slow_after = 2
             assert await anext(events) == "id: 0.100\n\n"

@@ -42,3 +42,12 @@ document.addEventListener("click", async (event) => {
 });
 
 for (const form of document.querySelectorAll("form[data-submit]")) form.requestSubmit();
+
+document.addEventListener("input", (event) => {
+  const row = event.target.closest("tr");
+  const slider = row && row.querySelector("[data-slides]");
+  const exact = row && row.querySelector("input[type=number]");
+  if (!slider || !exact) return;
+  if (event.target === slider) exact.value = slider.value;
+  if (event.target === exact) slider.value = exact.value || "0";
+});

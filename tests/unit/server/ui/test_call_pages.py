@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+
+import pytest
+
+from banyan_hp.server.api import feeds
+from banyan_hp.server.api.feeds import Feeds
+from banyan_hp.server.store.sql_calls import SqlCalls
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 
@@ -51,3 +60,120 @@ def test_what_was_logged_stays_text(app: LocalApp, browser: Browser) -> None:
     for page in (browser.get("/calls"), browser.get("/calls/x")):
         assert attack in page.text
         assert attack not in page.response.text
+
+
+def test_filters_without_a_field_can_be_removed(app: LocalApp, browser: Browser) -> None:
+    given = (
+        "model=m&session=s+1&experiment_id=x&source=banyan&branch=b&version=1&id=i&experiment_version_id=y"
+    )
+    page = browser.get(f"/calls?{given}")
+    assert page.status == 200
+    fields = page.form("/calls").fields
+    assert {name: fields[name] for name in ("model", "session", "source")} == {
+        "model": "m",
+        "session": "s 1",
+        "source": "banyan",
+    }
+    (without,) = [each for each in page.links if "session" not in each and each.count("=") == 7]
+    assert browser.get(without).form("/calls").fields.get("session") is None
+
+
+def test_times_are_those_of_the_form_and_of_the_api(app: LocalApp, browser: Browser) -> None:
+    logged(app, "now")
+    assert "/calls/now" in browser.get("/calls?since=2026-01-01T10:30&until=").links
+    assert "/calls/now" not in browser.get("/calls?until=2026-01-01T10:30").links
+    page = browser.get("/calls?since=2026-01-01T10:30:00%2B02:00")
+    assert page.form("/calls").fields["since"] == "2026-01-01T08:30:00"
+    assert browser.get("/calls?since=yesterday").status == 400
+
+
+def test_a_chat_is_shown_as_one(app: LocalApp, browser: Browser) -> None:
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    logged(app, "c", input=json.dumps(chat))
+    page = browser.get("/calls/c")
+    assert "Be kind." in page.text
+    assert "[{" not in page.text.partition("Elsewhere")[0]
+    assert ">Hi</td>" in browser.get("/calls").response.text
+
+
+def test_what_a_call_names_is_a_link(app: LocalApp, browser: Browser) -> None:
+    logged(
+        app,
+        "c",
+        prompt_id="p",
+        prompt_name="greet",
+        version="1.0",
+        experiment_id="x",
+        experiment_version_id="y",
+        metadata={"session_id": "a/b"},
+    )
+    links = browser.get("/calls/c").links
+    assert {"/prompts/p", "/prompts/p?version=1.0", "/experiments/x", "/sessions/a%2Fb"} <= set(links)
+
+
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_megabyte_is_cut_and_there_in_full(app: LocalApp, browser: Browser, name: str) -> None:
+    text = "<b>" + "word " * 200_000
+    logged(app, f"large {name}", **{name: text})
+    began = time.monotonic()
+    page = browser.get(f"/calls/large%20{name}")
+    assert time.monotonic() - began < 1
+    assert len(page.response.content) < 350_000
+    rest = browser.get(next(each for each in page.links if each.endswith(f"part={name}"))).response
+    assert rest.text == text
+    assert rest.headers["content-type"] == "text/plain; charset=utf-8"
+    assert rest.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in rest.headers["content-security-policy"]
+
+
+def test_all_of_a_call_is_there_as_json(app: LocalApp, browser: Browser) -> None:
+    logged(app, "c", metadata={"tag": "\ud800"}, output="\ud800")
+    page = browser.get("/calls/c")
+    assert page.status == 200
+    assert json.loads(browser.get("/calls/c/text?part=json").response.text) == app.get("/api/calls/c")
+    assert browser.get("/calls/c/text?part=body").status == 400
+
+
+def test_a_call_is_read_elsewhere_without_the_key(app: LocalApp, browser: Browser) -> None:
+    logged(app, "it's a/b")
+    page = browser.get("/calls/it's%20a/b")
+    address = "http://local/api/calls/it%27s%20a%2Fb"
+    assert f'curl -H "X-API-Key: $BANYAN_API_KEY" {address}' in page.text
+    assert f"'{address}'" in page.text
+    assert app.key not in page.response.text
+
+
+@pytest.mark.parametrize("call_id", ["tail", "a/text", "text"])
+def test_ids_may_be_those_of_pages(app: LocalApp, browser: Browser, call_id: str) -> None:
+    logged(app, call_id, input=f"this is {call_id}")
+    assert f"this is {call_id}" in browser.get(f"/calls/{call_id}").text
+    assert browser.get(f"/calls/{call_id}/text?part=input").response.text == f"this is {call_id}"
+
+
+def test_the_tail_sends_rows_and_ends_with_the_session(
+    app: LocalApp, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows as they are in the list, from where the list was read; whoever is not logged in gets none."""
+    monkeypatch.setattr(feeds, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("banyan_hp.server.api.follow.KEY_SECONDS", 0.05)
+    monkeypatch.setattr(app.app.state, "feeds", Feeds(SqlCalls(app.database)), raising=False)
+    source = browser.get("/calls?model=m").response.text.partition('data-tail="')[2].partition('"')[0]
+    logged(app, "seen", model="m", input="<b>new</b>")
+    logged(app, "other", model="n")
+
+    async def read() -> list[str]:
+        asyncio.get_running_loop().call_later(0.5, browser_out)
+        address = source.replace("&amp;", "&")
+        return (await browser.stream(address)).split("\n\n")
+
+    def browser_out() -> None:
+        app.app.state.feeds.close()
+
+    events = app.runner.run(read())
+    (row,) = [json.loads(each.partition("data: ")[2]) for each in events if "event: call" in each]
+    assert "/calls/seen" in row
+    assert "&lt;b&gt;new" in row
+    assert "event: end" in events[-2]
+    assert (
+        Browser(app).get(source.replace("&amp;", "&"), accept="text/event-stream").path.startswith("/login")
+    )

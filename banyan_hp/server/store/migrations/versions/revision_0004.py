@@ -16,7 +16,8 @@ CREATE TABLE browser_sessions (
     sha256 {bytes} PRIMARY KEY,
     key_sha256 {bytes} NOT NULL,
     created_at BIGINT NOT NULL,
-    seen_at BIGINT NOT NULL
+    seen_at BIGINT NOT NULL,
+    name TEXT
 );
 CREATE TABLE login_links (
     sha256 {bytes} PRIMARY KEY,

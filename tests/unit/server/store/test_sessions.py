@@ -1,0 +1,51 @@
+"""Sessions, of the calls that name them."""
+
+from __future__ import annotations
+
+import pytest
+
+from banyan_hp.server.store import sessions
+from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.sessions import Session, Sessions
+from banyan_hp.server.store.sql_calls import SqlCalls
+
+from .samples import NOON, call
+
+
+def test_a_session_is_what_its_calls_amount_to(database: Database, store: SqlCalls) -> None:
+    store.append(
+        [call(number, session="s", user=f"u{number}", error="e" * (number % 2)) for number in (3, 1)]
+    )
+    store.append([call(9), call(5, session="s", user="u5")])
+    store.append([call(6, session="s", project="q")])
+    (found,) = Sessions(database).recent("p", 10).sessions
+    began, last = (NOON.replace(second=each) for each in (1, 5))
+    assert found == Session(id="s", began=began, last=last, user="u5", calls=3, errors=2)
+
+
+def test_pages_have_each_session_once_last_active_first(
+    database: Database, store: SqlCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever calls lie between them, and however few are looked at for a page."""
+    store.append([call(number, session=f"s{number % 7}" if number % 3 else None) for number in range(60)])
+    newest: list[str] = []
+    for number in range(59, -1, -1):
+        if number % 3 and f"s{number % 7}" not in newest:
+            newest.append(f"s{number % 7}")
+    for looked_at, limit in ((2000, 3), (5, 2), (1, 1)):
+        monkeypatch.setattr(sessions, "MOST_LOOKED_AT", looked_at)
+        found, cursor = [], None
+        while True:
+            page = Sessions(database).recent("p", limit, cursor)
+            found += [each.id for each in page.sessions]
+            if (cursor := page.next) is None:
+                break
+        assert found == newest
+
+
+def test_a_user_s_sessions_have_a_call_of_this_user(database: Database, store: SqlCalls) -> None:
+    store.append(
+        [call(1, session="s", user="u"), call(2, session="s", user="v"), call(3, session="t", user="v")]
+    )
+    assert [each.id for each in Sessions(database).recent("p", 10, user="u").sessions] == ["s"]
+    assert [each.id for each in Sessions(database).recent("p", 10, user="v").sessions] == ["t", "s"]

@@ -1,0 +1,70 @@
+"""Sessions on pages: who was active, and what was said."""
+
+from __future__ import annotations
+
+from tests.support.app import LocalApp
+from tests.support.browsing import Browser
+
+from .test_call_pages import logged
+
+
+def test_an_empty_list_says_how_to_name_a_session(browser: Browser) -> None:
+    page = browser.get("/sessions")
+    assert "No call names a session yet" in page.text
+    assert "session_id=" in page.text
+
+
+def test_sessions_lead_to_their_conversation(app: LocalApp, browser: Browser) -> None:
+    for number in range(3):
+        metadata = {"session_id": "chat/1", "user_id": "ada", "error": "late" if number == 1 else None}
+        logged(app, f"c{number}", input=f"question {number}", metadata=metadata)
+    listed = browser.get("/sessions")
+    assert "/calls?session=chat/1&failed=true" in listed.links
+    assert "/sessions?user=ada" in listed.links
+    page = browser.get(next(each for each in listed.links if each.startswith("/sessions/")))
+    at = [page.text.index(f"question {number}") for number in range(3)]
+    assert at == sorted(at)
+    assert {"/calls/c0", "/calls/c1", "/calls/c2"} <= set(page.links)
+
+
+def test_sessions_are_those_of_a_user(app: LocalApp, browser: Browser) -> None:
+    logged(app, "a", metadata={"session_id": "s1", "user_id": "ada"})
+    logged(app, "b", metadata={"session_id": "s2", "user_id": "bob"})
+    assert "/sessions/s2" not in browser.get("/sessions?user=ada").links
+    assert "/sessions/s2" in browser.get("/sessions?user=").links
+
+
+def test_a_long_session_comes_in_pages(app: LocalApp, browser: Browser) -> None:
+    for number in range(52):
+        logged(app, f"c{number}", metadata={"session_id": "s"})
+    page = browser.get("/sessions/s")
+    (earlier,) = {each for each in page.links if "after=" in each}
+    assert "/calls/c0" not in page.links
+    first = browser.get(earlier)
+    assert {"/calls/c0", "/calls/c1", "/sessions/s"} <= set(first.links)
+    assert "/calls/c2" not in first.links
+
+
+def test_a_session_that_is_not_there_is_said_to_be_none(application: LocalApp, browser: Browser) -> None:
+    other = application.in_new_project()
+    logged(other, "a", metadata={"session_id": "s"})
+    page = browser.get("/sessions/s")
+    assert (page.status, "There is no call of session 's'." in page.text) == (404, True)
+
+
+def test_what_was_said_stays_text(app: LocalApp, browser: Browser) -> None:
+    attack = "<script>alert(1)</script>"
+    steps = [{"id": 1, "type": attack, "user_question": attack, "response_time": 1}]
+    logged(
+        app,
+        "a",
+        input=f'[{{"role": "{attack}", "content": "{attack}"}}]',
+        output=attack,
+        metadata={"session_id": attack, "user_id": attack, "step_data": steps, attack: attack},
+    )
+    session = next(each for each in browser.get("/sessions").links if each.startswith("/sessions/"))
+    for path in ("/sessions", session, "/calls/a"):
+        page = browser.get(path)
+        assert page.status == 200
+        assert attack in page.text
+        assert attack not in page.response.text
