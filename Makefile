@@ -73,8 +73,8 @@ check-browser:                ## those of the pages, where there is a browser
 test-browser: $(BROWSER_STAMP) ## the pages in a real browser
 	@$(BROWSER_VENV)/bin/pytest tests/browser
 
-screenshots: $(BROWSER_STAMP) ## the README's pictures of the pages, in examples/screenshots
-	$(BROWSER_VENV)/bin/python -m tests.browser.screenshots examples/screenshots
+screenshots: $(BROWSER_STAMP) ## the README's pictures of the pages, in examples/screenshots; dark ones to look at
+	$(BROWSER_VENV)/bin/python -m tests.browser.screenshots examples/screenshots $(BROWSER_VENV)/dark
 
 test-sdks:                    ## what is recorded of the providers' packages, cell by cell; NEWEST=1: of today's
 	$(PYTHON) -m venv $(SDKS_VENV)

@@ -39,7 +39,7 @@ class Known:
 
     Attributes:
         call: the id of one.
-        long: the id of one whose texts have 300,000 characters.
+        long: the id of one whose texts have 30,000 characters.
         prompt: the id of one that has several versions.
         version: the newest of them.
         other: the oldest.
@@ -60,7 +60,7 @@ class Known:
 
 def log_long_call(url: str, key: str) -> None:
     """Give the key's project the call of this name."""
-    text = "A long text of many lines.\n" * 12_000
+    text = "A long text of many lines.\n" * 1_200
     usage = {"input": text, "output": text, "metadata": {"text": text}}
     _ask(url, key, "POST", "/api/logs/prompt-usage", usage, {"Idempotency-Key": LONG})
 

@@ -1,11 +1,10 @@
-"""The README's pictures: `make screenshots`. Light ones, and dark ones for whoever checks how those look."""
+"""The README's pictures: `make screenshots`. Dark ones are for whoever looks whether they are good."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -20,25 +19,24 @@ PICTURES = {
 }
 HEIGHT = 800
 MOST_BYTES = 150_000
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def main(directory: Path) -> None:
-    """Take all pictures; dark ones have a name that says so."""
-    directory.mkdir(parents=True, exist_ok=True)
+def main(light: Path, dark: Path) -> None:
+    """Take all pictures, each theme's into its own directory."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         Path(name, "cwd").mkdir()
         browser = launch(playwright)
         with serving("--demo", "--port", "0", cwd=Path(name, "cwd")) as demo:
             demo.wait_for(LOADED)
             there = known(demo.url, DEMO_KEY)
-            for theme in THEMES:
+            for theme, directory in (("light", light), ("dark", dark)):
+                directory.mkdir(parents=True, exist_ok=True)
                 context = browser.new_context(color_scheme=theme, viewport={"width": WIDE, "height": HEIGHT})
                 log_in(context, demo.url, DEMO_KEY)
                 page = context.new_page()
                 for picture, address in PICTURES.items():
                     page.goto(demo.url + there.fill(address), wait_until="networkidle")
-                    _take(page, directory / f"{picture}{'-dark' if theme == 'dark' else ''}.png")
+                    _take(page, directory / f"{picture}.png")
                 context.close()
         browser.close()
 
@@ -51,4 +49,4 @@ def _take(page: Page, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

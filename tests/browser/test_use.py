@@ -12,6 +12,11 @@ from banyan_hp import PromptStackLogger
 from tests.browser.conftest import DEMO_KEY, READ_KEY, Site, Visiting
 
 TTL_SECONDS = 1.0
+_IN_A_BOX = """() => {
+    const title = document.getElementById("keys-title").getBoundingClientRect();
+    const box = document.querySelector("#keys article").getBoundingClientRect();
+    return title.left > box.left && title.top > box.top && box.width < innerWidth;
+}"""
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -66,6 +71,7 @@ def test_keys_alone_search_move_and_open(visit: Visiting) -> None:
     page = visit().go("/calls")
     page.keyboard.press("?")
     expect(page.locator("dialog#keys")).to_be_visible()
+    assert page.evaluate(_IN_A_BOX)
     page.keyboard.press("Escape")
     expect(page.locator("dialog#keys")).to_be_hidden()
     for key in "jjk":
