@@ -251,7 +251,7 @@ class TestRefusedStarts:
             ({"experiments": [{"experiment_id": "e"}]}, "experiments[0].prompt_name must be a string"),
             (
                 {"experiments": [SEED["experiments"][0]]},
-                "experiments[0].prompt_name must be that of a stored prompt on branch 'main', was 'tested'",
+                "experiments[0].prompt_name must be a prompt on branch 'main', was 'tested'",
             ),
             (
                 {
