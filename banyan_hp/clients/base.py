@@ -137,7 +137,8 @@ class Client(OneObject):
     def _score_kept_back(self) -> str | None:
         """Why scores don't go to this backend, which is counted and said; None if they do."""
         engine = self._engine
-        wanted, hosted = engine.settings.send_scores, not engine.destination.may_batch
+        destination, wanted = engine.destination, engine.settings.send_scores
+        hosted = not (destination.may_batch or destination.takes_only_batches)
         if open_captures or (not hosted if wanted is None else wanted):
             return None
         engine.count("scores_not_sent")

@@ -225,6 +225,9 @@ class TestHealth:
             healthy = requests.get(f"{backend.url}/healthz", timeout=10)
             assert (healthy.status_code, healthy.json()) == (200, {"status": "ok"})
             ready = requests.get(f"{backend.url}/readyz", timeout=10)
-            assert (ready.status_code, ready.json()) == (200, {"status": "ok", "search_lag": 0})
+            assert (ready.status_code, ready.json()) == (
+                200,
+                {"status": "ok", "search_lag": 0, "results_lag": 0},
+            )
             heads = [requests.head(f"{backend.url}/{path}", timeout=10) for path in ("healthz", "readyz")]
             assert [(each.status_code, each.content) for each in heads] == [(200, b"")] * 2

@@ -177,6 +177,9 @@ class TestRouting:
             "allocation": 2,
             "versions": SEED["experiments"][0]["versions"],
             "slots": {"half-a": [[0, 250_000]], "half-b": [[250_000, 500_000]]},
+            "window_seconds": 86_400,
+            "guards": [],
+            "directions": {},
         }
         assert call(backend, "GET", "/api/experiments/none").status_code == 404
 

@@ -123,7 +123,7 @@ class SqlCalls:
     def _give_way(self, connection: Connection, row: dict[str, Any]) -> bool:
         """Remove what a span has told of the same record: what our own client sends says more."""
         told = select(calls.c.seq, calls.c.day).where(_is_of(row), calls.c.source == "otlp")
-        return row["source"] != "otlp" and bool(
+        return row["source"] not in ("otlp", SCORE) and bool(
             self.remove_within(connection, connection.execute(told).all())
         )
 

@@ -362,3 +362,12 @@ def test_scoring_an_interaction_never_raises() -> None:
             named.response = "a"
         named.score("thumbs", True)
     assert records.scores == [{"name": "thumbs", "value": True, "record_id": named.record_id}]
+
+
+def test_a_collector_gets_scores_as_it_gets_all_else() -> None:
+    """It is no hosted backend, whose endpoint for batches is asked for in vain."""
+    with ScriptedServer(one_by_one()) as server:
+        logger = PromptStackLogger(export_to="otlp", otlp_endpoint=server.url, exit_timeout=0, spool=False)
+        assert logger.score("thumbs", True, record_id="r")
+        assert logger.get_stats()["scores_not_sent"] == 0
+        logger.shutdown(timeout=0)
