@@ -17,7 +17,7 @@ PICTURES = {
     "call": "/calls/{call}",
     "prompt-diff": "/prompts/{prompt}?version={version}&against={other}",
 }
-HEIGHT = 800
+HEIGHT = 700
 MOST_BYTES = 150_000
 
 
