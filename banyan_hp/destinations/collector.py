@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from .. import semconv
 from ..checks import otlp_protocol, parsed_headers
@@ -21,6 +21,7 @@ from ..settings import Settings, checked_url, env
 DEFAULT_ENDPOINT = "http://localhost:4318"
 TRACES_PATH, LOGS_PATH = "/v1/traces", "/v1/logs"
 VARIABLE = "OTEL_EXPORTER_OTLP_"
+_OF_LOGS = "logs:"  # in a key, before a header's name that has another value for logs than for traces
 _SIGNALS = ("TRACES_", "LOGS_")
 _SHORTEST_MILLISECONDS = 100.0  # a smaller timeout is in seconds: OpenTelemetry's own Python SDK reads those
 _OF_A_SERVICE = ("service.name", "service.namespace", "deployment.environment.name", "deployment.environment")
@@ -46,7 +47,11 @@ class Collector(NamedTuple):
     @property
     def key(self) -> str:
         """All headers as one text: any of them may hold a credential, or name a tenant."""
-        return _as_key({**self.logs.headers, **self.traces.headers})
+        traces, logs = self.traces.headers, self.logs.headers
+        others = {
+            f"{_OF_LOGS}{name}": value for name, value in logs.items() if traces.get(name, value) != value
+        }
+        return _as_key({**logs, **traces, **others})
 
     @property
     def service(self) -> str:
@@ -89,7 +94,12 @@ def delivery_settings(settings: Settings) -> Settings:
 
 
 def _as_key(headers: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={headers[name]}" for name in sorted(headers))
+    return ",".join(f"{name}={quote(headers[name], safe=_KEPT)}" for name in sorted(headers))
+
+
+def _of_key(key: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in key.split(",") if part)
+    return {name: unquote(value) for name, _, value in pairs}
 
 
 def _canonical(headers: str) -> str:
@@ -110,12 +120,14 @@ def collector_at(url: str, service: str, key: str) -> Collector:
         service: what `Collector.service` was.
         key: what `Collector.key` was.
     """
-    pairs = (part.partition("=") for part in key.split(",") if part)
-    found = collector_of(Settings(export_to="otlp", otlp_headers={name: value for name, _, value in pairs}))
+    told = _of_key(key)
+    own = {name: value for name, value in told.items() if not name.startswith(_OF_LOGS)}
+    found = collector_of(Settings(export_to="otlp", otlp_headers=own))
     resource = {**found.resource, **_attributes(service)}
     logs = url.removesuffix(TRACES_PATH) + LOGS_PATH if url.endswith(TRACES_PATH) else found.logs.url
     headers = found.traces.headers
-    return found._replace(traces=Signal(url, headers), logs=Signal(logs, headers), resource=resource)
+    of_logs = {**headers, **{n.removeprefix(_OF_LOGS): told[n] for n in told.keys() - own.keys()}}
+    return found._replace(traces=Signal(url, headers), logs=Signal(logs, of_logs), resource=resource)
 
 
 def _variable(name: str, signal: str = "TRACES_") -> tuple[str, str | None]:
@@ -197,6 +209,7 @@ def _timeout(settings: Settings) -> float:
     return number if number < _SHORTEST_MILLISECONDS else number / 1000
 
 
+_KEPT = "".join(chr(each) for each in range(0x20, 0x7F) if chr(each) not in "%,")
 _NUMBER = re.compile(r"\d+(\.\d*)?")
 
 

@@ -210,7 +210,7 @@ def _partial_success(response: Response) -> tuple[int, str]:
         partial = content.get("partialSuccess") or {}
         refused = partial.get("rejectedSpans") or partial.get("rejectedLogRecords") or 0
         return int(refused), as_text(partial.get("errorMessage") or "")
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, OverflowError, TypeError, AttributeError, RecursionError):
         return 0, ""
 
 

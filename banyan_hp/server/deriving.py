@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .prices import Prices
 from .spans.calls import call_of
-from .spans.duplicates import Node, calls_among
+from .spans.duplicates import Group, Node, calls_among
 from .spans.evidence import View
-from .spans.facts import Told, facts_of, joined
+from .spans.facts import Facts, Told, facts_of, joined
 from .spans.kinds import Role
 from .store.database import BusyError, SlowQueryError
 from .store.spans import Derived, Neighbourhood, Rule, Spans, StoredSpan
@@ -35,24 +35,43 @@ def rule_of(prices: Prices) -> Rule:
 
     def rule(found: Neighbourhood) -> list[Derived]:
         nodes = [_node(span, found.events.get(span.key, ())) for span in found.spans]
-        return [
-            Derived(
-                call_of(found.project, group, prices),
-                [(told.trace_id, told.span_id) for view in group.views for told in (view.span, *view.more)],
-            )
-            for group in calls_among(nodes)
-        ]
+        made = (_derived(found.project, group, prices) for group in calls_among(nodes))
+        return [each for each in made if each is not None]
 
     return rule
+
+
+def _derived(project: str, group: Group, prices: Prices) -> Derived | None:
+    """The call of some spans; None if it can't be made, which is logged: no other may suffer."""
+    try:
+        call = call_of(project, group, prices)
+    except Exception:  # foreign data, as any sender writes it
+        logger.exception("no call can be made of the span %s-%s; it is kept as it is", *group.key)
+        return None
+    return Derived(
+        call, [(told.trace_id, told.span_id) for view in group.views for told in (view.span, *view.more)]
+    )
 
 
 def _node(span: StoredSpan, events: Sequence[Mapping[str, Any]]) -> Node:
     parent = (span.trace_id, span.parent_id) if span.parent_id else None
     if not span.counted:
         return Node(span.key, parent, Role(span.role), span.session, span.user)
-    told = told_of(span, events)
-    facts = facts_of(told)
+    told, facts = _read(span, events)
     return Node(span.key, parent, facts.role, facts.session, facts.user, View(told, facts))
+
+
+def _read(span: StoredSpan, events: Sequence[Mapping[str, Any]]) -> tuple[Told, Facts]:
+    """What a span says; without the log events that join it, where they can't be read."""
+    told = told_of(span, events)
+    try:
+        return told, facts_of(told)
+    except Exception:  # foreign data, as any sender writes it; the span itself was read when it came
+        if not events:
+            raise
+        logger.exception("log events of the span %s-%s can't be read", *span.key)
+        told = told_of(span)
+        return told, facts_of(told)
 
 
 def told_of(span: StoredSpan, events: Sequence[Mapping[str, Any]] = ()) -> Told:
@@ -115,6 +134,9 @@ class Deriving:
             taken = self._spans.derive(ARRIVALS, self._rule)
         except (BusyError, SlowQueryError, SQLAlchemyError) as error:
             logger.warning("calls are made of spans later: %s", str(error).partition("\n")[0])
+            return RETRY_SECONDS
+        except Exception:  # the thread's outermost loop: without it no calls are made of anybody's spans
+            logger.exception("calls are made of spans later")
             return RETRY_SECONDS
         return 0.0 if taken == ARRIVALS else PAUSE_SECONDS
 

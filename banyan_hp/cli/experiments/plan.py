@@ -60,7 +60,7 @@ def _design(arguments: Namespace, effect: float) -> Design:
 def _say(each: dict[Method, int | None], effect: float, arguments: Namespace) -> None:
     say(
         f"to see a difference of {effect:g} from {arguments.baseline:g} in {arguments.power:.0%} of "
-        f"experiments, and one where there is none in at most {arguments.alpha:.0%}:"
+        f"experiments, and a false alarm in at most {arguments.alpha:.0%}:"
     )
     rows = [("", "USERS A VERSION", "USERS IN ALL", "DAYS")]
     for method, name in _LOOKS:

@@ -219,7 +219,7 @@ def experiment_of(
     prompt = backend.prompts.find(project, body.prompt_name, body.branch)
     if prompt is None:
         named = shown(body.prompt_name)
-        raise UnfitError(f"prompt_name must be a prompt on branch {body.branch!r}, was {named}")
+        raise UnfitError(f"prompt_name must be a stored prompt on branch {body.branch!r}, was {named}")
     experiment_id = body.experiment_id or str(uuid.uuid4())
     usual = before.allocation if before is not None else NEWEST_ALLOCATION
     experiment = Experiment(

@@ -14,11 +14,12 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from ..nesting import MAX_DEPTH, is_shallow
 from ..prices import Prices
 from ..store.calls import Call, Stored
 from .auth import Ingesting
 from .committer import Committer, Verdict
-from .models import MAX_DEPTH, Amount, AnyText, Filled, Strict, is_shallow, is_storable, named, shown
+from .models import Amount, AnyText, Filled, Strict, is_storable, named, shown
 from .models import Json as JsonObject
 from .plain import MAX_ID, Entry, entries_of, is_interaction, is_usage, plain_entries, storable
 from .requests import DirectRoute, header, value_of

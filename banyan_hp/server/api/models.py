@@ -14,11 +14,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ..nesting import MAX_DEPTH, is_shallow
 from ..store.calls import MAX_PAGE
 
 MAX_SHOWN = 80
 MAX_NAME = 255
-MAX_DEPTH = 200  # well inside what the standard library's json can write and read again
 REFUSED = "refused"  # the type of errors whose message is such a sentence
 
 
@@ -155,22 +155,6 @@ def is_storable(text: str) -> bool:
     if "\x00" in text:
         return False
     return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def is_shallow(value: object) -> bool:
-    """Whether a JSON value is nested at most `MAX_DEPTH` deep."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return True
-    return False
-
-
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [child for child in value if isinstance(child, (dict, list))] if isinstance(value, list) else []
 
 
 def _is_text(value: object) -> bool:

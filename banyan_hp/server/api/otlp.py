@@ -7,6 +7,7 @@ intake.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from .committer import Committer, Verdict
 from .otlp_scores import is_score, score_of
 from .requests import JsonRoute, parse_json
 from .responses import RETRY_SECONDS
+
+logger = logging.getLogger(__name__)
 
 TRACES = ("/v1/traces", "/api/public/otel/v1/traces")
 """The second one is where Langfuse's SDK sends them."""
@@ -152,7 +155,19 @@ def spans_of(project: str, encoding: str, body: bytes) -> Arrivals:
     given = json_reader.spans_of(_json(body)) if encoding == JSON else proto_reader.spans_of(body)
     batch = sorted_out(given)
     now = microseconds(datetime.now(UTC))
-    return Arrivals([stored_span(project, span, now) for span in batch.good], batch.rejected, batch.reason)
+    read = [_read(project, span, now) for span in batch.good]
+    kept = [span for span in read if isinstance(span, StoredSpan)]
+    flaws = [flaw for flaw in read if isinstance(flaw, str)]
+    return Arrivals(kept, batch.rejected + len(flaws), batch.reason or next(iter(flaws), None))
+
+
+def _read(project: str, span: Span, now: int) -> StoredSpan | str:
+    """A span as it is stored, or why it can't be: it takes no others along."""
+    try:
+        return stored_span(project, span, now)
+    except Exception as error:  # foreign data, as any sender writes it
+        logger.exception("a span can't be read")
+        return f"span {span.name!r}: its attributes can't be read: {type(error).__name__}"
 
 
 def events_of(project: str, encoding: str, body: bytes) -> Arrivals:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .models import is_shallow
+from ..nesting import is_shallow
 from .requests import DECODER
 
 MAX_ID = 255

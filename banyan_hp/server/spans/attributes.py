@@ -7,8 +7,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..nesting import MAX_DEPTH, is_shallow
+
 MAX_COUNT = 10**15
 _LONGEST_LITERAL = 20_000
+_POSITION_DIGITS = 6  # fewer than that
 _SCRUBBED = "[Scrubbed due to "  # what logfire puts in the place of ids of sessions, among others
 
 Attributes = Mapping[str, Any]
@@ -73,13 +76,15 @@ def plain(value: object) -> object:
 
 
 def parsed(value: object) -> Any:
-    """What a JSON text holds; anything else as it is."""
+    """What a JSON text holds; anything else as it is, and so is what is nested too deep to be stored."""
     if not isinstance(value, str) or value[:1] not in ("{", "[", '"'):
         return value
     try:
-        return json.loads(value)
+        found = json.loads(value)
     except (ValueError, RecursionError):
         return value
+    may_be_deep = value.count("[") + value.count("{") > MAX_DEPTH
+    return value if may_be_deep and not is_shallow(found) else found
 
 
 def mapping(value: object) -> Attributes:
@@ -107,9 +112,13 @@ def indexed(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
     for name, value in attributes.items():
         if name.startswith(prefix):
             position, _, rest = name[len(prefix) :].partition(".")
-            if position.isdecimal() and len(position) < 6:
+            if _is_position(position):
                 _place(found.setdefault(int(position), {}), rest.split("."), value)
     return [found[position] for position in sorted(found)]
+
+
+def _is_position(name: str) -> bool:
+    return name.isdecimal() and len(name) < _POSITION_DIGITS
 
 
 def _place(holder: dict[str, Any], path: Sequence[str], value: object) -> None:
@@ -124,5 +133,5 @@ def _place(holder: dict[str, Any], path: Sequence[str], value: object) -> None:
 def listed(value: object) -> list[Any]:
     """What `indexed` has left as an object with numbers for names; a list as it is."""
     if isinstance(value, dict):
-        return [value[name] for name in sorted((each for each in value if each.isdecimal()), key=int)]
+        return [value[name] for name in sorted(filter(_is_position, value), key=int)]
     return value if isinstance(value, list) else []

@@ -135,7 +135,7 @@ def _role_of(value: Mapping[str, Any], role: str) -> str:
 def _spoken(value: Mapping[str, Any], role: str) -> Message:
     content = value.get("parts") if value.get("parts") else value.get("content")
     message = _said(content if isinstance(content, list) else [content], role)
-    calls = tuple(_call(each) for each in value.get("tool_calls") or () if isinstance(each, dict))
+    calls = tuple(_call(each) for each in listed(value.get("tool_calls")) if isinstance(each, dict))
     return Message(role, message.text, message.calls or calls)
 
 
@@ -189,11 +189,16 @@ def _text_of(value: Any, depth: int) -> str:
         return value
     if isinstance(value, list):
         return "\n".join(filter(None, (_text_of(each, depth + 1) for each in value)))
-    if not isinstance(value, dict) or depth > MOST_NESTED or value.get("type") in _THOUGHTS:
+    if not isinstance(value, dict) or depth > MOST_NESTED or _is_thought(value):
         return ""
     if "toolResult" in value:
         return _text_of(value["toolResult"], depth + 1)
     return next((_text_of(value[name], depth + 1) for name in _TEXTS if value.get(name)), "")
+
+
+def _is_thought(part: Mapping[str, Any]) -> bool:
+    kind = part.get("type")
+    return isinstance(kind, str) and kind in _THOUGHTS
 
 
 # -- spread over attributes, or in events --------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
@@ -37,6 +38,10 @@ _BESIDE = (
 _beside = [spans.c[name] for name in _BESIDE]
 
 
+class _RemovedError(Exception):
+    """Spans were removed since they were read. Nothing is written: all arrivals stay, and are taken again."""
+
+
 class Derivation:
     """Makes the calls of a database's spans."""
 
@@ -58,9 +63,10 @@ class Derivation:
                 found = neighbourhood(reading, project, {row.trace_id for row in some})
                 derived = rule(found)
                 numbers = [row.seq for row in some]
-                self._database.write(
-                    lambda connection, args=(found, derived, numbers): self._write(connection, *args)  # type: ignore[misc]
-                )
+                with suppress(_RemovedError):
+                    self._database.write(
+                        lambda connection, args=(found, derived, numbers): self._write(connection, *args)  # type: ignore[misc]
+                    )
         return len(arrivals)
 
     def _may(self, connection: Connection) -> bool:
@@ -77,7 +83,7 @@ class Derivation:
         for some in parts(numbers):
             taken += connection.execute(delete(to_derive).where(to_derive.c.seq.in_(some))).rowcount
         if taken < len(numbers):
-            return  # spans were removed meanwhile: what is left of them is looked at again
+            raise _RemovedError
         derived = [each for each in derived if any(trace not in found.edge for trace, _ in each.spans)]
         told = {key for each in derived for key in each.spans}
         own = [span for span in found.spans if span.trace_id not in found.edge or span.key in told]
@@ -86,6 +92,11 @@ class Derivation:
         wanted = {each.call.id: each.call for each in derived if not _is_native(each, native)}
         kept = {row.id for row in there if row.id in wanted and _is_same(row, wanted[row.id])}
         gone = [row for row in there if row.source == SOURCE and row.id not in kept]
+        _require(
+            connection,
+            found.project,
+            {key for each in derived if each.call.id not in kept for key in each.spans},
+        )
         self._calls.remove_within(connection, gone)
         self._calls.append_within(connection, [call for name, call in wanted.items() if name not in kept])
         self._note(connection, found.project, own, derived)
@@ -123,6 +134,21 @@ def _ids(span: StoredSpan) -> Iterator[str]:
     record = span.body.get("attributes", {}).get(semconv.RECORD_ID)
     if isinstance(record, str) and record:
         yield record
+
+
+def _require(connection: Connection, project: str, keys: set[Key]) -> None:
+    """Of spans that were removed since they were read no call may be made: it would outlive them.
+
+    Raises:
+        _RemovedError: one was.
+    """
+    there: set[Key] = set()
+    for some in parts(sorted({trace for trace, _ in keys})):
+        query = select(spans.c.trace_id, spans.c.span_id)
+        query = query.where(spans.c.project == project, spans.c.trace_id.in_(some))
+        there |= {(row.trace_id, row.span_id) for row in connection.execute(query)}
+    if not keys <= there:
+        raise _RemovedError
 
 
 def _is_native(derived: Derived, native: set[str]) -> bool:

@@ -51,16 +51,17 @@ def forest(found: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Fore
         return None
     values = [0.0, *(each["difference"][end] for each in compared for end in ("low", "high"))]
     least, most = float(min(values)), float(max(values))
-    span = (most - least) or 1.0
+    if least == most:  # all of them the same, without a doubt: zero is in the middle
+        least, most = -1.0, 1.0
 
     def place(value: float) -> float:
-        return round(_EDGE + (value - least) / span * (WIDTH - 2 * _EDGE), 1)
+        return round(_EDGE + (value - least) / (most - least) * (WIDTH - 2 * _EDGE), 1)
 
     bars = [
         _bar(each, names, _EDGE + _ROW * index, [place(each["difference"][name]) for name in _PARTS])
         for index, each in enumerate(compared)
     ]
-    ends = [(each, place(each)) for each in dict.fromkeys((least, most)) if each != 0]
+    ends = [(each, place(each)) for each in (least, most) if each in values and each != 0]
     return Forest(_ROW * len(bars) + 2 * _EDGE, place(0.0), bars, ends)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from banyan_hp import semconv
-from banyan_hp.destinations.collector import Collector, collector_of, delivery_settings
+from banyan_hp.destinations.collector import Collector, collector_at, collector_of, delivery_settings
 from banyan_hp.errors import ConfigurationError
 from banyan_hp.settings import Settings
 
@@ -157,3 +157,15 @@ def test_previous_headers_are_named_as_the_headers_are() -> None:
     """In any order and spelling of names."""
     changed = delivery_settings(settings(previous_keys=["X-Team=a,Authorization=Bearer%20old", "psk_old"]))
     assert changed.previous_keys == ("authorization=Bearer old,x-team=a", "psk_old")
+
+
+def test_the_tenant_of_scores_is_part_of_the_key(monkeypatch: Variables) -> None:
+    """What waits on disk for one tenant must not go to another, and replay sends it with the same headers."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-tenant=a,x-more=1%2C2%25")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-tenant=b")
+    found = collector_of(settings())
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_HEADERS", "x-tenant=c")
+    assert collector_of(settings()).key != found.key
+    again = collector_at(found.traces.url, found.service, found.key)
+    assert (again.traces, again.key) == (found.traces, found.key)
+    assert again.logs.headers["x-tenant"] == "b"

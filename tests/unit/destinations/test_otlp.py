@@ -164,6 +164,7 @@ def test_protobuf_without_its_extra_is_refused_at_construction(monkeypatch: pyte
         response(body={"partialSuccess": {}}),
         response(body={"partialSuccess": {"errorMessage": "only a warning"}}),
         response(body={"partialSuccess": {"rejectedSpans": "0"}}),
+        response(body=b'{"partialSuccess": {"rejectedSpans": 1e999}}'),
         response(body=b"", kind=TYPE),
         response(202, b"OK", "text/plain"),
     ],

@@ -271,8 +271,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("fields", "reason"),
         [
-            ({"prompt_name": "none"}, "prompt_name must be a prompt on branch 'main', was 'none'"),
-            ({"branch": "dev"}, "prompt_name must be a prompt on branch 'dev', was 'email'"),
+            ({"prompt_name": "none"}, "prompt_name must be a stored prompt on branch 'main', was 'none'"),
+            ({"branch": "dev"}, "prompt_name must be a stored prompt on branch 'dev', was 'email'"),
             (
                 {"experiment_id": ""},
                 "experiment_id must be a string that isn't empty and doesn't end in '/us",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from banyan_hp.server.api.intake import HUGGINGPLACE
-from banyan_hp.server.api.models import MAX_DEPTH
+from banyan_hp.server.nesting import MAX_DEPTH
 
 interaction_refusal = HUGGINGPLACE.refusal
 

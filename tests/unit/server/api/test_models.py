@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from banyan_hp.server.api.intake import BANYAN, Envelope
 from banyan_hp.server.api.models import (
-    MAX_DEPTH,
     REFUSED,
     Amount,
     Name,
@@ -20,6 +19,7 @@ from banyan_hp.server.api.models import (
     is_storable,
     shown,
 )
+from banyan_hp.server.nesting import MAX_DEPTH
 
 record_refusal = BANYAN.refusal
 

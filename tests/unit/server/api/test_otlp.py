@@ -378,3 +378,25 @@ def test_a_tree_holds_orphans_and_circles(app: LocalApp) -> None:
     ]
     assert app.send(TRACES, encoded(of_spans(*spans)), {"Content-Type": JSON}).text == "{}"
     assert [(span["name"], span["depth"]) for span in tree(app)] == [("a", 0), ("b", 0), ("c", 0), ("d", 1)]
+
+
+ASKS = "gen_ai.input.messages"
+ODD = {
+    "a part of no kind": {ASKS: '[{"role": "user", "content": [{"type": ["x"]}]}]'},
+    "tool calls that are none": {ASKS: '[{"role": "user", "content": "", "tool_calls": 5}]'},
+    "a position without end": {
+        "gen_ai.prompt.0.role": "x",
+        f"gen_ai.prompt.0.tool_calls.{'9' * 5000}.name": "x",
+    },
+}
+
+
+@pytest.mark.parametrize("attributes", ODD.values(), ids=ODD)
+def test_a_span_of_any_words_takes_no_others_along(app: LocalApp, attributes: Mapping[str, str]) -> None:
+    """Whatever its attributes hold, it and the others of its request are stored and become calls."""
+    given = [{"key": name, "value": {"stringValue": value}} for name, value in attributes.items()]
+    odd = span_of(body(1))
+    odd["attributes"] += given
+    request = encoded(of_spans(odd, span_of(body(2))))
+    assert app.send(TRACES, request, {"Content-Type": JSON}).text == "{}"
+    assert len(calls_of(app, 2)) == 2

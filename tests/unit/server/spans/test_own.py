@@ -12,9 +12,11 @@ from banyan_hp.destinations import otlp_json
 from banyan_hp.destinations.spans import spans_of
 from banyan_hp.server.api.shapes import call_of_banyan
 from banyan_hp.server.deriving import rule_of
+from banyan_hp.server.nesting import MAX_DEPTH
 from banyan_hp.server.otlp import json_reader
 from banyan_hp.server.prices import bundled
 from banyan_hp.server.spans.arriving import stored_span
+from banyan_hp.server.spans.attributes import parsed
 from banyan_hp.server.store.calls import Call
 from banyan_hp.server.store.spans import Neighbourhood
 
@@ -105,3 +107,11 @@ def test_steps_are_shown_with_their_own_tokens() -> None:
         [(60, 500.0), (None, 100.0)],
         [(None, 100.0), (60, 500.0)],
     )
+
+
+def test_what_is_nested_too_deep_stays_a_text() -> None:
+    """It becomes part of a call's body, and that must be read again, however deep its reader is."""
+    deep = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
+    assert parsed(deep) == deep
+    assert parsed(deep[1:-1]) != deep[1:-1]
+    assert len(parsed(json.dumps(["[" * 500, *([] for _ in range(500))]))) == 501

@@ -189,6 +189,39 @@ def test_spans_that_go_meanwhile_leave_no_call(spans: SqlSpans, store: SqlCalls)
     assert store.page(ALL, 5).calls == []
 
 
+def test_spans_that_go_meanwhile_take_no_others_along(spans: SqlSpans, store: SqlCalls) -> None:
+    """Arrivals of the same step whose spans were not removed become calls all the same."""
+    other = replace(span(3), trace_id="c" * 32)
+    spans.append([span(session="s-1"), other])
+
+    def removing(found: Neighbourhood) -> Sequence[Any]:
+        assert list(spans.delete("p", {"session": "s-1"})) == [1]
+        return RULE(found)
+
+    spans.derive(10, removing)
+    derive(spans)
+    assert [each.id for each in store.page(ALL, 5).calls] == [f"{'c' * 32}-{other.span_id}"]
+
+
+def test_a_twin_that_goes_meanwhile_does_not_come_back(spans: SqlSpans, store: SqlCalls) -> None:
+    """A person's spans in a trace that was only looked at beside the one that has arrived."""
+    named = span(1, attributes={"user.id": "u-1"}, user="u-1")
+    twin = replace(named, trace_id="b" * 32, scope="other")
+    spans.append([twin])
+    derive(spans)
+    spans.append([span(1)])
+
+    def removing(found: Neighbourhood) -> Sequence[Any]:
+        assert {each.trace_id for each in found.spans} == {TRACE, twin.trace_id}
+        list(spans.delete("p", {"user": "u-1"}))
+        list(store.delete(CallFilter(project="p", equal={"user": "u-1"})))
+        return RULE(found)
+
+    spans.derive(10, removing)
+    derive(spans)
+    assert [each.user for each in store.page(ALL, 5).calls] == [None]
+
+
 def test_deleting_removes_whole_traces_and_twins(spans: SqlSpans, store: SqlCalls) -> None:
     """A person's calls, what is around them, and what told of them in another trace; by an id its call."""
     around = span(8, role="", counted=False, user="u-1", body={"attributes": {"secret": 1}})

@@ -241,3 +241,12 @@ def test_values_are_told_with_sign_and_unit() -> None:
     assert forest.difference(-1234.5, metric) == "−1,234 ms"
     assert forest.difference(0.041, {"unit": "", "proportion": True}) == "+4.1 points"
     assert [forest.chance(each) for each in (1e-9, 0.5, 1 - 1e-9)] == ["< 0.1 %", "50.0 %", "> 99.9 %"]
+
+
+def test_plots_put_zero_in_the_middle_where_nothing_differs() -> None:
+    """And nothing at all where nothing can be compared."""
+    none = {"low": 0.0, "estimate": 0.0, "high": 0.0}
+    plot = forest.forest([{"experiment_version_id": "b", "difference": none, "better": None}], {"b": "v-b"})
+    assert plot is not None
+    assert (plot.zero, plot.ends, plot.bars[0].version) == (forest.WIDTH / 2, [], "v-b")
+    assert forest.forest([{"experiment_version_id": "a", "difference": None}], {}) is None
