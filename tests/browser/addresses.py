@@ -27,6 +27,9 @@ ADDRESSES = (
     "/prompts",
     "/prompts/{prompt}",
     "/prompts/{prompt}?version={version}&against={other}",
+    "/experiments",
+    "/experiments-new",
+    "/experiments/{experiment}",
     "/settings",
 )
 LONG = "a-long-call"
@@ -44,6 +47,7 @@ class Known:
         version: the newest of them.
         other: the oldest.
         session: the id of one.
+        experiment: the id of one that runs.
     """
 
     call: str
@@ -52,6 +56,7 @@ class Known:
     version: str
     other: str
     session: str
+    experiment: str
 
     def fill(self, address: str) -> str:
         """The address of what this project has."""
@@ -70,11 +75,13 @@ def known(url: str, key: str) -> Known:
     calls = _ask(url, key, "GET", "/api/calls?limit=2")["calls"]
     call = next(each for each in calls if each["id"] != LONG)
     session = _ask(url, key, "GET", "/api/calls?source=huggingplace&limit=1")["calls"][0]["session"]
+    experiments = _ask(url, key, "GET", "/api/experiments")["experiments"]
+    running = next(each["experiment_id"] for each in experiments if each["status"] == "running")
     for prompt in _ask(url, key, "GET", "/api/logs/cli/prompts")["prompts"]:
         path = f"/api/logs/cli/prompts/{quote(prompt['id'], safe='')}/versions"
         versions = [each["version"] for each in _ask(url, key, "GET", path)["versions"]]
         if len(versions) > 1:
-            return Known(call["id"], LONG, prompt["id"], versions[-1], versions[0], session)
+            return Known(call["id"], LONG, prompt["id"], versions[-1], versions[0], session, running)
     raise AssertionError("no prompt has two versions")
 
 

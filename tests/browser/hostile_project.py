@@ -22,6 +22,7 @@ ATTACKS = (
 )
 ATTACK = " ".join(ATTACKS)
 LINK = "javascript:window.struck=1//"
+EXPERIMENT = "<b class=struck>javascript:window.struck=1"
 PROJECT = "<b class=struck onclick=window.struck=1>"
 
 
@@ -31,7 +32,7 @@ def key_entry() -> str:
 
 
 def fill(url: str) -> None:
-    """Log calls of both clients, and make a prompt with two versions."""
+    """Log calls of both clients, and make a prompt with two versions and an experiment."""
     prompt = {"name": ATTACK[:200], "branch": LINK}
     _post(url, "/api/logs/cli/prompts", {**prompt, "content": ATTACK, "version": "<1>"})
     draft = {
@@ -39,6 +40,17 @@ def fill(url: str) -> None:
         "change_message": ATTACK, "config": {ATTACK: ATTACK},
     }  # fmt: skip
     _post(url, "/api/logs/cli/prompts/version", draft)
+    variants = [
+        {"experiment_version_id": f"<b class=struck>{name}", "version": name, "traffic_percentage": 50}
+        for name in ("<1>", '"><b class=struck>2')
+    ]
+    experiment = {
+        "prompt_name": prompt["name"],
+        "branch": LINK,
+        "sticky_type": ATTACK[:200],
+        "versions": variants,
+    }
+    _post(url, "/api/experiments", {**experiment, "experiment_id": EXPERIMENT})
     for name in (ATTACK, LINK):
         _post(url, "/api/logs/prompt-usage", _usage(name))
         _post(url, "/v2/chatgpt/store_generated_response", _interaction(name))

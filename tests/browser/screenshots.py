@@ -13,11 +13,13 @@ from tests.browser.conftest import DEMO_KEY, LOADED, WIDE, launch, log_in
 from tests.support.serving import serving
 
 PICTURES = {
+    "overview": "/",
     "calls": "/calls",
-    "call": "/calls/{call}",
+    "session": "/sessions/{session}",
     "prompt-diff": "/prompts/{prompt}?version={version}&against={other}",
+    "experiment": "/experiments/{experiment}",
 }
-HEIGHT = 800
+HEIGHT = 700
 MOST_BYTES = 150_000
 
 
