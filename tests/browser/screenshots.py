@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import requests
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.addresses import known
+from tests.browser.addresses import SECONDS, known
 from tests.browser.conftest import DEMO_KEY, LOADED, WIDE, launch, log_in
 from tests.support.serving import serving
 
@@ -30,6 +32,7 @@ def main(light: Path, dark: Path) -> None:
         browser = launch(playwright)
         with serving("--demo", "--port", "0", cwd=Path(name, "cwd")) as demo:
             demo.wait_for(LOADED)
+            _await_figures(demo.url)
             there = known(demo.url, DEMO_KEY)
             for theme, directory in (("light", light), ("dark", dark)):
                 directory.mkdir(parents=True, exist_ok=True)
@@ -41,6 +44,18 @@ def main(light: Path, dark: Path) -> None:
                     _take(page, directory / f"{picture}.png")
                 context.close()
         browser.close()
+
+
+def _await_figures(url: str) -> None:
+    """Until no call is left to be counted and indexed."""
+    until = time.monotonic() + SECONDS
+    while any(
+        value
+        for name, value in requests.get(f"{url}/readyz", timeout=SECONDS).json().items()
+        if "_lag" in name
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def _take(page: Page, file: Path) -> None:
