@@ -11,7 +11,8 @@ processes := tests/lifecycle $(addprefix --ignore=,$(HOSTS))
 BACKEND   := tests/integration/server $(wildcard tests/integration/test_local_backend*.py)
 backend   := $(BACKEND) tests/property
 servers   := tests/integration $(addprefix --ignore=,$(BACKEND))
-others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property tests/browser)
+store     := tests/unit/server
+others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property tests/browser $(store))
 # Only the files that have such a test: all together take ten seconds to collect.
 alone      = $(shell grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)
 # Compiled on the spot; needs a C compiler and Python's headers.
@@ -52,19 +53,19 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: $(STAMP) $(if $(BROWSER),$(BROWSER_STAMP)) ## all tests: six groups side by side, then, alone, what measures time
+check: $(STAMP) $(if $(BROWSER),$(BROWSER_STAMP)) ## all tests: seven groups side by side, then, alone, what measures time
 	@said=$$(mktemp -d) && trap 'rm -rf "$$said"' EXIT; \
-	for group in hosts processes servers backend browser; do \
+	for group in hosts processes servers backend store browser; do \
 		$(MAKE) --no-print-directory check-$$group >"$$said/$$group" 2>&1 || touch "$$said/failed" & \
 	done; \
 	$(MAKE) --no-print-directory check-others || touch "$$said/failed"; \
-	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/backend" "$$said/browser"; \
+	wait; cat "$$said/hosts" "$$said/processes" "$$said/servers" "$$said/backend" "$$said/store" "$$said/browser"; \
 	$(MAKE) --no-print-directory check-alone && test ! -e "$$said/failed"
 
 check-alone: $(STAMP)
 	@$(BIN)/pytest $(alone) -m "alone and not soak"
 
-check-%: $(STAMP)             ## one group: hosts, processes, servers, backend or others
+check-%: $(STAMP)             ## one group: hosts, processes, servers, backend, store or others
 	@$(BIN)/pytest $($*) -m "not soak and not alone"
 
 check-browser:                ## those of the pages, where there is a browser

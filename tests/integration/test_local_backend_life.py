@@ -46,7 +46,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("method", "path", "status"),
         [
-            ("GET", "/", 404),
+            ("GET", "/nothing", 404),
             ("GET", "/api/nothing", 404),
             ("GET", "/api/logs/", 404),
             ("DELETE", "/api/logs", 405),
