@@ -24,6 +24,7 @@ INDEX_SECONDS = 0.5  # between two looks at what is to be indexed
 MAINTAIN_SECONDS = 3600.0
 RETRY_SECONDS = 60.0  # where that failed
 MOST_GIVEN_WAY = 2.0  # seconds, before each step of indexing
+FIRST_SECONDS = 5.0  # that a start waits for room for the calls of these days
 _LOOK_SECONDS = 0.02
 _STOP_SECONDS = 10.0
 
@@ -49,10 +50,13 @@ class Housekeeping:
         self._busy = busy
         self._steps = (calls.index, *steps)
         self._stop = threading.Event()
+        self._has_maintained = threading.Event()
         self._thread = threading.Thread(target=self._run, name="banyan_hp-housekeeping", daemon=True)
 
     def __enter__(self) -> Housekeeping:
+        """Begin. Calls that came before there is room for them would move while others read them."""
         self._thread.start()
+        self._has_maintained.wait(FIRST_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,6 +68,7 @@ class Housekeeping:
         while not self._stop.is_set():
             if time.monotonic() >= maintain_at:
                 done = self._tried(self._maintained)
+                self._has_maintained.set()
                 maintain_at = time.monotonic() + (MAINTAIN_SECONDS if done else RETRY_SECONDS)
             if max(map(self._step, self._steps)) < INDEX_CALLS:
                 self._stop.wait(INDEX_SECONDS)

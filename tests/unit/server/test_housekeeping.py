@@ -86,3 +86,18 @@ def test_what_could_not_be_done_is_done_soon(monkeypatch: pytest.MonkeyPatch) ->
     with Housekeeping(cast("Any", calls)):
         assert calls.done.wait(10)
     assert calls.tries == 3
+
+
+def test_it_begins_with_room_for_the_calls_that_come() -> None:
+    """Nothing is served before: what comes earlier would move while others read it."""
+
+    class Slow(Indexed):
+        made = False
+
+        def maintain(self, now: datetime) -> None:
+            threading.Event().wait(0.05)
+            self.made = True
+
+    calls = Slow()
+    with Housekeeping(cast("Any", calls)):
+        assert calls.made
