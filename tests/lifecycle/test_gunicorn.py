@@ -101,7 +101,10 @@ def test_a_killed_worker_loses_nothing_that_was_on_disk(
         Load(server, arrivals.run) as load,
     ):
         load.wait_for(100)
-        known = set(load.pids)  # before the kill: the next worker may be quick
+        # Both have answered: the next pid is that of the worker in the killed one's place. It must have begun
+        # before it is stopped, as gunicorn's workers don't hear a signal while they begin.
+        wait_until(lambda: len(load.pids) == 2, 15, lambda: server.output)
+        known = set(load.pids)
         os.kill(int(server.get("/pid")), signal.SIGKILL)
         wait_until(lambda: bool(load.pids - known), 15, lambda: server.output)
         load.wait_for(40)
