@@ -45,6 +45,7 @@ def test_every_accepted_record_is_accounted_for_whatever_happens(seed: int, tmp_
     assert not found, found
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", [4, 13])
 def test_a_short_run_of_chaos(seed: int, tmp_path: Path) -> None:
     """The same with three processes, for a moment."""

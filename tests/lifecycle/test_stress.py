@@ -136,6 +136,7 @@ def seed_of_today() -> int:
     return int(os.environ.get("SEED") or random.randrange(10**9))
 
 
+@pytest.mark.alone
 def test_a_storm_of_forks_flushes_and_shutdowns_loses_nothing(tmp_path: Path) -> None:
     """Every record that was accepted, by whichever process, is at the backend once."""
     storm(3, seed_of_today(), tmp_path)
