@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 LENGTH = 300
@@ -106,6 +107,15 @@ def as_text(text: object) -> str:
         return str(text)
     except (RecursionError, ValueError):  # nested too deep, or a number with too many digits
         return f"<{type(text).__name__}>"
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a response is; None: it is none, whatever else it is."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _forms(secret: str) -> Iterator[str]:

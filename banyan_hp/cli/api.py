@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 from argparse import Namespace
@@ -19,6 +18,7 @@ from ..clients.configuration import resolved_identity
 from ..destinations.banyan import headers_for
 from ..engine.http.transport import text_filter
 from ..errors import BanyanHPError
+from ..text import json_object
 from .terminal import BROKEN, LEFT, WRONG, CommandError, complain
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -119,7 +119,7 @@ class Api:
         with response:
             if response.status_code != 200:
                 with self._using():
-                    answer = _json_object(_read(response))
+                    answer = json_object(_read(response))
                 raise RefusedError(self._reason(response.status_code, answer, path), response.status_code)
             yield self._lines(response)
 
@@ -140,7 +140,7 @@ class Api:
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._using(), self._request(method, path, **options) as response:
             body = _read(response)
-        answer = _json_object(body)
+        answer = json_object(body)
         if not response.ok or response.status_code >= 300 or answer is None:
             raise RefusedError(self._reason(response.status_code, answer, path), response.status_code)
         return answer
@@ -216,14 +216,6 @@ def patiently(ask: Callable[[], T]) -> T:
 def may_pass(error: CommandError) -> bool:
     """Whether the same request may succeed later."""
     return error.code == BROKEN or getattr(error, "status", None) in _PASSING
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def quoted(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from ..errors import (
     ServerError,
     ValidationError,
 )
+from ..text import json_object
 
 __all__ = ["ExperimentResults"]
 
@@ -262,7 +262,7 @@ def fetch(experiment_id: str, query: Mapping[str, str], source: Source) -> Exper
 
 
 def _of(response: Response, clean: Callable[[str], str]) -> ExperimentResults:
-    content = _json_object(response.body)
+    content = json_object(response.body)
     if response.status != 200 or content is None:
         raise _refusal(response.status, content, clean)
     try:
@@ -281,14 +281,6 @@ def _refusal(status: int, content: Mapping[str, Any] | None, clean: Callable[[st
     if status >= 500 or said is None:
         return ServerError(why, status=status)
     return ValidationError(why, status=status)
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def checked(experiment_id: object) -> str:

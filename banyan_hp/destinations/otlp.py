@@ -29,7 +29,7 @@ from ..engine.policy.retry import parse_retry_after
 from ..engine.records.encode import JSONValue
 from ..engine.records.outcome import DISCARDED, Outcome, Verdict
 from ..engine.records.record import Record
-from ..text import as_text
+from ..text import as_text, json_object
 from . import otlp_json, protobuf
 from .banyan import USER_AGENT
 from .collector import Collector
@@ -218,11 +218,8 @@ def _words(response: Response) -> str:
     """A collector's reason: the message of its `Status`, or its text."""
     if protobuf.TYPE in _content_type(response):
         return protobuf.status_message(response.body)
-    try:
-        content = json.loads(response.body)
-    except (ValueError, RecursionError):
-        content = None
-    if isinstance(content, dict):
+    content = json_object(response.body)
+    if content is not None:
         return as_text(content.get("message") or content.get("error") or content)
     return response.body.decode("utf-8", "replace")
 

@@ -5,7 +5,6 @@ Which fetches there are, and that a query has only one at a time, is up to `stat
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from ..engine.process import hosts
 from ..engine.sync import Lock, ReleasingOnError
 from ..engine.threads import ThreadStart
 from ..logs import warn
+from ..text import json_object
 from .memory import Entry
 from .queries import Endpoint, Query, Value
 
@@ -211,7 +211,7 @@ def read_response(response: Response | NoResponse) -> Result:
     """
     if isinstance(response, NoResponse):
         raise ValueError(response.detail)
-    content = _json_object(response)
+    content = json_object(response.body)
     if response.status == 304:
         return NotModified(_age(response))
     if response.status == 404 and content is not None and ("error" in content or "message" in content):
@@ -238,14 +238,6 @@ def _age(response: Response) -> float:
     """Seconds since the backend sent it: a cache on the way may have kept it (RFC 9111, 5.1)."""
     stated = response.headers.get("age", "").strip()
     return float(stated) if stated.isascii() and stated.isdecimal() and len(stated) <= 10 else 0.0
-
-
-def _json_object(response: Response) -> dict[str, Any] | None:
-    try:
-        content = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 # -- failed fetches ------------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from banyan_hp.cli.main import main
 from tests.conftest import NewDatabase
 from tests.support.backend import Backend
+
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -17,3 +20,17 @@ def backend(new_database: NewDatabase) -> Iterator[Backend]:
         yield running
         running.stop()
         assert "Traceback" not in running.stderr
+
+
+@pytest.fixture
+def command(backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """A command line for that backend: its exit code, what it says and what it complains of."""
+    monkeypatch.setenv("BANYAN_BASE_URL", backend.url)
+    monkeypatch.setenv("BANYAN_API_KEY", backend.api_key)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([*map(str, arguments)])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run

@@ -7,41 +7,33 @@ import io
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 import banyan_hp as banyan
 from banyan_hp import AuthenticationError, ConfigurationError, NetworkError, PromptStackLogger, ServerError
-from banyan_hp.cli.main import main
 from banyan_hp.testing import FakeBackend
+from tests.integration.server.conftest import Command
 from tests.support.backend import Backend
 from tests.support.local_backend import call
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply
 
-Run = Callable[..., tuple[int, str, str]]
 SECONDS = 30.0
 
 
 @pytest.fixture
-def run(backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line's exit code, what it says and what it complains of."""
-    monkeypatch.setenv("BANYAN_BASE_URL", backend.url)
-    monkeypatch.setenv("BANYAN_API_KEY", backend.api_key)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["experiments", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def run(command: Command) -> Command:
+    """`banyan-hp experiments`."""
+    return partial(command, "experiments")
 
 
 @pytest.fixture
-def name(backend: Backend, run: Run) -> str:
+def name(backend: Backend, run: Command) -> str:
     """A running experiment on versions 1.0, the control, and 2."""
     made = f"e-{uuid.uuid4().hex[:8]}"
     path = "/api/logs/cli/prompts"
@@ -99,7 +91,7 @@ def log(backend: Backend, name: str, users: dict[str, int], likes: dict[str, flo
     raise AssertionError(found)
 
 
-def test_results_for_people_and_for_programs(backend: Backend, run: Run, name: str) -> None:
+def test_results_for_people_and_for_programs(backend: Backend, run: Command, name: str) -> None:
     """A table that begins with the winner, JSON, CSV, and dataclasses whose dicts are the same rows."""
     log(backend, name, {"1.0": 100, "2": 100}, {"1.0": 0.4, "2": 0.8})
     code, said, _ = run("results", name)
@@ -127,7 +119,7 @@ def test_results_for_people_and_for_programs(backend: Backend, run: Run, name: s
 
 
 def test_results_that_are_not_to_be_trusted_say_so_by_the_exit_code(
-    backend: Backend, run: Run, name: str
+    backend: Backend, run: Command, name: str
 ) -> None:
     """And by their first lines."""
     log(backend, name, {"1.0": 100, "2": 40}, {"1.0": 0.4, "2": 0.9})
@@ -138,7 +130,9 @@ def test_results_that_are_not_to_be_trusted_say_so_by_the_exit_code(
     assert run("results", name, "--json")[0] == 1
 
 
-def test_a_small_experiment_says_how_many_users_are_wanting(backend: Backend, run: Run, name: str) -> None:
+def test_a_small_experiment_says_how_many_users_are_wanting(
+    backend: Backend, run: Command, name: str
+) -> None:
     """For the difference that is asked about; a rebuild counts the users."""
     log(backend, name, {"1.0": 20, "2": 20}, {"1.0": 0.4, "2": 0.5})
     said = run("results", name, "--effect", "25%")[1]
@@ -148,7 +142,7 @@ def test_a_small_experiment_says_how_many_users_are_wanting(backend: Backend, ru
     assert run("rebuild", name)[1] == f"{name}: 40 users computed anew\n"
 
 
-def test_settings_of_the_analysis_are_stored(backend: Backend, run: Run, name: str) -> None:
+def test_settings_of_the_analysis_are_stored(backend: Backend, run: Command, name: str) -> None:
     """A bound without a guard is refused."""
     found = backend.get(f"/api/experiments/{name}")
     assert found["guards"] == [{"metric": "latency", "worse_by": 0.2}]

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from banyan_hp.cli.main import main
+from tests.integration.server.conftest import Command
 from tests.support.backend import Backend
 from tests.support.local_backend import call, prompt, sticky
 
 MANAGED = "/api/logs/cli/prompts"
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line's exit code, what it says and what it complains of."""
-    monkeypatch.setenv("BANYAN_BASE_URL", backend.url)
-    monkeypatch.setenv("BANYAN_API_KEY", backend.api_key)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["experiments", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def run(command: Command) -> Command:
+    """`banyan-hp experiments`."""
+    return partial(command, "experiments")
 
 
 @pytest.fixture
@@ -40,7 +32,7 @@ def name(backend: Backend) -> str:
     return made
 
 
-def test_an_experiment_is_made_started_paused_and_finished(backend: Backend, run: Run, name: str) -> None:
+def test_an_experiment_is_made_started_paused_and_finished(backend: Backend, run: Command, name: str) -> None:
     """It routes nobody before it is started; the draft is given to those whom it routes."""
     create = ("create", f"e-{name}", "--prompt", name, "--by", "user_id", "--version", "2=100")
     code, said, _ = run(*create, "--control", "2", "--metric", "thumbs")
@@ -57,7 +49,7 @@ def test_an_experiment_is_made_started_paused_and_finished(backend: Backend, run
     assert [each["detail"]["status"] for each in changes] == ["finished", "paused", "running", "draft"]
 
 
-def test_ls_shows_shares_control_and_metric(run: Run, name: str) -> None:
+def test_ls_shows_shares_control_and_metric(run: Command, name: str) -> None:
     """Of all, or of one prompt, or of a status."""
     create = ("create", f"e-{name}", "--prompt", name, "--by", "user_id", "--start")
     run(*create, "--version", "1.0=12.5", "--version", "2=50", "--control", "1.0")
@@ -72,7 +64,7 @@ def test_ls_shows_shares_control_and_metric(run: Run, name: str) -> None:
     assert run("ls", "--prompt", name, "--status", "paused")[1].startswith("no experiments at ")
 
 
-def test_what_the_backend_refuses_is_said(run: Run, name: str) -> None:
+def test_what_the_backend_refuses_is_said(run: Command, name: str) -> None:
     """In its words, with exit code 2; what exists already, with 1."""
     create = ("create", f"e-{name}", "--prompt", name, "--by", "user_id")
     code, _, complaint = run(*create, "--version", "9=50")

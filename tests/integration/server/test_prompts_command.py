@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from banyan_hp.cli.main import main
 from banyan_hp.cli.prompts import looking
+from tests.integration.server.conftest import Command
 from tests.support.backend import Backend
 from tests.support.local_backend import call, prompt
 
 MANAGED = "/api/logs/cli/prompts"
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "{{question}}"}]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -27,17 +26,9 @@ def branch() -> str:
 
 
 @pytest.fixture
-def run(backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line's exit code, what it says and what it complains of."""
-    monkeypatch.setenv("BANYAN_BASE_URL", backend.url)
-    monkeypatch.setenv("BANYAN_API_KEY", backend.api_key)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        code = main(["prompts", *map(str, arguments)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def run(command: Command) -> Command:
+    """`banyan-hp prompts`."""
+    return partial(command, "prompts")
 
 
 def create(backend: Backend, branch: str, name: str = "greeting", content: Any = "Hello", **more: Any) -> str:
@@ -67,7 +58,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_pull_writes_the_newest_version_of_each_prompt(
-    backend: Backend, run: Run, branch: str, tmp_path: Path
+    backend: Backend, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """Texts, chats and configurations; a second pull changes nothing."""
     create(backend, branch, config={"model": "m-1"})
@@ -87,7 +78,7 @@ def test_pull_writes_the_newest_version_of_each_prompt(
 
 
 def test_pull_takes_over_what_changed_on_the_backend_only(
-    backend: Backend, run: Run, branch: str, tmp_path: Path
+    backend: Backend, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """A file that was edited stays, with a conflict where the backend has changed as well."""
     create(backend, branch)
@@ -111,7 +102,7 @@ def test_pull_takes_over_what_changed_on_the_backend_only(
 
 
 def test_push_makes_drafts_and_shows_them_first(
-    backend: Backend, run: Run, branch: str, tmp_path: Path
+    backend: Backend, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """Nobody gets them before they are released; the file says what it has become."""
     ident = create(backend, branch, config={"model": "m-1"})
@@ -132,7 +123,7 @@ def test_push_makes_drafts_and_shows_them_first(
     assert prompt(backend, "greeting", ("branch", branch)).json()["content"] == "Good morning {{name}}"
 
 
-def test_push_makes_new_prompts(backend: Backend, run: Run, branch: str, tmp_path: Path) -> None:
+def test_push_makes_new_prompts(backend: Backend, run: Command, branch: str, tmp_path: Path) -> None:
     """From files with a header of a name and a branch; a chat, too."""
     (tmp_path / branch).mkdir()
     (tmp_path / branch / "new%2Fone.md").write_text(
@@ -144,7 +135,9 @@ def test_push_makes_new_prompts(backend: Backend, run: Run, branch: str, tmp_pat
     assert (found["version"], found["messages"]) == ("7", [{"role": "system", "content": "Hi"}])
 
 
-def test_push_releases_its_earlier_drafts(backend: Backend, run: Run, branch: str, tmp_path: Path) -> None:
+def test_push_releases_its_earlier_drafts(
+    backend: Backend, run: Command, branch: str, tmp_path: Path
+) -> None:
     """A pull request makes the draft, its merge releases it; what was undone since stays undone."""
     ident = create(backend, branch)
     run("pull", tmp_path, "--branch", branch)
@@ -163,7 +156,7 @@ def test_push_releases_its_earlier_drafts(backend: Backend, run: Run, branch: st
 
 
 def test_push_asks_and_does_nothing_without_a_yes(
-    backend: Backend, run: Run, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, run: Command, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there is nobody to ask, it says what to pass."""
     ident = create(backend, branch)
@@ -181,7 +174,7 @@ def test_push_asks_and_does_nothing_without_a_yes(
 
 
 def test_a_conflict_is_refused_and_nothing_is_pushed(
-    backend: Backend, run: Run, branch: str, tmp_path: Path
+    backend: Backend, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """Not even the files that have none: a person looks first."""
     ident = create(backend, branch)
@@ -202,7 +195,7 @@ def test_a_conflict_is_refused_and_nothing_is_pushed(
 
 
 def test_a_change_in_the_middle_of_a_push_is_refused_by_the_backend(
-    backend: Backend, run: Run, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, run: Command, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the comparison and the yes somebody else may have pushed."""
     ident = create(backend, branch)
@@ -224,7 +217,7 @@ def test_a_change_in_the_middle_of_a_push_is_refused_by_the_backend(
 
 
 def test_a_version_that_was_rewritten_in_place_is_a_conflict(
-    backend: Backend, run: Run, branch: str, tmp_path: Path
+    backend: Backend, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """As the published command line does it: its name is the same, what it says is not."""
     ident = create(backend, branch)
@@ -237,7 +230,7 @@ def test_a_version_that_was_rewritten_in_place_is_a_conflict(
 
 
 def test_an_older_file_without_changes_is_no_conflict(
-    backend: Backend, run: Run, branch: str, tmp_path: Path
+    backend: Backend, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """There is nothing to push, and `push` says so."""
     create(backend, branch)
@@ -260,7 +253,7 @@ def test_an_older_file_without_changes_is_no_conflict(
     ],
 )
 def test_a_file_that_is_out_of_place_is_refused(
-    name: str, text: str, complaint: str, run: Run, branch: str, tmp_path: Path
+    name: str, text: str, complaint: str, run: Command, branch: str, tmp_path: Path
 ) -> None:
     """Two files for one prompt would overwrite each other."""
     (tmp_path / branch).mkdir()
@@ -270,7 +263,7 @@ def test_a_file_that_is_out_of_place_is_refused(
     assert complaint.format(tmp=tmp_path) in complained
 
 
-def test_diff_shows_both_directions(backend: Backend, run: Run, branch: str, tmp_path: Path) -> None:
+def test_diff_shows_both_directions(backend: Backend, run: Command, branch: str, tmp_path: Path) -> None:
     """And ends with 1 where there is a difference, as `diff` does."""
     create(backend, branch)
     run("pull", tmp_path, "--branch", branch)
@@ -289,7 +282,7 @@ def test_diff_shows_both_directions(backend: Backend, run: Run, branch: str, tmp
 # -- looked at -----------------------------------------------------------------------------------------------
 
 
-def test_ls_names_what_is_released_and_what_is_newest(backend: Backend, run: Run, branch: str) -> None:
+def test_ls_names_what_is_released_and_what_is_newest(backend: Backend, run: Command, branch: str) -> None:
     """With the labels."""
     ident = create(backend, branch)
     add(backend, branch, "2", "Two", release=False)
@@ -302,7 +295,7 @@ def test_ls_names_what_is_released_and_what_is_newest(backend: Backend, run: Run
     assert run("ls", "--branch", "nobody's")[1] == f"no prompts at {backend.url}\n"
 
 
-def test_show_prints_a_version_as_its_file(backend: Backend, run: Run, branch: str) -> None:
+def test_show_prints_a_version_as_its_file(backend: Backend, run: Command, branch: str) -> None:
     """The released one, a draft by its name, or what a label points to."""
     ident = create(backend, branch)
     add(backend, branch, "2", "Two", release=False)
@@ -325,7 +318,7 @@ def test_show_prints_a_version_as_its_file(backend: Backend, run: Run, branch: s
 
 
 def test_release_and_its_undoing(
-    backend: Backend, run: Run, branch: str, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, run: Command, branch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says what was served before, and how to get that again; the history has both, on all its pages."""
     monkeypatch.setattr(looking, "CHANGES_AT_ONCE", 2)
@@ -370,7 +363,7 @@ def test_release_and_its_undoing(
 
 
 def test_a_key_that_is_refused_is_named_and_not_shown(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With exit code 2; a backend that is not there has 3."""
     monkeypatch.setenv("BANYAN_API_KEY", "psk_wrong_key_of_somebody")
