@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _DRAIN_SECONDS = 30.0
 _SEGMENT = re.compile(r"/\d{13}-[^/]*\.jsonl$")
+_CLOSING_SECONDS = 5.0
 _LATE_PAUSE = 0.0002
 _LATE_THREADS = 3
 
@@ -184,7 +185,7 @@ class Worker:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number, logger in enumerate(self._made):
             self.journal.write("stats", logger=number, stats=logger.get_stats())
-        held = [] if self._late else _segments_open_below(self.orders["spool"])
+        held = [] if self._late else _segments_left_open_below(self.orders["spool"])
         self.journal.write("final", open=held)
 
     # -- draining ---------------------------------------------------------------------------------------
@@ -225,6 +226,14 @@ def fake_full_disk(flag: str, spool: str) -> None:
         return write(fd, content)
 
     os.write = checked_write
+
+
+def _segments_left_open_below(directory: str) -> list[str]:
+    """What a thread was just taking over it closes in a moment, as no exit waits for it."""
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    while (held := _segments_open_below(directory)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return held
 
 
 def _segments_open_below(directory: str) -> list[str]:
