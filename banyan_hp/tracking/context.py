@@ -108,8 +108,11 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """`metadata`, with what `context` has set here beneath it."""
     around = metadata_here()
-    if not around:
-        return metadata
+    return on_top_of(around, metadata) if around else metadata
+
+
+def on_top_of(around: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A record's own metadata with what surrounds it beneath."""
     return dict(around) if metadata is None else {**around, **as_dict(metadata)}
 
 
@@ -120,4 +123,4 @@ def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
     if not around or not (own is None or isinstance(own, Mapping)):
         return options
     top = {name: around[name] for name in ("user_id", "session_id") if name in around}
-    return {**top, **options, "metadata": with_ambient(own)}
+    return {**top, **options, "metadata": on_top_of(around, own)}
