@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import ConfigurationError, context, logs
+from banyan_hp import ConfigurationError, PromptData, context, logs
 from banyan_hp.experiments import input_hash
 from tests.conftest import MakeLogger
 from tests.support.prompts import (
@@ -57,7 +57,7 @@ def test_the_context_s_user_is_routed_where_a_call_names_none(
 
     def chosen(**asked: Any) -> str | None:
         prompt = logger.get_prompt("p", **asked)
-        assert prompt is not None
+        assert isinstance(prompt, PromptData)
         return prompt.sticky_value
 
     with context(user_id=7, session_id=["none"], tenant="t"):

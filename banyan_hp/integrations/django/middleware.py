@@ -129,6 +129,7 @@ def _cover_async(response: Response, scope: RequestScope) -> None:
     response.streaming_content = content.parts()
 
     def closed() -> None:
+        del response.close  # or the cycle would leave it to the garbage collector which generator ends first
         close()
         if not content.begun:  # otherwise it ends with its parts
             scope.finish()
