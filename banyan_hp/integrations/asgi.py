@@ -6,6 +6,7 @@ app.add_middleware(ASGIMiddleware)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..checks import seconds
@@ -101,7 +102,7 @@ class _Reader:
     """Reads a connection's scope."""
 
     def header(self, request: ASGIScope, name: str) -> str | None:
-        wanted = name.lower().encode("latin-1")
+        wanted = _raw(name)
         found = [value for key, value in request["headers"] if key == wanted]
         return b",".join(found).decode("latin-1") if found else None
 
@@ -137,6 +138,12 @@ class _Reader:
 
 
 READER = _Reader()
+
+
+@cache
+def _raw(header: str) -> bytes:
+    """A header's name as a scope has it. There are few: those of the options, and our own."""
+    return header.lower().encode("latin-1")
 
 
 def _own_path(scope: ASGIScope) -> str:

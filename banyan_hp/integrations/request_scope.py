@@ -81,7 +81,7 @@ class RequestScope(Scope):
 
     def _read(self, known: _Known | None) -> Mapping[str, Any]:
         try:
-            known = self._found_by_now(known or _Known({**self._around, **self._facts()}))
+            known = self._found_by_now(_Known(self._facts()) if known is None else known)
         except Exception as error:
             if is_deliberate(error):
                 raise
@@ -94,7 +94,7 @@ class RequestScope(Scope):
         """What does not change: ids, method, path, and the trace that the client is in."""
         settings, request = self.settings, self.request
         reader = settings.reader
-        facts: dict[str, Any] = {"request_id": settings.request_id(request)}
+        facts: dict[str, Any] = {**self._around, "request_id": settings.request_id(request)}
         if (method := reader.method(request)) is not None:
             facts["method"] = method[:_LONGEST_METHOD]
         facts["path"] = reader.path(request)[:_LONGEST_PATH]
@@ -105,21 +105,28 @@ class RequestScope(Scope):
 
     def _found_by_now(self, known: _Known) -> _Known:
         """With what has come to be known while the request was handled."""
-        settings, request, found = self.settings, self.request, dict[str, Any]()
-        if not known.route and (route := settings.reader.route(request)) is not None:
+        metadata, has_user, has_session, has_route, _ = known
+        settings, request = self.settings, self.request
+        found: dict[str, str] = {}
+        if not has_route and (route := settings.reader.route(request)) is not None:
             found["path"] = route[:_LONGEST_PATH]
-        if not known.user and settings.user is not None and (user := settings.ask("user", request)):
-            found["user_id"] = user
-        if not known.session and settings.session is not None and (ident := settings.ask("session", request)):
-            found["session_id"] = ident
-        route_known = known.route or "path" in found
-        user_known = known.user or settings.user is None or "user_id" in found
-        session_known = known.session or settings.session is None or "session_id" in found
-        if settings.anonymous_cookie is not None and "user_id" not in {**known.metadata, **found}:
+            has_route = True
+        if not has_user:
+            has_user = settings.user is None or self._asked("user", found)
+        if not has_session:
+            has_session = settings.session is None or self._asked("session", found)
+        if settings.anonymous_cookie is not None and "user_id" not in found and "user_id" not in metadata:
             found["user_id"] = self._anonymous()
-        whole = route_known and user_known and session_known
-        metadata = {**known.metadata, **found} if found else known.metadata
-        return _Known(metadata, user_known, session_known, route_known, whole)
+        whole = has_route and has_user and has_session
+        metadata = {**metadata, **found} if found else metadata
+        return _Known(metadata, has_user, has_session, has_route, whole)
+
+    def _asked(self, name: str, found: dict[str, str]) -> bool:
+        """Whether the application's function has an id by now."""
+        ident = self.settings.ask(name, self.request)
+        if ident is not None:
+            found[f"{name}_id"] = ident
+        return ident is not None
 
     def _anonymous(self) -> str:
         ident = self._cookie_id

@@ -134,21 +134,20 @@ class WebSettings:
     def ask(self, name: str, request: object) -> str | None:
         """The id that the application's function `user` or `session` gives; None if it gives none."""
         function: Callable[[Any], object] = getattr(self, name)
-        doing = f"the middleware's function {name} failed"
+        doing = "the middleware's function %s failed"
         try:
             value = function(request)
             if value is None or value == "":
                 return None
-            if isinstance(value, (str, int)) or is_uuid(value):
-                text = str.__str__(str(value))
-                if not isinstance(value, bool) and len(text) <= LONGEST_ID:
-                    return text
-            doing = f"the middleware's function {name} must return {_ALLOWED}"
+            text = value if type(value) is str else _as_text(value)
+            if text is not None and len(text) <= LONGEST_ID:
+                return text
+            doing = f"the middleware's function %s must return {_ALLOWED}"
             raise TypeError(type_name(value))
         except Exception as error:
             if is_deliberate(error):
                 raise
-            self.failed(doing, error)
+            self.failed(doing % name, error)
             return None
 
     def failed(self, doing: str, error: BaseException) -> None:
@@ -215,6 +214,12 @@ class WebSettings:
                 raise
             health = {"status": "failing", "reasons": [f"health() failed: {trouble(error)}"]}
         return health["status"] != "failing", json.dumps(health).encode()
+
+
+def _as_text(value: object) -> str | None:
+    if (isinstance(value, (str, int)) and not isinstance(value, bool)) or is_uuid(value):
+        return str.__str__(str(value))
+    return None
 
 
 def new_anonymous_id() -> str:

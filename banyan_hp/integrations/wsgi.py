@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -148,18 +149,22 @@ class _Reader:
     """Reads an environ."""
 
     def header(self, request: Environ, name: str) -> str | None:
-        value = request.get("HTTP_" + name.upper().replace("-", "_"))
+        value = request.get(variable(name))
         return value if type(value) is str else None
 
     def method(self, request: Environ) -> str:
         return str(request.get("REQUEST_METHOD", ""))
 
     def path(self, request: Environ) -> str:
-        return decoded(request.get("SCRIPT_NAME", "")) + decoded(request.get("PATH_INFO", ""))
+        path: str = request.get("SCRIPT_NAME", "") + request.get("PATH_INFO", "")
+        return path if path.isascii() else decoded(path)
 
     def route(self, request: Environ) -> str | None:
         """Flask's: Werkzeug leaves its request in the environ."""
-        rule = getattr(getattr(request.get("werkzeug.request"), "url_rule", None), "rule", None)
+        flasks = request.get("werkzeug.request")
+        if flasks is None:
+            return None
+        rule = getattr(getattr(flasks, "url_rule", None), "rule", None)
         return decoded(request.get("SCRIPT_NAME", "")) + rule if isinstance(rule, str) else None
 
     def is_secure(self, request: Environ) -> bool:
@@ -169,9 +174,15 @@ class _Reader:
 READER = _Reader()
 
 
+@cache
+def variable(header: str) -> str:
+    """The name that a header has in an environ. There are few: those of the options, and our own."""
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
 def decoded(path: str) -> str:
-    """A part of the path as text: WSGI has its bytes as characters."""
-    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
+    """A path as text: WSGI has its bytes as characters."""
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _with_cookie(scope: RequestScope, start_response: StartResponse) -> StartResponse:

@@ -15,7 +15,7 @@ from django.utils.functional import LazyObject, empty
 from ...tracking.span import CLOSED_EARLY
 from ..request_scope import RequestScope
 from ..web import health_answer, is_public
-from ..wsgi import ScopedIterator
+from ..wsgi import ScopedIterator, variable
 from .configuration import middleware_settings
 
 Response = Any
@@ -197,7 +197,7 @@ class _Reader:
     """Reads Django's request."""
 
     def header(self, request: HttpRequest, name: str) -> str | None:
-        value = request.META.get("HTTP_" + name.upper().replace("-", "_"))
+        value = request.META.get(variable(name))
         return value if isinstance(value, str) else None
 
     def method(self, request: HttpRequest) -> str | None:
