@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..foreign import as_dict, checking, is_uuid, shown, type_name
 from ..prompts.client import PromptClient
 from ..prompts.data import PromptData
-from ..prompts.queries import PromptQuery, Sticky
+from ..prompts.queries import Implied, PromptQuery, Sticky
 from ..settings import header_text
 from ..tracking.scopes import metadata_here
 
@@ -90,9 +90,11 @@ def sticky_texts(context: StickyContext | None) -> Sticky:
 def sticky_here() -> Sticky:
     """The sticky values of a call that gives none: what `context` says of the user and the session here."""
     around = metadata_here()
-    found = [(key, around.get(key)) for key in _IN_CONTEXT] if around else []
-    return tuple(
-        [(key, str.__str__(str(value))) for key, value in found if _can_be_sticky(value) and value != ""]
+    if not around:
+        return ()
+    found = [(key, around.get(key)) for key in _IN_CONTEXT]
+    return Implied(
+        [(key, _sticky_value(key, value)) for key, value in found if value and _can_be_sticky(value)]
     )
 
 
