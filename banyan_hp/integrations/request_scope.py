@@ -15,7 +15,7 @@ from ..foreign import is_deliberate, type_name
 from ..traceparent import parse
 from ..tracking.reading.fields import error_text
 from ..tracking.scopes import Scope, current
-from .web import WebSettings, new_anonymous_id
+from .web import ANONYMOUS, WebSettings, new_id
 
 _LONGEST_PATH = 200
 _LONGEST_METHOD = 20
@@ -44,7 +44,7 @@ class RequestScope(Scope):
         request: what the server has of it.
     """
 
-    __slots__ = ("_around", "_cookie_id", "_error", "_known", "interaction", "request", "settings")
+    __slots__ = ("_around", "_error", "_known", "_made", "interaction", "request", "settings")
 
     def __init__(self, settings: WebSettings, request: Any) -> None:
         around = current()
@@ -52,7 +52,7 @@ class RequestScope(Scope):
         self.settings = settings
         self.request = request
         self._known: _Known | None = None
-        self._cookie_id: str | None = None
+        self._made: dict[str, str] = {}  # random ids; `setdefault` is atomic, so there is one of each
         self._error: BaseException | None = None
         self.interaction: Any = None
         if settings.interaction is not False:
@@ -94,7 +94,8 @@ class RequestScope(Scope):
         """What does not change: ids, method, path, and the trace that the client is in."""
         settings, request = self.settings, self.request
         reader = settings.reader
-        facts: dict[str, Any] = {**self._around, "request_id": settings.request_id(request)}
+        facts: dict[str, Any] = {**self._around}
+        facts["request_id"] = settings.request_id(request) or self._made.setdefault("request_id", new_id())
         if (method := reader.method(request)) is not None:
             facts["method"] = method[:_LONGEST_METHOD]
         facts["path"] = reader.path(request)[:_LONGEST_PATH]
@@ -129,14 +130,15 @@ class RequestScope(Scope):
         return ident is not None
 
     def _anonymous(self) -> str:
-        ident = self._cookie_id
+        ident = self._made.get("visitor")
         if ident is None:
-            ident = self._cookie_id = self.settings.anonymous_id(self.request) or new_anonymous_id()
+            given = self.settings.anonymous_id(self.request)
+            ident = self._made.setdefault("visitor", given or ANONYMOUS + new_id())
         return ident
 
     def id_for_cookie(self) -> str | None:
         """The visitor's new id, which the response has to carry; None if there is nothing to set."""
-        user, ident = self.metadata.get("user_id"), self._cookie_id
+        user, ident = self.metadata.get("user_id"), self._made.get("visitor")
         if ident is None or user != ident or ident == self.settings.anonymous_id(self.request):
             return None
         return ident

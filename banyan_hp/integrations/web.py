@@ -31,7 +31,7 @@ LONGEST_ID = 256
 _ALLOWED = f"a str of at most {LONGEST_ID} characters, an int, a UUID or None"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110: names of headers and cookies
 _REQUEST_ID = re.compile(r"[\w.:/+=@~-]{1,128}", re.ASCII)
-_ANONYMOUS = "anon-"
+ANONYMOUS = "anon-"
 _PUBLIC = re.compile(r"\bpublic\b|\bs-maxage\b", re.IGNORECASE)
 
 
@@ -124,12 +124,10 @@ class WebSettings:
 
     # -- a request --------------------------------------------------------------------------------------
 
-    def request_id(self, request: object) -> str:
-        """The one that the request came with, if it is one, else a new one."""
+    def request_id(self, request: object) -> str | None:
+        """The one that the request came with; None if it has none, or one that can't be one."""
         given = self.reader.header(request, self.request_id_header) if self.request_id_header else None
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given
-        return os.urandom(16).hex()
+        return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
     def ask(self, name: str, request: object) -> str | None:
         """The id that the application's function `user` or `session` gives; None if it gives none."""
@@ -190,7 +188,7 @@ class WebSettings:
     @cached_property
     def _cookie_pattern(self) -> re.Pattern[str]:
         name = re.escape(self.anonymous_cookie or "")
-        return re.compile(rf"(?:^|[;,]\s*){name}=({_ANONYMOUS}[0-9a-f]{{32}})(?=\s*(?:[;,]|$))")
+        return re.compile(rf"(?:^|[;,]\s*){name}=({ANONYMOUS}[0-9a-f]{{32}})(?=\s*(?:[;,]|$))")
 
     def cookie_header(self, ident: str, request: object) -> str:
         """The value of `Set-Cookie`."""
@@ -222,8 +220,8 @@ def _as_text(value: object) -> str | None:
     return None
 
 
-def new_anonymous_id() -> str:
-    return _ANONYMOUS + os.urandom(16).hex()
+def new_id() -> str:
+    return os.urandom(16).hex()
 
 
 def is_public(cache_control: str) -> bool:

@@ -49,7 +49,7 @@ class WSGIMiddleware:
         self._app = app
         self._settings = settings = WebSettings.from_options(READER, options)
         self._health_path = settings.health_path
-        self._sets_cookie = settings.anonymous_cookie is not None
+        self._waits_for_start = settings.anonymous_cookie is not None or settings.interaction is not False
         _listen_to_flask()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -58,7 +58,7 @@ class WSGIMiddleware:
             return _health(self._settings, environ, start_response)
         scope = RequestScope(self._settings, environ)
         environ["banyan_hp.interaction"] = scope.interaction
-        if self._sets_cookie:
+        if self._waits_for_start:
             start_response = _with_cookie(scope, start_response)
         before = scope.resume()
         try:
@@ -186,7 +186,10 @@ def decoded(path: str) -> str:
 
 
 def _with_cookie(scope: RequestScope, start_response: StartResponse) -> StartResponse:
-    """`start_response` that adds the visitor's cookie where there is one to set."""
+    """`start_response` that adds the visitor's cookie where there is one to set.
+
+    It also has the user asked for in time: an interaction ends when Flask has forgotten the request.
+    """
 
     def start(status: str, headers: Headers, exc_info: Any = None, /) -> Callable[[bytes], object]:
         ident = scope.id_for_cookie()

@@ -54,7 +54,8 @@ def wsgi(app: Any, request: dict[str, Any]) -> Sent:
 
 def http_scope(path: str = "/", method: str = "GET", scheme: str = "http", **headers: str) -> dict[str, Any]:
     given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return {"type": "http", "method": method, "path": path, "scheme": scheme, "headers": given}
+    request = {"type": "http", "method": method, "path": path, "query_string": b""}
+    return {**request, "scheme": scheme, "headers": given}
 
 
 def asgi(app: Any, request: dict[str, Any]) -> Sent:
