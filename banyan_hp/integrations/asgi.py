@@ -54,7 +54,7 @@ class ASGIMiddleware:
         self._flush_timeout = flush_timeout
         self._settings = settings = WebSettings.from_options(READER, options)
         self._health_path = settings.health_path
-        self._sets_cookie = settings.anonymous_cookie is not None
+        self._waits_for_start = settings.anonymous_cookie is not None or settings.interaction is not False
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Handle a request, a WebSocket connection, or the lifespan."""
@@ -70,8 +70,8 @@ class ASGIMiddleware:
             return
         request = RequestScope(self._settings, scope)
         scope["banyan_hp.interaction"] = request.interaction
-        if self._sets_cookie and kind == "http":
-            send = _with_cookie(request, send)
+        if self._waits_for_start and kind == "http":
+            send = _starting(request, send)
         before = request.resume()
         try:
             await self._app(scope, receive, send)
@@ -152,11 +152,12 @@ def _own_path(scope: ASGIScope) -> str:
     return path.removeprefix(mounted) if path.startswith(mounted + "/") else path
 
 
-def _with_cookie(request: RequestScope, send: Send) -> Send:
+def _starting(request: RequestScope, send: Send) -> Send:
     """`send` that adds the visitor's cookie where there is one to set."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
+            request.read_in_time()
             headers = list(message.get("headers", ()))
             ident = request.id_for_cookie()
             if ident is not None and not is_public(_cache_control(headers)):

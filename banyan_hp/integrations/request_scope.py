@@ -149,23 +149,30 @@ class RequestScope(Scope):
         """Note that the handler has raised: the interaction says so, and records made from now on."""
         if self.ended:
             return
+        self.read_in_time()
         if self.interaction is not None:
             self._error = error
         if isinstance(error, Exception):  # not a client that has gone away
-            _ = self.metadata
             known = self._known or _Known(self._around)
             said = {"error_type": type_name(error), "error": error_text(error)}
             self._known = known._replace(metadata={**known.metadata, **said})
 
+    def read_in_time(self) -> None:
+        """Ask once more, as the response begins: afterwards the framework may have forgotten the request."""
+        _ = self.metadata
+
     def finish(self, error: BaseException | None = None, ended: str | None = None) -> None:
-        """End it, once: it is current nowhere any more, and its interaction is logged."""
+        """End it, once: it is current nowhere any more, and its interaction is logged.
+
+        Nobody is asked for the user any more: another request may be handled here by now, whose user it is.
+        """
         if self.ended:
             return
         if error is not None:
             self.fail(error)
         interaction, error = self.interaction, self._error
         if interaction is not None:
-            interaction._metadata_around = self.metadata
+            interaction._metadata_around = self._around if self._known is None else self._known.metadata
             if error is not None:
                 interaction._finish_failed(error, streamed=True)
             else:

@@ -59,7 +59,7 @@ class WSGIMiddleware:
         scope = RequestScope(self._settings, environ)
         environ["banyan_hp.interaction"] = scope.interaction
         if self._waits_for_start:
-            start_response = _with_cookie(scope, start_response)
+            start_response = _starting(scope, start_response)
         before = scope.resume()
         try:
             response = self._app(environ, start_response)
@@ -185,13 +185,11 @@ def decoded(path: str) -> str:
     return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _with_cookie(scope: RequestScope, start_response: StartResponse) -> StartResponse:
-    """`start_response` that adds the visitor's cookie where there is one to set.
-
-    It also has the user asked for in time: an interaction ends when Flask has forgotten the request.
-    """
+def _starting(scope: RequestScope, start_response: StartResponse) -> StartResponse:
+    """`start_response` that adds the visitor's cookie where there is one to set."""
 
     def start(status: str, headers: Headers, exc_info: Any = None, /) -> Callable[[bytes], object]:
+        scope.read_in_time()
         ident = scope.id_for_cookie()
         if ident is not None and not is_public(_cache_control(headers)):
             cookie = scope.settings.cookie_header(ident, scope.request)

@@ -55,7 +55,8 @@ def context(**metadata: Any) -> Context:
     it: by `log_prompt`, `log`, `log_step`, interactions, traced functions and wrapped clients. What a call
     gives itself wins; an inner `context` adds to the outer one and wins over it. For HuggingPlace a
     `user_id` and a `session_id` also become the fields of that name. Also a decorator: of a function, a
-    coroutine function or a generator function.
+    coroutine function or a generator function. `get_prompt` and `experiment` without sticky values take
+    `user_id` and `session_id` from it.
 
     Valid in the coroutine or thread that opened it and in the tasks made inside. A plain thread starts
     without it; hand it over with `contextvars.copy_context()`, one copy for each call:

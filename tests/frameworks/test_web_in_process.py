@@ -58,6 +58,23 @@ def test_flask_s_session_knows_the_user_of_an_interaction(records: CapturedRecor
     assert (records[1]["input"], records[1]["metadata"]["path"]) == ("GET /orders/7", "/orders/<int:number>")
 
 
+def test_nobody_is_asked_when_flask_has_forgotten_the_request(records: CapturedRecords) -> None:
+    """A visitor without a user costs no error; another request may be handled in the thread by then."""
+    asked: list[bool] = []
+
+    def user(_environ: object) -> str | None:
+        asked.append(flask.has_request_context())
+        found: str | None = flask.session.get("user")
+        return found
+
+    client = flask_app(interaction=True, user=user).test_client()
+    client.get("/orders/7", buffered=True)
+    response = client.get("/orders/8")
+    del response
+    assert set(asked) == {True}
+    assert [record["input"] for record in records] == ["GET /orders/7", "GET /orders/8"]
+
+
 def test_flask_s_500_is_an_error_and_what_a_handler_handles_is_not(records: CapturedRecords) -> None:
     """Flask makes a response of it before the middleware sees it."""
     client = flask_app(interaction=True).test_client()

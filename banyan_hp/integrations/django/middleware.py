@@ -101,6 +101,8 @@ class BanyanMiddleware:
 
     def _covered(self, response: Response, scope: RequestScope) -> Response:
         """The response; of a streamed one, content and `close()` run in the scope."""
+        if scope.interaction is not None:
+            scope.read_in_time()
         if self._settings.anonymous_cookie is not None:
             _set_cookie(response, scope)
         if not response.streaming or isinstance(response, FileResponse):

@@ -95,7 +95,8 @@ def test_a_cancelled_request_ends_its_interaction(records: CapturedRecords) -> N
 
     asyncio.run(run())
     (record,) = records
-    assert (record["metadata"]["ended"], "error" in record["metadata"]) == ("closed early", False)
+    metadata = record["metadata"]
+    assert (metadata["ended"], metadata["path"], "error" in metadata) == ("closed early", "/w", False)
 
 
 def test_a_websocket_is_covered(records: CapturedRecords) -> None:
