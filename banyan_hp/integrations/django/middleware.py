@@ -131,7 +131,8 @@ def _cover_async(response: Response, scope: RequestScope) -> None:
     response.streaming_content = content.parts()
 
     def closed() -> None:
-        del response.close  # or the cycle would leave it to the garbage collector which generator ends first
+        # Without this cycle generators end from the outermost to the innermost, not as they are collected.
+        response.__dict__.pop("close", None)
         close()
         if not content.begun:  # otherwise it ends with its parts
             scope.finish()

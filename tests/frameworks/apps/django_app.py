@@ -25,6 +25,7 @@ settings.configure(
     LOGGING_CONFIG=None,
     BANYAN_HP={
         "BASE_URL": os.environ["BANYAN_BASE_URL"],
+        "FLUSH_INTERVAL": 0.1,
         "USER": f"{__name__}.user_of",
         "SESSION": lambda request: request.headers.get("X-Session"),
         "ANONYMOUS_COOKIE": "visitor",

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from fastapi import APIRouter, BackgroundTasks, FastAPI, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
+import banyan_hp as banyan
 from banyan_hp.integrations.asgi import ASGIMiddleware
 from tests.frameworks.apps import PARTS, log, log_twice
 
+banyan.configure(flush_interval=0.1)
 app = FastAPI()
 router = APIRouter()
 mounted = FastAPI()

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from flask import Flask, Response, request
 
+import banyan_hp as banyan
 from banyan_hp.integrations.wsgi import WSGIMiddleware
 from tests.frameworks.apps import PARTS, log, log_twice
 
+banyan.configure(flush_interval=0.1)
 app = Flask(__name__)
 app.wsgi_app = WSGIMiddleware(  # type: ignore[method-assign]
     app.wsgi_app,
