@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import seconds
 from ..foreign import is_deliberate
+from ..tracking.span import CLOSED_EARLY
 from .request_scope import RequestScope
 from .web import WebSettings, health_answer, is_public
 
@@ -70,8 +71,9 @@ class ASGIMiddleware:
             return
         request = RequestScope(self._settings, scope)
         scope["banyan_hp.interaction"] = request.interaction
+        response = None
         if self._waits_for_start and kind == "http":
-            send = _starting(request, send)
+            send = response = _Response(request, send)
         before = request.resume()
         try:
             await self._app(scope, receive, send)
@@ -80,7 +82,7 @@ class ASGIMiddleware:
             raise
         finally:
             request.pause(before)
-            request.finish()
+            request.finish(ended=CLOSED_EARLY if response is not None and not response.is_whole else None)
 
     def _flushing(self, send: Send) -> Send:
         """`send` of the lifespan, which flushes before the server learns that the shutdown is complete."""
@@ -152,20 +154,36 @@ def _own_path(scope: ASGIScope) -> str:
     return path.removeprefix(mounted) if path.startswith(mounted + "/") else path
 
 
-def _starting(request: RequestScope, send: Send) -> Send:
-    """`send` that adds the visitor's cookie where there is one to set."""
+class _Response:
+    """The `send` of a request: adds the visitor's cookie, and sees whether the response comes to its end.
 
-    async def sending(message: Message) -> None:
+    Where the visitor leaves, Starlette ends a stream without an error.
+    """
+
+    __slots__ = ("_request", "_send", "is_whole")
+
+    def __init__(self, request: RequestScope, send: Send) -> None:
+        self._request = request
+        self._send = send
+        self.is_whole = True
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            request.read_in_time()
-            headers = list(message.get("headers", ()))
-            ident = request.id_for_cookie()
-            if ident is not None and not is_public(_cache_control(headers)):
-                cookie = request.settings.cookie_header(ident, request.request)
-                message = {**message, "headers": [*headers, (b"set-cookie", cookie.encode())]}
-        await send(message)
+            self.is_whole = False
+            message = _with_cookie(message, self._request)
+        else:  # a part of the body, or a file's path: trailers and pushes have no `more_body`, either
+            self.is_whole = not message.get("more_body", False)
+        await self._send(message)
 
-    return sending
+
+def _with_cookie(message: Message, request: RequestScope) -> Message:
+    request.read_in_time()
+    headers = list(message.get("headers", ()))
+    ident = request.id_for_cookie()
+    if ident is None or is_public(_cache_control(headers)):
+        return message
+    cookie = request.settings.cookie_header(ident, request.request)
+    return {**message, "headers": [*headers, (b"set-cookie", cookie.encode())]}
 
 
 def _cache_control(headers: list[tuple[bytes, bytes]]) -> str:

@@ -99,6 +99,22 @@ def test_a_cancelled_request_ends_its_interaction(records: CapturedRecords) -> N
     assert (metadata["ended"], metadata["path"], "error" in metadata) == ("closed early", "/w", False)
 
 
+def test_a_stream_that_ends_early_ends_its_interaction_so(records: CapturedRecords) -> None:
+    """Starlette ends it without an error where the visitor has left. A file may be sent by the server."""
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    more = {"type": "http.response.body", "body": b"x", "more_body": True}
+    last = {"type": "http.response.body", "body": b""}
+    sent = {"type": "http.response.pathsend", "path": "/f"}
+    for messages in ([start, more], [start, more, last], [start, sent]):
+
+        async def app(_scope: Any, _receive: Any, send: Any, said: Any = messages) -> None:
+            for message in said:
+                await send(message)
+
+        asyncio.run(asgi_async(ASGIMiddleware(app, interaction=True), http_scope()))
+    assert [record["metadata"].get("ended") for record in records] == ["closed early", None, None]
+
+
 def test_a_websocket_is_covered(records: CapturedRecords) -> None:
     """It has a path and ids, no method, and is no interaction."""
     sent: list[Any] = []
