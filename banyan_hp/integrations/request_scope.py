@@ -85,7 +85,8 @@ class RequestScope(Scope):
         except Exception as error:
             if is_deliberate(error):
                 raise
-            self.settings.failed("a request could not be read", error)
+            if not self.ended:  # by another thread, meanwhile
+                self.settings.failed("a request could not be read", error)
             return self._around if known is None else known.metadata
         self._known = known
         return known.metadata
@@ -139,9 +140,9 @@ class RequestScope(Scope):
     def id_for_cookie(self) -> str | None:
         """The visitor's new id, which the response has to carry; None if there is nothing to set."""
         user, ident = self.metadata.get("user_id"), self._made.get("visitor")
-        if ident is None or user != ident or ident == self.settings.anonymous_id(self.request):
+        if ident is None or user != ident or self.ended:
             return None
-        return ident
+        return None if ident == self.settings.anonymous_id(self.request) else ident
 
     # -- its end ----------------------------------------------------------------------------------------
 
@@ -178,7 +179,9 @@ class RequestScope(Scope):
             else:
                 interaction._finish(ended=ended)
         self.ended = True
-        self._error = None  # its traceback holds the request
+        self.request = self._error = (
+            None  # what still has a copy of the context does not keep the request alive
+        )
 
 
 def note_error(error: BaseException) -> None:

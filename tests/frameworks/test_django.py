@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.test import AsyncClient, Client, override_settings
+from django.test import AsyncClient, AsyncRequestFactory, Client, override_settings
 from django.urls import path
 
 import banyan_hp as banyan
@@ -244,7 +244,8 @@ def test_an_async_stream_that_is_closed_early_is_covered(records: CapturedRecord
     """As by a visitor who leaves."""
 
     async def leave() -> None:
-        response: Any = await AsyncClient().get("/async-stream")
+        middleware: Any = BanyanMiddleware(stream_async)
+        response = await middleware(AsyncRequestFactory().get("/async-stream"))
         content = aiter(response)
         assert await anext(content) == b"a"
         await content.aclose()
