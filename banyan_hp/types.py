@@ -251,6 +251,7 @@ class Stats(TypedDict):
     callback_errors: int
     tracking_errors: int
     contexts_unknown: int
+    traceparents_ignored: int
     worker_restarts: int
     otlp_rejected: int
     worker_alive: bool

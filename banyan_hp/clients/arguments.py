@@ -7,10 +7,12 @@ log, or raise `InvalidRecordError` for the call's outer guard.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, MutableMapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ..active_span import API
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..foreign import MOST_PAIRS, is_uuid, kind_of, number, put_aside
@@ -58,7 +60,7 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    if metadata_here():
+    if metadata_here() or API in sys.modules:
         metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != NO_NAMES:

@@ -15,6 +15,7 @@ from ..foreign import is_deliberate, trouble
 from ..logs import warn
 from ..settings import checked_seconds
 from ..tracking.scopes import unknown
+from ..tracking.traces import ignored
 from .arguments import InvalidRecordError, take_id
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ class Client(OneObject):
         The guide documents them (`banyan-hp help stats`). In each result this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
-        return cast("Stats", {**self._engines().stats(), "contexts_unknown": unknown()})
+        return cast(
+            "Stats",
+            {**self._engines().stats(), "contexts_unknown": unknown(), "traceparents_ignored": ignored()},
+        )
 
     def health(self) -> Health:
         """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.

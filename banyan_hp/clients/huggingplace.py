@@ -105,7 +105,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         if self._config.get("silent"):
             keep_off_stderr()
         export = export_by(self._config, self._options)
-        self._succession = Succession(export.destination, export.settings, export.make)
+        self._succession = Succession(export.destination, export.settings)
         self._lifeline = Lifeline(self._succession)
         self._use(self._succession.current)
 

@@ -10,7 +10,7 @@ from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
 from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
-from ..engine.engine import http_transport
+from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
 from ..engine.records.ledger import Term
 from ..engine.spool.layout import Address, spool_bases
@@ -94,7 +94,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         self._base_url = url
         self._backend = backend = BanyanDestination(url, key, project)
         export = export_of(settings, backend, {PROJECT: project})
-        self._engine = export.make(export.destination, export.settings, transport=self._transport)
+        self._engine = Engine(export.destination, export.settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
         self._prompt_directories = _prompt_directories(settings, backend)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar, Token
 from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from ..active_span import API
 from ..errors import ConfigurationError
 from ..foreign import as_dict
-from .scopes import Scope, inside, metadata_here
+from .scopes import Scope, current, inside, metadata_here
+from .traces import TRACEPARENT, add_ids, trace_of, with_parsed
 
 __all__ = ["context"]
 
@@ -54,7 +57,9 @@ def context(**metadata: Any) -> Context:
     `with banyan.context(user_id="u1", session_id="s1"):` adds both to the metadata of each record logged in
     it: by `log_prompt`, `log`, `log_step`, interactions, traced functions and wrapped clients. What a call
     gives itself wins; an inner `context` adds to the outer one and wins over it. For HuggingPlace a
-    `user_id` and a `session_id` also become the fields of that name. Also a decorator: of a function, a
+    `user_id` and a `session_id` also become the fields of that name. A `traceparent`, the header of the W3C's
+    Trace Context that a request came with, becomes `trace_id` and `span_id`, unless a span of OpenTelemetry's
+    is active where the record is logged: then they are that one's. Also a decorator: of a function, a
     coroutine function or a generator function.
 
     Valid in the coroutine or thread that opened it and in the tasks made inside. A plain thread starts
@@ -64,7 +69,7 @@ def context(**metadata: Any) -> Context:
     In a generator it is valid while the generator's own code runs, not for the code that iterates over it.
     Tasks and threads that such a generator starts go without it: open a `context` in them.
     """
-    return Context(metadata)
+    return Context(with_parsed(metadata) if TRACEPARENT in metadata else metadata)
 
 
 def _decorated(function: Callable[..., Any], metadata: Mapping[str, Any]) -> Callable[..., Any]:
@@ -105,19 +110,32 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
         return
 
 
+def something_here() -> bool:
+    """Whether `with_ambient` may have something to add: the quick question at each log call."""
+    return bool(metadata_here()) or API in sys.modules
+
+
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """`metadata`, with what `context` has set here beneath it."""
-    around = metadata_here()
-    if not around:
+    """`metadata`, with what `context` has set here beneath it, and the ids of the trace that this is in."""
+    scope = current()
+    around, ids = scope.metadata, trace_of(scope)
+    if not around and ids is None:
         return metadata
-    return dict(around) if metadata is None else {**around, **as_dict(metadata)}
+    own = {} if metadata is None else as_dict(metadata)
+    merged = {**around, **own}
+    if TRACEPARENT in around and TRACEPARENT not in own:
+        del merged[TRACEPARENT]
+    if ids is not None:
+        add_ids(merged, ids)
+    return merged
 
 
 def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
     """A HuggingPlace record, with what `context` has set here beneath it."""
-    around = metadata_here()
     own = options.get("metadata")
-    if not around or not (own is None or isinstance(own, Mapping)):
+    if not something_here() or not (own is None or isinstance(own, Mapping)):
         return options
+    around = metadata_here()
     top = {name: around[name] for name in ("user_id", "session_id") if name in around}
-    return {**top, **options, "metadata": with_ambient(own)}
+    merged = with_ambient(own)
+    return {**top, **options} if merged is None else {**top, **options, "metadata": merged}
