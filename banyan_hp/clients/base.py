@@ -20,6 +20,7 @@ from .arguments import InvalidRecordError, take_id
 
 if TYPE_CHECKING:
     from ..types import Health, Stats
+    from .sampling import Sampling
 
 
 _NOT_SENT = (
@@ -40,6 +41,16 @@ class Lifeline:
     def __del__(self) -> None:
         if not self._is_finalizing():
             self._engines.abandon()
+
+
+def sampling_of(engine: Engine) -> Sampling | None:
+    """By the engine's settings; None where they log everything, so that no call has to ask."""
+    settings = engine.settings
+    if settings.sample_rate >= 1 and settings.sampler is None:
+        return None
+    from .sampling import Sampling
+
+    return Sampling(settings.sample_rate, settings.sampler, engine)
 
 
 class Client(OneObject):

@@ -147,9 +147,9 @@ def inside(metadata: Mapping[str, Any] | None = None, span: Any = None) -> Scope
 
 
 @contextmanager
-def pinned(metadata: Mapping[str, Any]) -> Iterator[None]:
-    """Just this metadata, whatever surrounds the code, for a block that does not yield."""
-    before = Scope(metadata, None, ROOT, pinned=True).resume()
+def pinned(metadata: Mapping[str, Any], span: Any = None) -> Iterator[None]:
+    """Just this metadata and span, whatever surrounds the code, for a block that does not yield."""
+    before = Scope(metadata, span, ROOT, pinned=True).resume()
     try:
         yield
     finally:

@@ -56,12 +56,6 @@ def test_values_are_not_asked_whether_they_are_none() -> None:
     assert without_none(options).keys() == {"user_prompt", "response", "metadata"}
 
 
-def test_messages_are_taken_as_text() -> None:
-    """As `log_prompt` takes them: as JSON."""
-    messages = [{"role": "user", "content": "hi"}]
-    assert json.loads(sent(interaction_body({**LOG, "user_prompt": messages}))["user_prompt"]) == messages
-
-
 @pytest.mark.parametrize("step", [STEP, {**STEP, "token": 5}, {**STEP, "response_time": 0.5}])
 def test_a_step_needs_neither_tokens_nor_a_time(step: dict[str, Any]) -> None:
     """Published code leaves them out."""
