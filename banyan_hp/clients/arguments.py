@@ -18,7 +18,7 @@ from ..engine.records.record import Deferred
 from ..foreign import MOST_PAIRS, is_uuid, kind_of, number, put_aside
 from ..prompts.data import PromptData
 from ..tracking.context import with_ambient
-from ..tracking.scopes import metadata_here
+from ..tracking.scopes import is_pinned, metadata_here
 
 NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
@@ -60,7 +60,7 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    if metadata_here() or API in sys.modules:
+    if metadata_here() or (API in sys.modules and not is_pinned()):
         metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != NO_NAMES:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from ..active_span import API
 from ..errors import ConfigurationError
 from ..foreign import as_dict
-from .scopes import Scope, current, inside, metadata_here
+from .scopes import Scope, current, inside, is_pinned, metadata_here
 from .traces import TRACEPARENT, add_ids, trace_of, with_parsed
 
 __all__ = ["context"]
@@ -112,7 +112,7 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
 
 def something_here() -> bool:
     """Whether `with_ambient` may have something to add: the quick question at each log call."""
-    return bool(metadata_here()) or API in sys.modules
+    return bool(metadata_here()) or (API in sys.modules and not is_pinned())
 
 
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

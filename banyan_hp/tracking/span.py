@@ -24,7 +24,7 @@ from .reading.fields import as_dict_of, count, error_text, without_none
 from .reading.received import Received
 from .reading.responses import Reading, read_response
 from .reading.usage import NO_USAGE, Usage
-from .scopes import Scope, current, inside, metadata_here, pinned
+from .scopes import Scope, current, inside, metadata_here, pin
 from .sink import Contained, Sink
 from .traces import kept_for_later
 
@@ -201,8 +201,11 @@ class Span(OneObject):
             if metadata_here() is self._metadata_around and API not in sys.modules:
                 self._log()
             else:
-                with pinned(self._metadata_around):  # the garbage collector may run us anywhere, in any span
+                before = pin(self._metadata_around)  # the garbage collector may run us anywhere, in any span
+                try:
                     self._log()
+                finally:
+                    Scope.pause(before)
 
     def _finish_failed(self, error: BaseException, *, streamed: bool) -> None:
         """End it by the error of a call. Who cancels a stream has closed it, also before its first chunk."""
