@@ -199,7 +199,7 @@ def is_logged(rate: float, key: str) -> bool:
 
 def _key_of(candidate: Candidate, details: Mapping[Any, Any]) -> str | None:
     session = candidate.session
-    if not session:
+    if not _is_given(session):
         session = details.get("session_id")
     if _is_given(session):
         return session if type(session) is str else str(session)

@@ -94,6 +94,11 @@ class _SpanSink(ABC, Generic[L, R]):
         """An interaction of this client, not entered yet."""
         return Interaction(self, question, llm_model=model, metadata=metadata, fields=fields)
 
+    @property
+    def session_id(self) -> Any:
+        """HuggingPlace's sessions have one."""
+        return getattr(self._logger, "session_id", None)
+
     def log_interaction(self, interaction: Interaction[Any]) -> R:
         fields = interaction.fields
         if fields.get("record_id") is None:

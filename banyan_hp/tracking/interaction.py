@@ -156,8 +156,9 @@ class Interaction(Span, Generic[R]):
     def _sampled_by(self) -> str:
         """What decides whether its records are logged: its session, else its trace, else its own id."""
         around = self._metadata_around
-        places: tuple[Mapping[str, Any], ...] = (self.fields, self.metadata, around)
-        named = [place.get(name) for name in ("session_id", "trace_id") for place in places]
+        details = (self.metadata, around)
+        named = [self.fields.get("session_id"), self._sink.session_id]
+        named += [place.get(name) for name in ("session_id", "trace_id") for place in details]
         found = next((str(each) for each in named if each is not None and each != ""), None)
         return found or (around[TRACEPARENT][0] if TRACEPARENT in around else self.record_id)
 

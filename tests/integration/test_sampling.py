@@ -170,6 +170,21 @@ def test_what_an_interaction_logs_is_logged_with_it(make_logger: MakeLogger, ser
     assert left_out(logger) == 4 * (60 - len(found))
 
 
+def test_an_interaction_of_a_session_decides_for_what_is_logged_inside(
+    make_logger: MakeLogger, make_client: Callable[..., HuggingPlace], server: ScriptedServer
+) -> None:
+    """By the other client, too, which knows of no session."""
+    logger, client = make_logger(server.url, sample_rate=0.5), make_client(sample_rate=0.5)
+    for session in SESSIONS[:40]:
+        with client.start_session(session).interaction(session), client.interaction(session):
+            logger.log_prompt(session, "a")
+        with client.interaction(session, session_id=session):
+            logger.log_prompt(session, "a")
+    arrived(client, server)
+    asked = [str(body.get("input", body.get("user_prompt"))) for body in arrived(logger, server)]
+    assert sorted(asked) == sorted(chosen(0.5, SESSIONS[:40]) * 5)
+
+
 # -- what is always logged -----------------------------------------------------------------------------------
 
 
