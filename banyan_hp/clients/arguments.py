@@ -60,7 +60,7 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    if metadata_here() or (API in sys.modules and not is_pinned()):
+    if metadata_here() or (API in sys.modules and not is_pinned()):  # `something_here`, without a call
         metadata = with_ambient(metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != NO_NAMES:

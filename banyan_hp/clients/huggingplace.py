@@ -123,7 +123,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         Returns:
             A `Receipt`. Await it, or call `.result(timeout=…)`, to wait until the record is delivered; both
             raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError. Or
-            ignore it: the record is delivered in the background.
+            ignore it: the record is delivered in the background, or left out by sampling (`dropped`).
         """
         try:
             own = own_copy(options)

@@ -163,12 +163,10 @@ class SampledOut(Receipt):
 
     def __init__(self, source: Source, ident: str | None) -> None:
         super().__init__(source)
-        self._id = ident
+        self._id = ident or os.urandom(16).hex()
 
     @property
     def id(self) -> str:
-        if self._id is None:
-            self._id = os.urandom(16).hex()
         return self._id
 
     @property
