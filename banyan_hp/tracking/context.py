@@ -14,7 +14,7 @@ from ..active_span import API
 from ..errors import ConfigurationError
 from ..foreign import as_dict
 from .scopes import Scope, current, inside, is_pinned, metadata_here
-from .traces import TRACEPARENT, add_ids, trace_of, with_parsed
+from .traces import TRACEPARENT, add_ids, trace_of, with_checked
 
 __all__ = ["context"]
 
@@ -69,7 +69,7 @@ def context(**metadata: Any) -> Context:
     In a generator it is valid while the generator's own code runs, not for the code that iterates over it.
     Tasks and threads that such a generator starts go without it: open a `context` in them.
     """
-    return Context(with_parsed(metadata) if TRACEPARENT in metadata else metadata)
+    return Context(with_checked(metadata) if TRACEPARENT in metadata else metadata)
 
 
 def _decorated(function: Callable[..., Any], metadata: Mapping[str, Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from .reading.responses import Reading
 from .scopes import current
 from .sink import Sink
 from .span import Clock, Span
-from .traces import TRACEPARENT
+from .traces import TRACEPARENT, ids_in
 
 __all__ = ["Interaction", "Step"]
 
@@ -160,7 +160,7 @@ class Interaction(Span, Generic[R]):
         named = [self.fields.get("session_id"), self._sink.session_id]
         named += [place.get(name) for name in ("session_id", "trace_id") for place in details]
         found = next((str(each) for each in named if each is not None and each != ""), None)
-        return found or (around[TRACEPARENT][0] if TRACEPARENT in around else self.record_id)
+        return found or (ids_in(around[TRACEPARENT])[0] if TRACEPARENT in around else self.record_id)
 
     @property
     def model(self) -> str | None:

@@ -1,7 +1,7 @@
 """The trace that a record belongs to: that of OpenTelemetry's active span, or else of a `traceparent` header.
 
-What surrounds some code has it under the key `traceparent`, as a pair of ids; in a record's metadata they are
-`trace_id` and `span_id`.
+What surrounds some code has it under the key `traceparent`, as a header of version 00 that can be handed on.
+A record's metadata has `trace_id` and `span_id` instead.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def ignored() -> int:
     return _ignored
 
 
-def with_parsed(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The metadata of a `context`, its header replaced by the ids in it, or left out if it has none."""
+def with_checked(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a `context` with a good header, or without any."""
     header = metadata.pop(TRACEPARENT)
     if header is None:  # the request had none
         return metadata
@@ -37,7 +37,16 @@ def with_parsed(metadata: dict[str, Any]) -> dict[str, Any]:
     if ids is None:
         _note_ignored()
         return metadata
-    return {**metadata, TRACEPARENT: ids}
+    return {**metadata, TRACEPARENT: _header_of(ids)}
+
+
+def _header_of(ids: Ids) -> str:
+    return f"00-{ids[0]}-{ids[1]}-01"
+
+
+def ids_in(header: str) -> Ids:
+    """Those in a header of ours."""
+    return header[3:35], header[36:52]
 
 
 def _note_ignored() -> None:
@@ -50,7 +59,7 @@ def _note_ignored() -> None:
 def kept_for_later(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same metadata with the span that is active now, for a record that is logged later."""
     ids = active_span() if API in sys.modules else None
-    return metadata if ids is None else {**metadata, TRACEPARENT: ids}
+    return metadata if ids is None else {**metadata, TRACEPARENT: _header_of(ids)}
 
 
 def trace_of(scope: Scope) -> Ids | None:
@@ -59,7 +68,9 @@ def trace_of(scope: Scope) -> Ids | None:
     What was kept for later counts alone: the span that is active by then may be that of another request.
     """
     ids = active_span() if API in sys.modules and not scope.pinned else None
-    return scope.metadata.get(TRACEPARENT) if ids is None else ids
+    if ids is None and TRACEPARENT in scope.metadata:
+        return ids_in(scope.metadata[TRACEPARENT])
+    return ids
 
 
 def add_ids(record: dict[Any, Any], ids: Ids) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -15,6 +16,7 @@ from opentelemetry.trace import Span
 import banyan_hp as banyan
 from banyan_hp import HuggingPlace, PromptStackLogger
 from banyan_hp.testing import capture
+from banyan_hp.tracking.scopes import metadata_here
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADER = f"00-{TRACE}-{SPAN}-01"
@@ -100,6 +102,19 @@ def test_a_header_becomes_both_ids(log: Log, records: list[dict[str, Any]]) -> N
         (TRACE, SPAN),
     ]
     assert records[0]["metadata"] == {"tenant": "acme", "trace_id": TRACE, "span_id": SPAN}
+
+
+def test_what_surrounds_some_code_can_be_opened_again_elsewhere(
+    log: Log, records: list[dict[str, Any]]
+) -> None:
+    """A queue's worker, say, gets it as JSON."""
+    before = logger.get_stats()["traceparents_ignored"]
+    with banyan.context(traceparent=f"cc-{TRACE}-{SPAN}-01-more", tenant="acme"):
+        around = json.loads(json.dumps(metadata_here()))
+    with banyan.context(**around):
+        log()
+    assert records[0]["metadata"] == {"tenant": "acme", "trace_id": TRACE, "span_id": SPAN}
+    assert logger.get_stats()["traceparents_ignored"] == before
 
 
 def test_an_active_span_wins_over_the_header(log: Log, records: list[dict[str, Any]]) -> None:
