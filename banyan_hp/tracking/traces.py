@@ -76,6 +76,8 @@ def trace_of(scope: Scope) -> Ids | None:
 def add_ids(record: dict[Any, Any], ids: Ids) -> None:
     """Add them to a record's metadata, unless the caller's own name another trace."""
     trace, span = ids
-    own = record.setdefault("trace_id", trace)
-    if type(own) is str and own == trace:
+    if "trace_id" not in record:
+        if "span_id" not in record:
+            record["trace_id"], record["span_id"] = trace, span
+    elif type(own := record["trace_id"]) is str and own == trace:
         record.setdefault("span_id", span)

@@ -124,7 +124,7 @@ def test_an_active_span_wins_over_the_header(log: Log, records: list[dict[str, A
     assert ids(records[0]) == ids_of(span)
 
 
-@pytest.mark.parametrize("own", [{"trace_id": "mine"}, {"trace_id": 7, "span_id": 8}])
+@pytest.mark.parametrize("own", [{"trace_id": "mine"}, {"span_id": "mine"}, {"trace_id": 7, "span_id": 8}])
 def test_ids_of_the_callers_own_win(own: dict[str, Any], log: Log, records: list[dict[str, Any]]) -> None:
     """Whole: no other trace's span stands beside them."""
     with tracer.start_as_current_span("request"):
