@@ -19,6 +19,7 @@ TOPICS = (
     "delivery",
     "settings",
     "stats",
+    "monitoring",
     "spool",
     "web",
     "processes",
