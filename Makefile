@@ -105,9 +105,10 @@ collectors:                    ## rotel, MLflow and Phoenix for `make soak`; COL
 	  .collectors/$$name/bin/python -m pip install --quiet $$(echo $$name | sed 's/^rotel$$/rotel confluent-kafka/; s/^phoenix$$/arize-phoenix/') || exit 1; \
 	done
 
-soak: $(STAMP)                ## the long variants of the stress tests, some minutes
+soak: $(STAMP) $(FRAMEWORKS_STAMP) ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py tests/unit/server/api/test_nasty.py -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
+	$(FRAMEWORKS_VENV)/bin/pytest tests/frameworks -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute
 	$(BIN)/python -m tests.benchmarks --quick

@@ -237,6 +237,7 @@ class Stats(TypedDict):
     logs_recovered: int
     logs_not_durable: int
     quarantine_evicted: int
+    spool_bytes: int
     adopted: AdoptedLogs
     queue_size: int
     queue_bytes: int
@@ -262,6 +263,7 @@ class Stats(TypedDict):
     last_error: str | None
     last_success_age_s: float | None
     oldest_record_age_s: float | None
+    oldest_spooled_age_s: float | None
 
 
 class LoggerStats(Stats):

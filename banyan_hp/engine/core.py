@@ -141,7 +141,8 @@ class Core:
         """Call with the lock held."""
         parts, now = self.parts, self.parts.clock.monotonic()
         parts.lock.assert_held()
-        success, oldest = parts.breaker.last_success, self._oldest_at()
+        success, oldest, spool = parts.breaker.last_success, self._oldest_at(), parts.spool
+        spooled = spool.oldest_at if spool is not None else None
         return Reading(
             state="stopped" if self.lifecycle.stopped else parts.breaker.state,
             queue_bytes=parts.queue.bytes,
@@ -149,7 +150,9 @@ class Core:
             last_error=parts.notices.last_error,
             last_success_age=None if success is None else now - success,
             oldest_record_age=None if oldest is None else now - oldest,
-            quarantine_evicted=parts.spool.quarantine_evicted if parts.spool is not None else 0,
+            quarantine_evicted=spool.quarantine_evicted if spool is not None else 0,
+            spool_bytes=spool.size if spool is not None else 0,
+            oldest_spooled_age=None if spooled is None else max(0.0, parts.clock.wall() - spooled),
         )
 
     def _oldest_at(self) -> float | None:

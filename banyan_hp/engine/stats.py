@@ -24,6 +24,8 @@ class Reading(NamedTuple):
     last_success_age: float | None
     oldest_record_age: float | None
     quarantine_evicted: int
+    spool_bytes: int
+    oldest_spooled_age: float | None
 
 
 class Troubles(NamedTuple):
@@ -64,6 +66,7 @@ def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
         "logs_quarantined": own_counts[Term.QUARANTINED],
         "quarantine_evicted": reading.quarantine_evicted,
         "logs_sampled_out": ledger.sampled_out.read(),
+        "spool_bytes": reading.spool_bytes,
         "queue_size": own_counts[Term.QUEUED],
         "queue_bytes": reading.queue_bytes,
         "in_flight": own_counts[Term.IN_FLIGHT],
@@ -72,6 +75,7 @@ def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
         "last_error": reading.last_error,
         "last_success_age_s": reading.last_success_age,
         "oldest_record_age_s": reading.oldest_record_age,
+        "oldest_spooled_age_s": reading.oldest_spooled_age,
     }
     stats.update(_adopted(ledger.adopted))
     for public, name in _COUNTERS:

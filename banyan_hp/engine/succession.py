@@ -33,6 +33,7 @@ from .sync import GreenletLock, Lock, ReleasingOnError
 
 # Engines, each with threads and connections. Of more, the oldest leaves its records on disk.
 MOST_DRAINING = 4
+_AGES = ("oldest_record_age_s", "oldest_spooled_age_s")
 
 Make = Callable[[Destination, Settings], Engine]
 
@@ -177,7 +178,7 @@ class Succession:
                 )
 
     def _sum_up(self, life: Life, engine: Engine, lost: int) -> None:
-        stats, ledger = engine.stats(), engine.ledger_now()
+        stats, ledger = {**engine.stats(), "spool_bytes": 0}, engine.ledger_now()
         if lost:
             life.unreported.append(lost)
 
@@ -250,11 +251,12 @@ class Succession:
         """`Engine.stats`: the counters of all; state and ages of success and error are the current one's."""
         line = self._life.line
         total, *others = [engine.stats() for engine in line.engines]
-        ages = [each["oldest_record_age_s"] for each in (total, *others)]
+        ages = {name: [each[name] for each in (total, *others)] for name in _AGES}
         alive = [each["worker_alive"] for each in (total, *others)]
         for more in (*others, line.past):
             add_counters(total, more)
-        total["oldest_record_age_s"] = max((age for age in ages if age is not None), default=None)
+        for name, values in ages.items():
+            total[name] = max((age for age in values if age is not None), default=None)
         total["worker_alive"] = any(alive)
         return total
 

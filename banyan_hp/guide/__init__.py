@@ -20,6 +20,7 @@ TOPICS = (
     "settings",
     "sampling",
     "stats",
+    "monitoring",
     "spool",
     "web",
     "processes",

@@ -105,6 +105,7 @@ _engines: set[Member] = set()
 _abandoned: deque[Member] = deque()
 _prepared: set[int] = set()  # processes
 _first_at_exit: list[Callable[[], object]] = []
+_last_at_exit: list[Callable[[], object]] = []
 _leaving: set[int] = set()  # processes
 
 
@@ -165,6 +166,11 @@ def before_exit(work: Callable[[], object]) -> None:
     _first_at_exit.append(work)
 
 
+def after_exit(work: Callable[[], object]) -> None:
+    """Have `work` done at the end of each exit, when every record is settled. It takes a bounded time."""
+    _last_at_exit.append(work)
+
+
 def at_exit(timeout: float | None = None) -> None:
     """End every engine: what waits is on disk first; then all send until one deadline. No thread is started:
     from 3.12 on Python refuses it now.
@@ -176,22 +182,23 @@ def at_exit(timeout: float | None = None) -> None:
         try:
             handles_signals = any(engine.settings.on_sigterm == "auto" for engine in members())
             with termination.exiting(_drain_first if handles_signals else None):
-                _do_first()
+                _do(_first_at_exit, "what is open could not be logged")
                 _leaving.add(os.getpid())
                 logs.process_is_ending()
                 _end_all(members(), exit_timeout() if timeout is None else timeout)
                 leftovers.report()
+                _do(_last_at_exit, "what was counted could not be reported")
             return
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C again: the records come to disk, and no time is left
             timeout = 0.0
 
 
-def _do_first() -> None:
-    for work in _first_at_exit:
+def _do(works: Iterable[Callable[[], object]], failed: str) -> None:
+    for work in works:
         try:
             work()
         except Exception:  # noqa: BLE001 - the outermost of all: the engines end whatever it does
-            logs.warn("exit", "what is open could not be logged", exc_info=True)
+            logs.warn("exit", failed, exc_info=True)
 
 
 def exit_timeout() -> float:

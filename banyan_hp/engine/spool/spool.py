@@ -141,6 +141,17 @@ class Spool:
         return self._adoption.unread
 
     @property
+    def size(self) -> int:
+        """Bytes of the segments in the directory; others' as of the last look. Takes no lock."""
+        return self._adoption.size + sum(segment.size for segment in tuple(self._held.segments))
+
+    @property
+    def oldest_at(self) -> float | None:
+        """When the oldest segment held with records on disk only was begun, in Unix time. Takes no lock."""
+        held = tuple(self._held.segments)
+        return min((segment.created for segment in held if segment.on_disk_only), default=None)
+
+    @property
     def emptied(self) -> bool:
         """Whether all that others have left is acknowledged, as far as the last look found it.
 
