@@ -89,7 +89,7 @@ def test_the_calls_are_those_of_a_plausible_week(demo: Serving) -> None:
 def every_log(demo: Serving) -> list[Any]:
     """All calls, oldest first: the newest are on the first page."""
     logs: list[Any] = []
-    after = ""
+    after: str | None = ""
     while after is not None:
         page = get(demo, f"/api/logs?limit=1000{after and f'&after={after}'}")
         logs, after = [*logs, *page["logs"]], page["next"]

@@ -127,6 +127,13 @@ class Experiments:
         chosen += [experiments.c.status == status] if status is not None else []
         return self._all(*chosen)
 
+    def newest(self, project: str, limit: int, skip: int) -> list[Experiment]:
+        """Those of a project, the newest first, without so many of them."""
+        order = (experiments.c.created_at.desc(), experiments.c.experiment_id.desc())
+        query = select(experiments).where(experiments.c.project == project).order_by(*order)
+        with self._database.read() as connection:
+            return [_experiment(row) for row in connection.execute(query.limit(limit).offset(skip))]
+
     def guarded(self) -> list[Experiment]:
         """The running ones of all projects that have guards."""
         return [each for each in self._all(experiments.c.status == RUNNING) if each.analysis.guards]
