@@ -284,7 +284,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     """
     for _ in range(_TRIES):
         experiment, prompt = _found(caller, experiment_id, backend)
-        changed = _changed(experiment, body, prompt, backend)
+        changed = changed_by(body, experiment, prompt, backend)
         if body.dry_run:
             report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
             return Json({**report, "experiment": _as_json(changed, prompt)})
@@ -294,7 +294,14 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     raise HTTPException(409, f"experiment {experiment_id!r} is being changed by others; try again")
 
 
-def _changed(experiment: Experiment, body: ExperimentChange, prompt: Prompt, backend: Backend) -> Experiment:
+def changed_by(
+    body: ExperimentChange, experiment: Experiment, prompt: Prompt, backend: Backend
+) -> Experiment:
+    """What a change makes of an experiment.
+
+    Raises:
+        UnfitError: it does not go together with the rest of it, or with the prompt.
+    """
     given: dict[str, Any] = {
         name: value
         for name in ("status", "sticky_type", "salt", "control", "primary_metric")

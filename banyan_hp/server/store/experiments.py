@@ -132,7 +132,8 @@ class Experiments:
         order = (experiments.c.created_at.desc(), experiments.c.experiment_id.desc())
         query = select(experiments).where(experiments.c.project == project).order_by(*order)
         with self._database.read() as connection:
-            return [_experiment(row) for row in connection.execute(query.limit(limit).offset(skip))]
+            found = [_experiment(row) for row in connection.execute(query.limit(limit).offset(skip))]
+            return [_with_contents(connection, each) for each in found]
 
     def guarded(self) -> list[Experiment]:
         """The running ones of all projects that have guards."""

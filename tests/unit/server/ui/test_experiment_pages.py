@@ -78,7 +78,7 @@ def test_only_who_has_won_is_released(won: LocalApp, browser: Browser) -> None:
 
 def test_too_little_is_said_with_how_many_more(app: LocalApp, browser: Browser, monkeypatch: Patch) -> None:
     make(app, STARTED, monkeypatch, primary_metric="thumbs")
-    assert "Not enough data yet. There are too few users" in words(browser.get(HERE))
+    assert "Not enough data yet. No user has come yet" in words(browser.get(HERE))
     send(app, likes(30, {"a": 0.3, "b": 0.6}))
     more = results(app)["decision"]["more_users"]
     page = browser.get(HERE)
@@ -186,9 +186,9 @@ def test_an_experiment_is_made_on_the_page(app: LocalApp, browser: Browser) -> N
     ("fields", "reason"),
     [
         ({"share.1.0": "90", "share.2": "20"}, "at most 100.01 together, was 110"),
-        ({"share.1.0": "90", "exact.2": "many"}, "exact.2 must be a number"),
+        ({"share.1.0": "90", "exact.2": "many"}, "This must be a number"),
         ({"experiment_id": "x/results"}, "must be a string that isn't empty and doesn't end"),
-        ({"share.1.0": "100", "sticky_type": ""}, "sticky_type must be"),
+        ({"share.1.0": "100", "sticky_type": ""}, "This must be a string of 1 to 255 characters"),
     ],
 )
 def test_a_bad_experiment_is_refused_in_words(
