@@ -28,7 +28,7 @@ def change_shares(request: Request, experiment_id: str, post: Changing, backend:
     try:
         with refusing(_field_of(experiment)):
             body = _change(experiment, shares(post.fields))
-            if "preview" not in post.fields:
+            if not post.fields.get("preview"):
                 change(experiment_id, body, post.visitor.caller, backend)
                 return redirect(f"{address(experiment_id)}#traffic")
             entered = Entered(post.fields, moved=_moved(body, experiment, prompt, backend))
