@@ -294,23 +294,17 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     raise HTTPException(409, f"experiment {experiment_id!r} is being changed by others; try again")
 
 
-def changed_by(
-    body: ExperimentChange, experiment: Experiment, prompt: Prompt, backend: Backend
-) -> Experiment:
-    """What a change makes of an experiment.
-
-    Raises:
-        UnfitError: it does not go together with the rest of it, or with the prompt.
-    """
+def changed_by(body: ExperimentChange, old: Experiment, prompt: Prompt, backend: Backend) -> Experiment:
+    """What a change makes of an experiment; `UnfitError` where it does not fit."""
     given: dict[str, Any] = {
         name: value
         for name in ("status", "sticky_type", "salt", "control", "primary_metric")
         if (value := getattr(body, name)) is not None
     }
-    given["analysis"] = _analysis(body, experiment.analysis)
+    given["analysis"] = _analysis(body, old.analysis)
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    return with_slots(_checked(replace(experiment, **given)), experiment)
+    return with_slots(_checked(replace(old, **given)), old)
 
 
 @router.delete(_ONE, response_model=prompt_response_models.RemovedExperiment)

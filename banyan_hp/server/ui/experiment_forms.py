@@ -18,7 +18,7 @@ from ..store.experiments import RUNNING
 from ..store.prompts import DEFAULT_BRANCH, Prompt
 from .experiments import address
 from .prompts import versions_of
-from .refusals import EXACT, RefusedError, number, refusing, shares
+from .refusals import EXACT, SHARES, RefusedError, number, refusing, shares
 from .rendering import PageRoute, fragment, page, redirect
 from .visitors import Changing, Looking, Visitor
 
@@ -101,7 +101,7 @@ def _body(fields: Mapping[str, str]) -> dict[str, Any]:
     control, metric = fields.get("control") or None, fields.get("primary_metric", "").strip() or None
     taking_part = _taking_part(fields)
     if fields.get("status") == RUNNING and not any(taking_part.values()):
-        raise RefusedError("", "No version has traffic: give some to one at least.")
+        raise RefusedError(SHARES, "No version has traffic: give some to one at least.")
     better = fields.get("better")
     hours = number(fields, "window_hours")
     return {

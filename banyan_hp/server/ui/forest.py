@@ -13,6 +13,7 @@ from .texts import NOTHING
 
 WIDTH = 480
 _ROW = 34
+_SMALL = 0.01
 _EDGE = 30  # beside the plot, above it and below it
 
 
@@ -167,5 +168,7 @@ def _bound(users: int) -> str:
 
 
 def _short(number: float) -> str:
-    """Four digits, however small, as costs are."""
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{Decimal(f'{number:.4g}'):f}"
+    """Without an exponent, however small, as costs are."""
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.4g}" if abs(number) >= _SMALL or number == 0 else f"{Decimal(f'{number:.3g}'):f}"

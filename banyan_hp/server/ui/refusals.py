@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from ..api.experiments import MOST_PERCENT
 from ..api.responses import UnfitError
 from ..store.prompts import TakenError
 
 _REFUSAL = re.compile(r"(?P<name>\w+)(?:\[(?P<index>\d+)\])?(?:\.\w+)? (?P<words>must .*)", re.DOTALL)
 
 SHARE, EXACT = "share.", "exact."  # how the fields of a version's traffic begin: the slider, the number
+SHARES = "shares"  # in the place of a field: all of them together
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +90,19 @@ def shares(fields: Mapping[str, str]) -> dict[str, float]:
     """The traffic by version; the number counts where there is one, else the slider.
 
     Raises:
-        RefusedError: one is no number.
+        RefusedError: one is no number, or together they are too many.
     """
-    return {
-        name: _share(fields, name)
-        for field in fields
-        if field.startswith(SHARE) and (name := field.removeprefix(SHARE))
-    }
+    names = [field.removeprefix(SHARE) for field in fields if field.startswith(SHARE)]
+    found = {name: _share(fields, name) for name in names}
+    total = math.fsum(found.values())
+    if total > MOST_PERCENT:
+        raise RefusedError(SHARES, f"This adds up to {total:g} %: at most 100 % can be dealt out.")
+    return found
 
 
 def _share(fields: Mapping[str, str], name: str) -> float:
     exact = number(fields, EXACT + name)
-    return exact if exact is not None else number(fields, SHARE + name) or 0.0
+    share = exact if exact is not None else number(fields, SHARE + name) or 0.0
+    if not 0 <= share <= 100:
+        raise RefusedError(EXACT + name, f"This must be a number from 0 to 100, was {share:g}.")
+    return share

@@ -13,7 +13,7 @@ from ..moves import moves
 from ..store.experiments import Experiment, Variant
 from ..store.prompts import Prompt
 from .experiments import Entered, Looked, address, found_by, shown
-from .refusals import EXACT, FieldOf, RefusedError, refusing, shares
+from .refusals import EXACT, SHARES, FieldOf, RefusedError, refusing, shares
 from .rendering import PageRoute, redirect
 from .visitors import Changing
 
@@ -41,7 +41,7 @@ def _change(experiment: Experiment, given: Mapping[str, float]) -> ExperimentCha
     """All versions as they are, but for the traffic of those that the form names."""
     versions = [_version(each, given) for each in experiment.variants]
     if experiment.running and not any(each["traffic_percentage"] for each in versions):
-        raise RefusedError("", "No version would have traffic. To route nobody, pause the experiment.")
+        raise RefusedError(SHARES, "No version would have traffic. To route nobody, pause the experiment.")
     return ExperimentChange.model_validate({"versions": versions})
 
 

@@ -64,7 +64,7 @@ def test_an_experiment_is_made_on_the_page(app: LocalApp, browser: Browser) -> N
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"share.1.0": "90", "share.2": "20"}, "at most 100.01 together, was 110"),
+        ({"share.1.0": "90", "share.2": "20"}, "adds up to 110 %: at most 100 %"),
         ({"share.1.0": "90", "exact.2": "many"}, "This must be a number"),
         ({"experiment_id": "x/results"}, "must be a string that isn't empty and doesn't end"),
         ({"share.1.0": "100", "sticky_type": ""}, "This must be a string of 1 to 255 characters"),
@@ -187,7 +187,7 @@ def test_what_a_change_would_move_is_said_before(app: LocalApp, browser: Browser
     [
         ({"exact.b": "much"}, ["exact.b"], "This must be a number, was 'much'"),
         ({"exact.b": "101"}, ["exact.b"], "This must be a number from 0 to 100"),
-        ({"exact.a": "80", "exact.b": "30"}, [], "at most 100.01 together, was 110"),
+        ({"exact.a": "80", "exact.b": "30"}, [], "adds up to 110 %: at most 100 % can be dealt out"),
         ({"exact.a": "0", "exact.b": "0"}, [], "To route nobody, pause the experiment"),
     ],
 )

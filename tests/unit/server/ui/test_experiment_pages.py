@@ -237,7 +237,7 @@ def test_values_are_told_with_sign_and_unit() -> None:
 
 
 def test_small_values_have_no_exponent() -> None:
-    assert forest.value(0.00004512, {"unit": "USD", "proportion": False}) == "0.00004512 USD"
+    assert forest.value(0.00004512, {"unit": "USD", "proportion": False}) == "0.0000451 USD"
 
 
 @pytest.mark.parametrize(
