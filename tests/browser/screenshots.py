@@ -22,6 +22,7 @@ PICTURES = {
     "experiment": "/experiments/{experiment}",
 }
 HEIGHT = 700
+HEIGHTS = {"experiment": 980}
 MOST_BYTES = 150_000
 
 
@@ -40,6 +41,7 @@ def main(light: Path, dark: Path) -> None:
                 log_in(context, demo.url, DEMO_KEY)
                 page = context.new_page()
                 for picture, address in PICTURES.items():
+                    page.set_viewport_size({"width": WIDE, "height": HEIGHTS.get(picture, HEIGHT)})
                     page.goto(demo.url + there.fill(address), wait_until="networkidle")
                     _take(page, directory / f"{picture}.png")
                 context.close()

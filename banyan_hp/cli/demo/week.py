@@ -19,7 +19,7 @@ from .trials import Routing, Trial, in_tone, times_of
 CHATS = 90
 CONSULTATIONS = 40
 DESCRIPTIONS_A_NIGHT = 8
-_DAY = 86400.0
+_DAY, _HOUR = 86_400.0, 3_600.0
 _NIGHT_WEIGHT = 0.15  # of a quiet hour, beside the busiest
 _ORGANISATION = "larkspur"
 _ADVISOR = "claude-sonnet-4-5"
@@ -75,9 +75,9 @@ class Week:
     # -- when ------------------------------------------------------------------------------------------------
 
     def _some_time(self) -> datetime:
-        """A time within the days; most are in the evening."""
+        """A time within the days, all of which the overview shows; most are in the evening."""
         while True:
-            when = self._now - timedelta(seconds=self._times.uniform(600, self._shop["days"] * _DAY))
+            when = self._now - timedelta(seconds=self._times.uniform(600, self._shop["days"] * _DAY - _HOUR))
             daylight = (1 - math.cos((when.hour - 4) / 24 * 2 * math.pi)) / 2
             if self._times.random() < max(_NIGHT_WEIGHT, daylight):
                 return when

@@ -123,14 +123,15 @@ def shown(
     names = {each["experiment_version_id"]: each["version"] for each in results["versions"]}
     measured = [each for each in results["metrics"] if any(one["users"] for one in each["versions"])]
     subject = f"experiment:{experiment.experiment_id}"
+    course_of = query.over_time or (measured[0]["name"] if measured else None)
     return page(
         request,
         "experiment",
         visitor,
         status,
         entered=entered or Entered(),
-        query=query,
-        course=courses.drawn(moved(experiment, query, query.over_time, backend), names),
+        kept=query.model_dump(include=query.model_fields_set - {"over_time", "metric"}),
+        course=courses.drawn(moved(experiment, query, course_of, backend), names),
         drawing=courses,
         analysed=sum(each["analysed"] for each in results["versions"]),
         experiment=experiment,
