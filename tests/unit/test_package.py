@@ -107,7 +107,8 @@ MAY_IMPORT = {
     "integrations": {"clients", "integrations", "logs", "semconv", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
-    "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
+    "cli": GROUND
+    | {"cli", "clients", "destinations", "engine", "experiments", "guide", "server", "_version"},
 }
 
 
