@@ -214,13 +214,14 @@ def _beside(work: Callable[..., object], *arguments: object) -> None:
 
 
 def _put_demo_in(started: Started, key: str, shown_key: str | None) -> None:
+    from ..server.store.database import BusyError
     from .demo.loading import LoadingError, load
     from .demo.words import what_is_there, what_to_try
 
     try:
         with _redating(started.database) as redate:
             loaded = load(started.url, key, redate=redate)
-    except LoadingError as error:
+    except (LoadingError, BusyError) as error:
         complain(f"the demo's data are incomplete: {error}")
         return
     _write(what_is_there(loaded) + what_to_try(started.url, shown_key))

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from banyan_hp import PromptStackLogger
 from tests.browser.conftest import DEMO_KEY, Site, Visiting
+from tests.browser.test_pages import serious
 from tests.browser.test_use import TTL_SECONDS, became, content
 
 USERS = 160
@@ -85,7 +86,7 @@ def until_won(page: Page, site: Site, name: str) -> None:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_refused_experiment_stays_in_its_form(visit: Visiting, scripts: bool) -> None:
+def test_a_refused_experiment_stays_in_its_form(visit: Visiting, axe: str, scripts: bool) -> None:
     """And the browser shows which field is wrong, and why."""
     visiting = visit(scripts=scripts)
     page = visiting.go("/experiments-new")
@@ -100,11 +101,14 @@ def test_a_refused_experiment_stays_in_its_form(visit: Visiting, scripts: bool) 
     expect(field).to_have_accessible_description("experiment 'support-tone' already exists.")
     expect(page.get_by_label("Exact traffic of 1.1")).to_have_value("12.5")
     expect(page.get_by_label("Primary metric")).to_have_value("smiles")
+    if scripts:
+        page.evaluate(axe)
+        assert serious(page) == []
     visiting.troubles[:] = [each for each in visiting.troubles if "409 (Conflict)" not in each]
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_traffic_is_moved_by_sliders_and_tried_before(visit: Visiting, site: Site, scripts: bool) -> None:
+def test_traffic_is_moved_by_sliders_and_tried_before(visit: Visiting, axe: str, scripts: bool) -> None:
     """What it would move is said first; with scripts slider and number go together."""
     page = visit(scripts=scripts).go("/experiments/description-length")
     page.get_by_text("Change the traffic").click()
@@ -114,5 +118,8 @@ def test_traffic_is_moved_by_sliders_and_tried_before(visit: Visiting, site: Sit
     page.get_by_role("button", name="What would it move?").click()
     expect(page.get_by_text("The experiment does not run, so nobody has one now.")).to_be_visible()
     expect(slider).to_have_value(now)
+    if scripts:
+        page.evaluate(axe)
+        assert serious(page) == []
     page.get_by_role("button", name="Change it").click()
     expect(page.locator("tr", has_text="1.2-short").first).to_contain_text(f"{now} %")

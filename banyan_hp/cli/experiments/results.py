@@ -76,7 +76,8 @@ def verdict(found: ExperimentResults) -> str:
 def _waiting(found: ExperimentResults) -> str:
     """As long as no user's window is over: when the first figures come."""
     users = sum(each.exposed for each in found.versions)
-    window = f"{found.content.get('window_seconds', 0) / _HOUR:g} hours"
+    hours = found.content.get("window_seconds", 0) / _HOUR
+    window = f"{hours:g} hour{'s' * (hours != 1)}"
     if found.first_figures_at is None:
         return f"no user has come; the first figures come {window} after the first one"
     who = f"{users:,} users are" if users > 1 else "one user is"

@@ -90,7 +90,8 @@ def drawn(course: Course | None, names: Mapping[str, str]) -> Drawing | None:
     low, high = _scale(intervals, [each for each in map(_interval, _last(lines)) if each is not None])
     x, y = _along(times), _up(low, high)
     panels = [_panel(name, line, times, x, y) for name, line in zip(versions, lines, strict=True)]
-    ends = [(each, y(each)) for each in (low, high) if each != 0]
+    least, most = _ends(intervals)
+    ends = [(each, y(each)) for each in (low, high) if each != 0 and least <= each <= most]
     dates = [(at, x(at.timestamp())) for at in dict.fromkeys((times[0], times[-1]))]
     return Drawing(_said(course.metric), y(0.0), ends, dates, panels, versions, rows[::-1])
 

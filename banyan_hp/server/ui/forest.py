@@ -121,7 +121,8 @@ def chance(number: float | None) -> str:
 
 def waiting(results: Mapping[str, Any]) -> str:
     """When the first figures come, as long as no user's window is over."""
-    hours = f"{results['window_seconds'] / 3600:g} hours"
+    number = results["window_seconds"] / 3600
+    hours = f"{number:g} hour{'s' * (number != 1)}"
     users = sum(each["exposed"] for each in results["versions"])
     if results["first_figures_at"] is None:
         return f"No user has come yet; the first figures come {hours} after the first one."
