@@ -199,10 +199,10 @@ def test_the_list_is_paged_and_says_how_far_each_is(
     change(app, NOW - timedelta(days=1), monkeypatch, status="paused")
     send(app, [called("u", "a"), called("v", "b")])
     for number in range(3):
-        body = {"prompt_name": "email", "sticky_type": "user_id", "experiment_id": f"e-{number}"}
+        body = {"prompt_name": "email", "sticky_type": "user_id", "experiment_id": f"draft-{number}"}
         app.call("POST", "/api/experiments", {**body, "versions": [version("a", 50)], "status": "draft"})
     first = browser.get("/experiments?limit=2")
-    assert ("e-2" in first.text, "e-1" in first.text, "e-0" in first.text) == (True, True, False)
+    assert tuple(f"draft-{number}" in first.text for number in (2, 1, 0)) == (True, True, False)
     assert [each for each in first.links if "page=" in each] == ["/experiments?page=2&limit=2"]
     second = browser.get("/experiments?page=2&limit=2")
     assert "tone email paused v-a 50 %, v-b 50 % none 2 2.0 calls" in words(second)
