@@ -9,9 +9,10 @@ import re
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -200,7 +201,7 @@ def _when_ready(started: Started, keys: list[str], *, demo: bool, opens: bool) -
         f"  pages:     {started.pages}\n"
     )
     if demo:
-        _beside(_put_demo_in, started.url, keys[0].rpartition(":")[2], DEMO_KEY if builtin else None)
+        _beside(_put_demo_in, started, keys[0].rpartition(":")[2], DEMO_KEY if builtin else None)
     if opens:
         _beside(webbrowser.open, started.pages)
 
@@ -212,16 +213,29 @@ def _beside(work: Callable[..., object], *arguments: object) -> None:
         start.make()
 
 
-def _put_demo_in(url: str, key: str, shown_key: str | None) -> None:
+def _put_demo_in(started: Started, key: str, shown_key: str | None) -> None:
+    from ..server.store.database import BusyError
     from .demo.loading import LoadingError, load
     from .demo.words import what_is_there, what_to_try
 
     try:
-        loaded = load(url, key)
-    except LoadingError as error:
+        with _redating(started.database) as redate:
+            loaded = load(started.url, key, redate=redate)
+    except (LoadingError, BusyError) as error:
         complain(f"the demo's data are incomplete: {error}")
         return
-    _write(what_is_there(loaded) + what_to_try(url, shown_key))
+    _write(what_is_there(loaded) + what_to_try(started.url, shown_key))
+
+
+@contextmanager
+def _redating(database: str) -> Iterator[Callable[[str, Sequence[datetime]], None]]:
+    """What gives the demo's experiments a past: no request can, so it goes to the database itself."""
+    from ..server.store.database import Database
+    from ..server.store.experiments import Experiments
+    from ..server.store.keys import DEFAULT_PROJECT
+
+    with closing(Database(database, migrated=False)) as opened:
+        yield partial(Experiments(opened).redate, DEFAULT_PROJECT)
 
 
 def _write(text: str) -> None:

@@ -104,6 +104,7 @@ class ExperimentResults:
         more_users: about so many more are needed to see a difference of `effect`; None: it can't be said yet,
             or there is a winner.
         effect: relative to the control's mean.
+        first_figures_at: when the first user's window is over, as long as nobody's is: ISO 8601, UTC.
         trusted: False: users were not dealt out as configured, see `warnings`.
         interval: ``always`` or ``fixed``, see the guide.
         segment: the number of the stretch without changes that this is about; `segments` has all.
@@ -130,6 +131,7 @@ class ExperimentResults:
     left_out: Mapping[str, int]
     pending: int
     content: Mapping[str, Any] = field(repr=False, compare=False)
+    first_figures_at: str | None = None
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """A flat dict for each metric and version, as `pandas.DataFrame` takes them."""
@@ -193,6 +195,7 @@ def _fields(content: Mapping[str, Any]) -> dict[str, Any]:
         **{name: content[name] for name in same},
         **{name: decision[name] for name in ("state", "winner", "more_users", "effect")},
         "warnings": tuple(content["warnings"]),
+        "first_figures_at": content.get("first_figures_at"),  # earlier backends don't say
         "left_out": dict(content["left_out"]),
         "versions": tuple(_known(VersionUsers, each) for each in content["versions"]),
         "metrics": tuple(_metric(each) for each in content["metrics"]),

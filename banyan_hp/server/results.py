@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .analysis.comparison import Method
+from .analysis.course import Course, Times, course
 from .analysis.metrics import BUILT_IN, Metric, metric
 from .analysis.report import Material, VersionUsers, report
-from .analysis.segments import Change, Segment, segments
+from .analysis.segments import Change, Segment, running_for, segments
 from .analysis.verdicts import ALPHA, EFFECT, Question
 from .store.audit import Audit
 from .store.audit import Change as Entry
@@ -82,6 +83,35 @@ class ResultsOf:
         number = segment.number if found else None
         return {**head, "segment": number, "pending": material.pending, **report(material, question)}
 
+    def over_time(self, experiment: Experiment, asked: Asked, now: datetime) -> Course | None:
+        """How the metric that is asked for has moved up to now, or else the primary one; None: there is none.
+
+        Each point is what the results at its time are made of, by what is known now.
+
+        Raises:
+            NoSegmentError: there is none of this number.
+            NoMetricError: there is none of this name.
+        """
+        segment = _chosen(self.segments(experiment), asked.segment, experiment, now)
+        name = asked.metric or experiment.primary_metric
+        wanted = next((each for each in self._metrics(experiment, asked) if each.name == name), None)
+        if wanted is None:
+            return None
+        sums = self._outcomes.over_time(
+            experiment.project,
+            experiment.experiment_id,
+            wanted.name,
+            start=segment.start,
+            until=segment.until,
+            times=Times.of(segment.start, max(segment.start, now)),
+        )
+        question = Question(control_of(experiment), asked.alpha, asked.method, asked.effect)
+        return course(wanted, sums, _names(experiment, segment), question)
+
+    def running_for(self, experiment: Experiment, now: datetime) -> timedelta:
+        """How long an experiment has been running, without its pauses."""
+        return running_for(_changes(self._history(experiment)), now)
+
     def segments(self, experiment: Experiment) -> list[Segment]:
         """The experiment's segments, oldest first."""
         return segments(_changes(self._history(experiment)))
@@ -107,11 +137,13 @@ class ResultsOf:
             now=now,
         )
         first = self._outcomes.first_assignments(project, name, start=segment.start, until=segment.until)
+        versions = list(_versions(experiment, segment, summary, first))
         return Material(
             segment=segment,
-            versions=list(_versions(experiment, segment, summary, first)),
+            versions=versions,
             metrics=metrics,
             control=control_of(experiment),
+            first_figures=None if any(each.closed for each in versions) else summary.next_closes,
             pending=summary.pending,
             primary=_primary(experiment, metrics, asked),
             left_out={"users_in_several_versions": summary.mixed, "ambiguous_scores": summary.ambiguous},
@@ -177,13 +209,18 @@ def _chosen(found: Sequence[Segment], number: int | None, experiment: Experiment
     return found[number - 1]
 
 
+def _names(experiment: Experiment, segment: Segment) -> list[str]:
+    """Those that had traffic in the segment, and the control, in the experiment's order."""
+    names = [each.experiment_version_id for each in experiment.variants]
+    there = [each for each in names if each in segment.shares or each == control_of(experiment)]
+    return list(dict.fromkeys([*there, *segment.shares]))
+
+
 def _versions(
     experiment: Experiment, segment: Segment, summary: Summary, first: Mapping[str, int]
 ) -> Iterator[VersionUsers]:
-    """Those that had traffic in the segment, and the control, in the experiment's order."""
     names = {each.experiment_version_id: each.version for each in experiment.variants}
-    there = [each for each in names if each in segment.shares or each == control_of(experiment)]
-    for name in dict.fromkeys([*there, *segment.shares]):
+    for name in _names(experiment, segment):
         found = summary.versions.get(name, VersionSummary())
         yield VersionUsers(
             name,

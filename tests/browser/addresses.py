@@ -30,6 +30,7 @@ ADDRESSES = (
     "/experiments",
     "/experiments-new",
     "/experiments/{experiment}",
+    "/experiments/{experiment}?over_time=latency",
     "/settings",
 )
 LONG = "a-long-call"

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,8 @@ import pytest
 import requests
 
 from banyan_hp.cli.demo.loading import LoadingError, load, read_shop
-from banyan_hp.cli.demo.week import Served, Week, user_ids
+from banyan_hp.cli.demo.trials import Routing
+from banyan_hp.cli.demo.week import Served, Week
 from banyan_hp.cli.main import main
 from tests.support.imports import Imports
 from tests.support.scripted import ScriptedServer
@@ -59,12 +61,12 @@ def test_it_says_what_it_put_in(demo: Serving) -> None:
     assert f"{len({each['name'] for each in prompts})} prompts" in demo.printed
     assert {each["branch"] for each in prompts} == {"main", "staging"}
     experiments = get(demo, "/api/experiments")["experiments"]
-    assert {each["status"] for each in experiments} == {"running", "draft"}
+    assert {each["status"] for each in experiments} == {"running", "finished", "draft"}
 
 
 def test_the_calls_are_those_of_a_plausible_week(demo: Serving) -> None:
     """Several prompts, versions and models, some errors, all within the last days and none in the future."""
-    logs = get(demo, "/api/logs?limit=1000")["logs"]
+    logs = every_log(demo)
     bodies = [log["body"] for log in logs]
     versions = Counter((body["prompt_name"], body["version"]) for body in bodies)
     assert {("support-answer", "1.1"), ("support-answer", "2.0"), ("support-answer", "2.1-warm")} <= set(
@@ -82,6 +84,44 @@ def test_the_calls_are_those_of_a_plausible_week(demo: Serving) -> None:
     assert times == sorted(times)
     sessions = Counter(body["metadata"].get("session_id") for body in bodies)
     assert max(sessions.values()) > 3
+
+
+def every_log(demo: Serving) -> list[Any]:
+    """All calls, oldest first: the newest are on the first page."""
+    logs: list[Any] = []
+    after: str | None = ""
+    while after is not None:
+        page = get(demo, f"/api/logs?limit=1000{after and f'&after={after}'}")
+        logs, after = [*logs, *page["logs"]], page["next"]
+    return logs
+
+
+def test_its_experiments_have_results(demo: Serving) -> None:
+    """One that runs has a winner to be released, one is finished; users of today are not counted yet."""
+    for name, metric, winner in (
+        ("support-tone", "thumbs", "support-tone-warm"),
+        ("email-offer", "opened", "email-offer-short"),
+    ):
+        found = results(demo, name)
+        assert (found["primary_metric"], found["decision"]["winner"]) == (metric, winner)
+        assert (found["trusted"], found["warnings"], len(found["segments"])) == (True, [], 1)
+    running = results(demo, "support-tone")["versions"]
+    assert all(0 < each["analysed"] < each["exposed"] for each in running)
+
+
+def results(demo: Serving, experiment_id: str) -> Any:
+    """When all that has arrived is reckoned in."""
+    until = time.monotonic() + 20
+    while (found := get(demo, f"/api/experiments/{experiment_id}/results"))["pending"]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return found
+
+
+def test_both_versions_of_the_guide_s_experiment_are_there(demo: Serving) -> None:
+    """And everybody is served the first one."""
+    assert get(demo, "/api/logs/prompt/quickstart")["version"] == "1.0"
+    assert get(demo, "/api/logs/prompt/quickstart?version=1.1")["version"] == "1.1"
 
 
 def test_users_keep_their_version_and_it_is_the_one_that_the_backend_serves(demo: Serving) -> None:
@@ -200,21 +240,27 @@ def test_a_backend_that_refuses_says_what_is_missing() -> None:
     with ScriptedServer() as server:
         server.handler = lambda _request: Reply(503, {"error": "the disk is full"})
         with pytest.raises(LoadingError, match=r"POST /api/logs/cli/prompts: 503 .*the disk is full"):
-            load(server.url, "psk_local")
+            load(server.url, "psk_local", redate=lambda _name, _times: None)
 
 
 def test_the_same_time_gives_the_same_week() -> None:
     """Nothing in it is drawn anew at each start."""
     shop, now = read_shop(), datetime(2026, 3, 2, 12, tzinfo=UTC)
     named = {name: {"prompt_name": name} for name in shop["models"]}
-    served = Served(named, {}, {user: {} for user in user_ids(shop)}, 4.0)
+    got = {"prompt_name": "support-answer", "sticky_key": "user_id"}
+    versions = [next(iter(each["yes"])) for each in shop["trials"]]
+
+    def routing(version: str) -> Routing:
+        return lambda _user: {**got, "experiment_version_id": version}
+
+    served = Served(named, {"prompt_name": "support-answer"}, [routing(each) for each in versions])
     one, other = Week(shop, served, now), Week(shop, served, now)
-    assert (one.logs, one.interactions) == (other.logs, other.interactions)
+    assert (one.logs, one.scores, one.interactions) == (other.logs, other.scores, other.interactions)
     assert len({entry["id"] for entry in one.logs}) == len(one.logs)
 
 
 def test_it_knows_nothing_of_how_records_are_kept() -> None:
-    """It uses the HTTP API as any client could, and imports nothing of the server."""
+    """It uses the HTTP API and the rule of routing as any client could, and imports nothing of the server."""
     arrows = Imports.of(ROOT / "banyan_hp").arrows
     ends = {end for start, end in arrows if start.startswith("banyan_hp.cli.demo")}
-    assert all(end.startswith("banyan_hp.cli.demo") for end in ends), ends
+    assert all(end.startswith(("banyan_hp.cli.demo", "banyan_hp.experiments")) for end in ends), ends

@@ -31,7 +31,7 @@ class Page(HTMLParser):
         self.attributes |= set(given)
         self.links += [given["href"]] if tag == "a" and "href" in given else []
         if tag == "form":
-            self.forms.append(Form(given.get("action", self.path), {}))
+            self.forms.append(Form(given.get("action", self.path).partition("#")[0], {}))
         elif tag in ("input", "textarea", "select", "button") and self.forms and given.get("name"):
             self.forms[-1].fields[given["name"]] = given.get("value", "")
 

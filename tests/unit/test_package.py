@@ -112,7 +112,8 @@ MAY_IMPORT = {
     | {"semconv", "traceparent", "tracking", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
-    "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
+    "cli": GROUND
+    | {"cli", "clients", "destinations", "engine", "experiments", "guide", "server", "_version"},
 }
 
 

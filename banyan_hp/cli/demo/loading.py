@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -12,10 +12,15 @@ from urllib.parse import quote
 
 import requests
 
-from .week import Entry, Served, Week, user_ids
+from ...experiments import experiment_from_config
+from .models import Entry
+from .trials import Routing, times_of
+from .week import Served, Week
 
-EXPERIMENT_DAYS = 4.0
-_BATCH = 200
+Redate = Callable[[str, Sequence[datetime]], None]
+"""Has the changes of an experiment, by its id, been made at these times."""
+
+_BATCH = 500
 _SECONDS = 30.0
 _FIRST_VERSION = "1.0"
 
@@ -58,8 +63,11 @@ def read_shop() -> dict[str, Any]:
     return shop
 
 
-def load(url: str, key: str, now: datetime | None = None) -> Loaded:
+def load(url: str, key: str, *, redate: Redate, now: datetime | None = None) -> Loaded:
     """Put the demo into the empty backend at a URL.
+
+    Experiments have results only of users who came after they began, and the API knows no other beginning
+    than now: so `redate` gives them a past.
 
     Raises:
         LoadingError: it did not take it.
@@ -68,16 +76,15 @@ def load(url: str, key: str, now: datetime | None = None) -> Loaded:
     with requests.Session() as session:
         session.trust_env = False  # no proxy is to see the way to this machine
         session.headers.update({"X-API-Key": key, "Authorization": f"Bearer {key}"})
-        return _Loader(_Api(session, url, key), shop).load(now or datetime.now(UTC))
+        return _Loader(_Api(session, url), shop, redate).load(now or datetime.now(UTC))
 
 
 class _Api:
     """The backend's calls."""
 
-    def __init__(self, session: requests.Session, url: str, key: str) -> None:
+    def __init__(self, session: requests.Session, url: str) -> None:
         self._session = session
         self._url = url
-        self._key = key
 
     def post(self, path: str, body: object) -> dict[str, Any]:
         return self._call("POST", path, body)
@@ -85,10 +92,8 @@ class _Api:
     def get(self, path: str) -> dict[str, Any]:
         return self._call("GET", path, None)
 
-    def route(self, experiment_id: str, key: str, value: str) -> dict[str, Any]:
-        """What the backend chooses for a user."""
-        ids = {"experimentId": experiment_id, "stickyKey": key, "stickyValue": value}
-        return self.post("/api/experiments/route", {**ids, "apiKey": self._key})
+    def put(self, path: str, body: object) -> dict[str, Any]:
+        return self._call("PUT", path, body)
 
     def log(self, path: str, entries: Sequence[Entry]) -> None:
         """Log records under their ids and times."""
@@ -110,17 +115,23 @@ class _Api:
 
 
 class _Loader:
-    def __init__(self, api: _Api, shop: Mapping[str, Any]) -> None:
+    def __init__(self, api: _Api, shop: Mapping[str, Any], redate: Redate) -> None:
         self._api = api
         self._shop = shop
+        self._redate = redate
 
     def load(self, now: datetime) -> Loaded:
         for prompt in self._shop["prompts"]:
             self._put_prompt(prompt)
+        made = {}
         for experiment in self._shop["experiments"]:
-            self._api.post("/api/experiments", experiment)
-        week = Week(self._shop, self._served(), now)
+            made[experiment["experiment_id"]] = self._api.post("/api/experiments", experiment)
+        routing = [self._routing(made[each["experiment_id"]]) for each in self._shop["trials"]]
+        week = Week(self._shop, self._served(routing), now)
+        for trial in self._shop["trials"]:
+            self._give_a_past(trial, now)
         self._api.log("/api/logs/prompt-usage", week.logs)
+        self._api.log("/api/logs/prompt-usage", week.scores)
         self._api.log("/v2/chatgpt/store_generated_response", week.interactions)
         return self._loaded(week)
 
@@ -134,28 +145,43 @@ class _Loader:
         for version in later:
             self._api.post("/api/logs/cli/prompts/version", {**common, **version})
 
-    def _served(self) -> Served:
-        experiment = self._shop["experiments"][0]
-        name = experiment["prompt_name"]
+    def _give_a_past(self, trial: Mapping[str, Any], now: datetime) -> None:
+        """Before there are records: their sums are computed by when it began."""
+        experiment_id = trial["experiment_id"]
+        changes = 1
+        if "ended_days_ago" in trial:
+            self._api.put(f"/api/experiments/{quote(experiment_id)}", {"status": "finished"})
+            changes = 2
+        self._redate(experiment_id, times_of(trial, now)[:changes])
+
+    def _served(self, routing: Sequence[Routing]) -> Served:
         current = {each: self._named(each) for each in self._shop["models"]}
-        users = {user: self._routed(experiment, user) for user in user_ids(self._shop)}
-        return Served(current, self._named(name, "1.1"), users, EXPERIMENT_DAYS)
+        return Served(current, self._named("support-answer", "1.1"), routing)
 
     def _named(self, name: str, version: str | None = None) -> dict[str, str]:
         """The fields by which a record names a prompt."""
         asked = "" if version is None else f"?version={quote(version)}"
         return _fields(self._api.get(f"/api/logs/prompt/{quote(name)}{asked}"))
 
-    def _routed(self, experiment: Mapping[str, Any], user: str) -> dict[str, str]:
-        experiment_id, sticky_key = experiment["experiment_id"], experiment["sticky_type"]
-        chosen = self._api.route(experiment_id, sticky_key, user)
-        return {
-            **_fields(chosen["prompt"]),
-            "experiment_id": experiment_id,
-            "experiment_version_id": chosen["selected_version_id"],
-            "sticky_key": sticky_key,
-            "sticky_value": user,
-        }
+    def _routing(self, made: Mapping[str, Any]) -> Routing:
+        """What the backend chooses for a user, computed here: it takes the same rule."""
+        experiment = experiment_from_config(made)
+        named = self._named(made["prompt_name"])
+
+        def routed(user: str) -> Mapping[str, str]:
+            chosen = experiment.version_for(user)
+            if chosen is None:
+                raise LoadingError(f"experiment {experiment.experiment_id} gives nothing to {user}")
+            return {
+                **named,
+                "version": chosen.version,
+                "experiment_id": experiment.experiment_id,
+                "experiment_version_id": chosen.experiment_version_id,
+                "sticky_key": experiment.sticky_type,
+                "sticky_value": user,
+            }
+
+        return routed
 
     def _loaded(self, week: Week) -> Loaded:
         prompts = self._shop["prompts"]

@@ -13,19 +13,16 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+from .models import Entry, Models
+from .trials import Routing, Trial, in_tone, times_of
+
 CHATS = 90
 CONSULTATIONS = 40
 DESCRIPTIONS_A_NIGHT = 8
-PLAIN, WARM = "plain", "warm"
-_DAY = 86400.0
+_DAY, _HOUR = 86_400.0, 3_600.0
 _NIGHT_WEIGHT = 0.15  # of a quiet hour, beside the busiest
-_FAILED = 0.04
-_CHARACTERS_A_TOKEN = 4
 _ORGANISATION = "larkspur"
 _ADVISOR = "claude-sonnet-4-5"
-
-Entry = dict[str, Any]
-"""A record as a batch carries it: `id`, `ts`, `body`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +31,13 @@ class Served:
 
     Attributes:
         current: of each prompt's name, the fields that name its current version on a record.
-        before: the same, of the version before the experiment on it.
-        routed: the fields for each user of the experiment: prompt, version, experiment, sticky value.
-        experiment_days: how many days ago the experiment began.
+        before: the same, of the version before the experiment on the support's answers.
+        routing: of each of the shop's trials, who gets what.
     """
 
     current: Mapping[str, Mapping[str, str]]
     before: Mapping[str, str]
-    routed: Mapping[str, Mapping[str, str]]
-    experiment_days: float
+    routing: Sequence[Routing]
 
 
 def user_ids(shop: Mapping[str, Any]) -> list[str]:
@@ -55,7 +50,7 @@ class Week:
 
     Args:
         shop: what is in `shop.json`.
-        served: prompts and the experiment's choices.
+        served: prompts and the experiments' choices.
         now: no record is later.
     """
 
@@ -65,17 +60,24 @@ class Week:
         self._now = now
         self._random = Random("larkspur")
         self._times = Random("larkspur's days")  # apart: how many are drawn depends on the time of day
+        self._models = Models(shop, self._random)
         chats = [entry for number in range(CHATS) for entry in self._chat(f"chat-{number:03d}")]
-        self.logs = _numbered("demo-call", [*chats, *self._descriptions()], now)
+        trials = [
+            Trial(shop, each, routing, now).records()
+            for each, routing in zip(shop["trials"], served.routing, strict=True)
+        ]
+        visits = [entry for calls, _ in trials for entry in calls]
+        self.logs = _numbered("demo-call", [*chats, *self._descriptions(), *visits], now)
+        self.scores = _numbered("demo-score", [entry for _, scores in trials for entry in scores], now)
         talks = [self._consultation(f"advice-{number:03d}") for number in range(CONSULTATIONS)]
         self.interactions = _numbered("demo-talk", [turn for talk in talks for turn in talk], now)
 
     # -- when ------------------------------------------------------------------------------------------------
 
     def _some_time(self) -> datetime:
-        """A time within the days; most are in the evening."""
+        """A time within the days, all of which the overview shows; most are in the evening."""
         while True:
-            when = self._now - timedelta(seconds=self._times.uniform(600, self._shop["days"] * _DAY))
+            when = self._now - timedelta(seconds=self._times.uniform(600, self._shop["days"] * _DAY - _HOUR))
             daylight = (1 - math.cos((when.hour - 4) / 24 * 2 * math.pi)) / 2
             if self._times.random() < max(_NIGHT_WEIGHT, daylight):
                 return when
@@ -104,14 +106,11 @@ class Week:
 
     def _answer(self, when: datetime, question: str, answer: str, context: Mapping[str, str]) -> Entry:
         user = context["user_id"]
-        early = when < self._now - timedelta(days=self._served.experiment_days)
-        fields = self._served.before if early else self._served.routed[user]
-        tone = WARM if fields.get("experiment_version_id", "").endswith(WARM) else PLAIN
-        if tone == WARM:
-            name = self._shop["users"][int(user[2:]) - 1]
-            answer = self._random.choice(self._shop["warm"]).format(user=name, answer=answer)
-        resolved = self._random.random() < (0.8 if tone == WARM else 0.68)
-        entry = self._call("support-answer", when, question, answer, context, fields)
+        began, _ = times_of(self._shop["trials"][0], self._now)
+        fields = self._served.before if when < began else self._served.routing[0](user)
+        text = in_tone(answer, self._shop, user, fields, self._random)
+        resolved = self._random.random() < (0.68 if text == answer else 0.8)
+        entry = self._models.call(when, question, text, context, fields)
         if entry["body"]["output"]:
             entry["body"]["metadata"]["resolved"] = resolved
         return entry
@@ -127,34 +126,9 @@ class Week:
                 when += timedelta(seconds=3)
 
     def _call(
-        self,
-        prompt: str,
-        when: datetime,
-        asked: str,
-        answered: str,
-        context: Mapping[str, str],
-        fields: Mapping[str, str] | None = None,
+        self, prompt: str, when: datetime, asked: str, answered: str, context: Mapping[str, str]
     ) -> Entry:
-        """One call of a model: one in 25 fails."""
-        kind = self._shop["models"][prompt]
-        asked_tokens = 40 + len(asked) // _CHARACTERS_A_TOKEN
-        details: dict[str, Any] = {**context, "input_tokens": asked_tokens, "output_tokens": 0}
-        duration = self._milliseconds(kind["median_ms"], kind["spread"], answered)
-        if self._random.random() < _FAILED:
-            failure = self._random.choice(self._shop["errors"])
-            answered, duration = "", failure["ms"] + self._random.randint(0, 90)
-            details |= {"error": failure["error"], "error_type": failure["error_type"]}
-        else:
-            details["output_tokens"] = 2 + len(answered) // _CHARACTERS_A_TOKEN
-            details["finish_reason"] = "stop"
-        details["token_count"] = details["input_tokens"] + details["output_tokens"]
-        named = self._served.current[prompt] if fields is None else fields
-        body = {"input": asked, "output": answered, "metadata": details, **named}
-        return {"ts": when, "body": {**body, "model": kind["model"], "duration_ms": duration}}
-
-    def _milliseconds(self, median: float, spread: float, text: str) -> int:
-        longer = 0.7 + len(text) / 300
-        return round(median * longer * self._random.lognormvariate(0, spread))
+        return self._models.call(when, asked, answered, context, self._served.current[prompt])
 
     # -- HuggingPlace: interactions with steps ---------------------------------------------------------------
 

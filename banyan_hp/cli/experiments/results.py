@@ -10,6 +10,8 @@ from ...clients.results import ExperimentResults, Interval, Measured, MetricResu
 from ..api import Api, quoted
 from ..terminal import BROKEN, DONE, LEFT, CommandError, say, say_json, table
 
+_HOUR = 3600
+_TO_THE_MINUTE = len("2026-01-01T00:00")
 _HEAD = ("METRIC", "VERSION", "USERS", "MEAN", "DIFFERENCE", "RELATIVE", "P(BEST)", "")
 
 
@@ -63,10 +65,24 @@ def verdict(found: ExperimentResults) -> str:
         return f"{_named(found, found.winner)} wins{_won_by(found)}"
     if found.state == "no primary metric":
         return "no primary metric: name the one that decides, with --metric here or at the experiment's start"
+    if found.state == "not enough data yet" and not any(each.analysed for each in found.versions):
+        return f"{found.state}: {_waiting(found)}"
     by = f" on {found.primary_metric}" if found.primary_metric is not None else ""
     if found.state not in ("no winner yet", "not enough data yet"):
         return f"{found.state}{'' if found.trusted else ': see below'}"
     return f"{found.state}{by}{_wanting(found)}"
+
+
+def _waiting(found: ExperimentResults) -> str:
+    """As long as no user's window is over: when the first figures come."""
+    users = sum(each.exposed for each in found.versions)
+    hours = found.content.get("window_seconds", 0) / _HOUR
+    window = f"{hours:g} hour{'s' * (hours != 1)}"
+    if found.first_figures_at is None:
+        return f"no user has come; the first figures come {window} after the first one"
+    who = f"{users:,} users are" if users > 1 else "one user is"
+    at = found.first_figures_at[:_TO_THE_MINUTE].replace("T", " ")
+    return f"{who} still within the {window} for which a user counts; the first figures come at {at} UTC"
 
 
 def _won_by(found: ExperimentResults) -> str:
@@ -107,13 +123,16 @@ def _row(metric: MetricResults, index: int, found: ExperimentResults) -> tuple[s
         _difference(one.difference, metric),
         _bounds(one.relative, 100, "%"),
         _chance(one.probability_best),
-        _word(one, found),
+        _word(one, metric, found),
     )
 
 
-def _word(one: Measured, found: ExperimentResults) -> str:
+def _word(one: Measured, metric: MetricResults, found: ExperimentResults) -> str:
     if one.difference is None:
-        return "" if one.experiment_version_id == found.control else "too few users"
+        if one.experiment_version_id == found.control:
+            return ""
+        means = {each.mean for each in metric.versions if each.users}
+        return "none so far in any version" if means == {0.0} and metric.proportion else "too few users"
     return {True: "better", False: "worse", None: ""}[one.better]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from . import mismatch
@@ -43,6 +44,7 @@ class Material:
         control: the `experiment_version_id` that the others are compared with.
         primary: the metric that decides; None: none does.
         left_out: how many users or scores were not used, by the reason.
+        first_figures: when the first user's window will be over, as long as nobody's is.
         pending: how much has arrived that the sums don't know yet.
         warnings: sentences about what else is missing from the data.
     """
@@ -52,6 +54,7 @@ class Material:
     metrics: Sequence[Metric]
     control: str
     primary: str | None
+    first_figures: datetime | None = None
     pending: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -64,6 +67,7 @@ def report(material: Material, question: Question) -> dict[str, Any]:
     trusted = ratio["p_value"] >= mismatch.LEVEL
     return {
         "decision": _decision(decision, material, question, trusted=trusted),
+        "first_figures_at": _time(material.first_figures),
         "trusted": trusted,
         "warnings": [*([] if trusted else [_mismatch_said(ratio)]), *material.warnings],
         "interval": question.method.value,
@@ -91,6 +95,10 @@ def _decided(material: Material, question: Question) -> tuple[Decision | None, l
             decision = decide(metric, found, question)
         shown.append(_metric(metric, found, primary=metric.name == material.primary))
     return decision, shown
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="seconds") if at is not None else None
 
 
 # -- whether users were dealt out as configured --------------------------------------------------------------

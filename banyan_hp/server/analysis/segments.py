@@ -82,6 +82,20 @@ def segments(changes: Sequence[Change]) -> list[Segment]:
     return found
 
 
+def running_for(changes: Sequence[Change], now: datetime) -> timedelta:
+    """How long an experiment has been running, without its pauses; from its changes, oldest first."""
+    total, since = timedelta(0), None
+    for change in changes:
+        if change.configuration is None:
+            continue
+        running = change.configuration["status"] == RUNNING
+        if running and since is None:
+            since = change.at
+        elif not running and since is not None:
+            total, since = total + (change.at - since), None
+    return total + (now - since) if since is not None else total
+
+
 def shares_of(variants: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Of the routed users, the part that each version with traffic should have."""
     weights = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import best
 from .comparison import Comparison, Method, compare
@@ -50,16 +50,23 @@ class Finding:
 
 
 def findings(metric: Metric, versions: Mapping[str, Moments], question: Question) -> list[Finding]:
-    """Each version in a metric, in their order; `alpha` is divided by the number of comparisons."""
+    """Each version in a metric, in their order."""
     chances = best.probabilities(list(versions.values()), lower_is_better=metric.lower_is_better)
+    found = comparisons(metric, versions, question)
+    if chances is None:
+        return found
+    return [replace(each, probability_best=chance) for each, chance in zip(found, chances, strict=True)]
+
+
+def comparisons(metric: Metric, versions: Mapping[str, Moments], question: Question) -> list[Finding]:
+    """The same without the probabilities, which take the most time; `alpha` is divided among them."""
     alpha = _each(question, len(versions))
     found = []
-    for index, (name, moments) in enumerate(versions.items()):
-        chance = chances[index] if chances is not None else None
+    for name, moments in versions.items():
         compared: tuple[Comparison | None, bool | None] = (None, None)
         if name != question.control:
             compared = judged(metric, versions[question.control], moments, alpha, question.method)
-        found.append(Finding(name, moments, chance, *compared))
+        found.append(Finding(name, moments, None, *compared))
     return found
 
 

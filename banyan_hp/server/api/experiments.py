@@ -284,7 +284,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     """
     for _ in range(_TRIES):
         experiment, prompt = _found(caller, experiment_id, backend)
-        changed = _changed(experiment, body, prompt, backend)
+        changed = changed_by(body, experiment, prompt, backend)
         if body.dry_run:
             report = {"dry_run": True, "moves": moves(experiment, changed).as_json()}
             return Json({**report, "experiment": _as_json(changed, prompt)})
@@ -294,16 +294,17 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
     raise HTTPException(409, f"experiment {experiment_id!r} is being changed by others; try again")
 
 
-def _changed(experiment: Experiment, body: ExperimentChange, prompt: Prompt, backend: Backend) -> Experiment:
+def changed_by(body: ExperimentChange, old: Experiment, prompt: Prompt, backend: Backend) -> Experiment:
+    """What a change makes of an experiment; `UnfitError` where it does not fit."""
     given: dict[str, Any] = {
         name: value
         for name in ("status", "sticky_type", "salt", "control", "primary_metric")
         if (value := getattr(body, name)) is not None
     }
-    given["analysis"] = _analysis(body, experiment.analysis)
+    given["analysis"] = _analysis(body, old.analysis)
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    return with_slots(_checked(replace(experiment, **given)), experiment)
+    return with_slots(_checked(replace(old, **given)), old)
 
 
 @router.delete(_ONE, response_model=prompt_response_models.RemovedExperiment)

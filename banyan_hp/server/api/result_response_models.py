@@ -101,6 +101,9 @@ class ExperimentResults(BaseModel):
     segment: Annotated[int | None, Field(description="the number of the one that this is about")]
     pending: Annotated[int, Field(description="calls and scores that are not reckoned in yet")]
     decision: Decision
+    first_figures_at: Annotated[
+        Time | None, Field(description="when the first user's window is over, as long as nobody's is")
+    ]
     trusted: bool
     warnings: list[str]
     interval: Literal["always", "fixed"]

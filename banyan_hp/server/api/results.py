@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,6 +13,7 @@ from fastapi import Query as FromQuery
 from pydantic import Field
 
 from ..analysis.comparison import Method
+from ..analysis.course import Course
 from ..analysis.verdicts import ALPHA, EFFECT
 from ..results import Asked, NoMetricError, NoSegmentError, ResultsOf
 from ..store.experiments import Experiment
@@ -51,9 +55,30 @@ def reckoned(experiment: Experiment, query: Wanted, backend: Stores) -> dict[str
     Raises:
         HTTPException: 400, there is no such segment or metric.
     """
-    asked = Asked(query.metric or None, query.segment, Method(query.interval), query.alpha, query.effect)
+    with _answering():
+        return ResultsOf(backend.outcomes, backend.audit)(experiment, _asked(query), datetime.now(UTC))
+
+
+def moved(experiment: Experiment, query: Wanted, metric: str | None, backend: Stores) -> Course | None:
+    """How the results that a query asks for have moved in a metric; see `ResultsOf.over_time`.
+
+    Raises:
+        HTTPException: 400, there is no such segment or metric.
+    """
+    asked = _asked(query)
+    with _answering():
+        of = ResultsOf(backend.outcomes, backend.audit)
+        return of.over_time(experiment, replace(asked, metric=metric or asked.metric), datetime.now(UTC))
+
+
+def _asked(query: Wanted) -> Asked:
+    return Asked(query.metric or None, query.segment, Method(query.interval), query.alpha, query.effect)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
     try:
-        return ResultsOf(backend.outcomes, backend.audit)(experiment, asked, datetime.now(UTC))
+        yield
     except (NoSegmentError, NoMetricError) as error:
         raise HTTPException(BAD_QUERY, str(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -13,10 +14,11 @@ from sqlalchemy.exc import IntegrityError
 from ...experiments import Range, Slots, Split
 from ..analysis.settings import Analysis
 from .audit import Actor, note, now
+from .calls import microseconds
 from .database import Database
 from .marks import note_changed
 from .prompts import TakenError
-from .tables import experiments, prompt_versions, prompts
+from .tables import audit, experiments, prompt_versions, prompts
 
 RUNNING = "running"
 STATUSES = ("draft", "scheduled", RUNNING, "paused", "finished")
@@ -125,6 +127,14 @@ class Experiments:
         chosen += [experiments.c.status == status] if status is not None else []
         return self._all(*chosen)
 
+    def newest(self, project: str, limit: int, skip: int) -> list[Experiment]:
+        """Those of a project, the newest first, without so many of them."""
+        order = (experiments.c.created_at.desc(), experiments.c.experiment_id.desc())
+        query = select(experiments).where(experiments.c.project == project).order_by(*order)
+        with self._database.read() as connection:
+            found = [_experiment(row) for row in connection.execute(query.limit(limit).offset(skip))]
+            return [_with_contents(connection, each) for each in found]
+
     def guarded(self) -> list[Experiment]:
         """The running ones of all projects that have guards."""
         return [each for each in self._all(experiments.c.status == RUNNING) if each.analysis.guards]
@@ -190,6 +200,22 @@ class Experiments:
         def store(connection: Connection) -> None:
             connection.execute(delete(experiments).where(*_of(experiment)))
             self._note(connection, actor, "experiment.remove", experiment)
+
+        self._database.write(store)
+
+    def redate(self, project: str, experiment_id: str, times: Sequence[datetime]) -> None:
+        """Have an experiment's changes been made at these times, one for each, oldest first.
+
+        For data that are made up, as a demo's: no request leads here.
+        """
+        subject = (audit.c.project == project, audit.c.subject == f"experiment:{experiment_id}")
+
+        def store(connection: Connection) -> None:
+            made = connection.execute(select(audit.c.seq).where(*subject).order_by(audit.c.seq)).scalars()
+            for seq, at in zip(made.all(), times, strict=True):
+                connection.execute(update(audit).where(audit.c.seq == seq).values(at=microseconds(at)))
+            one = (experiments.c.project == project, experiments.c.experiment_id == experiment_id)
+            connection.execute(update(experiments).where(*one).values(created_at=microseconds(times[0])))
 
         self._database.write(store)
 

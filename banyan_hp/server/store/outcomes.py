@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from ..analysis.course import Times
 from ..analysis.moments import Moments
 
 DEFAULT_WINDOW_SECONDS = 86_400
@@ -42,6 +43,7 @@ class Summary:
         versions: by `experiment_version_id`, of those that anybody was exposed to.
         mixed: users who were seen in two versions within their window, and are left out.
         ambiguous: scores that lead to several users, and are left out; of any time.
+        next_closes: when the first of the windows that are open will close; None: none is open.
         removed_until: calls up to this time were removed for their age; None: none were.
         pending: calls and scores of all experiments that are not in it yet, and users who are computed anew.
     """
@@ -49,6 +51,7 @@ class Summary:
     versions: Mapping[str, VersionSummary]
     mixed: int
     ambiguous: int
+    next_closes: datetime | None
     removed_until: datetime | None
     pending: int
 
@@ -78,6 +81,26 @@ class Outcomes(Protocol):
             until: and before it; None: whenever.
             now: by which windows have closed, or not.
         """
+        ...
+
+    def over_time(
+        self,
+        project: str,
+        experiment_id: str,
+        metric: str,
+        *,
+        start: datetime,
+        until: datetime | None,
+        times: Times,
+    ) -> Sequence[tuple[datetime, Mapping[str, Moments]]]:
+        """What `summaries` has of a metric, by version, at each of these times; the users are read once.
+
+        As long as nobody's window was over there is nothing, and nothing more after the last one's.
+        """
+        ...
+
+    def users_of(self, project: str, experiment_ids: Sequence[str]) -> Mapping[str, int]:
+        """How many users have ever been exposed to each of these experiments; left out where nobody was."""
         ...
 
     def first_assignments(

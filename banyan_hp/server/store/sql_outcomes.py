@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
+from ..analysis.course import Times
 from ..analysis.moments import Moments
 from .calls import microseconds, time_of
 from .database import Database
@@ -44,6 +46,8 @@ _MEASURES: Mapping[str, tuple[Any, Any]] = {
     "latency_p50": (users.c.latency_p50, case((users.c.latency_p50.is_not(None), 1), else_=0)),
     "error_rate": (users.c.errors, users.c.calls),
 }
+# What of a metric, and of which version: its name, whether it is a category's, the category, the version.
+_PART = (values.c.name, values.c.kind == CATEGORY, values.c.category, values.c.version)
 
 
 class SqlOutcomes:
@@ -85,9 +89,40 @@ class SqlOutcomes:
                 },
                 mixed=sum(int(row.mixed) for row in counts),
                 ambiguous=_ambiguous(connection, project, experiment_id),
+                next_closes=_soonest(row.next_closes for row in counts),
                 removed_until=_removed_until(connection, project, experiment_id),
                 pending=pending(connection) + sum(int(row.outdated) for row in counts),
             )
+
+    def over_time(
+        self,
+        project: str,
+        experiment_id: str,
+        metric: str,
+        *,
+        start: datetime,
+        until: datetime | None,
+        times: Times,
+    ) -> Sequence[tuple[datetime, Mapping[str, Moments]]]:
+        """See `Outcomes.over_time`. It reads each user's row, or each user's score of this name."""
+        chosen = _Chosen(project, experiment_id, start, until, times.end)
+        with self._database.read() as connection:
+            steps = _stepped(connection, chosen, metric, times)
+        total: dict[tuple[Any, ...], Moments] = {}
+        found = []
+        for number in range(min(steps, default=0), max(steps, default=-1) + 1):
+            for part, moments in steps.get(number, {}).items():
+                total[part] = total.get(part, Moments()) + moments
+            by_version = {version: each for version, _, each in _put_together(metric, total)}
+            found.append((times.at(number), by_version))
+        return found
+
+    def users_of(self, project: str, experiment_ids: Sequence[str]) -> Mapping[str, int]:
+        """See `Outcomes.users_of`."""
+        query = select(users.c.experiment_id, func.count()).group_by(users.c.experiment_id)
+        query = query.where(users.c.project == project, users.c.experiment_id.in_(experiment_ids))
+        with self._database.read() as connection:
+            return {name: int(count) for name, count in connection.execute(query)}
 
     def first_assignments(
         self, project: str, experiment_id: str, *, start: datetime, until: datetime | None
@@ -156,8 +191,14 @@ def _counts(connection: Connection, chosen: _Chosen, window: timedelta) -> Seque
         func.count().filter(users.c.mixed).label("mixed"),
         func.count().filter(users.c.ends_at - users.c.first_at != length).label("outdated"),
         func.coalesce(func.sum(users.c.calls).filter(counted), 0).label("calls"),
+        func.min(users.c.ends_at).filter(~users.c.mixed, ~chosen.closed(users)).label("next_closes"),
     )
     return connection.execute(query.where(*chosen.of(users)).group_by(users.c.version)).all()
+
+
+def _soonest(times: Iterable[int | None]) -> datetime | None:
+    known = [each for each in times if each is not None]
+    return time_of(min(known)) if known else None
 
 
 def _measured(
@@ -195,22 +236,43 @@ def _scored(connection: Connection, chosen: _Chosen, names: Sequence[str]) -> li
     wanted = [part for name in names for part in _parts(name)]
     if not wanted:
         return []
-    parts = or_(
-        *(
-            and_(values.c.name == name, values.c.kind.in_(kinds), values.c.category == category)
-            for name, kinds, category in dict.fromkeys(wanted)
-        )
-    )
-    of_category = values.c.kind == CATEGORY
     query = (
-        select(
-            values.c.name, of_category, values.c.category, values.c.version, *_moments(values.c.y, values.c.x)
-        )
-        .where(*chosen.of(values), chosen.closed(values), parts)
-        .group_by(values.c.name, of_category, values.c.category, values.c.version)
+        select(*_PART, *_moments(values.c.y, values.c.x))
+        .where(*chosen.of(values), chosen.closed(values), _among(wanted))
+        .group_by(*_PART)
     )
     found = {tuple(row[:4]): _made(row[4:]) for row in connection.execute(query)}
     return [each for name in names for each in _put_together(name, found)]
+
+
+def _among(parts: Sequence[tuple[str, tuple[str, ...], str]]) -> ColumnElement[bool]:
+    return or_(
+        *(
+            and_(values.c.name == name, values.c.kind.in_(kinds), values.c.category == category)
+            for name, kinds, category in dict.fromkeys(parts)
+        )
+    )
+
+
+def _stepped(
+    connection: Connection, chosen: _Chosen, metric: str, times: Times
+) -> Mapping[int, Mapping[tuple[Any, ...], Moments]]:
+    """Of a metric what is summed, by the step in which users' windows closed, and by its part and version."""
+    table = users if metric in _MEASURES else values
+    closed = table.c.ends_at - microseconds(times.origin) - 1  # at the end of a step is still in it
+    step = (closed // (times.step // timedelta(microseconds=1))).label("step")
+    if table is users:
+        part: Sequence[Any] = (literal(metric), literal(value=False), literal(ALL), users.c.version)
+        which, sums = ~users.c.mixed, _moments(*_MEASURES[metric])
+        groups: Sequence[Any] = (users.c.version,)
+    else:
+        part = groups = _PART
+        which, sums = _among(list(_parts(metric))), _moments(values.c.y, values.c.x)
+    query = select(step, *part, *sums).where(*chosen.of(table), chosen.closed(table), which)
+    found: dict[int, dict[tuple[Any, ...], Moments]] = defaultdict(dict)
+    for number, *row in connection.execute(query.group_by(step, *groups)):
+        found[int(number)][tuple(row[:4])] = _made(row[4:])
+    return found
 
 
 def _parts(name: str) -> Iterator[tuple[str, tuple[str, ...], str]]:

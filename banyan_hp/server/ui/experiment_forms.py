@@ -5,56 +5,91 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import ValidationError
+from fastapi import APIRouter, Request, Response
 
 from ..analysis.metrics import BUILT_IN
 from ..analysis.power import ALPHA, POWER, Design, proportions, users_needed
 from ..api.experiments import NewExperiment, experiment_of
-from ..api.state import Backend
+from ..api.state import Backend, Stores
+from ..store.experiments import RUNNING
+from ..store.prompts import DEFAULT_BRANCH, Prompt
 from .experiments import address
 from .prompts import versions_of
-from .rendering import PageRoute, page, redirect
-from .visitors import Changing, Looking
+from .refusals import EXACT, SHARES, RefusedError, number, refusing, shares
+from .rendering import PageRoute, fragment, page, redirect
+from .visitors import Changing, Looking, Visitor
 
 GUARDS = 3  # that the form has room for
-_SHARE, _EXACT = "share.", "exact."  # how the fields of a version's traffic begin: the slider, the number
 _HOUR = 3600
+# Of parts of the body the fields; what is about all shares together is said above the form.
+_FIELDS = {
+    "experiment_id": "experiment_id",
+    "sticky_type": "sticky_type",
+    "primary_metric": "primary_metric",
+    "directions": "better",
+    "window_seconds": "window_hours",
+}
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/experiments-new")
 def form(request: Request, visitor: Looking, backend: Backend, prompt: str | None = None) -> Response:
     """The form: first which prompt, then all the rest."""
-    project = visitor.caller.project
-    chosen = backend.prompts.get(project, prompt) if prompt else None
+    chosen = backend.prompts.get(visitor.caller.project, prompt) if prompt else None
+    return _page(request, visitor, backend, chosen, {}, None)
+
+
+def _page(
+    request: Request,
+    visitor: Visitor,
+    backend: Stores,
+    chosen: Prompt | None,
+    entered: Mapping[str, str],
+    refused: RefusedError | None,
+) -> Response:
+    """The form with what was entered, and what is wrong with it."""
+    project, needed, unfit = visitor.caller.project, None, None
+    try:
+        needed = _needed(request.query_params)
+    except RefusedError as error:
+        unfit = error
+    wrong = refused or (unfit if not fragment(request) else None)  # htmx shows no part of a failure
     return page(
         request,
         "experiment_new",
         visitor,
+        wrong.status if wrong is not None else 200,
+        entered=entered,
+        refusal=refused.refusal if refused is not None else None,
+        unfit=unfit.refusal if unfit is not None else None,
         prompts=[each[0] for each in backend.prompts.listed(project).items],
         chosen=chosen,
         versions=list(reversed(versions_of(chosen, backend))) if chosen is not None else [],
         metrics=list(BUILT_IN),
         guards=range(1, GUARDS + 1),
         given=dict(request.query_params),
-        needed=_needed(request.query_params),
+        needed=needed,
         alpha=ALPHA,
         power=POWER,
     )
 
 
 @router.post("/experiments")
-def create(post: Changing, backend: Backend) -> Response:
-    """Make the experiment that the form describes."""
+def create(request: Request, post: Changing, backend: Backend) -> Response:
+    """Make the experiment that the form describes; what is refused stays in the form."""
+    caller, fields = post.visitor.caller, post.fields
     try:
-        body = NewExperiment.model_validate(_body(post.fields))
-    except ValidationError as error:
-        raise HTTPException(400, error.errors()[0]["msg"]) from None
-    experiment = experiment_of(body, post.visitor.caller.project, backend)
-    backend.experiments.add(experiment, post.visitor.caller.actor)
+        with refusing(partial(_field_of, fields)):
+            body = NewExperiment.model_validate(_body(fields))
+            experiment = experiment_of(body, caller.project, backend)
+            backend.experiments.add(experiment, caller.actor)
+    except RefusedError as error:
+        branch = fields.get("branch") or DEFAULT_BRANCH
+        chosen = backend.prompts.find(caller.project, fields.get("prompt_name", ""), branch)
+        return _page(request, post.visitor, backend, chosen, fields, error)
     return redirect(address(experiment.experiment_id))
 
 
@@ -64,9 +99,11 @@ def create(post: Changing, backend: Backend) -> Response:
 def _body(fields: Mapping[str, str]) -> dict[str, Any]:
     """What the API takes. Versions without traffic are left out, but for the control."""
     control, metric = fields.get("control") or None, fields.get("primary_metric", "").strip() or None
-    shares = dict(_shares(fields))
+    taking_part = _taking_part(fields)
+    if fields.get("status") == RUNNING and not any(taking_part.values()):
+        raise RefusedError(SHARES, "No version has traffic: give some to one at least.")
     better = fields.get("better")
-    hours = _number(fields, "window_hours")
+    hours = number(fields, "window_hours")
     return {
         "prompt_name": fields.get("prompt_name", ""),
         "branch": fields.get("branch") or None,
@@ -75,8 +112,7 @@ def _body(fields: Mapping[str, str]) -> dict[str, Any]:
         "status": fields.get("status") or None,
         "versions": [
             {"experiment_version_id": name, "version": name, "traffic_percentage": share}
-            for name, share in shares.items()
-            if share or name == control
+            for name, share in taking_part.items()
         ],
         "control": control,
         "primary_metric": metric,
@@ -86,34 +122,28 @@ def _body(fields: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _shares(fields: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    """By version; the number counts where there is one, else the slider."""
-    for field in fields:
-        if field.startswith(_SHARE):
-            name = field.removeprefix(_SHARE)
-            exact = _number(fields, _EXACT + name)
-            yield name, exact if exact is not None else _number(fields, field) or 0.0
+def _taking_part(fields: Mapping[str, str]) -> dict[str, float]:
+    return {name: share for name, share in shares(fields).items() if share or name == fields.get("control")}
+
+
+def _field_of(fields: Mapping[str, str], name: str, index: int | None) -> str | None:
+    """Where the form has a part of the body."""
+    if name == "versions" and index is not None:
+        return EXACT + list(_taking_part(fields))[index]
+    if name == "guards" and index is not None:
+        return f"worse.{[each for each in range(1, GUARDS + 1) if _guard(fields, each)][index]}"
+    return _FIELDS.get(name)
 
 
 def _guards(fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for index in range(1, GUARDS + 1):
-        metric = fields.get(f"guard.{index}", "").strip()
-        if metric:
-            worse = _number(fields, f"worse.{index}") or 0.0
+        if metric := _guard(fields, index):
+            worse = number(fields, f"worse.{index}") or 0.0
             yield {"metric": metric, "worse_by": worse / 100}
 
 
-def _number(fields: Mapping[str, str], name: str) -> float | None:
-    text = fields.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise HTTPException(400, f"{name} must be a number, was {text!r}.")
-    return number
+def _guard(fields: Mapping[str, str], index: int) -> str:
+    return fields.get(f"guard.{index}", "").strip()
 
 
 # -- how many users ------------------------------------------------------------------------------------------
@@ -130,15 +160,17 @@ class Needed:
 
 def _needed(fields: Mapping[str, str]) -> Needed | None:
     """What the form beside asks; None: nothing, or something that makes no sense yet."""
-    baseline, effect = _number(fields, "baseline"), _number(fields, "effect")
-    deviation, versions = _number(fields, "deviation"), max(2, round(_number(fields, "versions") or 2))
+    baseline, effect = number(fields, "baseline"), number(fields, "effect")
+    deviation, versions = number(fields, "deviation"), max(2, round(number(fields, "versions") or 2))
     if not baseline or not effect:
         return None
     if deviation is None:
         baseline /= 100
         other = baseline * (1 + effect / 100)
         if not (0 < baseline < 1 and 0 < other < 1):
-            raise HTTPException(400, "The share must be between 0 and 100 %, before and after the change.")
+            raise RefusedError(
+                "baseline", "The share must be between 0 and 100 %, before and after the change."
+            )
         design = proportions(baseline, other)
     else:
         design = Design(deviation**2, deviation**2)

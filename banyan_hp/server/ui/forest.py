@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
+from ..analysis.enough import LEAST_EFFECTIVE, LEAST_USERS
 from .texts import NOTHING
 
 WIDTH = 480
 _ROW = 34
+_SMALL = 0.01
 _EDGE = 30  # beside the plot, above it and below it
 
 
@@ -112,5 +116,60 @@ def chance(number: float | None) -> str:
     return "> 99.9 %" if 0.999 < number < 1 else f"{100 * number:.1f} %"
 
 
+# -- why there is nothing to see -----------------------------------------------------------------------------
+
+
+def waiting(results: Mapping[str, Any]) -> str:
+    """When the first figures come, as long as no user's window is over."""
+    number = results["window_seconds"] / 3600
+    hours = f"{number:g} hour{'s' * (number != 1)}"
+    users = sum(each["exposed"] for each in results["versions"])
+    if results["first_figures_at"] is None:
+        return f"No user has come yet; the first figures come {hours} after the first one."
+    at = datetime.fromisoformat(results["first_figures_at"]).strftime("%Y-%m-%d %H:%M")
+    many = f"{users:,} users have come, and are" if users > 1 else "One user has come, and is"
+    return f"{many} still within the {hours} for which a user counts. The first figures come at {at} UTC."
+
+
+def lacking(metric: Mapping[str, Any]) -> str:
+    """Why the versions are not compared in a metric."""
+    users = [each["users"] for each in metric["versions"]]
+    if min(users) < LEAST_USERS:
+        return (
+            f"Too few users to compare the versions in this metric: each needs {LEAST_USERS} with a value, "
+            f"and one has {min(users):,}."
+        )
+    means = {each["mean"] for each in metric["versions"]}
+    if means == {0.0} and metric["proportion"]:
+        return f"{_none_of(metric)} {_AT_MOST.format(percent=_bound(min(users)))} {_WHY_NONE}"
+    if means == {1.0} and metric["proportion"]:
+        return f"All so far, in every version. {_WHY_NONE}"
+    if means == {0.0}:
+        return "Every value so far is 0, in every version: there is nothing to compare."
+    few = "Too few users to compare the versions in this metric"
+    if metric["proportion"]:
+        return f"{few}. {_IT_TAKES[0].upper()}{_IT_TAKES[1:]}."
+    return f"{few}: the values of a few users make up most of it."
+
+
+_AT_MOST = "With 95 % (for one look) fewer than {percent} of the users of a version ever have one."
+_IT_TAKES = f"it takes about {LEAST_EFFECTIVE} users in each version who have one, and as many who have none"
+_WHY_NONE = f"There is no interval for a difference yet: {_IT_TAKES}."
+
+
+def _none_of(metric: Mapping[str, Any]) -> str:
+    if metric["name"] == "error_rate":
+        return "No call has failed so far, in any version."
+    return "None so far, in any version."
+
+
+def _bound(users: int) -> str:
+    """The share of users that would show none among so many in one of twenty cases: Clopper, Pearson 1934."""
+    return f"{100 * (1 - 0.05 ** (1 / users)):.2g} %"
+
+
 def _short(number: float) -> str:
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+    """Without an exponent, however small, as costs are."""
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.4g}" if abs(number) >= _SMALL or number == 0 else f"{Decimal(f'{number:.3g}'):f}"

@@ -15,6 +15,7 @@ from . import (
     review,
     sessions,
     settings,
+    shares,
 )
 from .assets import assets_route
 
@@ -23,5 +24,5 @@ def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
     app.router.routes.append(assets_route())
     everyday = (login, overview, calls, sessions, review, ratings, prompts)
-    for each in (*everyday, experiment_forms, experiments, settings):
+    for each in (*everyday, experiment_forms, shares, experiments, settings):
         app.include_router(each.router)

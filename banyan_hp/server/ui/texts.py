@@ -47,6 +47,11 @@ def instant(time: datetime | None) -> str:
     return NOTHING if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def minute(time: datetime) -> str:
+    """A time in UTC to the minute."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def as_text(value: object) -> str:
     """A text as it is, anything else as JSON with its indentation."""
     if value is None:
@@ -71,6 +76,7 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "milliseconds": milliseconds,
     "dollars": dollars,
     "instant": instant,
+    "minute": minute,
     "as_text": as_text,
     "opening": opening,
 }

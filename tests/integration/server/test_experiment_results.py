@@ -97,6 +97,8 @@ def test_results_for_people_and_for_programs(backend: Backend, run: Command, nam
     code, said, _ = run("results", name)
     lines = said.splitlines()
     assert (code, lines[0]) == (0, "2 wins on thumbs: 80%, against 40% in 1.0")
+    (error_rate,) = (line for number, line in enumerate(lines) if lines[number - 1].startswith("error_rate"))
+    assert error_rate.endswith("none so far in any version")
     assert lines[3].split() == ["1.0", "(control)", "100", "100", "100"]
     assert lines[8].split()[:5] == ["2", "100", "80%", "+40", "points"]
     assert lines[8].endswith("better")
@@ -140,6 +142,28 @@ def test_a_small_experiment_says_how_many_users_are_wanting(
     assert " more users are needed to see a difference of 25%\n" in said
     assert "too few users" in said
     assert run("rebuild", name)[1] == f"{name}: 40 users computed anew\n"
+
+
+def test_until_the_first_window_is_over_it_says_when_figures_come(
+    backend: Backend, run: Command, name: str
+) -> None:
+    """Instead of how many users are wanting."""
+    call(backend, "PUT", f"/api/experiments/{name}", json={"window_seconds": 86_400})
+    said = run("results", name)[1]
+    assert said.startswith(
+        "not enough data yet: no user has come; the first figures come 24 hours after the first one\n"
+    )
+    sent = {"records": list(records(name, {"1.0": 2, "2": 1}, {"1.0": 1.0, "2": 1.0}))}
+    assert call(backend, "POST", "/api/logs/prompt-usage/batch", json=sent).status_code == 200
+    until = time.monotonic() + SECONDS
+    while "3 users are" not in (said := run("results", name)[1]):
+        assert time.monotonic() < until, said
+        time.sleep(0.1)
+    comes = datetime.fromisoformat(sent["records"][0]["ts"]) + timedelta(days=1)
+    assert said.startswith(
+        "not enough data yet: 3 users are still within the 24 hours for which a user counts; "
+        f"the first figures come at {comes:%Y-%m-%d %H:%M} UTC\n"
+    )
 
 
 def test_settings_of_the_analysis_are_stored(backend: Backend, run: Command, name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp.server.analysis.course import Times
 from banyan_hp.server.store.audit import Actor, Audit
 from banyan_hp.server.store.calls import FILTERS, CallFilter
 from banyan_hp.server.store.database import Database
@@ -116,6 +117,13 @@ ASKED: dict[str, Ask] = {
     "sums of users": lambda database: SqlOutcomes(database).summaries(
         "p", "x", ["latency", "cost", "thumbs", "mood=good"], window=DAY - DAY, start=DAY, until=None, now=DAY
     ),
+    "sums over time": lambda database: SqlOutcomes(database).over_time(
+        "p", "x", "thumbs", start=DAY, until=None, times=Times.of(DAY, DAY)
+    ),
+    "sums of a measure over time": lambda database: SqlOutcomes(database).over_time(
+        "p", "x", "latency", start=DAY, until=None, times=Times.of(DAY, DAY)
+    ),
+    "sums of experiments: users": lambda database: SqlOutcomes(database).users_of("p", ["x", "y"]),
     "sums of first assignments": lambda database: SqlOutcomes(database).first_assignments(
         "p", "x", start=DAY, until=DAY
     ),

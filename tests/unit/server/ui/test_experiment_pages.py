@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,18 @@ from banyan_hp.server.store.keys import Role
 from banyan_hp.server.ui import forest
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser, Page
-from tests.support.experimented import ID, NOW, STARTED, called, likes, make, results, send
+from tests.support.experimented import (
+    ID,
+    NOW,
+    STARTED,
+    called,
+    change,
+    likes,
+    make,
+    results,
+    send,
+    version,
+)
 
 Patch = pytest.MonkeyPatch
 PROMPTS = "/api/logs/cli/prompts"
@@ -78,7 +90,7 @@ def test_only_who_has_won_is_released(won: LocalApp, browser: Browser) -> None:
 
 def test_too_little_is_said_with_how_many_more(app: LocalApp, browser: Browser, monkeypatch: Patch) -> None:
     make(app, STARTED, monkeypatch, primary_metric="thumbs")
-    assert "Not enough data yet. There are too few users" in words(browser.get(HERE))
+    assert "Not enough data yet. No user has come yet" in words(browser.get(HERE))
     send(app, likes(30, {"a": 0.3, "b": 0.6}))
     more = results(app)["decision"]["more_users"]
     page = browser.get(HERE)
@@ -146,76 +158,57 @@ def test_it_is_paused_started_and_finished(app: LocalApp, browser: Browser, monk
     assert "tone" in browser.get("/experiments").text
 
 
-def prompt_of(app: LocalApp) -> str:
-    made = app.call("POST", PROMPTS, {"name": "email", "content": "one"}).json()
-    app.call(
-        "POST", f"{PROMPTS}/version", {"name": "email", "version": "2", "content": "two", "release": False}
-    )
-    return f"/experiments-new?prompt={made['id']}"
+def test_what_a_course_shows_is_what_results_said(won: LocalApp, browser: Browser) -> None:
+    """A drawing for each version that is compared, and the same as a table; of the metric that is chosen."""
+    page = browser.get(HERE)
+    found = results(won)["metrics"][0]["versions"][1]["difference"]
+    low, high = (f"{100 * found[each]:.1f} points" for each in ("low", "high"))
+    assert f"100 +40.0 points +{low} to +{high}" in words(page)
+    assert page.response.text.count('<svg class="forest course good"') == 1
+    chosen = browser.get(f"{HERE}?over_time=latency")
+    assert '<svg class="forest course open"' in chosen.response.text or "No interval so far" in chosen.text
+    assert f"{HERE}/release" in {form.action for form in chosen.forms}
+    assert browser.get(f"{HERE}?over_time=gone").status == 400
 
 
-def test_an_experiment_is_made_on_the_page(app: LocalApp, browser: Browser) -> None:
-    assert "There is no experiment yet" in browser.get("/experiments").text
-    fields = {
-        "experiment_id": "a/b",
-        "share.1.0": "60",
-        "share.2": "10",
-        "exact.2": "33.33",
-        "control": "1.0",
-    }
-    more = {
-        "primary_metric": "toxic",
-        "better": "lower",
-        "guard.1": "cost",
-        "worse.1": "20",
-        "window_hours": "2",
-    }
-    page = browser.send(browser.get(prompt_of(app)), "/experiments", **fields, **more, status="draft")
-    assert page.path == "/experiments/a/b"
-    assert "Not started yet." in page.text
-    made = experiment(app, "a/b")
-    assert {each["version"]: each["traffic_percentage"] for each in made["versions"]} == {
-        "1.0": 60,
-        "2": 33.33,
-    }
-    assert (made["status"], made["control"], made["window_seconds"]) == ("draft", "1.0", 7200)
-    assert (made["directions"], made["guards"]) == ({"toxic": "lower"}, [{"metric": "cost", "worse_by": 0.2}])
+def test_no_error_at_all_is_said_as_what_it_is(won: LocalApp, browser: Browser) -> None:
+    """Not as too few users; with what it does say about the users to come."""
+    shown = words(browser.get(HERE))
+    assert "No call has failed so far, in any version. With 95 % (for one look) fewer than 3 %" in shown
+    assert "takes about 20 users in each version who have one" in shown
 
 
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"share.1.0": "90", "share.2": "20"}, "at most 100.01 together, was 110"),
-        ({"share.1.0": "90", "exact.2": "many"}, "exact.2 must be a number"),
-        ({"experiment_id": "x/results"}, "must be a string that isn't empty and doesn't end"),
-        ({"share.1.0": "100", "sticky_type": ""}, "sticky_type must be"),
-    ],
-)
-def test_a_bad_experiment_is_refused_in_words(
-    app: LocalApp, browser: Browser, fields: dict[str, str], reason: str
+def test_until_the_first_window_is_over_it_says_when_figures_come(
+    app: LocalApp, browser: Browser, monkeypatch: Patch
 ) -> None:
-    refused = browser.send(browser.get(prompt_of(app)), "/experiments", **fields)
-    assert refused.status in (400, 422)
-    assert reason in refused.text
+    make(app, STARTED, monkeypatch, primary_metric="thumbs")
+    at = NOW - timedelta(hours=2)
+    send(app, [called("u", "a", at), called("v", "b", at + timedelta(hours=1))])
+    comes = f"{at + timedelta(days=1):%Y-%m-%d %H:%M} UTC"
+    assert (
+        "Not enough data yet. 2 users have come, and are still within the 24 hours for which a user counts. "
+        f"The first figures come at {comes}." in words(browser.get(HERE))
+    )
 
 
-def test_how_many_users_it_takes(app: LocalApp, browser: Browser) -> None:
-    """More for a small effect, for several versions; and for means, by their deviation."""
-    form = prompt_of(app)
-    asked = [
-        "baseline=20&effect=20",
-        "baseline=20&effect=10",
-        "baseline=20&effect=10&versions=4",
-        "baseline=100&deviation=50&effect=10",
-    ]
-    numbers = []
-    for each in asked:
-        said = re.search(r"([\d,]+) users in each version", browser.get(f"{form}&{each}").text)
-        assert said is not None
-        numbers.append(int(said[1].replace(",", "")))
-    assert numbers[0] < numbers[1] < numbers[2]
-    assert numbers[3] < numbers[1]
-    assert browser.get(f"{form}&baseline=95&effect=20").status == 400
+def test_the_list_is_paged_and_says_how_far_each_is(
+    app: LocalApp, browser: Browser, monkeypatch: Patch
+) -> None:
+    """Newest first, a link to either side; users, days, state."""
+    make(app, STARTED, monkeypatch)
+    change(app, NOW - timedelta(days=1), monkeypatch, status="paused")
+    send(app, [called("u", "a"), called("v", "b")])
+    for number in range(3):
+        body = {"prompt_name": "email", "sticky_type": "user_id", "experiment_id": f"draft-{number}"}
+        app.call("POST", "/api/experiments", {**body, "versions": [version("a", 50)], "status": "draft"})
+    first = browser.get("/experiments?limit=2")
+    assert tuple(f"draft-{number}" in first.text for number in (2, 1, 0)) == (True, True, False)
+    assert [each for each in first.links if "page=" in each] == ["/experiments?page=2&limit=2"]
+    second = browser.get("/experiments?page=2&limit=2")
+    assert "tone email paused v-a 50 %, v-b 50 % none 2 2.0 calls" in words(second)
+    assert [each for each in second.links if each.endswith("limit=2")] == ["/experiments?limit=2"]
+    assert "There are no more experiments" in browser.get("/experiments?page=9").text
+    assert browser.get("/experiments?page=0").status == 400
 
 
 def test_readers_look_and_change_nothing(application: LocalApp, monkeypatch: Patch) -> None:
@@ -241,6 +234,25 @@ def test_values_are_told_with_sign_and_unit() -> None:
     assert forest.difference(-1234.5, metric) == "−1,234 ms"
     assert forest.difference(0.041, {"unit": "", "proportion": True}) == "+4.1 points"
     assert [forest.chance(each) for each in (1e-9, 0.5, 1 - 1e-9)] == ["< 0.1 %", "50.0 %", "> 99.9 %"]
+
+
+def test_small_values_have_no_exponent() -> None:
+    assert forest.value(0.00004512, {"unit": "USD", "proportion": False}) == "0.0000451 USD"
+
+
+@pytest.mark.parametrize(
+    ("users", "mean", "proportion", "why"),
+    [
+        (49, 0.0, True, "each needs 50 with a value, and one has 49"),
+        (100, 1.0, True, "All so far, in every version"),
+        (100, 0.1, True, "It takes about 20 users in each version who have one, and as many who have none"),
+        (100, 0.0, False, "Every value so far is 0"),
+        (100, 0.1, False, "the values of a few users make up most of it"),
+    ],
+)
+def test_why_versions_are_not_compared(users: int, mean: float, proportion: bool, why: str) -> None:
+    versions = [{"users": users, "mean": mean}, {"users": 100, "mean": mean}]
+    assert why in forest.lacking({"name": "thumbs", "proportion": proportion, "versions": versions})
 
 
 def test_plots_put_zero_in_the_middle_where_nothing_differs() -> None:
