@@ -29,6 +29,7 @@ TOPICS = (
     "calls",
     "spans",
     "opentelemetry",
+    "celery",
     "upgrading",
     "troubleshooting",
 )
