@@ -30,6 +30,7 @@ TOPICS = (
     "spans",
     "opentelemetry",
     "celery",
+    "langchain",
     "upgrading",
     "troubleshooting",
 )

@@ -120,7 +120,7 @@ RESULTS = RECORDS - 2 + 1  # two runs of a retried task have none, and one task 
 def test_each_task_has_the_context_of_its_publisher_and_a_warm_shutdown_delivers_it(
     broker: str, app: celery.Celery, tmp_path: Path
 ) -> None:
-    """In each kind of pool: chains, groups, eta, retries, tasks of tasks, both protocols, others' messages."""
+    """In each kind of pool: chains, groups, eta, retries, tasks of tasks, both protocols, no header."""
     redis = app.backend.client
     with ScriptedServer(batching()) as server, ExitStack() as running:
         workers = [running.enter_context(worker(tmp_path / pool, pool, broker, server.url)) for pool in POOLS]

@@ -98,10 +98,11 @@ def test_each_block_that_is_a_test_passes(block: str, tmp_path: Path) -> None:
 def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     """As printed, but for the local backend's port.
 
-    LangChain's is run by `make test-sdks`, which has the package.
+    LangChain's are run by `make test-sdks` and `make test-integrations`, which have the packages.
     """
-    if "langchain_core" in block:
-        pytest.importorskip("langchain_core")
+    for package in ("langchain_core", "langchain_openai"):
+        if package in block:
+            pytest.importorskip(package)
     if COLLECTOR in block:
         _runs_and_exports(block, backend)
         return

@@ -104,7 +104,7 @@ MAY_IMPORT = {
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
-    "integrations": GROUND | {"clients", "integrations", "semconv", "tracking", "_version"},
+    "integrations": GROUND | {"clients", "integrations", "prompts", "semconv", "tracking", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
