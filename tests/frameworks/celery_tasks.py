@@ -17,17 +17,24 @@ instrument(app)
 if "URL" in os.environ:
     banyan.configure("psk_local", os.environ["URL"], flush_interval=30)
 
+LOGGED = "logged"  # Redis' counter of the records
+
+
+def _log(word: str, output: str) -> None:
+    banyan.log_prompt(word, output)
+    app.backend.client.incr(LOGGED)
+
 
 @app.task(name="log")
 def log(word: Any, before: Any = None) -> Any:
     """Log one record; `before` is what a task before it in a chain has returned."""
-    banyan.log_prompt(str(word), str(before))
+    _log(str(word), str(before))
     return word
 
 
 @app.task(name="fail_twice", bind=True, max_retries=5)
 def fail_twice(self: Any, word: str) -> str:
-    banyan.log_prompt(f"{word} {self.request.retries}", "")
+    _log(f"{word} {self.request.retries}", "")
     if self.request.retries < 2:
         raise self.retry(exc=ValueError("not yet"), countdown=0)
     return word
