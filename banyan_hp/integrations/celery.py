@@ -95,6 +95,10 @@ def instrument(
         raise ConfigurationError(f"instrument() takes a Celery application, was {shown(app)}")
     if logger is not None and not isinstance(logger, (PromptStackLogger, HuggingPlace, Session)):
         raise ConfigurationError(f"logger must be a client of banyan_hp, was {shown(logger)}")
+    if arguments and not trace:
+        raise ConfigurationError("arguments=True needs trace=True: they are on the records of tasks")
+    if on_stats is not None and (stats_interval is None or not callable(on_stats)):
+        raise ConfigurationError(f"on_stats must be a function, with a stats_interval, was {shown(on_stats)}")
     beat = None if stats_interval is None else _Beat(logger, _seconds(stats_interval), on_stats or _say)
     names, before = _names(propagate), _apps.get(app)
     if before is not None and before.beat is not None:

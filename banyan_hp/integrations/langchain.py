@@ -30,7 +30,6 @@ INTERRUPTED = "interrupted"
 _BETWEEN = "langchain_core.callbacks"  # its functions stand between a run's start and this module
 _HIDDEN_TAG = "langsmith:hidden"  # of what LangChain and LangGraph do for themselves
 _HIDDEN_TYPES = ("prompt", "parser")  # templates and output parsers: what they hold is in their neighbours
-_NOT_KNOWN_YET: Any = {"input": ""}  # a stream's input at its beginning: the end has it
 _UNREADABLE = "a run of LangChain could not be recorded"
 
 
@@ -80,7 +79,7 @@ class BanyanCallbackHandler(BaseCallbackHandler):  # type: ignore[misc]
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **given: Any) -> None:
         """A chain, an agent, a graph or one of its nodes begins."""
         hidden = _HIDDEN_TAG in (given.get("tags") or ()) or given.get("run_type") in _HIDDEN_TYPES
-        asked = None if hidden or (type(inputs) is dict and inputs == _NOT_KNOWN_YET) else inputs
+        asked = None if hidden or values.is_not_known_yet(inputs) else inputs
         self._begin("chain", serialized, run_id, values.question_of, asked, given, is_hidden=hidden)
 
     def on_chat_model_start(
@@ -95,7 +94,8 @@ class BanyanCallbackHandler(BaseCallbackHandler):  # type: ignore[misc]
 
     def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **given: Any) -> None:
         """A tool begins."""
-        self._begin("tool", serialized, run_id, values.plain, given.get("inputs") or input_str, given)
+        asked = given.get("inputs")
+        self._begin("tool", serialized, run_id, values.plain, input_str if asked is None else asked, given)
 
     def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **given: Any) -> None:
         """A retriever begins."""
@@ -118,6 +118,8 @@ class BanyanCallbackHandler(BaseCallbackHandler):  # type: ignore[misc]
             if run_of(ident) is not None:  # another handler of this logger has it
                 return
             around = run_of(parent)
+            if is_hidden and around is None:  # a template or parser by itself: no model was asked
+                return
             metadata = given.get("metadata") or {}
             question = None
             if asked is not None:
@@ -204,7 +206,8 @@ class BanyanCallbackHandler(BaseCallbackHandler):  # type: ignore[misc]
 def _note(run: Run, read: Callable[[Any], Any] | None, returned: Any, given: Mapping[str, Any]) -> None:
     """What has come of it, and what it was asked, if that comes only now."""
     if given.get("inputs") is not None:
-        run.ask(values.last_of_user(values.question_of(given["inputs"])))
+        question = values.question_of(given["inputs"])
+        run.ask(question if isinstance(run.span, Interaction) else values.last_of_user(question))
     if read is not None:
         run.span.response = read(returned)
 

@@ -52,6 +52,11 @@ def question_of_model(asked: Sequence[Any]) -> Any:
     return first if isinstance(first, str) else messages(first)
 
 
+def is_not_known_yet(inputs: object) -> bool:
+    """Whether these are a stream's inputs at its beginning: the end has the real ones."""
+    return type(inputs) is dict and len(inputs) == 1 and text(inputs.get("input")) == ""
+
+
 def question_of(given: object) -> Any:
     """What a chain was asked: messages, a text, or the values it was given."""
     if is_framework_message(given):

@@ -75,6 +75,11 @@ class Run:
         self._scope: _RunScope | None = None
         self._pid = os.getpid()
 
+    @property
+    def is_of_this_process(self) -> bool:
+        """A forked child must not log its parent's."""
+        return self._pid == os.getpid()
+
     def first_chunk(self) -> None:
         """The first piece of a stream has come."""
         self.span._stopwatch.lap()
@@ -90,7 +95,7 @@ class Run:
         """End it; `span.response` is what it has returned."""
         if self._scope is not None:
             self._scope.leave()
-        if self.is_hidden or self._pid != os.getpid():  # a forked child must not log its parent's
+        if self.is_hidden or not self.is_of_this_process:
             return
         if isinstance(error, GeneratorExit):
             self.span._finish(ended=CLOSED_EARLY)
@@ -167,7 +172,7 @@ def _step(interaction: Interaction[Any], beginning: Beginning) -> Step:
 
 
 def _give_up(_: Hashable, run: Run) -> None:
-    if not run.is_hidden:
+    if not run.is_hidden and run.is_of_this_process:
         run.span._sink.failed(f"a run was given up: {MOST_OPEN} are open", OverflowError())
         run.ended = NEVER_ENDED
         run.end()

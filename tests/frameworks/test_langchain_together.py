@@ -13,10 +13,11 @@ from typing import Any
 
 import openai
 import pytest
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
 import banyan_hp as banyan
-from banyan_hp import ConfigurationError, PromptData, PromptStackLogger
+from banyan_hp import ConfigurationError, HuggingPlace, PromptData, PromptStackLogger
 from banyan_hp.guide import page
 from banyan_hp.integrations.langchain import BanyanCallbackHandler
 from tests.frameworks.chains import (
@@ -167,6 +168,22 @@ def test_two_handlers_of_one_logger_make_one_record(
     assert len(steps_of(body)) == 1
 
 
+def test_handlers_of_two_loggers_make_a_record_each(
+    server: ScriptedServer, logger: PromptStackLogger, handler: Any
+) -> None:
+    """And a template or parser that is invoked by itself makes none."""
+    with HuggingPlace("psk_local", "org", base_url=server.url) as client:
+        callbacks = {"callbacks": [handler, BanyanCallbackHandler(client, prompt_data=PROMPT)]}
+        chain_of(model_at(server)).invoke({"question": "hi"}, callbacks)
+        ChatPromptTemplate.from_template("{x}").invoke({"x": "alone"}, callbacks)
+        assert client.flush(5)
+    one, other = sorted(bodies(server, logger), key=len)
+    assert (one["output"], other["response"]) == ("re hi", "re hi")
+    assert steps_of(one) == steps_of(other) == [("ChatOpenAI", "hi", "re hi", None)]
+    named = other["metadata"]
+    assert (named["prompt_name"], named["prompt_version"], named["experiment_id"]) == ("greeting", "3", "e1")
+
+
 PROMPT = PromptData(
     prompt_id="p1", name="greeting", content="{{x}}", version="3", branch="main", project="default",
     experiment_id="e1", experiment_version_id="v1", sticky_key="user_id", sticky_value="u",
@@ -226,21 +243,20 @@ ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```python\n(.*?)^```", page("langchain").text, re.M | re.S)
 
 
-def environment(server: ScriptedServer, **more: str) -> dict[str, str]:
+def environment(server: ScriptedServer) -> dict[str, str]:
     """Of a process that reaches this server as its model and as its backend."""
     model = {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "sk"}
-    return os.environ | model | {"BANYAN_API_KEY": "psk_local", "BANYAN_BASE_URL": server.url} | more
+    return {**model, "BANYAN_API_KEY": "psk_local", "BANYAN_BASE_URL": server.url}
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_each_block_of_the_guide_runs_and_logs(block: str, server: ScriptedServer) -> None:
+def test_each_block_of_the_guide_runs_and_logs(
+    block: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As printed, but for the addresses of the backend and the model."""
-    program = block.replace("http://127.0.0.1:8787", server.url)
-    finished = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", program],
-        env=environment(server), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert (finished.returncode, finished.stdout) == (0, ""), finished.stderr
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
+    exec(block.replace("http://127.0.0.1:8787", server.url), {})
     ((_, body),) = server.records()
     assert body["output"].startswith("re ")
     assert body["metadata"]["user_id"] == "u1"
@@ -250,7 +266,7 @@ def test_the_example_is_one_record_with_its_steps(server: ScriptedServer) -> Non
     """`examples/langchain_app.py`, with a model that calls its tool."""
     finished = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "langchain_app.py"), "17"],
-        env=environment(server), capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, **environment(server)}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert finished.stdout == "re order 17 left the warehouse this morning\n", finished.stderr
     ((_, body),) = server.records()

@@ -17,7 +17,7 @@ from langgraph.types import Command, Send, interrupt
 
 from banyan_hp import PromptStackLogger
 from banyan_hp.integrations.langchain import BanyanCallbackHandler
-from tests.frameworks.chains import bodies, model_at, steps_of
+from tests.frameworks.chains import LOOP, WAYS, bodies, call, model_at, steps_of
 from tests.frameworks.talking import INPUT, OUTPUT, talking
 from tests.support.scripted import ScriptedServer
 
@@ -95,6 +95,34 @@ async def _used(agent: Any, way: str, config: Any) -> None:
         await agent.ainvoke(asking("hi"), config)
     else:
         _ = [each async for each in agent.astream_events(asking("hi"), config, version="v2")]
+
+
+def test_what_tools_and_nodes_record_is_a_step_of_them_in_each_way_of_calling(
+    server: ScriptedServer, logger: PromptStackLogger, handler: Any
+) -> None:
+    """By the logger's own `step`."""
+
+    def note(state: MessagesState) -> Any:
+        with logger.step("own", "asked") as step:
+            step.response = "found"
+        return asking("noted")
+
+    @tool  # type: ignore[untyped-decorator]
+    def look(word: str) -> str:
+        """Look it up."""
+        with logger.step("own", "asked") as step:
+            step.response = "found"
+        return word
+
+    agent = create_agent(model_at(server, use_responses_api=False), [look])
+    with asyncio.Runner() as runner:
+        LOOP[:] = [runner]
+        for graph in (compiled({"note": note}), agent):
+            for way in WAYS:
+                call(graph, way, asking("hi"), {"callbacks": [handler]})
+    around = [[step[3] for step in steps_of(body) if step[0] == "own"] for body in bodies(server, logger)]
+    assert around == [["note"]] * len(WAYS) + [["look"]] * len(WAYS)
+    assert logger.get_stats()["contexts_unknown"] == 0
 
 
 class Words(TypedDict, total=False):
