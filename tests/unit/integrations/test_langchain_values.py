@@ -14,6 +14,8 @@ def message(kind: str, content: Any, **more: Any) -> Any:
     return SimpleNamespace(type=kind, content=content, response_metadata={}, tool_calls=[], **more)
 
 
+HI = {"role": "user", "content": "hi"}
+TOOL = {"role": "tool", "content": "x", "tool_call_id": "c"}
 USED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
@@ -23,12 +25,12 @@ USED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         ("hi", "hi"),
         ({"question": "hi"}, "hi"),
         ({"question": "hi", "k": 3}, {"question": "hi", "k": 3}),
-        ([("system", "be"), ("human", "hi")], [{"role": "system", "content": "be"}, {"role": "user", "content": "hi"}]),
-        ({"messages": [message("human", "hi")]}, [{"role": "user", "content": "hi"}]),
+        ([("ai", "be"), ("human", "hi")], [{"role": "assistant", "content": "be"}, HI]),
+        ({"messages": [message("human", "hi")]}, [HI]),
         (message("ai", "so"), [{"role": "assistant", "content": "so"}]),
         ([{"type": "tool_call", "name": "t", "args": {"a": 1}}], '[tool call] t({"a": 1})'),
         ({"tool_call": {"type": "tool_call", "name": "t", "args": {}}, "state": {}}, "[tool call] t({})"),
-        ({"one": message("tool", "x", tool_call_id="c")}, {"one": {"role": "tool", "content": "x", "tool_call_id": "c"}}),
+        ({"a": message("tool", "x", tool_call_id="c")}, {"a": TOOL}),
         (None, None),
         ([], []),
     ],
