@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from wsgiref.util import setup_testing_defaults
 
 import celery
 import pytest
@@ -22,6 +23,7 @@ import pytest
 import banyan_hp as banyan
 from banyan_hp import ConfigurationError, HuggingPlace, PromptStackLogger
 from banyan_hp.integrations.celery import instrument
+from banyan_hp.integrations.wsgi import WSGIMiddleware
 from tests.frameworks import celery_tasks as tasks
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import batching
@@ -182,6 +184,23 @@ def test_what_travels_can_be_chosen(propagate: Any, names: set[str], published: 
     assert set(json.loads(published[0].get(HEADER, "{}"))) == names
     task.delay()
     assert HEADER not in published[1]
+
+
+def test_a_task_of_a_web_request_has_its_user(published: list[dict[str, Any]]) -> None:
+    """By the middleware, which works out a request's context when it is asked for."""
+    task = publisher()
+
+    def application(_environ: Any, start_response: Any) -> list[bytes]:
+        task.delay()
+        start_response("204 No Content", [])
+        return []
+
+    environ: dict[str, Any] = {"PATH_INFO": "/ask"}
+    setup_testing_defaults(environ)
+    WSGIMiddleware(application, user=lambda _: "u")(environ, lambda *_: None)
+    travelling = json.loads(published[0][HEADER])
+    assert (travelling["user_id"], travelling["path"]) == ("u", "/ask")
+    assert travelling["request_id"]
 
 
 def test_only_json_of_a_bounded_size_travels(
