@@ -228,15 +228,22 @@ def test_an_error_in_the_middle_is_on_its_step_and_on_the_record(
 def test_a_stream_that_breaks_or_is_left_has_what_came(
     server: ScriptedServer, logger: PromptStackLogger, handler: Any
 ) -> None:
-    """Who leaves it has closed it, which is no error."""
+    """Who leaves it has closed it, which is no error. What a chain leaves running is a record of its own."""
     model = model_at(server)
     with pytest.raises(Exception, match="Connection error"):
         list(model.stream("break this off", {"callbacks": [handler]}))
     for _ in model.stream("leave it", {"callbacks": [handler]}):
         break
-    broken, left = bodies(server, logger)
+    for _ in chain_of(model).stream({"question": "leave it"}, {"callbacks": [handler]}):
+        break
+    broken, left, chain, inner = bodies(server, logger)
     assert broken["metadata"]["error"]
-    assert (left["metadata"]["ended"], "error" in left["metadata"]) == ("closed early", False)
+    assert (left["output"], left["metadata"]["ended"]) == ("re", "closed early")
+    assert (chain["metadata"]["run_type"], inner["metadata"]["step_data"][0]["type"]) == (
+        "chain",
+        "ChatOpenAI",
+    )
+    assert not [body for body in (left, chain, inner) if "error" in body["metadata"]]
 
 
 def test_nothing_in_the_handler_reaches_the_application(
