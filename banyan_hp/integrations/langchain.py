@@ -42,7 +42,8 @@ class BanyanCallbackHandler(BaseCallbackHandler):  # type: ignore[misc]
 
     The record's metadata has `config["metadata"]` and the tags. `user_id`, and `session_id` or LangGraph's
     `thread_id`, in the metadata or in `configurable`, say whose run it is. In the metadata, `prompt_data`
-    (from `get_prompt`) or `experiment_context` name the prompt that was used.
+    (from `get_prompt`) or `experiment_context` name the prompt that was used, and `record_id` is the record's
+    id, for `score`.
 
     One handler serves any number of runs at once, in threads and tasks. It raises nothing into the
     application: what can't be recorded is counted (`tracking_errors`).
@@ -249,6 +250,8 @@ class _Whose:
                 span.metadata[name] = found
             if found is not None and self._has_fields and name not in span.fields:
                 span.fields = {**span.fields, name: found}
+        if metadata.get("record_id") is not None:
+            span.fields = {"record_id": metadata["record_id"], **span.fields}
         prompt = self._prompt_data or metadata.get("prompt_data")
         if isinstance(prompt, PromptData):
             self._note_prompt(span, prompt, prompt.get_experiment_context())

@@ -26,7 +26,7 @@ _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "Hu
 _ASKED = ("question", "query", "input", "user_input", "prompt", "text")
 _ANSWERED = ("output", "answer", "result", "response", "text")
 _DEEPEST = 6
-_OF_THE_PROMPT = ("prompt_data", "experiment_context")
+_OF_THE_RECORD = ("prompt_data", "experiment_context", "record_id")
 _INTERNAL = ("ls_", "langgraph_", "checkpoint_", "lc_", "__")
 _INTERNAL_TAGS = ("seq:step:", "graph:step:", "map:key:", "condition:", "langsmith:")
 
@@ -190,7 +190,7 @@ def own_metadata(given: Values) -> dict[str, Any]:
     return {
         name: value
         for name, value in given.items()
-        if name not in _OF_THE_PROMPT and not str(name).startswith(_INTERNAL)
+        if name not in _OF_THE_RECORD and not str(name).startswith(_INTERNAL)
     }
 
 

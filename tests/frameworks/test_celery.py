@@ -195,9 +195,11 @@ def test_a_task_of_a_web_request_has_its_user(published: list[dict[str, Any]]) -
         start_response("204 No Content", [])
         return []
 
+    def start(*_: Any) -> Any: ...
+
     environ: dict[str, Any] = {"PATH_INFO": "/ask"}
     setup_testing_defaults(environ)
-    WSGIMiddleware(application, user=lambda _: "u")(environ, lambda *_: None)
+    WSGIMiddleware(application, user=lambda _: "u")(environ, start)
     travelling = json.loads(published[0][HEADER])
     assert (travelling["user_id"], travelling["path"]) == ("u", "/ask")
     assert travelling["request_id"]

@@ -207,6 +207,20 @@ def test_the_prompt_that_was_used_is_on_the_record(
     assert not [body for body in found if "prompt_data" in body["metadata"]]
 
 
+def test_a_record_can_have_an_id_of_the_application_s(
+    server: ScriptedServer, logger: PromptStackLogger, handler: Any
+) -> None:
+    """To be scored by; for both clients."""
+    with HuggingPlace("psk_local", "org", base_url=server.url) as client:
+        for number, each in enumerate((handler, BanyanCallbackHandler(client))):
+            config = {"callbacks": [each], "metadata": {"record_id": f"mine-{number}"}}
+            chain_of(model_at(server)).invoke({"question": "hi"}, config)
+        assert client.flush(5)
+    found = bodies(server, logger)
+    assert sorted(server.ids()) == ["mine-0", "mine-1"]
+    assert not [body for body in found if "record_id" in body["metadata"]]
+
+
 def test_the_default_logger_is_used_where_none_is_given(server: ScriptedServer) -> None:
     """Also if it is made later."""
     handler = BanyanCallbackHandler()
