@@ -4,11 +4,14 @@
     export BANYAN_API_KEY=psk_… BANYAN_BASE_URL=http://127.0.0.1:8787
     export CELERY_BROKER_URL=filesystem:// CELERY_BROKER_DIRECTORY=/tmp/celery-broker   # or redis://…, amqp://…
     celery --app celery_app worker --concurrency 2        # in examples/
-    python -c 'from celery_app import answer; answer.delay("Where is my order?")'
+    python -c 'from celery_app import ask; ask("Where is my order?", "ada")'
 
-Celery needs no configuration for the logger. The pool's processes are forked: each makes threads and
-connections of its own at its first record. They end past `atexit`, but drain all the same: at a warm shutdown
-(SIGTERM to the main process), and whenever one is replaced (`worker_max_tasks_per_child`).
+`instrument(app)` has each task run in the context of whoever published it: the record that `answer` logs has
+the user that `ask` knew.
+
+The pool's processes are forked: each makes threads and connections of its own at its first record. They end
+past `atexit`, but drain all the same: at a warm shutdown (SIGTERM to the main process), and whenever one is
+replaced (`worker_max_tasks_per_child`).
 
 A cold shutdown (SIGTERM twice, SIGQUIT) and a time limit kill the process on the spot. Where records must
 survive that, set `durability="disk"` in `configure()`.
@@ -21,8 +24,10 @@ from pathlib import Path
 from celery import Celery
 
 import banyan_hp as banyan
+from banyan_hp.integrations.celery import instrument
 
 app = Celery("celery_app")
+instrument(app)
 
 if app.conf.broker_url == "filesystem://":  # for a laptop: a directory instead of a broker
     directory = Path(os.environ["CELERY_BROKER_DIRECTORY"])
@@ -41,8 +46,14 @@ def call_a_model(question: str) -> str:
     return question[::-1]
 
 
+def ask(question: str, user: str) -> None:
+    """What a web request does."""
+    with banyan.context(user_id=user):
+        answer.delay(question)
+
+
 @app.task
-def answer(question: str, user: str | None = None) -> str:
+def answer(question: str) -> str:
     """Answer and log. A task that must know that its record has arrived passes `blocking=True`."""
     started = time.perf_counter()
     text = call_a_model(question)
@@ -51,6 +62,6 @@ def answer(question: str, user: str | None = None) -> str:
         output=text,
         prompt_name="answer",
         duration_ms=(time.perf_counter() - started) * 1000,
-        metadata={"user": user, "pid": os.getpid()},
+        metadata={"pid": os.getpid()},
     )
     return text

@@ -32,6 +32,8 @@ TOPICS = (
     "calls",
     "spans",
     "opentelemetry",
+    "celery",
+    "langchain",
     "upgrading",
     "troubleshooting",
 )

@@ -6,6 +6,7 @@ The parts and how they fit, from the bottom up:
 - `scopes` knows which metadata and which span surround the running code; `context` sets metadata.
 - `sink` is what a span needs of the client that logs it; `client_sinks` makes the two clients' records.
 - `span` is something that takes time and ends once; `interaction` has the two kinds that users see.
+- `runs` are spans that a framework's callbacks open and end.
 - `generators` and `taps` record what comes bit by bit, and end its span.
 - `trace` records functions; `wrappers` the clients of `openai` and `anthropic` (`calls`: which requests), and
   `likenesses` objects that look like them.

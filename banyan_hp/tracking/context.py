@@ -21,8 +21,8 @@ __all__ = ["context"]
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-# Set while a provider's own code runs on behalf of a recorded call, which must not be recorded twice.
-recorded: ContextVar[bool] = ContextVar("banyan_hp_recorded", default=False)
+# True while a provider's own code runs on behalf of a recorded call, which must not be recorded twice.
+recorded: ContextVar[object] = ContextVar("banyan_hp_recorded", default=False)
 
 
 class Context:

@@ -31,7 +31,7 @@ from ..engine.sync import Lock, ReleasingOnError
 from ..logs import warn
 
 NOTHING: Mapping[str, Any] = {}
-_GENERATOR = 0x20 | 0x200  # inspect.CO_GENERATOR, CO_ASYNC_GENERATOR
+GENERATOR = 0x20 | 0x200  # inspect.CO_GENERATOR, CO_ASYNC_GENERATOR
 _OURS = __name__.rpartition(".")[0]
 
 Origin = tuple[int, object]
@@ -66,9 +66,13 @@ class Scope:
 
     def enter(self) -> None:
         """Make it current until `leave`, for the frame that opens it."""
-        self._generator = generator = _generator_that_opens()
+        self.enter_in(_generator_that_opens())
+
+    def enter_in(self, generator: FrameType | None) -> None:
+        """The same, for a generator that is known; None for a function or coroutine."""
+        self._generator = generator
         if generator is not None:
-            self._origin = _here()
+            self._origin = origin()
             self._outer = _generators.get(generator)
             _generators[generator] = self
         _current.set(self)
@@ -109,7 +113,7 @@ class Scope:
         """Whether its generator does not run here now. Counts cases where that can't be known."""
         if self._generator is None or self.ended or self._generator in running:
             return False
-        if self._origin != _here():
+        if self._origin != origin():
             _note_unknown()
         return True
 
@@ -210,12 +214,12 @@ def _generator_that_opens() -> FrameType | None:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and (_is_passing_on(frame) or _serves_contextlib(frame)):
         frame = frame.f_back
-    return frame if frame is not None and frame.f_code.co_flags & _GENERATOR else None
+    return frame if frame is not None and frame.f_code.co_flags & GENERATOR else None
 
 
 def _is_passing_on(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__"))
-    ours = name.startswith(_OURS) and not frame.f_code.co_flags & _GENERATOR
+    ours = name.startswith(_OURS) and not frame.f_code.co_flags & GENERATOR
     return ours or name == "contextlib"
 
 
@@ -224,7 +228,7 @@ def _serves_contextlib(frame: FrameType) -> bool:
     return caller is not None and caller.f_globals.get("__name__") == "contextlib"
 
 
-def _here() -> Origin:
+def origin() -> Origin:
     """The thread and the task that run."""
     asyncio = sys.modules.get("asyncio")
     task: object = None

@@ -98,9 +98,10 @@ def test_each_block_that_is_a_test_passes(block: str, tmp_path: Path) -> None:
 def test_each_python_block_runs_and_logs(block: str, backend: Backend) -> None:
     """As printed, but for the local backend's port.
 
-    LangChain's is run by `make test-sdks`, and that of prometheus_client by `make test-integrations`.
+    LangChain's are run by `make test-sdks` and `make test-integrations`, those of prometheus_client by the
+    latter: they have the packages.
     """
-    for package in ("langchain_core", "prometheus_client"):
+    for package in ("langchain_core", "langchain_openai", "prometheus_client"):
         if package in block:
             pytest.importorskip(package)
     if COLLECTOR in block:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.backend import Backend
 from tests.support.servers import (
     EXAMPLES,
     Arrivals,
@@ -27,9 +28,9 @@ EXIT_SECONDS = 10.0  # of which Celery needs seven by itself
 
 SEND = """
 import sys
-from celery_app import answer
+from celery_app import ask
 for number in range(int(sys.argv[2]), int(sys.argv[3])):
-    answer.delay(f"{sys.argv[1]} {number}")
+    ask(f"{sys.argv[1]} {number}", f"user {number}")
 """
 
 
@@ -64,9 +65,12 @@ RECYCLED = ["--max-tasks-per-child", "5"]
     ],
 )
 def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
-    workers: list[list[str]], arrivals: Arrivals, tmp_path: Path
+    workers: list[list[str]], arrivals: Arrivals, backend: Backend, tmp_path: Path
 ) -> None:
-    """TERM while the last records linger; children that end past atexit, at TERM or after five tasks."""
+    """TERM while the last records linger; children that end past atexit, at TERM or after five tasks.
+
+    Each has the user who published it.
+    """
 
     def work(number: int, options: list[str]) -> None:
         directory = tmp_path / str(number)
@@ -80,6 +84,8 @@ def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
     with ThreadPoolExecutor() as side_by_side:  # most of the time Celery waits for itself
         list(side_by_side.map(work, range(len(workers)), workers))
     arrivals.expect(range(40 * len(workers)))
+    for body in [each["body"] for each in backend.logs() if each["body"]["input"].startswith(arrivals.run)]:
+        assert body["metadata"]["user_id"] == f"user {body['input'].rpartition(' ')[2]}"
 
 
 @pytest.mark.soak

@@ -108,7 +108,7 @@ MAY_IMPORT = {
     | {"active_span", "clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
     "integrations": GROUND
-    | {"checks", "cli", "clients", "engine", "integrations"}
+    | {"checks", "cli", "clients", "engine", "integrations", "prompts"}
     | {"semconv", "traceparent", "tracking", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
