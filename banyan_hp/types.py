@@ -247,6 +247,7 @@ class Stats(TypedDict):
     scores_not_sent: int
     records_shortened: int
     records_unscrubbed: int
+    redactions: dict[str, int]
     spool_errors: int
     callback_errors: int
     tracking_errors: int

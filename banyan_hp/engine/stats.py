@@ -72,6 +72,7 @@ def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
         "last_success_age_s": reading.last_success_age,
         "oldest_record_age_s": reading.oldest_record_age,
     }
+    stats["redactions"] = dict(ledger.redactions)
     stats.update(_adopted(ledger.adopted))
     for public, name in _COUNTERS:
         stats[public] = getattr(ledger.counters, name)

@@ -28,6 +28,7 @@ from unittest.mock import patch
 from starlette.routing import Route
 
 import banyan_hp
+import banyan_hp.redact
 import banyan_hp.testing
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
@@ -66,6 +67,7 @@ def surface() -> str:
     """All of it, sorted within its sections."""
     sections = {
         "Names": _names(banyan_hp),
+        "banyan_hp.redact": _names(banyan_hp.redact),
         "banyan_hp.testing": _names(banyan_hp.testing),
         "Types (banyan_hp.types)": sorted(types.__all__),
         "Settings": _settings(),

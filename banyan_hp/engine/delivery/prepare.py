@@ -24,7 +24,7 @@ from ..records.outcome import Outcome, Verdict
 from ..records.record import BY_BEFORE_SEND, Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.entries import UNSCRUBBED
-from .callbacks import Callbacks, Raised
+from .callbacks import Callbacks, CountingCallback, Raised
 from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
@@ -54,7 +54,7 @@ class Preparer:
         self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
     ) -> None:
         self._lock, self._clock = shared.lock, shared.clock
-        self._counters = shared.ledger.counters
+        self._counters, self._redactions = shared.ledger.counters, shared.ledger.redactions
         self._callbacks = callbacks
         self._settlement = settlement
         self._limit = max_record_bytes
@@ -203,14 +203,17 @@ class Preparer:
 
     def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
+        call = before_send.counted if isinstance(before_send, CountingCallback) else before_send
         try:
-            changed = self._callbacks.call("before_send", before_send, value)
+            changed = self._callbacks.call("before_send", call, value)
         except BaseException as error:
             self._quarantine(record, f"before_send was interrupted by {type_name(error)}")
             raise
         if isinstance(changed, Raised):
             self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None
+        if isinstance(before_send, CountingCallback):
+            changed = self._count_redactions(changed)
         if changed is None:
             self._settlement.dropped([record], BY_BEFORE_SEND)
             return None
@@ -219,6 +222,13 @@ class Preparer:
             self._quarantine(record, f"before_send returned {type_name(changed)}, not a dict or None")
             return None
         return freeze(changed).value
+
+    def _count_redactions(self, counted: Any) -> object:
+        changed, found = counted
+        if found:
+            with self._lock:
+                self._redactions.update(found)
+        return changed
 
     def _quarantine(self, record: Record, detail: str) -> None:
         reason = UNENCODABLE if self._callbacks.hooks.before_send is None else UNSCRUBBED

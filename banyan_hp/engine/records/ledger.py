@@ -107,11 +107,12 @@ class Counters:
 
 @dataclass(slots=True)
 class Ledger:
-    """Both books and the counters."""
+    """Both books, the counters, and what `banyan_hp.redact` has replaced, by kind."""
 
     own: Book = field(default_factory=Book)
     adopted: Book = field(default_factory=Book)
     counters: Counters = field(default_factory=Counters)
+    redactions: Counter[str] = field(default_factory=Counter)
 
     def book(self, *, own: bool) -> Book:
         return self.own if own else self.adopted
