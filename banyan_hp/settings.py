@@ -78,6 +78,7 @@ class Settings:
     durability: Literal["memory", "disk"] = "memory"
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
+    media: Literal["describe", "keep"] = "describe"
     send_scores: bool | None = None
     exit_timeout: float = 2.0
     on_sigterm: Literal["auto", "off"] = "auto"
@@ -294,6 +295,7 @@ _CHECKS: dict[str, Check] = {
     "durability": one_of("memory", "disk"),
     "fsync": one_of("never", "interval", "always"),
     "max_record_bytes": integer(1024),
+    "media": one_of("describe", "keep"),
     "send_scores": optional_boolean,
     "exit_timeout": seconds,
     "on_sigterm": one_of("auto", "off"),

@@ -60,6 +60,7 @@ class _Delivery(TypedDict, total=False):
     durability: Literal["memory", "disk"]
     fsync: Literal["never", "interval", "always"]
     max_record_bytes: int
+    media: Literal["describe", "keep"]
     send_scores: bool | None
     exit_timeout: float
     on_sigterm: Literal["auto", "off"]
@@ -248,6 +249,7 @@ class Stats(TypedDict):
     records_shortened: int
     records_unscrubbed: int
     redactions: dict[str, int]
+    media_replaced: int
     spool_errors: int
     callback_errors: int
     tracking_errors: int

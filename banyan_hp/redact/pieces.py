@@ -263,6 +263,8 @@ def combine(*pieces: Function, salt: str | bytes | None = None) -> Redactor:
     for piece in pieces:
         if not callable(piece):
             raise ConfigurationError(f"combine() takes functions, got {type_name(piece)}")
+        if getattr(piece, "__module__", "") == __name__ and not isinstance(piece, Redactor):
+            raise ConfigurationError(f"combine() takes what {piece.__name__}() returns: call it")
         for step in piece.steps if isinstance(piece, Redactor) else (piece,):
             salted = step.with_salt(secret) if isinstance(step, Pass) and secret is not None else step
             if isinstance(salted, Pass) and steps and isinstance(steps[-1], Pass):

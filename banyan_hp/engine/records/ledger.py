@@ -98,6 +98,7 @@ class Counters:
     scores_not_sent: int = 0
     records_shortened: int = 0
     records_unscrubbed: int = 0
+    media_replaced: int = 0
     spool_errors: int = 0
     callback_errors: int = 0
     tracking_errors: int = 0
