@@ -61,6 +61,8 @@ class _Delivery(TypedDict, total=False):
     fsync: Literal["never", "interval", "always"]
     max_record_bytes: int
     media: Literal["describe", "keep"]
+    content: Literal["on", "off", "hash"]
+    content_hash_key: str | bytes | None
     send_scores: bool | None
     exit_timeout: float
     on_sigterm: Literal["auto", "off"]
@@ -97,6 +99,7 @@ class LoggerSettings(_Delivery, total=False):
     prompt_pinned_ttl: float
     prompt_timeout: float
     prompt_cache_size: int
+    content_off_prompts: Sequence[str]
     cache_ttl: float
 
 
@@ -165,6 +168,7 @@ class LogStep(_StepFields, total=False):
     user_question: Required[Any]
     prompt_response: Required[Any]
     record_id: str | UUID | None
+    content: Literal["on", "off", "hash"] | None
 
 
 class LogOptions(TypedDict, total=False):
@@ -185,6 +189,7 @@ class LogOptions(TypedDict, total=False):
     org_uuid: str | UUID | None
     mapping_table: str | None
     record_id: str | UUID | None
+    content: Literal["on", "off", "hash"] | None
 
 
 class Log(LogOptions, total=False):

@@ -22,6 +22,7 @@ from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
 from .base import Lifeline
 from .configuration import resolved_identity, unless_keyless
+from .content import ContentRules
 from .exporting import export_of
 from .feedback import BanyanFeedback
 from .prompt_calls import PromptCalls
@@ -91,6 +92,8 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         url, key, project = resolved_identity(api_key, base_url, project_id, needed=needed)
         self._settings = settings = unless_keyless(settings, key)
         self._prompt_settings = prompt_settings
+        self._longest = settings.max_record_bytes
+        self._content = ContentRules(settings, prompt_settings.content_off_prompts)
         self._base_url = url
         self._backend = backend = BanyanDestination(url, key, project)
         export = export_of(settings, backend, {PROJECT: project})
@@ -115,6 +118,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         blocking: bool = False,
         experiment_context: Mapping[str, str | None] | None = None,
         record_id: str | int | UUID | None = None,
+        content: Literal["on", "off", "hash"] | None = None,
     ) -> bool:
         """Log one use of a prompt. Costs microseconds, does no I/O and never raises.
 
@@ -137,6 +141,8 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             record_id: the record's id, 1 to 128 printable ASCII characters without spaces at the ends. Where
                 the backend keeps ids, as the local one does, the same record twice is stored once. Default:
                 an id of the library's. Any other value goes into the metadata, as with `duration_ms`.
+            content: "off": the record goes without input, output and other texts; "hash": with their length
+                and a keyed hash instead. Default: as the settings `content` and `content_off_prompts` say.
 
         Returns:
             True: the record is accepted; with `blocking=True` or `background_thread=False`, it is delivered.
@@ -156,18 +162,15 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
                 self._note_set_aside(keep_numbers(body, DURATION))
             ident = None if record_id is None else self._own_id(body, record_id)
             blocking = blocking is not False and bool(blocking)  # may raise, so before the record is taken
-            longest = self._settings.max_record_bytes
-            record = self._engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
+            if content is not None or self._content.apply:
+                body, deferred = self._content.hidden(body, deferred, content)
+            record = self._engine.submit(body, max_text=self._longest, deferred=deferred, ident=ident)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._not_logged("log_prompt()", error)
             return False
-        if record is None:
-            return False
-        if blocking:
-            return self._engine.wait_for(record)
-        if not self._settings.background_thread:
-            return record.term is Term.DELIVERED
-        return not record.turned_away
+        if record is None or blocking:
+            return record is not None and self._engine.wait_for(record)
+        return not record.turned_away if self._settings.background_thread else record.term is Term.DELIVERED
 
     log = log_prompt
 

@@ -10,20 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..checks import secret
 from ..engine.delivery.callbacks import CountingCallback
 from ..errors import ConfigurationError
 from ..foreign import shown, type_name
+from ..settings import BeforeSend
 from .finders import Find, find_cards, find_emails, find_ibans, find_keys, find_phones
 from .records import CONTAINERS, INTACT, Scrubber
 
-LEAST_SALT = 16  # bytes
 _FEWEST_CHARACTERS = 5  # of a text in which a built-in piece can find anything
 _HASH_BYTES = 8
 _LETTERS = str.maketrans("0123456789abcdef", "bcdfghjkmnpqrtvw")  # no digits: what finds numbers finds none
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
 _SEPARATORS = re.compile(r"[\W_]+")
-
-Function = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 class Rule(NamedTuple):
@@ -114,7 +113,7 @@ class Redactor(CountingCallback):
     A record stays as it is given: what comes back is a copy.
     """
 
-    def __init__(self, *steps: Pass | Function) -> None:
+    def __init__(self, *steps: Pass | BeforeSend) -> None:
         self._steps = steps
 
     def __call__(self, record: dict[str, Any], /) -> dict[str, Any] | None:
@@ -130,11 +129,6 @@ class Redactor(CountingCallback):
                 break
             changed = step.over(changed, found) if isinstance(step, Pass) else step(changed)
         return changed, found
-
-    @property
-    def steps(self) -> tuple[Pass | Function, ...]:
-        """What it does, one after the other."""
-        return self._steps
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Redactor) and self._steps == other._steps
@@ -244,11 +238,11 @@ def pattern(expression: str | re.Pattern[str], name: str, *, salt: str | bytes |
     return _piece(Rule(name, name, 0, _compiled(expression), str, _salt(salt)))
 
 
-def combine(*pieces: Function, salt: str | bytes | None = None) -> Redactor:
+def combine(*pieces: BeforeSend, salt: str | bytes | None = None) -> Redactor:
     """One `before_send` of several pieces.
 
     Pieces of this module work together, in one walk through a record: patterns first, then keys, e-mail
-    addresses, IBANs, cards and phone numbers. Functions of your own are called in between, in the order
+    addresses, IBANs, cards and phone numbers. BeforeSends of your own are called in between, in the order
     given; one that returns None drops the record.
 
     Args:
@@ -258,15 +252,15 @@ def combine(*pieces: Function, salt: str | bytes | None = None) -> Redactor:
     Raises:
         ConfigurationError: a piece is not callable, or the salt is too short.
     """
-    secret = _salt(salt)
-    steps: list[Pass | Function] = []
+    of_all = _salt(salt)
+    steps: list[Pass | BeforeSend] = []
     for piece in pieces:
         if not callable(piece):
             raise ConfigurationError(f"combine() takes functions, got {type_name(piece)}")
         if getattr(piece, "__module__", "") == __name__ and not isinstance(piece, Redactor):
             raise ConfigurationError(f"combine() takes what {piece.__name__}() returns: call it")
-        for step in piece.steps if isinstance(piece, Redactor) else (piece,):
-            salted = step.with_salt(secret) if isinstance(step, Pass) and secret is not None else step
+        for step in piece._steps if isinstance(piece, Redactor) else (piece,):
+            salted = step.with_salt(of_all) if isinstance(step, Pass) and of_all is not None else step
             if isinstance(salted, Pass) and steps and isinstance(steps[-1], Pass):
                 steps[-1] = steps[-1].joined(salted)
             else:
@@ -281,7 +275,7 @@ def _piece(rule: Rule) -> Redactor:
     return Redactor(Pass((rule,)))
 
 
-def _kinds(step: Pass | Function) -> list[str]:
+def _kinds(step: Pass | BeforeSend) -> list[str]:
     if not isinstance(step, Pass):
         return ["a function"]
     return [*(rule.kind for rule in step.rules), *["fields"] * bool(step.named)]
@@ -316,9 +310,6 @@ def _compiled(expression: Any) -> re.Pattern[str]:
 def _salt(given: Any) -> bytes | None:
     if given is None:
         return None
-    salt = given.encode("utf-8", "replace") if isinstance(given, str) else given
-    if not isinstance(salt, bytes):
-        raise ConfigurationError(f"salt must be a text or bytes, was {type_name(given)}")
-    if len(salt) < LEAST_SALT:
-        raise ConfigurationError(f"salt must have at least {LEAST_SALT} bytes; it has {len(salt)}")
+    secret("salt", given)
+    salt: bytes = given.encode("utf-8", "replace") if isinstance(given, str) else given
     return salt

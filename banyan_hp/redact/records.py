@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
@@ -76,7 +77,7 @@ class Scrubber:
         return self._value(value)
 
     def _details(self, details: Mapping[str, Any], intact: frozenset[str]) -> dict[str, Any]:
-        clean: dict[str, Any] = {}
+        clean = _Clean()
         for name, value in details.items():
             if name in intact:
                 clean[name] = value
@@ -85,8 +86,8 @@ class Scrubber:
             elif name == _SCORE and isinstance(value, dict):
                 clean[name] = self._score(value)
             else:
-                clean[_free_name(clean, self._scrub(name))] = self._named(name, value)
-        return clean
+                clean.add(self._scrub(name), self._named(name, value))
+        return dict(clean)
 
     def _score(self, score: Mapping[str, Any]) -> dict[str, Any]:
         """A score's name, value and what it is about stay; its comment is somebody's text."""
@@ -102,10 +103,10 @@ class Scrubber:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
-            clean: dict[str, Any] = {}
+            clean = _Clean()
             for name, item in value.items():
-                clean[_free_name(clean, self._scrub(name))] = self._named(name, item)
-            return clean
+                clean.add(self._scrub(name), self._named(name, item))
+            return dict(clean)
         if isinstance(value, list):
             return [self._value(item) for item in value]
         return value
@@ -136,10 +137,15 @@ def _finite(number: str) -> float:
     return value
 
 
-def _free_name(taken: Mapping[str, Any], name: str) -> str:
-    """A name that is not taken: two addresses as keys become two keys."""
-    free, number = name, 1
-    while free in taken:
-        number += 1
-        free = f"{name} {number}"
-    return free
+class _Clean(dict[str, Any]):
+    """A dict in the making, in which two addresses as names become two names."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+
+    def add(self, name: str, value: Any) -> None:
+        free = name
+        while free in self:  # a number is tried once, so that many equal names take linear time
+            self._numbers[name] += 1
+            free = f"{name} {self._numbers[name] + 1}"
+        self[free] = value

@@ -78,12 +78,13 @@ class BanyanLogger(Protocol):
 class _SpanSink(ABC, Generic[L, R]):
     """The order of work that both records share."""
 
-    __slots__ = ("_logger", "client", "failed")
+    __slots__ = ("_logger", "client", "content", "failed")
 
     def __init__(self, logger: L, client: object, failed: Failed) -> None:
         self._logger = logger
         self.client = client
         self.failed = failed
+        self.content: str | None = None
 
     def interaction(
         self, question: Any, model: str | None, metadata: Mapping[str, Any] | None, fields: Mapping[str, Any]
@@ -95,13 +96,18 @@ class _SpanSink(ABC, Generic[L, R]):
         fields = interaction.fields
         if fields.get("record_id") is None:
             fields = {**fields, "record_id": interaction.record_id}
-        return self._log(interaction, interaction.steps, fields)
+        return self._log(interaction, interaction.steps, self._with_content(fields, interaction._content))
+
+    def _with_content(self, fields: Mapping[str, Any], content: Any) -> Mapping[str, Any]:
+        """The fields of a record, `content` among them where somebody has said it."""
+        chosen = self.content if content is None else content
+        return fields if chosen is None else {**fields, "content": chosen}
 
     @abstractmethod
     def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> R: ...
 
     def log_step(self, step: Step) -> R:
-        return self._log(step, [step], {})
+        return self._log(step, [step], self._with_content({}, step._content))
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Log what is known now; our threads read and add what was received and not read yet."""

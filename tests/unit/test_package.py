@@ -104,7 +104,7 @@ MAY_IMPORT = {
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
-    "redact": GROUND | {"engine", "redact"},
+    "redact": GROUND | {"checks", "engine", "redact"},
     "integrations": {"clients", "integrations", "logs", "semconv", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},

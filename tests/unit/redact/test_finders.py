@@ -176,6 +176,12 @@ def test_time_grows_with_the_length_only(beginning: str) -> None:
     assert long < 10 * short + 0.05
 
 
+def test_many_names_that_become_one_take_linear_time() -> None:
+    """A user's JSON may have as many addresses as names as fit into it."""
+    text = "{" + ",".join(f'"a{number}@b.de":1' for number in range(50_000)) + "}"
+    assert best_of(1, lambda: redacted(text)) < 10
+
+
 def test_a_text_of_a_megabyte_takes_a_bounded_time() -> None:
     """Of ordinary prose with something to replace in each paragraph."""
     prose = "The quick brown fox jumps over the lazy dog, 4711 times since 2024-01-31 at 12:00. " * 20
