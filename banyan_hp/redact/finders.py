@@ -46,16 +46,19 @@ def _local_part(before: str) -> str:
 
 _GAP = "[ \u00a0./()-]"
 _INTERNATIONAL = re.compile(rf"(?<![\w+.])\+[1-9](?:{_GAP}{{0,2}}[0-9]){{6,14}}(?![0-9])")
+_REST = "[2-9][0-9]{2}[ .-][0-9]{4}"
+# The first character comes before the look behind it: so the search skips at once to characters that fit.
 _NATIONAL = re.compile(
-    r"(?=[(0-9])(?<![\w.,:/+#-])(?<![0-9]{2} )(?:"
+    r"[(0-9](?<![\w.,:/+#-][(0-9])(?<![0-9]{2} [(0-9])(?:"
     # 0049 151 1234567
-    r"00[1-9][0-9]{0,2}(?:[ /-][0-9]{2,8}){2,5}"
+    r"(?<=0)0[1-9][0-9]{0,2}(?:[ /-][0-9]{2,8}){2,5}"
     # 030 1234567, 0151-12345678, (020) 7946 0958, 089/123456
-    r"|(?:\(0[1-9][0-9]{1,4}\) ?|0[1-9][0-9]{1,4}[ /-])[0-9]{3,8}(?: [0-9]{2,5}){0,3}"
+    r"|(?:(?<=\()0[1-9][0-9]{1,4}\) ?|(?<=0)[1-9][0-9]{1,4}[ /-])[0-9]{3,8}(?: [0-9]{2,5}){0,3}"
     # 01 23 45 67 89
-    r"|0[1-9](?:([ .])[0-9]{2})(?:\1[0-9]{2}){3}(?! [0-9a-f]{2} [0-9a-f]{2}\b)"
-    # (415) 555-2671, 1-415-555-2671, 415.555.2671
-    r"|(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.-])[2-9][0-9]{2}[ .-][0-9]{4}"
+    r"|(?<=0)[1-9](?:([ .])[0-9]{2})(?:\1[0-9]{2}){3}(?! [0-9a-f]{2} [0-9a-f]{2}\b)"
+    # (415) 555-2671, 415.555.2671, 1-415-555-2671
+    rf"|(?<=\()[2-9][0-9]{{2}}\) ?{_REST}|(?<=[2-9])[0-9]{{2}}[.-]{_REST}"
+    rf"|(?<=1)[ .-](?:\([2-9][0-9]{{2}}\) ?|[2-9][0-9]{{2}}[.-]){_REST}"
     r")(?![\w/-]|[.,][0-9])"
 )
 _SIGNED_DECIMAL = re.compile(r"\+[0-9]+\.[0-9]+")
@@ -83,10 +86,10 @@ def digits(text: str) -> int:
 # -- credit cards --------------------------------------------------------------------------------------------
 
 _CARD = re.compile(
-    r"(?=[2-6])(?<![\w+.-])(?:"
-    r"[0-9]{14,19}"
-    "|[0-9]{4}([ \u00a0.-])[0-9]{4}\\1[0-9]{4}\\1[0-9]{4}(?:\\1[0-9]{3})?"
-    "|3[0-9]{3}([ \u00a0.-])[0-9]{6}\\2[0-9]{4,5}"
+    r"[2-6](?<![\w+.-][2-6])(?:"
+    r"[0-9]{13,18}"
+    "|[0-9]{3}([ \u00a0.-])[0-9]{4}\\1[0-9]{4}\\1[0-9]{4}(?:\\1[0-9]{3})?"
+    "|(?<=3)[0-9]{3}([ \u00a0.-])[0-9]{6}\\2[0-9]{4,5}"
     r")(?![\w-]|\.[0-9])"
 )
 _ISSUED = re.compile(
@@ -135,7 +138,8 @@ _LENGTHS = {
         "SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30",
     )
 }
-_IBAN_BEGINS = re.compile("(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}")
+# Found by its digits, which are rarer than letters.
+_CHECK_DIGITS = re.compile("[0-9](?<=[A-Za-z]{2}[0-9])(?<![A-Za-z0-9][A-Za-z]{2}[0-9])[0-9]")
 _IBAN_GOES_ON = {
     length: re.compile(rf"(?:[ \u00a0-]?[A-Za-z0-9]){{{length - 4}}}(?![A-Za-z0-9])")
     for length in set(_LENGTHS.values())
@@ -144,15 +148,15 @@ _IBAN_GOES_ON = {
 
 def find_ibans(text: str) -> Iterator[Span]:
     """IBANs: a country's length, and the check digits right (modulo 97)."""
-    found = _IBAN_BEGINS.search(text)
+    found = _CHECK_DIGITS.search(text)
     while found is not None:
-        after = found.start() + 1
-        goes_on = _IBAN_GOES_ON.get(_LENGTHS.get(found[0][:2].upper(), 0))
-        rest = None if goes_on is None else goes_on.match(text, found.end())
-        if rest is not None and is_iban(found[0] + rest[0]):
+        after, start = found.end(), found.start() - 2
+        goes_on = _IBAN_GOES_ON.get(_LENGTHS.get(text[start : start + 2].upper(), 0))
+        rest = None if goes_on is None else goes_on.match(text, after)
+        if rest is not None and is_iban(text[start:after] + rest[0]):
             after = rest.end()
-            yield found.start(), after
-        found = _IBAN_BEGINS.search(text, after)
+            yield start, after
+        found = _CHECK_DIGITS.search(text, after)
 
 
 def is_iban(text: str) -> bool:
@@ -178,11 +182,24 @@ _KEY = re.compile(
     r"|SG\.[A-Za-z0-9_-]{16,}+\.[A-Za-z0-9_-]{16,}+"  # SendGrid
     r")"
 )
-_KEY_BEGINS = (
-    *("sk-", "AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-"),
-    *("xox", "xapp-", "hooks.slack.com", "AIza", "ya29.", "GOCSPX-", "eyJ", "k_live_", "k_test_", "whsec_"),
-    *("psk_", "hf_", "npm_", "pypi-", "SG."),
-)
+_KEY_BEGINS = {
+    "_": (
+        "ghp_",
+        "gho_",
+        "ghs_",
+        "ghu_",
+        "ghr_",
+        "github_pat_",
+        "k_live_",
+        "k_test_",
+        "whsec_",
+        "psk_",
+        "hf_",
+        "npm_",
+    ),
+    "-": ("sk-", "glpat-", "xox", "xapp-", "GOCSPX-", "pypi-"),
+    "": ("AKIA", "ASIA", "ABIA", "ACCA", "hooks.slack.com", "AIza", "ya29.", "eyJ", "SG."),
+}
 _AFTER_A_NAME = re.compile(
     r"(?:(?<![A-Za-z0-9])bearer[ \t]{1,4}"
     r"|authorization[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?basic[ \t]{1,4}"
@@ -190,7 +207,7 @@ _AFTER_A_NAME = re.compile(
     r"([A-Za-z0-9._~+/-]{16,}+={0,2})",
     re.IGNORECASE,
 )
-_NAMES = re.compile("bearer|authorization|aws_?secret", re.IGNORECASE)
+_NAMES = ("bearer", "authorization", "secret")
 _IN_A_URL = re.compile(r"(?<=://)[^\s/:@\"'<>]{0,128}:([^\s/@\"'<>]{1,256})@")
 _PRIVATE_KEY = "PRIVATE KEY-----"
 _PEM_BEGINS = re.compile(r"-----BEGIN (?:[A-Z]{1,10} ){0,3}PRIVATE KEY-----")
@@ -200,9 +217,10 @@ _HAS_DIGIT = re.compile("[0-9]")
 
 def find_keys(text: str) -> Iterator[Span]:
     """API keys, by how each provider's begin; bearer tokens, passwords in URLs, and private keys (PEM)."""
-    if any(beginning in text for beginning in _KEY_BEGINS):
+    if _may_have_key(text):
         yield from (found.span() for found in _KEY.finditer(text) if _HAS_DIGIT.search(found[0]))
-    if _NAMES.search(text):
+    lower = text.lower()
+    if any(name in lower for name in _NAMES):
         for found in _AFTER_A_NAME.finditer(text):
             if _HAS_DIGIT.search(found[1]):
                 yield found.span(1)
@@ -210,6 +228,13 @@ def find_keys(text: str) -> Iterator[Span]:
         yield from (found.span(1) for found in _IN_A_URL.finditer(text))
     if _PRIVATE_KEY in text:
         yield from _pem_blocks(text)
+
+
+def _may_have_key(text: str) -> bool:
+    return any(
+        sign in text and any(beginning in text for beginning in beginnings)
+        for sign, beginnings in _KEY_BEGINS.items()
+    )
 
 
 def _pem_blocks(text: str) -> Iterator[Span]:
