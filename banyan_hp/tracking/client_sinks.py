@@ -96,18 +96,14 @@ class _SpanSink(ABC, Generic[L, R]):
         fields = interaction.fields
         if fields.get("record_id") is None:
             fields = {**fields, "record_id": interaction.record_id}
-        return self._log(interaction, interaction.steps, self._with_content(fields, interaction._content))
-
-    def _with_content(self, fields: Mapping[str, Any], content: Any) -> Mapping[str, Any]:
-        """The fields of a record, `content` among them where somebody has said it."""
-        chosen = self.content if content is None else content
-        return fields if chosen is None else {**fields, "content": chosen}
+        return self._log(interaction, interaction.steps, fields)
 
     @abstractmethod
     def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> R: ...
 
     def log_step(self, step: Step) -> R:
-        return self._log(step, [step], self._with_content({}, step._content))
+        content = step._content
+        return self._log(step, [step], {} if content is None else {"content": content})
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Log what is known now; our threads read and add what was received and not read yet."""

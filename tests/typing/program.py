@@ -84,6 +84,9 @@ def configured() -> PromptStackLogger:
         content_hash_key="0123456789abcdef",
         content_off_prompts=["intake"],
     )
+
+
+def redacting() -> None:
     banyan.configure(before_send=redact.combine(redact.emails(), redact.fields("ssn"), scrub, salt=b"0" * 16))
     found: dict[str, int] = banyan.get_stats()["redactions"]
     print(found, redact.pattern("x", "x")({"input": "x"}))
