@@ -19,7 +19,7 @@ from typing import Any
 from ..engine.records.encode import text_of
 from ..engine.records.freeze import as_text, freeze
 from ..engine.records.record import Deferred
-from ..foreign import as_dict, kind_of
+from ..foreign import kind_of
 from ..logs import warn
 from ..settings import CONTENT, Settings
 from .arguments import DURATION, LOG_NUMBERS, InvalidRecordError
@@ -42,10 +42,8 @@ _SAID = frozenset({"input", "output", "user_prompt", "response", "user_question"
 _NO_TEXT = frozenset({int, float, bool})  # but for what was said: there a number is an answer
 _OURS = frozenset({"", "[score]", "[no prompt]", "[no response]"})  # texts of the library's own
 _ERROR = "error"
-_ASKED = (
-    "parameters",
-    "files",
-)  # what a wrapped client's request asks for: schemas, stop words, names of files
+# What a wrapped client's request asks for: schemas, stop words, names of files.
+_ASKED = ("parameters", "files")
 _STEPS = ("step_data", "step_details")
 _SCORE = "banyan_hp"
 _SET_ASIDE = DURATION.keys() | LOG_NUMBERS.keys()  # numbers that were none are in the metadata
@@ -83,18 +81,13 @@ class ContentRules:
         chosen = self._chosen(body, content)
         if chosen == "on":
             return body, deferred
-        bare = without_content(body, _off)
-        if chosen == "off" or self._key is None:
-            return bare, None if deferred is None else Deferred(_completing(deferred, _off), deferred.size)
         frozen = freeze(body)
-        texts = frozen.value
-        inner = deferred
-
-        def complete(given: dict[str, Any]) -> dict[str, Any]:
-            whole = texts if inner is None else inner.complete(texts)
-            return {**given, **without_content(whole, self._hashed)}
-
-        return bare, Deferred(complete, frozen.size + (0 if inner is None else inner.size))
+        texts, held = frozen.value, 0 if deferred is None else deferred.size
+        bare = without_content(texts, _off)
+        if chosen == "off" or self._key is None:
+            return bare, None if deferred is None else Deferred(_completing(deferred, _off), held)
+        completed = _completing(deferred, self._hashed)
+        return bare, Deferred(lambda given: {**given, **completed(texts)}, held + frozen.size)
 
     def _chosen(self, body: Mapping[str, Any], content: object) -> str:
         if content is not None:
@@ -131,8 +124,10 @@ def _named(body: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _completing(deferred: Deferred, hide: Hide) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda given: without_content(deferred.complete(given), hide)
+def _completing(deferred: Deferred | None, hide: Hide) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    if deferred is None:
+        return lambda body: without_content(body, hide)
+    return lambda body: without_content(freeze(deferred.complete(body)).value, hide)
 
 
 def _off(_: Any) -> str:
@@ -143,7 +138,7 @@ def _off(_: Any) -> str:
 
 
 def without_content(body: Mapping[str, Any], hide: Hide) -> dict[str, Any]:
-    """A record of either client whose texts `hide` has replaced."""
+    """A frozen record of either client, whose texts `hide` has replaced."""
     bare: dict[str, Any] = {}
     for name, value in body.items():
         if name in _KEPT:
@@ -166,10 +161,9 @@ def _text(value: Any, hide: Hide, name: str = "") -> Any:
 
 def _metadata(given: Any, hide: Hide) -> Any:
     """The metadata, or a step's details, without what the library itself has put there from texts."""
-    if not isinstance(given, Mapping):
+    if not isinstance(given, dict):
         return _text(given, hide)
-    metadata = given if type(given) is dict else as_dict(given)
-    return {name: _detail(name, value, hide) for name, value in metadata.items()}
+    return {name: _detail(name, value, hide) for name, value in given.items()}
 
 
 def _detail(name: Any, value: Any, hide: Hide) -> Any:
@@ -179,17 +173,17 @@ def _detail(name: Any, value: Any, hide: Hide) -> Any:
         return _numbers(value, hide)
     if name in _STEPS:
         return _steps(value, hide)
-    if name == _SCORE and isinstance(value, Mapping):
+    if name == _SCORE and isinstance(value, dict):
         return _score(value, hide)
     return value
 
 
 def _numbers(given: Any, hide: Hide) -> Any:
     """Numbers as they are, whatever holds them; texts hidden."""
-    if isinstance(given, (list, tuple)):
+    if isinstance(given, list):
         return [_numbers(each, hide) for each in given]
-    if isinstance(given, Mapping):
-        return {name: _numbers(value, hide) for name, value in as_dict(given).items()}
+    if isinstance(given, dict):
+        return {name: _numbers(value, hide) for name, value in given.items()}
     return _text(given, hide)
 
 
@@ -202,20 +196,19 @@ def _score(score: Mapping[str, Any], hide: Hide) -> dict[str, Any]:
 
 
 def _steps(given: Any, hide: Hide) -> Any:
-    if not isinstance(given, (list, tuple)):
+    if not isinstance(given, list):
         return _text(given, hide)
-    return [_step(each, hide) if isinstance(each, Mapping) else _text(each, hide) for each in given]
+    return [_step(each, hide) if isinstance(each, dict) else _text(each, hide) for each in given]
 
 
 def _step(step: Mapping[str, Any], hide: Hide) -> Any:
     """One of `step_data`, which has questions and answers, or of `step_details`, which is metadata."""
     if "user_question" not in step and "prompt_response" not in step:
         return _metadata(step, hide)
-    return {
-        name: value
-        if name in _KEPT_IN_STEPS
-        else _metadata(value, hide)
-        if name == "metadata"
-        else _text(value, hide, name)
-        for name, value in step.items()
-    }
+    return {name: _step_field(name, value, hide) for name, value in step.items()}
+
+
+def _step_field(name: str, value: Any, hide: Hide) -> Any:
+    if name in _KEPT_IN_STEPS:
+        return value
+    return _metadata(value, hide) if name == "metadata" else _text(value, hide, name)

@@ -127,9 +127,9 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
 
         Args:
             options: `user_prompt` and `response` are required and must not be empty. `token_count` and
-                `response_time` (seconds, or a timedelta) are numbers, 0 or more; any other value goes into
-                `metadata` under its name, is logged and counted (`values_set_aside`). `content` is "off" or
-                "hash" for a record without texts. All other fields are sent as they are. The dict is copied.
+                `response_time` (seconds, or a timedelta) are numbers, 0 or more; other values go into
+                `metadata`, logged and counted (`values_set_aside`). `content`: "off" or "hash", for a record
+                without texts. All other fields are sent as they are. The dict is copied.
 
         Returns:
             A `Receipt`. Await it, or call `.result(timeout=…)`, to wait until the record is delivered; both
@@ -187,8 +187,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         body = options_with_ambient(body)
         if type(body.get("session_id", "")) is not str:
             body["session_id"] = as_text(body["session_id"])
-        answer = body.get("response")
-        deferred = answer if type(answer) is Deferred else None  # of our own tracking
+        deferred = body["response"] if type(body["response"]) is Deferred else None  # of our own tracking
         if deferred is not None:
             body["response"] = ""
         body, deferred = self._content.hidden(body, deferred, content)
@@ -197,7 +196,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
     def _hand_over(
         self, body: dict[str, Any], deferred: Deferred | None, ident: str | None, at: float | None
     ) -> Receipt:
-        engine, source, body["org_id"], body["mode"] = line = self._line
+        engine, source, org_id, mode = line = self._line
+        body.update(org_id=org_id, mode=mode)
         longest = engine.settings.max_record_bytes
         if at is None:
             record = engine.submit(body, max_text=longest, deferred=deferred, ident=ident)

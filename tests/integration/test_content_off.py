@@ -314,6 +314,14 @@ def test_a_hash_is_of_the_text_with_its_length() -> None:
     assert other["input"] != one["input"]
 
 
+def test_whatever_metadata_holds_the_record_goes() -> None:
+    """Cycles and objects of the application's become what they are with content."""
+    around: dict[str, Any] = {"mine": 1}
+    around["parameters"] = around["step_data"] = around
+    (body,) = bodies(lambda logger: logger.log_prompt(SECRET, SECRET, metadata=around), content="off")
+    assert (body["input"], body["metadata"]["mine"]) == (OFF, 1)
+
+
 def test_where_hashing_fails_the_record_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its texts are not with it until they are hashed."""
 
