@@ -94,6 +94,7 @@ MAY_IMPORT = {
     "foreign.py": {"errors"},
     "text.py": set(),
     "semconv.py": set(),
+    "traceparent.py": set(),
     "checks.py": {"errors", "foreign"},
     "settings.py": {"checks", "errors", "foreign"},
     "types.py": {"settings"},
@@ -105,7 +106,8 @@ MAY_IMPORT = {
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
     "redact": GROUND | {"checks", "engine", "redact"},
-    "integrations": {"clients", "integrations", "logs", "semconv", "_version"},
+    "integrations": GROUND
+    | {"checks", "cli", "clients", "integrations", "semconv", "traceparent", "tracking", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
