@@ -41,7 +41,8 @@ _KEPT_IN_STEPS = frozenset(
 _SAID = frozenset({"input", "output", "user_prompt", "response", "user_question", "prompt_response"})
 _NO_TEXT = frozenset({int, float, bool})  # but for what was said: there a number is an answer
 _OURS = frozenset({"", "[score]", "[no prompt]", "[no response]"})  # texts of the library's own
-_ERROR = "error"
+_ERRORS = ("error", "stack")
+_EXCEPTION = "exception"  # of a line of a log
 # What a wrapped client's request asks for: schemas, stop words, names of files.
 _ASKED = ("parameters", "files")
 _STEPS = ("step_data", "step_details")
@@ -167,9 +168,11 @@ def _metadata(given: Any, hide: Hide) -> Any:
 
 
 def _detail(name: Any, value: Any, hide: Hide) -> Any:
-    if name == _ERROR or name in _SET_ASIDE:
+    if name in _ERRORS or name in _SET_ASIDE:
         return _text(value, hide)
-    if name in _ASKED:
+    if name == _EXCEPTION and isinstance(value, dict):
+        return {each: item if each == "type" else _numbers(item, hide) for each, item in value.items()}
+    if name in _ASKED or name == _EXCEPTION:
         return _numbers(value, hide)
     if name in _STEPS:
         return _steps(value, hide)

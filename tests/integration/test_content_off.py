@@ -132,7 +132,11 @@ def use_tracking(logger: Any, say: dict[str, Any]) -> None:
 def use_banyan(logger: PromptStackLogger, model: str, say: dict[str, Any]) -> None:
     """Every public way of logging of the Banyan client; `say` is what each call says, if anything."""
     logger.log_prompt(SECRET, SECRET, metadata={"error": SECRET, "mine": 1}, duration_ms=SECRET, **say)  # type: ignore[arg-type]
-    asked = {"parameters": {"stop": [SECRET], "temperature": 0.5}, "files": [{"name": SECRET, "bytes": 9}]}
+    asked: dict[str, Any] = {
+        "parameters": {"stop": [SECRET], "temperature": 0.5},
+        "files": [{"name": SECRET, "bytes": 9}],
+    }
+    asked |= {"exception": {"type": "KeyError", "message": SECRET, "traceback": SECRET}, "stack": SECRET}
     logger.log_prompt(MESSAGES, {"answer": SECRET}, model="gpt-4.1", metadata=asked, **say)
     logger.log_prompt(SECRET.encode(), [SECRET] * 200, **say)
     use_tracking(logger, say)
@@ -276,7 +280,11 @@ def test_captures_have_no_texts_either(model: str) -> None:
     first = records[0]
     assert (first["input"], first["output"]) == (OFF, OFF)
     assert first["metadata"] == {"error": OFF, "mine": 1, "duration_ms": OFF}
-    asked = {"parameters": {"stop": [OFF], "temperature": 0.5}, "files": [{"name": OFF, "bytes": 9}]}
+    asked: dict[str, Any] = {
+        "parameters": {"stop": [OFF], "temperature": 0.5},
+        "files": [{"name": OFF, "bytes": 9}],
+    }
+    asked |= {"exception": {"type": "KeyError", "message": OFF, "traceback": OFF}, "stack": OFF}
     assert records[1]["metadata"] == asked
     kept = next(each for each in records if each.get("metadata", {}).get("api"))
     assert kept["model"] == "gpt-4.1"
