@@ -25,6 +25,14 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,39}")
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
+def plain_name(name: str) -> str:
+    """A field's name without case and separators."""
+    return _SEPARATORS.sub("", name).lower()
+
+
+_NEVER = frozenset(map(plain_name, INTACT | CONTAINERS))
+
+
 class Rule(NamedTuple):
     """What is replaced in texts.
 
@@ -211,7 +219,7 @@ def fields(*names: str, salt: str | bytes | None = None) -> Redactor:
     for name in names:
         if not isinstance(name, str) or not plain_name(name):
             raise ConfigurationError(f"the name of a field must be a text, was {shown(name)}")
-        if name in INTACT or name in CONTAINERS:
+        if plain_name(name) in _NEVER:
             raise ConfigurationError(
                 f"the field {name!r} is never redacted: it identifies, routes or holds together records"
             )
@@ -279,11 +287,6 @@ def _kinds(step: Pass | BeforeSend) -> list[str]:
     if not isinstance(step, Pass):
         return ["a function"]
     return [*(rule.kind for rule in step.rules), *["fields"] * bool(step.named)]
-
-
-def plain_name(name: str) -> str:
-    """A field's name without case and separators."""
-    return _SEPARATORS.sub("", name).lower()
 
 
 def _stand_in(word: str, value: str, salt: bytes | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from typing import Any
 
@@ -54,8 +55,9 @@ def test_both_clients_records_are_clean_from_top_to_bottom() -> None:
 def test_what_identifies_and_routes_a_record_stays(name: str) -> None:
     """Even where it looks like an address: with another value it would not be found, joined or counted."""
     assert emails_in({name: SECRET}) == {name: SECRET}
-    with pytest.raises(ConfigurationError, match="never redacted"):
-        redact.fields(name)
+    for spelling in (name, name.title().replace("_", "")):
+        with pytest.raises(ConfigurationError, match="never redacted"):
+            redact.fields(spelling)
 
 
 def test_a_score_keeps_what_it_is_about() -> None:
@@ -148,6 +150,8 @@ def test_pieces_and_functions_are_combined() -> None:
     assert redact.combine(by, redact.ibans()) == redact.combine(redact.emails(), redact.phones(), mine,
                                                                 redact.emails(), redact.ibans())  # fmt: skip
     assert redact.combine()({"input": "a"}) == {"input": "a"}
+    pickled = pickle.loads(pickle.dumps(redact.combine(redact.emails(), redact.fields("x"))))
+    assert pickled == redact.combine(redact.emails(), redact.fields("x"))
     assert repr(redact.combine(redact.emails(salt=SALT), mine)) == "<Redactor: emails, a function>"
 
 
