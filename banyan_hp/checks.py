@@ -147,6 +147,25 @@ def text(name: str, value: Any) -> None:
         raise refused(name, value, "a text that is not empty")
 
 
+def texts(name: str, value: Any) -> None:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise refused(name, value, "a list of texts")
+    for number, each in enumerate(value):
+        text(f"{name}[{number}]", each)
+
+
+_LEAST_SECRET = 16
+
+
+def secret(name: str, value: Any) -> None:
+    """The value never gets into a message."""
+    if not isinstance(value, (str, bytes)):
+        raise ConfigurationError(f"{name} must be a text or bytes, was {type(value).__name__}")
+    size = len(value if isinstance(value, bytes) else value.encode("utf-8", "replace"))
+    if size < _LEAST_SECRET:
+        raise ConfigurationError(f"{name} must have at least {_LEAST_SECRET} bytes; it has {size}")
+
+
 _PROTOCOLS = ("http/json", "http/protobuf")
 
 

@@ -18,7 +18,7 @@ from .settings import env, truthy_env
 T = TypeVar("T")
 
 
-SECRET = ("api_key", "previous_keys", "otlp_headers")
+SECRET = ("api_key", "previous_keys", "otlp_headers", "content_hash_key")
 
 
 class OneObject:

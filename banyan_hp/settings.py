@@ -31,8 +31,10 @@ from .checks import (
     otlp_protocol,
     positive_seconds,
     seconds,
+    secret,
     share,
     text,
+    texts,
 )
 from .checks import header_text as header_text
 from .errors import BanyanHPError, ConfigurationError, DeliveryError
@@ -40,6 +42,7 @@ from .foreign import checking, shown, type_name
 
 MIB = 1024 * 1024
 DAY = 24 * 60 * 60.0
+CONTENT = ("on", "off", "hash")
 
 Payload = dict[str, Any]
 BeforeSend = Callable[[Payload], Payload | None]
@@ -80,6 +83,9 @@ class Settings:
     durability: Literal["memory", "disk"] = "memory"
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
+    media: Literal["describe", "keep"] = "describe"
+    content: Literal["on", "off", "hash"] = "on"
+    content_hash_key: str | bytes | None = field(default=None, repr=False)
     send_scores: bool | None = None
     sample_rate: float = 1.0
     sampler: Sampler | None = None
@@ -110,6 +116,17 @@ class Settings:
             )
         if self.durability == "disk" and not self.spool:
             raise ConfigurationError("durability='disk' needs spool=True: it keeps each record in the spool")
+        if self.content == "hash" and self.content_hash_key is None:
+            raise ConfigurationError(
+                "content='hash' needs content_hash_key, or BANYAN_HP_CONTENT_HASH_KEY in the environment: "
+                "a secret of at least 16 bytes"
+            )
+
+    @property
+    def hash_key(self) -> bytes | None:
+        """`content_hash_key` as bytes."""
+        key = self.content_hash_key
+        return key.encode("utf-8", "replace") if isinstance(key, str) else key
 
     @staticmethod
     def check(name: str, value: object) -> None:
@@ -153,6 +170,8 @@ class Settings:
         with checking("spool_dir"):
             if not str(filled.get("spool_dir") or "").strip():
                 filled["spool_dir"] = env("BANYAN_HP_SPOOL_DIR")
+        if (hash_key := env("BANYAN_HP_CONTENT_HASH_KEY")) is not None:
+            filled.setdefault("content_hash_key", hash_key)
         if truthy_env("BANYAN_HP_DISABLED"):
             filled.setdefault("enabled", False)
         if truthy_env("BANYAN_HP_DEBUG"):
@@ -162,7 +181,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class PromptSettings:
-    """How prompts are fetched and kept. Times are seconds.
+    """How prompts are fetched and kept, and whose records go without content. Times are seconds.
 
     Raises:
         ConfigurationError: a value is not allowed; the message names it and says what is.
@@ -172,6 +191,7 @@ class PromptSettings:
     prompt_pinned_ttl: float = 600.0
     prompt_timeout: float = 5.0
     prompt_cache_size: int = 1000
+    content_off_prompts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         with checking("a setting of prompts"):
@@ -179,6 +199,8 @@ class PromptSettings:
             positive_seconds("prompt_pinned_ttl", self.prompt_pinned_ttl)
             positive_seconds("prompt_timeout", self.prompt_timeout)
             integer(1)("prompt_cache_size", self.prompt_cache_size)
+            texts("content_off_prompts", self.content_off_prompts)
+            object.__setattr__(self, "content_off_prompts", tuple(self.content_off_prompts))
 
     def chosen(self) -> dict[str, Any]:
         """The options that differ from their defaults: with them the same settings can be made elsewhere."""
@@ -307,6 +329,9 @@ _CHECKS: dict[str, Check] = {
     "durability": one_of("memory", "disk"),
     "fsync": one_of("never", "interval", "always"),
     "max_record_bytes": integer(1024),
+    "media": one_of("describe", "keep"),
+    "content": one_of(*CONTENT),
+    "content_hash_key": optional(secret),
     "send_scores": optional_boolean,
     "sample_rate": share,
     "sampler": callable_or_none,

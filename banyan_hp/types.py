@@ -60,6 +60,9 @@ class _Delivery(TypedDict, total=False):
     durability: Literal["memory", "disk"]
     fsync: Literal["never", "interval", "always"]
     max_record_bytes: int
+    media: Literal["describe", "keep"]
+    content: Literal["on", "off", "hash"]
+    content_hash_key: str | bytes | None
     send_scores: bool | None
     sample_rate: float
     sampler: Sampler | None
@@ -98,6 +101,7 @@ class LoggerSettings(_Delivery, total=False):
     prompt_pinned_ttl: float
     prompt_timeout: float
     prompt_cache_size: int
+    content_off_prompts: Sequence[str]
     cache_ttl: float
 
 
@@ -166,6 +170,7 @@ class LogStep(_StepFields, total=False):
     user_question: Required[Any]
     prompt_response: Required[Any]
     record_id: str | UUID | None
+    content: Literal["on", "off", "hash"] | None
 
 
 class LogOptions(TypedDict, total=False):
@@ -186,6 +191,7 @@ class LogOptions(TypedDict, total=False):
     org_uuid: str | UUID | None
     mapping_table: str | None
     record_id: str | UUID | None
+    content: Literal["on", "off", "hash"] | None
 
 
 class Log(LogOptions, total=False):
@@ -251,6 +257,8 @@ class Stats(TypedDict):
     scores_not_sent: int
     records_shortened: int
     records_unscrubbed: int
+    redactions: dict[str, int]
+    media_replaced: int
     spool_errors: int
     callback_errors: int
     tracking_errors: int

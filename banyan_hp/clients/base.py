@@ -19,8 +19,10 @@ from ..tracking.traces import ignored
 from .arguments import InvalidRecordError, take_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..types import Health, Stats
-    from .sampling import Sampling
+    from .sampling import Sampling, Usage
 
 
 _NOT_SENT = (
@@ -51,6 +53,12 @@ def sampling_of(engine: Engine) -> Sampling | None:
     from .sampling import Sampling
 
     return Sampling(settings.sample_rate, settings.sampler, engine)
+
+
+def usage_sampling_of(engine: Engine) -> Callable[[Usage, Any, Any], Usage | None] | None:
+    """`Sampling.take_usage`, likewise."""
+    sampling = sampling_of(engine)
+    return None if sampling is None else sampling.take_usage
 
 
 class Client(OneObject):

@@ -24,6 +24,7 @@ from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
 from .base import Client, Lifeline, sampling_of
 from .configuration import CHANGEABLE, IDENTITY, OWN, checked_options, export_by, is_accepted, resolved_config
+from .content import ContentRules
 from .interactions import (
     interaction_body,
     own_copy,
@@ -89,6 +90,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
             config.update((name, value) for name, value in given.items() if value is not None)
             self._options = {name: value for name, value in config.items() if name not in OWN}
         checked = checked_options(self._options)
+        self._content = ContentRules(checked)
         to_backend = checked.export_to == "backend"
         self._config = resolved_config(config, needed=checked.enabled and to_backend)
         if to_backend and not self._config["api_key"]:  # see `unless_keyless`
@@ -116,9 +118,9 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
 
         Args:
             options: `user_prompt` and `response` are required and must not be empty. `token_count` and
-                `response_time` (seconds, or a timedelta) are numbers, 0 or more; any other value goes into
-                `metadata` under its name, is logged and counted (`values_set_aside`). All other fields are
-                sent as they are. The dict is copied.
+                `response_time` (seconds, or a timedelta) are numbers, 0 or more; other values go into
+                `metadata`, logged and counted (`values_set_aside`). `content`: "off" or "hash", for a record
+                without texts. All other fields are sent as they are. The dict is copied.
 
         Returns:
             A `Receipt`. Await it, or call `.result(timeout=…)`, to wait until the record is delivered; both
@@ -168,13 +170,13 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         self, problem: str | None, body: dict[str, Any], at: float | None = None, *, whole: bool = False
     ) -> Receipt:
         """Hand a record to the engine, unless something is wrong. The dict is ours; `whole`: not sampled."""
-        engine, source, org_id, mode, sampling = line = self._line
+        engine, source, *_, sampling = self._line
         if not engine.settings.enabled and not open_captures:
             return Receipt(source)
         if problem is not None:
             engine.reject(problem)
             return Receipt(source, error=ValidationError(problem))
-        given = body.pop("record_id", None)
+        given, content = body.pop("record_id", None), body.pop("content", None)
         ident = None if given is None else self._own_id(body, given)
         self._note_set_aside(keep_numbers(body, LOG_NUMBERS))
         body = options_with_ambient(body)
@@ -184,24 +186,26 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
             body["user_prompt"] = as_text(body["user_prompt"])
         if type(body.get("session_id", "")) is not str:
             body["session_id"] = as_text(body["session_id"])
-        body["org_id"] = org_id
-        body["mode"] = mode
-        deferred = body.get("response")
-        if type(deferred) is Deferred:  # of our own tracking
+        deferred = body["response"] if type(body["response"]) is Deferred else None  # of our own tracking
+        if deferred is not None:
             body["response"] = ""
-        else:
-            deferred = None
+        body, deferred = self._content.hidden(body, deferred, content)
+        return self._hand_over(body, deferred, ident, at)
+
+    def _hand_over(
+        self, body: dict[str, Any], deferred: Deferred | None, ident: str | None, at: float | None
+    ) -> Receipt:
+        engine, source, org_id, mode, _ = line = self._line
+        body.update(org_id=org_id, mode=mode)
         longest = engine.settings.max_record_bytes
         if at is None:
             record = engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
         else:
-            record = engine.submit_at(body, at, max_text=longest, ident=ident)
+            record = engine.submit_at(body, at, max_text=longest, deferred=deferred, ident=ident)
         if record is not None:
             return Receipt(source, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
-            again = {**body, "record_id": ident}
-            again = again if deferred is None else {**again, "response": deferred}
-            return self._submit(None, again, at, whole=True)
+            return self._hand_over(body, deferred, ident, at)
         return Receipt(source, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _refused(self, call: str, error: Exception) -> Receipt:

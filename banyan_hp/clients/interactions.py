@@ -72,11 +72,8 @@ def interaction_body(options: dict[str, Any]) -> dict[str, Any]:
 def step_record(step: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a record that carries one step by itself; likewise."""
     given = without_none(step)
-    ident = given.pop("record_id", None)
-    body = interaction_body(step_body(given))
-    if ident is not None:
-        body["record_id"] = ident
-    return body
+    about: dict[str, Any] = {name: given.pop(name) for name in ("record_id", "content") if name in given}
+    return {**interaction_body(step_body(given)), **about}
 
 
 def without_none(options: Mapping[str, Any]) -> dict[str, Any]:

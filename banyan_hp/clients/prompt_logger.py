@@ -20,8 +20,9 @@ from ..semconv import PROJECT
 from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
-from .base import Lifeline, sampling_of
+from .base import Lifeline, usage_sampling_of
 from .configuration import resolved_identity, unless_keyless
+from .content import ContentRules
 from .exporting import export_of
 from .feedback import BanyanFeedback
 from .prompt_calls import PromptCalls
@@ -92,12 +93,14 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         url, key, project = resolved_identity(api_key, base_url, project_id, needed=needed)
         self._settings = settings = unless_keyless(settings, key)
         self._prompt_settings = prompt_settings
+        self._longest = settings.max_record_bytes
+        self._content = ContentRules(settings, prompt_settings.content_off_prompts)
         self._base_url = url
         self._backend = backend = BanyanDestination(url, key, project)
         export = export_of(settings, backend, {PROJECT: project})
         self._engine = Engine(export.destination, export.settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
-        self._sampling = sampling_of(self._engine)
+        self._sampled = usage_sampling_of(self._engine)
         self._prompt_directories = _prompt_directories(settings, backend)
 
     # -- logging ----------------------------------------------------------------------------------------
@@ -117,6 +120,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         blocking: bool = False,
         experiment_context: Mapping[str, str | None] | None = None,
         record_id: str | int | UUID | None = None,
+        content: Literal["on", "off", "hash"] | None = None,
     ) -> bool:
         """Log one use of a prompt. Costs microseconds, does no I/O and never raises.
 
@@ -139,6 +143,8 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             record_id: the record's id, 1 to 128 printable ASCII characters without spaces at the ends. Where
                 the backend keeps ids, as the local one does, the same record twice is stored once. Default:
                 an id of the library's. Any other value goes into the metadata, as with `duration_ms`.
+            content: "off": the record goes without input, output and other texts; "hash": with their length
+                and a keyed hash instead. Default: as the settings `content` and `content_off_prompts` say.
 
         Returns:
             True: the record is accepted; with `blocking=True` or `background_thread=False`, it is delivered.
@@ -154,18 +160,17 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             if prompt_data is not None and switches_logging_off(prompt_data):
                 return True
             names = (prompt_id, prompt_name, version, branch_name)
-            if self._sampling is not None:
-                given = (input, output, model, metadata, prompt_data, names, experiment_context)
-                logged, metadata = self._sampling.take_usage(given, duration_ms, record_id)
-                if not logged:
-                    return True
-            body, deferred = usage(input, output, metadata, model, prompt_data, names, experiment_context)
+            given: Any = (input, output, metadata, model, prompt_data, names, experiment_context)
+            if self._sampled is not None and not (given := self._sampled(given, duration_ms, record_id)):
+                return True
+            body, deferred = usage(*given)
             if duration_ms is not None:
                 self._add_duration(body, duration_ms)
             ident = None if record_id is None else self._own_id(body, record_id)
             blocking = blocking is not False and bool(blocking)  # may raise, so before the record is taken
-            longest = self._settings.max_record_bytes
-            record = self._engine.submit(body, max_text=longest, deferred=deferred, ident=ident)
+            if content is not None or self._content.apply:
+                body, deferred = self._content.hidden(body, deferred, content)
+            record = self._engine.submit(body, max_text=self._longest, deferred=deferred, ident=ident)
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._not_logged("log_prompt()", error)
             return False
@@ -286,7 +291,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             return False
         self._settings = other._settings
         self._engine.reconfigure_callbacks(other._engine.settings)
-        self._sampling = sampling_of(self._engine)
+        self._sampled = usage_sampling_of(self._engine)
         return True
 
     def _goes_to(self) -> list[tuple[tuple[str, ...], str]]:

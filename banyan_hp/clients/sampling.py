@@ -47,7 +47,7 @@ _FIELDS = ("metadata", "session_id", "step_data", "experiment_id")  # of Hugging
 Usage = tuple[
     Any, Any, Any, Any, PromptData | None, tuple[Any, Any, Any, Any], Mapping[str, str | None] | None
 ]
-"""Arguments of `log_prompt`: input, output, model, metadata, prompt, its names, experiment's context."""
+"""Arguments of `log_prompt`: input, output, metadata, model, prompt, its names, experiment's context."""
 
 
 class Candidate(NamedTuple):
@@ -82,13 +82,13 @@ class Sampling:
         self._sampler = sampler
         self._engine = engine
 
-    def take_usage(self, usage: Usage, duration_ms: Any, record_id: Any) -> tuple[bool, Any]:
-        """`take` for the arguments of `log_prompt`.
+    def take_usage(self, usage: Usage, duration_ms: Any, record_id: Any) -> Usage | None:
+        """`take` for the arguments of `log_prompt`: with its rate in the metadata, or None.
 
         Raises:
             InvalidRecordError: one is wrong.
         """
-        output, metadata, prompt, context = usage[1], usage[3], usage[4], usage[6]
+        asked, output, metadata, model, prompt, names, context = usage
         experiment = False
         if prompt is not None or context is not None or (metadata is not None and type(metadata) is not dict):
             check_usage(prompt, metadata, context)
@@ -98,7 +98,8 @@ class Sampling:
         ident = None if record_id is None else id_text(record_id)
         deferred = output if type(output) is Deferred else None
         fields = partial(_usage_fields, usage, metadata, duration_ms, record_id)
-        return self.take(Candidate(metadata, None, None, ident, experiment, deferred, fields))
+        logged, metadata = self.take(Candidate(metadata, None, None, ident, experiment, deferred, fields))
+        return (asked, output, metadata, model, prompt, names, context) if logged else None
 
     def take_interaction(self, body: dict[str, Any], ident: str | None) -> bool:
         """`take` for the body of HuggingPlace's record, which gets its rate; whether to log it."""
@@ -172,7 +173,7 @@ def _as_rate(given: object) -> float | None:
 
 
 def _usage_fields(usage: Usage, metadata: Any, duration_ms: Any, record_id: Any) -> dict[str, Any]:
-    asked, output, model, _, prompt, names, experiment = usage
+    asked, output, _, model, prompt, names, experiment = usage
     shown = {"metadata": {} if metadata is None else metadata}
     if type(output) is not Deferred:
         shown["input"], shown["output"] = asked, output

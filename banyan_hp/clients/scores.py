@@ -31,6 +31,7 @@ from .arguments import (
     switches_logging_off,
 )
 from .base import Client
+from .content import ContentRules
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -230,6 +231,7 @@ class BanyanScores(Client):
     """`score` of `PromptStackLogger`."""
 
     _settings: Settings
+    _content: ContentRules
 
     def score(
         self,
@@ -284,10 +286,11 @@ class BanyanScores(Client):
         engine, body, longest = self._engine, usage_of(score), self._settings.max_record_bytes
         if score.cut:
             engine.count("values_cut")
+        body, deferred = self._content.hidden(body, None, None)
         if score.at is None:
-            record = engine.submit(body, max_text=longest)
+            record = engine.submit(body, max_text=longest, deferred=deferred)
         else:
-            record = engine.submit_at(body, score.at, max_text=longest)
+            record = engine.submit_at(body, score.at, max_text=longest, deferred=deferred)
         if record is None:
             return False
         if not self._settings.background_thread:

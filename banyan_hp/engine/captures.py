@@ -57,7 +57,7 @@ def take(record: Record, parts: Parts) -> None:
     except IndexError:  # it ended this moment, and the call began in it
         capture = _ended[0]
     shared = Shared(parts.lock, parts.clock, parts.ledger, parts.policies, parts.watchers)
-    preparer = Preparer(shared, parts.callbacks, _Nowhere(), parts.settings.max_record_bytes)
+    preparer = Preparer(shared, parts.callbacks, _Nowhere(), parts.settings)
     for ready in preparer.prepare([record]):
         ready.term = Term.DELIVERED
         capture.records.append(json.loads(ready.body or b"null"))

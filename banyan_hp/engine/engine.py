@@ -111,13 +111,19 @@ class Engine:
         return core.intake.take(value, size, cut, deferred, ident)
 
     def submit_at(
-        self, value: dict[str, Any], time: float, *, max_text: int = sys.maxsize, ident: str | None = None
+        self,
+        value: dict[str, Any],
+        time: float,
+        *,
+        max_text: int = sys.maxsize,
+        deferred: Deferred | None = None,
+        ident: str | None = None,
     ) -> Record | None:
         """`submit` for what happened at another time than now, in seconds since 1970."""
         frozen = freeze_any(value, max_text, self._room)
         if ident is None:  # ours are unique by the time at which they are made
             ident = os.urandom(16).hex()
-        return self.here().intake.at(time).take(frozen.value, frozen.size, frozen.cut, None, ident)
+        return self.here().intake.at(time).take(frozen.value, frozen.size, frozen.cut, deferred, ident)
 
     @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:

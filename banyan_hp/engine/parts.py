@@ -129,7 +129,7 @@ class Parts:
         self.settlement = settlement = Settlement(shared, self.notices, self.spool)
         self.scheduler = Scheduler(shared, settings, self.queue, self.spool)
         self.inbox = Inbox(shared, self.queue, self.epochs, self.scheduler.sleepers)
-        self.preparer = Preparer(shared, self.callbacks, settlement, settings.max_record_bytes)
+        self.preparer = Preparer(shared, self.callbacks, settlement, settings)
         self.sender = Sender(shared, setup.destination, setup.make_transport(setup.destination, settings))
         self.delivery = Delivery(shared, self.sender, settlement, self.preparer, settings.max_batch_bytes)
         self.last_writes = LastWrites(self.clock, settlement, self.preparer)

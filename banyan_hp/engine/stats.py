@@ -77,6 +77,7 @@ def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
         "oldest_record_age_s": reading.oldest_record_age,
         "oldest_spooled_age_s": reading.oldest_spooled_age,
     }
+    stats["redactions"] = dict(ledger.redactions)
     stats.update(_adopted(ledger.adopted))
     for public, name in _COUNTERS:
         stats[public] = getattr(ledger.counters, name)

@@ -17,6 +17,7 @@ TOPICS = (
     "scores",
     "experiments",
     "delivery",
+    "privacy",
     "settings",
     "sampling",
     "stats",

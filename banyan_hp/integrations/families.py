@@ -80,6 +80,10 @@ def _found(stats: Any, path: list[str]) -> Any:
     return stats
 
 
+def _redactions(stats: Mapping[str, Any]) -> Values:
+    return {(kind,): float(count) for kind, count in stats.get("redactions", {}).items()}
+
+
 def _drops(stats: Mapping[str, Any]) -> Values:
     drops = {**dict.fromkeys(REASONS, 0), **stats["drops"]}
     return {(reason,): float(number) for reason, number in drops.items()}
@@ -145,6 +149,8 @@ RECORDS = (
     _counter("records_unscrubbed", "Records quarantined: no before_send has seen them."),
     _counter("quarantine_evicted", "Records discarded from a full quarantine."),
     _counter("values_cut", "Values that did not fit into a record."),
+    _counter("media_replaced", "Images and audio replaced by their type, size and SHA-256."),
+    Family("banyan_hp_redactions", "counter", "What banyan_hp.redact has replaced.", _redactions, ("kind",)),
     _counter("values_set_aside", "Values moved to the metadata."),
     _counter("scores_not_sent", "Scores that send_scores kept from the backend."),
 )  # fmt: skip

@@ -81,12 +81,13 @@ class BanyanLogger(Protocol):
 class _SpanSink(ABC, Generic[L, R]):
     """The order of work that both records share."""
 
-    __slots__ = ("_logger", "client", "failed")
+    __slots__ = ("_logger", "client", "content", "failed")
 
     def __init__(self, logger: L, client: object, failed: Failed) -> None:
         self._logger = logger
         self.client = client
         self.failed = failed
+        self.content: str | None = None
 
     def interaction(
         self, question: Any, model: str | None, metadata: Mapping[str, Any] | None, fields: Mapping[str, Any]
@@ -112,10 +113,12 @@ class _SpanSink(ABC, Generic[L, R]):
     def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> R: ...
 
     def log_step(self, step: Step) -> R:
+        content = step._content
+        fields = {} if content is None else {"content": content}
         if step.interaction is None:
-            return self._log(step, [step], {})
+            return self._log(step, [step], fields)
         with pinned(metadata_here(), step.interaction):  # it outlived it, and is sampled with it
-            return self._log(step, [step], {})
+            return self._log(step, [step], fields)
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Log what is known now; our threads read and add what was received and not read yet."""

@@ -22,6 +22,7 @@ from .traces import TRACEPARENT, ids_in
 __all__ = ["Interaction", "Step"]
 
 R = TypeVar("R")
+_WITHOUT_TEXTS = ("off", "hash")
 
 
 class Interaction(Span, Generic[R]):
@@ -54,7 +55,7 @@ class Interaction(Span, Generic[R]):
     ) -> None:
         super().__init__(sink, current().span, llm_model, metadata, clock)
         self.question = as_text_later(question)  # an agent may append to its list of messages meanwhile
-        self.fields = fields or {}
+        self.fields: Mapping[str, Any] = fields or {}
         self.receipt: R | None = None
         self.record_id = _own_id(self.fields) or os.urandom(16).hex()
         self._id: str | None = None
@@ -129,8 +130,19 @@ class Interaction(Span, Generic[R]):
         As the client's `score`, about this record, with its prompt and experiment. Where the interaction
         was not logged, the score is sent all the same, and is about a record that never comes.
         """
-        sent: R = self._sink.score(self, name, value, comment, at)
+        hidden = self._content not in (None, "on")
+        sent: R = self._sink.score(self, name, value, None if hidden else comment, at)
         return sent
+
+    @property
+    def _content(self) -> Any:
+        """What its record's `content` is to be; None: what the logger's settings say."""
+        return self.fields.get("content")
+
+    def _hide(self, content: str) -> None:
+        """Log its record without texts, as one of its steps wants it; "off" stays "off"."""
+        if self._content != "off":
+            self.fields = {**self.fields, "content": content}
 
     def _next_step_number(self) -> int:
         """The next step's number, from 1."""
@@ -220,7 +232,7 @@ class Step(Span):
         number: in the order of opening, from 1; `id` on the wire.
     """
 
-    __slots__ = ("_children", "_question", "fields", "interaction", "number", "type")
+    __slots__ = ("_children", "_own_content", "_question", "fields", "interaction", "number", "type")
 
     def __init__(
         self,
@@ -242,7 +254,11 @@ class Step(Span):
         super().__init__(sink, parent, llm_model, metadata, clock)
         self.type = type
         self.fields = fields or {}
+        self._own_content: str | None = None
         self.interaction: Interaction[Any] | None = interaction
+        if self.fields.get("content") in _WITHOUT_TEXTS:
+            self.fields = dict(self.fields)
+            self._hide(self.fields.pop("content"))
         self.number = 1 if interaction is None else interaction._next_step_number()
         self._question = as_text_later(question)
         self._children: list[Step] = []
@@ -253,6 +269,18 @@ class Step(Span):
         if self._question is None and self.interaction is not None:
             return self.interaction.question
         return self._question
+
+    @property
+    def _content(self) -> Any:
+        """As of an interaction, for a step that is logged by itself."""
+        around = None if self.interaction is None else self.interaction._content
+        return self._own_content or around
+
+    def _hide(self, content: str) -> None:
+        """Log it, and with it the record of its interaction, without texts."""
+        self._own_content = content
+        if self.interaction is not None:
+            self.interaction._hide(content)
 
     def _freeze(self) -> None:
         """Like every span, and its fields."""

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from ..foreign import type_name
 from .context import recorded, restore
 from .generators import StreamRecorder, async_generator_of, drive, drive_async, generator_of
-from .interaction import Interaction, open_interaction
+from .interaction import Interaction, Step, open_interaction
 from .reading.fields import path, text
 from .reading.responses import question_in
 from .sink import Contained, Sink
@@ -98,11 +98,13 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
 def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
     with Contained(sink, "a call could not be recorded"):
         question, around = question_in(options), open_interaction(sink.client)
-        span: Span = (
+        span: Interaction[Any] | Step = (
             Interaction(sink, question, metadata={"api": api})
             if around is None
             else around.step("completion", question, metadata={"api": api})
         )
+        if sink.content is not None:
+            span._hide(sink.content)
         span._requested_model = text(options.get("model"))
         return span
     return None

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
-from ..foreign import as_dict
+from ..errors import ConfigurationError
+from ..foreign import as_dict, shown
+from ..settings import CONTENT
 from .sink import Contained, Sink
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 Receipt = TypeVar("Receipt")
 
+Content = Literal["on", "off", "hash"]
 FindPrompt = str | Callable[..., Any] | None
 
 
@@ -34,6 +37,13 @@ def sinks() -> ModuleType:
     from . import client_sinks
 
     return client_sinks
+
+
+def _check_content(content: object) -> None:
+    if content is not None and content not in CONTENT:
+        raise ConfigurationError(
+            f"content must be one of {', '.join(map(repr, CONTENT))}, was {shown(content)}"
+        )
 
 
 class Tracking:
@@ -85,7 +95,20 @@ class Tracking:
 
         return decorate if function is None else decorate(function)
 
-    def wrap_openai(self, client: C) -> C:
+    def _sinks_of(self, content: Content | None) -> Callable[[], Sink[Any]]:
+        """What makes the sinks of a wrapped client, whose records have this `content`."""
+        if content is None:
+            return self._sink
+        _check_content(content)
+
+        def make() -> Sink[Any]:
+            sink = self._sink()
+            sink.content = content
+            return sink
+
+        return make
+
+    def wrap_openai(self, client: C, *, content: Content | None = None) -> C:
         """Log every completion of an OpenAI client, sync or async, and of the clients made from it.
 
         Recorded are chat completions, completions and responses, in whatever way they are asked for: by
@@ -109,22 +132,24 @@ class Tracking:
                 its class. Of an object that only looks like one (a fake in a test) `create` and `parse` of
                 `chat.completions`, `responses` and `completions` are replaced. Wrapping it again changes
                 nothing; by another logger the records go to that one.
+            content: "off" or "hash": records of this client go without texts, as with `log_prompt`, and so
+                does the record of an interaction that such a call is a step of.
 
         Returns:
             The same client.
 
         Raises:
-            ConfigurationError: it is not such a client.
+            ConfigurationError: it is not such a client, or `content` is not allowed.
         """
         from .wrappers import wrap
 
-        return wrap(client, "openai", self._sink)
+        return wrap(client, "openai", self._sinks_of(content))
 
-    def wrap_anthropic(self, client: C) -> C:
+    def wrap_anthropic(self, client: C, *, content: Content | None = None) -> C:
         """As `wrap_openai`, for Anthropic's messages, `beta` included; not for `count_tokens` and batches."""
         from .wrappers import wrap
 
-        return wrap(client, "anthropic", self._sink)
+        return wrap(client, "anthropic", self._sinks_of(content))
 
 
 class HuggingPlaceTracking(Tracking, Generic[Receipt]):
@@ -155,8 +180,8 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             user_prompt: text, or messages, of which the last one of a user is taken.
             llm_model: default: the response's.
             metadata: to begin with; `it.metadata` can be added to.
-            fields: further fields of the record, e.g. `user_id`, `session_id`; they win over what is
-                measured.
+            fields: further fields of the record, e.g. `user_id`, `session_id`, `content`; they win over what
+                is measured.
         """
         return self._sink().interaction(user_prompt, llm_model, metadata, fields)
 
@@ -205,8 +230,9 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
             fields: further fields of each record.
 
         Raises:
-            ConfigurationError: not a function, or it has no argument `prompt`.
+            ConfigurationError: not a function, or it has no argument `prompt`; or `content` is not allowed.
         """
+        _check_content(fields.get("content"))
 
         def opened(question: Any) -> Any:
             if step is not None:
@@ -268,6 +294,7 @@ class BanyanTracking(Tracking):
         prompt_name: str | None = None,
         version: str | None = None,
         branch_name: str | None = None,
+        content: Content | None = None,
     ) -> Interaction[bool]:
         """Measure and log one use of a prompt: `with banyan.interaction("…") as it: it.response = …`.
 
@@ -286,6 +313,7 @@ class BanyanTracking(Tracking):
             prompt_name: likewise.
             version: likewise.
             branch_name: likewise.
+            content: likewise.
         """
         prompt = {
             "prompt_data": prompt_data,
@@ -293,6 +321,7 @@ class BanyanTracking(Tracking):
             "prompt_name": prompt_name,
             "version": version,
             "branch_name": branch_name,
+            "content": content,
         }
         given = {name: value for name, value in prompt.items() if value is not None}
         return self._sink().interaction(input, model, metadata, given)
@@ -311,6 +340,7 @@ class BanyanTracking(Tracking):
         metadata: Mapping[str, Any] | None = None,
         prompt_data: PromptData | None = None,
         prompt_name: str | None = None,
+        content: Content | None = None,
     ) -> Callable[[F], F]: ...
 
     def trace(
@@ -324,6 +354,7 @@ class BanyanTracking(Tracking):
         metadata: Mapping[str, Any] | None = None,
         prompt_data: PromptData | None = None,
         prompt_name: str | None = None,
+        content: Content | None = None,
     ) -> Any:
         """Log each call of a function or method: `@banyan.trace`, or `@banyan.trace(prompt="question")`.
 
@@ -343,14 +374,19 @@ class BanyanTracking(Tracking):
             metadata: of each record.
             prompt_data: as of `log_prompt`.
             prompt_name: likewise.
+            content: likewise; of a step it holds for the record of its interaction.
 
         Raises:
-            ConfigurationError: not a function, or it has no argument `prompt`.
+            ConfigurationError: not a function, or it has no argument `prompt`; or `content` is not allowed.
         """
+        _check_content(content)
+        own = {} if content is None else {"content": content}
 
         def opened(question: Any) -> Any:
             if step is not None:
-                return self._open_step(step, question, model, metadata, {})
-            return self.interaction(question, prompt_data, model, metadata=metadata, prompt_name=prompt_name)
+                return self._open_step(step, question, model, metadata, own)
+            return self.interaction(
+                question, prompt_data, model, metadata=metadata, prompt_name=prompt_name, content=content
+            )
 
         return self._decorated(function, opened, prompt)

@@ -13,6 +13,8 @@ R_co = TypeVar("R_co", covariant=True)
 class Sink(Protocol[R_co]):
     """Logs finished spans to one client. Has no state of its own; the spans' types are above this file."""
 
+    content: str | None  # of the records of a wrapped client, see `Tracking.wrap_openai`
+
     @property
     def client(self) -> object:
         """The client: steps join the open interactions of the same one."""

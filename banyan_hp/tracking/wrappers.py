@@ -23,7 +23,7 @@ from ..foreign import checking
 from . import likenesses
 from .calls import FINAL_STATUSES, Call, call_of, forget_response, keep_open, open_span_of
 from .context import recorded
-from .interaction import Interaction, open_interaction
+from .interaction import Interaction, Step, open_interaction
 from .likenesses import replace_method
 from .reading.fields import as_text_later, field, is_model, text
 from .reading.received import Body, snapshot
@@ -147,11 +147,13 @@ def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
         asked = {}
     question, around = as_text_later(question_in(asked)), open_interaction(sink.client)
     metadata = {"api": call.api}
-    span: Span = (
+    span: Interaction[Any] | Step = (
         Interaction(sink, question, metadata=metadata)
         if around is None
         else around.step("completion", question, metadata=metadata)
     )
+    if sink.content is not None:
+        span._hide(sink.content)
     span._requested_model = text(asked.get("model"))
     span._request_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
     return span

@@ -28,6 +28,7 @@ from unittest.mock import patch
 from starlette.routing import Route
 
 import banyan_hp
+import banyan_hp.redact
 import banyan_hp.testing
 from banyan_hp import HuggingPlace, PromptStackLogger, types
 from banyan_hp.server.app import create_app
@@ -46,6 +47,7 @@ VARIABLES = {
     "HuggingPlace org_id": "HUGGINGPLACE_ORG_ID",
     "enabled": "BANYAN_HP_DISABLED",
     "debug": "BANYAN_HP_DEBUG",
+    "content_hash_key": "BANYAN_HP_CONTENT_HASH_KEY",
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
     "banyan-hp serve --db": "BANYAN_HP_DB",
     "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
@@ -55,7 +57,7 @@ VARIABLES = {
 """Which setting an environment variable fills in."""
 _VARIABLE = re.compile(r"(BANYAN|HUGGINGPLACE)_[A-Z_]+")
 _LONG = 100
-_MADE_BY_US = {"Interaction", "Receipt", "Step"}
+_MADE_BY_US = {"Interaction", "Receipt", "Redactor", "Step"}
 """Classes whose constructors applications don't call."""
 _URL = "http://127.0.0.1:9"
 _SPECIAL = {
@@ -67,6 +69,7 @@ def surface() -> str:
     """All of it, sorted within its sections."""
     sections = {
         "Names": _names(banyan_hp),
+        "banyan_hp.redact": _names(banyan_hp.redact),
         "banyan_hp.testing": _names(banyan_hp.testing),
         "Types (banyan_hp.types)": sorted(types.__all__),
         "Settings": _settings(),

@@ -33,6 +33,7 @@ from banyan_hp import (
     Session,
     Step,
     ValidationError,
+    redact,
 )
 from banyan_hp.types import ConfigureSettings, HuggingPlaceConfig, Log, LoggerStats, LogStep, Stats
 
@@ -88,7 +89,17 @@ def configured() -> PromptStackLogger:
         previous_keys=["psk_old"],
         sample_rate=0.1,
         sampler=rate,
+        media="keep",
+        content="hash",
+        content_hash_key="0123456789abcdef",
+        content_off_prompts=["intake"],
     )
+
+
+def redacting() -> None:
+    banyan.configure(before_send=redact.combine(redact.emails(), redact.fields("ssn"), scrub, salt=b"0" * 16))
+    found: dict[str, int] = banyan.get_stats()["redactions"]
+    print(found, redact.pattern("x", "x")({"input": "x"}))
 
 
 def module_functions(identity: UUID) -> None:
@@ -101,7 +112,9 @@ def module_functions(identity: UUID) -> None:
     print(messages, prompt.config, prompt.messages, prompt.label)
     context = prompt.get_experiment_context()
     banyan.log_prompt("q", "a", prompt, experiment_context=context, record_id=identity)
-    banyan.log(input=[{"role": "user", "content": "q"}], output="a", metadata={"k": 1}, duration_ms=12)
+    banyan.log(
+        input=[{"role": "user", "content": "q"}], output="a", metadata={"k": 1}, duration_ms=12, content="off"
+    )
     banyan.score("thumbs", True, record_id=identity, comment="good", at=datetime.now(UTC))
     banyan.score("stars", 4.5, session_id="s", sticky_context={"user_id": 1}, prompt_data=prompt)
     print(banyan.feedback_token(identity, ["thumbs"], ttl=3600))

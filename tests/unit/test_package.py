@@ -107,6 +107,7 @@ MAY_IMPORT = {
     "clients": GROUND
     | {"active_span", "clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
+    "redact": GROUND | {"checks", "engine", "redact"},
     "integrations": GROUND
     | {"checks", "cli", "clients", "engine", "integrations", "prompts"}
     | {"semconv", "traceparent", "tracking", "_version"},

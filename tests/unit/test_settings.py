@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from banyan_hp.copies import SECRET
 from banyan_hp.errors import BanyanHPError, ConfigurationError
-from banyan_hp.settings import Settings, checked_url, env, first_text, header_text, truthy_env
+from banyan_hp.settings import PromptSettings, Settings, checked_url, env, first_text, header_text, truthy_env
 
 AN_INTEGER = "an integer of at least {}"
 SECONDS = "a number of seconds, 0 or more"
@@ -35,6 +37,8 @@ CHOICES = {
     "fsync": ["never", "interval", "always"],
     "on_sigterm": ["auto", "off"],
     "export_to": ["backend", "otlp"],
+    "media": ["describe", "keep"],
+    "content": ["on", "off", "hash"],
 }
 BOOLEANS = ["debug", "background_thread", "spool", "enabled", "otlp_content"]
 CALLABLES = ["before_send", "on_error", "on_drop", "sampler"]
@@ -90,7 +94,39 @@ def test_a_refusal_names_the_setting_its_value_and_what_is_allowed(
 
 def test_every_setting_is_checked() -> None:
     """There is no setting that takes just anything."""
-    assert {*(name for name, _, _ in REFUSED), "previous_keys", "otlp_headers"} == set(Settings.names())
+    assert {*(name for name, _, _ in REFUSED), *SECRET} - {"api_key"} == set(Settings.names())
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (5, "content_hash_key must be a text or bytes, was int"),
+        ("short", "content_hash_key must have at least 16 bytes; it has 5"),
+        (None, "content='hash' needs content_hash_key, or BANYAN_HP_CONTENT_HASH_KEY in the environment"),
+    ],
+)
+def test_a_key_for_hashes_is_a_secret_of_some_length(key: Any, said: str) -> None:
+    """Its value is in no message and in no `repr`; the environment may have it."""
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        Settings(content="hash", content_hash_key=key)
+    assert "sixteen" not in repr(Settings(content="hash", content_hash_key="a secret of sixteen bytes"))
+
+
+def test_the_environment_may_have_the_key_for_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is where secrets are; an argument wins."""
+    monkeypatch.setenv("BANYAN_HP_CONTENT_HASH_KEY", "of the environment")
+    assert Settings.from_options({"content": "hash"}).hash_key == b"of the environment"
+    given = {"content": "hash", "content_hash_key": b"another secret of sixteen"}
+    assert Settings.from_options(given).hash_key == b"another secret of sixteen"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("intake", "a list of texts"), ([1], "a text"), ([" "], "a text")]
+)
+def test_prompts_without_content_are_named_in_a_list(value: Any, said: str) -> None:
+    """A single text is a mistake: each letter would be a prompt."""
+    with pytest.raises(ConfigurationError, match=said):
+        PromptSettings(content_off_prompts=value)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +181,7 @@ def test_previous_keys_are_taken_as_a_key_is() -> None:
         {"queue_bytes": 1024, "max_record_bytes": 1024},
         *({name: 0} for name in NOT_NEGATIVE),
         *({name: 0.001} for name in ABOVE_ZERO),
-        *({name: value} for name, allowed in CHOICES.items() for value in allowed),
+        *({name: value} for name, allowed in CHOICES.items() for value in allowed if value != "hash"),
         *({name: value} for name in BOOLEANS for value in (True, False)),
         *({name: value} for name in CALLABLES for value in (None, print)),
     ],

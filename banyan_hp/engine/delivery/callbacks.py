@@ -7,8 +7,9 @@ What a callback raises is counted and logged; one that blocks shows in `health()
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import DeliveryError
@@ -28,6 +29,18 @@ class Raised(NamedTuple):
     """A callback did not return."""
 
     error: BaseException
+
+
+class CountingCallback(ABC):
+    """A `before_send` that also says what it has replaced, see `banyan_hp.redact`."""
+
+    @abstractmethod
+    def __call__(self, record: dict[str, Any], /) -> dict[str, Any] | None:
+        """As any `before_send`."""
+
+    @abstractmethod
+    def counted(self, record: dict[str, Any]) -> tuple[dict[str, Any] | None, Mapping[str, int]]:
+        """What calling it returns, and how many values of each kind it has replaced."""
 
 
 class Hooks(NamedTuple):

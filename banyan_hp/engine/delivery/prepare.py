@@ -18,13 +18,15 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from ...foreign import is_deliberate, type_name
+from ...settings import Settings
 from ..records.encode import JSONValue, encode
 from ..records.freeze import freeze
+from ..records.media import LEAST, may_hold_media, without_media
 from ..records.outcome import Outcome, Verdict
-from ..records.record import BY_BEFORE_SEND, Deferred, Record
+from ..records.record import BY_BEFORE_SEND, RECORD_OVERHEAD, Deferred, Record
 from ..records.shortening import fitted, with_texts
 from ..spool.entries import UNSCRUBBED
-from .callbacks import Callbacks, Raised
+from .callbacks import Callbacks, CountingCallback, Raised
 from .shared import Shared
 
 UNENCODABLE = "unencodable"  # the reason of records that can't become JSON
@@ -50,14 +52,14 @@ class Settles(Protocol):
 class Preparer:
     """Encodes records; the same bytes go on the wire and into the spool."""
 
-    def __init__(
-        self, shared: Shared, callbacks: Callbacks, settlement: Settles, max_record_bytes: int
-    ) -> None:
+    def __init__(self, shared: Shared, callbacks: Callbacks, settlement: Settles, settings: Settings) -> None:
         self._lock, self._clock = shared.lock, shared.clock
-        self._counters = shared.ledger.counters
+        self._counters, self._redactions = shared.ledger.counters, shared.ledger.redactions
         self._callbacks = callbacks
         self._settlement = settlement
-        self._limit = max_record_bytes
+        self._limit = settings.max_record_bytes
+        # The size of a record that may hold media is above this.
+        self._least_media = float("inf") if settings.media == "keep" else LEAST + RECORD_OVERHEAD
         self._stopping = False
 
     def stop(self) -> None:
@@ -68,16 +70,19 @@ class Preparer:
         """What the records hold, if they can be encoded as a whole; None if one needs a look of its own.
 
         That is so if `before_send` has to see it, if it is encoded already (`durability="disk"`, or it comes
-        from the disk) or to be completed, and if it may be too large. Another thread that prepares or settles
-        the records meanwhile does no harm: nobody changes what was read here.
+        from the disk) or to be completed, and if it may be too large or hold media. Another thread that
+        prepares or settles the records meanwhile does no harm: nobody changes what was read here.
         """
         sizes = list(map(_SIZE, records))
         if self._callbacks.hooks.before_send is not None:
             return None
-        if max(sizes, default=0) * MOST_GROWTH > self._limit or sum(sizes) > _MOST_TOGETHER:
+        largest = max(sizes, default=0)
+        if largest * MOST_GROWTH > self._limit or sum(sizes) > _MOST_TOGETHER:
             return None
         values = [record.value for record in records if record.deferred is None]
-        return values if len(values) == len(records) and all(values) else None
+        if len(values) < len(records) or not all(values):
+            return None
+        return None if largest > self._least_media and any(map(may_hold_media, values)) else values
 
     def prepare(self, records: Iterable[Record], until: float = float("inf")) -> list[Record]:
         """The records that have a body now; the others are settled: dropped by the user, or quarantined.
@@ -118,6 +123,7 @@ class Preparer:
                 value = json.loads(raw)
             elif deferred is not None:
                 value = self._completed(value, deferred)
+            value = self._without_media(record, value)
             if before_send is not None:
                 value = self._run_before_send(record, self._for_people(record, value), before_send)
                 if value is None:
@@ -159,7 +165,8 @@ class Preparer:
             if value is None:  # it was settled meanwhile
                 return False
             try:
-                record.raw = encode(value if deferred is None else self._completed(value, deferred))
+                value = value if deferred is None else self._completed(value, deferred)
+                record.raw = encode(self._without_media(record, value))
                 return True
             except Exception as error:  # noqa: BLE001 - `before_send` may be changing it this moment
                 if again == _TRIES_TO_ENCODE - 1:
@@ -176,6 +183,16 @@ class Preparer:
         """The value with what was left for our threads; as it is where that fails."""
         completed = self._callbacks.call("a record's completion", deferred.complete, value)
         return value if isinstance(completed, Raised) else freeze(completed).value
+
+    def _without_media(self, record: Record, value: JSONValue) -> JSONValue:
+        """The value with descriptions in the place of pictures and sound, unless the settings keep them."""
+        if record.size <= self._least_media or not may_hold_media(value):
+            return value
+        value, found = without_media(value)
+        if found:
+            with self._lock:
+                self._counters.media_replaced += found
+        return value
 
     def _brought_within_limit(self, record: Record, value: JSONValue, body: bytes) -> bytes:
         """The bytes of a record that is too large, shortened; empty if it is quarantined."""
@@ -203,14 +220,17 @@ class Preparer:
 
     def _run_before_send(self, record: Record, value: JSONValue, before_send: BeforeSend) -> JSONValue | None:
         """Let the user see and change the record. If that fails it must not leave: it may not be clean."""
+        call = before_send.counted if isinstance(before_send, CountingCallback) else before_send
         try:
-            changed = self._callbacks.call("before_send", before_send, value)
+            changed = self._callbacks.call("before_send", call, value)
         except BaseException as error:
             self._quarantine(record, f"before_send was interrupted by {type_name(error)}")
             raise
         if isinstance(changed, Raised):
             self._quarantine(record, f"before_send raised {type_name(changed.error)}")
             return None
+        if isinstance(before_send, CountingCallback):
+            changed = self._count_redactions(changed)
         if changed is None:
             self._settlement.dropped([record], BY_BEFORE_SEND)
             return None
@@ -219,6 +239,13 @@ class Preparer:
             self._quarantine(record, f"before_send returned {type_name(changed)}, not a dict or None")
             return None
         return freeze(changed).value
+
+    def _count_redactions(self, counted: Any) -> object:
+        changed, found = counted
+        if found:
+            with self._lock:
+                self._redactions.update(found)
+        return changed
 
     def _quarantine(self, record: Record, detail: str) -> None:
         reason = UNENCODABLE if self._callbacks.hooks.before_send is None else UNSCRUBBED

@@ -118,6 +118,7 @@ class Counters:
     scores_not_sent: int = 0
     records_shortened: int = 0
     records_unscrubbed: int = 0
+    media_replaced: int = 0
     spool_errors: int = 0
     callback_errors: int = 0
     tracking_errors: int = 0
@@ -131,12 +132,14 @@ class Ledger:
 
     Attributes:
         sampled_out: calls whose records were not accepted, because sampling left them out.
+        redactions: what `banyan_hp.redact` has replaced, by kind.
     """
 
     own: Book = field(default_factory=Book)
     adopted: Book = field(default_factory=Book)
     counters: Counters = field(default_factory=Counters)
     sampled_out: Tally = field(default_factory=Tally)
+    redactions: Counter[str] = field(default_factory=Counter)
 
     def book(self, *, own: bool) -> Book:
         return self.own if own else self.adopted

@@ -8,8 +8,6 @@ list. Each leaves a marker with its type, its size and the SHA-256 of the whole.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 from .conversions import BASE64
 from .encode import AsText, Frozen, JSONValue, encode, text_of
 from .freeze import FLAT_LIST, all_numbers
+from .media import described
 
 MARKER = 128  # bytes that a marker takes, at most about
 SHORTEST = 2 * MARKER  # nothing is gained by shortening less
@@ -95,12 +94,7 @@ class _Leaf:
         return ("", "base64") if varied and _BASE64.fullmatch(self.value) else None
 
     def without_data(self, beginning: str, kind: str) -> str:
-        encoded = str(self.value)[len(beginning) :]
-        try:
-            raw = base64.b64decode(encoded, altchars=b"-_" if "-" in encoded or "_" in encoded else None)
-        except (binascii.Error, ValueError):
-            raw = encoded.encode("utf-8", "replace")
-        return f"{beginning}… [cut: {kind}, {len(raw)} bytes, SHA-256 {hashlib.sha256(raw).hexdigest()}]"
+        return beginning + described(str(self.value)[len(beginning) :], kind)
 
     def shortened(self, weight: float) -> JSONValue:
         """The value cut to about this weight, its marker included."""

@@ -124,7 +124,7 @@ def test_before_send_sees_text_that_was_shortened_in_its_structure(tmp_path: Pat
         return record
 
     backend = FakeBackend()
-    engine = SteppedEngine(backend, FakeClock(), tmp_path, before_send=before_send)
+    engine = SteppedEngine(backend, FakeClock(), tmp_path, before_send=before_send, media="keep")
     engine.submit({**asked({"url": URL}, {"url": URL}, {"text": "?"}), "raw": b"\xff" * 2000})
     assert engine.flush(5)
     (text,) = seen

@@ -96,6 +96,14 @@ def test_a_chat_is_shown_as_one(app: LocalApp, browser: Browser) -> None:
     assert ">Hi</td>" in browser.get("/calls").response.text
 
 
+def test_a_call_without_content_says_so(app: LocalApp, browser: Browser) -> None:
+    """In words, and with the length and the hash where there are any."""
+    logged(app, "c", input="[content off]", output="[content off, 5 characters, HMAC-SHA-256 ab]")
+    text = browser.get("/calls/c").text
+    assert "the application logged this with its content off." in text
+    assert "the application logged this with its content off, 5 characters, HMAC-SHA-256 ab." in text
+
+
 def test_what_a_call_names_is_a_link(app: LocalApp, browser: Browser) -> None:
     logged(
         app,
