@@ -51,6 +51,7 @@ from .store.sql_calls import SqlCalls
 from .store.sql_hours import SqlHours
 from .store.sql_outcomes import SqlOutcomes
 from .store.sql_spans import SqlSpans
+from .store.traces import Traces
 from .ui.pages import add_pages
 from .ui.ratings import Ratings
 from .ui.settings import Served
@@ -180,6 +181,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Audit(database),
         SqlHours(database),
         Sessions(database),
+        Traces(database),
         SqlOutcomes(database),
         routing,
     )

@@ -303,7 +303,7 @@ class ShownSpan(BaseModel):
     parent_id: str | None
     depth: Annotated[int, Field(description="0: a root, or one whose parent is not there")]
     name: str
-    role: Annotated[str | None, Field(description="call, embedding, tool, agent, step")]
+    role: Annotated[str | None, Field(description="call, embedding, tool, agent, workflow, retrieval, step")]
     scope: str
     start_time: Time
     duration_ms: float

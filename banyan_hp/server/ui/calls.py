@@ -23,6 +23,7 @@ from .ratings import scores_about
 from .rendering import HEADERS, PageRoute, fragment, page, part, plain
 from .snippets import as_curl, as_python
 from .texts import MOST_SHOWN, as_text, in_ascii
+from .traces import traces_of
 from .trees import tree_of
 from .visitors import LoginNeededError, Looking, Visitor, current
 from .waterfalls import waterfall
@@ -97,6 +98,7 @@ def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> R
         output=said_in(texts["output"]),
         metadata=tree_of(metadata) if isinstance(metadata, Mapping) else (),
         bars=waterfall(call, {}),
+        traces=traces_of(call, backend),
         facts=_facts(call),
         scores=scores_about(call.project, "record_id", call.id, backend),
         json=whole[:MOST_SHOWN],

@@ -52,9 +52,16 @@ class Said(NamedTuple):
     characters: int
     whole: bool
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said."""
+        return not self.messages and not self.text
+
 
 def said_in(value: object, most: int = MOST_MESSAGES) -> Said:
     """The last messages in a value, or its text."""
+    if is_nothing(value):
+        return Said((), "", 0, 0, whole=True)
     text = as_text(value)
     messages = list(messages_of(value))
     if not messages:
@@ -64,8 +71,15 @@ def said_in(value: object, most: int = MOST_MESSAGES) -> Said:
     return Said(fitting, "", len(messages) - len(shown), len(text), fitting == shown)
 
 
+def is_nothing(value: object) -> bool:
+    """Whether nothing was said: spans of other senders may come without their texts."""
+    return value is None or (isinstance(value, (str, list, dict)) and not value)
+
+
 def gist(value: object) -> str:
-    """The beginning of the last message, or of the text, on one line."""
+    """The beginning of the last message, or of the text, on one line; empty: nothing was said."""
+    if is_nothing(value):
+        return ""
     last = deque(messages_of(value), maxlen=1)
     return opening(" ".join(part.text for part in last[0].parts) if last else value)
 

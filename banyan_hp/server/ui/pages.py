@@ -15,6 +15,7 @@ from . import (
     review,
     sessions,
     settings,
+    traces,
 )
 from .assets import assets_route
 
@@ -22,6 +23,6 @@ from .assets import assets_route
 def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
     app.router.routes.append(assets_route())
-    everyday = (login, overview, calls, sessions, review, ratings, prompts)
+    everyday = (login, overview, calls, sessions, traces, review, ratings, prompts)
     for each in (*everyday, experiment_forms, experiments, settings):
         app.include_router(each.router)

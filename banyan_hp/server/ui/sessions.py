@@ -18,6 +18,7 @@ from .conversation import Said, said_in
 from .filters import address_with
 from .ratings import scores_about
 from .rendering import PageRoute, page
+from .traces import traces_of_turns
 from .visitors import Looking
 from .waterfalls import Bar, around, name_of, started, waterfall
 
@@ -87,12 +88,14 @@ def one(
     if not found.calls:
         raise HTTPException(404, f"There is no call of session {session_id!r}.")
     (sums,) = backend.calls.aggregate(chosen)
+    turns = turns_of(found.calls)
     return page(
         request,
         "session",
         visitor,
         session_id=session_id,
-        turns=turns_of(found.calls),
+        turns=turns,
+        traces=traces_of_turns([turn.call for turn in turns], backend),
         sums=sums,
         users=sorted({each.user for each in found.calls if each.user is not None}),
         scores=scores_about(chosen.project, "session", session_id, backend),

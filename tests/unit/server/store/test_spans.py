@@ -173,7 +173,17 @@ def test_what_our_span_processor_sends_counts_instead_of_its_spans(spans: SqlSpa
     spans.append([replace(second, span_id="f" * 16)])
     derive(spans)
     assert record.id in {each.id for each in store.page(ALL, 5).calls}
-    assert spans.trace("p", TRACE)[0].call_id is not None
+    assert spans.trace("p", TRACE)[0].call_id == record.id
+    assert sum(spans.delete("p", {"id": record.id})) == 1
+
+
+def test_deleting_a_person_removes_the_spans_of_records_of_our_own(spans: SqlSpans, store: SqlCalls) -> None:
+    """Though the span itself names nobody."""
+    spans.append([span(1), replace(span(2), trace_id="b" * 32)])
+    store.append([call(1, id=f"otel-{TRACE}-{span(1).span_id}", user="u-9")])
+    derive(spans)
+    assert sum(spans.delete("p", {"user": "u-9"})) == 1
+    assert spans.trace("p", TRACE) == []
 
 
 def test_spans_that_go_meanwhile_leave_no_call(spans: SqlSpans, store: SqlCalls) -> None:
