@@ -1,8 +1,8 @@
 """Every page over a million calls: `python -m tests.benchmarks.pages`. Milliseconds at the server.
 
 The calls are generated over 60 days: 20 prompts, 5 models, 20,000 users, sessions of 8 calls, and one session
-of 20,000 calls. A trace has 5,000 spans, a prompt 100 versions, an experiment 10,000 users. Searching by words
-is measured by `tests.benchmarks.server`.
+of 20,000 calls. A trace has 5,000 spans, a prompt 100 versions, an experiment 10,000 users. Searching by
+words is measured by `tests.benchmarks.server`.
 """
 
 from __future__ import annotations

@@ -174,8 +174,8 @@ class Sums(BaseModel):
     errors: int
     latency_p50: float | None
     latency_p95: float | None
-    input_tokens: int
-    output_tokens: int
+    input_tokens: Annotated[int | None, Field(description="the sum of the known ones")]
+    output_tokens: Annotated[int | None, Field(description="the sum of the known ones")]
     cost: Annotated[float | None, Field(description="the sum of the known ones, in USD")]
 
 

@@ -131,6 +131,7 @@ ASKED: dict[str, Ask] = {
     "sessions": lambda database: Sessions(database).recent("p", 50),
     "sessions of a user": lambda database: Sessions(database).recent("p", 50, user="u7"),
     "older sessions": lambda database: Sessions(database).recent("p", 50, NEWER),
+    "totals of a session": lambda database: Sessions(database).totals("p", "s7"),
     "sums of a rare word": _summed(text="rare"),
 }
 
@@ -158,6 +159,8 @@ CHANGED: dict[str, Ask] = {
     "index": lambda database: SqlCalls(database).index(500),
     "a key of a secret": lambda database: Keys(database).find(digest_of("psk_x")),
     "keys of a project": lambda database: Keys(database).listed("p"),
+    "newest keys of a project": lambda database: Keys(database).page("p", 50),
+    "older keys of a project": lambda database: Keys(database).page("p", 50, NEWER),
     "revoke": lambda database: Keys(database).revoke("none", "p"),
     "a project": lambda database: Projects(database).get("p"),
     "changes": lambda database: Audit(database).of("p"),
@@ -189,6 +192,7 @@ def _prompts(database: Database) -> None:
     prompts.listed("p", "main", "n")
     prompts.version(prompt, "1")
     prompts.versions(prompt)
+    prompts.versions(prompt, after=NEWER, newest=True)
     prompts.label(prompt, "staging", "1", actor)
     prompts.release(prompt, "1", actor)
 
