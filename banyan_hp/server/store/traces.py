@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,11 +9,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, case, func, literal, select, tuple_
 
 from .cursors import Cursor
-from .database import BusyError, Database
-from .rows import cut, these
-from .span_rows import parts, span_of
+from .database import Database
+from .rows import cut
+from .span_rows import parts, with_bodies
 from .spans import StoredSpan
-from .tables import span_bodies, spans
+from .tables import spans
 
 FAILED = 2  # the status of a span that failed
 _MOST_ABOVE = 30  # spans around each other, that are looked for above a part of a trace
@@ -131,13 +130,8 @@ class Traces:
         chosen = (spans.c.trace_id == cut(trace_id), spans.c.span_id == cut(span_id))
         query = select(spans).where(spans.c.project == project, *chosen).order_by(*_in_time).limit(1)
         with self._database.read() as connection:
-            row = connection.execute(query).first()
-            if row is None:
-                return None
-            body = connection.execute(select(span_bodies.c.body).where(*these(span_bodies, [row]))).scalar()
-        if body is None:
-            raise BusyError("spans are moving to their day's partition")
-        return span_of(row, json.loads(body))
+            rows = connection.execute(query).all()
+            return next(iter(with_bodies(connection, rows, all_of=True)), None)
 
 
 def _sums(connection: Connection, project: str, traces: Sequence[str]) -> dict[str, Row[Any]]:

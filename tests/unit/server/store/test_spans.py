@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from banyan_hp.server.deriving import rule_of
 from banyan_hp.server.prices import bundled
 from banyan_hp.server.store.archive import Archive
 from banyan_hp.server.store.calls import Call, CallFilter, Stored, microseconds
-from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.database import BusyError, Database
 from banyan_hp.server.store.spans import Neighbourhood, StoredEvent, StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_spans import SqlSpans
+from banyan_hp.server.store.tables import span_bodies
 from tests.support.senders import NAMES, neighbourhood_of, stored_of
 
 from .samples import NOON, call
@@ -294,3 +296,13 @@ def test_days_have_partitions_that_go_with_those_of_calls(
     list(store.trim(now + timedelta(days=1)))
     list(spans.trim(now + timedelta(days=1)))
     assert spans.trace("p", TRACE) == []
+
+
+def test_spans_that_move_are_not_taken_for_empty_ones(database: Database, spans: SqlSpans) -> None:
+    """Neither shown nor archived: who asks is told to ask again."""
+    spans.append([span(1), span(2)])
+    database.write(lambda connection: connection.execute(delete(span_bodies).where(span_bodies.c.seq == 1)))
+    with pytest.raises(BusyError, match="moving"):
+        spans.trace("p", TRACE)
+    with pytest.raises(BusyError, match="moving"):
+        spans.derive(10, RULE)
