@@ -33,7 +33,6 @@ from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
 from .deriving import Deriving, rule_of
-from .docs import docs_routes
 from .guards import Guards
 from .housekeeping import Housekeeping
 from .prices import Prices, bundled
@@ -117,7 +116,6 @@ def create_app(
         feedback_router(committer, priced),
         otlp_router(span_committer, committer),
     )
-    app.router.routes.extend(docs_routes())
     add_pages(app)
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     app.state.logins, app.state.ratings = Logins(database), Ratings(committer, priced)

@@ -35,6 +35,9 @@ ADDRESSES = (
     "/experiments-new",
     "/experiments/{experiment}",
     "/settings",
+    "/docs",
+    "/docs/calls",
+    "/docs/spans",
 )
 LONG = "a-long-call"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -8,6 +8,7 @@ from . import (
     calls,
     experiment_forms,
     experiments,
+    guide,
     login,
     overview,
     prompts,
@@ -24,5 +25,5 @@ def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
     app.router.routes.append(assets_route())
     everyday = (login, overview, calls, sessions, traces, review, ratings, prompts)
-    for each in (*everyday, experiment_forms, experiments, settings):
+    for each in (*everyday, experiment_forms, experiments, settings, guide):
         app.include_router(each.router)

@@ -72,18 +72,12 @@ def one(
 ) -> Response:
     """One prompt: its newest versions, or those behind a cursor, one in full, beside the one of `against`."""
     prompt = _prompt(prompt_id, visitor, backend)
+    (newest,) = backend.prompts.versions(prompt, limit=1, newest=True).items
     versions = backend.prompts.versions(prompt, limit=PAGE_VERSIONS, after=after, newest=True)
-    newest = (
-        versions.items[0]
-        if after is None
-        else backend.prompts.versions(prompt, limit=1, newest=True).items[0]
-    )
     shown = _version(version or prompt.version or newest.version, prompt, backend)
     other = _version(against, prompt, backend) if against is not None else None
     text = _text(shown)
-    values = {
-        name.removeprefix(_VALUE): value for name, value in request.query_params.items() if _is_value(name)
-    }
+    values = _values(request)
     return page(
         request,
         "prompt",
@@ -102,7 +96,6 @@ def one(
         values=values,
         tried=filled(text, values, str) if values else None,
         experiments=backend.experiments.on(prompt.project, prompt.prompt_id)[:_MOST_NAMED],
-        most_named=_MOST_NAMED,
         changes=backend.audit.of(prompt.project, f"prompt:{prompt.prompt_id}", 20).items,
     )
 
@@ -173,8 +166,10 @@ def _named(fields: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _is_value(name: str) -> bool:
-    return name.startswith(_VALUE)
+def _values(request: Request) -> dict[str, str]:
+    """What the placeholders are to be replaced by."""
+    given = request.query_params.items()
+    return {name.removeprefix(_VALUE): value for name, value in given if name.startswith(_VALUE)}
 
 
 # -- shown ---------------------------------------------------------------------------------------------------
