@@ -86,7 +86,7 @@ def gist(value: object) -> str:
 
 def messages_of(value: object) -> Iterator[Message]:
     """All messages in a value; none: it is not made of messages."""
-    found = _opened(value)
+    found = opened(value)
     if isinstance(found, Mapping) and not _is_message(found):
         if isinstance(found.get("system"), (str, list)):
             yield Message("system", list(_parts(found["system"])))
@@ -99,7 +99,7 @@ def messages_of(value: object) -> Iterator[Message]:
         yield from map(_message, messages)
 
 
-def _opened(value: object) -> object:
+def opened(value: object) -> object:
     """The value of a text that is JSON, or the value itself."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{") or len(value) > _MOST_PARSED:
         return value

@@ -18,12 +18,12 @@ from . import (
     settings,
     traces,
 )
-from .assets import assets_route
+from .assets import assets_routes
 
 
 def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
-    app.router.routes.append(assets_route())
+    app.router.routes.extend(assets_routes())
     everyday = (login, overview, calls, sessions, traces, review, ratings, prompts)
     for each in (*everyday, experiment_forms, experiments, settings, guide):
         app.include_router(each.router)
