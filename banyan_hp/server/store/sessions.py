@@ -23,6 +23,7 @@ MOST_COUNTED = 1_000  # calls of one session
 MOST_SUMMED = 100_000  # the latest calls of a session that its totals are of
 MOST_TIMED = 10_000  # the latest calls of a session that its latencies are of
 _AT_ONCE = 50  # sessions
+_SUMMED = ("input_tokens", "output_tokens", "cost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +97,15 @@ class Sessions:
     def totals(self, project: str, session: str) -> Totals:
         """What the calls of a session amount to."""
         chosen = (calls.c.project == project, calls.c.session == cut(session), calls.c.source != SCORE)
-        latest = select(calls).where(*chosen).order_by(*newest_first)
-        summed = latest.limit(MOST_SUMMED).subquery()
-        timed = latest.with_only_columns(calls.c.latency_ms).where(calls.c.latency_ms.is_not(None))
-        sums = [func.sum(summed.c[name]).label(name) for name in ("input_tokens", "output_tokens", "cost")]
+        columns = [calls.c[name] for name in (*_SUMMED, "error")]
+        summed = select(*columns).where(*chosen).order_by(*newest_first).limit(MOST_SUMMED).subquery()
+        sums = [func.sum(summed.c[name]).label(name) for name in _SUMMED]
         counts = (func.count().label("calls"), func.count(summed.c.error).label("errors"))
+        timed = select(calls.c.latency_ms).where(*chosen, calls.c.latency_ms.is_not(None))
+        timed = timed.order_by(*newest_first).limit(MOST_TIMED)
         with self._database.read() as connection:
             row = connection.execute(select(*counts, *sums)).one()
-            latencies = sorted(connection.execute(timed.limit(MOST_TIMED)).scalars())
+            latencies = sorted(connection.execute(timed).scalars().all())
         return Totals(
             calls=row.calls,
             errors=row.errors,
