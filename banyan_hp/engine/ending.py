@@ -298,11 +298,18 @@ class Ending:
         if self._waited_in_vain:  # threads that wait for a response don't end sooner
             until = self._clock.monotonic()
         self._worker.join(until)
+        self._let_callers_write(max(until, self._clock.monotonic() + _BRIEFLY_SECONDS))
         self._close_all()
         with self._lock:
             self._lifecycle.end()
         parts.watchers.wake()
         parts.notices.report_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
+
+    def _let_callers_write(self, until: float) -> None:
+        """What a caller's thread has in hand (`durability="disk"`, a full queue) goes to disk first."""
+        if self._parts.waiting.allowed and self._parts.spool is not None:
+            own = self._parts.ledger.own
+            self._parts.waiting.listen_until(lambda: not own[Term.IN_FLIGHT], until, WakeUp())
 
     def _complete(self, job: Job) -> None:
         """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""
