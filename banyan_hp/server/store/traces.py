@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,11 +14,12 @@ from .database import Database
 from .rows import cut
 from .span_rows import parts, with_bodies
 from .spans import StoredSpan
-from .tables import spans
+from .tables import span_events, spans
 
 FAILED = 2  # the status of a span that failed
 _MOST_ABOVE = 30  # spans around each other, that are looked for above a part of a trace
 _MOST_TOLD = 1_000
+_MOST_LOGS = 100
 _COLUMNS = [
     spans.c[name]
     for name in (
@@ -132,6 +134,14 @@ class Traces:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             return next(iter(with_bodies(connection, rows, all_of=True)), None)
+
+    def logs(self, project: str, trace_id: str, span_id: str) -> list[Any]:
+        """The bodies of the first log events that belong to a span."""
+        chosen = (span_events.c.trace_id == cut(trace_id), span_events.c.span_id == cut(span_id))
+        query = select(span_events.c.body).where(span_events.c.project == project, *chosen)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(span_events.c.time).limit(_MOST_LOGS)).scalars()
+            return [json.loads(body) for body in found]
 
 
 def _sums(connection: Connection, project: str, traces: Sequence[str]) -> dict[str, Row[Any]]:

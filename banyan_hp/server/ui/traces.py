@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -26,7 +27,7 @@ OF_A_TURN = 30  # and in a turn of a session
 _MOST_TRACES = 3  # of one call: several senders may tell of it
 _MILLISECOND = 1000
 _TRACE_DIGITS = 32
-_SAID = ("attributes", "events", "links", "resource")  # of a span
+_SAID = ("attributes", "events", "logs", "links", "resource")  # of a span
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
@@ -91,7 +92,7 @@ def span(request: Request, trace_id: str, span_id: str, visitor: Looking, backen
         message=found.body.get("message") or "",
         trace=address_of(found.trace_id),
         parent=address_of(found.trace_id, found.parent_id) if found.parent_id is not None else None,
-        said=tree_of({name: found.body[name] for name in _SAID if found.body.get(name)}),
+        said=tree_of(_said_by(found, backend)),
         text=f"{address_of(found.trace_id, found.span_id)}/text",
     )
 
@@ -99,7 +100,13 @@ def span(request: Request, trace_id: str, span_id: str, visitor: Looking, backen
 @router.get("/traces/{trace_id}/spans/{span_id}/text")
 def text(trace_id: str, span_id: str, visitor: Looking, backend: Backend) -> Response:
     """What a span says, however long, as JSON."""
-    return plain(in_ascii(_span(trace_id, span_id, visitor, backend).body))
+    return plain(in_ascii(_said_by(_span(trace_id, span_id, visitor, backend), backend)))
+
+
+def _said_by(span: StoredSpan, backend: Stores) -> dict[str, Any]:
+    """With the log events that belong to it: some senders have their texts there."""
+    said = {**span.body, "logs": backend.traces.logs(span.project, span.trace_id, span.span_id)}
+    return {name: said[name] for name in _SAID if said.get(name)}
 
 
 def _span(trace_id: str, span_id: str, visitor: Visitor, backend: Stores) -> StoredSpan:

@@ -112,7 +112,7 @@ async def login_fields(request: Request) -> dict[str, str]:
     refuse_other_sites(request)
     fields = _fields(await _LoginForm(request.scope, request.receive).body())
     sent = fields.get(LOGIN_FIELD, "")
-    if _is_nobody_s(request) and not (
+    if _names_no_site(request) and not (
         sent and hmac.compare_digest(sent.encode(), login_form(request).encode())
     ):
         raise HTTPException(403, "this form is not of this browser; load the login page again")
@@ -167,7 +167,7 @@ def refuse_other_sites(request: Request) -> None:
         raise HTTPException(403, "this form was sent from another site's page")
 
 
-def _is_nobody_s(request: Request) -> bool:
+def _names_no_site(request: Request) -> bool:
     """Whether nothing says of which site's page a browser's form is."""
     return request.headers.get("origin") == "null" and "sec-fetch-site" not in request.headers
 

@@ -141,6 +141,7 @@ CHANGED: dict[str, Ask] = {
     "a later part of a trace": lambda database: Traces(database).part("p", "a" * 32, 100, NEWER),
     "the beginnings of traces": lambda database: Traces(database).beginnings("p", ["a" * 32, "b" * 32], 30),
     "a span": lambda database: Traces(database).span("p", "a" * 32, "b" * 16),
+    "log events of a span": lambda database: Traces(database).logs("p", "a" * 32, "b" * 16),
     "spans of calls": lambda database: Traces(database).of_calls("p", ["id-7", "id-8"]),
     "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
     "calls of spans": lambda database: _spans(database).derive(500, lambda found: []),

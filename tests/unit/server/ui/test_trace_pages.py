@@ -176,7 +176,16 @@ def test_what_a_span_says_stays_text(app: LocalApp, browser: Browser) -> None:
         assert ATTACK in page.text
         assert ATTACK not in page.response.text
     text = browser.get(f"/traces/{TRACE}/spans/{hostile.span_id}/text").response
-    assert (text.json(), text.headers["content-type"]) == (body, "text/plain; charset=utf-8")
+    said = {name: body[name] for name in ("attributes", "events")}
+    assert (text.json(), text.headers["content-type"]) == (said, "text/plain; charset=utf-8")
+
+
+def test_a_span_s_log_events_are_part_of_what_it_says(app: LocalApp, browser: Browser) -> None:
+    """As openai-v2 sends what was said."""
+    calls = told(app, *stored_of("oai2-latest-event-2.4b0"))
+    pages = [browser.get(f"/calls/{quote(call.id)}") for call in calls]
+    own = [link for page in pages for link in page.links if "/spans/" in link]
+    assert any("Paris is the capital of France." in browser.get(f"{link}/text").text for link in own)
 
 
 def test_a_cursor_that_is_none_is_refused(app: LocalApp, browser: Browser) -> None:
