@@ -32,6 +32,17 @@ def _on_disk_and_oldest_first(record: Record) -> tuple[bool, float]:
     return record.place is None, record.queued_at
 
 
+def _await_threads(parts: Parts, until: float) -> None:
+    """Ours; then those of callers who are about to write a record (`durability="disk"`, a full queue).
+
+    Callers get a moment even where `until` is over.
+    """
+    parts.worker.join(until)
+    until = max(until, parts.clock.monotonic() + _BRIEFLY_SECONDS)
+    if parts.waiting.allowed and parts.spool is not None:
+        parts.waiting.listen_until(lambda: not parts.ledger.own[Term.IN_FLIGHT], until, WakeUp())
+
+
 class Ending:
     """The steps, and the end that an application asks for, by a call or by dropping its logger."""
 
@@ -297,19 +308,12 @@ class Ending:
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
         if self._waited_in_vain:  # threads that wait for a response don't end sooner
             until = self._clock.monotonic()
-        self._worker.join(until)
-        self._let_callers_write(max(until, self._clock.monotonic() + _BRIEFLY_SECONDS))
+        _await_threads(parts, until)
         self._close_all()
         with self._lock:
             self._lifecycle.end()
         parts.watchers.wake()
         parts.notices.report_in_passing(max(until + _JOIN_SECONDS, deadline) - self._clock.monotonic())
-
-    def _let_callers_write(self, until: float) -> None:
-        """What a caller's thread has in hand (`durability="disk"`, a full queue) goes to disk first."""
-        if self._parts.waiting.allowed and self._parts.spool is not None:
-            own = self._parts.ledger.own
-            self._parts.waiting.listen_until(lambda: not own[Term.IN_FLIGHT], until, WakeUp())
 
     def _complete(self, job: Job) -> None:
         """By a sending thread if one is idle, as no Ctrl-C arrives there; else here."""

@@ -20,6 +20,7 @@ TOPICS = (
     "settings",
     "stats",
     "spool",
+    "web",
     "processes",
     "network",
     "cli",
