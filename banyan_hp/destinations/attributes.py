@@ -62,6 +62,15 @@ def _finish(attributes: Attributes, reason: Any) -> bool:
     return True
 
 
+def _own_mark(attributes: Attributes, mark: Any) -> bool:
+    """What the library has put there by itself, see `clients/sampling.py`."""
+    rate = mark.get("sample_rate") if type(mark) is dict and len(mark) == 1 else None
+    if not isinstance(rate, (int, float)):
+        return False
+    attributes[semconv.SAMPLE_RATE] = float(rate)
+    return True
+
+
 SESSION = (semconv.SESSION_ID, semconv.CONVERSATION_ID)
 TOKENS = {
     "input_tokens": semconv.INPUT_TOKENS,
@@ -77,5 +86,6 @@ DETAILS: dict[str, Detail] = {
     "token_count": _count(semconv.TOTAL_TOKENS),
     "time_to_first_chunk_ms": _first_chunk,
     "finish_reason": _finish,
+    "banyan_hp": _own_mark,
     **{name: _words(*keys) for name, keys in WORDS.items()},
 }

@@ -18,6 +18,7 @@ TOPICS = (
     "experiments",
     "delivery",
     "settings",
+    "sampling",
     "stats",
     "spool",
     "web",

@@ -200,3 +200,13 @@ def test_a_call_s_model_can_be_asked_again(app: LocalApp, browser: Browser) -> N
 def test_texts_by_themselves_have_an_icon(browser: Browser) -> None:
     """Browsers ask for it, and would put a 404 on the console."""
     assert browser.get("/favicon.ico").response.headers["content-type"] == "image/svg+xml"
+
+
+def test_a_call_shows_its_rate_and_its_trace(app: LocalApp, browser: Browser) -> None:
+    """In its metadata: what it stands for, and where else to look."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    logged(app, "x", metadata={"banyan_hp": {"sample_rate": 0.125}, "trace_id": trace})
+    page = browser.get("/calls/x")
+    assert "sample_rate" in page.text
+    assert "0.125" in page.text
+    assert trace in page.text
