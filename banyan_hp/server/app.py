@@ -33,7 +33,6 @@ from .api.requests import BODY_SECONDS
 from .api.responses import EXCEPTION_HANDLERS, PrivateResponses
 from .api.state import Stores
 from .deriving import Deriving, rule_of
-from .docs import docs_routes
 from .guards import Guards
 from .housekeeping import Housekeeping
 from .prices import Prices, bundled
@@ -51,6 +50,7 @@ from .store.sql_calls import SqlCalls
 from .store.sql_hours import SqlHours
 from .store.sql_outcomes import SqlOutcomes
 from .store.sql_spans import SqlSpans
+from .store.traces import Traces
 from .ui.pages import add_pages
 from .ui.ratings import Ratings
 from .ui.settings import Served
@@ -116,7 +116,6 @@ def create_app(
         feedback_router(committer, priced),
         otlp_router(span_committer, committer),
     )
-    app.router.routes.extend(docs_routes())
     add_pages(app)
     _give(app, stores=stores, callers=Callers(stores.keys, keys), body_seconds=body_seconds)
     app.state.logins, app.state.ratings = Logins(database), Ratings(committer, priced)
@@ -180,6 +179,7 @@ def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> 
         Audit(database),
         SqlHours(database),
         Sessions(database),
+        Traces(database),
         SqlOutcomes(database),
         routing,
     )

@@ -1,73 +1,25 @@
-"""The users' guide, for browsers at `/docs` and as one text at `/llms.txt`. It needs no key.
+"""The users' guide as HTML and as one text.
 
-Its Markdown becomes HTML without scripts, images or anything from another host: it works offline, and the
-Content-Security-Policy allows nothing but our own style sheet.
+Its Markdown becomes HTML without scripts, images or anything from another host. `ui/guide.py` has the pages.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
-from importlib.resources import files
 from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
 from .. import guide
 
-HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-STYLE = "/docs/style.css"
 SUMMARY = "Logs LLM traffic from Python applications in the background, and loses no record silently."
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 _PAGE_LINK = re.compile(r"(\w+)\.md(#.*)?")
-
-
-def docs_routes() -> list[Route]:
-    """The pages, their style sheet, and the whole guide as text."""
-    return [
-        Route("/docs", _contents, methods=["GET"]),
-        Route(STYLE, _style, methods=["GET"]),
-        Route("/docs/{topic}", _page, methods=["GET"]),
-        Route("/llms.txt", _text, methods=["GET"]),
-    ]
-
-
-async def _contents(_request: Request) -> Response:
-    return HTMLResponse(contents(), headers=HEADERS)
-
-
-async def _page(request: Request) -> Response:
-    topic = request.path_params["topic"]
-    if topic not in guide.TOPICS:
-        pages = ", ".join(guide.TOPICS)
-        raise HTTPException(404, f"the guide has no page of this name; its pages are {pages}")
-    return HTMLResponse(rendered(topic), headers=HEADERS)
-
-
-async def _style(_request: Request) -> Response:
-    text = (files(__package__) / "docs.css").read_text(encoding="utf-8")
-    return Response(text, media_type="text/css", headers=HEADERS)
-
-
-async def _text(_request: Request) -> Response:
-    return PlainTextResponse(whole(), headers=HEADERS)
-
-
-# -- text and HTML -------------------------------------------------------------------------------------------
 
 
 @cache
@@ -80,12 +32,12 @@ def whole() -> str:
 
 @cache
 def contents() -> str:
-    """The page that lists the others, each with its first paragraph."""
+    """The list of the pages, each with its first paragraph."""
     entries = "".join(
         f'<dt><a href="/docs/{page.topic}">{escape(page.title)}</a></dt><dd>{_opening(page)}</dd>'
         for page in guide.pages()
     )
-    return _document("The guide", f"<h1>banyan_hp</h1><p>{escape(SUMMARY)}</p><dl>{entries}</dl>")
+    return f"<h1>The guide</h1><p>{escape(SUMMARY)}</p><dl>{entries}</dl>"
 
 
 @cache
@@ -95,7 +47,8 @@ def rendered(topic: str) -> str:
     tokens = _MARKDOWN.parse(page.text)
     _give_headings_their_anchors(tokens)
     _point_links_to_pages(tokens)
-    return _document(page.title, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}), topic)
+    html: str = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
+    return html
 
 
 def _opening(page: guide.Page) -> str:
@@ -131,34 +84,3 @@ def _with_links_to_pages(inline: Iterable[Token]) -> Iterator[Token]:
                 token.attrSet("href", f"/docs/{page[1]}{page[2] or ''}")
         if served or token.type not in ("link_open", "link_close"):
             yield token
-
-
-def _document(title: str, body: str, current: str | None = None) -> str:
-    entries = "".join(
-        f'<li><a href="/docs/{page.topic}"{_marked(page.topic == current)}>{escape(page.title)}</a></li>'
-        for page in guide.pages()
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)} · banyan_hp</title>
-<link rel="stylesheet" href="{STYLE}">
-</head>
-<body>
-<nav aria-label="Pages">
-<p><a href="/docs"{_marked(current is None)}>banyan_hp</a></p>
-<ul>{entries}</ul>
-</nav>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-
-
-def _marked(current: bool) -> str:
-    return ' aria-current="page"' if current else ""

@@ -181,7 +181,7 @@ def _paused(experiment: Experiment, history: Sequence[Entry]) -> Iterator[str]:
         for name, trip in reason["paused"].items():
             if name in idle:
                 yield (
-                    f"{idle[name]} was paused by its guard at {each.at.strftime(_AT)} UTC: "
+                    f"Version {idle[name]} was paused by its guard at {each.at.strftime(_AT)} UTC: "
                     f"{trip['metric']} was "
                     f"{trip['version_mean']:.4g}, {trip['control_mean']:.4g} in the control; results up to "
                     f"then are in segment {reason['segment']}"
@@ -238,14 +238,14 @@ def _warnings(experiment: Experiment, segment: Segment, summary: Summary) -> Ite
     removed = summary.removed_until
     if removed is not None and removed >= segment.start:
         yield (
-            f"calls up to {removed.strftime(_AT)} UTC were removed for their age, and this segment began at "
+            f"Calls up to {removed.strftime(_AT)} UTC were removed for their age, and this segment began at "
             f"{segment.start.strftime(_AT)}: users who came before are missing, or count from a later call on"
         )
     if summary.pending >= _MANY_PENDING:
         yield f"{summary.pending:,} calls, scores and users are not reckoned in yet; ask again later"
     if experiment.control is None:
         first = experiment.variants[0].version
-        yield f"the experiment names no control, so the others are compared with its first version, {first}"
+        yield f"The experiment names no control, so the others are compared with its first version, {first}"
 
 
 def _segment(segment: Segment) -> dict[str, Any]:

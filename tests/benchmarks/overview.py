@@ -11,39 +11,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-
-import psycopg
 
 from banyan_hp.server.store import hour_counts
 from banyan_hp.server.store.calls import Call
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_hours import SqlHours
+from tests.benchmarks.generated import generate
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 from tests.support.postgres import Postgres
 
-DAYS = 60
 STEP = 500
 INDEXED = 5000
-_COLUMNS = (
-    "seq, xact, project, day, id, digest, event_time, received_at, source, prompt_name, model, latency_ms, "
-    "input_tokens, output_tokens, cost, error, deliveries, bytes"
-)
-_VALUES = (
-    "1000000000 + n, 0, 'default', {day}, 'id-' || n, {blob}, {time}, {time}, 'banyan', "
-    "'prompt ' || (n % 20), 'model ' || (n % 5), 200 + (n * 7919) % 3000, 500, 100, 0.001, "
-    "CASE WHEN n % 100 = 0 THEN 'e' END, 1, 30"
-)
 
 
 def main() -> None:
@@ -68,7 +56,7 @@ def _measured(kind: str, stored: int) -> Iterator[tuple[str, float]]:
         database = stack.enter_context(closing(Database(url)))
         SqlCalls(database).maintain(datetime.now(UTC))
         yield from _indexing(SqlCalls(database))
-        _generate(url, database.is_postgres, stored)
+        generate(url, stored)
         SqlHours(database).rebuild()
         yield "counting anew, calls/s", stored / _timed(lambda: _caught_up(SqlCalls(database)))
         browser = Browser(stack.enter_context(LocalApp(url)))
@@ -136,33 +124,6 @@ def _watched(work: Callable[..., object], spent: list[float]) -> Callable[..., o
             spent.append(time.perf_counter() - started)
 
     return run
-
-
-def _generate(url: str, is_postgres: bool, many: int) -> None:
-    first = datetime.now(UTC) - timedelta(days=DAYS)
-    moment = f"({int(first.timestamp() * 1e6)} + n * {DAYS * 86_400_000_000 // many})"
-    if is_postgres:
-        day = f"(to_timestamp({moment} / 1000000) AT TIME ZONE 'UTC')::date"
-        numbers = f"generate_series(1::bigint, {many}) n"
-        with psycopg.connect(url, autocommit=True) as connection:
-            for statement in _inserts(day, "''", moment, numbers):
-                connection.execute(statement.encode())
-            connection.execute("ANALYZE")
-        return
-    day = f"date({moment} / 1000000, 'unixepoch')"
-    numbers = (
-        f"(WITH RECURSIVE g (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < {many}) SELECT n FROM g)"
-    )
-    with closing(sqlite3.connect(url, timeout=60)) as connection:
-        for statement in _inserts(day, "x''", moment, numbers):
-            connection.execute(statement)
-        connection.commit()
-
-
-def _inserts(day: str, blob: str, time: str, numbers: str) -> Iterator[str]:
-    values = _VALUES.format(day=day, blob=blob, time=time)
-    yield f"INSERT INTO calls ({_COLUMNS}) SELECT {values} FROM {numbers}"
-    yield f"INSERT INTO call_bodies (seq, day, body) SELECT 1000000000 + n, {day}, '{{}}' FROM {numbers}"
 
 
 def _timed(work: Callable[[], object]) -> float:

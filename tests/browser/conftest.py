@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tests.browser.addresses import SECONDS, Known, known, log_long_call
-from tests.browser.hostile_project import HOSTILE_KEY, fill, key_entry
+from tests.browser.addresses import SECONDS, Known, known, log_long_call, log_trace
+from tests.browser.hostile_project import ATTACK, HOSTILE_KEY, fill, key_entry
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         fill(running.url)
         for key in (DEMO_KEY, HOSTILE_KEY):
             log_long_call(running.url, key)
+            log_trace(running.url, key, ATTACK if key == HOSTILE_KEY else "weather")
         yield Site(running.url, known(running.url, DEMO_KEY), known(running.url, HOSTILE_KEY))
         assert running.stderr == ""
 

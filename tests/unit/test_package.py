@@ -191,7 +191,10 @@ def test_the_wheel_has_three_dependencies_all_modules_and_all_data(wheel: Path) 
     packaged = {name for name in names if name.startswith("banyan_hp/")}
     assert packaged == _tracked("banyan_hp", but_for={"README.md", "DECISIONS.md"})
     assert {"banyan_hp/py.typed", "banyan_hp/cli/demo/shop.json"} <= packaged
-    assert {"banyan_hp/server/docs.css", *(f"banyan_hp/guide/{topic}.md" for topic in TOPICS)} <= packaged
+    assert {
+        "banyan_hp/server/ui/static/guide.css",
+        *(f"banyan_hp/guide/{topic}.md" for topic in TOPICS),
+    } <= packaged
     assert any(name.endswith("LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
 

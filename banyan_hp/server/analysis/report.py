@@ -119,7 +119,7 @@ def _mismatch_said(ratio: Mapping[str, Any]) -> str:
         for (name, count), share in zip(ratio["observed"].items(), ratio["expected"].values(), strict=True)
     ]
     return (
-        f"sample ratio mismatch (p = {ratio['p_value']:.2g}): users were not dealt out as configured: "
+        f"Sample ratio mismatch (p = {ratio['p_value']:.2g}): users were not dealt out as configured: "
         f"{'; '.join(parts)}. Whatever lost or moved them may also have changed the results"
     )
 

@@ -148,15 +148,23 @@ def _bearer(request: Request) -> str | None:
 
 def _of_exporter(request: Request) -> list[str]:
     """Keys in the other headers in which exporters of OpenTelemetry and Langfuse send theirs."""
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-    sent = [request.headers.get("api_key"), request.headers.get("api-key")]
-    if scheme.lower() == "basic":
-        try:
-            user, _, password = base64.b64decode(encoded, validate=True).decode("latin-1").partition(":")
-        except ValueError:
-            raise HTTPException(401, "Authorization: Basic must be the base64 of user:key") from None
-        sent.append(password or user)
+    sent = (request.headers.get("api_key"), request.headers.get("api-key"), _basic(request))
     return [_as_sent(key) for key in sent if key]
+
+
+def _basic(request: Request) -> str | None:
+    """The key of ``Authorization: Basic``: the password, or the user where there is none.
+
+    What can't be read is left alone: a proxy on the way may have put it beside the sender's own key.
+    """
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode("latin-1").partition(":")
+    except ValueError:
+        return None
+    return password or user
 
 
 class _Needs(Guard):
@@ -188,7 +196,10 @@ class _Exports(_Needs):
     """The same, with a key in any of the headers in which exporters send theirs."""
 
     def _sent(self, request: Request) -> list[str]:
-        return [*_sent(request), *_of_exporter(request)]
+        sent = [*filter(None, _sent(request)), *_of_exporter(request)]
+        if not sent and request.headers.get("authorization", "").lower().startswith("basic"):
+            raise HTTPException(401, "Authorization: Basic must be the base64 of user:key")
+        return sent
 
 
 Ingesting = Annotated[Caller, Depends(_Needs(Role.INGEST))]

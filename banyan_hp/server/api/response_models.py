@@ -174,8 +174,8 @@ class Sums(BaseModel):
     errors: int
     latency_p50: float | None
     latency_p95: float | None
-    input_tokens: int
-    output_tokens: int
+    input_tokens: Annotated[int | None, Field(description="the sum of the known ones")]
+    output_tokens: Annotated[int | None, Field(description="the sum of the known ones")]
     cost: Annotated[float | None, Field(description="the sum of the known ones, in USD")]
 
 
@@ -303,7 +303,7 @@ class ShownSpan(BaseModel):
     parent_id: str | None
     depth: Annotated[int, Field(description="0: a root, or one whose parent is not there")]
     name: str
-    role: Annotated[str | None, Field(description="call, embedding, tool, agent, step")]
+    role: Annotated[str | None, Field(description="call, embedding, tool, agent, workflow, retrieval, step")]
     scope: str
     start_time: Time
     duration_ms: float

@@ -17,6 +17,7 @@ from ..store.outcomes import Outcomes
 from ..store.prompts import Prompts
 from ..store.sessions import Sessions
 from ..store.spans import Spans
+from ..store.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Stores:
     audit: Audit
     hours: Hours
     sessions: Sessions
+    traces: Traces
     outcomes: Outcomes
     routing: RoutingMode
 

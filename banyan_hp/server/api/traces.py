@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from fastapi import APIRouter, HTTPException, Response
 
@@ -16,6 +16,17 @@ from .requests import JsonRoute
 from .responses import Json
 from .state import Backend
 
+
+class _InATrace(Protocol):
+    @property
+    def span_id(self) -> str: ...
+    @property
+    def parent_id(self) -> str | None: ...
+    @property
+    def start(self) -> int: ...
+
+
+Each = TypeVar("Each", bound=_InATrace)
 router = APIRouter(route_class=JsonRoute, tags=["OpenTelemetry"])
 
 
@@ -30,13 +41,13 @@ def trace(trace_id: str, caller: Reading, backend: Backend) -> Response:
     return Json({"trace_id": found[0].trace_id, "spans": [_shown(*each) for each in in_order(found)]})
 
 
-def in_order(spans: Sequence[StoredSpan]) -> Iterator[tuple[StoredSpan, int]]:
+def in_order(spans: Sequence[Each]) -> Iterator[tuple[Each, int]]:
     """Each span before those inside it, and how deep it is; siblings by their start.
 
     Without recursion: a trace may be deep. Spans in a circle come last.
     """
     known = {span.span_id for span in spans}
-    inside: dict[str | None, list[StoredSpan]] = {}
+    inside: dict[str | None, list[Each]] = {}
     for span in sorted(spans, key=lambda span: (span.start, span.span_id), reverse=True):
         parent = span.parent_id if span.parent_id in known and span.parent_id != span.span_id else None
         inside.setdefault(parent, []).append(span)

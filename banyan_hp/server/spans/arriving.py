@@ -7,11 +7,13 @@ from typing import Any
 
 from ..otlp.signals import LogRecord, Span
 from ..store.spans import StoredEvent, StoredSpan
+from .attributes import text
 from .facts import Told, facts_of
 from .kinds import READ
 
 _MICRO = 1000  # nanoseconds
 _EVENTS = "gen_ai."
+_MESSAGE = "logfire.msg"  # logfire's names are templates; this is one that is filled in
 
 
 def stored_span(project: str, span: Span, received_at: int) -> StoredSpan:
@@ -37,7 +39,7 @@ def stored_span(project: str, span: Span, received_at: int) -> StoredSpan:
         trace_id=told.trace_id,
         span_id=told.span_id,
         parent_id=told.parent_id,
-        name=told.name,
+        name=text(told.attributes.get(_MESSAGE)) or told.name,
         role=facts.role.value,
         counted=facts.role in READ,
         scope=told.scope,

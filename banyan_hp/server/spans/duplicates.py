@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from .evidence import Evidence, Key, View, evidence, same_model
 from .kinds import COUNTED, Role
 
-_PARTING = frozenset({Role.TOOL, Role.AGENT, Role.STEP})
+_PARTING = frozenset({Role.TOOL, Role.AGENT, Role.WORKFLOW, Role.STEP})
 
 
 @dataclass(frozen=True, slots=True)

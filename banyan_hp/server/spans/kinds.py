@@ -24,7 +24,11 @@ class Role(StrEnum):
     """A model is asked for vectors."""
     TOOL = "tool"
     AGENT = "agent"
-    """Whatever runs calls and tools: agents, workflows, turns, chains."""
+    """What decides which calls and tools are run, and its turns."""
+    WORKFLOW = "workflow"
+    """What runs calls and tools in an order that is given: workflows, tasks, chains."""
+    RETRIEVAL = "retrieval"
+    """What looks for documents."""
     STEP = "step"
     """A step of a record of our own. Its tokens are on its own span; the record's are what is left."""
     OTHER = ""
@@ -40,10 +44,11 @@ _OPERATIONS: Mapping[str, Role] = {
     semconv.EXECUTE_TOOL: Role.TOOL,
     semconv.INVOKE_AGENT: Role.AGENT,
     semconv.CREATE_AGENT: Role.AGENT,
-    semconv.INVOKE_WORKFLOW: Role.AGENT,
-    "execute_task": Role.AGENT,  # OpenLLMetry, CrewAI
+    semconv.INVOKE_WORKFLOW: Role.WORKFLOW,
+    "retrieval": Role.RETRIEVAL,
+    "execute_task": Role.WORKFLOW,  # OpenLLMetry, CrewAI
     "execute_event_loop_cycle": Role.AGENT,  # strands
-    "chain": Role.AGENT,  # langsmith
+    "chain": Role.WORKFLOW,  # langsmith
     "tool": Role.TOOL,
 }
 _OTHERS: Mapping[str, Mapping[str, Role]] = {
@@ -52,14 +57,16 @@ _OTHERS: Mapping[str, Mapping[str, Role]] = {
         "EMBEDDING": Role.EMBEDDING,
         "TOOL": Role.TOOL,
         "AGENT": Role.AGENT,
-        "CHAIN": Role.AGENT,
+        "CHAIN": Role.WORKFLOW,
+        "RETRIEVER": Role.RETRIEVAL,
     },
     "langfuse.observation.type": {
         "generation": Role.CALL,
         "embedding": Role.EMBEDDING,
         "tool": Role.TOOL,
         "agent": Role.AGENT,
-        "chain": Role.AGENT,
+        "chain": Role.WORKFLOW,
+        "retriever": Role.RETRIEVAL,
     },
     "mlflow.spanType": {
         "CHAT_MODEL": Role.CALL,
@@ -67,22 +74,28 @@ _OTHERS: Mapping[str, Mapping[str, Role]] = {
         "EMBEDDING": Role.EMBEDDING,
         "TOOL": Role.TOOL,
         "AGENT": Role.AGENT,
-        "CHAIN": Role.AGENT,
+        "CHAIN": Role.WORKFLOW,
+        "RETRIEVER": Role.RETRIEVAL,
     },
     "langsmith.span.kind": {
         "llm": Role.CALL,
         "embedding": Role.EMBEDDING,
         "tool": Role.TOOL,
-        "chain": Role.AGENT,
+        "chain": Role.WORKFLOW,
+        "retriever": Role.RETRIEVAL,
     },
     "lmnr.span.type": {"LLM": Role.CALL, "TOOL": Role.TOOL},
     "llm.request.type": {"chat": Role.CALL, "completion": Role.CALL, "embedding": Role.EMBEDDING},
     "traceloop.span.kind": {
         "tool": Role.TOOL,
         "agent": Role.AGENT,
-        "workflow": Role.AGENT,
-        "task": Role.AGENT,
+        "workflow": Role.WORKFLOW,
+        "task": Role.WORKFLOW,
     },
+}
+_OF_AGENTS: Mapping[str, Mapping[str, Role]] = {  # logfire's, of OpenAI's agents
+    "sdk_span_type": {"turn": Role.AGENT, "task": Role.WORKFLOW},
+    "logfire.msg_template": {"Agent run: {name!r}": Role.AGENT, "Function: {name}": Role.TOOL},
 }
 _RECORDS = {semconv.RECORD: Role.CALL, semconv.STEP: Role.STEP}
 
@@ -103,6 +116,9 @@ def _told(attributes: Attributes) -> Role:
     for name, roles in _OTHERS.items():
         if (kind := text(attributes.get(name))) is not None:
             return roles.get(kind, Role.OTHER)
+    for name, roles in _OF_AGENTS.items():
+        if (role := roles.get(text(attributes.get(name)) or "")) is not None:
+            return role
     # Of senders that we have not seen; and logfire names no operation of an agent's call that failed.
     if first_text(attributes, MODELS) and (semconv.REQUEST_MODEL in attributes or usage_of(attributes).known):
         return Role.CALL

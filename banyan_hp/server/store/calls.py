@@ -159,7 +159,7 @@ class Group:
     Attributes:
         by: those values, in the order asked for.
         latency_p50, latency_p95: in milliseconds, over calls with a latency.
-        cost: the sum of the known ones, in USD.
+        input_tokens, output_tokens, cost: the sums of the known ones, the last in USD; None: none is known.
     """
 
     by: tuple[str | None, ...]
@@ -168,8 +168,8 @@ class Group:
     errors: int
     latency_p50: float | None
     latency_p95: float | None
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
     cost: float | None
 
 

@@ -9,7 +9,7 @@ again.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -99,7 +99,12 @@ class Derivation:
         )
         self._calls.remove_within(connection, gone)
         self._calls.append_within(connection, [call for name, call in wanted.items() if name not in kept])
-        self._note(connection, found.project, own, derived)
+        self._note(
+            connection,
+            found.project,
+            own,
+            {key: _named(each, native) for each in derived for key in each.spans},
+        )
 
     def _there(self, connection: Connection, project: str, own: Sequence[StoredSpan]) -> list[Row[Any]]:
         """Calls that any of the spans may be named after: made earlier, or logged by our own clients."""
@@ -110,10 +115,9 @@ class Derivation:
         return rows
 
     def _note(
-        self, connection: Connection, project: str, own: Sequence[StoredSpan], derived: Sequence[Derived]
+        self, connection: Connection, project: str, own: Sequence[StoredSpan], told: Mapping[Key, str]
     ) -> None:
         """Which call a span tells of, on the span."""
-        told = {key: each.call.id for each in derived for key in each.spans}
         changed: dict[str | None, list[Key]] = {}
         for span in own:
             if span.call_id != told.get(span.key):
@@ -153,7 +157,13 @@ def _require(connection: Connection, project: str, keys: set[Key]) -> None:
 
 def _is_native(derived: Derived, native: set[str]) -> bool:
     """Whether our own client has sent it: under its own id, or made of one of its spans."""
-    return derived.call.id in native or any(processed_id(key) in native for key in derived.spans)
+    return _named(derived, native) in native
+
+
+def _named(derived: Derived, native: set[str]) -> str:
+    """The id of the call that is there, whoever sent it."""
+    names = (derived.call.id, *map(processed_id, derived.spans))
+    return next((name for name in names if name in native), derived.call.id)
 
 
 def _is_same(row: Row[Any], call: Call) -> bool:

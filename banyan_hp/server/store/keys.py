@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, literal, select, tuple_, update
 
 from ...feedback_tokens import digest_of as digest_of
 from ...feedback_tokens import key_id_of
 from .audit import Actor, note, now
 from .calls import time_of
 from .database import Database
+from .parts import Made, Part
 from .tables import keys, projects
 
 PREFIX = "psk_"  # clients refuse a Banyan key without it
 DEFAULT_PROJECT = "default"
 _RANDOM_BYTES = 32
 _SHOWN = 4
+_MADE = (keys.c.created_at, keys.c.id)
 
 
 class Role(enum.Enum):
@@ -123,6 +125,25 @@ class Keys:
             query = query.where(keys.c.project == project)
         with self._database.read() as connection:
             return [_key(row) for row in connection.execute(query)]
+
+    def page(self, project: str, limit: int, after: str | None = None) -> Part[Key]:
+        """The keys of a project, revoked ones included, newest first: parts as those of prompts.
+
+        Raises:
+            UnusableCursorError: `after` is the `next` of no part.
+        """
+        query = select(keys).where(keys.c.project == project)
+        if after is not None:
+            query = query.where(tuple_(*_MADE) < tuple_(*map(literal, Made.parse(after))))
+        query = query.order_by(*(column.desc() for column in _MADE)).limit(limit + 1)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        more = len(rows) > limit
+        last = rows[limit - 1] if more else None
+        return Part(
+            [_key(row) for row in rows[:limit]],
+            str(Made(last.created_at, last.id)) if last is not None else None,
+        )
 
     def revoke(self, key_id: str, project: str | None = None, by: str = "local") -> bool:
         """End a key; False if there is none of this id (in the project), or it has ended before."""

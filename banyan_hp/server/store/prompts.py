@@ -6,6 +6,7 @@ released version, which also goes by the label ``production``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,16 +129,21 @@ class Prompts:
             row = connection.execute(query).first()
         return version_of(row) if row is not None else None
 
-    def versions(self, prompt: Prompt, *, limit: int = MAX_PAGE, after: str | None = None) -> Part[Version]:
-        """All versions of a prompt, in order of their making: parts as those of `listed`."""
+    def versions(
+        self, prompt: Prompt, *, limit: int = MAX_PAGE, after: str | None = None, newest: bool = False
+    ) -> Part[Version]:
+        """All versions of a prompt, in order of their making, or the newest first: parts as of `listed`."""
         chosen = [*_versions_of(prompt)]
-        chosen += [tuple_(*_MADE) > tuple_(*map(literal, Made.parse(after)))] if after is not None else []
+        if after is not None:
+            beyond = operator.lt if newest else operator.gt
+            chosen.append(beyond(tuple_(*_MADE), tuple_(*map(literal, Made.parse(after)))))
+        order = [column.desc() if newest else column for column in _MADE]
         query = select(*_MADE, _size_of_version.label("bytes")).where(*chosen)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(*_MADE).limit(limit + 1)).all()
+            rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
             shown = within_bytes(rows[:limit])
             named = prompt_versions.c.version.in_([row.version for row in shown])
-            whole = select(prompt_versions).where(*_versions_of(prompt), named).order_by(*_MADE)
+            whole = select(prompt_versions).where(*_versions_of(prompt), named).order_by(*order)
             found = [version_of(row) for row in connection.execute(whole)]
         return Part(found, str(Made(*shown[-1][:2])) if len(rows) > len(shown) else None)
 

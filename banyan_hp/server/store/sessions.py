@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,10 @@ from .tables import calls
 
 MOST_LOOKED_AT = 2_000  # calls, for one page of sessions
 MOST_COUNTED = 1_000  # calls of one session
+MOST_SUMMED = 100_000  # the latest calls of a session that its totals are of
+MOST_TIMED = 10_000  # the latest calls of a session that its latencies are of
 _AT_ONCE = 50  # sessions
+_SUMMED = ("input_tokens", "output_tokens", "cost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,25 @@ class Session:
     user: str | None
     calls: int
     errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a session's latest `MOST_SUMMED` calls amount to; None: of no call that is known.
+
+    Attributes:
+        latency_p50, latency_p95: in milliseconds, of the latest `MOST_TIMED` that have a latency.
+        timed: how many these are.
+    """
+
+    calls: int
+    errors: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    latency_p50: float | None
+    latency_p95: float | None
+    timed: int
 
 
 class SessionPage(NamedTuple):
@@ -70,6 +93,39 @@ class Sessions:
             return SessionPage(shown, str(found[limit - 1][0]))
         more = len(seen) == MOST_LOOKED_AT
         return SessionPage(shown, str(Cursor(seen[-1].event_time, seen[-1].seq)) if more else None)
+
+    def totals(self, project: str, session: str) -> Totals:
+        """What the calls of a session amount to."""
+        chosen = (calls.c.project == project, calls.c.session == cut(session), calls.c.source != SCORE)
+        columns = [calls.c[name] for name in (*_SUMMED, "error")]
+        summed = select(*columns).where(*chosen).order_by(*newest_first).limit(MOST_SUMMED).subquery()
+        sums = [func.sum(summed.c[name]).label(name) for name in _SUMMED]
+        counts = (func.count().label("calls"), func.count(summed.c.error).label("errors"))
+        timed = select(calls.c.latency_ms).where(*chosen, calls.c.latency_ms.is_not(None))
+        timed = timed.order_by(*newest_first).limit(MOST_TIMED)
+        with self._database.read() as connection:
+            row = connection.execute(select(*counts, *sums)).one()
+            latencies = sorted(connection.execute(timed).scalars().all())
+        return Totals(
+            calls=row.calls,
+            errors=row.errors,
+            input_tokens=_whole(row.input_tokens),
+            output_tokens=_whole(row.output_tokens),
+            cost=row.cost,
+            latency_p50=_at_rank(latencies, 0.5),
+            latency_p95=_at_rank(latencies, 0.95),
+            timed=len(latencies),
+        )
+
+
+def _whole(summed: Any) -> int | None:
+    """PostgreSQL's sum of whole numbers is a decimal number."""
+    return int(summed) if summed is not None else None
+
+
+def _at_rank(ordered: Sequence[float], share: float) -> float | None:
+    """The value of the nearest rank."""
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else None
 
 
 def _looked_at(project: str, after: Cursor | None, user: str | None) -> Select[Any]:

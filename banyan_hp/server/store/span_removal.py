@@ -121,7 +121,7 @@ def _remove_traces(connection: Connection, project: str, chosen: Mapping[str, st
     """Whole traces: what is around a person's calls repeats what was said in them."""
     own = [spans.c[name] == value for name, value in chosen.items() if name in ("session", "user")]
     theirs = [calls.c[name] == value for name, value in chosen.items()]
-    named = select(calls.c.id).where(calls.c.project == project, calls.c.source == "otlp", *theirs)
+    named = select(calls.c.id).where(calls.c.project == project, *theirs)
     here = or_(and_(*own), spans.c.call_id.in_(named)) if own else spans.c.call_id.in_(named)
     query = select(spans.c.trace_id).where(spans.c.project == project, here).distinct().limit(_TRACES)
     traces = list(connection.execute(query).scalars())

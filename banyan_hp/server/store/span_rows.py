@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from .calls import time_of
+from .database import BusyError
 from .rows import cut, json_of, these
 from .spans import Key, StoredEvent, StoredSpan
 from .tables import span_bodies, span_events, spans
@@ -70,12 +71,18 @@ def span_of(row: Row[Any], body: Mapping[str, Any]) -> StoredSpan:
 
 
 def with_bodies(connection: Connection, rows: Sequence[Row[Any]], *, all_of: bool) -> list[StoredSpan]:
-    """The spans of rows, in their order; without `all_of` only those that count get their bodies."""
+    """The spans of rows, in their order; without `all_of` only those that count get their bodies.
+
+    Raises:
+        BusyError: some of them are being moved.
+    """
     texts: dict[int, str] = {}
     wanted = [row for row in rows if all_of or row.counted_at is not None]
     for some in parts(wanted):
         query = select(span_bodies.c.seq, span_bodies.c.body).where(*these(span_bodies, some))
         texts |= {row.seq: row.body for row in connection.execute(query)}
+    if len(texts) < len(wanted):  # they move to a partition, which this transaction is too old to see
+        raise BusyError("spans are moving to their day's partition")
     return [span_of(row, json.loads(texts.get(row.seq, "{}"))) for row in rows]
 
 

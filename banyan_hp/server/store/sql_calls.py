@@ -247,8 +247,8 @@ class SqlCalls:
             func.count(rows.c.error).label("errors"),
             percentile(0.5).label("latency_p50"),
             percentile(0.95).label("latency_p95"),
-            _total(rows.c.input_tokens).label("input_tokens"),
-            _total(rows.c.output_tokens).label("output_tokens"),
+            func.sum(rows.c.input_tokens).label("input_tokens"),
+            func.sum(rows.c.output_tokens).label("output_tokens"),
             func.sum(rows.c.cost).label("cost"),
         ).group_by(*columns)
 

@@ -30,18 +30,13 @@ AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'calls'::regcl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """What there is in a database.
+class Condition:
+    """What can be said of a database without counting all that is in it.
 
     Attributes:
         revision: of its tables; `newest` is the one that this release works with.
         bytes: on the disk, with what SQLite has not folded into the file yet.
         free_bytes: of them, left by what was removed, to be used again.
-        calls: how many there are.
-        first, last: the times of the oldest and the newest, in microseconds since 1970.
-        scores: how many there are; they are not among the calls.
-        search_lag: how many calls can't be found by text yet.
-        results_lag: how many calls and scores are not in the results of experiments yet.
         partitions: the first and the last day that has one, and how many have; None: not in this database.
         outside: how many calls are in none of them.
     """
@@ -51,6 +46,22 @@ class Status:
     newest: str
     bytes: int
     free_bytes: int
+    partitions: tuple[str, str, int] | None
+    outside: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(Condition):
+    """What there is in a database.
+
+    Attributes:
+        calls: how many there are.
+        first, last: the times of the oldest and the newest, in microseconds since 1970.
+        scores: how many there are; they are not among the calls.
+        search_lag: how many calls can't be found by text yet.
+        results_lag: how many calls and scores are not in the results of experiments yet.
+    """
+
     projects: int
     keys: int
     calls: int
@@ -59,8 +70,6 @@ class Status:
     last: int | None
     search_lag: int
     results_lag: int
-    partitions: tuple[str, str, int] | None
-    outside: int
 
 
 def status_of(database: Database) -> Status:
@@ -80,19 +89,27 @@ def status_of(database: Database) -> Status:
         raise StartError(f"can't read {database.name}: {str(error.orig).partition(chr(10))[0]}") from error
 
 
+def condition_of(database: Database) -> Condition:
+    """Read it, of a database that is in use."""
+    with database.read() as connection:
+        return Condition(**_condition(connection, database, revision(connection) or ""))
+
+
+def _condition(connection: Connection, database: Database, present: str) -> dict[str, Any]:
+    if database.is_postgres:
+        of_its_own = {**_size_of_postgres(connection), **_partitions(connection)}
+    else:
+        of_its_own = {**_size_of_file(connection, Path(database.name)), "partitions": None, "outside": 0}
+    return {"name": database.name, "revision": present, "newest": newest_revision(), **of_its_own}
+
+
 def _status(connection: Connection, database: Database, present: str) -> Status:
     times = select(func.min(calls.c.event_time), func.max(calls.c.event_time))
     is_newest = present == newest_revision()  # an older one has no scores
     given = _count(connection, scores) if is_newest else 0
     first, last = connection.execute(times).one()
-    if database.is_postgres:
-        of_its_own = {**_size_of_postgres(connection), **_partitions(connection)}
-    else:
-        of_its_own = {**_size_of_file(connection, Path(database.name)), "partitions": None, "outside": 0}
     return Status(
-        name=database.name,
-        revision=present,
-        newest=newest_revision(),
+        **_condition(connection, database, present),
         projects=_count(connection, projects),
         keys=_count(connection, keys),
         calls=_count(connection, calls) - given,
@@ -101,7 +118,6 @@ def _status(connection: Connection, database: Database, present: str) -> Status:
         last=last,
         search_lag=_count(connection, to_index),
         results_lag=pending(connection) if is_newest else 0,
-        **of_its_own,
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -23,9 +23,12 @@ class _Asset(NamedTuple):
     hash: str
 
 
-def assets_route() -> Route:
-    """The route of all assets. They are everybody's: the login page needs them, too."""
-    return Route("/static/{name}", _serve, methods=["GET"])
+def assets_routes() -> list[Route]:
+    """The routes of all assets. They are everybody's: the login page needs them, too."""
+    return [
+        Route("/static/{name}", _serve, methods=["GET"]),
+        Route("/favicon.ico", _icon, methods=["GET"]),  # browsers ask for it where a text is all there is
+    ]
 
 
 def address(name: str) -> str:
@@ -39,6 +42,10 @@ async def _serve(request: Request) -> Response:
         raise HTTPException(404)
     headers = {"Cache-Control": _FOR_EVER, "X-Content-Type-Options": "nosniff"}
     return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+
+async def _icon(_request: Request) -> Response:
+    return RedirectResponse(address("icon.svg"), headers={"Cache-Control": "public, max-age=86400"})
 
 
 @cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple, cast
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -21,13 +21,15 @@ from .conversation import gist, said_in
 from .filters import Wanted, address_with, filters_of
 from .ratings import scores_about
 from .rendering import HEADERS, PageRoute, fragment, page, part, plain
-from .snippets import as_curl, as_python
+from .snippets import as_curl, as_python, asked_by_curl, asked_by_python, request_of
 from .texts import MOST_SHOWN, as_text, in_ascii
+from .traces import traces_of
 from .trees import tree_of
 from .visitors import LoginNeededError, Looking, Visitor, current
 from .waterfalls import waterfall
 
-PARTS = ("input", "output", "metadata", "json")
+PARTS = ("input", "output", "metadata", "json", "curl", "python")
+_AGAIN = {"curl": asked_by_curl, "python": asked_by_python}
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
@@ -78,7 +80,7 @@ def text(
     if part not in PARTS:
         raise HTTPException(400, f"part must be one of {', '.join(PARTS)}, was {part[:40]!r}")
     call = _call(call_id, visitor, backend)
-    return plain(_json_of(call, backend) if part == "json" else as_text(texts_of(call)[part]))
+    return plain(_part_of(call, part, backend))
 
 
 @router.get("/calls/{call_id:path}")
@@ -86,7 +88,6 @@ def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> R
     """One call in full."""
     call = _call(call_id, visitor, backend)
     texts, whole = texts_of(call), _json_of(call, backend)
-    base_url = str(request.base_url).rstrip("/")
     metadata = texts["metadata"]
     return page(
         request,
@@ -97,13 +98,42 @@ def one(request: Request, call_id: str, visitor: Looking, backend: Backend) -> R
         output=said_in(texts["output"]),
         metadata=tree_of(metadata) if isinstance(metadata, Mapping) else (),
         bars=waterfall(call, {}),
+        traces=traces_of(call, backend),
         facts=_facts(call),
         scores=scores_about(call.project, "record_id", call.id, backend),
         json=whole[:MOST_SHOWN],
         json_whole=len(whole) <= MOST_SHOWN,
-        curl=as_curl(base_url, call.id),
-        python=as_python(base_url, call.id),
+        copies=list(_copies(call, str(request.base_url).rstrip("/"))),
     )
+
+
+class Copied(NamedTuple):
+    """Lines to copy, or their beginning; the rest is at an address."""
+
+    title: str
+    language: str
+    text: str
+    is_whole: bool = True
+    part: str | None = None
+
+
+def _copies(call: Call, base_url: str) -> Iterator[Copied]:
+    yield Copied("Read it with curl", "curl", as_curl(base_url, call.id))
+    yield Copied("Read it with Python", "Python", as_python(base_url, call.id))
+    if (asked := request_of(call)) is not None:
+        for part, language in (("curl", "curl"), ("python", "Python")):
+            text = _AGAIN[part](asked)
+            title = f"Ask the model again with {language}"
+            yield Copied(title, language, text[:MOST_SHOWN], len(text) <= MOST_SHOWN, part)
+
+
+def _part_of(call: Call, part: str, backend: Stores) -> str:
+    if part == "json":
+        return _json_of(call, backend)
+    if part in _AGAIN:
+        asked = request_of(call)
+        return _AGAIN[part](asked) if asked is not None else ""
+    return as_text(texts_of(call)[part])
 
 
 def _json_of(call: Call, backend: Stores) -> str:

@@ -52,9 +52,16 @@ class Said(NamedTuple):
     characters: int
     whole: bool
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said."""
+        return not self.messages and not self.text
+
 
 def said_in(value: object, most: int = MOST_MESSAGES) -> Said:
     """The last messages in a value, or its text."""
+    if is_nothing(value):
+        return Said((), "", 0, 0, whole=True)
     text = as_text(value)
     messages = list(messages_of(value))
     if not messages:
@@ -64,15 +71,22 @@ def said_in(value: object, most: int = MOST_MESSAGES) -> Said:
     return Said(fitting, "", len(messages) - len(shown), len(text), fitting == shown)
 
 
+def is_nothing(value: object) -> bool:
+    """Whether nothing was said: spans of other senders may come without their texts."""
+    return value is None or (isinstance(value, (str, list, dict)) and not value)
+
+
 def gist(value: object) -> str:
-    """The beginning of the last message, or of the text, on one line."""
+    """The beginning of the last message, or of the text, on one line; empty: nothing was said."""
+    if is_nothing(value):
+        return ""
     last = deque(messages_of(value), maxlen=1)
     return opening(" ".join(part.text for part in last[0].parts) if last else value)
 
 
 def messages_of(value: object) -> Iterator[Message]:
     """All messages in a value; none: it is not made of messages."""
-    found = _opened(value)
+    found = opened(value)
     if isinstance(found, Mapping) and not _is_message(found):
         if isinstance(found.get("system"), (str, list)):
             yield Message("system", list(_parts(found["system"])))
@@ -85,7 +99,7 @@ def messages_of(value: object) -> Iterator[Message]:
         yield from map(_message, messages)
 
 
-def _opened(value: object) -> object:
+def opened(value: object) -> object:
     """The value of a text that is JSON, or the value itself."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{") or len(value) > _MOST_PARSED:
         return value

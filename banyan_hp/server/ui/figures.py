@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..store.hours import DAY, Sums
-from .texts import dollars, milliseconds, number, percent
+from .texts import NOTHING, dollars, milliseconds, number, percent
 
 _SAME = 0.0005  # a change below it is shown as none
 
@@ -36,8 +36,14 @@ def tiles_of(now: Sums, before: Sums) -> list[Tile]:
         _errors(now, before),
         _latency("Latency p50", p50, now, before),
         _latency("Latency p95", p95, now, before),
-        Tile("Input tokens", short(now.input_tokens), relative(now.input_tokens, before.input_tokens)),
-        Tile("Output tokens", short(now.output_tokens), relative(now.output_tokens, before.output_tokens)),
+        Tile(
+            "Input tokens", short(now.input_tokens or None), relative(now.input_tokens, before.input_tokens)
+        ),
+        Tile(
+            "Output tokens",
+            short(now.output_tokens or None),
+            relative(now.output_tokens, before.output_tokens),
+        ),
         Tile("Cost", dollars(cost(now)), relative(cost(now), cost(before))),
     ]
 
@@ -75,8 +81,10 @@ def relative(now: float | None, before: float | None) -> str:
     return f"{'+' if change > 0 else '−'}{abs(100 * change):.{0 if abs(change) >= 0.1 else 1}f} %"
 
 
-def short(value: float) -> str:
+def short(value: float | None) -> str:
     """A large number in the unit that suits it."""
+    if value is None:
+        return NOTHING
     for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**4)):
         if value >= size:
             return f"{value / (1000 if unit == 'k' else size):,.1f} {unit}"

@@ -8,12 +8,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi import Query as FromQuery
 
 from ..store.keys import Role, digest_of
 from .rendering import PageRoute, is_local, page, redirect
-from .visitors import Posting, callers_of, enter, leave, logins_of, sent_fields
+from .visitors import (
+    LoginFields,
+    Posting,
+    callers_of,
+    enter,
+    give_login_form,
+    leave,
+    login_form,
+    logins_of,
+    new_login_form,
+)
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -30,7 +40,7 @@ def ask(request: Request, wanted: Annotated[str, FromQuery(alias="next")] = "/",
 
 
 @router.post("/login")
-def log_in(request: Request, fields: Annotated[dict[str, str], Depends(sent_fields)]) -> Response:
+def log_in(request: Request, fields: LoginFields) -> Response:
     """Begin a session, and go where the visitor wanted to."""
     wanted = fields.get("next", "/")
     if token := fields.get("token"):
@@ -59,4 +69,7 @@ def log_out(request: Request, _post: Posting) -> Response:
 
 def _asked(request: Request, wanted: str, token: str = "", flaw: str = "") -> Response:
     status = 403 if flaw else 200
-    return page(request, "login", None, status, next=wanted, token=token, flaw=flaw)
+    form = login_form(request) or new_login_form()
+    response = page(request, "login", None, status, next=wanted, token=token, flaw=flaw, form=form)
+    give_login_form(request, response, form)
+    return response

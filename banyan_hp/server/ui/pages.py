@@ -8,6 +8,7 @@ from . import (
     calls,
     experiment_forms,
     experiments,
+    guide,
     login,
     overview,
     prompts,
@@ -16,13 +17,14 @@ from . import (
     sessions,
     settings,
     shares,
+    traces,
 )
-from .assets import assets_route
+from .assets import assets_routes
 
 
 def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
-    app.router.routes.append(assets_route())
-    everyday = (login, overview, calls, sessions, review, ratings, prompts)
-    for each in (*everyday, experiment_forms, shares, experiments, settings):
+    app.router.routes.extend(assets_routes())
+    everyday = (login, overview, calls, sessions, traces, review, ratings, prompts)
+    for each in (*everyday, experiment_forms, shares, experiments, settings, guide):
         app.include_router(each.router)

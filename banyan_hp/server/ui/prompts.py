@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,9 @@ from .differences import side_by_side
 from .rendering import PageRoute, page, redirect
 from .visitors import Changing, Looking, Visitor
 
+PAGE_VERSIONS = 50
+_MOST_NAMED = 50  # labels, and experiments, on the page of a prompt
+_MOST_LABELS = 5  # of one prompt in the list
 _VALUE = "value."  # how the fields for values of placeholders begin
 _CONTENT: TypeAdapter[Any] = TypeAdapter(ContentField)
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -36,7 +39,15 @@ def listed(request: Request, visitor: Looking, backend: Backend, after: str | No
     ends = hour_of(datetime.now(UTC)) + HOUR
     week = Period(since=ends - 7 * DAY, until=ends)
     done = dict(backend.hours.by(project, Kind.PROMPT, week, len(names), names)) if names else {}
-    return page(request, "prompts", visitor, prompts=part.items, next=part.next, done=done)
+    return page(
+        request,
+        "prompts",
+        visitor,
+        prompts=part.items,
+        next=part.next,
+        done=done,
+        most_labels=_MOST_LABELS,
+    )
 
 
 @router.post("/prompts")
@@ -57,22 +68,26 @@ def one(
     backend: Backend,
     version: str | None = None,
     against: str | None = None,
+    after: str | None = None,
 ) -> Response:
-    """One prompt: its versions, one of them in full, beside another one if `against` names it."""
+    """One prompt: its newest versions, or those behind a cursor, one in full, beside the one of `against`."""
     prompt = _prompt(prompt_id, visitor, backend)
-    versions = versions_of(prompt, backend)
-    shown = _chosen(versions, version or prompt.version or versions[-1].version, prompt)
-    other = _chosen(versions, against, prompt) if against is not None else None
+    (newest,) = backend.prompts.versions(prompt, limit=1, newest=True).items
+    versions = backend.prompts.versions(prompt, limit=PAGE_VERSIONS, after=after, newest=True)
+    shown = _version(version or prompt.version or newest.version, prompt, backend)
+    other = _version(against, prompt, backend) if against is not None else None
     text = _text(shown)
-    values = {
-        name.removeprefix(_VALUE): value for name, value in request.query_params.items() if _is_value(name)
-    }
+    values = _values(request)
     return page(
         request,
         "prompt",
         visitor,
         prompt=prompt,
-        versions=list(reversed(versions)),
+        versions=versions.items,
+        newest=newest,
+        older=f"{_address(prompt, shown.version)}&after={quote(versions.next)}" if versions.next else None,
+        first=after is None,
+        labels=list(prompt.labels.items())[:_MOST_NAMED],
         shown=shown,
         text=text,
         other=other,
@@ -80,7 +95,7 @@ def one(
         names=names_in([text]),
         values=values,
         tried=filled(text, values, str) if values else None,
-        experiments=backend.experiments.on(prompt.project, prompt.prompt_id),
+        experiments=backend.experiments.on(prompt.project, prompt.prompt_id)[:_MOST_NAMED],
         changes=backend.audit.of(prompt.project, f"prompt:{prompt.prompt_id}", 20).items,
     )
 
@@ -151,8 +166,10 @@ def _named(fields: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _is_value(name: str) -> bool:
-    return name.startswith(_VALUE)
+def _values(request: Request) -> dict[str, str]:
+    """What the placeholders are to be replaced by."""
+    given = request.query_params.items()
+    return {name.removeprefix(_VALUE): value for name, value in given if name.startswith(_VALUE)}
 
 
 # -- shown ---------------------------------------------------------------------------------------------------
@@ -175,8 +192,8 @@ def versions_of(prompt: Prompt, backend: Stores) -> list[Version]:
     return found
 
 
-def _chosen(versions: Sequence[Version], name: str, prompt: Prompt) -> Version:
-    found = next((each for each in versions if each.version == name), None)
+def _version(name: str, prompt: Prompt, backend: Stores) -> Version:
+    found = backend.prompts.version(prompt, name)
     if found is None:
         raise HTTPException(404, f"Prompt {prompt.name!r} has no version {name!r}.")
     return found

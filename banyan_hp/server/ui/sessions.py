@@ -12,12 +12,13 @@ from fastapi import Query as FromQuery
 from ..api.models import Limit, Query, Words
 from ..api.state import Backend
 from ..store.calls import Call, CallFilter
-from ..store.sessions import MOST_COUNTED, MOST_LOOKED_AT
+from ..store.sessions import MOST_COUNTED, MOST_LOOKED_AT, MOST_SUMMED, MOST_TIMED
 from ..store.shown import texts_of
 from .conversation import Said, said_in
 from .filters import address_with
 from .ratings import scores_about
 from .rendering import PageRoute, page
+from .traces import traces_of_turns
 from .visitors import Looking
 from .waterfalls import Bar, around, name_of, started, waterfall
 
@@ -86,14 +87,17 @@ def one(
     found = backend.calls.page(chosen, PAGE_TURNS, after)
     if not found.calls:
         raise HTTPException(404, f"There is no call of session {session_id!r}.")
-    (sums,) = backend.calls.aggregate(chosen)
+    turns = turns_of(found.calls)
     return page(
         request,
         "session",
         visitor,
         session_id=session_id,
-        turns=turns_of(found.calls),
-        sums=sums,
+        turns=turns,
+        traces=traces_of_turns([turn.call for turn in turns], backend),
+        sums=backend.sessions.totals(chosen.project, session_id),
+        most_summed=MOST_SUMMED,
+        most_timed=MOST_TIMED,
         users=sorted({each.user for each in found.calls if each.user is not None}),
         scores=scores_about(chosen.project, "session", session_id, backend),
         earlier=found.next,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ..api.hosts import is_loopback
 from ..api.state import Backend, Stores
-from ..store.calls import CallFilter
 from ..store.database import Database
+from ..store.hours import DAY, Of, Period, day_of
 from ..store.keys import Key, Role
-from ..store.status import Status, status_of
+from ..store.status import Condition, condition_of
+from .filters import address_with
 from .rendering import PageRoute, page, redirect
 from .visitors import Changing, Looking, Visitor
 
+PAGE_KEYS = 50
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_LAG = 10_000  # calls that can't be found by text yet, beyond which something is wrong
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -38,9 +41,9 @@ class Served:
 
 
 @router.get("/settings")
-def shown(request: Request, visitor: Looking, backend: Backend) -> Response:
-    """The page."""
-    return _page(request, visitor, backend)
+def shown(request: Request, visitor: Looking, backend: Backend, after: str | None = None) -> Response:
+    """The page, with the newest keys or those behind a cursor."""
+    return _page(request, visitor, backend, after=after)
 
 
 @router.post("/settings/keys")
@@ -66,31 +69,46 @@ def revoke_key(key_id: str, post: Changing, backend: Backend) -> Response:
 
 
 def _page(
-    request: Request, visitor: Visitor, backend: Stores, made: tuple[Key, str] | None = None
+    request: Request,
+    visitor: Visitor,
+    backend: Stores,
+    *,
+    made: tuple[Key, str] | None = None,
+    after: str | None = None,
 ) -> Response:
     caller, served = visitor.caller, cast("Served", request.app.state.served)
-    status = status_of(served.database) if visitor.may_change else None
+    condition = condition_of(served.database) if visitor.may_change else None
+    keys = backend.keys.page(caller.project, PAGE_KEYS, after) if visitor.may_change else None
+    lag = backend.calls.unindexed(_MOST_LAG + 1)
     return page(
         request,
         "settings",
         visitor,
-        keys=backend.keys.listed(caller.project) if visitor.may_change else None,
+        keys=keys.items if keys is not None else None,
+        more=address_with("/settings", {"after": keys.next}) if keys is not None and keys.next else None,
+        first=after is None,
         made=made,
         project=backend.projects.get(caller.project),
-        calls=backend.calls.count(CallFilter(project=caller.project))[0],
+        calls=backend.hours.total(Of(project=caller.project), _until_tomorrow()).calls,
         served=served,
-        state=status,
-        flaws=list(_flaws(request, status)) if status is not None else [],
+        state=condition,
+        lag=f"{lag:,}" if lag <= _MOST_LAG else f"more than {_MOST_LAG:,}",
+        flaws=list(_flaws(request, condition, lag)) if condition is not None else [],
         roles=[role.value for role in Role],
     )
 
 
-def _flaws(request: Request, status: Status) -> Iterator[str]:
+def _until_tomorrow() -> Period:
+    """All days: calls may be dated a little ahead of this machine's clock."""
+    return Period(since=_EVER, until=day_of(datetime.now(UTC)) + 2 * DAY)
+
+
+def _flaws(request: Request, status: Condition, lag: int) -> Iterator[str]:
     """What `banyan-hp doctor` would say of this server, as far as the server itself can see it."""
     if status.revision != status.newest:
         yield f"The database is at revision {status.revision}, this release at {status.newest}: restart it."
-    if status.search_lag > _MOST_LAG:
-        yield f"{status.search_lag:,} calls can't be found by their words yet: indexing is behind."
+    if lag > _MOST_LAG:
+        yield f"More than {_MOST_LAG:,} calls can't be found by their words yet: indexing is behind."
     if status.outside and status.partitions is not None:
         yield f"{status.outside:,} calls are in no day's partition: their clocks are wrong, or they are old."
     if request.url.scheme == "http" and not is_loopback(request.headers.get("host", "")):

@@ -2,20 +2,22 @@
 
 A cookie holds the session's secret, and the session ends with its key. What changes something is a POST,
 which must come from a page of ours: its `Origin` names our host, and it carries a token that only such a page
-has.
+has. The form of the login, which belongs to no session yet, is known by a cookie of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Depends, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from ..api.auth import Caller, Callers
 from ..api.requests import JsonRequest
@@ -24,6 +26,8 @@ from ..store.logins import IDLE, Logins
 
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "x-csrf-token"
+LOGIN_FIELD = "form"
+_MOST_FIELDS = 1_000  # of a form
 _CSRF_LABEL = b"banyan_hp csrf"
 _OURS = ("same-origin", "none")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -87,19 +91,48 @@ def current(request: Request) -> Visitor:
     return Visitor(caller, _csrf(secret), login.name or caller.key_id)
 
 
-async def sent_fields(request: Request) -> dict[str, str]:
-    """The fields of a form, the last one of a name.
+class _LoginForm(JsonRequest):
+    """Anybody may send one, so there is little to read."""
+
+    most_bytes: ClassVar[int] = 16 * 1024
+
+
+class _Form(JsonRequest):
+    """It may have a prompt inside, each character of which takes up to nine bytes on its way."""
+
+    most_bytes: ClassVar[int] = 8 * 1024 * 1024
+
+
+async def login_fields(request: Request) -> dict[str, str]:
+    """The fields of the login's form.
 
     Raises:
-        HTTPException: 403, it comes from a page of another site.
+        HTTPException: 403, it comes from a page of another site; 413, it is too large.
     """
     refuse_other_sites(request)
-    body = await JsonRequest(request.scope, request.receive).body()
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    fields = _fields(await _LoginForm(request.scope, request.receive).body())
+    sent = fields.get(LOGIN_FIELD, "")
+    if _names_no_site(request) and not (
+        sent and hmac.compare_digest(sent.encode(), login_form(request).encode())
+    ):
+        raise HTTPException(403, "this form is not of this browser; load the login page again")
+    return fields
 
 
-def _post(request: Request, fields: Annotated[dict[str, str], Depends(sent_fields)]) -> Post:
-    visitor = current(request)
+def _fields(body: bytes) -> dict[str, str]:
+    """The fields of a form, the last one of a name."""
+    text = body.decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise HTTPException(400, f"a form must have at most {_MOST_FIELDS} fields") from None
+
+
+async def _post(request: Request) -> Post:
+    """Who is not logged in can't have us read a large form."""
+    refuse_other_sites(request)
+    visitor = await run_in_threadpool(current, request)
+    fields = _fields(await _Form(request.scope, request.receive).body())
     sent = request.headers.get(CSRF_HEADER) or fields.pop(CSRF_FIELD, "")
     if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
         raise HTTPException(403, "this form is not of this session; load the page again")
@@ -113,6 +146,7 @@ def _change(post: Annotated[Post, Depends(_post)]) -> Post:
     return post
 
 
+LoginFields = Annotated[dict[str, str], Depends(login_fields)]
 Looking = Annotated[Visitor, Depends(current)]
 Posting = Annotated[Post, Depends(_post)]
 Changing = Annotated[Post, Depends(_change)]
@@ -133,6 +167,11 @@ def refuse_other_sites(request: Request) -> None:
         raise HTTPException(403, "this form was sent from another site's page")
 
 
+def _names_no_site(request: Request) -> bool:
+    """Whether nothing says of which site's page a browser's form is."""
+    return request.headers.get("origin") == "null" and "sec-fetch-site" not in request.headers
+
+
 # -- coming and going ----------------------------------------------------------------------------------------
 
 
@@ -149,6 +188,28 @@ def enter(request: Request, response: Response, key_sha256: bytes, name: str | N
     )
 
 
+def login_form(request: Request) -> str:
+    """What this browser's form of the login carries; empty: it was never given one."""
+    return request.cookies.get(_login_cookie(request), "")
+
+
+def give_login_form(request: Request, response: Response, value: str) -> None:
+    """Have the browser keep it. No page of another site has the form send this cookie."""
+    response.set_cookie(
+        _login_cookie(request),
+        value,
+        path="/login",
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+
+
+def new_login_form() -> str:
+    """A value that nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
 def leave(request: Request, response: Response) -> None:
     """Log out."""
     if secret := request.cookies.get(_cookie(request)):
@@ -159,6 +220,10 @@ def leave(request: Request, response: Response) -> None:
 def _cookie(request: Request) -> str:
     """Cookies don't know ports, and several backends may run on one machine."""
     return f"banyan_hp_{request.url.port or _DEFAULT_PORTS.get(request.url.scheme, 0)}"
+
+
+def _login_cookie(request: Request) -> str:
+    return f"{_cookie(request)}_login"
 
 
 def _csrf(secret: str) -> str:

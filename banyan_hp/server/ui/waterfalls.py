@@ -27,7 +27,10 @@ class Bar:
         start: milliseconds from the start of the whole; None: not known.
         duration: in milliseconds; None: not known.
         depth: how many others it is inside of.
+        kind: what it stands for, in one word; empty: its name says so.
         call_id: of a call of its own; a step has none.
+        address: of a page of its own, if it is a span.
+        is_here: whether the page is that of this call.
         x, width: of `WIDTH`; a width of 0: there is nothing to draw.
     """
 
@@ -37,7 +40,10 @@ class Bar:
     duration: float | None
     depth: int
     failed: bool = False
+    kind: str = ""
     call_id: str | None = None
+    address: str | None = None
+    is_here: bool = False
     x: float = 0.0
     width: float = 0.0
 
@@ -53,7 +59,15 @@ def waterfall(call: Call, inside: Mapping[str, Sequence[Call]]) -> list[Bar]:
     if len(bars) == 1:
         return []
     longest = max((bar.start or 0.0) + (bar.duration or 0.0) for bar in bars)
-    return [_placed(bar, longest) for bar in bars]
+    return [placed(bar, longest) for bar in bars]
+
+
+def placed(bar: Bar, longest: float) -> Bar:
+    """The same where it belongs in a chart of so many milliseconds."""
+    if bar.start is None or bar.duration is None or not longest:
+        return bar
+    width = min(max(_THINNEST, WIDTH * bar.duration / longest), WIDTH)
+    return replace(bar, x=min(WIDTH * bar.start / longest, WIDTH - width), width=width)
 
 
 def started(call: Call) -> float:
@@ -76,7 +90,7 @@ def _bars(
 ) -> Iterator[Bar]:
     seen.add(call.seq)
     start = max(0.0, started(call) - zero)
-    text = opening(texts_of(call)["input"], 80)
+    text = opening(texts_of(call)["input"] or "", 80)
     yield Bar(
         name=call.prompt_name or call.model or "call",
         text=text,
@@ -134,13 +148,6 @@ def _bar(step: Mapping[str, Any], depth: int) -> Bar:
         depth=depth,
         failed=step.get("error") is not None,
     )
-
-
-def _placed(bar: Bar, longest: float) -> Bar:
-    if bar.start is None or bar.duration is None or not longest:
-        return bar
-    width = min(max(_THINNEST, WIDTH * bar.duration / longest), WIDTH)
-    return replace(bar, x=min(WIDTH * bar.start / longest, WIDTH - width), width=width)
 
 
 def _metadata(call: Call) -> Mapping[str, Any]:

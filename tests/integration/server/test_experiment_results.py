@@ -128,7 +128,7 @@ def test_results_that_are_not_to_be_trusted_say_so_by_the_exit_code(
     code, said, _ = run("results", name)
     first, second = said.splitlines()[:2]
     assert (code, first) == (1, "not to be trusted: see below")
-    assert second.startswith("! sample ratio mismatch")
+    assert second.startswith("! Sample ratio mismatch")
     assert run("results", name, "--json")[0] == 1
 
 

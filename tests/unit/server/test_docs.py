@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import urldefrag
 
 import httpx
 import pytest
 
 from banyan_hp.guide import TOPICS, page, pages
-from banyan_hp.server.docs import HEADERS
+from banyan_hp.server.ui.assets import address as asset
+from banyan_hp.server.ui.guide import HEADERS
 from tests.support.app import LocalApp
+from tests.support.browsing import Browser
 
 ADDRESSES = ("/docs", *(f"/docs/{topic}" for topic in TOPICS))
 
@@ -58,7 +59,7 @@ def got(app: LocalApp, address: str) -> httpx.Response:
     return answer
 
 
-@pytest.mark.parametrize("address", [*ADDRESSES, "/docs/style.css", "/llms.txt"])
+@pytest.mark.parametrize("address", [*ADDRESSES, "/llms.txt"])
 def test_nothing_may_run_or_come_from_elsewhere(app: LocalApp, address: str) -> None:
     """The policy says so, on each response."""
     headers = got(app, address).headers
@@ -67,12 +68,13 @@ def test_nothing_may_run_or_come_from_elsewhere(app: LocalApp, address: str) -> 
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_page_needs_nothing_but_the_style_sheet(parsed: dict[str, Parsed], address: str) -> None:
+def test_a_page_needs_nothing_but_its_style_sheets(parsed: dict[str, Parsed], address: str) -> None:
     """No script, no picture, no inline style: it works offline and under its own policy."""
     page = parsed[address]
     assert not page.tags & {"script", "style", "img", "iframe", "object", "form"}
     assert not {name for name in page.attributes if name in ("style", "src") or name.startswith("on")}
-    assert page.links.count("/docs/style.css") == 1
+    sheets = [asset(name) for name in ("icon.svg", "pico.classless.min.css", "app.css", "guide.css")]
+    assert [link for link in page.links if link.startswith("/static/")] == sheets
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
@@ -80,7 +82,7 @@ def test_links_lead_to_pages_and_headings_that_are_there(parsed: dict[str, Parse
     """Those to files of the repository, which are not served, are text."""
     for link in parsed[address].links:
         target, anchor = urldefrag(link)
-        if target.startswith("http") or target == "/docs/style.css":
+        if target.startswith(("http", "/static/", "/login")):
             continue
         assert not anchor or anchor in parsed[target or address].anchors, link
         assert (target or address) in parsed, link
@@ -117,13 +119,15 @@ def test_an_unknown_page_is_a_404_that_names_those_there_are(app: LocalApp) -> N
     for name in ("nonsense", "README", "..%2F__init__", "settings.md"):
         answer = app.call("GET", f"/docs/{name}")
         assert answer.status_code == 404
-    assert ", ".join(TOPICS) in app.call("GET", "/docs/nonsense").json()["error"]
+    assert ", ".join(TOPICS) in app.call("GET", "/docs/nonsense").text
 
 
-def test_both_colour_schemes_have_the_same_colours_to_set() -> None:
-    """A colour of one scheme only would be unreadable in the other."""
-    style = (Path(__file__).parents[3] / "banyan_hp" / "server" / "docs.css").read_text(encoding="utf-8")
-    light, dark = style.partition("prefers-color-scheme: dark")[::2]
-    names = [{line.split(":")[0].strip() for line in part.splitlines() if line.strip().startswith("--")}
-             for part in (light, dark)]  # fmt: skip
-    assert names[0] == names[1] != set()
+def test_who_is_logged_in_sees_the_frame_of_all_pages(app: LocalApp) -> None:
+    """With the way back to them; whoever is not gets one to the login, and comes back."""
+    browser = Browser(app)
+    assert "/login?next=/docs/calls" in browser.get("/docs/calls").links
+    browser.log_in()
+    page = browser.get("/docs/calls")
+    assert {"/calls", "/settings", "/docs"} <= set(page.links)
+    assert page.form("/logout")
+    assert "/docs" in browser.get("/calls").links

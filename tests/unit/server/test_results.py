@@ -85,7 +85,7 @@ def test_a_mismatch_is_said_before_any_result(app: LocalApp, monkeypatch: Patch)
     assert found["decision"]["winner"] is None
     assert found["sample_ratio"]["observed"] == {"a": 150, "b": 75}
     (warning,) = found["warnings"]
-    assert warning.startswith("sample ratio mismatch (p = ")
+    assert warning.startswith("Sample ratio mismatch (p = ")
     assert "a got 150 where 112 were expected; b got 75 where 112 were expected" in warning
 
 

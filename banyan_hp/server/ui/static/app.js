@@ -33,12 +33,20 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+async function copy(source) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(source.textContent);
+    return true;
+  }
+  getSelection().selectAllChildren(source); // over plain HTTP browsers give no clipboard to scripts
+  return document.execCommand("copy");
+}
+
 document.addEventListener("click", async (event) => {
   const copied = event.target.closest("[data-copy]");
   if (!copied) return;
   const source = document.getElementById(copied.dataset.copy);
-  await navigator.clipboard.writeText(source.textContent);
-  copied.textContent = "Copied";
+  copied.textContent = (await copy(source)) ? "Copied" : "Press Ctrl+C";
 });
 
 for (const form of document.querySelectorAll("form[data-submit]")) form.requestSubmit();

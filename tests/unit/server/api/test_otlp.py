@@ -300,6 +300,17 @@ WAYS: dict[str, Callable[[str], dict[str, str]]] = {
 }
 
 
+@pytest.mark.parametrize("unreadable", ["Basic %%%", "Basic", "Basic YQ"])
+def test_a_good_key_counts_beside_what_can_not_be_read(app: LocalApp, unreadable: str) -> None:
+    """As a proxy on the way may put it there; without another key the refusal says what it is to be."""
+    headers = {"Content-Type": JSON, "Authorization": unreadable}
+    assert app.send(TRACES, encoded(body()), headers).status_code == 200
+    without = {**headers, "X-API-Key": ""}
+    assert app.send(TRACES, encoded(body()), {**without, "api_key": app.key}).status_code == 200
+    refused = app.send(TRACES, encoded(body()), without)
+    assert (refused.status_code, "must be the base64 of user:key" in refused.text) == (401, True)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("path", [TRACES, "/api/public/otel/v1/traces"])
 def test_a_key_may_come_as_any_exporter_sends_it(application: LocalApp, path: str, way: str) -> None:

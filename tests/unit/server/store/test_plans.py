@@ -23,6 +23,7 @@ from banyan_hp.server.store.spans import StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
 from banyan_hp.server.store.sql_spans import SqlSpans
+from banyan_hp.server.store.traces import Traces
 from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
 from tests.support.postgres import Postgres
 
@@ -138,11 +139,18 @@ ASKED: dict[str, Ask] = {
     "sessions": lambda database: Sessions(database).recent("p", 50),
     "sessions of a user": lambda database: Sessions(database).recent("p", 50, user="u7"),
     "older sessions": lambda database: Sessions(database).recent("p", 50, NEWER),
+    "totals of a session": lambda database: Sessions(database).totals("p", "s7"),
     "sums of a rare word": _summed(text="rare"),
 }
 
 CHANGED: dict[str, Ask] = {
     "a trace": lambda database: _spans(database).trace("p", "a" * 32),
+    "a part of a trace": lambda database: Traces(database).part("p", "a" * 32, 100),
+    "a later part of a trace": lambda database: Traces(database).part("p", "a" * 32, 100, NEWER),
+    "the beginnings of traces": lambda database: Traces(database).beginnings("p", ["a" * 32, "b" * 32], 30),
+    "a span": lambda database: Traces(database).span("p", "a" * 32, "b" * 16),
+    "log events of a span": lambda database: Traces(database).logs("p", "a" * 32, "b" * 16),
+    "spans of calls": lambda database: Traces(database).of_calls("p", ["id-7", "id-8"]),
     "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
     "calls of spans": lambda database: _spans(database).derive(500, lambda found: []),
     "calls of spans anew": lambda database: _spans(database).rebuild("p"),
@@ -160,6 +168,8 @@ CHANGED: dict[str, Ask] = {
     "index": lambda database: SqlCalls(database).index(500),
     "a key of a secret": lambda database: Keys(database).find(digest_of("psk_x")),
     "keys of a project": lambda database: Keys(database).listed("p"),
+    "newest keys of a project": lambda database: Keys(database).page("p", 50),
+    "older keys of a project": lambda database: Keys(database).page("p", 50, NEWER),
     "revoke": lambda database: Keys(database).revoke("none", "p"),
     "a project": lambda database: Projects(database).get("p"),
     "changes": lambda database: Audit(database).of("p"),
@@ -191,6 +201,7 @@ def _prompts(database: Database) -> None:
     prompts.listed("p", "main", "n")
     prompts.version(prompt, "1")
     prompts.versions(prompt)
+    prompts.versions(prompt, after=NEWER, newest=True)
     prompts.label(prompt, "staging", "1", actor)
     prompts.release(prompt, "1", actor)
 

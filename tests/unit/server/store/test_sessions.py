@@ -9,7 +9,7 @@ from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.sessions import Session, Sessions
 from banyan_hp.server.store.sql_calls import SqlCalls
 
-from .samples import NOON, call
+from .samples import NOON, call, score
 
 
 def test_a_session_is_what_its_calls_amount_to(database: Database, store: SqlCalls) -> None:
@@ -49,3 +49,22 @@ def test_a_user_s_sessions_have_a_call_of_this_user(database: Database, store: S
     )
     assert [each.id for each in Sessions(database).recent("p", 10, user="u").sessions] == ["s"]
     assert [each.id for each in Sessions(database).recent("p", 10, user="v").sessions] == ["t", "s"]
+
+
+def test_totals_are_of_a_session_s_calls(
+    database: Database, store: SqlCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not known is not counted as nothing; scores are no calls; long sessions are bounded."""
+    given = [call(n, session="s", latency_ms=float(n), cost=None) for n in range(1, 101)]
+    store.append([*given, call(200, session="s", error="e", input_tokens=3, output_tokens=None)])
+    store.append([score("thumbs", 1, session_id="s"), call(300, session="t", input_tokens=9)])
+    totals = Sessions(database).totals("p", "s")
+    assert (totals.calls, totals.errors, totals.timed) == (101, 1, 100)
+    assert (totals.input_tokens, totals.output_tokens, totals.cost) == (3, None, None)
+    assert (totals.latency_p50, totals.latency_p95) == (50.0, 95.0)
+    monkeypatch.setattr(sessions, "MOST_SUMMED", 10)
+    monkeypatch.setattr(sessions, "MOST_TIMED", 5)
+    latest = Sessions(database).totals("p", "s")
+    assert (latest.calls, latest.input_tokens, latest.latency_p50, latest.timed) == (10, 3, 98.0, 5)
+    nothing = Sessions(database).totals("q", "s")
+    assert (nothing.calls, nothing.cost, nothing.latency_p50) == (0, None, None)

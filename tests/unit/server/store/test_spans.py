@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from banyan_hp.server.deriving import rule_of
 from banyan_hp.server.prices import bundled
 from banyan_hp.server.store.archive import Archive
 from banyan_hp.server.store.calls import Call, CallFilter, Stored, microseconds
-from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.database import BusyError, Database
 from banyan_hp.server.store.spans import Neighbourhood, StoredEvent, StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_spans import SqlSpans
+from banyan_hp.server.store.tables import span_bodies
 from tests.support.senders import NAMES, neighbourhood_of, stored_of
 
 from .samples import NOON, call
@@ -173,7 +175,17 @@ def test_what_our_span_processor_sends_counts_instead_of_its_spans(spans: SqlSpa
     spans.append([replace(second, span_id="f" * 16)])
     derive(spans)
     assert record.id in {each.id for each in store.page(ALL, 5).calls}
-    assert spans.trace("p", TRACE)[0].call_id is not None
+    assert spans.trace("p", TRACE)[0].call_id == record.id
+    assert sum(spans.delete("p", {"id": record.id})) == 1
+
+
+def test_deleting_a_person_removes_the_spans_of_records_of_our_own(spans: SqlSpans, store: SqlCalls) -> None:
+    """Though the span itself names nobody."""
+    spans.append([span(1), replace(span(2), trace_id="b" * 32)])
+    store.append([call(1, id=f"otel-{TRACE}-{span(1).span_id}", user="u-9")])
+    derive(spans)
+    assert sum(spans.delete("p", {"user": "u-9"})) == 1
+    assert spans.trace("p", TRACE) == []
 
 
 def test_spans_that_go_meanwhile_leave_no_call(spans: SqlSpans, store: SqlCalls) -> None:
@@ -284,3 +296,13 @@ def test_days_have_partitions_that_go_with_those_of_calls(
     list(store.trim(now + timedelta(days=1)))
     list(spans.trim(now + timedelta(days=1)))
     assert spans.trace("p", TRACE) == []
+
+
+def test_spans_that_move_are_not_taken_for_empty_ones(database: Database, spans: SqlSpans) -> None:
+    """Neither shown nor archived: who asks is told to ask again."""
+    spans.append([span(1), span(2)])
+    database.write(lambda connection: connection.execute(delete(span_bodies).where(span_bodies.c.seq == 1)))
+    with pytest.raises(BusyError, match="moving"):
+        spans.trace("p", TRACE)
+    with pytest.raises(BusyError, match="moving"):
+        spans.derive(10, RULE)

@@ -12,7 +12,12 @@ from banyan_hp.server import ui
 from tests.browser.addresses import ADDRESSES
 
 # What scripts load, and is no page that somebody looks at.
-NO_PAGES = {"/calls/tail", "/calls/{call_id:path}/text"}
+NO_PAGES = {
+    "/llms.txt",
+    "/calls/tail",
+    "/calls/{call_id:path}/text",
+    "/traces/{trace_id}/spans/{span_id}/text",
+}
 
 
 def test_every_page_has_an_address_that_is_looked_at() -> None:

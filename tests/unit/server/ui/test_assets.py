@@ -17,7 +17,7 @@ from tests.support.browsing import Browser
 
 STATIC = files(banyan_hp.server.ui) / "static"
 LISTED = json.loads((STATIC / "manifest.json").read_text("utf-8"))["files"]
-OURS = {"app.css", "app.js", "charts.js", "icon.svg", "manifest.json", "overview.css", "tail.js"}
+OURS = {"app.css", "app.js", "charts.js", "guide.css", "icon.svg", "manifest.json", "overview.css", "tail.js"}
 MOST_BYTES = 400_000
 
 

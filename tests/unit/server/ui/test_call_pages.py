@@ -187,6 +187,29 @@ def test_the_tail_sends_rows_and_ends_with_the_session(
     )
 
 
+def test_a_call_s_model_can_be_asked_again(app: LocalApp, browser: Browser) -> None:
+    """With its own messages, cut on the page where they are long; without a model or a question by nobody."""
+    chat = [{"role": "user", "content": "it's </script>"}]
+    logged(app, "chat", input=json.dumps(chat), model="m")
+    for part in ("curl", "python"):
+        text = browser.get(f"/calls/chat/text?part={part}").response.text
+        assert text in browser.get("/calls/chat").text
+    sent = browser.get("/calls/chat/text?part=curl").response.text.partition("<<'END_OF_REQUEST'\n")[2]
+    assert json.loads(sent.partition("\n")[0]) == {"model": "m", "messages": chat}
+    logged(app, "long", input="word " * 40_000, model="m")
+    page = browser.get("/calls/long")
+    assert "/calls/long/text?part=python" in page.links
+    assert len(browser.get("/calls/long/text?part=python").response.text) > 200_000
+    for name, fields in {"no model": {}, "no question": {"model": "m", "input": ""}}.items():
+        logged(app, name, **fields)
+        assert "Ask the model again" not in browser.get(f"/calls/{name}").text
+
+
+def test_texts_by_themselves_have_an_icon(browser: Browser) -> None:
+    """Browsers ask for it, and would put a 404 on the console."""
+    assert browser.get("/favicon.ico").response.headers["content-type"] == "image/svg+xml"
+
+
 def test_a_call_shows_its_rate_and_its_trace(app: LocalApp, browser: Browser) -> None:
     """In its metadata: what it stands for, and where else to look."""
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -171,3 +171,42 @@ def test_no_page_has_an_inline_style_or_handler(browser: Browser) -> None:
     for path in ("/calls", "/login", "/calls/none"):
         page: Page = browser.get(path)
         assert not {name for name in page.attributes if name == "style" or name.startswith("on")}
+
+
+def test_over_plain_http_a_login_s_form_is_known_by_its_cookie(app: LocalApp) -> None:
+    """Browsers say there of neither their own forms nor those of other sites where they come from.
+
+    A form of another site, with the attacker's own key in it, would have the visitor work in the attacker's
+    project. Browsers don't send it the cookie, and it can't know the field's value.
+    """
+    browser = Browser(app)
+    asked = browser.get("/login")
+    fields = {**asked.form("/login").fields, "key": app.key}
+    for wrong in ({**fields, "form": ""}, {**fields, "form": "guessed"}, {"key": app.key}):
+        assert browser.post("/login", wrong, origin="null").status == 403
+    elsewhere = Browser(app)
+    assert elsewhere.post("/login", fields, origin="null").status == 403
+    assert elsewhere.post("/login", {**fields, "form": ""}, origin="null").status == 403
+    cookie = next(each for each in asked.response.headers.get_list("set-cookie") if "_login=" in each)
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert browser.post("/login", fields, origin="null").path == "/"
+
+
+def test_a_second_attempt_is_of_the_same_form(app: LocalApp) -> None:
+    browser = Browser(app)
+    fields = browser.get("/login").form("/login").fields
+    refused = browser.post("/login", {**fields, "key": "psk_wrong"}, origin="null")
+    again = {**refused.form("/login").fields, "key": app.key}
+    assert browser.post("/login", again, origin="null").path == "/"
+
+
+def test_nobody_has_large_forms_read_without_a_session(app: LocalApp, browser: Browser) -> None:
+    """A login has little to say; all other forms are read once it is known whose they are."""
+    large = {"content": "x" * 9_000_000}
+    refused = Browser(app).post("/login", {"key": "x" * 20_000})
+    assert (refused.status, "at most 16384 bytes" in refused.text) == (413, True)
+    assert Browser(app).post("/prompts", large).path.startswith("/login")
+    refused = browser.post("/prompts", large)
+    assert (refused.status, "at most 8388608 bytes" in refused.text) == (413, True)
+    assert browser.post("/prompts", {f"f{number}": "" for number in range(1001)}).status == 400

@@ -119,3 +119,23 @@ def test_nobody_sees_another_project_s_prompt(application: LocalApp, browser: Br
     other = application.in_new_project()
     made = other.call("POST", PROMPTS, {"name": "greet", "content": "x"}).json()
     assert browser.get(f"/prompts/{made['id']}").status == 404
+
+
+def test_many_versions_and_labels_are_bounded(app: LocalApp, browser: Browser, prompt: str) -> None:
+    """The newest first, older ones a click away; any of them can be shown and compared."""
+    for number in range(1, 61):
+        body = {"name": "greet", "content": f"text {number}", "version": f"1.{number}", "release": False}
+        assert app.call("POST", f"{PROMPTS}/version", body).is_success
+        browser.post(
+            f"{prompt}/labels",
+            {**browser.get("/settings").form("/logout").fields, "label": f"l{number}", "version": "1.1"},
+        )
+    page = browser.get(prompt)
+    assert f"{prompt}?version=1.60" in page.links
+    assert f"{prompt}?version=1.5" not in page.links
+    older = browser.get(next(each for each in page.links if "after=" in each))
+    assert f"{prompt}?version=1.5" in older.links
+    assert older.form(f"{prompt}/versions").fields["after"] == page.form(f"{prompt}/versions").fields["after"]
+    assert "text 5" in browser.get(f"{prompt}?version=1.5&against=1.60").text
+    assert page.text.count("points to") <= 50
+    assert "55 more" in browser.get("/prompts").text

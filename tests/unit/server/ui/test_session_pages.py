@@ -68,3 +68,14 @@ def test_what_was_said_stays_text(app: LocalApp, browser: Browser) -> None:
         assert page.status == 200
         assert attack in page.text
         assert attack not in page.response.text
+
+
+def test_what_nobody_told_is_not_zero(app: LocalApp, browser: Browser) -> None:
+    """Neither on the session's page nor on the call's; where some are known, their sum is shown."""
+    logged(app, "a", metadata={"session_id": "s"})
+    for path in ("/sessions/s", "/calls/a"):
+        assert browser.get(path).text.count("not known") == 3
+    for number in range(2):
+        logged(app, f"b{number}", metadata={"session_id": "s", "input_tokens": 5}, duration_ms=70)
+    assert "10 in, unknown out" in browser.get("/sessions/s").text
+    assert "70 ms in the middle" in browser.get("/sessions/s").text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from banyan_hp.server.store.keys import Keys, Role, digest_of
+from banyan_hp.server.ui.settings import PAGE_KEYS
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 
@@ -43,3 +44,19 @@ def test_nobody_revokes_another_project_s_key(application: LocalApp, browser: Br
     fields = browser.get("/settings").form("/logout").fields
     assert browser.post(f"/settings/keys/{key.id}/revoke", fields).status == 404
     assert Keys(other.database).find(digest_of(other.key)) is not None
+
+
+def test_many_keys_come_in_pages(app: LocalApp, browser: Browser) -> None:
+    """Newest first; a list that grows is never all on one page."""
+    made = [Keys(app.database).create(app.project, Role.READ)[0].id for _ in range(120)]
+    seen: list[str] = []
+    address = "/settings"
+    while address:
+        page = browser.get(address)
+        shown = [form.action.split("/")[3] for form in page.forms if form.action.endswith("/revoke")]
+        assert len(shown) <= PAGE_KEYS
+        seen += shown
+        address = next((each for each in page.links if "after=" in each), "")
+    assert set(made) <= set(seen)
+    assert len(seen) == len(set(seen)) == 121
+    assert browser.get("/settings?after=x").status == 400
