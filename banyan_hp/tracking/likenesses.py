@@ -18,6 +18,7 @@ from .context import recorded, restore
 from .generators import StreamRecorder, async_generator_of, drive, drive_async, generator_of
 from .interaction import Interaction, open_interaction
 from .reading.fields import path, text
+from .reading.parameters import parameters_in
 from .reading.responses import question_in
 from .sink import Contained, Sink
 from .span import Span
@@ -103,6 +104,7 @@ def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | Non
             if around is None
             else around.step("completion", question, metadata={"api": api})
         )
+        span._request_details = parameters_in(options)
         span._requested_model = text(options.get("model"))
         return span
     return None

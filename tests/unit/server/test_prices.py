@@ -50,6 +50,14 @@ def test_a_known_models_tokens_have_their_price(name: str, tokens: Tokens, cost:
 
 
 @pytest.mark.parametrize(
+    "provider", ["openai", "azure.ai.openai", "x_ai", "x-ai", "deepseek", "groq", "mistral_ai", "gcp.gemini"]
+)
+def test_opentelemetrys_names_of_providers_are_known(provider: str) -> None:
+    """`provider_at` gives them to records, and a record of a known provider has the provider's price."""
+    assert bundled()._provider(provider) is not None  # private: what a price is looked up by
+
+
+@pytest.mark.parametrize(
     "name", ["", "nobodys-model", "gpt-", "openai/nobodys", "nobody/gpt-4o-x", "text", "\0", "x" * 10_000]
 )
 def test_an_unknown_model_has_no_price(name: str) -> None:
