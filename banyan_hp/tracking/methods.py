@@ -126,6 +126,33 @@ class Tracking:
 
         return wrap(client, "anthropic", self._sink)
 
+    def wrap_google_genai(self, client: C) -> C:
+        """As `wrap_openai`, for a `Client` of `google-genai`, and for what its `aio` does.
+
+        Recorded is each request of `models.generate_content`, `generate_content_stream`, chats, and
+        `interactions.create`; not embeddings, images, videos, files, live sessions, nor
+        `with_raw_response` of interactions. Where the package calls functions by itself, each of its
+        requests is a record. Wrapping loads the package's module for interactions, if it has one.
+
+        Raises:
+            ConfigurationError: it is not such a client.
+        """
+        from .resources import wrap
+
+        return wrap(client, "google_genai", self._sink)
+
+    def wrap_mistral(self, client: C) -> C:
+        """As `wrap_openai`, for a `Mistral` client: `complete`, `stream`, both `…_async`, and `chat.parse`.
+
+        Of `chat`, `fim` and `agents`; not of conversations, embeddings, OCR, audio and batches.
+
+        Raises:
+            ConfigurationError: it is not such a client.
+        """
+        from .resources import wrap
+
+        return wrap(client, "mistral", self._sink)
+
 
 class HuggingPlaceTracking(Tracking, Generic[Receipt]):
     """`HuggingPlace` and `Session`: records with `response_time` in seconds, and `step_data`.

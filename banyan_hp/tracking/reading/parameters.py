@@ -55,7 +55,7 @@ def parameters_in(asked: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "tools":
             found.update(tools_in(value))
         elif name in _CONFIGS:
-            within = parameters_in(_mapping(value))
+            within = parameters_in(fields_of(value))
             parameters.update(within.pop("parameters", {}))
             found.update(within)
         elif (reduced := _reduced(value)) is not None:
@@ -77,8 +77,8 @@ def files_in(files: object) -> list[dict[str, Any]]:
     return [_described(pair[1]) for pair in pairs[:MOST_FILES] if isinstance(pair, tuple) and len(pair) == 2]
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    """The fields that are set of a configuration, which is a dict or a pydantic model."""
+def fields_of(value: object) -> Mapping[str, Any]:
+    """The fields that are set, of a dict or a pydantic model."""
     if isinstance(value, Mapping):
         return value
     if is_model(value):
@@ -136,7 +136,7 @@ def _copy(value: object, room: list[int], depth: int) -> Any:
     if isinstance(value, type):
         return value.__name__
     if is_model(value) or isinstance(value, Mapping):
-        return _copied_fields(_mapping(value), room, depth - 1)
+        return _copied_fields(fields_of(value), room, depth - 1)
     return _copied_items(value, room, depth - 1) if isinstance(value, (list, tuple)) else None
 
 
