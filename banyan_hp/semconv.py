@@ -105,6 +105,8 @@ SCORED_RECORD_ID = "banyan.score.record_id"  # the record that a score is about
 OPERATIONS = (OPERATION, "openinference.span.kind", "langfuse.observation.type", "traceloop.span.kind")
 PROVIDERS = (PROVIDER, "llm.provider", "llm.system", "gen_ai.system")
 """`gen_ai.system` last: strands writes its own name there, and Gemini's senders "gemini"."""
+FRAMEWORKS = frozenset({"strands-agents", "langchain"})
+"""Who names itself as the provider, and is none."""
 REQUEST_MODELS = (
     REQUEST_MODEL,
     "llm.request.model_name",
