@@ -5,15 +5,20 @@ litellm.callbacks = [BanyanLogger(logger)]
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 
 from ..clients.huggingplace import HuggingPlace
 from ..clients.prompt_logger import PromptStackLogger
+from ..engine.process.exit import before_exit
 from ..errors import ConfigurationError
 from ..foreign import number, shown, type_name
 from ..logs import warn
@@ -75,6 +80,7 @@ class BanyanLogger(CustomLogger):  # type: ignore[misc, unused-ignore]
         # Bounded, and without a lock: single operations on a dict are atomic under the GIL.
         self._seen: dict[str, object] = {}  # ids of records
         self._around: dict[str, Mapping[str, Any]] = {}  # by LiteLLM's ids: `context` where the call was made
+        _have_reports_first()
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:  # noqa: ARG002 - LiteLLM's
         """LiteLLM's hook: a call begins, where `context()` of the application still holds."""
@@ -195,6 +201,25 @@ class BanyanLogger(CustomLogger):  # type: ignore[misc, unused-ignore]
                 "record_id": ident,
             }
             self._logger.log(without_none(record))  # type: ignore[arg-type]
+
+
+# -- the exit ------------------------------------------------------------------------------------------------
+
+
+@cache
+def _have_reports_first() -> None:
+    """LiteLLM reports what waits at its own `atexit`, which comes after ours: too late to be sent."""
+    before_exit(_report_what_waits)
+
+
+def _report_what_waits() -> None:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return  # a signal ends the process in the middle of a loop, which can't be entered again
+    try:
+        asyncio.run(GLOBAL_LOGGING_WORKER.clear_queue())
+    except Exception as error:  # noqa: BLE001 - others' callbacks, at the exit
+        warn("a call of LiteLLM", "what LiteLLM had to report was not read (%s)", type_name(error))
 
 
 # -- what LiteLLM says of a call -----------------------------------------------------------------------------

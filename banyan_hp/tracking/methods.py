@@ -86,18 +86,20 @@ class Tracking:
         return decorate if function is None else decorate(function)
 
     def wrap_openai(self, client: C) -> C:
-        """Log every completion of an OpenAI client, sync or async, and of the clients made from it.
+        """Log every call of a model by an OpenAI client, sync or async, and by the clients made from it.
 
         Recorded are chat completions, completions and responses, in whatever way they are asked for: by
         `create`, `parse` and `stream`, `with_raw_response` and `with_streaming_response`, `beta`, the
         client's own `post`, frameworks that use the client. A response in the background is one record, made
-        when its end is fetched by `retrieve`. Not recorded: embeddings, batches, files, images, audio,
-        moderations, assistants, realtime and WebSocket connections.
+        when its end is fetched by `retrieve`. Embeddings, images, speech and transcriptions are recorded
+        without vectors, pictures and sound. Not recorded: batches, files, moderations, videos, assistants,
+        realtime and WebSocket connections.
 
         Inside of an open interaction of this client a completion is a step of it, elsewhere a record of its
         own: with the messages as input (HuggingPlace: the last one of a user), the answer's text with the
         tool calls as lines, model, tokens, time, and the error where there was one, which is raised as it
-        came. The response is read on the logger's threads.
+        came; with parameters, tools and their number in the metadata, and the provider where the client's
+        class or its base URL tells. The response is read on the logger's threads.
 
         Streams pass as they come; their record is written when they are exhausted, closed, raise, or are
         garbage-collected, with the time to the first chunk, and with tokens where the provider sends them

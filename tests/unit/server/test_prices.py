@@ -50,11 +50,18 @@ def test_a_known_models_tokens_have_their_price(name: str, tokens: Tokens, cost:
 
 
 @pytest.mark.parametrize(
-    "provider", ["openai", "azure.ai.openai", "x_ai", "x-ai", "deepseek", "groq", "mistral_ai", "gcp.gemini"]
+    ("provider", "name"),
+    [
+        ("azure.ai.openai", "gpt-4o"),
+        ("x_ai", "grok-4"),
+        ("deepseek", "deepseek-chat"),
+        ("mistral_ai", "mistral-large-latest"),
+        ("gcp.vertex_ai", "gemini-2.5-pro"),
+    ],
 )
-def test_opentelemetrys_names_of_providers_are_known(provider: str) -> None:
-    """`provider_at` gives them to records, and a record of a known provider has the provider's price."""
-    assert bundled()._provider(provider) is not None  # private: what a price is looked up by
+def test_opentelemetrys_names_of_providers_are_known(provider: str, name: str) -> None:
+    """Records of wrapped clients have them."""
+    assert bundled().cost(name, THOUSAND, NOON, provider=provider) == bundled().cost(name, THOUSAND, NOON)
 
 
 @pytest.mark.parametrize(
