@@ -106,7 +106,7 @@ collectors:                    ## rotel, MLflow and Phoenix for `make soak`; COL
 	done
 
 soak: $(STAMP)                ## the long variants of the stress tests, some minutes
-	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py -o timeout=600
+	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py tests/unit/server/api/test_nasty.py -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute

@@ -96,9 +96,8 @@ class Settings:
     otlp_content: bool = True
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
-            with checking(name):
-                check(name, getattr(self, name))
+        for name in _CHECKS:
+            self.check(name, getattr(self, name))
         object.__setattr__(self, "previous_keys", tuple(key.strip() for key in self.previous_keys))
         if self.max_record_bytes > self.queue_bytes:
             raise ConfigurationError(
@@ -107,6 +106,16 @@ class Settings:
             )
         if self.durability == "disk" and not self.spool:
             raise ConfigurationError("durability='disk' needs spool=True: it keeps each record in the spool")
+
+    @staticmethod
+    def check(name: str, value: object) -> None:
+        """Check one setting by itself.
+
+        Raises:
+            ConfigurationError: the value is not allowed.
+        """
+        with checking(name):
+            _CHECKS[name](name, value)
 
     @property
     def patience(self) -> float:

@@ -1,30 +1,24 @@
 """HuggingPlace in an async web application: fire and forget in one route, awaited in another.
 
+The middleware puts the request's id and route on each record, and flushes when the server shuts down.
+
 pip install fastapi uvicorn
 export HUGGINGPLACE_API_KEY=… HUGGINGPLACE_ORG_ID=… HUGGINGPLACE_BASE_URL=http://127.0.0.1:8787
 uvicorn --app-dir examples fastapi_app:app
 """
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
 
 from banyan_hp import HuggingPlace, HuggingPlaceSDKError
+from banyan_hp.integrations.asgi import ASGIMiddleware
 from banyan_hp.types import Log
 
 huggingplace = HuggingPlace()
-
-
-@asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    yield
-    await huggingplace.ashutdown(timeout=10)
-
-
-app = FastAPI(lifespan=lifespan)
+app = FastAPI()
+app.add_middleware(ASGIMiddleware, logger=huggingplace, flush_timeout=10)
 
 
 def call_a_model(question: str) -> str:

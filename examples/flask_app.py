@@ -1,5 +1,7 @@
 """Fire and forget in a Flask route, and a health page that shows how the logger is doing.
 
+The middleware puts the request's id, route and user on each record.
+
 pip install flask
 export BANYAN_API_KEY=psk_… BANYAN_BASE_URL=http://127.0.0.1:8787
 flask --app examples/flask_app.py run
@@ -10,8 +12,12 @@ import time
 from flask import Flask, Response, jsonify, request
 
 import banyan_hp as banyan
+from banyan_hp.integrations.wsgi import WSGIMiddleware
 
 app = Flask(__name__)
+app.wsgi_app = WSGIMiddleware(  # type: ignore[method-assign]
+    app.wsgi_app, user=lambda environ: environ.get("HTTP_X_USER")
+)
 
 
 def call_a_model(question: str) -> str:
@@ -30,7 +36,6 @@ def ask() -> Response:
         output=answer,
         prompt_name="ask",
         duration_ms=(time.perf_counter() - started) * 1000,
-        metadata={"path": request.path, "user": request.headers.get("X-User")},
     )
     return jsonify(answer=answer)
 

@@ -15,7 +15,7 @@ from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..foreign import MOST_PAIRS, is_uuid, kind_of, number, put_aside
 from ..prompts.data import PromptData
-from ..tracking.context import with_ambient
+from ..tracking.context import on_top_of
 from ..tracking.scopes import metadata_here
 
 NO_NAMES = (None, None, None, None)
@@ -58,8 +58,8 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    if metadata_here():
-        metadata = with_ambient(metadata)
+    if around := metadata_here():
+        metadata = on_top_of(around, metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != NO_NAMES:
         add_given(body, prompt_fields(prompt, *names))

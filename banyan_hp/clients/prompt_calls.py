@@ -100,7 +100,8 @@ class PromptCalls:
                 strings, ints or UUIDs, compared as text: 1 and "1" are the same user. An empty value counts
                 as missing, and so does None: an anonymous user. If the context has no experiment's key, or
                 no value at all, the default version is returned, and the call counts as
-                `experiment_key_missing`.
+                `experiment_key_missing`. Default: the `user_id` and `session_id` of the `context` around the
+                call, if it has any; `{}` for none.
             project_id: a project other than the logger's.
             fallback: a text, a `PromptData`, or a function without arguments that returns one of them (or
                 None). It is used where nothing else is left, also for a prompt that does not exist. An empty
@@ -259,9 +260,7 @@ class PromptCalls:
             if isinstance(names, str):
                 raise ConfigurationError(f"names must be a list of names, was the string {shown(names)}")
             wanted = islice(iter(names), self._prompts.size)
-            questions = [
-                self._prompts.question(name, None, branch, project_id, None, label) for name in wanted
-            ]
+            questions = [self._prompts.question(name, None, branch, project_id, {}, label) for name in wanted]
             return self._prompts.prefetch(questions) if self._settings.enabled else 0
         except BanyanHPError:
             raise

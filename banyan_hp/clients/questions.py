@@ -12,13 +12,16 @@ from ..errors import ConfigurationError
 from ..foreign import as_dict, checking, is_uuid, shown, type_name
 from ..prompts.client import PromptClient
 from ..prompts.data import PromptData
-from ..prompts.queries import PromptQuery, Sticky
+from ..prompts.queries import Implied, PromptQuery, Sticky
 from ..settings import header_text
+from ..tracking.scopes import metadata_here
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     StickyContext = Mapping[str, str | int | UUID | None]
+
+_IN_CONTEXT = ("user_id", "session_id")
 
 
 def prompt_question(
@@ -33,10 +36,11 @@ def prompt_question(
     branch = "main" if branch is None else checked_text("branch", branch)
     if project_id is not None:
         project_id = header_text("project_id", checked_text("project_id", project_id))
-    values = () if sticky is None else sticky_texts(sticky)
+    values = () if sticky is None else sticky_texts(sticky)  # also where they don't count
     if label is not None:
         return PromptQuery(name, None, branch, project_id, (), _checked_label(label, version))
     if version is None:
+        values = sticky_here() if sticky is None else values
         return PromptQuery(name, None, branch, project_id, values)
     version = str.__str__(str(version))
     if version == "":
@@ -83,6 +87,21 @@ def sticky_texts(context: StickyContext | None) -> Sticky:
     return tuple([pair for pair in texts if pair[1]])  # an empty id: such users would all be one
 
 
+def sticky_here() -> Sticky:
+    """The sticky values of a call that gives none: what `context` says of the user and the session here."""
+    around = metadata_here()
+    if not around:
+        return ()
+    found = [(key, around.get(key)) for key in _IN_CONTEXT]
+    return Implied(
+        [(key, _sticky_value(key, value)) for key, value in found if value and _can_be_sticky(value)]
+    )
+
+
+def _can_be_sticky(value: object) -> bool:
+    return (isinstance(value, (str, int)) and not isinstance(value, bool)) or is_uuid(value)
+
+
 def experiment_context(
     context: object, text: object, key: object, value: object
 ) -> tuple[StickyContext | None, str | None]:
@@ -98,6 +117,8 @@ def experiment_context(
         key, value, context, text = context, text if value is None else value, None, None
     if key is not None:
         context = {**({} if context is None else as_dict(cast("StickyContext", context))), key: value}
+    if context is None:
+        context = dict(sticky_here())
     text = None if text is None else checked_text("input_text", text)
     return cast("StickyContext | None", context), text
 
@@ -113,7 +134,7 @@ def _sticky_value(key: str, value: object) -> str:
         return ""
     if isinstance(value, str):
         return str.__str__(value)
-    if not (isinstance(value, int) or is_uuid(value)) or isinstance(value, bool):
+    if not _can_be_sticky(value):
         raise ConfigurationError(
             f"sticky_context[{key!r}] must be a string, an int, a UUID or None, was {type_name(value)}"
         )

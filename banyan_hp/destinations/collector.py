@@ -21,6 +21,7 @@ from ..settings import Settings, checked_url, env
 DEFAULT_ENDPOINT = "http://localhost:4318"
 TRACES_PATH, LOGS_PATH = "/v1/traces", "/v1/logs"
 VARIABLE = "OTEL_EXPORTER_OTLP_"
+_LOGS_URL = "logs.url"  # in the text that tells services apart
 _OF_LOGS = "logs:"  # in a key, before a header's name that has another value for logs than for traces
 _SIGNALS = ("TRACES_", "LOGS_")
 _SHORTEST_MILLISECONDS = 100.0  # a smaller timeout is in seconds: OpenTelemetry's own Python SDK reads those
@@ -55,9 +56,19 @@ class Collector(NamedTuple):
 
     @property
     def service(self) -> str:
-        """What of the resource tells services apart, as one text. One service's records stay its own."""
+        """What tells services apart, as one text: one service's records stay its own.
+
+        It is of the resource; and the URL of scores, where it is not beside that of spans.
+        """
         own = {name: value for name, value in self.resource.items() if _is_a_services(name)}
-        return ",".join(f"{name}={own[name]}" for name in sorted(own))
+        if self.logs.url != _logs_beside(self.traces.url):
+            own[_LOGS_URL] = self.logs.url
+        return _as_key(own)
+
+
+def _logs_beside(traces_url: str) -> str | None:
+    below = traces_url.removesuffix(TRACES_PATH)
+    return below + LOGS_PATH if below != traces_url else None
 
 
 def _is_a_services(name: str) -> bool:
@@ -123,8 +134,9 @@ def collector_at(url: str, service: str, key: str) -> Collector:
     told = _of_key(key)
     own = {name: value for name, value in told.items() if not name.startswith(_OF_LOGS)}
     found = collector_of(Settings(export_to="otlp", otlp_headers=own))
-    resource = {**found.resource, **_attributes(service)}
-    logs = url.removesuffix(TRACES_PATH) + LOGS_PATH if url.endswith(TRACES_PATH) else found.logs.url
+    told_of_it = _attributes(service)
+    logs = told_of_it.pop(_LOGS_URL, None) or _logs_beside(url) or found.logs.url
+    resource = {**found.resource, **told_of_it}
     headers = found.traces.headers
     of_logs = {**headers, **{n.removeprefix(_OF_LOGS): told[n] for n in told.keys() - own.keys()}}
     return found._replace(traces=Signal(url, headers), logs=Signal(logs, of_logs), resource=resource)

@@ -32,6 +32,17 @@ def _on_disk_and_oldest_first(record: Record) -> tuple[bool, float]:
     return record.place is None, record.queued_at
 
 
+def _await_threads(parts: Parts, until: float) -> None:
+    """Ours; then those of callers who are about to write a record (`durability="disk"`, a full queue).
+
+    Callers get a moment even where `until` is over.
+    """
+    parts.worker.join(until)
+    until = max(until, parts.clock.monotonic() + _BRIEFLY_SECONDS)
+    if parts.waiting.allowed and parts.spool is not None:
+        parts.waiting.listen_until(lambda: not parts.ledger.own[Term.IN_FLIGHT], until, WakeUp())
+
+
 class Ending:
     """The steps, and the end that an application asks for, by a call or by dropping its logger."""
 
@@ -297,7 +308,7 @@ class Ending:
         until = self._clock.monotonic() + _JOIN_SECONDS if join_until is None else join_until
         if self._waited_in_vain:  # threads that wait for a response don't end sooner
             until = self._clock.monotonic()
-        self._worker.join(until)
+        _await_threads(parts, until)
         self._close_all()
         with self._lock:
             self._lifecycle.end()

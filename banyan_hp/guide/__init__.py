@@ -21,6 +21,7 @@ TOPICS = (
     "settings",
     "stats",
     "spool",
+    "web",
     "processes",
     "network",
     "cli",

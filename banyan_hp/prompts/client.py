@@ -19,7 +19,7 @@ from .cache import Found, PromptCache
 from .counters import PromptCounters
 from .data import UNSET, Fallback, FallbackValue, PromptData, Unset
 from .fetching import Backend
-from .queries import Endpoint, ExperimentQuery, FetchedPrompt, PromptQuery, RouteQuery, Sticky
+from .queries import Endpoint, ExperimentQuery, FetchedPrompt, Implied, PromptQuery, RouteQuery, Sticky
 from .store import Store
 
 INPUT_HASH = "input_hash"
@@ -226,7 +226,7 @@ class PromptClient:
         if prompt.experiment_id is not None:
             self._counters.exposed(prompt.experiment_id, prompt.experiment_version_id)
             return prompt
-        if sticky and fetched.unrouted:
+        if sticky and fetched.unrouted and type(sticky) is not Implied:
             self._note_unrouted(prompt.name)
         return self._routed_here(fetched, sticky) if sticky and fetched.experiments else prompt
 

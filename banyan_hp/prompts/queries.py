@@ -23,6 +23,14 @@ ROUTE_PATH = EXPERIMENT_PATH + "route"
 
 
 Sticky = tuple[tuple[str, str], ...]
+
+
+class Implied(tuple[tuple[str, str], ...]):
+    """Sticky values that the caller has not given: it is no news to it if they have no effect."""
+
+    __slots__ = ()
+
+
 EVERYONE: Sticky = (("", ""),)  # no sticky key is empty
 Value = TypeVar("Value", bound="Fetchable")
 Value_co = TypeVar("Value_co", bound="Fetchable", covariant=True)

@@ -55,7 +55,8 @@ def context(**metadata: Any) -> Context:
     it: by `log_prompt`, `log`, `log_step`, interactions, traced functions and wrapped clients. What a call
     gives itself wins; an inner `context` adds to the outer one and wins over it. For HuggingPlace a
     `user_id` and a `session_id` also become the fields of that name. Also a decorator: of a function, a
-    coroutine function or a generator function.
+    coroutine function or a generator function. `get_prompt` and `experiment` without sticky values take
+    `user_id` and `session_id` from it.
 
     Valid in the coroutine or thread that opened it and in the tasks made inside. A plain thread starts
     without it; hand it over with `contextvars.copy_context()`, one copy for each call:
@@ -108,8 +109,11 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """`metadata`, with what `context` has set here beneath it."""
     around = metadata_here()
-    if not around:
-        return metadata
+    return on_top_of(around, metadata) if around else metadata
+
+
+def on_top_of(around: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A record's own metadata with what surrounds it beneath."""
     return dict(around) if metadata is None else {**around, **as_dict(metadata)}
 
 
@@ -120,4 +124,4 @@ def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
     if not around or not (own is None or isinstance(own, Mapping)):
         return options
     top = {name: around[name] for name in ("user_id", "session_id") if name in around}
-    return {**top, **options, "metadata": with_ambient(own)}
+    return {**top, **options, "metadata": on_top_of(around, own)}

@@ -21,6 +21,7 @@ from tests.benchmarks.measurements import (
     size,
     stats,
     tls,
+    web,
 )
 from tests.benchmarks.plan import Measurement
 
@@ -49,6 +50,7 @@ ALL: tuple[Measurement, ...] = (
     stats.MEASUREMENT,
     imports.MEASUREMENT,
     prompts.MEASUREMENT,
+    web.MEASUREMENT,
     collector.MEASUREMENT,
     growth.MEASUREMENT,
     growth.THREADS,

@@ -1,1 +1,1 @@
-"""The integrations with the frameworks themselves, in an environment of their own: `make test-integrations`."""
+"""Integrations with the frameworks themselves, in an environment of their own: `make test-integrations`."""

@@ -267,7 +267,9 @@ assert page["stats"]["logs_sent"] == 1, page
     finished = run(["-c", program], backend)
     assert finished.returncode == 0, finished.stderr
     last = backend.logs()[-1]["body"]
-    assert (last["input"], last["output"], last["metadata"]) == ("abc", "cba", {"path": "/ask", "user": "u1"})
+    metadata = last["metadata"]
+    assert (last["input"], last["output"]) == ("abc", "cba")
+    assert (metadata["method"], metadata["path"], metadata["user_id"]) == ("POST", "/ask", "u1")
 
 
 def test_the_experiments_example_prints_the_split_that_arrived() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import ConfigurationError, logs
+from banyan_hp import ConfigurationError, PromptData, context, logs
 from banyan_hp.experiments import input_hash
 from tests.conftest import MakeLogger
 from tests.support.prompts import (
@@ -46,6 +46,30 @@ def test_users_are_routed_here_by_one_configuration(make_logger: MakeLogger, ser
     assert one == logger.get_prompt("p", sticky_context={"other": "x", "user_id": "7"})
     assert one is not None
     assert (one.routed_by, one.sticky_key, one.sticky_value) == ("local/1", "user_id", "7")
+
+
+def test_the_context_s_user_is_routed_where_a_call_names_none(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """What a call gives counts alone, an empty dict included; no other metadata is a sticky value."""
+    server.handler = always(CONFIGURED)
+    logger = make_logger(server.url)
+
+    def chosen(**asked: Any) -> str | None:
+        prompt = logger.get_prompt("p", **asked)
+        assert isinstance(prompt, PromptData)
+        return prompt.sticky_value
+
+    with context(user_id=7, session_id=["none"], tenant="t"):
+        assert chosen() == "7"
+        assert chosen(sticky_context={"user_id": "8"}) == "8"
+        assert chosen(sticky_context={"user_id": None}) is None
+        assert chosen(sticky_context={}) is None
+    with context(tenant="t"):
+        assert chosen() is None
+    assert chosen() is None
+    queries = {request.path.partition("?")[2] for request in server.requests}
+    assert queries == {"branch=main", "branch=main&sticky_key=user_id&sticky_value=7"}
 
 
 def test_slots_of_the_configuration_are_looked_up(make_logger: MakeLogger, server: ScriptedServer) -> None:

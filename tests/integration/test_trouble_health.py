@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from banyan_hp import NetworkError, PromptStackLogger
+from banyan_hp import NetworkError, PromptStackLogger, context
 from banyan_hp.types import Log
 from tests.conftest import MakeLogger
 from tests.integration.conftest import Make
@@ -158,6 +158,8 @@ def test_sticky_values_without_routing_are_said_once_and_counted(
     for user in range(2):
         assert logger.get_prompt("p", sticky_context={"user_id": user}) is not None
     assert logger.get_prompt("p") is not None
+    with context(user_id=1):  # nobody has passed it
+        assert logger.get_prompt("p") is not None
     assert logger.get_prompt("p", version="1", sticky_context={"user_id": 1}) is not None
     assert logger.get_stats()["experiments_unrouted"] == unrouted
     said = [record.getMessage() for record in caplog.records]

@@ -50,6 +50,7 @@ VARIABLES = {
     "banyan-hp serve --db": "BANYAN_HP_DB",
     "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
     "where a backend's own key is kept": "BANYAN_HP_KEYS_DIR",
+    "Django's setting, a dict": "BANYAN_HP",
 }
 """Which setting an environment variable fills in."""
 _VARIABLE = re.compile(r"(BANYAN|HUGGINGPLACE)_[A-Z_]+")

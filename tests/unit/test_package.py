@@ -94,6 +94,7 @@ MAY_IMPORT = {
     "foreign.py": {"errors"},
     "text.py": set(),
     "semconv.py": set(),
+    "traceparent.py": set(),
     "checks.py": {"errors", "foreign"},
     "settings.py": {"checks", "errors", "foreign"},
     "types.py": {"settings"},
@@ -104,7 +105,8 @@ MAY_IMPORT = {
     "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
-    "integrations": {"clients", "integrations", "logs", "semconv", "_version"},
+    "integrations": GROUND
+    | {"checks", "cli", "clients", "integrations", "semconv", "traceparent", "tracking", "_version"},
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..nesting import MAX_DEPTH, is_shallow
@@ -22,7 +21,7 @@ from .committer import Committer, Verdict
 from .models import Amount, AnyText, Filled, Strict, is_storable, named, shown
 from .models import Json as JsonObject
 from .plain import MAX_ID, Entry, entries_of, is_interaction, is_usage, plain_entries, storable
-from .requests import DirectRoute, header, value_of
+from .requests import DirectRoute, header, off_the_loop, value_of
 from .response_models import Accepted, Logged, Outcomes
 from .responses import BAD, Json
 from .scores import score_refusal
@@ -33,7 +32,6 @@ HUGGINGPLACE_BAD = 400  # the status that HuggingPlace's clients take for a mist
 STORE = "/v2/chatgpt/store_generated_response"
 USAGE = "/api/logs/prompt-usage"
 MOST_RECORDS = 10_000  # of a batch
-LARGE_BODY = 64 * 1024
 REPEATED = 200
 CONFLICT = {"error": "this id belongs to a record with another content", "code": "id_conflict"}
 _TIMESTAMP = re.compile(
@@ -192,14 +190,17 @@ class _Intake:
 
     async def one(self, request: Request, caller: Ingesting) -> Response:
         """Log one call. `Idempotency-Key` is its id, `X-Event-Time` when it happened."""
-        kind = self.kind
-        body = await request.json()
-        _refuse(kind.refusal(body), kind.bad)
-        call_id, time = self._named(request)
-        text = storable((await request.body()).decode("utf-8"))
-        call = kind.call(caller.project, call_id, time, body, self._prices, text)
+        content = await request.body()
+        call = await off_the_loop(len(content), self._call_of, content, request, caller.project)
         (verdict,) = await self._stored([call], request)
-        return Json(*self._response(call_id, verdict))
+        return Json(*self._response(call.id, verdict))
+
+    def _call_of(self, content: bytes, request: Request, project: str) -> Call:
+        body = value_of(content)
+        _refuse(self.kind.refusal(body), self.kind.bad)
+        call_id, time = self._named(request)
+        text = storable(content.decode("utf-8"))
+        return self.kind.call(project, call_id, time, body, self._prices, text)
 
     def _response(self, call_id: str, verdict: Verdict) -> tuple[dict[str, object], int]:
         if verdict is Stored.CONFLICT:
@@ -212,7 +213,8 @@ class _Intake:
 
     async def batch(self, request: Request, caller: Ingesting) -> Response:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
-        entries, refusals, calls = await self._read(await request.body(), caller.project)
+        content = await request.body()
+        entries, refusals, calls = await off_the_loop(len(content), self._batch_of, content, caller.project)
         if not entries:
             return Json({"accepted": 0, "gzip": True})
         verdicts = await self._stored(calls, request) if calls else []
@@ -224,12 +226,6 @@ class _Intake:
             for entry, refusal in zip(entries, refusals, strict=True)
         ]
         return Json({"results": results})
-
-    async def _read(self, body: bytes, project: str) -> _Batch:
-        if len(body) < LARGE_BODY:
-            return self._batch_of(body, project)
-        # In a thread: all other requests would wait for as long as it takes.
-        return await run_in_threadpool(self._batch_of, body, project)
 
     def _batch_of(self, body: bytes, project: str) -> _Batch:
         entries = entries_of(body)

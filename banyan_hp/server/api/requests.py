@@ -7,16 +7,21 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from .models import is_storable, shown, unknown
 from .responses import BAD_QUERY
 
+P = ParamSpec("P")
+T = TypeVar("T")
 MAX_BODY = 32 * 1024 * 1024
+LARGE_BODY = 64 * 1024  # is read in a thread
+_COMPRESSION = 8  # about as many bytes come of one
 BODY_SECONDS = 60.0  # that a whole body may take to arrive
 _MAX_NUMBER = 80
 _PARAMETER = "parameter of this call"
@@ -34,12 +39,15 @@ class JsonRequest(Request):
     async def body(self) -> bytes:
         """The body, decompressed."""
         if not hasattr(self, "_plain"):
-            self._plain = self._decompressed(await self._received())
+            received = await self._received()
+            size = len(received) * (_COMPRESSION if "content-encoding" in self.headers else 0)
+            self._plain = await off_the_loop(size, self._decompressed, received)
         return self._plain
 
     async def json(self) -> Any:
         """The body's value."""
-        return value_of(await self.body())
+        body = await self.body()
+        return await off_the_loop(len(body), value_of, body)
 
     async def _received(self) -> bytes:
         seconds: float = getattr(self.app.state, "body_seconds", BODY_SECONDS)
@@ -145,6 +153,11 @@ def _parameters(route: APIRoute) -> Iterator[str]:
             yield from model.model_fields
         else:
             yield field.alias
+
+
+async def off_the_loop(size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Have something done with so many bytes: in a thread where all other requests would wait for long."""
+    return await run_in_threadpool(work, *given, **named) if size >= LARGE_BODY else work(*given, **named)
 
 
 def value_of(body: bytes) -> Any:

@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+import signal
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -285,8 +286,8 @@ class _Judge:
         if answered is None or answered - arrival.at > _PROMPT_SECONDS or arrival.mood in (HANGING, CUTTING):
             return True
         sender = self._processes.get(self._sender(arrival))
-        if sender is None:
-            return False
+        if sender is None:  # perhaps killed between connecting and noting that down
+            return self._killed_at_about(arrival.at)
         if sender.final_at is None:
             return self._was_killed_soon(sender, answered)
         return self._disk_was_full(arrival.at, sender.final_at) or self._ran_out_of_time(sender, answered)
@@ -295,6 +296,10 @@ class _Judge:
         """Before it could acknowledge."""
         _, killed = self._evidence.signals.get(process.pid, (0, float("inf")))
         return killed < answered + _ACKNOWLEDGED_SECONDS or self._disk_was_full(answered, killed)
+
+    def _killed_at_about(self, moment: float) -> bool:
+        kills = (at for name, at in self._evidence.signals.values() if name == signal.SIGKILL)
+        return any(abs(at - moment) < _ACKNOWLEDGED_SECONDS for at in kills)
 
     def _sender(self, arrival: Arrival) -> int:
         times, pids = self._ports.get(arrival.port, ([], []))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _DRAIN_SECONDS = 30.0
 _SEGMENT = re.compile(r"/\d{13}-[^/]*\.jsonl$")
+_CLOSING_SECONDS = 5.0
 _LATE_PAUSE = 0.0002
 _LATE_THREADS = 3
 
@@ -51,6 +52,7 @@ class Worker:
         self.loggers: list[int] = []
         self._threads: list[threading.Thread] = []
         self._children: list[int] = []
+        self._forked = False
         self._late = False  # threads go on logging to the very end
 
     # -- loggers ----------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Worker:
             self._children.append(pid)
             return
         self.journal.write("begins", parent=parent)
-        self._threads, self._children = [], []
+        self._threads, self._children, self._forked = [], [], True
         self._do_log(place, count, 0.001)
         self._end(ending)
         if ending == "shutdown":
@@ -184,8 +186,11 @@ class Worker:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number, logger in enumerate(self._made):
             self.journal.write("stats", logger=number, stats=logger.get_stats())
-        held = [] if self._late else _segments_open_below(self.orders["spool"])
+        held = [] if self._late else self._left_open()
         self.journal.write("final", open=held)
+
+    def _left_open(self) -> list[str]:
+        return _segments_left_open_below(self.orders["spool"], forked=self._forked)
 
     # -- draining ---------------------------------------------------------------------------------------
 
@@ -227,9 +232,28 @@ def fake_full_disk(flag: str, spool: str) -> None:
     os.write = checked_write
 
 
-def _segments_open_below(directory: str) -> list[str]:
-    paths = (_path_of(int(each.name)) for each in Path("/proc/self/fd").iterdir())
-    return [path for path in paths if path.startswith(directory) and _SEGMENT.search(path)]
+def _segments_left_open_below(directory: str, *, forked: bool) -> list[str]:
+    """What a thread was just taking over it closes in a moment, as no exit waits for it."""
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    while (held := _segments_open_below(directory, forked=forked)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return held
+
+
+def _segments_open_below(directory: str, *, forked: bool) -> list[str]:
+    """A forked child may have copied one that is never locked, and has no way to know of it."""
+    numbers = [int(each.name) for each in Path("/proc/self/fd").iterdir()]
+    paths = {number: _path_of(number) for number in numbers}
+    held = {n: path for n, path in paths.items() if path.startswith(directory) and _SEGMENT.search(path)}
+    return [path for number, path in held.items() if not forked or _is_locked(number)]
+
+
+def _is_locked(fd: int) -> bool:
+    """Whether this open file holds a lock."""
+    try:
+        return "\nlock:" in Path(f"/proc/self/fdinfo/{fd}").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def _path_of(fd: int) -> str:

@@ -169,3 +169,16 @@ def test_the_tenant_of_scores_is_part_of_the_key(monkeypatch: Variables) -> None
     again = collector_at(found.traces.url, found.service, found.key)
     assert (again.traces, again.key) == (found.traces, found.key)
     assert again.logs.headers["x-tenant"] == "b"
+
+
+def test_where_scores_go_is_part_of_whose_records_these_are(monkeypatch: Variables) -> None:
+    """Two collectors of scores behind one of spans: what waits for one is not sent to the other."""
+    plain = collector_of(settings())
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://scores.test/v1/logs/a,b%2F")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "web, or not=100%")
+    found = collector_of(settings())
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://others.test/v1/logs")
+    assert len({plain.service, found.service, collector_of(settings()).service}) == 3
+    again = collector_at(found.traces.url, found.service, found.key)
+    assert (again.logs.url, again.service) == (found.logs.url, found.service)
+    assert again.resource == found.resource

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
+from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down, failing
 
@@ -147,3 +150,37 @@ def test_a_record_that_comes_after_the_end_is_not_queued(
     own = engine.ledger.own
     assert own[Term.QUEUED] == own[Term.IN_FLIGHT] == 0
     assert engine.balanced()
+
+
+class _Releasing(FakeClock):
+    """Opens a gate as soon as somebody waits, and waits for what comes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def wait(self, wake_up: WakeUp, seconds: float) -> bool:
+        self.gate.set()
+        return wake_up.wait(10)
+
+
+def test_shutdown_closes_the_disk_behind_a_record_that_a_caller_is_writing(
+    backend: FakeBackend, tmp_path: Path
+) -> None:
+    """Another thread's `log` was accepted and is not on disk yet when all else of the end is done."""
+    clock, accepted = _Releasing(), threading.Event()
+
+    def slow(body: dict[str, Any]) -> dict[str, Any]:
+        accepted.set()
+        clock.gate.wait(10)
+        return body
+
+    engine = SteppedEngine(backend, clock, tmp_path, durability="disk", before_send=slow)
+    caller = threading.Thread(target=engine.log)
+    caller.start()
+    assert accepted.wait(10)
+    engine.shutdown(0)
+    clock.gate.set()
+    caller.join()
+    own = engine.ledger.own
+    assert (own[Term.SPOOLED], own[Term.DROPPED]) == (1, 0)

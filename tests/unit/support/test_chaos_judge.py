@@ -128,6 +128,9 @@ def test_a_record_may_come_twice_only_after_a_doubt() -> None:
     assert found(ended(evidence()), arrival(mood=CUTTING), again) == []
     assert found(killed(evidence(), at=2.5), arrival(), again) == []
     assert found(killed(evidence(), at=9.0), arrival(), again) == ["repeated"]
+    unknown = arrival(port=1)  # the connection that was just being noted down when its process was killed
+    assert found(killed(evidence(), at=2.1), unknown, again) == []
+    assert found(killed(evidence(), at=9.0), unknown, again) == ["repeated"]
     assert found(ended(evidence()), arrival(at=51.9), arrival(at=60.0)) == []
     full = ended(evidence())
     full.full = [(1.5, 3.0)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +24,21 @@ VALUES: list[Any] = [
     *(None, True, 0, -1, 1.5, 10**400, 1e308, 2**63, "", "\x00", "a\x00b", "\ud800", "x" * 3000),
     *([], [[]], [None], [1], [{}], {}, {"": ""}, {"a": "\x00"}, {"a": {"b": "\udfff"}}, "1.0", "main"),
 ]
+
+
+class Shares:
+    """Deals values to the databases: each is tried in each place on one of them, in `make soak` on both."""
+
+    def __init__(self, *, first: bool) -> None:
+        self._turns = itertools.count(int(first))
+
+    def of(self, tried: list[Any]) -> list[Any]:
+        return tried if os.environ.get("SOAK") else tried[next(self._turns) % 2 :: 2]
+
+
+@pytest.fixture
+def shares(request: pytest.FixtureRequest) -> Shares:
+    return Shares(first=request.node.callspec.params["new_database"] == "sqlite")
 
 
 def checked(answer: httpx.Response, *what: object) -> None:
@@ -61,22 +78,22 @@ def filled(path: str, values: dict[str, str] | None = None) -> str:
     )
 
 
-def test_any_text_in_a_query_is_good_or_refused(known: LocalApp) -> None:
+def test_any_text_in_a_query_is_good_or_refused(known: LocalApp, shares: Shares) -> None:
     """One parameter at a time."""
     for method, path, operation in operations(known):
         for parameter in operation.get("parameters", ()):
             if parameter["in"] != "query":
                 continue
-            for text in TEXTS:
+            for text in shares.of(TEXTS):
                 query = [(parameter["name"], text)]
                 checked(known.call(method, filled(path), query=query), method, path, query)
 
 
-def test_any_text_in_a_path_is_good_or_refused(known: LocalApp) -> None:
+def test_any_text_in_a_path_is_good_or_refused(known: LocalApp, shares: Shares) -> None:
     """One that names nothing is a 404, whatever it is made of."""
     for method, path, _ in operations(known):
         for name in re.findall(r"\{(\w+)\}", path):
-            for text in TEXTS:
+            for text in shares.of(TEXTS):
                 where = filled(path, {name: text})
                 if method != "DELETE" or text not in NAMES.values():
                     checked(known.call(method, where, {} if method != "GET" else None), method, where)
@@ -98,12 +115,12 @@ def test_a_nul_in_a_path_names_nothing(known: LocalApp) -> None:
     assert known.call("GET", "/docs/%00").status_code == 404
 
 
-def test_any_value_in_a_body_is_good_or_refused(known: LocalApp) -> None:
+def test_any_value_in_a_body_is_good_or_refused(known: LocalApp, shares: Shares) -> None:
     """The whole, each field that a call knows, and all of them."""
     for method, path, operation in operations(known):
         if "requestBody" not in operation:
             continue
-        for value in VALUES:
+        for value in shares.of(VALUES):
             checked(known.call(method, filled(path), value), method, path, value)
             for body in bodies(known, operation, value):
                 checked(known.call(method, filled(path), body), method, path, body)

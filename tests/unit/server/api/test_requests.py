@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 import tracemalloc
 
 import pytest
 from starlette.exceptions import HTTPException
 
 from banyan_hp.server.api.intake import time_refusal
-from banyan_hp.server.api.requests import gunzip, parse_json
+from banyan_hp.server.api.requests import LARGE_BODY, gunzip, off_the_loop, parse_json
 
 
 @pytest.mark.parametrize(
@@ -75,3 +77,13 @@ def test_unpacking_takes_no_more_memory_than_the_limit() -> None:
 def test_unpacking_up_to_the_limit_is_whole() -> None:
     """A body of just the limit's size is a good one."""
     assert gunzip(gzip.compress(b"x" * 1_000), limit=1_000) == b"x" * 1_000
+
+
+def test_what_is_large_is_read_in_a_thread() -> None:
+    """All other requests would wait for as long as it takes; a small body is not worth the thread."""
+
+    async def threads() -> list[int]:
+        return [await off_the_loop(size, threading.get_ident) for size in (LARGE_BODY - 1, LARGE_BODY)]
+
+    small, large = asyncio.run(threads())
+    assert (small == threading.get_ident(), large == threading.get_ident()) == (True, False)

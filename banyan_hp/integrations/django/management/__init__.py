@@ -1,0 +1,1 @@
+"""`manage.py banyan_hp_doctor`, where Django looks for it."""
