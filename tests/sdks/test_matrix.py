@@ -119,7 +119,7 @@ def test_a_stream_gives_what_the_whole_answer_gives(way: Way) -> None:
     assert _without_times(only(way)) == _without_times(only(first))
 
 
-_OF_THE_WAY = ("time_to_first_chunk_ms", "read_ms", "api", "provider", "tools", "tool_count")
+_OF_THE_WAY = ("time_to_first_chunk_ms", "read_ms", "api", "provider", "parameters", "tools", "tool_count")
 
 
 def _without_times(record: Record) -> str:

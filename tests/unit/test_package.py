@@ -106,7 +106,17 @@ MAY_IMPORT = {
     "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
     "integrations": GROUND
-    | {"checks", "cli", "clients", "integrations", "semconv", "traceparent", "tracking", "_version"},
+    | {
+        "checks",
+        "cli",
+        "clients",
+        "engine",
+        "integrations",
+        "semconv",
+        "traceparent",
+        "tracking",
+        "_version",
+    },
     "guide": set(),
     "testing": {"clients", "engine", "experiments", "feedback_tokens", "testing"},
     "cli": GROUND | {"cli", "clients", "destinations", "engine", "guide", "server", "_version"},
