@@ -58,6 +58,11 @@ def is_finite(value: Any) -> bool:
         return False
 
 
+def share(name: str, value: Any) -> None:
+    if not is_finite(value) or not 0 <= value <= 1:
+        raise refused(name, value, "a number from 0 to 1")
+
+
 def boolean(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise refused(name, value, "True or False")

@@ -96,6 +96,7 @@ STICKY_VALUE = "banyan.sticky.value"
 PROJECT = "banyan.project"  # a resource attribute
 ORGANISATION = "banyan.organisation"  # a resource attribute
 MODE = "banyan.mode"
+SAMPLE_RATE = "banyan.sample_rate"  # a double: the record stands for 1 / it calls; the conventions have none
 TOTAL_TOKENS = "banyan.usage.total_tokens"  # where only the sum is known
 RATER = "banyan.score.rater"
 SCORED_RECORD_ID = "banyan.score.record_id"  # the record that a score is about

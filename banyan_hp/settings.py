@@ -31,6 +31,7 @@ from .checks import (
     otlp_protocol,
     positive_seconds,
     seconds,
+    share,
     text,
 )
 from .checks import header_text as header_text
@@ -44,6 +45,7 @@ Payload = dict[str, Any]
 BeforeSend = Callable[[Payload], Payload | None]
 OnError = Callable[[DeliveryError], object]
 OnDrop = Callable[[str, int], object]
+Sampler = Callable[[Mapping[str, Any]], float | None]
 ClientCert = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -79,6 +81,8 @@ class Settings:
     fsync: Literal["never", "interval", "always"] = "never"
     max_record_bytes: int = MIB
     send_scores: bool | None = None
+    sample_rate: float = 1.0
+    sampler: Sampler | None = None
     exit_timeout: float = 2.0
     on_sigterm: Literal["auto", "off"] = "auto"
     before_send: BeforeSend | None = None
@@ -204,7 +208,7 @@ def unknown_setting(what: str, name: object, allowed: Sequence[str]) -> str:
     return f"unknown {what} {shown(name)}{meant} Allowed are: {', '.join(sorted(set(allowed)))}"
 
 
-_CALLBACKS = ("before_send", "on_error", "on_drop")
+_CALLBACKS = ("before_send", "on_error", "on_drop", "sampler")
 
 
 def _same_function(one: object, other: object) -> bool:
@@ -304,6 +308,8 @@ _CHECKS: dict[str, Check] = {
     "fsync": one_of("never", "interval", "always"),
     "max_record_bytes": integer(1024),
     "send_scores": optional_boolean,
+    "sample_rate": share,
+    "sampler": callable_or_none,
     "exit_timeout": seconds,
     "on_sigterm": one_of("auto", "off"),
     "before_send": callable_or_none,

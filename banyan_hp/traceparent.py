@@ -1,28 +1,20 @@
-"""The `traceparent` header of W3C Trace Context: which trace a caller's request belongs to.
-
-Source: https://www.w3.org/TR/trace-context/#traceparent-header
-"""
+"""The header `traceparent` of the W3C's Trace Context: a request's trace, and the span that sent it."""
 
 from __future__ import annotations
 
 import re
 
-_HEADER = re.compile(
-    r"([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.ASCII
-)
-_LONGEST = 512
+_HEADER = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_LONGEST = 512  # characters
 
 
 def parse(header: str) -> tuple[str, str] | None:
-    """The trace's id (32 hexadecimal digits) and that of the caller's span (16); None if it is not valid.
+    """The ids of trace and span, 32 and 16 hexadecimal digits; None for what is no such header.
 
-    Upper-case digits, ids of zeroes and version ff are not valid. A version after 00 may have more fields,
-    which are not read.
+    As https://www.w3.org/TR/trace-context/#traceparent-header says: digits are in lower case, no id is all
+    zeros, no version is ff, and only versions after 00 may have more fields.
     """
     found = _HEADER.fullmatch(header) if len(header) <= _LONGEST else None
-    if found is None:
+    if found is None or (found[1] == "00" and found[4] is not None):
         return None
-    version, trace_id, span_id, more = found.groups()
-    if version == "ff" or (version == "00" and more is not None):
-        return None
-    return trace_id, span_id
+    return found[2], found[3]

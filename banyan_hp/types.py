@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Literal, Required, TypedDict
 from uuid import UUID
 
-from .settings import BeforeSend, ClientCert, OnDrop, OnError
+from .settings import BeforeSend, ClientCert, OnDrop, OnError, Sampler
 
 __all__ = [
     "AdoptedLogs",
@@ -61,6 +61,8 @@ class _Delivery(TypedDict, total=False):
     fsync: Literal["never", "interval", "always"]
     max_record_bytes: int
     send_scores: bool | None
+    sample_rate: float
+    sampler: Sampler | None
     exit_timeout: float
     on_sigterm: Literal["auto", "off"]
     before_send: BeforeSend | None
@@ -231,6 +233,7 @@ class Stats(TypedDict):
     logs_spooled: int
     logs_quarantined: int
     logs_rejected: int
+    logs_sampled_out: int
     logs_recovered: int
     logs_not_durable: int
     quarantine_evicted: int
@@ -251,6 +254,7 @@ class Stats(TypedDict):
     callback_errors: int
     tracking_errors: int
     contexts_unknown: int
+    traceparents_ignored: int
     worker_restarts: int
     otlp_rejected: int
     worker_alive: bool

@@ -7,16 +7,18 @@ log, or raise `InvalidRecordError` for the call's outer guard.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, MutableMapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ..active_span import API
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from ..foreign import MOST_PAIRS, is_uuid, kind_of, number, put_aside
 from ..prompts.data import PromptData
 from ..tracking.context import on_top_of
-from ..tracking.scopes import metadata_here
+from ..tracking.scopes import is_pinned, metadata_here
 
 NO_NAMES = (None, None, None, None)
 _EXPERIMENT_FIELDS = ("experiment_id", "experiment_version_id", "sticky_key", "sticky_value")
@@ -58,7 +60,8 @@ def usage(
         deferred, output = output, ""
     elif type(output) is not str:
         output = as_text(output)
-    if around := metadata_here():
+    around = metadata_here()
+    if around or (API in sys.modules and not is_pinned()):  # `something_here`, without a call
         metadata = on_top_of(around, metadata)
     body = {"input": asked, "output": output, "metadata": {} if metadata is None else metadata}
     if prompt is not None or names != NO_NAMES:

@@ -15,10 +15,12 @@ from ..foreign import is_deliberate, trouble
 from ..logs import warn
 from ..settings import checked_seconds
 from ..tracking.scopes import unknown
+from ..tracking.traces import ignored
 from .arguments import InvalidRecordError, take_id
 
 if TYPE_CHECKING:
     from ..types import Health, Stats
+    from .sampling import Sampling
 
 
 _NOT_SENT = (
@@ -39,6 +41,16 @@ class Lifeline:
     def __del__(self) -> None:
         if not self._is_finalizing():
             self._engines.abandon()
+
+
+def sampling_of(engine: Engine) -> Sampling | None:
+    """By the engine's settings; None where they log everything, so that no call has to ask."""
+    settings = engine.settings
+    if settings.sample_rate >= 1 and settings.sampler is None:
+        return None
+    from .sampling import Sampling
+
+    return Sampling(settings.sample_rate, settings.sampler, engine)
 
 
 class Client(OneObject):
@@ -95,7 +107,10 @@ class Client(OneObject):
         The guide documents them (`banyan-hp help stats`). In each result this holds:
         `logs_queued == logs_sent + logs_spooled + logs_quarantined + logs_dropped + queue_size + in_flight`.
         """
-        return cast("Stats", {**self._engines().stats(), "contexts_unknown": unknown()})
+        return cast(
+            "Stats",
+            {**self._engines().stats(), "contexts_unknown": unknown(), "traceparents_ignored": ignored()},
+        )
 
     def health(self) -> Health:
         """`{"status": "ok" | "degraded" | "failing", "reasons": [text, …], "state": …}`.

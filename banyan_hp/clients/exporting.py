@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..engine.destination import Destination
-from ..engine.engine import Engine
 from ..settings import Settings
 
 
 class Export(NamedTuple):
-    """What an engine is made of."""
+    """What an engine is made for."""
 
-    make: type[Engine]
     destination: Destination
     settings: Settings
 
@@ -30,10 +28,9 @@ def export_of(settings: Settings, backend: Destination, own: Mapping[str, str | 
         ConfigurationError: `export_to="otlp"` can't be done as the settings and the environment say.
     """
     if settings.export_to == "backend":
-        return Export(Engine, backend, settings)
-    from ..destinations.active_span import TracedEngine
+        return Export(backend, settings)
     from ..destinations.collector import collector_of, delivery_settings
     from ..destinations.otlp import OtlpDestination
 
     collector = collector_of(settings, {name: value for name, value in own.items() if value})
-    return Export(TracedEngine, OtlpDestination(collector), delivery_settings(settings))
+    return Export(OtlpDestination(collector), delivery_settings(settings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..copies import OneObject, pickled
 from ..engine.captures import open_captures
@@ -22,7 +22,7 @@ from ..tracking.context import options_with_ambient
 from ..tracking.methods import HuggingPlaceTracking, sinks
 from ..tracking.sink import Contained
 from .arguments import LOG_NUMBERS, keep_numbers
-from .base import Client, Lifeline
+from .base import Client, Lifeline, sampling_of
 from .configuration import CHANGEABLE, IDENTITY, OWN, checked_options, export_by, is_accepted, resolved_config
 from .interactions import (
     interaction_body,
@@ -33,7 +33,7 @@ from .interactions import (
     step_record,
     without_none,
 )
-from .receipts import Receipt, Source
+from .receipts import Line, Receipt, SampledOut, Source
 from .scores import Given, HuggingPlaceScores, interaction_of, score_of
 
 if TYPE_CHECKING:
@@ -53,15 +53,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["HuggingPlace", "Session"]
-
-
-class _Line(NamedTuple):
-    """What a log call needs, read in one step: `update_config` may replace it at any time."""
-
-    engine: Engine
-    source: Source
-    org_id: str
-    mode: str
 
 
 class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
@@ -105,7 +96,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         if self._config.get("silent"):
             keep_off_stderr()
         export = export_by(self._config, self._options)
-        self._succession = Succession(export.destination, export.settings, export.make)
+        self._succession = Succession(export.destination, export.settings)
         self._lifeline = Lifeline(self._succession)
         self._use(self._succession.current)
 
@@ -113,7 +104,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         """Log to this engine from now on."""
         self._engine = engine
         source = Source(engine, self._lifeline)
-        self._line = _Line(engine, source, self._config["org_id"], self._config["mode"])
+        self._line = Line(engine, source, self._config["org_id"], self._config["mode"], sampling_of(engine))
 
     def _engines(self) -> Succession:
         return self._succession
@@ -132,7 +123,7 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         Returns:
             A `Receipt`. Await it, or call `.result(timeout=…)`, to wait until the record is delivered; both
             raise AuthenticationError, ValidationError, NetworkError, RateLimitError or ServerError. Or
-            ignore it: the record is delivered in the background.
+            ignore it: the record is delivered in the background, or left out by sampling (`dropped`).
         """
         try:
             own = own_copy(options)
@@ -167,13 +158,17 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
             if score.cut:
                 engine.count("values_cut")
             body = interaction_of(score)
-            return self._submit(None, body if session is None else session._completed(body), score.at)
+            return self._submit(
+                None, body if session is None else session._completed(body), score.at, whole=True
+            )
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             return self._refused("score()", error)
 
-    def _submit(self, problem: str | None, body: dict[str, Any], at: float | None = None) -> Receipt:
-        """Hand a record to the engine, unless its arguments are wrong. The dict is ours."""
-        engine, source, org_id, mode = line = self._line
+    def _submit(
+        self, problem: str | None, body: dict[str, Any], at: float | None = None, *, whole: bool = False
+    ) -> Receipt:
+        """Hand a record to the engine, unless something is wrong. The dict is ours; `whole`: not sampled."""
+        engine, source, org_id, mode, sampling = line = self._line
         if not engine.settings.enabled and not open_captures:
             return Receipt(source)
         if problem is not None:
@@ -183,6 +178,10 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
         ident = None if given is None else self._own_id(body, given)
         self._note_set_aside(keep_numbers(body, LOG_NUMBERS))
         body = options_with_ambient(body)
+        if not (whole or sampling is None or sampling.take_interaction(body, ident)):
+            return SampledOut(source, ident)
+        if type(body["user_prompt"]) is not str:
+            body["user_prompt"] = as_text(body["user_prompt"])
         if type(body.get("session_id", "")) is not str:
             body["session_id"] = as_text(body["session_id"])
         body["org_id"] = org_id
@@ -201,7 +200,8 @@ class HuggingPlace(HuggingPlaceTracking[Receipt], HuggingPlaceScores, Client):
             return Receipt(source, record)
         if line is not self._line:  # update_config() came in between, and this engine has ended
             again = {**body, "record_id": ident}
-            return self._submit(None, again if deferred is None else {**again, "response": deferred}, at)
+            again = again if deferred is None else {**again, "response": deferred}
+            return self._submit(None, again, at, whole=True)
         return Receipt(source, error=ValidationError("shutdown() was called: no more records are accepted"))
 
     def _refused(self, call: str, error: Exception) -> Receipt:

@@ -12,7 +12,7 @@ from operator import is_not
 from typing import Any
 
 from ..destinations.huggingplace import step_body
-from ..engine.records.freeze import as_text, freeze
+from ..engine.records.freeze import freeze
 from ..engine.records.record import Deferred
 from ..foreign import as_dict, kind_of
 
@@ -61,15 +61,12 @@ def _is_empty(value: Any) -> bool:
 
 
 def interaction_body(options: dict[str, Any]) -> dict[str, Any]:
-    """The body of a record; fields that are None are not given.
+    """The body of a record; fields that are None are not given. `user_prompt` may still be of any kind.
 
     Args:
         options: a dict of ours, in which `problem_with_log` found nothing wrong.
     """
-    body = options if all(map(is_not, options.values(), _NOT_GIVEN)) else without_none(options)
-    if type(body["user_prompt"]) is not str:
-        body["user_prompt"] = as_text(body["user_prompt"])
-    return body
+    return options if all(map(is_not, options.values(), _NOT_GIVEN)) else without_none(options)
 
 
 def step_record(step: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ..copies import pickled
 from ..destinations.banyan import BanyanDestination, headers_for
 from ..engine.captures import open_captures
 from ..engine.delivery.waiters import FlushResult
-from ..engine.engine import http_transport
+from ..engine.engine import Engine, http_transport
 from ..engine.http.transport import connecting_as
 from ..engine.records.ledger import Term
 from ..engine.spool.layout import Address, spool_bases
@@ -20,7 +20,7 @@ from ..semconv import PROJECT
 from ..settings import PromptSettings, Settings, checked_seconds
 from ..tracking.methods import BanyanTracking, sinks
 from .arguments import DURATION, keep_numbers, switches_logging_off, usage
-from .base import Lifeline
+from .base import Lifeline, sampling_of
 from .configuration import resolved_identity, unless_keyless
 from .exporting import export_of
 from .feedback import BanyanFeedback
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Unpack
     from uuid import UUID
 
+    from ..engine.records.record import Record
     from ..tracking.client_sinks import BanyanSink
     from ..types import Health, LoggerSettings, LoggerStats
     from .questions import AskedPrompts
@@ -94,8 +95,9 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         self._base_url = url
         self._backend = backend = BanyanDestination(url, key, project)
         export = export_of(settings, backend, {PROJECT: project})
-        self._engine = export.make(export.destination, export.settings, transport=self._transport)
+        self._engine = Engine(export.destination, export.settings, transport=self._transport)
         self._lifeline = Lifeline(self._engine)
+        self._sampling = sampling_of(self._engine)
         self._prompt_directories = _prompt_directories(settings, backend)
 
     # -- logging ----------------------------------------------------------------------------------------
@@ -140,6 +142,8 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
 
         Returns:
             True: the record is accepted; with `blocking=True` or `background_thread=False`, it is delivered.
+            Or it is not to be logged: logging is switched off, or sampling leaves it out
+            (`logs_sampled_out`).
             False: it is not accepted (wrong arguments, after `shutdown()`, dropped because the queue is
             full), which is logged and counted in `get_stats()`. Or, when blocking, it is not delivered yet:
             if `logs_spooled` went up, it is safe on disk and will be sent; don't log it again.
@@ -150,10 +154,14 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             if prompt_data is not None and switches_logging_off(prompt_data):
                 return True
             names = (prompt_id, prompt_name, version, branch_name)
+            if self._sampling is not None:
+                given = (input, output, model, metadata, prompt_data, names, experiment_context)
+                logged, metadata = self._sampling.take_usage(given, duration_ms, record_id)
+                if not logged:
+                    return True
             body, deferred = usage(input, output, metadata, model, prompt_data, names, experiment_context)
             if duration_ms is not None:
-                body["duration_ms"] = duration_ms
-                self._note_set_aside(keep_numbers(body, DURATION))
+                self._add_duration(body, duration_ms)
             ident = None if record_id is None else self._own_id(body, record_id)
             blocking = blocking is not False and bool(blocking)  # may raise, so before the record is taken
             longest = self._settings.max_record_bytes
@@ -161,15 +169,18 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
         except Exception as error:  # noqa: BLE001 - the caller's objects may raise anything
             self._not_logged("log_prompt()", error)
             return False
-        if record is None:
-            return False
-        if blocking:
-            return self._engine.wait_for(record)
-        if not self._settings.background_thread:
-            return record.term is Term.DELIVERED
+        if record is None or blocking or not self._settings.background_thread:
+            return record is not None and self._is_delivered(record, wait=blocking)
         return not record.turned_away
 
     log = log_prompt
+
+    def _add_duration(self, body: dict[str, Any], given: Any) -> None:
+        body["duration_ms"] = given
+        self._note_set_aside(keep_numbers(body, DURATION))
+
+    def _is_delivered(self, record: Record, *, wait: bool) -> bool:
+        return self._engine.wait_for(record) if wait else record.term is Term.DELIVERED
 
     def _sink(self) -> BanyanSink:
         sink: BanyanSink = sinks().BanyanSink(self, self, self._tracking_failed)
@@ -275,6 +286,7 @@ class PromptStackLogger(PromptCalls, BanyanTracking, BanyanFeedback):
             return False
         self._settings = other._settings
         self._engine.reconfigure_callbacks(other._engine.settings)
+        self._sampling = sampling_of(self._engine)
         return True
 
     def _goes_to(self) -> list[tuple[tuple[str, ...], str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine, Generator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..copies import OneObject
 from ..engine.engine import Engine
@@ -21,6 +22,9 @@ from ..errors import (
 from ..logs import warn
 from ..settings import checked_seconds
 
+if TYPE_CHECKING:
+    from .sampling import Sampling
+
 __all__ = ["Receipt"]
 
 
@@ -34,6 +38,16 @@ class Source(NamedTuple):
 
     engine: Engine
     lifeline: object
+
+
+class Line(NamedTuple):
+    """What a log call needs, read in one step: `update_config` may replace it at any time."""
+
+    engine: Engine
+    source: Source
+    org_id: str
+    mode: str
+    sampling: Sampling | None
 
 
 class Receipt(Coroutine[Any, Any, None], OneObject):
@@ -68,8 +82,9 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
     def dropped(self) -> str | None:
         """Why the record was dropped; None if it was not.
 
-        "before_send": by the application's own `before_send`, which returned None. Then waiting for it ends
-        without an error. The other reasons are those of `drops` in `get_stats()`.
+        "before_send": by the application's own `before_send`, which returned None. "sampled_out": sampling
+        left it out. Then waiting for it ends without an error. The other reasons are those of `drops` in
+        `get_stats()`.
         """
         return self._record.drop_reason if self._record is not None else None
 
@@ -139,6 +154,27 @@ class Receipt(Coroutine[Any, Any, None], OneObject):
     def __repr__(self) -> str:
         state = "refused" if self._record is None else self._record.term.name.lower()
         return f"<Receipt {self.id} {state}>"
+
+
+class SampledOut(Receipt):
+    """Of a record that sampling left out. It has an id all the same: there may be scores about it."""
+
+    __slots__ = ("_id",)
+
+    def __init__(self, source: Source, ident: str | None) -> None:
+        super().__init__(source)
+        self._id = ident or os.urandom(16).hex()
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def dropped(self) -> str:
+        return "sampled_out"
+
+    def __repr__(self) -> str:
+        return f"<Receipt {self.id} sampled out>"
 
 
 class UnpickledReceipt(Receipt):

@@ -71,6 +71,15 @@ def _parameters(attributes: Attributes, given: Any) -> bool:
     return False
 
 
+def _own_mark(attributes: Attributes, mark: Any) -> bool:
+    """What the library has put there by itself, see `clients/sampling.py`."""
+    rate = mark.get("sample_rate") if type(mark) is dict and len(mark) == 1 else None
+    if not isinstance(rate, (int, float)):
+        return False
+    attributes[semconv.SAMPLE_RATE] = float(rate)
+    return True
+
+
 SESSION = (semconv.SESSION_ID, semconv.CONVERSATION_ID)
 TOKENS = {
     "input_tokens": semconv.INPUT_TOKENS,
@@ -101,5 +110,6 @@ DETAILS: dict[str, Detail] = {
     "finish_reason": _finish,
     "provider": _words(semconv.PROVIDER),
     "parameters": _parameters,
+    "banyan_hp": _own_mark,
     **{name: _words(*keys) for name, keys in WORDS.items()},
 }

@@ -13,7 +13,6 @@ from .. import semconv
 from .attributes import DETAILS, SESSION, WORDS, Attributes
 from .messages import input_messages, output_messages, plain
 
-TRACEPARENT = "traceparent"  # W3C's format; only our own bodies on their way to a collector have it
 _PROVIDERS = {"google": "gcp.gemini", "mistral": "mistral_ai"}
 _LONGEST_SECONDS = 1e9
 
@@ -35,7 +34,7 @@ class Form:
     fields: Mapping[str, tuple[str, ...]]
 
 
-_SILENT: dict[str, tuple[str, ...]] = {"metadata": (), "step_data": (), "org_id": (), TRACEPARENT: ()}
+_SILENT: dict[str, tuple[str, ...]] = {"metadata": (), "step_data": (), "org_id": ()}
 BANYAN = Form(
     *("input", "output", "model", "duration_ms", 1000.0),
     {

@@ -49,7 +49,7 @@ def log_record_of(
         found[semconv.EVALUATION_EXPLANATION] = plain(score["comment"])
     if body.get("prompt_name") is not None:
         found[semconv.PROMPT_NAME] = plain(body["prompt_name"])
-    trace, span = parent_in(body) or ("", "")
+    trace, span = parent_in(body["metadata"]) or ("", "")
     return LogRecord(int(time * 1_000_000) * 1000, trace, span, semconv.EVALUATION_RESULT, found)
 
 

@@ -1,7 +1,7 @@
 """A record as OpenTelemetry has it: a span of a GenAI operation, with a child for each of its steps. Pure.
 
 Ids derive from the record's id: a repeat has the same ones. A record that was logged inside a span is its
-child, by the field `traceparent` of its body (see `active_span`).
+child, by the `trace_id` and `span_id` of its metadata.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from hashlib import sha256
 from typing import Any
 
 from .. import semconv
+from ..traceparent import parse
 from .attributes import Attributes
-from .calls import BANYAN, HUGGINGPLACE, STEP, TRACEPARENT, add_attributes, seconds_of
+from .calls import BANYAN, HUGGINGPLACE, STEP, add_attributes, seconds_of
 from .items import CLIENT, INTERNAL, Span
 from .messages import plain
 from .steps import COUNTED, Node, tree_of
 
+_AROUND = ("trace_id", "span_id")
 _RECORD_ID, _RECORD_KIND, _OPERATION = semconv.RECORD_ID, semconv.RECORD_KIND, semconv.OPERATION
 
 
@@ -32,6 +34,9 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
     form = BANYAN if "input" in body else HUGGINGPLACE
     metadata = body.get("metadata")
     details: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
+    around = parent_in(details) if "span_id" in details else None
+    if around is not None:
+        details = {name: value for name, value in details.items() if name not in _AROUND}
     if form is HUGGINGPLACE:
         details = _with_own_tokens(body, details)
     steps = _steps_in(body, details) if "step_data" in details or "step_data" in body else None
@@ -46,9 +51,7 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
         if any(node.reported for node in nodes) and not any(name in details for name in COUNTED):
             operation = semconv.INVOKE_WORKFLOW
     digest = sha256(b"banyan_hp\0" + ident.encode("utf-8", "replace")).hexdigest()
-    trace, parent = digest[:32], ""
-    if TRACEPARENT in body:
-        trace, parent = parent_in(body) or (trace, parent)
+    trace, parent = around or (digest[:32], "")
     end = int(time * 1_000_000) * 1000
     seconds = seconds_of(body[form.duration], form.per_second) if form.duration in body else 0.0
     attributes: Attributes = {_RECORD_ID: ident, _RECORD_KIND: semconv.RECORD, _OPERATION: operation}
@@ -66,10 +69,12 @@ def span_count(body: Mapping[str, Any]) -> int:
     return 1 + len(_steps_in(body, metadata if isinstance(metadata, dict) else {}))
 
 
-def parent_in(body: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Trace and span around a record, from its `traceparent`."""
-    given = body.get(TRACEPARENT)
-    return (given[3:35], given[36:52]) if type(given) is str and len(given) == 55 else None
+def parent_in(details: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Trace and span around a record, from its metadata; None where that has others than OpenTelemetry's."""
+    trace, span = map(details.get, _AROUND)
+    if type(trace) is not str or type(span) is not str:
+        return None
+    return parse(f"00-{trace}-{span}-01")
 
 
 def _with_own_tokens(body: Mapping[str, Any], details: Mapping[str, Any]) -> Mapping[str, Any]:

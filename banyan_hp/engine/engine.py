@@ -154,6 +154,10 @@ class Engine:
         """Add one to a counter, see `records.ledger.Counters`."""
         self.here().intake.count(name)
 
+    def sample_out(self) -> None:
+        """Count a record that is not to be logged. Takes no lock."""
+        self.here().parts.ledger.sampled_out.add()
+
     def note_error(self, what: str) -> None:
         """Trouble of the client's beside delivery, for `last_error`."""
         self.here().parts.settlement.note_error(what)

@@ -63,6 +63,7 @@ def stats_of(ledger: Ledger, reading: Reading) -> dict[str, Any]:
         "logs_spooled": own_counts[Term.SPOOLED],
         "logs_quarantined": own_counts[Term.QUARANTINED],
         "quarantine_evicted": reading.quarantine_evicted,
+        "logs_sampled_out": ledger.sampled_out.read(),
         "queue_size": own_counts[Term.QUEUED],
         "queue_bytes": reading.queue_bytes,
         "in_flight": own_counts[Term.IN_FLIGHT],

@@ -19,6 +19,7 @@ TOPICS = (
     "experiments",
     "delivery",
     "settings",
+    "sampling",
     "stats",
     "spool",
     "web",

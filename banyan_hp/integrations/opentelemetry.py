@@ -191,7 +191,15 @@ _GAUGES = (
 )
 _COUNTERS = (
     *("logs_queued", "logs_sent", "logs_dropped", "logs_quarantined", "logs_rejected", "logs_recovered"),
-    *("requests_sent", "bytes_sent", "attempts_failed", "retries_attempted", "otlp_rejected", "spool_errors"),
+    *(
+        "logs_sampled_out",
+        "requests_sent",
+        "bytes_sent",
+        "attempts_failed",
+        "retries_attempted",
+        "otlp_rejected",
+        "spool_errors",
+    ),
 )
 _UNITS = {"queue_bytes": "By", "bytes_sent": "By", "last_success_age_s": "s", "oldest_record_age_s": "s"}
 

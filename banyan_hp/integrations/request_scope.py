@@ -15,6 +15,7 @@ from ..foreign import is_deliberate, type_name
 from ..traceparent import parse
 from ..tracking.reading.fields import error_text
 from ..tracking.scopes import Scope, current
+from ..tracking.traces import TRACEPARENT, header_of
 from .web import ANONYMOUS, WebSettings, new_id
 
 _LONGEST_PATH = 200
@@ -102,7 +103,7 @@ class RequestScope(Scope):
         facts["path"] = reader.path(request)[:_LONGEST_PATH]
         traced = reader.header(request, "traceparent")
         if traced is not None and (ids := parse(traced)) is not None:
-            facts["trace_id"], facts["span_id"] = ids
+            facts[TRACEPARENT] = header_of(ids)
         return facts
 
     def _found_by_now(self, known: _Known) -> _Known:

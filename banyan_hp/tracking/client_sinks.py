@@ -23,13 +23,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..engine.records.freeze import as_text
 from ..engine.records.record import Deferred
 from .interaction import Interaction, Step
 from .reading.fields import as_text_later, without_none
+from .reading.received import Received
 from .reading.responses import question_text
+from .scopes import metadata_here, pinned
 from .sink import Contained
 from .span import Span
 
@@ -91,17 +94,28 @@ class _SpanSink(ABC, Generic[L, R]):
         """An interaction of this client, not entered yet."""
         return Interaction(self, question, llm_model=model, metadata=metadata, fields=fields)
 
+    @property
+    def session_id(self) -> Any:
+        """HuggingPlace's sessions have one."""
+        return getattr(self._logger, "session_id", None)
+
     def log_interaction(self, interaction: Interaction[Any]) -> R:
         fields = interaction.fields
         if fields.get("record_id") is None:
             fields = {**fields, "record_id": interaction.record_id}
-        return self._log(interaction, interaction.steps, fields)
+        if interaction.parent is None:
+            return self._log(interaction, interaction.steps, fields)
+        with pinned(metadata_here(), interaction.parent):  # they are sampled together
+            return self._log(interaction, interaction.steps, fields)
 
     @abstractmethod
     def score(self, interaction: Interaction[Any], name: Any, value: Any, comment: Any, at: Any) -> R: ...
 
     def log_step(self, step: Step) -> R:
-        return self._log(step, [step], {})
+        if step.interaction is None:
+            return self._log(step, [step], {})
+        with pinned(metadata_here(), step.interaction):  # it outlived it, and is sampled with it
+            return self._log(step, [step], {})
 
     def _log(self, span: Interaction[Any] | Step, steps: list[Step], fields: Mapping[str, Any]) -> R:
         """Log what is known now; our threads read and add what was received and not read yet."""
@@ -121,7 +135,9 @@ class _SpanSink(ABC, Generic[L, R]):
         span._freeze()
         for step in steps:
             step._freeze()
-        later = Deferred(self._completing(span, steps, fields), unread)
+        later = Deferred(
+            self._completing(span, steps, fields), unread, partial(_may_have_failed, span, steps)
+        )
         return self._send(
             {self.question_field: NO_PROMPT, self.response_field: later, "metadata": span.metadata, **fields}
         )
@@ -254,6 +270,20 @@ class BanyanSink(_SpanSink[BanyanLogger, bool]):
 
     def _as_sent(self, answered: Any) -> Any:
         return as_text(answered)
+
+
+def _may_have_failed(span: Span, steps: list[Step]) -> bool:
+    """Whether one of them ended with an error, or has a response that may tell of one."""
+    return any(map(_may_tell_of_an_error, [span, *steps]))
+
+
+def _may_tell_of_an_error(span: Span) -> bool:
+    if span.error is not None:
+        return True
+    response = span._response
+    if span._answer is None and isinstance(response, Received):
+        return response.may_have_failed()
+    return span.answer.error is not None
 
 
 def step_data(step: Step) -> dict[str, Any]:

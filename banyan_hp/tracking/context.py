@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar, Token
 from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from ..active_span import API
 from ..errors import ConfigurationError
 from ..foreign import as_dict
-from .scopes import Scope, inside, metadata_here
+from .scopes import Scope, current, inside, is_pinned, metadata_here
+from .traces import TRACEPARENT, add_ids, trace_of, with_checked
 
 __all__ = ["context"]
 
@@ -54,7 +57,9 @@ def context(**metadata: Any) -> Context:
     `with banyan.context(user_id="u1", session_id="s1"):` adds both to the metadata of each record logged in
     it: by `log_prompt`, `log`, `log_step`, interactions, traced functions and wrapped clients. What a call
     gives itself wins; an inner `context` adds to the outer one and wins over it. For HuggingPlace a
-    `user_id` and a `session_id` also become the fields of that name. Also a decorator: of a function, a
+    `user_id` and a `session_id` also become the fields of that name. A `traceparent`, the header of the W3C's
+    Trace Context that a request came with, becomes `trace_id` and `span_id`, unless a span of OpenTelemetry's
+    is active where the record is logged: then they are that one's. Also a decorator: of a function, a
     coroutine function or a generator function. `get_prompt` and `experiment` without sticky values take
     `user_id` and `session_id` from it.
 
@@ -65,7 +70,7 @@ def context(**metadata: Any) -> Context:
     In a generator it is valid while the generator's own code runs, not for the code that iterates over it.
     Tasks and threads that such a generator starts go without it: open a `context` in them.
     """
-    return Context(metadata)
+    return Context(with_checked(metadata) if TRACEPARENT in metadata else metadata)
 
 
 def _decorated(function: Callable[..., Any], metadata: Mapping[str, Any]) -> Callable[..., Any]:
@@ -106,22 +111,39 @@ def restore(variable: ContextVar[T], token: Token[T]) -> None:
         return
 
 
+def something_here() -> bool:
+    """Whether `with_ambient` may have something to add: the quick question at each log call."""
+    return bool(metadata_here()) or _may_be_traced()
+
+
+def _may_be_traced() -> bool:
+    return API in sys.modules and not is_pinned()
+
+
 def with_ambient(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """`metadata`, with what `context` has set here beneath it."""
-    around = metadata_here()
-    return on_top_of(around, metadata) if around else metadata
+    """`metadata`, with what `context` has set here beneath it, and the ids of the trace that this is in."""
+    return on_top_of(metadata_here(), metadata)
 
 
-def on_top_of(around: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """A record's own metadata with what surrounds it beneath."""
-    return dict(around) if metadata is None else {**around, **as_dict(metadata)}
+def on_top_of(around: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The same of what surrounds this, which was read once: of a request it is worked out each time."""
+    ids = trace_of(current(), around)
+    if not around and ids is None:
+        return metadata
+    own = {} if metadata is None else as_dict(metadata)
+    merged = {**around, **own}
+    if TRACEPARENT in around and TRACEPARENT not in own:
+        del merged[TRACEPARENT]
+    if ids is not None:
+        add_ids(merged, ids)
+    return merged
 
 
 def options_with_ambient(options: dict[str, Any]) -> dict[str, Any]:
     """A HuggingPlace record, with what `context` has set here beneath it."""
-    around = metadata_here()
-    own = options.get("metadata")
-    if not around or not (own is None or isinstance(own, Mapping)):
+    own, around = options.get("metadata"), metadata_here()
+    if not (around or _may_be_traced()) or not (own is None or isinstance(own, Mapping)):
         return options
     top = {name: around[name] for name in ("user_id", "session_id") if name in around}
-    return {**top, **options, "metadata": on_top_of(around, own)}
+    merged = on_top_of(around, own)
+    return {**top, **options} if merged is None else {**top, **options, "metadata": merged}

@@ -17,6 +17,7 @@ from .reading.responses import Reading
 from .scopes import current
 from .sink import Sink
 from .span import Clock, Span
+from .traces import TRACEPARENT, ids_in
 
 __all__ = ["Interaction", "Step"]
 
@@ -152,6 +153,15 @@ class Interaction(Span, Generic[R]):
                 self._id = uuid.uuid4().hex
             return self._id
 
+    def _sampled_by(self) -> str:
+        """What decides whether its records are logged: its session, else its trace, else its own id."""
+        around = self._metadata_around
+        details = (self.metadata, around)
+        named = [self.fields.get("session_id"), self._sink.session_id]
+        named += [place.get(name) for name in ("session_id", "trace_id") for place in details]
+        found = next((str(each) for each in named if each is not None and each != ""), None)
+        return found or (ids_in(around[TRACEPARENT])[0] if TRACEPARENT in around else self.record_id)
+
     @property
     def model(self) -> str | None:
         """Like every span's; else the one that its steps agree on."""
@@ -284,6 +294,14 @@ def enclosing(span: Span | None) -> Interaction[Any] | None:
     while span is not None and not isinstance(span, Interaction):
         span = span.parent
     return span
+
+
+def outermost(span: Span | None) -> Interaction[Any] | None:
+    """The interaction that `span` is, or is in, and that is in no other one."""
+    found = None
+    while (around := enclosing(span)) is not None:
+        found, span = around, around.parent
+    return found
 
 
 def open_interaction(client: object) -> Interaction[Any] | None:

@@ -146,10 +146,20 @@ def inside(metadata: Mapping[str, Any] | None = None, span: Any = None) -> Scope
     return Scope(merged, span or around.span, around)
 
 
+def pin(metadata: Mapping[str, Any], span: Any = None) -> Scope:
+    """Begin what `pinned` does, until `Scope.pause` of what this returns; at half the cost."""
+    return Scope(metadata, span, ROOT, pinned=True).resume()
+
+
+def is_pinned() -> bool:
+    """Whether what surrounds this code is pinned."""
+    return _current.get().pinned
+
+
 @contextmanager
-def pinned(metadata: Mapping[str, Any]) -> Iterator[None]:
-    """Just this metadata, whatever surrounds the code, for a block that does not yield."""
-    before = Scope(metadata, None, ROOT, pinned=True).resume()
+def pinned(metadata: Mapping[str, Any], span: Any = None) -> Iterator[None]:
+    """Just this metadata and span, whatever surrounds the code, for a block that does not yield."""
+    before = pin(metadata, span)
     try:
         yield
     finally:

@@ -17,6 +17,10 @@ class Sink(Protocol[R_co]):
     def client(self) -> object:
         """The client: steps join the open interactions of the same one."""
 
+    @property
+    def session_id(self) -> Any:
+        """The session that all its records belong to; None if there is no such one."""
+
     def log_interaction(self, interaction: Any) -> R_co:
         """Log it, with its steps."""
 

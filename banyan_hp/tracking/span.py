@@ -8,12 +8,14 @@ failure to log is counted and goes no further.
 from __future__ import annotations
 
 import copyreg
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
+from ..active_span import API
 from ..copies import OneObject
 from ..engine.records.freeze import freeze
 from ..engine.sync import Lock
@@ -22,8 +24,9 @@ from .reading.fields import as_dict_of, count, error_text, without_none
 from .reading.received import Received
 from .reading.responses import Reading, read_response
 from .reading.usage import NO_USAGE, Usage
-from .scopes import Scope, current, inside, metadata_here, pinned
+from .scopes import Scope, current, inside, metadata_here, pin
 from .sink import Contained, Sink
+from .traces import kept_for_later
 
 Clock = Callable[[], float]
 
@@ -133,7 +136,7 @@ class Span(OneObject):
         self._tokens = NO_USAGE
         self._answer: Reading | None = None
         self._usage: Usage | None = None
-        self._metadata_around = current().metadata
+        self._metadata_around = kept_for_later(current().metadata)
         self._scope: Scope | None = None
         self._entered = False
         # Re-entrant: the garbage collector may end a stream, and with it a step of ours, while we hold it.
@@ -200,11 +203,14 @@ class Span(OneObject):
         with Contained(self._sink, "a finished call could not be logged"):
             cut = error is not None and self._cut_a_stream(error)
             self.error, self.ended = (None, CLOSED_EARLY) if cut else (error, ended)
-            if metadata_here() is self._metadata_around:
+            if metadata_here() is self._metadata_around and API not in sys.modules:
                 self._log()
             else:
-                with pinned(self._metadata_around):  # the garbage collector may run us anywhere
+                before = pin(self._metadata_around)  # the garbage collector may run us anywhere, in any span
+                try:
                     self._log()
+                finally:
+                    Scope.pause(before)
 
     def _finish_failed(self, error: BaseException, *, streamed: bool) -> None:
         """End it by the error of a call. Who cancels a stream has closed it, also before its first chunk."""
@@ -343,7 +349,7 @@ class Span(OneObject):
             raise RuntimeError(f"{type(self).__name__.lower()}s are for one `with` each: make a new one")
         self._entered = True
         self._scope = inside(span=self)
-        self._metadata_around = self._scope.metadata
+        self._metadata_around = kept_for_later(self._scope.metadata)
         self._stopwatch.restart()
         self._scope.enter()
         return self

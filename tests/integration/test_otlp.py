@@ -103,9 +103,15 @@ def test_a_record_inside_a_span_is_its_child(collector: ScriptedServer, make: Ma
     logger = make(durability="disk")
     with tracer.start_as_current_span("request") as around:
         logger.log_prompt("inside", "a")
+        logger.score("thumbs", True, record_id="r1")
     logger.log_prompt("outside", "a")
     assert logger.flush(timeout=5)
-    spans = [span for each in collector.requests for span in spans_in(parsed(each))]
+    scores, traces = (
+        [parsed(each) for each in collector.requests if each.path == path]
+        for path in ("/v1/logs", "/v1/traces")
+    )
+    spans = [span for each in traces for span in spans_in(each)]
+    (score,) = log_records_in(scores[0])
     inside = next(span for span in spans if "inside" in attributes(span)["gen_ai.input.messages"])
     outside = next(span for span in spans if span is not inside)
     context = around.get_span_context()
@@ -113,6 +119,7 @@ def test_a_record_inside_a_span_is_its_child(collector: ScriptedServer, make: Ma
         f"{context.trace_id:032x}",
         f"{context.span_id:016x}",
     )
+    assert (score["traceId"], score["spanId"]) == (inside["traceId"], inside["parentSpanId"])
     assert "parentSpanId" not in outside
     assert outside["traceId"] != inside["traceId"]
 

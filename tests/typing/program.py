@@ -6,7 +6,7 @@
 # pyright: strict
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -46,6 +46,14 @@ def scrub(payload: dict[str, Any]) -> dict[str, Any] | None:
     return payload
 
 
+def rate(record: Mapping[str, Any]) -> bool:
+    return bool(record["metadata"].get("paying"))
+
+
+def rate_or_none(record: Mapping[str, Any]) -> float | None:
+    return 0.01 if "prompt_name" in record else None
+
+
 def report(error: DeliveryError) -> None:
     print(error.reason, error.status, error.url, error.retry_after, error.record_ids)
 
@@ -78,6 +86,8 @@ def configured() -> PromptStackLogger:
         on_drop=count_drops,
         prompt_cache_ttl=30,
         previous_keys=["psk_old"],
+        sample_rate=0.1,
+        sampler=rate,
     )
 
 
@@ -107,7 +117,13 @@ def module_functions(identity: UUID) -> None:
     print(bool(result), result.delivered, result.pending, result.spooled, result.lost, result.ledger)
     print(result.backlog, result.backlog_bytes)
     stats: LoggerStats = banyan.get_stats()
-    print(stats["logs_sent"], stats["queue_size"], stats["adopted"]["pending"], stats["experiments"])
+    print(
+        stats["logs_sent"],
+        stats["logs_sampled_out"],
+        stats["queue_size"],
+        stats["adopted"]["pending"],
+        stats["experiments"],
+    )
     print(banyan.health()["status"], banyan.health()["reasons"])
     banyan.install_signal_handlers()
     banyan.drain(timeout=2)
@@ -122,7 +138,9 @@ async def coroutines() -> None:
 
 
 def logger_of_its_own() -> None:
-    with PromptStackLogger(api_key="k", max_retries=5, timeout=3.0, cache_ttl=60) as logger:
+    with PromptStackLogger(
+        api_key="k", max_retries=5, timeout=3.0, cache_ttl=60, sampler=rate_or_none
+    ) as logger:
         logger.log_prompt(input="q", output="a", blocking=True)
         print(logger.closed, logger.exit_timeout, logger.get_stats()["prompts_fetched"])
 
@@ -189,7 +207,7 @@ async def huggingplace(prompt: str) -> None:
             }
         )
         await receipt
-        print(receipt.id, receipt.done())
+        print(receipt.id, receipt.done(), receipt.dropped)
         receipt.result(timeout=5)
         receipt.close()
         client.log(given_at_run_time({"llm_model": "m"}))

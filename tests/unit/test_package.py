@@ -94,16 +94,18 @@ MAY_IMPORT = {
     "foreign.py": {"errors"},
     "text.py": set(),
     "semconv.py": set(),
+    "active_span.py": set(),
     "traceparent.py": set(),
     "checks.py": {"errors", "foreign"},
     "settings.py": {"checks", "errors", "foreign"},
     "types.py": {"settings"},
     "engine": GROUND | {"engine"},
-    "destinations": GROUND | {"checks", "destinations", "engine", "semconv", "_version"},
+    "destinations": GROUND | {"checks", "destinations", "engine", "semconv", "traceparent", "_version"},
     "prompts": GROUND | {"engine", "experiments", "placeholders", "prompts"},
     "copies.py": {"engine", "errors", "settings"},
-    "tracking": GROUND | {"copies", "engine", "prompts", "tracking"},
-    "clients": GROUND | {"clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
+    "tracking": GROUND | {"active_span", "copies", "engine", "prompts", "traceparent", "tracking"},
+    "clients": GROUND
+    | {"active_span", "clients", "copies", "destinations", "engine", "prompts", "semconv", "tracking"},
     "server": SHARED_WITH_SERVER | {"server", "semconv", "_version"},
     "integrations": GROUND
     | {

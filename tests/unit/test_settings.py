@@ -37,7 +37,7 @@ CHOICES = {
     "export_to": ["backend", "otlp"],
 }
 BOOLEANS = ["debug", "background_thread", "spool", "enabled", "otlp_content"]
-CALLABLES = ["before_send", "on_error", "on_drop"]
+CALLABLES = ["before_send", "on_error", "on_drop", "sampler"]
 NOT_NEGATIVE = ["retry_delay", "flush_interval", "exit_timeout"]
 ABOVE_ZERO = ["timeout", "spool_max_age", "connection_max_age"]
 NO_TIMES: list[Any] = [-0.001, -1, math.nan, math.inf, True, "1", None]
@@ -52,6 +52,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     *((name, value, POSITIVE) for name in ABOVE_ZERO for value in [*NO_TIMES, 0, 0.0]),
     ("send_scores", "yes", "True, False or None"),
     ("send_scores", 1, "True, False or None"),
+    *(("sample_rate", value, "a number from 0 to 1")
+      for value in [-0.1, 1.1, math.nan, math.inf, "0.1", True, None]),
     *((name, value, BOOLEAN) for name in BOOLEANS for value in NO_BOOLEANS),
     *((name, value, CALLABLE) for name in CALLABLES for value in NO_CALLABLES),
     *((name, value, "one of " + ", ".join(map(repr, allowed))) for name, allowed in CHOICES.items()

@@ -8,6 +8,7 @@ Each record counts in exactly one term, memory before disk. Guarded by the engin
 from __future__ import annotations
 
 import enum
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,25 @@ class Book:
         return self.counts[term]
 
 
+class Tally:
+    """A number that only grows, counted without a lock: a step of `itertools.count` is one under the GIL."""
+
+    __slots__ = ("_asked", "_steps")
+
+    def __init__(self) -> None:
+        self._steps = itertools.count()
+        self._asked = 0
+
+    def add(self) -> None:
+        next(self._steps)
+
+    def read(self) -> int:
+        """Asking is a step, too. Call with the engine's lock held."""
+        found = next(self._steps) - self._asked
+        self._asked += 1
+        return found
+
+
 @dataclass(slots=True)
 class Counters:
     """Other events: numbers that only grow."""
@@ -107,11 +127,16 @@ class Counters:
 
 @dataclass(slots=True)
 class Ledger:
-    """Both books and the counters."""
+    """Both books and the counters.
+
+    Attributes:
+        sampled_out: calls whose records were not accepted, because sampling left them out.
+    """
 
     own: Book = field(default_factory=Book)
     adopted: Book = field(default_factory=Book)
     counters: Counters = field(default_factory=Counters)
+    sampled_out: Tally = field(default_factory=Tally)
 
     def book(self, *, own: bool) -> Book:
         return self.own if own else self.adopted

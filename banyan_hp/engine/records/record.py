@@ -70,13 +70,20 @@ class Deferred:
         complete: takes the frozen body and returns the completed one. It must not change what it is given,
             because two threads may complete one record at shutdown. If it raises, the record goes as it is.
         size: how many bytes are held for it.
+        may_have_failed: whether the record may turn out to be an error's; a quick look, for sampling.
     """
 
-    __slots__ = ("complete", "size")
+    __slots__ = ("complete", "may_have_failed", "size")
 
-    def __init__(self, complete: Callable[[dict[str, Any]], dict[str, Any]], size: int = 0) -> None:
+    def __init__(
+        self,
+        complete: Callable[[dict[str, Any]], dict[str, Any]],
+        size: int = 0,
+        may_have_failed: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.complete = complete
         self.size = size
+        self.may_have_failed = may_have_failed
 
 
 @dataclass(slots=True)

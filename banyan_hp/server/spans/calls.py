@@ -10,7 +10,7 @@ from typing import Any
 from ... import semconv
 from ..prices import Prices, Tokens
 from ..store.calls import Call, time_of
-from .attributes import Attributes, first, mapping, parsed, plain, text
+from .attributes import Attributes, first, mapping, number, parsed, plain, text
 from .content import Message
 from .duplicates import Group
 from .evidence import Key, View
@@ -170,6 +170,7 @@ def _metadata(group: Group, usage: Usage, provider: str | None) -> Iterator[tupl
         "response_id": _first(facts, "response_id"),
         "parameters": next((dict(each.parameters) for each in facts if each.parameters), None),
         "tools": next(filter(None, (_tools(view.span.attributes) for view in group.views)), None),
+        "banyan_hp": _sampled(primary.span.attributes),
         "service": text(primary.span.resource.get(semconv.SERVICE_NAME)),
         "trace_id": primary.span.trace_id,
         "span_id": primary.span.span_id,
@@ -179,6 +180,12 @@ def _metadata(group: Group, usage: Usage, provider: str | None) -> Iterator[tupl
         "possible_duplicates": sorted(call_id(key) for key in group.possible) or None,
     }
     yield from ((name, value) for name, value in found.items() if value is not None)
+
+
+def _sampled(attributes: Attributes) -> dict[str, Any] | None:
+    """The rate at which our own client has logged it, where the client's own records have it."""
+    rate = number(attributes.get(semconv.SAMPLE_RATE))
+    return None if rate is None else {"sample_rate": rate}
 
 
 def _step(step: View) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the events, putting pieces together) is done once, when the record is prepared o
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zlib
 from abc import ABC, abstractmethod
@@ -20,6 +21,10 @@ from .fields import copied, is_model
 from .responses import NOTHING, Reading, read_response
 
 BROKEN_OFF = "broken off"
+MOST_SEARCHED = 256 * 1024  # bytes
+_MOST_COMPRESSION = 8  # of texts, about
+_ERROR = r'"errors?"\s*+(?!:\s*+(?:null|\[\s*+\]))'  # a field or value; within a text, quotes are escaped
+_ERROR_IN_TEXT, _ERROR_IN_BYTES = re.compile(_ERROR), re.compile(_ERROR.encode())
 
 
 class Received(ABC):
@@ -44,6 +49,15 @@ class Received(ABC):
 
     @abstractmethod
     def _read(self) -> Reading: ...
+
+    def may_have_failed(self) -> bool:
+        """Whether it may say that the call failed. False is certain; costs a search, not a reading."""
+        if self._reading is not None:
+            return self._reading.error is not None
+        return self.size > MOST_SEARCHED or self._mentions_an_error()
+
+    def _mentions_an_error(self) -> bool:
+        return self.read().error is not None
 
     def ending(self, how: str | None) -> str | None:
         """How it ended, for records; `how` is what happened to it, None for its natural end."""
@@ -73,6 +87,9 @@ class Encoded(Received):
 
     def _read(self) -> Reading:
         return read_response(json.loads(self._text))
+
+    def _mentions_an_error(self) -> bool:
+        return _ERROR_IN_TEXT.search(self._text) is not None
 
 
 class Copy(Received):
@@ -137,6 +154,11 @@ class Body(Received):
                 chunks.add(event)
         self._complete = chunks.complete or not self._streamed
         return chunks.reading()
+
+    def _mentions_an_error(self) -> bool:
+        if self._encoding and self.size > MOST_SEARCHED // _MOST_COMPRESSION:
+            return True
+        return any(_ERROR_IN_BYTES.search(part) is not None for part in self._contents())
 
     def _contents(self) -> tuple[bytes, bytes]:
         if self._gap is None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banyan_hp import PromptData
+from banyan_hp import HuggingPlace, PromptData
 from banyan_hp.clients.arguments import DURATION, LOG_NUMBERS, keep_numbers, take_id, usage
 from banyan_hp.clients.interactions import (
     interaction_body,
@@ -25,6 +25,7 @@ from banyan_hp.clients.interactions import (
 from banyan_hp.engine.records.encode import encode
 from banyan_hp.engine.records.freeze import freeze
 from banyan_hp.server.api.intake import BANYAN, HUGGINGPLACE
+from banyan_hp.testing import capture
 
 LOG: dict[str, Any] = {"user_prompt": "q", "response": "a"}
 STEP: dict[str, Any] = {"type": "sql", "user_question": "q", "prompt_response": "a"}
@@ -59,7 +60,11 @@ def test_values_are_not_asked_whether_they_are_none() -> None:
 def test_messages_are_taken_as_text() -> None:
     """As `log_prompt` takes them: as JSON."""
     messages = [{"role": "user", "content": "hi"}]
-    assert json.loads(sent(interaction_body({**LOG, "user_prompt": messages}))["user_prompt"]) == messages
+    with capture() as records:
+        HuggingPlace("key", "org", base_url="http://127.0.0.1:9").log(
+            {"user_prompt": messages, "response": "a"}
+        )
+    assert json.loads(records[0]["user_prompt"]) == messages
 
 
 @pytest.mark.parametrize("step", [STEP, {**STEP, "token": 5}, {**STEP, "response_time": 0.5}])

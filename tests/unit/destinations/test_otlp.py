@@ -20,6 +20,7 @@ from banyan_hp.settings import Settings
 from tests.support.otlp import attributes, log_records_in, parsed_body, spans_in
 
 NOW = 1_767_225_600.0
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SCORE = {
     "kind": "score",
     "v": 1,
@@ -90,7 +91,7 @@ def test_a_batch_is_one_request_with_the_resource_and_the_headers(protocol: str)
 def test_scores_are_log_records_of_their_own_endpoint(protocol: str) -> None:
     """With the record that they are about; a span only where they were given inside one."""
     inside = score("s2", value=4.5, comment=None)
-    inside.value["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    inside.value["metadata"] |= {"trace_id": TRACE, "span_id": SPAN}
     scores = [score("s1"), inside, score("s3", value="great")]
     request = destination(otlp_protocol=protocol).batch(scores, compress=False)
     assert request.url == "http://host:4318/v1/logs"
@@ -107,7 +108,7 @@ def test_scores_are_log_records_of_their_own_endpoint(protocol: str) -> None:
         "gen_ai.conversation.id": "s",
     }
     assert "traceId" not in one
-    assert (two["traceId"], two["spanId"]) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
+    assert (two["traceId"], two["spanId"]) == (TRACE, SPAN)
     assert attributes(three)["gen_ai.evaluation.score.label"] == "great"
     assert "gen_ai.evaluation.score.value" not in attributes(three)
 

@@ -18,7 +18,7 @@ from tests.support.otlp import attributes, parsed_body, spans_in
 
 TIME = 1_767_225_600.25
 RESOURCE = {"service.name": "web"}
-AROUND = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+AROUND = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
 
 
 def sent(body: dict[str, Any], *, ident: str = "r1", content: bool = True) -> list[dict[str, Any]]:
@@ -128,9 +128,18 @@ def test_ids_derive_from_the_records_id() -> None:
 
 def test_inside_a_span_it_is_its_child() -> None:
     """With a span id of its own."""
-    (span,) = sent({**BANYAN, "traceparent": AROUND})
-    assert (span["traceId"], span["parentSpanId"]) == (AROUND[3:35], AROUND[36:52])
+    (span,) = sent({**BANYAN, "metadata": {**BANYAN["metadata"], **AROUND}})
+    assert {"trace_id": span["traceId"], "span_id": span["parentSpanId"]} == AROUND
     assert span["spanId"] == sent(BANYAN)[0]["spanId"]
+    assert AROUND["trace_id"] not in json.dumps(attributes(span))
+
+
+@pytest.mark.parametrize("own", [{"trace_id": "of mine"}, {"span_id": 7}, {**AROUND, "trace_id": "0" * 32}])
+def test_ids_that_are_not_opentelemetrys_stay_in_the_metadata(own: dict[str, Any]) -> None:
+    """An application may call its own things so."""
+    (span,) = sent({**BANYAN, "metadata": own})
+    assert "parentSpanId" not in span
+    assert json.loads(str(attributes(span)["banyan.metadata"])) == own
 
 
 def test_an_error_is_the_spans_status() -> None:
@@ -250,7 +259,6 @@ def test_huggingplaces_records_are_spans_likewise() -> None:
             "output": "a",
             "model": {"a": 1},
             "duration_ms": "x",
-            "traceparent": "00-",
         },
         {"input": '[{"role":"tool"},{"role":"u","content":7}]', "metadata": {"step_data": [{}, {"id": [1]}]}},
         {"input": "q", "metadata": {"input_tokens": 2**70, "user_id": None, "error": {"a": 1}}},

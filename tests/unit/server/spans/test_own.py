@@ -99,6 +99,14 @@ def test_a_record_by_otlp_is_the_call_that_it_is_without(name: str) -> None:
     assert found.body["metadata"].get("k") == METADATA[name].get("k")
 
 
+def test_the_rate_of_a_sampled_record_is_where_the_records_own_is() -> None:
+    """And no other mark is taken for one."""
+    marks: list[object] = [{"sample_rate": 0.25}, {"sample_rate": "much"}, {"kind": "x", "sample_rate": 1}, 7]
+    for mark in marks:
+        body = {"input": "q", "output": "a", "metadata": {"banyan_hp": mark}}
+        assert exported(body).body["metadata"]["banyan_hp"] == mark
+
+
 def test_steps_are_shown_with_their_own_tokens() -> None:
     """And are no calls."""
     body = {"input": "q", "output": "a", "metadata": METADATA["with steps that have all of them"]}

@@ -177,3 +177,13 @@ def test_the_tail_sends_rows_and_ends_with_the_session(
     assert (
         Browser(app).get(source.replace("&amp;", "&"), accept="text/event-stream").path.startswith("/login")
     )
+
+
+def test_a_call_shows_its_rate_and_its_trace(app: LocalApp, browser: Browser) -> None:
+    """In its metadata: what it stands for, and where else to look."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    logged(app, "x", metadata={"banyan_hp": {"sample_rate": 0.125}, "trace_id": trace})
+    page = browser.get("/calls/x")
+    assert "sample_rate" in page.text
+    assert "0.125" in page.text
+    assert trace in page.text

@@ -11,7 +11,15 @@ import pytest
 
 from banyan_hp.tracking.calls import Call, call_of
 from banyan_hp.tracking.reading.chunks import DONE, Chunks
-from banyan_hp.tracking.reading.received import BROKEN_OFF, Body, decoded, events_in
+from banyan_hp.tracking.reading.received import (
+    BROKEN_OFF,
+    MOST_SEARCHED,
+    Body,
+    Copy,
+    Encoded,
+    decoded,
+    events_in,
+)
 from banyan_hp.tracking.reading.responses import Reading, read_response
 from tests.support import recorded
 
@@ -262,3 +270,50 @@ class Options:
 def test_which_requests_are_recorded(provider: str, options: Options, call: Call | None) -> None:
     """Those by which a model answers, by what they are called."""
     assert call_of(provider, options) == call
+
+
+# -- whether it may be an error's ----------------------------------------------------------------------------
+
+TELLING: list[Any] = [
+    {"error": {"message": "no"}},
+    {"choices": [{"error": {"code": 429, "message": "no"}}]},
+    {"steps": [], "errors": [{"message": "no"}]},
+    {"type": "error", "message": "no"},
+    {"event_type": "error"},
+]
+CALM: list[Any] = [
+    {"error": None, "errors": [], "output": []},
+    {"content": 'the field "error": "x" within a text', "error_rate": 0.5},
+]
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+@pytest.mark.parametrize(
+    ("value", "telling"), [(each, True) for each in TELLING] + [(each, False) for each in CALM]
+)
+def test_a_search_tells_whether_a_response_may_be_an_errors(
+    value: Any, telling: bool, encoding: str, spaced: bool
+) -> None:
+    """Of JSON, of events, of an SDK's object; what is certain once it was read is no question any more."""
+    text = json.dumps(value, separators=(", ", ": ") if spaced else (",", ":"))
+    for content in (text.encode(), b"event: x\ndata: " + text.encode() + b"\n\n"):
+        packed = gzip.compress(content) if encoding else content
+        body = Body([packed[:7], packed[7:]], encoding)
+        assert body.may_have_failed() is telling
+        assert Encoded(text).may_have_failed() is telling
+        known = body.read().error is not None
+        assert body.may_have_failed() is known
+        assert telling or not known
+
+
+def test_a_copy_is_read_for_that() -> None:
+    """It is no text that could be searched."""
+    assert Copy({"steps": [{"type": "model_output"}], "errors": [{"message": "no"}]}).may_have_failed()
+    assert not Copy(recorded.CHAT).may_have_failed()
+
+
+@pytest.mark.parametrize(("size", "encoding"), [(MOST_SEARCHED + 1, ""), (MOST_SEARCHED, "gzip")])
+def test_what_is_large_is_not_searched(size: int, encoding: str) -> None:
+    """A caller would wait for it."""
+    assert Body([b"x" * size], encoding).may_have_failed()
