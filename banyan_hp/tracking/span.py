@@ -124,9 +124,7 @@ class Span(OneObject):
         self.parent = parent
         self.llm_model = llm_model
         self._requested_model: str | None = None
-        self._request_details: Mapping[str, Any] = (
-            NOTHING_MORE  # of a wrapped client's; never the application's
-        )
+        self._request_details: Mapping[str, Any] = NOTHING_MORE  # of a wrapped client's call
         self._request_size = 0  # bytes of a wrapped client's question, of which this span has the only copy
         self.metadata: dict[str, Any] = as_dict_of(metadata)
         self._response: Any = None

@@ -37,6 +37,7 @@ _MEDIA = (
     *("input_fidelity", "timestamp_granularities", "chunking_strategy", "duration"),
 )
 _ABSENT = frozenset({"NoneType", "Omit", "NotGiven", "Unset"})  # how packages write that nothing is given
+_OBJECTS = ("text", "audio")  # elsewhere content goes by these names
 _CONFIGS = ("config", "generation_config")  # Google's, where all that is in an object of its own
 _RECORDED = frozenset((*_SAMPLING, *_FORMATS, *_MEDIA, *_CONFIGS, "tools"))
 
@@ -48,7 +49,7 @@ def parameters_in(asked: Mapping[str, Any]) -> dict[str, Any]:
     for name in sorted(_RECORDED.intersection(asked)):
         value = asked[name]
         kind = type(value)
-        if kind.__name__ in _ABSENT:
+        if kind.__name__ in _ABSENT or (kind is str and name in _OBJECTS):
             continue
         if kind is float or kind is int or kind is bool:
             parameters[name] = value

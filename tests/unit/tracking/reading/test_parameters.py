@@ -42,7 +42,7 @@ def test_only_parameters_that_were_given_are_there() -> None:
         "extra_headers": {"Authorization": "Bearer secret"},
     }
     assert parameters_in(asked) == {"parameters": {"temperature": 0.0}}
-    assert parameters_in({"model": "m"}) == {}
+    assert parameters_in({"model": "m", "text": "a question", "audio": "UklGRg=="}) == {}
 
 
 def test_a_configuration_object_is_looked_into() -> None:
