@@ -32,7 +32,7 @@ else:
         ".clients.banyan": (
             "aflush aget_prompt ashutdown clear_cache configure experiment experiment_results "
             "feedback_token flush get_prompt get_stats health interaction invalidate log log_prompt "
-            "prefetch score shutdown step trace wrap_anthropic wrap_openai"
+            "prefetch score shutdown step trace wrap_anthropic wrap_google_genai wrap_mistral wrap_openai"
         ),
         ".engine.delivery.waiters": "FlushResult",
         ".engine.process.exit": "drain",

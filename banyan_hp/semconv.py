@@ -21,7 +21,12 @@ PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
 REQUEST_STREAM = "gen_ai.request.stream"
 REQUEST_TEMPERATURE = "gen_ai.request.temperature"
+REQUEST_TOP_P = "gen_ai.request.top_p"
+REQUEST_TOP_K = "gen_ai.request.top_k"
 REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_SEED = "gen_ai.request.seed"
+REQUEST_PRESENCE_PENALTY = "gen_ai.request.presence_penalty"
+REQUEST_FREQUENCY_PENALTY = "gen_ai.request.frequency_penalty"
 RESPONSE_MODEL = "gen_ai.response.model"
 RESPONSE_ID = "gen_ai.response.id"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
@@ -101,6 +106,8 @@ SCORED_RECORD_ID = "banyan.score.record_id"  # the record that a score is about
 OPERATIONS = (OPERATION, "openinference.span.kind", "langfuse.observation.type", "traceloop.span.kind")
 PROVIDERS = (PROVIDER, "llm.provider", "llm.system", "gen_ai.system")
 """`gen_ai.system` last: strands writes its own name there, and Gemini's senders "gemini"."""
+FRAMEWORKS = frozenset({"strands-agents", "langchain"})
+"""Who names itself as the provider, and is none."""
 REQUEST_MODELS = (
     REQUEST_MODEL,
     "llm.request.model_name",

@@ -51,6 +51,8 @@ __all__ = [
     "step",
     "trace",
     "wrap_anthropic",
+    "wrap_google_genai",
+    "wrap_mistral",
     "wrap_openai",
 ]
 
@@ -273,4 +275,6 @@ interaction = _tracking.interaction
 step = _tracking.step
 trace = _tracking.trace
 wrap_anthropic = _tracking.wrap_anthropic
+wrap_google_genai = _tracking.wrap_google_genai
+wrap_mistral = _tracking.wrap_mistral
 wrap_openai = _tracking.wrap_openai

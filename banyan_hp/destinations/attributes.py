@@ -62,6 +62,15 @@ def _finish(attributes: Attributes, reason: Any) -> bool:
     return True
 
 
+def _parameters(attributes: Attributes, given: Any) -> bool:
+    """Those that have an attribute. All of them stay in the metadata, too."""
+    for name, value in given.items() if type(given) is dict else ():
+        key = PARAMETERS.get(name)
+        if key is not None and type(value) in (int, float) and abs(value) < _LARGEST:
+            attributes[key] = value if key in _WHOLE else float(value)
+    return False
+
+
 def _own_mark(attributes: Attributes, mark: Any) -> bool:
     """What the library has put there by itself, see `clients/sampling.py`."""
     rate = mark.get("sample_rate") if type(mark) is dict and len(mark) == 1 else None
@@ -79,6 +88,19 @@ TOKENS = {
     "cache_write_tokens": semconv.CACHE_WRITE_TOKENS,
     "reasoning_tokens": semconv.REASONING_TOKENS,
 }
+PARAMETERS = {
+    "temperature": semconv.REQUEST_TEMPERATURE,
+    "top_p": semconv.REQUEST_TOP_P,
+    "top_k": semconv.REQUEST_TOP_K,
+    "max_tokens": semconv.REQUEST_MAX_TOKENS,
+    "max_completion_tokens": semconv.REQUEST_MAX_TOKENS,
+    "max_output_tokens": semconv.REQUEST_MAX_TOKENS,
+    "seed": semconv.REQUEST_SEED,
+    "presence_penalty": semconv.REQUEST_PRESENCE_PENALTY,
+    "frequency_penalty": semconv.REQUEST_FREQUENCY_PENALTY,
+}
+"""The parameters of a request, by the providers' names."""
+_WHOLE = (semconv.REQUEST_MAX_TOKENS, semconv.REQUEST_SEED)
 WORDS = {"session_id": SESSION, "user_id": (semconv.USER_ID,), "error_type": (semconv.ERROR_TYPE,)}
 """Details that are texts, mostly."""
 DETAILS: dict[str, Detail] = {
@@ -86,6 +108,8 @@ DETAILS: dict[str, Detail] = {
     "token_count": _count(semconv.TOTAL_TOKENS),
     "time_to_first_chunk_ms": _first_chunk,
     "finish_reason": _finish,
+    "provider": _words(semconv.PROVIDER),
+    "parameters": _parameters,
     "banyan_hp": _own_mark,
     **{name: _words(*keys) for name, keys in WORDS.items()},
 }

@@ -114,7 +114,7 @@ def add_attributes(
             for key in keys:
                 found[key] = text
     if left:
-        if "api" in left:
+        if "api" in left and semconv.PROVIDER not in found:
             found[semconv.PROVIDER] = _provider(left["api"])
         found[semconv.METADATA] = plain(left)
     if rest:

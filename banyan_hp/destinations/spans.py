@@ -40,7 +40,8 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
     if form is HUGGINGPLACE:
         details = _with_own_tokens(body, details)
     steps = _steps_in(body, details) if "step_data" in details or "step_data" in body else None
-    operation = semconv.CHAT
+    embeds = "operation" in details and details["operation"] == semconv.EMBEDDINGS
+    operation = semconv.EMBEDDINGS if embeds else semconv.CHAT
     nodes: list[Node] = []
     if steps:
         details = dict(details)
@@ -55,7 +56,7 @@ def spans_of(ident: str, time: float, body: Mapping[str, Any], *, content: bool)
     seconds = seconds_of(body[form.duration], form.per_second) if form.duration in body else 0.0
     attributes: Attributes = {_RECORD_ID: ident, _RECORD_KIND: semconv.RECORD, _OPERATION: operation}
     add_attributes(attributes, form, body, details, content=content)
-    kind = CLIENT if operation == semconv.CHAT else INTERNAL
+    kind = CLIENT if operation in semconv.COUNTED else INTERNAL
     name = _name(operation, body.get(form.model))
     failure = _failure(details) if "error" in details or "error_type" in details else None
     span = Span(trace, digest[32:48], parent, name, kind, end - int(seconds * 1e9), end, attributes, failure)

@@ -14,6 +14,7 @@ TOPICS = (
     "huggingplace",
     "prompts",
     "tracking",
+    "litellm",
     "scores",
     "experiments",
     "delivery",

@@ -33,6 +33,10 @@ class Held:
         """An instrumentation's call has ended inside the same span."""
         _add(self._calls, parent, span)
 
+    def had_calls(self, parent: int) -> bool:
+        """Whether calls have ended inside a span; to be asked before they are released."""
+        return bool(self._calls.get(parent))
+
     def released(self, parent: int) -> list[ReadableSpan]:
         """The span around has ended: those of which nobody else has made a record."""
         waiting, calls = self._waiting.pop(parent, []), self._calls.pop(parent, [])

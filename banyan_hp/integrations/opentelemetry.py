@@ -21,7 +21,7 @@ from ..clients.huggingplace import HuggingPlace
 from ..clients.prompt_logger import PromptStackLogger
 from ..logs import warn
 from .duplicates import Held, is_an_sdks
-from .readings import first, input_of, is_call, model_of, output_of, tokens_of
+from .readings import first, input_of, is_call, model_of, output_of, tokens_of, with_events
 
 __all__ = ["BanyanSpanProcessor", "observe_stats"]
 
@@ -71,7 +71,9 @@ class BanyanSpanProcessor(SpanProcessor):
             return
         around = self._around.pop(context.span_id, None)
         attributes = span.attributes or {}
-        called = is_call(attributes)
+        # One around others, without tokens of its own, is named a call at its end only (LlamaIndex).
+        repeats = self._held.had_calls(context.span_id) and not tokens_of(attributes)
+        called = is_call(attributes) and not repeats
         for sdks in self._held.released(context.span_id):
             if not called:
                 self._log_call(sdks)
@@ -86,9 +88,11 @@ class BanyanSpanProcessor(SpanProcessor):
         self._log_call(span)
 
     def _log_call(self, span: ReadableSpan) -> None:
-        context, attributes = span.get_span_context(), span.attributes or {}
+        context = span.get_span_context()
         if context is None:
             return
+        events = ((event.name, event.attributes or {}) for event in span.events)
+        attributes = with_events(span.attributes or {}, events)
         ident = f"otel-{context.trace_id:032x}-{context.span_id:016x}"
         metadata = _metadata(span, attributes)
         seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
@@ -148,9 +152,10 @@ def _metadata(span: ReadableSpan, attributes: Mapping[str, Any]) -> dict[str, An
     context, scope = span.get_span_context(), span.instrumentation_scope
     reasons = attributes.get(semconv.FINISH_REASONS)
     chunk = attributes.get(semconv.TIME_TO_FIRST_CHUNK)
+    provider = first(attributes, semconv.PROVIDERS)
     found = {
         **tokens_of(attributes),
-        "provider": first(attributes, semconv.PROVIDERS),
+        "provider": None if provider in semconv.FRAMEWORKS else provider,
         "operation": attributes.get(semconv.OPERATION),
         "session_id": first(attributes, semconv.SESSIONS),
         "user_id": first(attributes, semconv.USERS),

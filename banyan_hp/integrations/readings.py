@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import semconv
+from ..tracking.reading.responses import read_response
 
 Attributes = Mapping[str, Any]
 _LLM_KINDS = {
@@ -102,21 +103,51 @@ def output_of(attributes: Attributes) -> str:
     given = first(attributes, semconv.OUTPUTS)
     parsed = _chat(given)
     if parsed is None:
-        return "" if given is None else str(given)
+        return _response_text(_parsed(given)) or ("" if given is None else str(given))
     return "".join(each["content"] for each in parsed)
+
+
+def _response_text(given: Any) -> str | None:
+    """The text of a provider's response that is there as a whole (OpenAI Agents, streamed)."""
+    whole = given[0] if isinstance(given, list) and len(given) == 1 else given
+    said = read_response(whole).text if isinstance(whole, dict) else None
+    return said if isinstance(said, str) else None
+
+
+def with_events(attributes: Attributes, events: Iterable[tuple[str, Attributes]]) -> Attributes:
+    """The attributes, with the messages that are in a span's events instead (strands)."""
+    found: dict[str, Any] = {}
+    asked: list[dict[str, Any]] = []
+    for name, details in events:
+        role = name.removeprefix("gen_ai.").removesuffix(".message")
+        if name == semconv.INFERENCE_DETAILS:
+            found.update(details)
+        elif name == "gen_ai.choice":
+            answer = {"role": "assistant", "content": _parsed(details.get("message"))}
+            found[semconv.OUTPUT_MESSAGES] = json.dumps([answer], default=str)
+        elif name == f"gen_ai.{role}.message":
+            asked.append({"role": role, "content": _parsed(details.get("content"))})
+    if asked:
+        found[semconv.INPUT_MESSAGES] = json.dumps(asked, default=str)
+    return {**found, **attributes} if found else attributes
 
 
 def _numbered(attributes: Attributes, prefix: str) -> list[dict[str, Any]] | None:
     """OpenInference: an attribute for each field of each message."""
     found: dict[int, dict[str, Any]] = {}
+    pieces: dict[int, str] = {}  # of contents in parts, which some senders repeat as one text
     for name, value in attributes.items():
         match = _NUMBERED.fullmatch(name.removeprefix(prefix)) if name.startswith(prefix) else None
-        if match is not None:
-            message = found.setdefault(int(match[1]), {"content": ""})
-            if match[2] == "role":
-                message["role"] = value
-            else:
-                message["content"] += str(value)
+        if match is None:
+            continue
+        number = int(match[1])
+        message = found.setdefault(number, {"content": ""})
+        if match[2] in ("role", "content"):
+            message[match[2]] = value if match[2] == "role" else str(value)
+        else:
+            pieces[number] = pieces.get(number, "") + str(value)
+    for number, message in found.items():
+        message["content"] = message["content"] or pieces.get(number, "")
     return [found[number] for number in sorted(found)] or None
 
 

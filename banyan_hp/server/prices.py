@@ -252,7 +252,8 @@ class Prices:
 
     def _provider(self, name: str) -> Provider | None:
         known = (each for each in self._providers if each.provider_match and each.provider_match.fits(name))
-        return self._by_id.get(name) or next(known, None)
+        named = self._by_id.get(name) or self._by_id.get(name.replace("_", "-"))  # OpenTelemetry's `x_ai`
+        return named or next(known, None)
 
     def _of_provider(self, provider: Provider | None, name: str) -> Model | None:
         """A provider's model, or that of one whose models it serves; a date may be written either way."""

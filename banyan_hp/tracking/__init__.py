@@ -8,8 +8,9 @@ The parts and how they fit, from the bottom up:
 - `span` is something that takes time and ends once; `interaction` has the two kinds that users see.
 - `runs` are spans that a framework's callbacks open and end.
 - `generators` and `taps` record what comes bit by bit, and end its span.
-- `trace` records functions; `wrappers` the clients of `openai` and `anthropic` (`calls`: which requests), and
-  `likenesses` objects that look like them.
+- `trace` records functions; `wrappers` the clients of `openai` and `anthropic` (`calls`: which requests;
+  `media`: those whose responses are no text), `likenesses` objects that look like them, and `resources` the
+  clients of `google-genai` and `mistralai`.
 - `methods` has what the clients inherit of all this.
 
 Nothing here touches the engine or imports a provider's package. A failure in here is counted

@@ -1,8 +1,8 @@
-"""Which of a provider's requests are recorded, as what, and which span a later request ends.
+"""Which of a provider's requests are recorded, as what, who serves them, and which span a later request ends.
 
-Recorded are the requests by which a model answers. Others pass unrecorded, as they are: embeddings, counts of
-tokens, batches, files, images, audio, moderations, assistants and their threads, realtime and WebSocket
-connections, and stored responses that are fetched again.
+Recorded are the requests by which a model answers, embeds, draws, speaks or transcribes. Others pass
+unrecorded, as they are: counts of tokens, batches, files, moderations, videos, assistants and their threads,
+realtime and WebSocket connections, and stored responses that are fetched again.
 
 A response in the background is requested once and fetched by later requests. The span of the first stays open
 until a later one brings the end. One that is never fetched is logged as it began when the process ends, or
@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..engine.process.exit import before_exit
-from .reading.fields import field
+from ..foreign import class_names
+from .reading.fields import as_text, field
 from .span import Span
 
 _ANSWERED = {
@@ -25,11 +26,19 @@ _ANSWERED = {
         "chat/completions": "chat.completions",
         "completions": "completions",
         "responses": "responses",
+        "embeddings": "embeddings",
+        "images/generations": "images.generate",
+        "images/edits": "images.edit",
+        "images/variations": "images.create_variation",
+        "audio/speech": "audio.speech",
+        "audio/transcriptions": "audio.transcriptions",
+        "audio/translations": "audio.translations",
     },
     "anthropic": {"messages": "messages"},
 }
 _ELSEWHERE = ("threads", "evals", "conversations")  # their messages and runs are another thing
-_CHAT = ("chat", "completions")
+_IN_TWO = ("chat", "images", "audio")  # the first part of names that have two
+_MEDIA = ("embeddings", "images", "audio")
 
 
 class Call(NamedTuple):
@@ -38,10 +47,12 @@ class Call(NamedTuple):
     Attributes:
         api: its name in the records.
         background: the id of the background response that is fetched.
+        media: whether the response is vectors, images or audio, or says what was heard.
     """
 
     api: str
     background: str | None = None
+    media: bool = False
 
 
 def call_of(provider: str, options: Any) -> Call | None:
@@ -74,7 +85,7 @@ def _call(provider: str, method: str, url: str) -> Call | None:
     beta = "beta." if "beta=true" in query.split("&") else ""
     if name == "responses" and parts[-1] != "responses":
         return Call(f"{provider}.{beta}{name}", _response_id(parts))
-    return Call(f"{provider}.{beta}{name}")
+    return Call(f"{provider}.{beta}{name}", media=name.startswith(_MEDIA))
 
 
 def _name(provider: str, method: str, parts: tuple[str, ...]) -> str | None:
@@ -82,8 +93,8 @@ def _name(provider: str, method: str, parts: tuple[str, ...]) -> str | None:
         return "responses"
     if method != "post" or not parts:
         return None
-    answered = _ANSWERED[provider]
-    return answered.get("/".join(parts[-2:]) if parts[-2:] == _CHAT else parts[-1])
+    in_two = len(parts) > 1 and parts[-2] in _IN_TWO
+    return _ANSWERED[provider].get("/".join(parts[-2:]) if in_two else parts[-1])
 
 
 def _response_id(parts: tuple[str, ...]) -> str | None:
@@ -95,6 +106,63 @@ def _response_id(parts: tuple[str, ...]) -> str | None:
 
 def _may_end(method: str, parts: tuple[str, ...]) -> bool:
     return method == ("post" if parts[-1] == "cancel" else "get")
+
+
+# -- who serves the model ------------------------------------------------------------------------------------
+
+# By the host of the base URL, or what it ends with. Names: OpenTelemetry's where it has one.
+_HOSTS = {
+    "api.openai.com": "openai",
+    ".api.openai.com": "openai",
+    ".openai.azure.com": "azure.ai.openai",
+    ".services.ai.azure.com": "azure.ai.inference",
+    ".models.ai.azure.com": "azure.ai.inference",
+    ".cognitiveservices.azure.com": "azure.ai.openai",
+    "api.anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    "-aiplatform.googleapis.com": "gcp.vertex_ai",
+    ".amazonaws.com": "aws.bedrock",
+    "api.mistral.ai": "mistral_ai",
+    "api.groq.com": "groq",
+    "api.deepseek.com": "deepseek",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+    "api.cohere.ai": "cohere",
+    "api.cohere.com": "cohere",
+    "api.moonshot.ai": "moonshot_ai",
+    "api.moonshot.cn": "moonshot_ai",
+    ".ml.cloud.ibm.com": "ibm.watsonx.ai",
+    "openrouter.ai": "openrouter",
+    "api.together.xyz": "together_ai",
+    "api.together.ai": "together_ai",
+    "api.fireworks.ai": "fireworks",
+    "api.cerebras.ai": "cerebras",
+}
+
+
+_CLASSES = {
+    "AzureOpenAI": "azure.ai.openai",
+    "AsyncAzureOpenAI": "azure.ai.openai",
+    "AnthropicBedrock": "aws.bedrock",
+    "AsyncAnthropicBedrock": "aws.bedrock",
+    "AnthropicVertex": "gcp.vertex_ai",
+    "AsyncAnthropicVertex": "gcp.vertex_ai",
+}
+
+
+def provider_of(client: object) -> str | None:
+    """Who serves a client's models: by its class, or the host of its base URL. None: it is not known here."""
+    named = (name.partition(".")[2] for name in class_names(client))
+    found = next((_CLASSES[name] for name in named if name in _CLASSES), None)
+    return found or provider_at(as_text(field(field(client, "base_url"), "host")))
+
+
+def provider_at(host: str) -> str | None:
+    """The provider that a host belongs to, by its name in OpenTelemetry's `gen_ai.provider.name`; or None."""
+    host = host.lower().rstrip(".")
+    ends = (name for end, name in _HOSTS.items() if end[0] in ".-" and host.endswith(end))
+    return _HOSTS.get(host) or next(ends, None)
 
 
 # -- responses that are worked out in the background --------------------------------------------------------

@@ -338,3 +338,16 @@ def open_interaction(client: object) -> Interaction[Any] | None:
     while found is not None and (found.finished or found._sink.client is not client):
         found = enclosing(found.parent)
     return found
+
+
+def opened_span(sink: Sink[Any], question: Any, metadata: Mapping[str, Any]) -> Interaction[Any] | Step:
+    """For a call of a wrapped client: a step of the interaction that is open here, or else an interaction."""
+    around = open_interaction(sink.client)
+    span: Interaction[Any] | Step = (
+        Interaction(sink, question, metadata=metadata)
+        if around is None
+        else around.step("completion", question, metadata=metadata)
+    )
+    if sink.content is not None:
+        span._hide(sink.content)
+    return span

@@ -10,14 +10,15 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import ConfigurationError
 from ..foreign import type_name
 from .context import recorded, restore
 from .generators import StreamRecorder, async_generator_of, drive, drive_async, generator_of
-from .interaction import Interaction, Step, open_interaction
+from .interaction import opened_span
 from .reading.fields import path, text
+from .reading.parameters import parameters_in
 from .reading.responses import question_in
 from .sink import Contained, Sink
 from .span import Span
@@ -49,9 +50,8 @@ def wrap(client: C, provider: str, get_sink: GetSink) -> C:
         raise ConfigurationError(refusal(client, provider))
     for place in (first, *others):
         for name in METHODS:
-            replace_method(
-                path(client, *place.split(".")), name, partial(_recording, f"{provider}.{place}", get_sink)
-            )
+            way = Way(partial(_opened, f"{provider}.{place}"), _is_streamed, _settled)
+            replace_method(path(client, *place.split(".")), name, partial(recording, way, get_sink))
     if ORIGINAL not in getattr(path(client, *first.split("."), "create"), "__dict__", {}):
         raise ConfigurationError(
             f"wrap_{provider}() can't record a {type_name(client)}: its {first} is another object at "
@@ -72,19 +72,36 @@ def replace_method(owner: object, name: str, make: Callable[[Callable[..., Any]]
     setattr(owner, name, replacement)
 
 
-def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
+class Way(NamedTuple):
+    """How the calls of one method are recorded.
+
+    Attributes:
+        opened: makes the span of a call, of the sink and the keyword arguments; None: it is not recorded.
+        streamed: whether a call with these arguments returns its answer bit by bit.
+        settled: notes what was returned, and returns what the application gets.
+    """
+
+    opened: Callable[[Sink[Any], Mapping[str, Any]], Span | None]
+    streamed: Callable[[Mapping[str, Any]], bool]
+    settled: Callable[[Span, Any, bool], Any]
+
+
+def recording(way: Way, get_sink: GetSink, method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that records each call of `method`, which may be a coroutine function."""
+
     @wraps(method)
     def called(*arguments: Any, **options: Any) -> Any:
         sink = get_sink()
-        span = None if recorded.get() else _opened(api, sink, options)
+        span = None if recorded.get() else way.opened(sink, options)
         if span is None:
             return method(*arguments, **options)
-        with _within(span, _is_streamed(options)):
+        streamed = way.streamed(options)
+        with _within(span, streamed):
             result = method(*arguments, **options)
         with Contained(sink, "a response could not be recorded"):
             if inspect.isawaitable(result):
-                return _awaited(span, result, _is_streamed(options))
-            return _settled(span, result, _is_streamed(options))
+                return _awaited(way, span, result, streamed)
+            return way.settled(span, result, streamed)
         span._finish()
         return result
 
@@ -97,14 +114,8 @@ def _recording(api: str, get_sink: GetSink, method: Callable[..., Any]) -> Calla
 
 def _opened(api: str, sink: Sink[Any], options: Mapping[str, Any]) -> Span | None:
     with Contained(sink, "a call could not be recorded"):
-        question, around = question_in(options), open_interaction(sink.client)
-        span: Interaction[Any] | Step = (
-            Interaction(sink, question, metadata={"api": api})
-            if around is None
-            else around.step("completion", question, metadata={"api": api})
-        )
-        if sink.content is not None:
-            span._hide(sink.content)
+        span = opened_span(sink, question_in(options), {"api": api})
+        span._request_details = parameters_in(options)
         span._requested_model = text(options.get("model"))
         return span
     return None
@@ -127,29 +138,30 @@ def _is_streamed(options: Mapping[str, Any]) -> bool:
     return bool(options.get("stream"))
 
 
-async def _awaited(span: Span, result: Awaitable[Any], streamed: bool) -> Any:
+async def _awaited(way: Way, span: Span, result: Awaitable[Any], streamed: bool) -> Any:
     span._stopwatch.restart()
     with _within(span, streamed):
         outcome = await result
-    return _settled(span, outcome, streamed)
+    return way.settled(span, outcome, streamed)
 
 
 def _settled(span: Span, result: Any, streamed: bool) -> Any:
     """`result`, which ends `span` now or, being a stream, later."""
     with Contained(span._sink, "a response could not be recorded"):
-        if streamed and _is_stream(result):
-            return _passed_through(result, StreamRecorder(span))
+        if streamed and is_stream(result):
+            return passed_through(result, StreamRecorder(span))
         span.response = result
     span._finish()
     return result
 
 
-def _is_stream(value: object) -> bool:
+def is_stream(value: object) -> bool:
     """Whether it is to be iterated over, once."""
     return hasattr(type(value), "__next__") or hasattr(type(value), "__anext__")
 
 
-def _passed_through(stream: Any, recorder: StreamRecorder) -> Any:
+def passed_through(stream: Any, recorder: StreamRecorder) -> Any:
+    """An iterator, sync or async, as a generator that `recorder` follows."""
     followed: Any = (
         drive_async(async_generator_of(stream), recorder)
         if isinstance(stream, AsyncIterator)

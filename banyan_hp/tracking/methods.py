@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from ..errors import ConfigurationError
-from ..foreign import as_dict, shown
-from ..settings import CONTENT
-from .sink import Contained, Sink
+from ..foreign import as_dict
+from .sink import Contained
+from .wrapping import Content, Wrapping, check_content
 
 if TYPE_CHECKING:
     from ..prompts.data import PromptData
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C")
 T = TypeVar("T")
 Receipt = TypeVar("Receipt")
 
-Content = Literal["on", "off", "hash"]
 FindPrompt = str | Callable[..., Any] | None
 
 
@@ -39,18 +36,8 @@ def sinks() -> ModuleType:
     return client_sinks
 
 
-def _check_content(content: object) -> None:
-    if content is not None and content not in CONTENT:
-        raise ConfigurationError(
-            f"content must be one of {', '.join(map(repr, CONTENT))}, was {shown(content)}"
-        )
-
-
-class Tracking:
+class Tracking(Wrapping):
     """What is the same for both clients."""
-
-    def _sink(self) -> Sink[Any]:
-        raise NotImplementedError
 
     def step(
         self,
@@ -94,62 +81,6 @@ class Tracking:
             return traced(each, opened, self._sink, prompt)
 
         return decorate if function is None else decorate(function)
-
-    def _sinks_of(self, content: Content | None) -> Callable[[], Sink[Any]]:
-        """What makes the sinks of a wrapped client, whose records have this `content`."""
-        if content is None:
-            return self._sink
-        _check_content(content)
-
-        def make() -> Sink[Any]:
-            sink = self._sink()
-            sink.content = content
-            return sink
-
-        return make
-
-    def wrap_openai(self, client: C, *, content: Content | None = None) -> C:
-        """Log every completion of an OpenAI client, sync or async, and of the clients made from it.
-
-        Recorded are chat completions, completions and responses, in whatever way they are asked for: by
-        `create`, `parse` and `stream`, `with_raw_response` and `with_streaming_response`, `beta`, the
-        client's own `post`, frameworks that use the client. A response in the background is one record, made
-        when its end is fetched by `retrieve`. Not recorded: embeddings, batches, files, images, audio,
-        moderations, assistants, realtime and WebSocket connections.
-
-        Inside of an open interaction of this client a completion is a step of it, elsewhere a record of its
-        own: with the messages as input (HuggingPlace: the last one of a user), the answer's text with the
-        tool calls as lines, model, tokens, time, and the error where there was one, which is raised as it
-        came. The response is read on the logger's threads.
-
-        Streams pass as they come; their record is written when they are exhausted, closed, raise, or are
-        garbage-collected, with the time to the first chunk, and with tokens where the provider sends them
-        (OpenAI: with your `stream_options={"include_usage": True}`; it is not added for you).
-
-        Args:
-            client: `OpenAI`, `AsyncOpenAI`, `AzureOpenAI`, or one that holds such a client as `client`.
-                Its `request`, `copy` and `with_options` are replaced; it stays the object that it was, of
-                its class. Of an object that only looks like one (a fake in a test) `create` and `parse` of
-                `chat.completions`, `responses` and `completions` are replaced. Wrapping it again changes
-                nothing; by another logger the records go to that one.
-            content: "off" or "hash": records of this client go without texts, as with `log_prompt`, and so
-                does the record of an interaction that such a call is a step of.
-
-        Returns:
-            The same client.
-
-        Raises:
-            ConfigurationError: it is not such a client, or `content` is not allowed.
-        """
-        from .wrappers import wrap
-
-        return wrap(client, "openai", self._sinks_of(content))
-
-    def wrap_anthropic(self, client: C, *, content: Content | None = None) -> C:
-        """As `wrap_openai`, for Anthropic's messages, `beta` included; not for `count_tokens` and batches."""
-        from .wrappers import wrap
-
-        return wrap(client, "anthropic", self._sinks_of(content))
 
 
 class HuggingPlaceTracking(Tracking, Generic[Receipt]):
@@ -232,7 +163,7 @@ class HuggingPlaceTracking(Tracking, Generic[Receipt]):
         Raises:
             ConfigurationError: not a function, or it has no argument `prompt`; or `content` is not allowed.
         """
-        _check_content(fields.get("content"))
+        check_content(fields.get("content"))
 
         def opened(question: Any) -> Any:
             if step is not None:
@@ -379,7 +310,7 @@ class BanyanTracking(Tracking):
         Raises:
             ConfigurationError: not a function, or it has no argument `prompt`; or `content` is not allowed.
         """
-        _check_content(content)
+        check_content(content)
         own = {} if content is None else {"content": content}
 
         def opened(question: Any) -> Any:

@@ -31,6 +31,7 @@ from .traces import kept_for_later
 Clock = Callable[[], float]
 
 CLOSED_EARLY = "closed early"
+NOTHING_MORE: Mapping[str, Any] = {}
 
 
 class Stopwatch:
@@ -95,6 +96,7 @@ class Span(OneObject):
         "_lock",
         "_metadata_around",
         "_read_seconds",
+        "_request_details",
         "_request_size",
         "_requested_model",
         "_response",
@@ -122,6 +124,7 @@ class Span(OneObject):
         self.parent = parent
         self.llm_model = llm_model
         self._requested_model: str | None = None
+        self._request_details: Mapping[str, Any] = NOTHING_MORE  # of a wrapped client's call
         self._request_size = 0  # bytes of a wrapped client's question, of which this span has the only copy
         self.metadata: dict[str, Any] = as_dict_of(metadata)
         self._response: Any = None
@@ -303,12 +306,10 @@ class Span(OneObject):
 
     def _reported_details(self) -> dict[str, Any]:
         """The part of the details that comes from the call."""
-        usage, reported = self.usage, {}
+        usage, reported = self.usage, dict(self._request_details)
         if usage != NO_USAGE:
-            reported = {
-                name: getattr(usage, name)
-                for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
-            }
+            for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
+                reported[name] = getattr(usage, name)
         reported["finish_reason"] = self.answer.finish_reason
         if self._stopwatch.first is not None:
             reported["time_to_first_chunk_ms"] = round(self._stopwatch.first * 1000, 3)

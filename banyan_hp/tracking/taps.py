@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..engine.process.exit import before_exit
 from ..foreign import is_cancellation
 from .generators import AT_EXIT, COLLECTED
 from .reading.fields import as_text, field
-from .reading.received import Body
+from .reading.received import Body, Received
 from .sink import Contained
 from .span import CLOSED_EARLY, Span
 
@@ -38,6 +38,7 @@ class BodyRecorder:
     """Collects the pieces of one body for its span, and ends it."""
 
     __slots__ = (
+        "_body",
         "_encoding",
         "_head",
         "_left",
@@ -50,15 +51,24 @@ class BodyRecorder:
         "streamed",
     )
 
-    def __init__(self, span: Span, encoding: str, *, streamed: bool) -> None:
+    def __init__(
+        self,
+        span: Span,
+        encoding: str,
+        *,
+        streamed: bool,
+        most: int | None = None,
+        body: Callable[..., Received] | None = None,
+    ) -> None:
         self.span = span
+        self._body = body
         self.streamed = streamed
         self.last: float | None = None  # when the last piece came
         self._encoding = encoding
         self._pid = os.getpid()
         self._read = 0.0
         self._head: list[bytes] = []
-        self._left = MOST_BYTES
+        self._left = MOST_BYTES if most is None else most
         self._tail: deque[bytes] | None = None
         self._tail_size = 0
 
@@ -109,7 +119,8 @@ class BodyRecorder:
             self._measure(failed=error is not None, waiting=waiting or how is None)
             pieces = [*self._head, *(self._tail or ())]
             gap = None if self._tail is None else len(self._head)
-            span.response = Body(pieces, self._encoding, gap=gap, streamed=self.streamed)
+            make = self._body or Body
+            span.response = make(pieces, self._encoding, gap=gap, streamed=self.streamed)
         span._finish(error, how)
 
     def _measure(self, *, failed: bool, waiting: bool) -> None:
@@ -131,16 +142,26 @@ def _at_exit() -> None:
 before_exit(_at_exit)
 
 
-def tap(response: Any, span: Span, *, streamed: bool) -> bool:
-    """Have `span` end with the body of `response`; False where the body can't be tapped."""
-    body = field(response, "stream")
-    kind: Any = type(body)
+def tap(
+    response: Any,
+    span: Span,
+    *,
+    streamed: bool,
+    most: int | None = None,
+    body: Callable[..., Received] | None = None,
+) -> bool:
+    """Have `span` end with the body of `response`; False where the body can't be tapped.
+
+    `most` bytes are kept of its beginning, by default `MOST_BYTES`; `body` makes what the span received.
+    """
+    stream = field(response, "stream")
+    kind: Any = type(stream)
     make = _tap_of(kind)
     if make is None:
         return False
     encoding = as_text(field(field(response, "headers"), "content-encoding"))
-    recorder = BodyRecorder(span, encoding, streamed=streamed)
-    response.stream = make(body, recorder)
+    recorder = BodyRecorder(span, encoding, streamed=streamed, most=most, body=body)
+    response.stream = make(stream, recorder)
     _open.add(recorder)
     return True
 

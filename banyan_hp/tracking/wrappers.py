@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any, TypeVar
 
 from ..engine.records.encode import AsText
 from ..errors import ConfigurationError
 from ..foreign import checking
-from . import likenesses
-from .calls import FINAL_STATUSES, Call, call_of, forget_response, keep_open, open_span_of
+from . import likenesses, media
+from .calls import FINAL_STATUSES, Call, call_of, forget_response, keep_open, open_span_of, provider_of
 from .context import recorded
-from .interaction import Interaction, Step, open_interaction
+from .interaction import opened_span
 from .likenesses import replace_method
 from .reading.fields import as_text_later, field, is_model, text
+from .reading.parameters import parameters_in
 from .reading.received import Body, snapshot
 from .reading.responses import question_in
 from .sink import Contained, Sink
@@ -93,9 +94,11 @@ def _wrapping(provider: str, get_sink: GetSink, copying: Callable[..., Any]) -> 
 
 
 def _recording(provider: str, get_sink: GetSink, request: Callable[..., Any]) -> Callable[..., Any]:
+    served_by = _server_of(request)
+
     @wraps(request)
     def recorded_request(cast_to: Any, options: Any, *arguments: Any, **more: Any) -> Any:
-        call, span = _opened(provider, get_sink, options)
+        call, span = _opened(provider, served_by, get_sink, options)
         if call is None or span is None:
             return request(cast_to, options, *arguments, **more)
         try:
@@ -110,9 +113,11 @@ def _recording(provider: str, get_sink: GetSink, request: Callable[..., Any]) ->
 
 
 def _recording_async(provider: str, get_sink: GetSink, request: Callable[..., Any]) -> Callable[..., Any]:
+    served_by = _server_of(request)
+
     @wraps(request)
     async def recorded_request(cast_to: Any, options: Any, *arguments: Any, **more: Any) -> Any:
-        call, span = _opened(provider, get_sink, options)
+        call, span = _opened(provider, served_by, get_sink, options)
         if call is None or span is None:
             return await request(cast_to, options, *arguments, **more)
         try:
@@ -126,7 +131,15 @@ def _recording_async(provider: str, get_sink: GetSink, request: Callable[..., An
     return recorded_request
 
 
-def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None, Span | None]:
+def _server_of(request: Callable[..., Any]) -> dict[str, Any]:
+    """The metadata that says who serves the models of the client whose method this is."""
+    name = provider_of(field(request, "__self__"))
+    return {} if name is None else {"provider": name}
+
+
+def _opened(
+    provider: str, served_by: Mapping[str, Any], get_sink: GetSink, options: Any
+) -> tuple[Call | None, Span | None]:
     """The call and its span: a step of the interaction that is open here, or else an interaction.
 
     None: it is not recorded.
@@ -138,23 +151,23 @@ def _opened(provider: str, get_sink: GetSink, options: Any) -> tuple[Call | None
             return None, None
         if call.background is not None:
             return call, open_span_of(call.background)
-        return call, _span(sink, call, options.json_data)
+        return call, _span(sink, call, options, served_by)
     return None, None
 
 
-def _span(sink: Sink[Any], call: Call, asked: Any) -> Span:
+def _span(sink: Sink[Any], call: Call, options: Any, served_by: Mapping[str, Any]) -> Span:
+    asked = options.json_data
     if not isinstance(asked, dict):
         asked = {}
-    question, around = as_text_later(question_in(asked)), open_interaction(sink.client)
-    metadata = {"api": call.api}
-    span: Interaction[Any] | Step = (
-        Interaction(sink, question, metadata=metadata)
-        if around is None
-        else around.step("completion", question, metadata=metadata)
-    )
-    if sink.content is not None:
-        span._hide(sink.content)
+    asked_for = (media.question_of(asked) or question_in(asked)) if call.media else question_in(asked)
+    question = as_text_later(asked_for)
+    span = opened_span(sink, question, {"api": call.api})
     span._requested_model = text(asked.get("model"))
+    details = span._request_details = parameters_in(asked)
+    if served_by:
+        details.update(served_by)
+    if call.media:
+        details.update(media.asked_besides(call, options))
     span._request_size = 1 + (question.size if isinstance(question, AsText) else len(question or ""))
     return span
 
@@ -174,20 +187,29 @@ def _came(span: Span, call: Call, options: Any, result: Any) -> None:
     """End the span by the result: now, or once the application has read it."""
     with Contained(span._sink, "a response could not be recorded"):
         asked = options.json_data
-        if is_model(result):
-            span.response, response = snapshot(result), None
+        response = None
+        if is_model(result) and not call.media:
+            span.response = snapshot(result)
         else:
-            response = _http_response(result)
-            if response is None:
-                span.response = snapshot(result)
-            elif response.is_stream_consumed:
-                span.response = Body([response.content])
-            elif tap(response, span, streamed=_is_streamed(call, asked, response)):
+            response = None if is_model(result) else _http_response(result)
+            streamed = response is not None and _is_streamed(call, asked, response)
+            if (media.came if call.media else _answered)(span, call, result, response, streamed=streamed):
                 return
         may_go_on = call.background is not None or field(asked, "background") is True
         if may_go_on and _goes_on(span, result if response is None else _json(response.content)):
             return
     span._finish()
+
+
+def _answered(span: Span, _: Call, result: Any, response: Any, *, streamed: bool) -> bool:
+    """Note what came; True if the span ends later, with the body."""
+    if response is None:
+        span.response = snapshot(result)
+    elif response.is_stream_consumed:
+        span.response = Body([response.content])
+    else:
+        return tap(response, span, streamed=streamed)
+    return False
 
 
 def _is_streamed(call: Call, asked: Any, response: Any) -> bool:

@@ -188,12 +188,10 @@ def test_what_the_application_changes_later_is_not_recorded(
 
 
 def test_other_requests_pass_unrecorded(logger: PromptStackLogger, server: ScriptedServer) -> None:
-    """Embeddings, counts of tokens, stored answers, threads' messages: they are named in the guide."""
+    """Moderations, counts of tokens, threads' messages: they are named in the guide."""
     logs = server.handler
-    embedding = {"object": "embedding", "index": 0, "embedding": [0.5]}
-    reported = {"model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
     replies: dict[str, Any] = {
-        "/v1/embeddings": {"object": "list", "data": [embedding], **reported},
+        "/v1/moderations": {"id": "m", "model": "m", "results": []},
         "/v1/messages/count_tokens": {"input_tokens": 3},
     }
 
@@ -203,7 +201,7 @@ def test_other_requests_pass_unrecorded(logger: PromptStackLogger, server: Scrip
     server.handler = handle
     asked: Any = [{"role": "user", "content": "Hi"}]
     gpt = logger.wrap_openai(openai.OpenAI(api_key="sk", base_url=f"{server.url}/v1", max_retries=0))
-    gpt.embeddings.create(model="e", input="Hi", encoding_format="float")
+    gpt.moderations.create(input="Hi")
     claude = logger.wrap_anthropic(anthropic.Anthropic(api_key="sk", base_url=server.url, max_retries=0))
     assert claude.messages.count_tokens(model="m", messages=asked).input_tokens == 3
     with pytest.raises(openai.APIStatusError):

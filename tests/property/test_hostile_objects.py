@@ -289,7 +289,8 @@ def test_wrapped_clients(banyan_client: Hunted, answer: Recipe, options: dict[st
 def test_what_can_not_be_wrapped_is_refused(banyan_client: Hunted, thing: Recipe) -> None:
     """By a ConfigurationError, whatever it is."""
     client = banyan_client.banyan
-    for call in (client.wrap_openai, client.wrap_anthropic, client.trace):
+    wrapping = (client.wrap_openai, client.wrap_anthropic, client.wrap_google_genai, client.wrap_mistral)
+    for call in (*wrapping, client.trace):
         deliberately(call, thing.make())
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from banyan_hp import PromptStackLogger
+from tests.sdks import google_and_mistral
 from tests.sdks.answers import APIS, CACHED, INPUT, OUTPUT, REASONING, TEXT, TOOL_LINES
 from tests.sdks.cells import FIELDS, seen
 from tests.sdks.scripted import providers
@@ -24,6 +25,7 @@ from tests.sdks.ways import WAYS, Setting, Way
 from tests.support.scripted import ScriptedServer
 
 Record = dict[str, Any]
+ROWS = (WAYS, google_and_mistral)  # which adds its own
 INSTALLED = [way for way in WAYS if way.installed]
 
 
@@ -117,7 +119,7 @@ def test_a_stream_gives_what_the_whole_answer_gives(way: Way) -> None:
     assert _without_times(only(way)) == _without_times(only(first))
 
 
-_OF_THE_WAY = ("time_to_first_chunk_ms", "read_ms", "api")
+_OF_THE_WAY = ("time_to_first_chunk_ms", "read_ms", "api", "provider", "parameters", "tools", "tool_count")
 
 
 def _without_times(record: Record) -> str:

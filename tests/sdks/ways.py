@@ -6,7 +6,7 @@ A way makes one call and reads what comes to its end. Where its package is not i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -495,85 +495,3 @@ def chat_anthropic(setting: Setting) -> Any:
     # private: LangChain makes its client itself
     setting.logger.wrap_anthropic(model._client)
     return model.bind_tools(CLAUDE_TOOLS)
-
-
-# -- google and mistral: what they return is given to an interaction, or yielded by a traced generator -------
-
-
-def record(setting: Setting, ask: Callable[[], object]) -> None:
-    with setting.logger.interaction(setting.question) as it:
-        it.response = ask()
-
-
-def record_stream(setting: Setting, ask: Callable[[], Iterable[object]]) -> None:
-    @setting.logger.trace
-    def asked(question: str) -> Any:
-        yield from ask()
-
-    list(asked(setting.question))
-
-
-def gemini(setting: Setting) -> Any:
-    return package("google.genai").Client(api_key="sk", http_options={"base_url": setting.url})
-
-
-def gemini_request(setting: Setting) -> dict[str, Any]:
-    declarations = [{"name": name, "description": name} for name in NAMES]
-    config = {"tools": [{"function_declarations": declarations}]}
-    return {"model": "gemini", "contents": setting.question, "config": config}
-
-
-@way("google generateContent", "generate_content", "google.genai")
-def _(setting: Setting) -> None:
-    client = gemini(setting)  # one that nobody holds closes itself in the middle of its request
-    record(setting, lambda: client.models.generate_content(**gemini_request(setting)))
-
-
-@way("google generateContent", "generate_content_stream, traced", "google.genai", streamed=True)
-def _(setting: Setting) -> None:
-    client = gemini(setting)
-    record_stream(setting, lambda: client.models.generate_content_stream(**gemini_request(setting)))
-
-
-def interaction(setting: Setting, **more: Any) -> dict[str, Any]:
-    tools = [{"type": "function", "name": name, "description": name, "parameters": SCHEMA} for name in NAMES]
-    return {"model": "gemini", "input": setting.question, "tools": tools, **more}
-
-
-@way("google interactions", "interactions.create", "google.genai")
-def _(setting: Setting) -> None:
-    client = gemini(setting)
-    record(setting, lambda: client.interactions.create(**interaction(setting)))
-
-
-@way("google interactions", "interactions.create(stream=True), traced", "google.genai", streamed=True)
-def _(setting: Setting) -> None:
-    client = gemini(setting)
-    record_stream(setting, lambda: client.interactions.create(**interaction(setting, stream=True)))
-
-
-def mistral(setting: Setting) -> Any:
-    return package("mistralai.client").Mistral(api_key="sk", server_url=f"{setting.url}/mistral")
-
-
-def mistral_request(setting: Setting) -> dict[str, Any]:
-    return {
-        "model": "mistral",
-        "messages": [{"role": "user", "content": setting.question}],
-        "tools": CHAT_TOOLS,
-    }
-
-
-@way("mistral chat", "chat.complete", "mistralai")
-def _(setting: Setting) -> None:
-    record(setting, lambda: mistral(setting).chat.complete(**mistral_request(setting)))
-
-
-@way("mistral chat", "chat.stream, traced", "mistralai", streamed=True)
-def _(setting: Setting) -> None:
-    @setting.logger.trace
-    def ask(question: str) -> Any:
-        with mistral(setting).chat.stream(**mistral_request(setting)) as events:
-            yield from events
-
-    list(ask(setting.question))

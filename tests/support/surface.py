@@ -52,7 +52,6 @@ VARIABLES = {
     "banyan-hp serve --db": "BANYAN_HP_DB",
     "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
     "where a backend's own key is kept": "BANYAN_HP_KEYS_DIR",
-    "content_hash_key": "BANYAN_HP_CONTENT_HASH_KEY",
     "Django's setting, a dict": "BANYAN_HP",
 }
 """Which setting an environment variable fills in."""

@@ -184,6 +184,10 @@ def tracked(gpt: openai.OpenAI, claude: anthropic.Anthropic) -> None:
     print(banyan.wrap_openai(gpt), banyan.wrap_anthropic(claude), traced("q"), list(traced_step("q")))
 
 
+def tracked_others(gemini: object, mistral: object) -> None:
+    print(banyan.wrap_google_genai(gemini), banyan.wrap_mistral(mistral))
+
+
 def given_at_run_time(fields: dict[str, Any]) -> Log:
     """A dict that is put together at run time is said to be one, once."""
     return cast(Log, {"user_prompt": "q", "response": "a", **fields})

@@ -25,7 +25,6 @@ from .kinds import Role, role_of
 from .usage import Usage, usage_of
 
 _FAILED = "failed"
-_FRAMEWORKS = frozenset({"strands-agents", "langchain"})
 _MAKERS = {"gemini": "google", "gcp.gemini": "google", "gcp.gen_ai": "google", "gcp.vertex_ai": "google"}
 _TRACEBACK = "Traceback (most recent call last)"
 _REQUEST = "gen_ai.request."
@@ -135,7 +134,7 @@ def facts_of(span: Told) -> Facts:
 def _provider(attributes: Attributes) -> str | None:
     """Who served the model. strands gives itself, Google's instrumentation its model family."""
     found = first_text(attributes, semconv.PROVIDERS)
-    return None if found in _FRAMEWORKS else _MAKERS.get(found or "", found)
+    return None if found in semconv.FRAMEWORKS else _MAKERS.get(found or "", found)
 
 
 def _model(attributes: Attributes, names: Sequence[str]) -> str | None:

@@ -151,6 +151,8 @@ class Chunks:
             self._response_event(kind, event)
         elif kind.startswith(("message_", "content_block_")):
             self._message_event(kind, event)
+        elif kind.startswith("transcript."):
+            self._transcript_event(kind, event)
         else:
             return False
         self._known = True
@@ -191,6 +193,13 @@ class Chunks:
             self._read_details(event)
         elif kind == "message_stop":
             self._ended = True
+
+    def _transcript_event(self, kind: str, event: object) -> None:
+        if kind == "transcript.text.delta":
+            self._say(0, text(field(event, "delta")))
+        elif kind == "transcript.text.done":
+            self._ended = True
+            self._read_details(event)
 
     def _interaction(self, event: object) -> bool:
         """An event of Google's interactions."""

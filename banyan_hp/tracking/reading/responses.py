@@ -293,6 +293,32 @@ def framework_details(message: object) -> tuple[str | None, str | None]:
 _MESSAGE_TYPES = ("ai", "human", "system", "tool", "function", "chat")
 _ENDED = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 
+
+def _embeddings(response: object) -> Reading | None:
+    """How many vectors there are, and of how many dimensions; not the vectors."""
+    data = items(field(response, "data"))
+    if not data or text(field(data[0], "object")) != "embedding":
+        return None
+    vector, usage = field(data[0], "embedding"), read_usage(response)
+    size = len(vector) if isinstance(vector, (list, tuple)) else len(text(vector) or "") * 3 // 16  # base64
+    said = f"[{len(data)} embedding{'s' if len(data) > 1 else ''}{f' of {size} dimensions' if size else ''}]"
+    nothing_out = usage if usage.input_tokens is None else usage._replace(output_tokens=0)
+    return Reading(said, text(field(response, "model")), nothing_out)
+
+
+def _images(response: object) -> Reading | None:
+    """What the images are; not their content. Their addresses go without the signature behind them."""
+    data = items(field(response, "data"))
+    if not data or field(response, "created") is None or first_of(data[0], "b64_json", "url") is None:
+        return None
+    kind = "".join(f" {told}" for name in ("size", "output_format") if (told := text(field(response, name))))
+    places = [(text(field(each, "url")) or "").partition("?")[0] for each in data]
+    prompts = [text(field(each, "revised_prompt")) for each in data]
+    said = [f"[image{kind}] {prompt or place}" for prompt, place in zip(prompts, places, strict=True)]
+    model = text(field(response, "model"))
+    return Reading("\n".join(each.rstrip() for each in said), model, read_usage(response))
+
+
 _SHAPES: tuple[Callable[[object], Reading | None], ...] = (
     _choices,
     _message,
@@ -300,6 +326,8 @@ _SHAPES: tuple[Callable[[object], Reading | None], ...] = (
     _candidates,
     _interaction,
     _framework_message,
+    _embeddings,
+    _images,
 )
 
 

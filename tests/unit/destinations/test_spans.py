@@ -105,6 +105,19 @@ def test_a_record_is_a_span_by_the_conventions() -> None:
     }
 
 
+def test_parameters_and_provider_have_attributes() -> None:
+    """Numbers of the type that the conventions want; the rest stays in the metadata. Embeddings are such."""
+    parameters = {"temperature": 1, "max_completion_tokens": 50, "stop": ["END"], "seed": True}
+    details = {"api": "openai.embeddings", "provider": "azure.ai.openai", "parameters": parameters}
+    (span,) = sent({"input": "q", "output": "", "metadata": {**details, "operation": "embeddings"}})
+    found = attributes(span)
+    assert (found["gen_ai.request.temperature"], found["gen_ai.request.max_tokens"]) == (1.0, 50)
+    assert "gen_ai.request.seed" not in found
+    assert found["gen_ai.provider.name"] == "azure.ai.openai"
+    assert (found["gen_ai.operation.name"], span["kind"]) == ("embeddings", "SPAN_KIND_CLIENT")
+    assert json.loads(found["banyan.metadata"])["parameters"] == parameters
+
+
 def test_ids_derive_from_the_records_id() -> None:
     """A repeat has the same ones, another record has others."""
     one, again, other = sent(BANYAN)[0], sent(BANYAN)[0], sent(BANYAN, ident="r2")[0]

@@ -141,6 +141,62 @@ def test_a_call_inside_an_open_call_counts_once(tracer: Tracer) -> None:
     assert len(captured) == 2
 
 
+def test_a_span_that_is_named_a_call_at_its_end_repeats_the_one_inside(tracer: Tracer) -> None:
+    """LlamaIndex's `LLM.predict`, which has no tokens. With tokens of its own it counts."""
+    kind = {"openinference.span.kind": "LLM"}
+    with capture() as captured:
+        with tracer.start_as_current_span("predict") as around:
+            tracer.start_span("chat", attributes=OPENINFERENCE).end()
+            around.set_attributes({**kind, "output.value": "so"})
+        tracer.start_span("complete", attributes=kind).end()
+    assert [body["metadata"].get("input_tokens") for body in captured] == [31, None]
+
+
+def test_messages_in_events_are_understood(tracer: Tracer) -> None:
+    """strands', by both conventions; it names itself as the provider, which it is not."""
+    call = {"gen_ai.operation.name": "chat", "gen_ai.system": "strands-agents"}
+    details = "gen_ai.client.inference.operation.details"
+    events = [
+        [
+            ("gen_ai.system.message", {"content": "Be brief."}),
+            ("gen_ai.user.message", {"content": '[{"text": "why?"}]'}),
+            ("gen_ai.choice", {"finish_reason": "end_turn", "message": '[{"text": "so"}]'}),
+        ],
+        [
+            (details, {name: CHAT[name] for name in ("gen_ai.input.messages",)}),
+            (details, {name: CHAT[name] for name in ("gen_ai.output.messages",)}),
+        ],
+    ]
+    with capture() as captured:
+        for each in events:
+            with tracer.start_as_current_span("chat", attributes=call) as span:
+                for name, attributes in each:
+                    span.add_event(name, attributes)
+    earlier, later = captured
+    assert json.loads(earlier["input"])[-1] == {"role": "user", "content": "why?"}
+    assert json.loads(earlier["input"])[0] == {"role": "system", "content": "Be brief."}
+    assert json.loads(later["input"]) == [{"role": "user", "content": "why?"}]
+    assert (earlier["output"], later["output"]) == ("so", "so")
+    assert "provider" not in earlier["metadata"]
+
+
+def test_a_text_that_is_there_twice_counts_once(tracer: Tracer) -> None:
+    """OpenInference's instrumentation of OpenAI Agents writes a message as one text and in parts."""
+    prefix = "llm.output_messages.0.message"
+    parts = {f"{prefix}.role": "assistant", f"{prefix}.contents.0.message_content.text": "so"}
+    (both,) = logged(tracer, {"openinference.span.kind": "LLM", **parts, f"{prefix}.content": "so"})
+    (only,) = logged(tracer, {"openinference.span.kind": "LLM", **parts})
+    assert (both["output"], only["output"]) == ("so", "so")
+
+
+def test_a_whole_response_as_output_is_its_text(tracer: Tracer) -> None:
+    """That of OpenAI Agents, streamed."""
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "so"}]}
+    whole = json.dumps([{"object": "response", "model": "m", "output": [message]}])
+    (body,) = logged(tracer, {"openinference.span.kind": "LLM", "output.value": whole})
+    assert body["output"] == "so"
+
+
 def test_a_failure_is_the_records(tracer: Tracer) -> None:
     """By status and exception, where there is no error type."""
     with capture() as captured, tracer.start_as_current_span("s", attributes=OPENINFERENCE) as span:

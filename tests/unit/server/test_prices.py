@@ -50,6 +50,21 @@ def test_a_known_models_tokens_have_their_price(name: str, tokens: Tokens, cost:
 
 
 @pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ("azure.ai.openai", "gpt-4o"),
+        ("x_ai", "grok-4"),
+        ("deepseek", "deepseek-chat"),
+        ("mistral_ai", "mistral-large-latest"),
+        ("gcp.vertex_ai", "gemini-2.5-pro"),
+    ],
+)
+def test_opentelemetrys_names_of_providers_are_known(provider: str, name: str) -> None:
+    """Records of wrapped clients have them."""
+    assert bundled().cost(name, THOUSAND, NOON, provider=provider) == bundled().cost(name, THOUSAND, NOON)
+
+
+@pytest.mark.parametrize(
     "name", ["", "nobodys-model", "gpt-", "openai/nobodys", "nobody/gpt-4o-x", "text", "\0", "x" * 10_000]
 )
 def test_an_unknown_model_has_no_price(name: str) -> None:
