@@ -79,6 +79,7 @@ def test_the_text_is_what_the_packages_parser_reads(logger: Counting) -> None:
     """With types, help and labels, special characters in them too."""
     assert CONTENT_TYPE == CONTENT_TYPE_PLAIN_0_0_4
     logger.stats["experiments"] = {'a "b"\\c\nd': {"v": 3}}
+    logger.stats["redactions"] = {"email": 2}
     families = list(text_string_to_metric_families(metrics_text(logger)))
     described = {(each.name, each.type, each.documentation) for each in families}
     expected = {(each.name, each.kind, each.help) for each in FAMILIES}
