@@ -48,6 +48,12 @@ def _assert_held(lock: sync.Lock) -> None:
     assert lock.is_mine(), "call with the lock held"
 
 
+def pytest_collection_finish() -> None:
+    """The tests themselves are no garbage: without them a collection takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test sees the developer's keys, proxies or spool, nor another test's logger or open interaction."""

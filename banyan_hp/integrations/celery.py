@@ -9,11 +9,11 @@ import json
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from threading import Thread
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -24,6 +24,8 @@ from celery.exceptions import Retry
 from ..clients import banyan
 from ..clients.huggingplace import HuggingPlace, Session
 from ..clients.prompt_logger import PromptStackLogger
+from ..engine import threads
+from ..engine.sync import WakeUp
 from ..errors import ConfigurationError
 from ..foreign import is_deliberate, shown, type_name
 from ..logs import say, warn
@@ -266,22 +268,20 @@ class _Beat:
         self._logger = logger
         self._seconds = seconds
         self._report = report
-        self._ends: dict[int, threading.Event] = {}  # by process: a fork must not inherit an event's lock
+        self._ends: dict[int, WakeUp] = {}  # by process: a fork must not inherit a lock
 
     def start(self) -> None:
         """Once in each process."""
-        end = threading.Event()
+        end = WakeUp()
         if os.getpid() not in self._ends and self._ends.setdefault(os.getpid(), end) is end:
             self._ends = {os.getpid(): end}
-            threading.Thread(target=self._run, args=(end,), name="banyan-hp-stats", daemon=True).start()
+            threads.start(Thread(target=self._run, args=(end,), name="banyan-hp-stats", daemon=True))
 
     def stop(self) -> None:
         """End the thread of this process: there are other options now."""
-        end = self._ends.get(os.getpid())
-        if end is not None:
-            end.set()
+        self._ends.get(os.getpid(), WakeUp()).wake()
 
-    def _run(self, end: threading.Event) -> None:
+    def _run(self, end: WakeUp) -> None:
         while not end.wait(self._seconds):
             try:
                 self._report(self._stats())

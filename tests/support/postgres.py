@@ -69,7 +69,8 @@ class Postgres:
 
     def remove(self) -> None:
         """Remove its files."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        # Hundreds of databases are a hundred thousand files.
+        subprocess.run(["rm", "-rf", self.directory], check=False)
 
     def new_database(self) -> str:
         """The URL of a fresh, empty database."""

@@ -139,7 +139,8 @@ def test_what_another_key_left_on_disk_counts_until_it_is_sent(server: ScriptedS
     server.handler = lambda _request: Reply(401)
     with HuggingPlace("hp_old", "org", base_url=server.url, max_retries=0, flush_interval=0.05) as client:
         client.log({"user_prompt": "q", "response": "a"})
-        assert client.flush(5).spooled == 1
+        client.flush(5)
+        wait_until(lambda: client.get_stats()["logs_spooled"] == 1, 5, lambda: str(client.get_stats()))
         client.update_config(api_key="hp_new")
         stats = client.get_stats()
         assert stats["spool_bytes"] > 100
