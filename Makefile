@@ -12,7 +12,7 @@ BACKEND   := tests/integration/server $(wildcard tests/integration/test_local_ba
 backend   := $(BACKEND) tests/property
 servers   := tests/integration $(addprefix --ignore=,$(BACKEND))
 store     := tests/unit/server
-others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property tests/browser tests/frameworks $(store))
+others    := $(addprefix --ignore=,tests/lifecycle tests/surroundings tests/integration tests/property tests/browser tests/clickhouse tests/frameworks $(store))
 # Only the files that have such a test: all together take ten seconds to collect.
 alone      = $(shell grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests)
 # Compiled on the spot; needs a C compiler and Python's headers.
@@ -36,11 +36,15 @@ BROWSER       := $(and $(shell command -v chromium 2>/dev/null),$(shell command 
 
 PRICES_VENV := .venv-prices
 
+# An embedded ClickHouse is a large package.
+CLICKHOUSE_VENV  := .venv-clickhouse
+CLICKHOUSE_STAMP := $(CLICKHOUSE_VENV)/.installed
+
 # The frameworks that have an integration, in their current releases.
 FRAMEWORKS_VENV  := .venv-frameworks
 FRAMEWORKS_STAMP := $(FRAMEWORKS_VENV)/.installed
 
-.PHONY: test demo serve lint types check check-alone check-browser test-browser screenshots test-integrations test-sdks test-pythons prices collectors soak bench-quick bench bench-app wrk clean
+.PHONY: test demo serve lint types check check-alone check-browser test-browser screenshots test-clickhouse test-integrations test-sdks test-pythons prices collectors soak bench-quick bench bench-app wrk clean
 
 test: lint types check        ## lint, types and all tests
 
@@ -80,6 +84,9 @@ test-browser: $(BROWSER_STAMP) ## the pages in a real browser
 
 screenshots: $(BROWSER_STAMP) ## the README's pictures of the pages, in examples/screenshots; dark ones to look at
 	$(BROWSER_VENV)/bin/python -m tests.browser.screenshots examples/screenshots $(BROWSER_VENV)/dark
+
+test-clickhouse: $(CLICKHOUSE_STAMP) ## the backend with its calls in an embedded ClickHouse
+	@$(CLICKHOUSE_VENV)/bin/pytest tests/clickhouse
 
 test-integrations: $(FRAMEWORKS_STAMP) ## the integrations with the real frameworks: Django, Celery, LangChain, LiteLLM and others
 	@$(FRAMEWORKS_VENV)/bin/pytest tests/frameworks
@@ -125,7 +132,7 @@ wrk:                          ## the load generator of the application's benchma
 		{ echo "make bench needs wrk: install it with your package manager, then try again" >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(BROWSER_VENV) $(FRAMEWORKS_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py .collectors bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(BROWSER_VENV) $(CLICKHOUSE_VENV) $(FRAMEWORKS_VENV) $(PRICES_VENV) .venv-sdks .venv-sdks-newest .venv-py .collectors bench.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg setup.py
@@ -145,6 +152,12 @@ $(BENCH_STAMP): setup.cfg setup.py
 $(FRAMEWORKS_STAMP): setup.cfg setup.py
 	$(PYTHON) -m venv $(FRAMEWORKS_VENV)
 	$(FRAMEWORKS_VENV)/bin/python -m pip install --quiet --use-pep517 --editable '.[frameworks]'
+	rm -rf *.egg-info build
+	touch $@
+
+$(CLICKHOUSE_STAMP): setup.cfg setup.py
+	$(PYTHON) -m venv $(CLICKHOUSE_VENV)
+	$(CLICKHOUSE_VENV)/bin/python -m pip install --quiet --use-pep517 --editable '.[chdb]'
 	rm -rf *.egg-info build
 	touch $@
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 DATABASE_VARIABLE = "BANYAN_HP_DB"
 DATABASE_NAME = "banyan-hp.sqlite3"
+CALLS_VARIABLE = "BANYAN_HP_CALLS"
+_CLICKHOUSES = ("clickhouse://", "clickhouses://", "chdb:///")
+_OF_CLICKHOUSE = ("clickhouse_connect", "chdb")
 _EXTRA = (
     "alembic",
     "fastapi",
@@ -40,6 +43,34 @@ def add_database(parser: argparse.ArgumentParser) -> None:
         help=f"a file, or postgresql://… (default: {DATABASE_NAME} in the user's data directory); the "
         f"environment variable {DATABASE_VARIABLE} hides a password in it from other users of this machine",
     )
+
+
+def add_calls(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--calls`."""
+    parser.add_argument(
+        "--calls",
+        metavar="URL",
+        help="a ClickHouse that has the calls, beside the database with all else: "
+        "clickhouse://USER:PASSWORD@HOST:8123/DATABASE, clickhouses:// for TLS, or chdb:///DIRECTORY for an "
+        "embedded one (default: the database has the calls, too); the environment variable "
+        f"{CALLS_VARIABLE} hides the password",
+    )
+
+
+def calls_of(arguments: argparse.Namespace) -> str | None:
+    """The ClickHouse that is meant; None: the database has the calls.
+
+    Raises:
+        CommandError: it is no URL of a ClickHouse.
+    """
+    url = arguments.calls or os.environ.get(CALLS_VARIABLE, "").strip()
+    if url and not url.startswith(_CLICKHOUSES):
+        scheme = url.partition(":")[0]
+        raise CommandError(
+            f"--calls must be a URL that begins with {', '.join(_CLICKHOUSES)}; this one with {scheme!r}",
+            WRONG,
+        )
+    return url or None
 
 
 def add_database_command(
@@ -90,9 +121,10 @@ def using_the_server() -> Iterator[None]:
         yield
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRA:
+        if missing not in (*_EXTRA, *_OF_CLICKHOUSE):
             raise
-        why = f"the local backend needs {missing}: pip install 'banyan-hp[server]'"
+        extra = "clickhouse" if missing in _OF_CLICKHOUSE else "server"
+        why = f"the local backend needs {missing}: pip install 'banyan-hp[{extra}]'"
         raise CommandError(why, WRONG) from error
     except StartError as error:
         raise CommandError(str(error), WRONG) from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sqlite3
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .databases import add_database_command, database_of, using_the_server
+from .databases import add_calls, add_database_command, calls_of, database_of, using_the_server
 from .terminal import BROKEN, DONE, WRONG, CommandError, counted, say, say_json, size
 
 if TYPE_CHECKING:
@@ -32,9 +33,13 @@ def add_db(commands: _SubParsersAction[ArgumentParser]) -> None:
         actions, "backup", _backup, "copy a SQLite database, also while it is in use; for PostgreSQL: say how"
     )
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
-    add_database_command(
+    recount = add_database_command(
         actions, "recount", _recount, "have the backend make the sums that its overview shows anew"
     )
+    add_calls(recount)
+    schema_help = "print the tables that a backend makes in a ClickHouse (--calls), as SQL"
+    schema = actions.add_parser("schema", help=schema_help, description=schema_help)
+    schema.set_defaults(run=_schema)
 
 
 def _path(arguments: argparse.Namespace) -> int:
@@ -115,8 +120,18 @@ def _backup(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _schema(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as every command
+    with using_the_server():
+        from ..server.store.clickhouse.schema import STATEMENTS
+
+        say("\n\n".join(f"{statement.strip()};" for statement in STATEMENTS))
+    return DONE
+
+
 def _recount(arguments: argparse.Namespace) -> int:
-    url = database_of(arguments)
+    url, calls = database_of(arguments), calls_of(arguments)
+    if calls is not None:
+        return _recount_clickhouse(calls)
     if not _is_postgres(url):
         _existing(url)
     with using_the_server():
@@ -131,6 +146,23 @@ def _recount(arguments: argparse.Namespace) -> int:
         finally:
             database.close()
     say("the backend counts all calls anew: at once if it runs, or else once it is started")
+    return DONE
+
+
+def _recount_clickhouse(url: str) -> int:
+    with using_the_server():
+        from ..server.store.clickhouse.client import ClickHouse, ClickHouseError
+        from ..server.store.clickhouse.hours import ClickHouseHours
+        from ..server.store.database import BusyError, SlowQueryError
+
+        try:
+            with closing(ClickHouse(url)) as clickhouse:
+                ClickHouseHours(clickhouse).rebuild()
+        except (ClickHouseError, BusyError, SlowQueryError) as error:
+            raise CommandError(
+                f"can't count the calls anew: {str(error).partition(chr(10))[0]}", BROKEN
+            ) from error
+    say("all calls are counted anew")
     return DONE
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..engine.threads import ThreadStart
 from ..server.starting import DEMO_KEY, KEYS_VARIABLE, ROUTING_MODES, RoutingMode
-from .databases import DATABASE_NAME, add_database, database_of, using_the_server
+from .databases import DATABASE_NAME, add_calls, add_database, calls_of, database_of, using_the_server
 from .terminal import DONE, WRONG, CommandError, complain
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def _add_data(serve: ArgumentParser) -> None:
     """What it holds."""
     add = serve.add_argument
     add_database(serve)
+    add_calls(serve)
     add("--seed", type=Path, metavar="FILE.json", help="prompts and experiments to start out with")
     demo_help = (
         "start with the prompts, experiments and calls of a made-up application, in a database that goes "
@@ -131,6 +132,7 @@ def _serve(arguments: argparse.Namespace) -> int:
                 host=arguments.host,
                 port=arguments.port,
                 database=database,
+                calls=calls_of(arguments),
                 keys=keys,
                 keys_file=arguments.keys_file,
                 seed=arguments.seed,
@@ -175,7 +177,7 @@ def _database(arguments: argparse.Namespace) -> AbstractContextManager[str]:
     """
     if not arguments.demo:
         return nullcontext(database_of(arguments))
-    for option, given in (("--db", arguments.db), ("--seed", arguments.seed)):
+    for option, given in (("--db", arguments.db), ("--calls", arguments.calls), ("--seed", arguments.seed)):
         if given is not None:
             raise CommandError(f"--demo has a database and prompts of its own: leave out {option}", WRONG)
     return _temporary_database()

@@ -12,7 +12,7 @@ from contextlib import (
 )
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -41,19 +41,25 @@ from .starting import RoutingMode
 from .store.audit import Audit
 from .store.database import Database
 from .store.experiments import Experiments
+from .store.hours import Hours
 from .store.keys import Keys, Projects
 from .store.logins import Logins
+from .store.outcomes import Outcomes
 from .store.prompts import Prompts
 from .store.sessions import Sessions
 from .store.spans import StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
 from .store.sql_hours import SqlHours
 from .store.sql_outcomes import SqlOutcomes
+from .store.sql_sessions import SqlSessions
 from .store.sql_spans import SqlSpans
 from .store.traces import Traces
 from .ui.pages import add_pages
 from .ui.ratings import Ratings
 from .ui.settings import Served
+
+if TYPE_CHECKING:
+    from .store.clickhouse.calls import ClickHouseCalls
 
 _ALWAYS: Any = {
     "title": "banyan_hp backend",
@@ -72,6 +78,7 @@ def create_app(
     keys: Mapping[str, Caller],
     routing: RoutingMode = RoutingMode.SERVER,
     *,
+    calls: str | None = None,
     allowed_hosts: Collection[str] | None = None,
     body_seconds: float = BODY_SECONDS,
     retain: timedelta | None = None,
@@ -86,6 +93,7 @@ def create_app(
         database: what it keeps its data in.
         keys: who has which key, besides those in the database.
         routing: what a fetched prompt says about experiments.
+        calls: the URL of a ClickHouse that has the calls; None: the database has them.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
         retain: how long calls are kept; None: for ever.
@@ -95,7 +103,7 @@ def create_app(
             request comes from, and whether by HTTPS.
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
-    stores = stores_of(database, routing)
+    stores = stores_of(database, routing, calls)
     committer = Committer(stores.calls)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
     span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
@@ -166,22 +174,53 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
     app.state.feedback_limit = new_limit()
 
 
-def stores_of(database: Database, routing: RoutingMode = RoutingMode.SERVER) -> Stores:
-    """All stores of a database."""
-    calls_there = SqlCalls(database)
+def stores_of(
+    database: Database, routing: RoutingMode = RoutingMode.SERVER, calls: str | None = None
+) -> Stores:
+    """All stores of a database, and of the ClickHouse at the URL `calls`, if there is one."""
+    of_calls = _in_clickhouse(calls, database) if calls is not None else _in_database(database)
     return Stores(
-        calls_there,
-        SqlSpans(database, calls_there),
+        of_calls.calls,
+        SqlSpans(database, of_calls.calls),
         Prompts(database),
         Experiments(database),
         Projects(database),
         Keys(database),
         Audit(database),
-        SqlHours(database),
-        Sessions(database),
+        of_calls.hours,
+        of_calls.sessions,
         Traces(database),
-        SqlOutcomes(database),
+        of_calls.outcomes,
         routing,
+    )
+
+
+class _OfCalls(NamedTuple):
+    """The stores that are where the calls are."""
+
+    calls: SqlCalls | ClickHouseCalls
+    hours: Hours
+    sessions: Sessions
+    outcomes: Outcomes
+
+
+def _in_database(database: Database) -> _OfCalls:
+    return _OfCalls(SqlCalls(database), SqlHours(database), SqlSessions(database), SqlOutcomes(database))
+
+
+def _in_clickhouse(url: str, database: Database) -> _OfCalls:
+    from .store.clickhouse.calls import ClickHouseCalls  # an extra
+    from .store.clickhouse.client import ClickHouse
+    from .store.clickhouse.hours import ClickHouseHours
+    from .store.clickhouse.outcomes import ClickHouseOutcomes
+    from .store.clickhouse.sessions import ClickHouseSessions
+
+    clickhouse = ClickHouse(url)
+    return _OfCalls(
+        ClickHouseCalls(clickhouse, database),
+        ClickHouseHours(clickhouse),
+        ClickHouseSessions(clickhouse),
+        ClickHouseOutcomes(clickhouse, database),
     )
 
 

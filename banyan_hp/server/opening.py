@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from .. import local_keys
 from .api.auth import Caller
 from .starting import KEYS_VARIABLE, WELL_KNOWN_KEYS, StartError
+from .store.database import BusyError, SlowQueryError
 from .store.keys import DEFAULT_PROJECT, Keys, Role, digest_of
 
 logger = logging.getLogger(__name__)
@@ -100,3 +102,22 @@ def own_key(url: str, stored: Keys) -> str | None:
 
 def _good(stored: Keys) -> bool:
     return any(key.revoked_at is None for key in stored.listed())
+
+
+def prepare_calls(url: str | None) -> None:
+    """Make the tables of a ClickHouse, if there is one and they are not there.
+
+    Raises:
+        StartError: it can't be reached, or refuses.
+    """
+    if url is None:
+        return
+    from .store.clickhouse.client import ClickHouse, ClickHouseError  # an extra
+    from .store.clickhouse.schema import make_tables
+
+    try:
+        with closing(ClickHouse(url)) as clickhouse:
+            make_tables(clickhouse)
+    except (ClickHouseError, BusyError, SlowQueryError) as error:
+        reason = str(error).partition("\n")[0]
+        raise StartError(f"can't use the ClickHouse of --calls: {reason}") from error

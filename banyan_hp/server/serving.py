@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from .api.auth import Caller
 from .api.hosts import is_loopback
 from .app import create_app, stores_of
-from .opening import check_exposed, given_keys, own_key
+from .opening import check_exposed, given_keys, own_key, prepare_calls
 from .prices import Prices, PricesError, bundled
 from .seed import load_seed
 from .starting import RoutingMode, StartError
@@ -47,6 +47,8 @@ class ServeSettings:
     port: int
     database: str
     """The path of a SQLite file, or ``postgresql://…``."""
+    calls: str | None = field(default=None, repr=False)
+    """The URL of a ClickHouse that has the calls; None: the database has them."""
     keys: Sequence[str] = field(default=(), repr=False)
     """``KEY``, an admin's of the project "default", or ``PROJECT:ROLE:KEY``."""
     keys_file: Path | None = None
@@ -105,6 +107,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     database = Database(settings.database)
     try:
         _check_workers(settings, database)
+        prepare_calls(settings.calls)
         stores = stores_of(database)
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
@@ -138,6 +141,11 @@ def _check_workers(settings: ServeSettings, database: Database) -> None:
             f"--workers {settings.workers} needs PostgreSQL (--db postgresql://…): "
             "a SQLite file is served by one process"
         )
+    if settings.workers > 1 and (settings.calls or "").startswith("chdb:"):
+        raise StartError(
+            f"--workers {settings.workers} needs a ClickHouse server (--calls clickhouse://…): "
+            "an embedded one is used by one process"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,7 @@ class _Process:
             database,
             self.keys,
             self.routing,
+            calls=settings.calls,
             allowed_hosts=_allowed_hosts(settings, self.listener),
             retain=settings.retain,
             archive=settings.archive,

@@ -16,6 +16,7 @@ from .scores import ScorePage
 
 UNDATED = date(1, 1, 1)
 MAX_PAGE = 1000
+FOLLOWED_AT_ONCE = 5000  # calls that one step of `follow` looks at, and few enough for any store
 MAX_PAGE_BYTES = 8 * 1024 * 1024  # of bodies
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

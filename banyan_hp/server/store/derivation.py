@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, delete, select, update
 
@@ -21,8 +21,7 @@ from .database import Database
 from .rows import row_of as row_of_call
 from .span_rows import events_of_traces, parts, rows_of_traces, with_bodies
 from .spans import LONGEST, SLACK, Derived, Key, Neighbourhood, Rule, StoredSpan, processed_id
-from .sql_calls import SqlCalls
-from .tables import calls, spans, to_derive
+from .tables import spans, to_derive
 
 SOURCE = "otlp"
 MOST_TRACES = 2000  # that are looked at together
@@ -42,10 +41,34 @@ class _RemovedError(Exception):
     """Spans were removed since they were read. Nothing is written: all arrivals stay, and are taken again."""
 
 
+class CallsOfSpans(Protocol):
+    """What a store of calls does for spans, whose transaction it may take part in.
+
+    One that does not has done its part when the transaction ends: a crash between leaves the arrivals, of
+    which the same calls are made again.
+    """
+
+    def named_within(self, connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Any]:
+        """The rows of the calls with these ids, of any day; `parts` of ids at a time."""
+        ...
+
+    def remove_within(self, connection: Connection, rows: Sequence[Any]) -> object:
+        """Remove calls, by such rows."""
+        ...
+
+    def append_within(self, connection: Connection, given: Sequence[Call]) -> object:
+        """See `Calls.append`."""
+        ...
+
+    def ids_of(self, project: str, equal: Mapping[str, str]) -> Any:
+        """The ids of calls, for an `in_`; by columns of `FILTERS` and what each holds."""
+        ...
+
+
 class Derivation:
     """Makes the calls of a database's spans."""
 
-    def __init__(self, database: Database, calls_there: SqlCalls) -> None:
+    def __init__(self, database: Database, calls_there: CallsOfSpans) -> None:
         self._database = database
         self._calls = calls_there
 
@@ -111,7 +134,7 @@ class Derivation:
         ids = [name for span in own if span.counted for name in _ids(span)]
         rows: list[Row[Any]] = []
         for some in parts(ids):
-            rows += connection.execute(select(calls).where(calls.c.project == project, calls.c.id.in_(some)))
+            rows += self._calls.named_within(connection, project, some)
         return rows
 
     def _note(

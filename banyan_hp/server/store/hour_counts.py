@@ -178,10 +178,15 @@ def _of_hours(found: Sequence[Any]) -> Tally:
 
 
 def _amount(row: Any) -> list[int]:
-    """What one call adds to each column that is no key."""
-    cost = 0 if row.cost is None else round(min(row.cost, _MOST_COST) / BILLIONTH)
-    tokens = (min(row.input_tokens or 0, _MOST_TOKENS), min(row.output_tokens or 0, _MOST_TOKENS))
-    return [1, int(row.failed), *tokens, int(row.cost is not None), cost]
+    cost, tokens = row.cost, (row.input_tokens, row.output_tokens)
+    return added_by(failed=row.failed, tokens=tokens, cost=cost)
+
+
+def added_by(*, failed: bool, tokens: tuple[int | None, int | None], cost: float | None) -> list[int]:
+    """What one call adds: calls, errors, tokens in and out, those with a cost, and that in billionths."""
+    counted = (min(each or 0, _MOST_TOKENS) for each in tokens)
+    nanos = 0 if cost is None else round(min(cost, _MOST_COST) / BILLIONTH)
+    return [1, int(failed), *counted, int(cost is not None), nanos]
 
 
 def _add_days(counted: Tally) -> None:

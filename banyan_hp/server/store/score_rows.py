@@ -14,7 +14,7 @@ from .rows import cut, printable
 from .score_tables import scores
 from .scores import BOOL, CATEGORY, NUMBER, Score, ScorePage, stated_in
 
-_TEXTS = (
+TEXTS = (
     "name",
     "record_id",
     "session",
@@ -31,7 +31,7 @@ def score_row(row: Mapping[str, Any]) -> dict[str, Any]:
     stated = {**(stated_in(json.loads(row["body"])) or {})}
     stated["session"] = stated.get("session_id")
     value, comment = stated["value"], stated.get("comment")
-    texts = {name: cut(stated[name]) if stated.get(name) is not None else None for name in _TEXTS}
+    texts = {name: cut(stated[name]) if stated.get(name) is not None else None for name in TEXTS}
     return {
         **{name: row[name] for name in ("seq", "day", "project", "id")},
         **texts,
@@ -62,7 +62,7 @@ def scores_page(
 
 def _score(row: Row[Any]) -> Score:
     value = row.text if row.kind == CATEGORY else bool(row.number) if row.kind == BOOL else row.number
-    texts = {name: getattr(row, name) for name in _TEXTS}
+    texts = {name: getattr(row, name) for name in TEXTS}
     return Score(
         project=row.project,
         id=row.id,

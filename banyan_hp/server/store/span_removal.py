@@ -15,11 +15,12 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from .calls import microseconds, time_of
 from .database import Database
+from .derivation import CallsOfSpans
 from .partitions import days_of, exists, lock_out, partition_of
 from .rows import cut, these, within_bytes
 from .span_rows import parts, with_bodies
 from .spans import SpanKeeper
-from .tables import calls, span_bodies, span_events, spans, to_derive
+from .tables import span_bodies, span_events, spans, to_derive
 
 STEP = 1000  # rows that one transaction removes
 KEPT_AT_ONCE = 20_000
@@ -31,8 +32,9 @@ _DAY = timedelta(days=1)
 class SpanRemoval:
     """Removes spans from a database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, calls_there: CallsOfSpans) -> None:
         self._database = database
+        self._calls = calls_there
 
     def delete(self, project: str, equal: Mapping[str, str]) -> Iterator[int]:
         """See `Spans.delete`."""
@@ -41,7 +43,7 @@ class SpanRemoval:
             one = (spans.c.project == project, spans.c.call_id == chosen["id"])
             yield from self._steps(lambda connection: _remove_some(connection, one))
             return
-        yield from self._steps(lambda connection: _remove_traces(connection, project, chosen))
+        yield from self._steps(lambda connection: self._remove_traces(connection, project, chosen))
 
     def trim(self, before: date, keeper: SpanKeeper | None) -> Iterator[int]:
         """See `Spans.trim`."""
@@ -97,6 +99,23 @@ class SpanRemoval:
             if project is not None:
                 yield project
 
+    def _remove_traces(self, connection: Connection, project: str, chosen: Mapping[str, str]) -> int:
+        """Whole traces: what is around a person's calls repeats what was said in them."""
+        own = [spans.c[name] == value for name, value in chosen.items() if name in ("session", "user")]
+        named = self._calls.ids_of(project, chosen)
+        here = or_(and_(*own), spans.c.call_id.in_(named)) if own else spans.c.call_id.in_(named)
+        query = select(spans.c.trace_id).where(spans.c.project == project, here).distinct().limit(_TRACES)
+        traces = list(connection.execute(query).scalars())
+        if not traces:
+            return 0
+        of_traces = (spans.c.project == project, spans.c.trace_id.in_(traces))
+        removed = 0
+        while step := _remove_some(connection, of_traces):
+            removed += step
+        for table in (span_events, to_derive):
+            connection.execute(delete(table).where(table.c.project == project, table.c.trace_id.in_(traces)))
+        return removed
+
     def _steps(self, step: Callable[[Connection], int]) -> Iterator[int]:
         while removed := self._database.write(step):
             yield removed
@@ -114,25 +133,6 @@ def _drop_day(connection: Connection, day: date, limit: int) -> int:
         return 0
     for name in TABLES:
         connection.exec_driver_sql(f"DROP TABLE {partition_of(name, day)}")
-    return removed
-
-
-def _remove_traces(connection: Connection, project: str, chosen: Mapping[str, str]) -> int:
-    """Whole traces: what is around a person's calls repeats what was said in them."""
-    own = [spans.c[name] == value for name, value in chosen.items() if name in ("session", "user")]
-    theirs = [calls.c[name] == value for name, value in chosen.items()]
-    named = select(calls.c.id).where(calls.c.project == project, *theirs)
-    here = or_(and_(*own), spans.c.call_id.in_(named)) if own else spans.c.call_id.in_(named)
-    query = select(spans.c.trace_id).where(spans.c.project == project, here).distinct().limit(_TRACES)
-    traces = list(connection.execute(query).scalars())
-    if not traces:
-        return 0
-    of_traces = (spans.c.project == project, spans.c.trace_id.in_(traces))
-    removed = 0
-    while step := _remove_some(connection, of_traces):
-        removed += step
-    for table in (span_events, to_derive):
-        connection.execute(delete(table).where(table.c.project == project, table.c.trace_id.in_(traces)))
     return removed
 
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, insert, select
 
 from .calls import time_of
 from .database import BusyError
 from .rows import cut, json_of, these
-from .spans import Key, StoredEvent, StoredSpan
-from .tables import span_bodies, span_events, spans
+from .spans import Key, StoredEvent, StoredSpan, processed_trace
+from .tables import span_bodies, span_events, spans, to_derive
 
 AT_ONCE = 500  # ids in one condition
 _TEXTS = ("name", "role", "scope", "model", "response_id", "session", "user")
@@ -110,3 +110,16 @@ def events_of_traces(
 def parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """A list, in pieces that one condition takes."""
     return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
+
+
+def processed_in(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The traces of which records were made that are among these calls: projects and ids."""
+    traces = {(row["project"], trace) for row in rows if (trace := processed_trace(row["id"])) is not None}
+    return sorted(traces)
+
+
+def note_processed(connection: Connection, traces: Sequence[tuple[str, str]]) -> None:
+    """Records were made of spans: what the spans themselves tell counts no more."""
+    if traces:
+        listed = [{"project": project, "trace_id": trace} for project, trace in traces]
+        connection.execute(insert(to_derive), listed)

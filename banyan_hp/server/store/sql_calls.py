@@ -18,7 +18,6 @@ from sqlalchemy import (
     and_,
     cast,
     func,
-    insert,
     literal,
     select,
     tuple_,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
+from . import calls as contract
 from .calls import Call, CallFilter, Group, Keeper, Page, Stored, microseconds
 from .cursors import Cursor
 from .database import Database
@@ -46,10 +46,9 @@ from .rows import (
 from .score_rows import scores_page
 from .scores import SCORE, ScorePage
 from .search import phrases_of
-from .spans import processed_trace
-from .tables import bodies, calls, to_derive, to_index
+from .span_rows import note_processed, processed_in
+from .tables import bodies, calls, to_index
 
-FOLLOWED_AT_ONCE = 5000  # calls that one step of `follow` looks at, and few enough for any database
 _position = tuple_(calls.c.xact, calls.c.seq)
 
 
@@ -68,6 +67,15 @@ class SqlCalls:
         """See `Calls.append`."""
         rows = [row_of(call) for call in given]
         return self._database.write(lambda connection: self._append(connection, rows))
+
+    def named_within(self, connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Any]:
+        """See `CallsOfSpans.named_within`."""
+        return connection.execute(select(calls).where(calls.c.project == project, calls.c.id.in_(ids))).all()
+
+    def ids_of(self, project: str, equal: Mapping[str, str]) -> Any:
+        """See `CallsOfSpans.ids_of`."""
+        theirs = [calls.c[name] == value for name, value in equal.items()]
+        return select(calls.c.id).where(calls.c.project == project, *theirs)
 
     def append_within(self, connection: Connection, given: Sequence[Call]) -> list[Stored]:
         """The same in a transaction that is under way."""
@@ -88,15 +96,8 @@ class SqlCalls:
             waiting = again
         new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
         note_new(connection, new)
-        self._note_processed(connection, new)
+        note_processed(connection, processed_in(new))
         return stored
-
-    def _note_processed(self, connection: Connection, new: Sequence[dict[str, Any]]) -> None:
-        """Records that were made of spans: what the spans themselves tell counts no more."""
-        traces = {(row["project"], trace) for row in new if (trace := processed_trace(row["id"])) is not None}
-        if traces:
-            listed = [{"project": project, "trace_id": trace} for project, trace in sorted(traces)]
-            connection.execute(insert(to_derive), listed)
 
     def _append_different(
         self, connection: Connection, rows: Sequence[dict[str, Any]], chosen: list[int]
@@ -164,7 +165,9 @@ class SqlCalls:
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.follow`."""
         last = Cursor.parse(cursor) if cursor is not None else Cursor(-1, 0)
-        next_ones = self._next(chosen.project, last, FOLLOWED_AT_ONCE if _is_picky(chosen) else limit)
+        next_ones = self._next(
+            chosen.project, last, contract.FOLLOWED_AT_ONCE if _is_picky(chosen) else limit
+        )
         place = (next_ones.c.xact, next_ones.c.seq)
         query = select(next_ones).where(*_on_row(chosen, next_ones.c)).order_by(*place).limit(limit)
         furthest = select(*place).order_by(*(column.desc() for column in place)).limit(1)

@@ -29,6 +29,7 @@ from ..analysis.moments import Moments
 from .calls import microseconds, time_of
 from .database import Database
 from .marks import exclude, note_stale, of_a_user
+from .measured import over_steps, parts_of, put_together
 from .observed import ALL
 from .outcomes import Summary, VersionSummary
 from .score_tables import dirty, owners, scores, users, values
@@ -90,7 +91,7 @@ class SqlOutcomes:
                 mixed=sum(int(row.mixed) for row in counts),
                 ambiguous=_ambiguous(connection, project, experiment_id),
                 next_closes=_soonest(row.next_closes for row in counts),
-                removed_until=_removed_until(connection, project, experiment_id),
+                removed_until=removed_until(connection, project, experiment_id),
                 pending=pending(connection) + sum(int(row.outdated) for row in counts),
             )
 
@@ -108,14 +109,7 @@ class SqlOutcomes:
         chosen = _Chosen(project, experiment_id, start, until, times.end)
         with self._database.read() as connection:
             steps = _stepped(connection, chosen, metric, times)
-        total: dict[tuple[Any, ...], Moments] = {}
-        found = []
-        for number in range(min(steps, default=0), max(steps, default=-1) + 1):
-            for part, moments in steps.get(number, {}).items():
-                total[part] = total.get(part, Moments()) + moments
-            by_version = {version: each for version, _, each in _put_together(metric, total)}
-            found.append((times.at(number), by_version))
-        return found
+        return over_steps(metric, steps, times)
 
     def users_of(self, project: str, experiment_ids: Sequence[str]) -> Mapping[str, int]:
         """See `Outcomes.users_of`."""
@@ -233,7 +227,7 @@ def _made(sums: Sequence[Any]) -> Moments:
 
 def _scored(connection: Connection, chosen: _Chosen, names: Sequence[str]) -> list[tuple[str, str, Moments]]:
     """For each version the scores of these names."""
-    wanted = [part for name in names for part in _parts(name)]
+    wanted = [part for name in names for part in parts_of(name)]
     if not wanted:
         return []
     query = (
@@ -242,7 +236,7 @@ def _scored(connection: Connection, chosen: _Chosen, names: Sequence[str]) -> li
         .group_by(*_PART)
     )
     found = {tuple(row[:4]): _made(row[4:]) for row in connection.execute(query)}
-    return [each for name in names for each in _put_together(name, found)]
+    return [each for name in names for each in put_together(name, found)]
 
 
 def _among(parts: Sequence[tuple[str, tuple[str, ...], str]]) -> ColumnElement[bool]:
@@ -267,40 +261,12 @@ def _stepped(
         groups: Sequence[Any] = (users.c.version,)
     else:
         part = groups = _PART
-        which, sums = _among(list(_parts(metric))), _moments(values.c.y, values.c.x)
+        which, sums = _among(list(parts_of(metric))), _moments(values.c.y, values.c.x)
     query = select(step, *part, *sums).where(*chosen.of(table), chosen.closed(table), which)
     found: dict[int, dict[tuple[Any, ...], Moments]] = defaultdict(dict)
     for number, *row in connection.execute(query.group_by(step, *groups)):
         found[int(number)][tuple(row[:4])] = _made(row[4:])
     return found
-
-
-def _parts(name: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """The rows that a metric of this name may consist of: of numbers, or of a category and all categories."""
-    yield name, (BOOL, "number"), ALL
-    for at, char in enumerate(name):
-        if char == "=" and 0 < at < len(name) - 1:
-            yield name[:at], (CATEGORY,), name[at + 1 :]
-            yield name[:at], (CATEGORY,), ALL
-
-
-def _put_together(name: str, found: Mapping[tuple[Any, ...], Moments]) -> Iterator[tuple[str, str, Moments]]:
-    versions = dict.fromkeys(key[3] for key in found)
-    for version in versions:
-        numbers = found.get((name, False, ALL, version))
-        if numbers is not None:
-            yield version, name, numbers
-            continue
-        for part, _, category in _parts(name):
-            whole = found.get((part, True, ALL, version))
-            if category != ALL and whole is not None:
-                yield version, name, _of_category(whole, found.get((part, True, category, version)))
-
-
-def _of_category(whole: Moments, part: Moments | None) -> Moments:
-    """Of all users with a category of this name: how much of it is this category."""
-    part = part or Moments()
-    return Moments(n=whole.n, x=whole.x, y=part.y, xx=whole.xx, xy=part.xy, yy=part.yy)
 
 
 def _names(connection: Connection, project: str, experiment_id: str) -> Iterator[tuple[str, str, str]]:
@@ -325,7 +291,7 @@ def _ambiguous(connection: Connection, project: str, experiment_id: str) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _removed_until(connection: Connection, project: str, experiment_id: str) -> datetime | None:
+def removed_until(connection: Connection, project: str, experiment_id: str) -> datetime | None:
     same = (experiments.c.project == project, experiments.c.experiment_id == experiment_id)
     found = connection.execute(select(experiments.c.removed_until).where(*same)).scalar()
     return time_of(found) if found is not None else None

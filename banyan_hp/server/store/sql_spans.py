@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from . import days
 from .calls import Stored
 from .database import Database
-from .derivation import Derivation
+from .derivation import CallsOfSpans, Derivation
 from .rows import cut, within_bytes
 from .span_removal import TABLES, SpanRemoval
 from .span_rows import (
@@ -25,7 +25,6 @@ from .span_rows import (
     with_bodies,
 )
 from .spans import Key, Rule, SpanKeeper, StoredEvent, StoredSpan
-from .sql_calls import SqlCalls
 from .tables import span_bodies, span_events, spans, to_derive
 
 _REPLACED = (
@@ -37,10 +36,10 @@ _REPLACED = (
 class SqlSpans:
     """See `Spans`."""
 
-    def __init__(self, database: Database, calls_there: SqlCalls) -> None:
+    def __init__(self, database: Database, calls_there: CallsOfSpans) -> None:
         self._database = database
         self._derivation = Derivation(database, calls_there)
-        self._removal = SpanRemoval(database)
+        self._removal = SpanRemoval(database, calls_there)
 
     # -- on their way in ---------------------------------------------------------------------------------
 

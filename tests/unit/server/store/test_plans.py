@@ -18,10 +18,10 @@ from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.experiments import Experiments
 from banyan_hp.server.store.keys import Keys, Projects, digest_of
 from banyan_hp.server.store.prompts import Prompt, Prompts, Version
-from banyan_hp.server.store.sessions import Sessions
 from banyan_hp.server.store.spans import StoredSpan
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
+from banyan_hp.server.store.sql_sessions import SqlSessions
 from banyan_hp.server.store.sql_spans import SqlSpans
 from banyan_hp.server.store.traces import Traces
 from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
@@ -136,10 +136,10 @@ ASKED: dict[str, Ask] = {
     "sums of a user by prompt": _summed("prompt_name", "version", equal={"user": "u7"}),
     "sums of failures": _summed(failed=True),
     "sums of an experiment": _summed("experiment_version_id", equal={"experiment_id": "x"}),
-    "sessions": lambda database: Sessions(database).recent("p", 50),
-    "sessions of a user": lambda database: Sessions(database).recent("p", 50, user="u7"),
-    "older sessions": lambda database: Sessions(database).recent("p", 50, NEWER),
-    "totals of a session": lambda database: Sessions(database).totals("p", "s7"),
+    "sessions": lambda database: SqlSessions(database).recent("p", 50),
+    "sessions of a user": lambda database: SqlSessions(database).recent("p", 50, user="u7"),
+    "older sessions": lambda database: SqlSessions(database).recent("p", 50, NEWER),
+    "totals of a session": lambda database: SqlSessions(database).totals("p", "s7"),
     "sums of a rare word": _summed(text="rare"),
 }
 

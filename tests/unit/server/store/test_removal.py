@@ -66,7 +66,7 @@ def old_calls(store: Calls) -> list[str]:
     return sorted(ids(given))
 
 
-def test_what_is_old_comes_to_the_keeper_by_project_and_day(store: SqlCalls) -> None:
+def test_what_is_old_comes_to_the_keeper_by_project_and_day(store: Calls) -> None:
     given = old_calls(store)
     store.append([call(200, event_time=LATER, received_at=LATER)])
     shelf = Shelf()
@@ -108,7 +108,7 @@ def test_a_crash_between_any_two_steps_loses_no_call_and_keeps_none_twice(
     assert store.unindexed() == 0
 
 
-def test_a_call_that_comes_while_its_day_is_kept_stays(store: SqlCalls) -> None:
+def test_a_call_that_comes_while_its_day_is_kept_stays(store: Calls) -> None:
     """It is not removed unseen, neither one by one nor with its day; the next run takes it along."""
     store.maintain(NOON)
     store.append([call(1), call(2)])
@@ -132,14 +132,14 @@ def test_a_call_that_comes_while_its_day_is_kept_stays(store: SqlCalls) -> None:
     assert store.page(ALL, 10).calls == []
 
 
-def test_a_call_that_arrives_with_a_clock_far_ahead_ages_from_its_arrival(store: SqlCalls) -> None:
+def test_a_call_that_arrives_with_a_clock_far_ahead_ages_from_its_arrival(store: Calls) -> None:
     ahead = call(1, event_time=datetime(2199, 1, 1, tzinfo=UTC), received_at=NOON)
     store.append([ahead, call(2, event_time=LATER, received_at=LATER)])
     assert sum(store.trim(LIMIT)) == 1
     assert ids(store.page(ALL, 10).calls) == ["id-2"]
 
 
-def test_whole_days_go(store: SqlCalls) -> None:
+def test_whole_days_go(store: Calls) -> None:
     """A limit at noon leaves that whole day, on either database."""
     store.maintain(NOON)
     store.append([call(1), call(-86_400)])
@@ -147,7 +147,7 @@ def test_whole_days_go(store: SqlCalls) -> None:
     assert ids(store.page(ALL, 10).calls) == ["id-1"]
 
 
-def test_a_deletion_is_in_the_audit_without_the_persons_name(store: SqlCalls, database: Database) -> None:
+def test_a_deletion_is_in_the_audit_without_the_persons_name(store: Calls, database: Database) -> None:
     store.append([call(number, user="Ann <ann@example.org>") for number in range(3)])
     chosen = CallFilter(project="p", equal={"user": "Ann <ann@example.org>"})
     assert sum(store.delete(chosen, "key-1")) == 3
@@ -157,7 +157,7 @@ def test_a_deletion_is_in_the_audit_without_the_persons_name(store: SqlCalls, da
     assert change.detail == {"calls": 3, "user_sha256": digest}
 
 
-def test_the_note_is_part_of_the_removal(store: SqlCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_note_is_part_of_the_removal(store: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it can't be written, nothing is removed."""
     store.append([call(1, user="u")])
 

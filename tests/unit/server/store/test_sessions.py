@@ -6,8 +6,9 @@ import pytest
 
 from banyan_hp.server.store import sessions
 from banyan_hp.server.store.database import Database
-from banyan_hp.server.store.sessions import Session, Sessions
+from banyan_hp.server.store.sessions import Session
 from banyan_hp.server.store.sql_calls import SqlCalls
+from banyan_hp.server.store.sql_sessions import SqlSessions
 
 from .samples import NOON, call, score
 
@@ -18,7 +19,7 @@ def test_a_session_is_what_its_calls_amount_to(database: Database, store: SqlCal
     )
     store.append([call(9), call(5, session="s", user="u5")])
     store.append([call(6, session="s", project="q")])
-    (found,) = Sessions(database).recent("p", 10).sessions
+    (found,) = SqlSessions(database).recent("p", 10).sessions
     began, last = (NOON.replace(second=each) for each in (1, 5))
     assert found == Session(id="s", began=began, last=last, user="u5", calls=3, errors=2)
 
@@ -36,7 +37,7 @@ def test_pages_have_each_session_once_last_active_first(
         monkeypatch.setattr(sessions, "MOST_LOOKED_AT", looked_at)
         found, cursor = [], None
         while True:
-            page = Sessions(database).recent("p", limit, cursor)
+            page = SqlSessions(database).recent("p", limit, cursor)
             found += [each.id for each in page.sessions]
             if (cursor := page.next) is None:
                 break
@@ -47,8 +48,8 @@ def test_a_user_s_sessions_have_a_call_of_this_user(database: Database, store: S
     store.append(
         [call(1, session="s", user="u"), call(2, session="s", user="v"), call(3, session="t", user="v")]
     )
-    assert [each.id for each in Sessions(database).recent("p", 10, user="u").sessions] == ["s"]
-    assert [each.id for each in Sessions(database).recent("p", 10, user="v").sessions] == ["t", "s"]
+    assert [each.id for each in SqlSessions(database).recent("p", 10, user="u").sessions] == ["s"]
+    assert [each.id for each in SqlSessions(database).recent("p", 10, user="v").sessions] == ["t", "s"]
 
 
 def test_totals_are_of_a_session_s_calls(
@@ -58,13 +59,13 @@ def test_totals_are_of_a_session_s_calls(
     given = [call(n, session="s", latency_ms=float(n), cost=None) for n in range(1, 101)]
     store.append([*given, call(200, session="s", error="e", input_tokens=3, output_tokens=None)])
     store.append([score("thumbs", 1, session_id="s"), call(300, session="t", input_tokens=9)])
-    totals = Sessions(database).totals("p", "s")
+    totals = SqlSessions(database).totals("p", "s")
     assert (totals.calls, totals.errors, totals.timed) == (101, 1, 100)
     assert (totals.input_tokens, totals.output_tokens, totals.cost) == (3, None, None)
     assert (totals.latency_p50, totals.latency_p95) == (50.0, 95.0)
     monkeypatch.setattr(sessions, "MOST_SUMMED", 10)
     monkeypatch.setattr(sessions, "MOST_TIMED", 5)
-    latest = Sessions(database).totals("p", "s")
+    latest = SqlSessions(database).totals("p", "s")
     assert (latest.calls, latest.input_tokens, latest.latency_p50, latest.timed) == (10, 3, 98.0, 5)
-    nothing = Sessions(database).totals("q", "s")
+    nothing = SqlSessions(database).totals("q", "s")
     assert (nothing.calls, nothing.cost, nothing.latency_p50) == (0, None, None)

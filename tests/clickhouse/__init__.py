@@ -1,0 +1,1 @@
+"""The backend on ClickHouse: other stores' suites over an embedded one, in an environment of their own."""
