@@ -172,6 +172,8 @@ class Intake:
         self._parts.last_writes.write_now([record])
         record.turned_away = record.term is Term.DROPPED
         self._lock.run_deferred()
+        if record.turned_away:
+            warn("late", "a record logged while the process ends is lost: it could not be kept on disk")
         return record
 
     def _warn_of_use_after_shutdown(self) -> None:

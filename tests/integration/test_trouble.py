@@ -158,6 +158,26 @@ def test_records_that_are_lost_at_the_exit_are_said_so() -> None:
     )
 
 
+def test_a_record_that_is_lost_behind_the_exit_is_said_so() -> None:
+    """It is logged when all is sent and reported, and there is no disk to keep it on."""
+    program = (
+        """
+import atexit
+from banyan_hp.engine.process.exit import at_exit
+logger = make(spool=False)
+atexit.unregister(at_exit)
+atexit.register(lambda: print(logger.log_prompt("late", "a")))
+atexit.register(at_exit)
+"""
+        + LOG
+    )
+    with replying(200) as server:
+        finished = run_python(program, url=server.url)
+    (line,) = lines(finished)
+    assert line == "banyan_hp: a record logged while the process ends is lost: it could not be kept on disk"
+    assert finished.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(
     "before",
     [
