@@ -6,7 +6,8 @@
     reads      milliseconds in this process, the median of some
 
 Calls of about 1.5 KB over 30 days: 20 prompts, 5 models, sessions of 8 calls, 1,000 users for 20,000 calls.
-One in `RARE` has a word that others don't have; the first 20,000 are those of an experiment's 10,000 users.
+One in `RARE` has a word that others don't have; the first 20,000 are those of an experiment's 10,000 users,
+one in three of whom has a score beside.
 """
 
 from __future__ import annotations
@@ -224,6 +225,7 @@ def _overview(hours: Hours) -> None:
 def _results(outcomes: Outcomes) -> None:
     window, later = timedelta(days=1), NOW + timedelta(days=2)
     names = [*MEASURES, *outcomes.metrics("p", "x")]
+    assert names[-1] == "thumbs"
     found = outcomes.summaries("p", "x", names, window=window, start=START, until=None, now=later)
     assert sum(each.closed for each in found.versions.values()) == USERS
 
@@ -239,7 +241,24 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _made(many: int) -> Iterator[Call]:
     for number, record in enumerate(stream_records(many)):
-        yield _call(number, many, record)
+        call = _call(number, many, record)
+        yield call
+        if number < USERS and number % 3 == 0:
+            yield _score(number, call)
+
+
+def _score(number: int, call: Call) -> Call:
+    mark = {"kind": "score", "v": 1, "name": "thumbs", "value": number % 2 == 0, "record_id": call.id}
+    body = {"input": "", "output": "", "metadata": {"banyan_hp": mark}}
+    return Call(
+        project=call.project,
+        id=f"score-{number}",
+        day=call.day,
+        event_time=call.event_time,
+        received_at=call.received_at,
+        source="score",
+        body=body,
+    )
 
 
 def _call(number: int, many: int, record: dict[str, Any]) -> Call:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 ALL = CallFilter(project="p")
 STORED = 20_000
 _MADE = f"""
-INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, bytes, body, words)
+INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, bytes,
+    body, words)
 SELECT 'p', toDate32('2026-03-01'), concat('id-', toString(number)), '', 1772366400000000 + number * 1000000,
     1772366400000000, 'banyan', concat('s', toString(intDiv(number, 8))),
     concat('u', toString(number % 5000)), 2, '{{}}', concat(' word', toString(number), ' common ')
