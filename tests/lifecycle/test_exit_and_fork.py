@@ -44,6 +44,7 @@ def test_the_exit_delivers_without_being_asked(ending: str) -> None:
     assert ("banyan_hp" in finished.stderr, finished.on_disk) == (False, 0)
 
 
+@pytest.mark.alone
 def test_the_exit_with_the_backend_down_is_quick_quiet_and_loses_nothing(tmp_path: Path) -> None:
     """Records go to disk within a bounded time, one line says so, the next process delivers them."""
     with ScriptedServer() as reserved:

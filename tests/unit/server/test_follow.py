@@ -15,7 +15,7 @@ from fastapi import HTTPException
 from banyan_hp.server.api import feeds
 from banyan_hp.server.api.feeds import Feed, Feeds
 from banyan_hp.server.api.follow import Listener
-from banyan_hp.server.store import sql_calls
+from banyan_hp.server.store import calls as contract
 from banyan_hp.server.store.calls import Call, CallFilter, Page
 from banyan_hp.server.store.cursors import Cursor
 from banyan_hp.server.store.database import BusyError, Database, SlowQueryError
@@ -171,7 +171,7 @@ def test_a_rare_filter_gets_on_through_many_calls(
 ) -> None:
     """From an old position: each look takes a bounded time and says how far it has come."""
     monkeypatch.setattr(feeds, "STEP_SECONDS", 0.0)
-    monkeypatch.setattr(sql_calls, "FOLLOWED_AT_ONCE", 50)
+    monkeypatch.setattr(contract, "FOLLOWED_AT_ONCE", 50)
     calls.append([call(number, user="rare" if number == 2900 else "u") for number in range(1000, 3000)])
 
     async def follow() -> None:
@@ -219,7 +219,7 @@ def test_a_look_that_took_too_long_says_where_to_go_on(
 ) -> None:
     """A client comes back to where the last look ended, not to where it began."""
     monkeypatch.setattr(feeds, "STEP_SECONDS", 0.0)
-    monkeypatch.setattr(sql_calls, "FOLLOWED_AT_ONCE", 50)
+    monkeypatch.setattr(contract, "FOLLOWED_AT_ONCE", 50)
     calls.append([call(number) for number in range(1000, 1200)])
 
     async def follow() -> None:
