@@ -18,12 +18,14 @@ from .. import calls as contract
 from ..calls import SHOWN, Call, CallFilter, Group, Keeper, Page, Stored, time_of
 from ..cursors import Cursor
 from ..database import Database
-from ..rows import ordered, row_of, within_bytes, words_of_body
+from ..rows import ordered, row_of, within_bytes
 from ..scores import SCORE, ScorePage
+from ..search import words_in
 from ..span_rows import note_processed, processed_in
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
+from .reading import first_of
 from .removal import Removal
 from .scores import SCORE_COLUMNS, score_columns, scores_page
 
@@ -232,10 +234,7 @@ class ClickHouseCalls:
 
     def _shown(self, asked: Conditions, order: str, limit: int) -> tuple[Sequence[Any], bool]:
         """Narrow rows, as many as a page may have, and whether there are more."""
-        rows = self._clickhouse.rows(
-            f"SELECT {_NARROW} FROM calls FINAL WHERE {asked.sql} ORDER BY {order} LIMIT {limit + 1}",
-            asked.parameters,
-        )
+        rows = first_of(self._clickhouse, _NARROW, asked, order, limit + 1)
         shown = within_bytes([_Sized(row) for row in rows[:limit]])
         return shown, len(rows) > len(shown)
 
@@ -272,9 +271,10 @@ class ClickHouseCalls:
         rows = self._clickhouse.rows(
             f"SELECT {''.join(f'{name}, ' for name in by)}{_SUMS} FROM ("
             f"SELECT * EXCEPT (body, words), 1 + coalesce(times, 0) AS deliveries FROM calls FINAL "
-            f"LEFT JOIN (SELECT {_KEY}, sum(times) AS times FROM call_repeats GROUP BY {_KEY}) AS again "
+            f"LEFT JOIN (SELECT {_KEY}, sum(times) AS times FROM call_repeats "
+            f"WHERE project = {{of:String}} GROUP BY {_KEY}) AS again "
             f"USING ({_KEY}) WHERE {asked.sql}) AS c {grouped}",
-            asked.parameters,
+            asked.parameters | {"of": chosen.project},
         )
         return [
             Group(by=tuple(row[name] for name in by), **{name: row[name] for name in _GROUPED})
@@ -322,7 +322,7 @@ class _Sized(dict[str, Any]):
 def _row(call: Call) -> dict[str, Any]:
     row = row_of(call)
     row["day"] = stored_day(call.day)
-    row["words"] = f" {' '.join(words_of_body(row['body']))} "
+    row["words"] = f" {' '.join(words_in(call.body))} "
     return row | score_columns(row) | hour_columns(row)
 
 

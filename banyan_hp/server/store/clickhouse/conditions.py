@@ -46,6 +46,13 @@ class Conditions:
         """Behind WHERE."""
         return " AND ".join(self._texts) or "1"
 
+    def copy(self) -> Conditions:
+        """The same conditions, to be added to."""
+        copied = Conditions()
+        copied._texts.extend(self._texts)
+        copied.parameters.update(self.parameters)
+        return copied
+
     def add(self, condition: str, *values: Any) -> Conditions:
         """A condition, and the values of each ``?`` in it, which a type follows: ``id = ?[String]``."""
         for value in values:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .client import ClickHouse
 
+# A page reads the bodies of calls that lie far apart, of each the whole granule: so granules are small.
 _TEXT = "LowCardinality(Nullable(String))"
 
 CALLS = f"""
@@ -74,6 +75,7 @@ CREATE TABLE IF NOT EXISTS calls (
 ENGINE = ReplacingMergeTree(precedence)
 PARTITION BY toYYYYMM(toDate32(fromUnixTimestamp64Micro(event_time)))
 ORDER BY (project, event_time, day, id)
+SETTINGS index_granularity = 512
 """
 
 REPEATS = """

@@ -12,6 +12,7 @@ from ..score_rows import TEXTS, score_row
 from ..scores import BOOL, CATEGORY, SCORE, Score, ScorePage
 from .client import ClickHouse, Row
 from .conditions import Conditions
+from .reading import first_of
 
 _STATED = (*TEXTS, "kind", "number", "text", "comment")
 SCORE_COLUMNS = tuple(f"score_{name}" for name in _STATED)
@@ -34,11 +35,8 @@ def scores_page(
         asked.add(f"score_{name} = ?[String]", cut(value))
     if cursor is not None:
         asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *Cursor.parse(cursor))
-    rows = clickhouse.rows(
-        f"SELECT project, id, event_time, seq, {', '.join(SCORE_COLUMNS)} FROM calls FINAL WHERE {asked.sql} "
-        f"ORDER BY event_time DESC, seq DESC LIMIT {limit + 1}",
-        asked.parameters,
-    )
+    columns = f"project, id, event_time, seq, {', '.join(SCORE_COLUMNS)}"
+    rows = first_of(clickhouse, columns, asked, "event_time DESC, seq DESC", limit + 1)
     shown = rows[:limit]
     end = str(Cursor(shown[-1]["event_time"], shown[-1]["seq"])) if len(rows) > limit else None
     return ScorePage([_score(row) for row in shown], end)

@@ -1,0 +1,104 @@
+"""What is read of ClickHouse's tables: the stretch that a page is from, and rows that are not folded yet."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from banyan_hp.server.store.calls import Call, CallFilter
+from tests.unit.server.store.samples import at, call
+
+if TYPE_CHECKING:
+    from banyan_hp.server.store.clickhouse.calls import ClickHouseCalls
+    from banyan_hp.server.store.clickhouse.client import ClickHouse
+
+ALL = CallFilter(project="p")
+STORED = 20_000
+_MADE = f"""
+INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, bytes,
+    body, words)
+SELECT 'p', toDate32('2026-03-01'), concat('id-', toString(number)), '', 1772366400000000 + number * 1000000,
+    1772366400000000, 'banyan', concat('s', toString(intDiv(number, 8))),
+    concat('u', toString(number % 5000)), 2, '{{}}', concat(' word', toString(number), ' common ')
+FROM numbers({STORED})
+"""
+_GRANULES = re.compile(r"Granules: (\d+)/\d+")
+
+
+def inserted_by_two(store: ClickHouseCalls, given: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if two servers had each looked for repeats before the other inserted."""
+    with monkeypatch.context() as blind:
+        blind.setattr(store, "_held", lambda _rows: {})
+        for _ in range(2):
+            store.append(given)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_what_two_servers_inserted_is_on_one_page_once(
+    store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Page by page, in both orders; calls of the same time among them."""
+    given = [call(number, event_time=at(number // 3)) for number in range(20)]
+    inserted_by_two(store, given, monkeypatch)
+    newest: list[str] = []
+    cursor = None
+    while True:
+        page = store.page(ALL, limit, cursor)
+        newest += [each.id for each in page.calls]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert sorted(newest) == sorted(each.id for each in given)
+    assert [int(each[3:]) // 3 for each in newest] == sorted((n // 3 for n in range(20)), reverse=True)
+    assert len(store.arrived(ALL, 50).calls) == len(store.follow(ALL, 50).calls) == len(given)
+    assert store.count(ALL)[0] == len(given)
+
+
+@pytest.fixture
+def asked(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """The queries of the test, as they come, over many calls in one part."""
+    clickhouse.do(_MADE)
+    clickhouse.do("OPTIMIZE TABLE calls FINAL")
+    seen: list[tuple[str, Any]] = []
+    rows = clickhouse.rows
+
+    def noted(sql: str, parameters: Any = None) -> Any:
+        seen.append((sql, parameters))
+        return rows(sql, parameters)
+
+    monkeypatch.setattr(clickhouse, "rows", noted)
+    return seen
+
+
+def plan_of(clickhouse: ClickHouse, how: str, query: tuple[str, Any]) -> str:
+    return "\n".join(row["explain"] for row in clickhouse.rows(f"EXPLAIN {how} {query[0]}", query[1]))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "most"),
+    [
+        (ALL, 2),
+        (CallFilter(project="p", equal={"session": "s77"}), 2),
+        (CallFilter(project="p", equal={"id": "id-777"}), 2),
+        (CallFilter(project="p", since=at(100), until=at(110)), 3),
+        (CallFilter(project="p", text="word777"), 2),
+        (CallFilter(project="p", text="common"), 2),
+    ],
+    ids=["newest", "session", "id", "times", "rare word", "common word"],
+)
+def test_a_page_reads_where_its_calls_are(
+    store: ClickHouseCalls,
+    clickhouse: ClickHouse,
+    asked: list[tuple[str, Any]],
+    chosen: CallFilter,
+    most: int,
+) -> None:
+    """The places in the order of the table; of what is folded, and of the bodies, a few granules."""
+    assert store.page(chosen, 100).calls
+    places, folded, bodies = asked[:3]
+    assert "Read type: InReverseOrder" in plan_of(clickhouse, "actions=1", places)
+    for query in (folded, bodies):
+        plan = plan_of(clickhouse, "indexes=1", query)
+        assert int(_GRANULES.findall(plan)[-1]) <= most, plan
