@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 from urllib.parse import unquote
 
@@ -84,6 +85,13 @@ def one_of(*allowed: str) -> Check:
 def callable_or_none(name: str, value: Any) -> None:
     if value is not None and not callable(value):
         raise refused(name, value, "a callable or None")
+
+
+def before_send(name: str, value: Any) -> None:
+    """A function of `banyan_hp.redact` that nobody has called would fail at each record."""
+    callable_or_none(name, value)
+    if isinstance(value, FunctionType) and value.__module__ == "banyan_hp.redact.pieces":
+        raise ConfigurationError(f"{name} must be what {value.__name__}() returns: call it")
 
 
 def keys(name: str, value: Any) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from .checks import (
     Check,
+    before_send,
     boolean,
     callable_or_none,
     client_cert,
@@ -337,7 +338,7 @@ _CHECKS: dict[str, Check] = {
     "sampler": callable_or_none,
     "exit_timeout": seconds,
     "on_sigterm": one_of("auto", "off"),
-    "before_send": callable_or_none,
+    "before_send": before_send,
     "on_error": callable_or_none,
     "on_drop": callable_or_none,
     "enabled": boolean,

@@ -124,7 +124,8 @@ def _schema(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as every co
     with using_the_server():
         from ..server.store.clickhouse.schema import STATEMENTS
 
-        say("\n\n".join(f"{statement.strip()};" for statement in STATEMENTS))
+        for line in "\n\n".join(f"{statement.strip()};" for statement in STATEMENTS).split("\n"):
+            say(line)
     return DONE
 
 

@@ -115,9 +115,8 @@ def checked_content(content: object) -> str:
     """
     if type(content) is str and content in CONTENT:
         return content
-    raise InvalidRecordError(
-        f"content must be one of {', '.join(map(repr, CONTENT))}, was {kind_of(content)}"
-    )
+    found = "another text" if isinstance(content, str) and content else kind_of(content)
+    raise InvalidRecordError(f"content must be one of {', '.join(map(repr, CONTENT))}, was {found}")
 
 
 def _named(body: Mapping[str, Any]) -> list[str]:

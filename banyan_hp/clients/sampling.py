@@ -158,7 +158,7 @@ class Sampling:
             warn(
                 "sampler",
                 "sampler returned %s, not a number from 0 to 1; the record is logged",
-                kind_of(given),
+                "a number above 1" if (number(given) or 0) > 1 else kind_of(given),
             )
             return 1.0
         return rate

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from celery import Celery, signals
 from celery.exceptions import Retry
 
+from ..checks import boolean
 from ..clients import banyan
 from ..clients.huggingplace import HuggingPlace, Session
 from ..clients.prompt_logger import PromptStackLogger
@@ -97,6 +98,8 @@ def instrument(
         raise ConfigurationError(f"instrument() takes a Celery application, was {shown(app)}")
     if logger is not None and not isinstance(logger, (PromptStackLogger, HuggingPlace, Session)):
         raise ConfigurationError(f"logger must be a client of banyan_hp, was {shown(logger)}")
+    boolean("trace", trace)
+    boolean("arguments", arguments)
     if arguments and not trace:
         raise ConfigurationError("arguments=True needs trace=True: they are on the records of tasks")
     if on_stats is not None and (stats_interval is None or not callable(on_stats)):

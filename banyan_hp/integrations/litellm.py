@@ -59,16 +59,19 @@ class BanyanLogger(CustomLogger):  # type: ignore[misc, unused-ignore]
         logger: takes the records; it stays open.
         metadata: names of other entries of the calls' `metadata` that go on the records. Not all do: LiteLLM
             keeps keys and headers there.
-        options: LiteLLM's own, e.g. `turn_off_message_logging=True`.
+        turn_off_message_logging: LiteLLM's own: questions and answers stay out.
 
     Raises:
         ConfigurationError: the logger is not one, or a name is no text.
     """
 
-    def __init__(self, logger: Client, *, metadata: Sequence[str] = (), **options: Any) -> None:
-        if options.get("turn_off_message_logging"):
-            options["message_logging"] = False  # 1.110 looks only at this older one for what the hooks get
-        super().__init__(**options)
+    def __init__(
+        self, logger: Client, *, metadata: Sequence[str] = (), turn_off_message_logging: bool = False
+    ) -> None:
+        # 1.110 looks only at the older one for what the hooks get.
+        super().__init__(
+            turn_off_message_logging=turn_off_message_logging, message_logging=not turn_off_message_logging
+        )
         if not isinstance(logger, Client):
             raise ConfigurationError(
                 f"logger must be a PromptStackLogger or a HuggingPlace, was {shown(logger)}"

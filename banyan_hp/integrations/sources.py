@@ -30,10 +30,13 @@ def sources_of(loggers: Loggers) -> Sources:
     if loggers is None:
         return {"default": banyan._any}
     named = loggers if isinstance(loggers, Mapping) else {"default": loggers}
-    if not named or not all(isinstance(name, str) and _is_client(each) for name, each in named.items()):
+    wrong = [kind_of(each) for each in named.values() if not _is_client(each)]
+    wrong += [f"a name that is {kind_of(name)}" for name in named if not isinstance(name, str)]
+    if not named or wrong:
+        found = kind_of(loggers) if not wrong or named is not loggers else f"a dict with {wrong[0]} in it"
         raise ConfigurationError(
-            "logger must be a PromptStackLogger, a HuggingPlace, a dict of them by name, or None, was "
-            f"{kind_of(loggers)}"
+            "logger must be a PromptStackLogger, a HuggingPlace, a dict of them by name, or None, "
+            f"was {found}"
         )
     return {name: _always(client) for name, client in named.items()}
 

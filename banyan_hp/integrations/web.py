@@ -244,4 +244,4 @@ def health_answer(settings: WebSettings, method: str | None) -> tuple[int, list[
 
 def _check_token(name: str, value: object) -> None:
     if value is not None and not (isinstance(value, str) and _TOKEN.fullmatch(value)):
-        raise refused(name, value, "a name of letters, digits and '-', or None")
+        raise refused(name, value, "a name of letters, digits, '-', '_' and '.', or None")

@@ -8,6 +8,7 @@ is something else (ids, dates, prices, versions, hashes) is kept by checks of le
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 
 Span = tuple[int, int]
@@ -207,6 +208,10 @@ _AFTER_A_NAME = re.compile(
     r"([A-Za-z0-9._~+/-]{16,}+={0,2})",
     re.IGNORECASE,
 )
+_BASIC = re.compile(
+    r"(?:\A|authorization[\"']?[ \t]{0,4}[:=][ \t]{0,4}[\"']?)basic[ \t]{1,4}([A-Za-z0-9+/]{4,}={0,2})",
+    re.IGNORECASE,
+)
 _NAMES = ("bearer", "authorization", "secret")
 _IN_A_URL = re.compile(r"(?<=://)[^\s/:@\"'<>]{0,128}:([^\s/@\"'<>]{1,256})@")
 _PRIVATE_KEY = "PRIVATE KEY-----"
@@ -224,10 +229,21 @@ def find_keys(text: str) -> Iterator[Span]:
         for found in _AFTER_A_NAME.finditer(text):
             if _HAS_DIGIT.search(found[1]):
                 yield found.span(1)
+    if "basic" in lower:  # a header's value may stand alone: in a dict, or in JSON
+        yield from (found.span(1) for found in _BASIC.finditer(text) if _is_basic(found[1]))
     if "://" in text and "@" in text:
         yield from (found.span(1) for found in _IN_A_URL.finditer(text))
     if _PRIVATE_KEY in text:
         yield from _pem_blocks(text)
+
+
+def _is_basic(encoded: str) -> bool:
+    """Whether this is a user and a password in Base64, however short: 'Authorization: Basic' may be prose."""
+    try:
+        plain = b64decode(encoded, validate=True).decode()
+    except ValueError:
+        return False
+    return ":" in plain and plain.isprintable()
 
 
 def _may_have_key(text: str) -> bool:

@@ -87,3 +87,5 @@ def test_the_tables_are_printed_for_operators() -> None:
     printed = command("db", "schema").stdout
     assert printed.count("CREATE TABLE IF NOT EXISTS") >= 6
     assert printed.rstrip().endswith(";")
+    assert "\n\nCREATE " in printed
+    assert max(map(len, printed.splitlines())) < 200  # to be read by people

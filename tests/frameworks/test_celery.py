@@ -355,6 +355,7 @@ def test_the_stats_come_every_second_once_a_task_has_run(
         ({"logger": "logger"}, "logger must be a client"),
         ({"propagate": "user_id"}, "propagate must be True, False or a list of names"),
         ({"stats_interval": 0}, "stats_interval must be seconds, 1 or more, was 0"),
+        ({"trace": "yes"}, "trace must be True or False, was 'yes'"),
         ({"on_stats": print}, "on_stats must be a function, with a stats_interval"),
         ({"arguments": True}, "arguments=True needs trace=True"),
     ],

@@ -380,6 +380,7 @@ def test_what_is_not_allowed_is_refused(content: Any, server: ScriptedServer) ->
     """A misspelt word must not send the text: the call is rejected; wrapping raises at once."""
     with PromptStackLogger("psk_x", server.url, spool=False) as logger:
         assert logger.log_prompt(SECRET, SECRET, content=content) is False
+        assert "was str" not in str(logger.health())
         with pytest.raises(banyan.ConfigurationError, match="content must be one of 'on', 'off', 'hash'"):
             logger.wrap_openai(SimpleNamespace(), content=content)
         with pytest.raises(banyan.ConfigurationError, match="content must be one of"):

@@ -407,7 +407,7 @@ def fails(_record: Mapping[str, Any]) -> bool:
     [
         (fails, "sampler raised ValueError"),
         (lambda _record: "yes", "sampler returned str, not a number from 0 to 1"),
-        (lambda _record: 2, "sampler returned int, not a number from 0 to 1"),
+        (lambda _record: 2, "sampler returned a number above 1, not a number from 0 to 1"),
         (lambda _record: float("nan"), "sampler returned not a number (nan), not"),
     ],
 )

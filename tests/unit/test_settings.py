@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from banyan_hp import redact
 from banyan_hp.copies import SECRET
 from banyan_hp.errors import BanyanHPError, ConfigurationError
 from banyan_hp.settings import PromptSettings, Settings, checked_url, env, first_text, header_text, truthy_env
@@ -191,6 +192,14 @@ def test_the_ends_of_each_range_are_allowed(options: dict[str, Any]) -> None:
     """The smallest allowed number and each allowed word are taken as they are."""
     settings = Settings(**options)
     assert {name: getattr(settings, name) for name in options} == options
+
+
+@pytest.mark.parametrize("piece", [redact.emails, redact.fields, redact.combine])
+def test_a_function_of_redact_that_was_not_called_is_refused(piece: Any) -> None:
+    """It would put each record into the quarantine."""
+    with pytest.raises(ConfigurationError, match=rf"before_send must be what {piece.__name__}\(\) returns"):
+        Settings(before_send=piece)
+    assert Settings(before_send=redact.combine(redact.emails())).before_send is not None
 
 
 def test_a_configuration_error_is_a_value_error_too() -> None:

@@ -68,7 +68,11 @@ def _add_create(group: Commands) -> None:
     add("--by", required=True, metavar="KEY", help=about)
     about = "a version of the prompt and its share of the traffic; repeat it for each"
     add("--version", required=True, action="append", type=_share, metavar="VERSION=PERCENT", help=about)
-    add("--control", metavar="VERSION", help="the version that the others are compared with")
+    add(
+        "--control",
+        metavar="VERSION",
+        help="the version that the others are compared with; default: the first",
+    )
     add("--metric", metavar="NAME", help="what decides: a score's name, or a measure like latency")
     add("--start", action="store_true", help="start it, too")
     _add_analysis(create)
@@ -143,13 +147,13 @@ def _seconds(text: str) -> int:
 
 
 def _part(text: str) -> float:
-    """`10%` or `0.1` as a part of one."""
+    """`10%` or `0.1` as a part of one. A bare 10 is refused: whoever writes it does not mean 1000%."""
     digits, sign, rest = text.partition("%")
     try:
         number = float(digits) / 100 if sign else float(digits)
     except ValueError:
         number = -1.0
-    if rest or not 0 <= number <= 10:
+    if rest or not 0 <= number <= (10 if sign else 1):
         raise ArgumentTypeError(f"must be a percentage or a part, as in 10% or 0.1, was {text!r}")
     return number
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..api import Api, quoted
@@ -33,6 +33,7 @@ def ls(api: Api, arguments: Namespace) -> int:
 def create(api: Api, arguments: Namespace) -> int:
     """Make one."""
     ident = arguments.experiment
+    _check_versions([version for version, _ in arguments.version], arguments.control)
     versions = [
         {"experiment_version_id": f"{ident}-{version}", "version": version, "traffic_percentage": percent}
         for version, percent in arguments.version
@@ -52,6 +53,18 @@ def create(api: Api, arguments: Namespace) -> int:
     }
     _say(api.post(_PATH, body), arguments, before=None)
     return DONE
+
+
+def _check_versions(versions: Sequence[str], control: str | None) -> None:
+    """The backend would name the ids that were made of them, which nobody has typed."""
+    for version in versions:
+        if versions.count(version) > 1:
+            raise CommandError(
+                f"--version must be given once for each version, was given twice for {version!r}", WRONG
+            )
+    if control is not None and control not in versions:
+        allowed = ", ".join(versions)
+        raise CommandError(f"--control must be one of the versions given: {allowed}; was {control!r}", WRONG)
 
 
 def _guards(arguments: Namespace) -> list[dict[str, Any]] | None:

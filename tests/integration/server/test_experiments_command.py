@@ -70,6 +70,10 @@ def test_what_the_backend_refuses_is_said(run: Command, name: str) -> None:
     code, _, complaint = run(*create, "--version", "9=50")
     assert code == 2
     assert complaint.startswith(f"banyan-hp: versions[0].version must be a stored version of prompt '{name}'")
+    code, _, complaint = run(*create, "--version", "2=50", "--control", "3")
+    assert (code, complaint) == (2, "banyan-hp: --control must be one of the versions given: 2; was '3'\n")
+    code, _, complaint = run(*create, "--version", "2=50", "--version", "2=40")
+    assert (code, "--version must be given once for each version" in complaint) == (2, True)
     code, _, complaint = run("start", "nobody's")
     assert (code, complaint) == (2, 'banyan-hp: experiment "nobody\'s" not found\n')
     assert run(*create, "--version", "2=50")[0] == 0

@@ -185,6 +185,14 @@ def test_what_is_no_logger_is_refused(wrong: Any) -> None:
         metrics_text(wrong)
 
 
+def test_the_wrong_entry_of_a_dict_is_named() -> None:
+    """A dict is allowed: it is no use to say that one came."""
+    with pytest.raises(ConfigurationError, match="was a dict with int in it"):
+        metrics_text({"a": Fixed(), "b": 3})  # type: ignore[dict-item]
+    with pytest.raises(ConfigurationError, match="was a dict with a name that is int in it"):
+        metrics_text({1: Fixed()})  # type: ignore[dict-item]
+
+
 def test_promtool_finds_nothing_wrong(tmp_path: Path) -> None:
     """Prometheus' own linter of names, units and help texts."""
     promtool = shutil.which("promtool")

@@ -326,7 +326,7 @@ def test_threads_mix_no_requests(way: Way, records: CapturedRecords) -> None:
         ({"user": "u1"}, "user must be a callable or None, was 'u1'"),
         ({"session": 1}, "session must be"),
         ({"request_id_header": "X Request"}, "request_id_header must be"),
-        ({"anonymous_cookie": "a=b"}, "anonymous_cookie must be"),
+        ({"anonymous_cookie": "a=b"}, "anonymous_cookie must be a name of letters, digits, '-', '_' and"),
         ({"anonymous_cookie": True}, "anonymous_cookie must be"),
         ({"anonymous_cookie_max_age": 0}, "anonymous_cookie_max_age must be a number of seconds above 0"),
         ({"health_path": "healthz"}, "health_path must be a path that begins with '/'"),

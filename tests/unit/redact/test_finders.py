@@ -108,6 +108,8 @@ def test_a_value_is_replaced_wherever_it_stands(value: str) -> None:
         ("2024 4111 1111 1111 1111", "2024 [credit card]"),
         ("Authorization: Bearer abcdef1234567890abcdef", "Authorization: Bearer [api key]"),
         ("authorization: basic dXNlcjpwYXNzd29yZDEyMw==", "authorization: basic [api key]"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic [api key]"),
+        ("Basic dXNlcjpwYXNz", "Basic [api key]"),
         ("postgres://user:hunter2@db/x", "postgres://user:[api key]@db/x"),
         ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCY1", "AWS_SECRET_ACCESS_KEY=[api key]"),
         ("-----BEGIN PRIVATE KEY-----\nMIIB… cut", "[api key]"),
@@ -133,6 +135,8 @@ e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 SHA256:47DEQpj8
 1700000000000 1700000000123456 1234 5678 9012 3456 1234567890123456 4111111111111112 5 4444 3333 2222
 00 11 22 33 44 55 66 77  01 23 45 67 89 ab cd ef  1.5 2.5 3.5  2-3 5-7 9-11  200 300 4000
 the bearer of good news arrives; Basic understanding of things; risk-assessment
+Authorization: Basic auth, Authorization: Basic authentication, Authorization: basic passwordpassword
+Basic English is a language
 sk-folding-cube-animation-delay
 task-1234567890123456789012 desk-lamp, AB12 3456 7890, DE89 3704 0044 0532 0130 01, DE00, at: in: GB
 GET /2024/01/31/ 200 1234, IMG_20240131_123456.jpg, p = 0.05, n = 1000 200 300, psk_local, sk-test

@@ -61,6 +61,7 @@ def test_what_makes_no_sense_is_refused(
     ("arguments", "reason"),
     [
         (("plan", "--baseline", "0.1", "--mde", "much"), "must be a difference, as in 0.02 or 20%"),
+        (("results", "e", "--effect", "10"), "must be a percentage or a part, as in 10% or 0.1, was '10'"),
         (("results", "e", "--effect", "10%%"), "must be a percentage or a part, as in 10% or 0.1"),
         (("create", "e", "--window", "1w"), "must be a time, as in 30m, 12h or 7d"),
     ],
