@@ -112,9 +112,10 @@ collectors:                    ## rotel, MLflow and Phoenix for `make soak`; COL
 	  .collectors/$$name/bin/python -m pip install --quiet $$(echo $$name | sed 's/^rotel$$/rotel confluent-kafka/; s/^phoenix$$/arize-phoenix/') || exit 1; \
 	done
 
-soak: $(STAMP) $(FRAMEWORKS_STAMP) ## the long variants of the stress tests, some minutes
+soak: $(STAMP) $(CLICKHOUSE_STAMP) $(FRAMEWORKS_STAMP) ## the long variants of the stress tests, some minutes
 	SOAK=1 $(BIN)/pytest tests/lifecycle/test_spool_survival.py tests/property tests/integration/server/test_document_holds.py tests/unit/server/api/test_nasty.py -o timeout=600
 	$(BIN)/pytest -m soak -o timeout=900
+	$(CLICKHOUSE_VENV)/bin/pytest tests/clickhouse -m soak -o timeout=900
 	$(FRAMEWORKS_VENV)/bin/pytest tests/frameworks -m soak -o timeout=900
 
 bench-quick: $(STAMP)         ## the library beside a hand-written floor, within a minute

@@ -69,13 +69,14 @@ def main() -> None:
     """Measure one after the other, and print a table."""
     parser = argparse.ArgumentParser(description="The same calls on three databases.")
     parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--batch", type=int, default=BATCH, help="calls that are stored at once")
     parser.add_argument("--only", choices=KINDS)
     given = parser.parse_args()
     for kind in KINDS:
         if given.only in (None, kind):
             print(f"{kind}, {given.calls:,} calls ({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})")
             with ExitStack() as stack:
-                for name, value in _measured(_OPENED[kind](stack), given.calls):
+                for name, value in _measured(_OPENED[kind](stack), given.calls, given.batch):
                     print(f"  {name:<44} {value:>12,.1f}", flush=True)
 
 
@@ -156,10 +157,10 @@ def _cpu_of(main_process: int) -> float:
 # -- measured ------------------------------------------------------------------------------------------------
 
 
-def _measured(stores: Stores, many: int) -> Iterator[tuple[str, float]]:
+def _measured(stores: Stores, many: int, at_once: int) -> Iterator[tuple[str, float]]:
     for day in range(DAYS + 1):
         stores.calls.maintain(START + timedelta(days=day))
-    yield from _intake(stores, many)
+    yield from _intake(stores, many, at_once)
     yield "bytes a call on disk", stores.disk() / many
     if stores.merge is not None:
         yield "merged, s", _timed(stores.merge)
@@ -168,10 +169,10 @@ def _measured(stores: Stores, many: int) -> Iterator[tuple[str, float]]:
         yield f"{name}, ms", statistics.median(_timed(read) for _ in range(LOADS)) * 1000
 
 
-def _intake(stores: Stores, many: int) -> Iterator[tuple[str, float]]:
+def _intake(stores: Stores, many: int, at_once: int) -> Iterator[tuple[str, float]]:
     seconds = behind = cpu = size = 0.0
     made = _made(many)
-    while batch := list(islice(made, BATCH)):
+    while batch := list(islice(made, at_once)):
         started = stores.cpu()
         seconds += _timed(lambda batch=batch: stores.calls.append(batch))  # type: ignore[misc]
         size += sum(len(call.text or "") for call in batch)
