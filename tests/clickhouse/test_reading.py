@@ -30,6 +30,7 @@ _GRANULES = re.compile(r"Granules: (\d+)/\d+")
 def inserted_by_two(store: ClickHouseCalls, given: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
     """As if two servers had each looked for repeats before the other inserted."""
     with monkeypatch.context() as blind:
+        # private: two servers at the same moment are no thing that a test can wait for
         blind.setattr(store, "_held", lambda _rows: {})
         for _ in range(2):
             store.append(given)
