@@ -94,5 +94,5 @@ def test_uvicorns_workers_leave_on_disk_what_a_backend_does_not_take(
     with uvicorn(tmp_path, ASGI_APP, **nobody) as server:
         asked = server.log_from_all(2, arrivals.run, at_least=40)
         assert server.stop() < EXIT_SECONDS
-        assert_quiet(server)
+        assert_quiet(server, but_for="the backend can't be reached")  # by a worker that has waited long
     assert spooled_numbers(tmp_path / "state") == list(asked)
