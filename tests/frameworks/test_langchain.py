@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +20,6 @@ from langchain_openai import OpenAI
 from banyan_hp import HuggingPlace, PromptStackLogger
 from banyan_hp.integrations.langchain import BanyanCallbackHandler
 from tests.frameworks.chains import (
-    LOOP,
     STREAMED,
     TOKENS,
     WAYS,
@@ -34,36 +32,12 @@ from tests.frameworks.chains import (
     run,
     steps_of,
 )
-from tests.frameworks.talking import INPUT, OUTPUT, talking
+from tests.frameworks.talking import INPUT, OUTPUT
 from tests.sdks.answers import TEXT, TOOL_LINES
 from tests.sdks.scripted import providers
 from tests.support.scripted import ScriptedServer
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(talking()) as running:
-        yield running
-
-
-@pytest.fixture
-def logger(server: ScriptedServer) -> Iterator[PromptStackLogger]:
-    with PromptStackLogger("psk_local", server.url) as running:
-        yield running
-        assert running.get_stats()["tracking_errors"] == 0
-
-
-@pytest.fixture
-def handler(logger: PromptStackLogger) -> BanyanCallbackHandler:
-    return BanyanCallbackHandler(logger)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_loop() -> Iterator[None]:
-    """For all tests: `langchain-openai` shares connections between models, also of different loops."""
-    with asyncio.Runner() as runner:
-        LOOP[:] = [runner]
-        yield
+pytestmark = pytest.mark.usefixtures("one_loop")
 
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -21,7 +20,6 @@ from banyan_hp import ConfigurationError, HuggingPlace, PromptData, PromptStackL
 from banyan_hp.guide import page
 from banyan_hp.integrations.langchain import BanyanCallbackHandler
 from tests.frameworks.chains import (
-    LOOP,
     WAYS,
     bodies,
     call,
@@ -30,35 +28,11 @@ from tests.frameworks.chains import (
     run,
     steps_of,
 )
-from tests.frameworks.talking import INPUT, OUTPUT, talking
+from tests.frameworks.talking import INPUT, OUTPUT
 from tests.support.process import run_python
 from tests.support.scripted import ScriptedServer
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(talking()) as running:
-        yield running
-
-
-@pytest.fixture
-def logger(server: ScriptedServer) -> Iterator[PromptStackLogger]:
-    with PromptStackLogger("psk_local", server.url) as running:
-        yield running
-        assert running.get_stats()["tracking_errors"] == 0
-
-
-@pytest.fixture
-def handler(logger: PromptStackLogger) -> BanyanCallbackHandler:
-    return BanyanCallbackHandler(logger)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_loop() -> Iterator[None]:
-    """For all tests: `langchain-openai` shares connections between models, also of different loops."""
-    with asyncio.Runner() as runner:
-        LOOP[:] = [runner]
-        yield
+pytestmark = pytest.mark.usefixtures("one_loop")
 
 
 # -- with the library's other ways of recording --------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Iterator
 from typing import Annotated, Any, TypedDict
 
 import openai
@@ -16,28 +15,9 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, Send, interrupt
 
 from banyan_hp import PromptStackLogger
-from banyan_hp.integrations.langchain import BanyanCallbackHandler
 from tests.frameworks.chains import LOOP, WAYS, bodies, call, model_at, steps_of
-from tests.frameworks.talking import INPUT, OUTPUT, talking
+from tests.frameworks.talking import INPUT, OUTPUT
 from tests.support.scripted import ScriptedServer
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(talking()) as running:
-        yield running
-
-
-@pytest.fixture
-def logger(server: ScriptedServer) -> Iterator[PromptStackLogger]:
-    with PromptStackLogger("psk_local", server.url) as running:
-        yield running
-        assert running.get_stats()["tracking_errors"] == 0
-
-
-@pytest.fixture
-def handler(logger: PromptStackLogger) -> BanyanCallbackHandler:
-    return BanyanCallbackHandler(logger)
 
 
 @tool  # type: ignore[untyped-decorator]

@@ -10,6 +10,7 @@ from typing import Any
 from ... import semconv
 from ..prices import Prices, Tokens
 from ..store.calls import Call, time_of
+from ..store.spans import SOURCE
 from .attributes import Attributes, first, mapping, number, parsed, plain, text
 from .content import Message
 from .duplicates import Group
@@ -18,7 +19,6 @@ from .facts import Facts
 from .kinds import Role
 from .usage import Usage
 
-SOURCE = "otlp"
 _TOOLS = (semconv.TOOL_DEFINITIONS, "mlflow.chat.tools", "tools")
 _OWN = {
     "prompt_id": semconv.PROMPT_ID,

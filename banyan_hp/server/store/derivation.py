@@ -20,10 +20,9 @@ from .calls import Call
 from .database import Database
 from .rows import row_of as row_of_call
 from .span_rows import events_of_traces, parts, rows_of_traces, with_bodies
-from .spans import LONGEST, SLACK, Derived, Key, Neighbourhood, Rule, StoredSpan, processed_id
+from .spans import LONGEST, SLACK, SOURCE, Derived, Key, Neighbourhood, Rule, StoredSpan, processed_id
 from .tables import spans, to_derive
 
-SOURCE = "otlp"
 MOST_TRACES = 2000  # that are looked at together
 ROUNDS = (
     3  # of looking for traces that belong to those found before; alike calls in parallel would go on and on

@@ -20,6 +20,8 @@ LONGEST = (
 )
 SLACK = 10_000  # microseconds by which the other may reach beyond it
 
+SOURCE = "otlp"
+"""The source of calls that are made of spans."""
 _PROCESSED = "otel-"  # begins the ids of records that `BanyanSpanProcessor` makes of spans
 
 Key = tuple[str, str]

@@ -47,6 +47,7 @@ from .score_rows import scores_page
 from .scores import SCORE, ScorePage
 from .search import phrases_of
 from .span_rows import note_processed, processed_in
+from .spans import SOURCE
 from .tables import bodies, calls, to_index
 
 _position = tuple_(calls.c.xact, calls.c.seq)
@@ -123,8 +124,8 @@ class SqlCalls:
 
     def _give_way(self, connection: Connection, row: dict[str, Any]) -> bool:
         """Remove what a span has told of the same record: what our own client sends says more."""
-        told = select(calls.c.seq, calls.c.day).where(_is_of(row), calls.c.source == "otlp")
-        return row["source"] not in ("otlp", SCORE) and bool(
+        told = select(calls.c.seq, calls.c.day).where(_is_of(row), calls.c.source == SOURCE)
+        return row["source"] not in (SOURCE, SCORE) and bool(
             self.remove_within(connection, connection.execute(told).all())
         )
 

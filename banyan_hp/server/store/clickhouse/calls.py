@@ -22,6 +22,7 @@ from ..rows import ordered, row_of, within_bytes
 from ..scores import SCORE, ScorePage
 from ..search import words_in
 from ..span_rows import note_processed, processed_in
+from ..spans import SOURCE
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
@@ -29,7 +30,6 @@ from .reading import first_of
 from .removal import Removal
 from .scores import SCORE_COLUMNS, score_columns, scores_page
 
-OTLP = "otlp"
 SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
 _COLUMNS = (
     *(name for name in SHOWN if name not in ("body", "seq", "deliveries")),
@@ -83,7 +83,7 @@ class ClickHouseCalls:
 
     def _told(self, held: Row, row: Mapping[str, Any]) -> bool:
         """Whether a span told of it: what our own client sends says more, and takes its place."""
-        return held.get("source") == OTLP and row["source"] not in (OTLP, SCORE)
+        return held.get("source") == SOURCE and row["source"] not in (SOURCE, SCORE)
 
     def _held(self, rows: Sequence[dict[str, Any]]) -> dict[Any, Row]:
         """What is stored under the same keys."""
