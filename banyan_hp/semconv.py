@@ -132,6 +132,8 @@ CACHE_READ_NAMES = (
     "gen_ai.usage.cache_read_input_tokens",  # lmnr, strands
     "gen_ai.usage.details.cache_read_tokens",  # pydantic-ai
     "llm.token_count.prompt_details.cache_read",  # OpenInference
+    "gen_ai.usage.cached_tokens",  # Langtrace
+    "gen_ai.usage.input_tokens.cache_read",  # traceAI
 )
 CACHE_WRITE_NAMES = (
     CACHE_WRITE_TOKENS,
@@ -145,6 +147,8 @@ REASONING_NAMES = (
     "gen_ai.usage.reasoning_tokens",  # OpenLLMetry, lmnr
     "gen_ai.usage.details.reasoning_tokens",  # pydantic-ai
     "llm.token_count.completion_details.reasoning",  # OpenInference
+    "gen_ai.usage.output_tokens.reasoning",  # traceAI
+    "llm.usage.reasoning_tokens",  # Netra
 )
 SESSIONS = (
     SESSION_ID,

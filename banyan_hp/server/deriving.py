@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from .prices import Prices
+from .spans.attributes import mapping
 from .spans.calls import call_of
 from .spans.duplicates import Group, Node, calls_among
 from .spans.evidence import View
@@ -90,7 +91,10 @@ def told_of(span: StoredSpan, events: Sequence[Mapping[str, Any]] = ()) -> Told:
         scope=span.scope,
         resource=body.get("resource", {}),
         attributes=joined(own, [each.get("attributes", {}) for each in events]),
-        events=[(each["name"], each["time"], each["attributes"]) for each in body.get("events", ())],
+        events=[
+            *((each["name"], each["time"], each["attributes"]) for each in body.get("events", ())),
+            *((each["name"], span.start, mapping(each.get("body"))) for each in events if "name" in each),
+        ],
         received_at=span.received_at,
     )
 

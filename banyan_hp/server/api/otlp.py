@@ -32,8 +32,12 @@ from .responses import RETRY_SECONDS
 
 logger = logging.getLogger(__name__)
 
-TRACES = ("/v1/traces", "/api/public/otel/v1/traces")
-"""The second one is where Langfuse's SDK sends them."""
+TRACES = (
+    "/v1/traces",
+    "/api/public/otel/v1/traces",  # Langfuse's SDK
+    "/api/otel/v1/traces",  # LangWatch's
+    "/opentelemetry/v1/traces",  # HoneyHive's
+)
 LOGS = "/v1/logs"
 UNREADABLE = 400
 _ENCODINGS = {JSON: JSON, PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF}

@@ -77,7 +77,7 @@ def stored_event(project: str, log: LogRecord, received_at: int) -> StoredEvent 
     belongs = log.trace_id.strip("0") and log.span_id.strip("0") and log.time
     if not isinstance(name, str) or not name.startswith(_EVENTS) or not belongs:
         return None
-    body = {"attributes": log.attributes, "body": log.body, "resource": log.source.resource}
+    body = {"name": name, "attributes": log.attributes, "body": log.body, "resource": log.source.resource}
     return StoredEvent(
         project=project,
         trace_id=log.trace_id,

@@ -163,7 +163,9 @@ def _called(part: Mapping[str, Any]) -> ToolCall | None:
     used = part.get("toolUse")
     if isinstance(used, dict):
         return _call({**used, "id": used.get("toolUseId")})
-    if part.get("type") in ("tool_call", "tool_use", "function_call"):
+    if part.get("type") in ("tool_call", "tool_use", "function_call") or isinstance(
+        part.get("function"), dict
+    ):
         return _call(part)
     return None
 
@@ -219,6 +221,10 @@ def _flat(fields: Mapping[str, Any], speaker: str) -> Message:
     called += [mapping(fields.get("function_call"))] * ("function_call" in fields)  # LiteLLM's
     calls = tuple(_call(mapping(each.get("tool_call", each))) for each in called)
     role = fields.get("role", speaker)
+    if (
+        role == "assistant" and "tool_call_id" in fields and (asked := mapping(content)).get("name")
+    ):  # Netra's
+        return Message("assistant", "", (_call({**asked, "id": fields["tool_call_id"]}),))
     named = _ROLES.get(role, role) if isinstance(role, str) else speaker
     return Message(named, "\n".join(filter(None, texts)), calls)
 
@@ -238,6 +244,10 @@ _EVENTS = {
     "gen_ai.tool.message": "tool",
 }
 _CHOICE = "gen_ai.choice"
+_PROMPT, _COMPLETION = (
+    "gen_ai.content.prompt",
+    "gen_ai.content.completion",
+)  # of 2024's conventions (Langtrace)
 
 
 def event_messages(events: Iterable[tuple[str, Attributes]]) -> tuple[list[Message], list[Message]]:
@@ -246,7 +256,13 @@ def event_messages(events: Iterable[tuple[str, Attributes]]) -> tuple[list[Messa
     coming_out: list[Message] = []
     for name, attributes in events:
         if name in _EVENTS:
-            going_in += messages_in(attributes.get("content"), _EVENTS[name])
+            whole = {**attributes, "role": _EVENTS[name]}
+            said = whole if attributes.get("tool_calls") else attributes.get("content")
+            going_in += messages_in(said, _EVENTS[name])
+        elif name == _PROMPT:
+            going_in += messages_in(attributes.get("gen_ai.prompt"), "user")
+        elif name == _COMPLETION:
+            coming_out += messages_in(attributes.get("gen_ai.completion"), "assistant")
         elif name == _CHOICE:
             coming_out += messages_in(attributes.get("message"), "assistant")
     return going_in, coming_out
@@ -256,7 +272,9 @@ def input_of(attributes: Attributes, events: Iterable[tuple[str, Attributes]]) -
     """What a model was asked, by the first form that has it; the system prompt first."""
     system = system_in(attributes.get(semconv.SYSTEM_INSTRUCTIONS))
     found = messages_in(attributes.get(semconv.INPUT_MESSAGES), "user")
-    found = found or flat_messages(attributes, "llm.input_messages.") or embedded_texts(attributes)
+    for prefix in ("llm.input_messages.", f"{semconv.INPUT_MESSAGES}."):  # the second: traceAI's
+        found = found or flat_messages(attributes, prefix)
+    found = found or embedded_texts(attributes)
     found = found or event_messages(events)[0] or flat_messages(attributes, "gen_ai.prompt.")
     for name in semconv.INPUTS[1:]:
         found = found or messages_in(attributes.get(name), "user")
@@ -267,7 +285,8 @@ def input_of(attributes: Attributes, events: Iterable[tuple[str, Attributes]]) -
 def output_of(attributes: Attributes, events: Iterable[tuple[str, Attributes]]) -> list[Message]:
     """What a model said."""
     found = _answers(messages_in(attributes.get(semconv.OUTPUT_MESSAGES), "assistant"))
-    found = found or _answers(flat_messages(attributes, "llm.output_messages."))
+    for prefix in ("llm.output_messages.", f"{semconv.OUTPUT_MESSAGES}."):
+        found = found or _answers(flat_messages(attributes, prefix))
     found = found or _answers(event_messages(events)[1])
     found = found or _answers(flat_messages(attributes, "gen_ai.completion.", "assistant"))
     for name in (*semconv.OUTPUTS[1:], "response"):

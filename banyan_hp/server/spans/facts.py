@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from .attributes import (
 )
 from .content import Message, input_of, output_of, plain_text
 from .kinds import Role, role_of
+from .packed import unpacked
 from .usage import Usage, usage_of
 
 _FAILED = "failed"
@@ -32,8 +33,10 @@ _PARAMETERS = (
     "llm.invocation_parameters",
     "embedding.invocation_parameters",
     "langfuse.observation.model.parameters",
+    "gen_ai.request.parameters",  # traceAI
+    "langwatch.params",
 )
-_NO_PARAMETERS = frozenset({"model", "stream", "model_name", "_type"})
+_NO_PARAMETERS = frozenset({"model", "stream", "model_name", "_type", "parameters"})
 _COSTS = ("operation.cost", "gen_ai.cost.total_cost", "llm.cost.total", "gen_ai.usage.cost")
 _ERRORS = ("error.message", "langfuse.observation.status_message", semconv.ERROR_TYPE)
 _STREAMS = (semconv.REQUEST_STREAM, "gen_ai.is_streaming", "llm.is_streaming", "stream")
@@ -49,6 +52,7 @@ _WHOLE_REQUESTS = (
     "mlflow.spanInputs",
     "langfuse.observation.input",
     "llm.invocation_parameters",
+    "gen_ai.request.parameters",
 )
 _WHOLE_RESPONSES = ("output.value", "mlflow.spanOutputs")
 
@@ -102,8 +106,9 @@ class Facts:
 
 def facts_of(span: Told) -> Facts:
     """What a span says."""
-    attributes = span.attributes
     events = [(name, fields) for name, _, fields in span.events]
+    attributes = unpacked(span.attributes, events)
+    span = replace(span, attributes=attributes)
     usage, said = usage_of(attributes), output_of(attributes, events)
     asked = input_of(attributes, events)
     failed = _error(span, answered=usage.known or bool(said))
@@ -134,7 +139,8 @@ def facts_of(span: Told) -> Facts:
 def _provider(attributes: Attributes) -> str | None:
     """Who served the model. strands gives itself, Google's instrumentation its model family."""
     found = first_text(attributes, semconv.PROVIDERS)
-    return None if found in semconv.FRAMEWORKS else _MAKERS.get(found or "", found)
+    named = found.lower() if found else None  # agno's: OpenAI
+    return None if named in semconv.FRAMEWORKS else _MAKERS.get(named or "", named)
 
 
 def _model(attributes: Attributes, names: Sequence[str]) -> str | None:
@@ -183,8 +189,8 @@ def _error(span: Told, *, answered: bool) -> str | None:
 def _cost(attributes: Attributes) -> float | None:
     """In USD, as the sender reckons it."""
     details = mapping(attributes.get("langfuse.observation.cost_details"))
-    own = mapping(attributes.get(semconv.METADATA))
-    told = (first(attributes, _COSTS), details.get("total"), own.get("cost"))
+    own, langwatch = (mapping(attributes.get(name)) for name in (semconv.METADATA, "langwatch.metrics"))
+    told = (first(attributes, _COSTS), details.get("total"), own.get("cost"), langwatch.get("cost"))
     return next((cost for each in told if (cost := number(each)) is not None), None)
 
 

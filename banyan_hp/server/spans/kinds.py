@@ -49,16 +49,28 @@ _OPERATIONS: Mapping[str, Role] = {
     "execute_task": Role.WORKFLOW,  # OpenLLMetry, CrewAI
     "execute_event_loop_cycle": Role.AGENT,  # strands
     "chain": Role.WORKFLOW,  # langsmith
+    "embed": Role.EMBEDDING,  # Langtrace
+    "openai.responses.create": Role.CALL,  # Langtrace
     "tool": Role.TOOL,
 }
+_OPENINFERENCE: Mapping[str, Role] = {
+    "LLM": Role.CALL,
+    "EMBEDDING": Role.EMBEDDING,
+    "TOOL": Role.TOOL,
+    "AGENT": Role.AGENT,
+    "CHAIN": Role.WORKFLOW,
+    "RETRIEVER": Role.RETRIEVAL,
+}
 _OTHERS: Mapping[str, Mapping[str, Role]] = {
-    "openinference.span.kind": {
-        "LLM": Role.CALL,
-        "EMBEDDING": Role.EMBEDDING,
-        "TOOL": Role.TOOL,
-        "AGENT": Role.AGENT,
-        "CHAIN": Role.WORKFLOW,
-        "RETRIEVER": Role.RETRIEVAL,
+    "openinference.span.kind": _OPENINFERENCE,
+    "gen_ai.span.kind": _OPENINFERENCE,  # traceAI
+    "langwatch.span.type": {
+        "llm": Role.CALL,
+        "tool": Role.TOOL,
+        "agent": Role.AGENT,
+        "workflow": Role.WORKFLOW,
+        "chain": Role.WORKFLOW,
+        "rag": Role.RETRIEVAL,
     },
     "langfuse.observation.type": {
         "generation": Role.CALL,
@@ -85,7 +97,12 @@ _OTHERS: Mapping[str, Mapping[str, Role]] = {
         "retriever": Role.RETRIEVAL,
     },
     "lmnr.span.type": {"LLM": Role.CALL, "TOOL": Role.TOOL},
-    "llm.request.type": {"chat": Role.CALL, "completion": Role.CALL, "embedding": Role.EMBEDDING},
+    "llm.request.type": {
+        "chat": Role.CALL,
+        "completion": Role.CALL,
+        "response": Role.CALL,  # Netra
+        "embedding": Role.EMBEDDING,
+    },
     "traceloop.span.kind": {
         "tool": Role.TOOL,
         "agent": Role.AGENT,

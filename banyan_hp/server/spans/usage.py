@@ -22,6 +22,7 @@ OBJECTS = (
     "mlflow.chat.tokenUsage",
     "langsmith.metadata.usage_metadata",
     "gen_ai.usage.raw",  # logfire
+    "langwatch.metrics",
     "metadata.usage_object",  # LiteLLM, as Python shows a dict
 )
 RESPONSES = ("mlflow.spanOutputs",)
