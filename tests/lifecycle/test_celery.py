@@ -25,7 +25,7 @@ from tests.support.servers import (
 )
 from tests.support.timing import assert_in_time
 
-EXIT_SECONDS = 10.0  # of which Celery needs seven by itself
+EXIT_SECONDS = 15.0  # of which Celery needs seven by itself
 
 SEND = """
 import sys

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.backend import Backend
+from tests.support.patience import PATIENCE
 from tests.support.servers import (
     EXAMPLES,
     Arrivals,
@@ -23,7 +24,7 @@ from tests.support.servers import (
 )
 from tests.support.timing import assert_in_time
 
-EXIT_SECONDS = 5.0
+EXIT_SECONDS = 8.0
 
 
 def ask(server: Server, run: str, number: int) -> None:
@@ -47,7 +48,7 @@ def test_the_records_of_both_lives_arrive_when_flask_reloads(arrivals: Arrivals,
             ask(server, arrivals.run, number)
         assert logged_in_this_life(server) == 10
         app.write_text(app.read_text("utf-8") + "\n# edited\n", "utf-8")
-        wait_until(lambda: logged_in_this_life(server) == 0, 15, lambda: server.output)
+        wait_until(lambda: logged_in_this_life(server) == 0, PATIENCE, lambda: server.output)
         for number in range(10, 20):
             ask(server, arrivals.run, number)
         server.send_to_all(signal.SIGINT)

@@ -21,6 +21,11 @@ SPAWN = {
     "gevent": "import gevent; spawn, sleep = gevent.spawn, gevent.sleep; wait = lambda g: g.join(20)",
     "eventlet": "import eventlet; spawn, sleep = eventlet.spawn, eventlet.sleep; wait = lambda g: g.wait()",
 }
+SET_FORWARD = """
+import time
+seen, real = 0, time.monotonic
+time.monotonic = lambda: real() + 0.002 * seen
+"""
 HUNDRED_GREENLETS = """
 logger = make(flush_interval=0.05)
 def log(offset):
@@ -165,8 +170,7 @@ gaps = sorted(later - earlier for earlier, later in zip(beats, beats[1:]))
 assert gaps[-1] <= 20, gaps[-20:]
 """,
             url=server.url,
-            before=PATCH["gevent"]
-            + "; import time; real, seen = time.monotonic, 0; time.monotonic = lambda: real() + 0.002 * seen\n",
+            before=PATCH["gevent"] + SET_FORWARD,
         )
         assert (finished.status, finished.stderr) == (0, "")
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.servers import EXAMPLES, UWSGI, Arrivals, Server, assert_quiet, free_port
 from tests.support.timing import assert_in_time
 
-EXIT_SECONDS = 5.0
+EXIT_SECONDS = 8.0
 
 
 def start(command: list[str], directory: Path, port: int) -> Server:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.servers import (
     OLD_UWSGI,
     UWSGI,
@@ -30,7 +31,7 @@ from tests.support.servers import (
 )
 from tests.support.timing import assert_in_time
 
-EXIT_SECONDS = 5.0
+EXIT_SECONDS = 8.0
 HOOKS = "--py-call-uwsgi-fork-hooks"
 LINGERING = json.dumps({"flush_interval": 60})
 # By default SIGTERM reloads; with --die-on-term a worker in the middle of a request ends without running
@@ -102,7 +103,7 @@ def test_a_reload_under_load_loses_nothing(
             load.wait_for(40)
             before = set(load.pids)
             server.send(signal.SIGHUP)
-            wait_until(lambda: len(load.pids - before) >= 2, 15, lambda: server.output)
+            wait_until(lambda: len(load.pids - before) >= 2, PATIENCE, lambda: server.output)
         assert_in_time(server.stop(), EXIT_SECONDS)
         assert_quiet(server)
     arrivals.expect_answered(load)
@@ -117,7 +118,7 @@ def test_a_graceful_term_under_load_loses_nothing(
         start(tmp_path, *GRACEFUL, *options, APP_OPTIONS=LINGERING) as server,
         Load(server, arrivals.run) as load,
     ):
-        wait_until(lambda: len(load.pids) == 2, 15, lambda: server.output)
+        wait_until(lambda: len(load.pids) == 2, PATIENCE, lambda: server.output)
         load.wait_for(40)
         assert_in_time(server.stop(), EXIT_SECONDS)
         assert_quiet(server)
@@ -153,7 +154,7 @@ def test_a_killed_worker_loses_nothing_that_was_on_disk(
             load.wait_for(100)
             os.kill(int(server.get("/pid")), signal.SIGKILL)
             known = set(load.pids)
-            wait_until(lambda: bool(load.pids - known), 15, lambda: server.output)
+            wait_until(lambda: bool(load.pids - known), PATIENCE, lambda: server.output)
             load.wait_for(40)
         assert_in_time(server.stop(), EXIT_SECONDS)
         assert_quiet(server)
@@ -167,7 +168,7 @@ def test_workers_that_are_recycled_lose_nothing(arrivals: Arrivals, tmp_path: Pa
     recycling = ["--max-requests", "40", "--min-worker-lifetime", "0"]
     with uwsgi(tmp_path, *GRACEFUL, *recycling, APP_OPTIONS=LINGERING) as server:
         with Load(server, arrivals.run) as load:
-            wait_until(lambda: len(load.pids) >= 5, 30, lambda: server.output)
+            wait_until(lambda: len(load.pids) >= 5, PATIENCE, lambda: server.output)
         assert_in_time(server.stop(), EXIT_SECONDS)
         assert_quiet(server)
     arrivals.expect_answered(load)
