@@ -47,20 +47,8 @@ def test_the_limit_itself_is_too_much() -> None:
 def test_only_what_was_too_slow_begins_anew(tmp_path: Path) -> None:
     """With fixtures of its own each time; each such time is told."""
     (tmp_path / "test_these.py").write_text(TESTS)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-s",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:hypothesispytest",
-        "-p",
-        "tests.support.timing",
-        "test_these.py",
-    ]
+    options = "-q -s -p no:cacheprovider -p no:hypothesispytest -p tests.support.timing test_these.py"
+    command = [sys.executable, "-m", "pytest", *options.split()]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "3 failed, 2 passed, 1 error" in ran.stdout, ran.stdout
