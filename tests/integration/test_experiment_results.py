@@ -11,7 +11,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "experiment_results.py"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_example_names_the_winner() -> None:
     """30 % against 40 % of 5,000 users; scores come late, in any order and through an outage, each once."""
     run = subprocess.run(

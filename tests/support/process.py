@@ -60,7 +60,7 @@ class Finished:
 
 
 def run_python(
-    program: str, *, url: str, timeout: float = 60, before: str = "", **environment: str
+    program: str, *, url: str, timeout: float = 120, before: str = "", **environment: str
 ) -> Finished:
     """Run a program, with `make()` for a logger against `url`, to its end.
 
