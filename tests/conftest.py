@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import banyan_hp.clients.banyan
 from banyan_hp import PromptStackLogger, logs
@@ -27,6 +27,8 @@ from tests.support.postgres import MISSING, Postgres, programs
 from tests.support.scripted import ScriptedServer
 from tests.support.wheel import build_wheel
 
+pytest_plugins = ["tests.support.timing"]
+
 MakeLogger = Callable[..., PromptStackLogger]
 NewDatabase = Callable[[], str]
 
@@ -38,10 +40,11 @@ for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQU
 # private: what tests leave on disk is no news at the end of them all
 leftovers._reported.add(os.getpid())
 
+# An example that takes long is no failure: the machine may have stood still.
+settings.register_profile("long", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples at each run: new ones are for `make soak`, not for whoever changes something else.
-settings.register_profile("repeatable", derandomize=True)
-if not os.environ.get("SOAK"):
-    settings.load_profile("repeatable")
+settings.register_profile("repeatable", settings.get_profile("long"), derandomize=True)
+settings.load_profile("long" if os.environ.get("SOAK") else "repeatable")
 
 
 def _assert_held(lock: sync.Lock) -> None:

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import requests
 
+from tests.support.patience import PATIENCE
+
 ADDRESSES = (
     "/login",
     "/",
@@ -43,7 +45,7 @@ ADDRESSES = (
 LONG = "a-long-call"
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TOLD = f"{TRACE}-{SPAN}"
-SECONDS = 10.0
+SECONDS = PATIENCE
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import requests
 
 from tests.browser.addresses import SECONDS, Known, known, log_long_call, log_trace
 from tests.browser.hostile_project import ATTACK, HOSTILE_KEY, fill, key_entry
+from tests.support.patience import PATIENCE
 from tests.support.serving import serving
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ DEMO_KEY = "psk_local"
 READ_KEY = "psk_reads"
 LOADED = "print(prompt.version"
 WIDE, NARROW = 1200, 360
-PATIENCE_MS = 10_000
+PATIENCE_MS = 1000 * PATIENCE
 OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage"]  # as root; in small containers
 
 
@@ -60,8 +61,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The browser of the system: Playwright downloads none."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser

@@ -6,8 +6,10 @@ from typing import Any
 
 import requests
 
+from tests.support.patience import PATIENCE
+
 HOSTILE_KEY = "psk_hostile"
-SECONDS = 10.0
+SECONDS = PATIENCE
 ATTACKS = (
     "<script>window.struck=1</script>",
     "\"'><img class=struck src=x onerror=window.struck=1>",

@@ -22,7 +22,7 @@ from banyan_hp.engine.records.record import Record
 from tests.conftest import MakeLogger
 from tests.integration.conftest import bodies
 from tests.support.parts import part_of
-from tests.support.prompts import eventually
+from tests.support.patience import eventually
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request, batching, one_by_one
 

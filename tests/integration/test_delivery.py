@@ -15,6 +15,7 @@ from tests.support.delivering import EMPTY, log_many, numbers
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Hang, Reply, Request, batching, one_by_one
+from tests.support.timing import assert_in_time
 
 
 @pytest.mark.parametrize("policy", ["spill", "drop_oldest", "drop_newest"])
@@ -89,7 +90,7 @@ def test_2000_records_over_10_s_reach_a_50_ms_backend_within_15_s(
         never.wait(max(0.0, began + number / 200 - time.monotonic()))
         assert logger.log_prompt("q", "a", metadata={"number": number})
     assert logger.flush(timeout=15)
-    assert time.monotonic() - began < 15
+    assert_in_time(time.monotonic() - began, 15)
     assert sorted(numbers(server)) == list(range(2000))
 
 

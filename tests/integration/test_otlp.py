@@ -218,7 +218,7 @@ def test_wrong_credentials_or_address_keep_everything(
     collector.handler = lambda _: answer
     logger = make()
     logger.log_prompt("q", "a")
-    assert not logger.flush(timeout=2)
+    assert not logger.flush(timeout=20)
     stats = logger.get_stats()
     assert stats["state"] == state
     assert (stats["logs_sent"], stats["logs_quarantined"], stats["logs_dropped"]) == (0, 0, 0)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.lifecycle.test_spool_survival import DRAIN
 from tests.support.backend import Backend
+from tests.support.patience import PATIENCE
 from tests.support.process import run_python
 from tests.support.scripted import Answer, ScriptedServer
 from tests.support.scripted_answers import Hang, Reply, Request, batching, records_in
@@ -53,22 +54,23 @@ def test_a_short_script_sends_what_an_earlier_one_left_and_sends_it_once(program
 
 
 class Slow:
-    """A backend that is down at first, and then answers batches with others' records after half a second."""
+    """A backend that is down at first. Later others' records are answered when their sender leaves."""
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
         self.up = False
-        self.answers = threading.Event()
-        self._timer = threading.Timer(0.5, self.answers.set)
+        self._leaves = threading.Event()
         self._well = batching()
 
     def __call__(self, request: Request) -> Answer:
         if not self.up:
             return Reply(503)
+        if request.route == "/leaves":
+            self._leaves.set()
+            return Reply(200)
         records = records_in(request)
-        if any(body["metadata"]["number"] >= 0 for _, body in records) and not self.answers.is_set():
-            self._timer.start()
-            self.answers.wait(10)
+        if any(body["metadata"]["number"] >= 0 for _, body in records):
+            self._leaves.wait(PATIENCE)
         self.taken.update(ident for ident, _ in records)
         return self._well(request)
 
@@ -91,10 +93,16 @@ def test_an_end_awaits_the_responses_to_what_is_in_flight_of_a_backlog(end: str)
         slow.up = True
         finished = run_python(
             f"""
-            logger = banyan.configure(api_key="psk_local", base_url=os.environ["URL"], batch_size=100)
+            from urllib.request import urlopen
+            logger = banyan.configure(
+                api_key="psk_local", base_url=os.environ["URL"], batch_size=100, exit_timeout=20)
             logger.log_prompt("q", "a", metadata={{"number": -1}})
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             engine = logger._engine
+            def tell():
+                while not engine.closed: time.sleep(0.001)
+                urlopen(os.environ["URL"] + "/leaves", data=b"").close()
+            threading.Thread(target=tell, daemon=True).start()
             while not engine.core.parts.runner.is_sending_backlog:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -151,15 +159,14 @@ def test_a_forked_child_does_not_wait_for_a_receipt_of_its_parent() -> None:
             if os.fork() == 0:
                 async def wait():
                     await receipt
-                began = time.monotonic()
                 try:
-                    asyncio.run(wait())
+                    asyncio.run(asyncio.wait_for(wait(), 20))
                 except Exception as error:
-                    print(type(error).__name__, time.monotonic() - began < 5, flush=True)
+                    print(type(error).__name__, flush=True)
                 os._exit(0)
             os.wait()
             """,
             url=server.url,
         )
         assert finished.status == 0, finished.stderr
-        assert finished.stdout == "NetworkError True\n", finished.stderr
+        assert finished.stdout == "NetworkError\n", finished.stderr

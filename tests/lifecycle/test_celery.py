@@ -23,8 +23,9 @@ from tests.support.servers import (
     spooled_numbers,
     wait_until,
 )
+from tests.support.timing import assert_in_time
 
-EXIT_SECONDS = 10.0  # of which Celery needs seven by itself
+EXIT_SECONDS = 15.0  # of which Celery needs seven by itself
 
 SEND = """
 import sys
@@ -78,7 +79,7 @@ def test_every_task_is_logged_once_and_a_warm_shutdown_drains(
         send(arrivals.run, range(40 * number, 40 * number + 40), directory)
         with celery(directory, *options) as worker:
             until_taken(directory, worker)
-            assert worker.stop() < EXIT_SECONDS
+            assert_in_time(worker.stop(), EXIT_SECONDS)
             assert_quiet(worker)
 
     with ThreadPoolExecutor() as side_by_side:  # most of the time Celery waits for itself
@@ -94,6 +95,6 @@ def test_an_unreachable_backend_does_not_hold_up_the_workers_end(arrivals: Arriv
     send(arrivals.run, range(40), tmp_path)
     with celery(tmp_path, BANYAN_BASE_URL=f"http://127.0.0.1:{free_port()}") as worker:
         until_taken(tmp_path, worker)
-        assert worker.stop() < EXIT_SECONDS
+        assert_in_time(worker.stop(), EXIT_SECONDS)
         assert_says_what_is_on_disk(worker)
     assert spooled_numbers(tmp_path / "state") == list(range(40))

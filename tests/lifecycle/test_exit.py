@@ -12,8 +12,7 @@ from tests.lifecycle.test_exit_and_fork import ids, spooled_ids, spooled_lines
 from tests.support.process import Finished, run_python
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Drip, Hang, batching
-
-START_SECONDS = 1.5  # of an interpreter with the library, on a busy machine
+from tests.support.timing import assert_in_time
 
 
 def unreachable() -> str:
@@ -38,14 +37,14 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
         def timed():
             began = time.monotonic()
             process_exit.at_exit()
-            if time.monotonic() - began > 0.5:
-                print("the exit took", time.monotonic() - began)
+            print(time.monotonic() - began)
         atexit.register(timed)
         """,
         url=unreachable(),
     )
-    assert_quiet(finished)
+    assert (finished.status, finished.stderr) == (0, "")
     assert spooled_lines(tmp_path) == 100
+    assert_in_time(float(finished.stdout), 0.5)
 
 
 def test_only_the_first_exit_waits_for_a_backend_that_hangs(tmp_path: Path) -> None:
@@ -80,12 +79,13 @@ def test_a_socket_that_drips_does_not_hold_the_exit(tmp_path: Path) -> None:
             logger = make(exit_timeout=0.5, timeout=60, batching="always")
             for number in range(20):
                 logger.log_prompt("q", "a")
+            leave()
             """,
             url=server.url,
         )
     assert_quiet(finished)
-    assert finished.seconds < 0.5 + 1.5 + START_SECONDS
     assert spooled_lines(tmp_path) == 20
+    assert_in_time(finished.exit_seconds, 0.5 + 1.5)
 
 
 def test_a_name_server_that_hangs_does_not_hold_the_exit(tmp_path: Path) -> None:
@@ -97,12 +97,13 @@ def test_a_name_server_that_hangs_does_not_hold_the_exit(tmp_path: Path) -> None
         logger = make(exit_timeout=0.5)
         for number in range(20):
             logger.log_prompt("q", "a")
+        leave()
         """,
         url="http://nowhere.invalid",
     )
     assert_quiet(finished)
-    assert finished.seconds < 0.5 + 1.5 + START_SECONDS
     assert spooled_lines(tmp_path) == 20
+    assert_in_time(finished.exit_seconds, 0.5 + 1.5)
 
 
 def test_what_is_logged_after_our_exit_goes_to_disk(tmp_path: Path) -> None:
@@ -226,12 +227,13 @@ def test_a_callback_that_blocks_does_not_hold_the_exit(tmp_path: Path) -> None:
         """
         logger = make(exit_timeout=0.5, on_error=lambda _error: threading.Event().wait(60))
         logger.log_prompt("q", "a")
+        leave()
         """,
         url=unreachable(),
     )
     assert_quiet(finished)
-    assert finished.seconds < 0.5 + 1.5 + START_SECONDS
     assert spooled_lines(tmp_path) == 1
+    assert_in_time(finished.exit_seconds, 0.5 + 1.5)
 
 
 def test_os_exit_in_a_child_corrupts_nothing(tmp_path: Path) -> None:
@@ -264,13 +266,14 @@ def test_a_before_send_that_blocks_does_not_hold_the_exit(flush_interval: float,
         logger = make(exit_timeout=0.5, flush_interval={flush_interval}, before_send=never)
         for _ in range(5):
             logger.log_prompt("q", "a")
+        leave()
         """,
         url=unreachable(),
     )
     assert_quiet(finished)
-    assert finished.seconds < 0.5 + 2.5 + START_SECONDS
     assert spooled_lines(tmp_path) == 5
     assert not list((tmp_path / "state").rglob("quarantine*"))
+    assert_in_time(finished.exit_seconds, 0.5 + 2.5)
 
 
 def test_a_slow_before_send_costs_no_record(tmp_path: Path) -> None:
@@ -313,13 +316,14 @@ def test_who_goes_on_logging_does_not_hold_the_exit(tmp_path: Path) -> None:
                     time.sleep(0.002)
             threading.Thread(target=go_on, daemon=True).start()
             time.sleep(0.3)
+            leave()
             """,
             url=server.url,
         )
-        assert finished.seconds < 2.0 + START_SECONDS
         delivered = server.ids()
         assert len(delivered) == len(set(delivered))
         paths = [path for path in (tmp_path / "state").rglob("*.v1.jsonl") if is_segment(path.name)]
         on_disk = {line.id for path in paths for line in unacknowledged_lines(path)}
         assert not on_disk & set(delivered)
         assert len(on_disk) + len(delivered) >= len(finished.stdout.split())
+    assert_in_time(finished.exit_seconds, 2.5)

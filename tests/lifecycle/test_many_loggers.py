@@ -18,6 +18,7 @@ from tests.lifecycle.test_exit_and_fork import spooled_ids, spooled_lines
 from tests.support.process import PRELUDE, run_python
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import HUGGINGPLACE_PATH, Hang, Reply, Request, batching
+from tests.support.timing import assert_in_time
 
 TIMED = """
 import atexit
@@ -44,7 +45,8 @@ def test_the_exit_of_idle_loggers_is_short() -> None:
         """
         finished = run_python(TIMED + textwrap.dedent(program), url=server.url)
     seconds, _, started = finished.stdout.strip().partition(" ")
-    assert (float(seconds) < 1.0, started) == (True, "[]"), finished
+    assert started == "[]", finished
+    assert_in_time(float(seconds), 1.0)
 
 
 def test_the_exit_of_loggers_whose_backend_hangs_takes_one_exit_timeout(tmp_path: Path) -> None:
@@ -58,21 +60,27 @@ def test_the_exit_of_loggers_whose_backend_hangs_takes_one_exit_timeout(tmp_path
         """
         finished = run_python(TIMED + textwrap.dedent(program), url=server.url)
     seconds, _, started = finished.stdout.strip().partition(" ")
-    assert (0.8 <= float(seconds) < 2.0, started) == (True, "[]"), finished
+    assert (float(seconds) >= 0.8, started) == (True, "[]"), finished
     assert spooled_lines(tmp_path) == 1000
+    assert_in_time(float(seconds), 2.0)
 
 
 def test_what_waits_is_on_disk_before_the_exit_waits_for_the_backend(tmp_path: Path) -> None:
     """SIGKILL while the process is ending: nothing is lost, not even what is under way."""
     with ScriptedServer(lambda _request: Hang()) as server:
         program = """
-        loggers = [make(exit_timeout=20, batching="always") for _ in range(20)]
+        from pathlib import Path
+        loggers = [make(exit_timeout=40, timeout=60, batching="always") for _ in range(20)]
         for logger in loggers:
             for _ in range(50):
                 logger.log_prompt("q", "a")
-        killer = threading.Timer(1.0, lambda: os.kill(os.getpid(), 9))
-        killer.daemon = True
-        killer.start()
+        def lines():
+            paths = Path(os.environ["BANYAN_HP_SPOOL_DIR"]).rglob("*.v1.jsonl")
+            return sum(path.read_bytes().count(b"\\n") for path in paths)
+        def kill():
+            while lines() < 1000: time.sleep(0.02)
+            os.kill(os.getpid(), 9)
+        threading.Thread(target=kill, daemon=True).start()
         """
         finished = run_python(program, url=server.url)
     assert finished.status == -signal.SIGKILL
@@ -131,7 +139,7 @@ def test_a_logger_that_is_dropped_while_the_backend_is_down_leaves_its_records_o
         url = f"http://127.0.0.1:{reserved.port}"
     program = """
     make().log_prompt("q", "a")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while threading.active_count() > 1 and time.monotonic() < end:
         time.sleep(0.01)
     print(threading.active_count())
@@ -170,7 +178,7 @@ def test_a_receipt_keeps_its_engine_at_work() -> None:
         receipt = HuggingPlace("key", "org", base_url=server.url, retry_delay=0.02).log(
             {"user_prompt": "q", "response": "a"}
         )
-        receipt.result(timeout=10)
+        receipt.result(timeout=30)
     assert len(attempts) == 3
 
 

@@ -51,8 +51,8 @@ def work(
     worker: str = "Worker",
     before: str = "",
     **options: object,
-) -> float:
-    """Have a worker do all jobs; the seconds it took."""
+) -> None:
+    """Have a worker do all jobs."""
     end = f"rq.{worker}([queue], connection=connection).work(burst=True, logging_level='CRITICAL')"
     finished = run_python(
         textwrap.dedent(WORK + before + "\n" + end),
@@ -64,7 +64,6 @@ def work(
     )
     assert finished.status == 0, finished.stderr
     assert "banyan_hp" not in finished.stderr
-    return finished.seconds
 
 
 EARLY = "rq_jobs.log(100)"

@@ -18,6 +18,7 @@ import requests
 from banyan_hp import PromptStackLogger
 from tests.support.backend import Backend
 from tests.support.local_backend import RECORD, TS, new_id
+from tests.support.patience import PATIENCE
 from tests.support.postgres import Postgres
 from tests.support.servers import wait_until
 
@@ -47,7 +48,7 @@ def logger_of(backend: Backend, directory: Path) -> PromptStackLogger:
 
 
 def soon(done: Callable[[], bool]) -> None:
-    wait_until(done, 30, lambda: "it does not come true")
+    wait_until(done, PATIENCE, lambda: "it does not come true")
 
 
 class Senders:

@@ -17,6 +17,7 @@ from tests.lifecycle.test_exit_and_fork import ids, spooled_lines
 from tests.support.process import PRELUDE, run_python
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Hang, batching
+from tests.support.timing import assert_in_time
 
 LOG = """
 import signal
@@ -25,6 +26,7 @@ def log(*numbers):
     for number in numbers:
         assert logger.log_prompt("q", "a", metadata={"number": number})
 def terminate():
+    leave()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
 log(*range(10))
@@ -34,7 +36,7 @@ log(*range(10))
 def run(program: str, expected: list[int]) -> tuple[int, str]:
     """Run it against a backend that takes batches; quiet on stderr; status and stdout."""
     with ScriptedServer(batching()) as server:
-        finished = run_python(LOG + textwrap.dedent(program), url=server.url, timeout=25)
+        finished = run_python(LOG + textwrap.dedent(program), url=server.url, timeout=60)
         assert finished.stderr == ""
         assert ids(server) == expected
     return finished.status, finished.stdout
@@ -177,7 +179,7 @@ def test_a_handler_that_raises_at_any_moment_of_logging_leaves_a_ledger_that_hol
         finished = run_python(
             LOG + textwrap.dedent(program),
             url=server.url,
-            timeout=30,
+            timeout=90,
             PYTHONPATH=str(Path(__file__).parents[2]),
         )
         assert finished.status == 0, finished.stderr
@@ -196,10 +198,10 @@ def test_sigterm_while_threads_log_and_the_backend_is_down(tmp_path: Path) -> No
         if thread.daemon and not thread.name.startswith("banyan"): thread.join()
     terminate()
     """
-    finished = run_python(LOG + textwrap.dedent(program), url=url, timeout=25)
+    finished = run_python(LOG + textwrap.dedent(program), url=url, timeout=60)
     assert (finished.status, finished.stdout, finished.stderr) == (143, "", "")
-    assert finished.seconds < 4
     assert spooled_lines(tmp_path) == 610
+    assert_in_time(finished.exit_seconds, 3)
 
 
 @pytest.mark.parametrize("install", ["", "banyan.install_signal_handlers()"])
@@ -234,9 +236,12 @@ def test_a_child_without_records_dies_of_the_signal_at_once() -> None:
     began = time.monotonic()
     os.kill(child, signal.SIGTERM)
     _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), time.monotonic() - began < 1)
+    print(os.waitstatus_to_exitcode(status), time.monotonic() - began)
     """
-    assert run(program, list(range(10))) == (0, "-15 True\n")
+    status, printed = run(program, list(range(10)))
+    result, seconds = printed.split()
+    assert (status, result) == (0, "-15")
+    assert_in_time(float(seconds), 1)
 
 
 def test_a_signal_just_behind_a_fork_reaches_the_child() -> None:
@@ -316,7 +321,7 @@ def test_a_second_signal_during_the_drain_does_not_cut_it_short() -> None:
         threading.Thread(target=impatient, daemon=True).start()
         terminate()
         """
-        finished = run_python(LOG + textwrap.dedent(program), url=server.url, timeout=25)
+        finished = run_python(LOG + textwrap.dedent(program), url=server.url, timeout=60)
         assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
         assert ids(server) == list(range(10))
 
@@ -336,12 +341,10 @@ def test_a_signal_in_the_middle_of_a_lock_of_the_main_thread_ends_the_process_in
     assert run(program, list(range(10))) == (-signal.SIGTERM, "")
 
 
-@pytest.mark.alone
 def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
     """An exception in the middle may leave a lock held for ever: the default action happens in time."""
     program = """
     logger._engine.core.parts.lock.__enter__()
-    began = time.monotonic()
     terminate()
     """
     with ScriptedServer(batching()) as server:
@@ -349,10 +352,10 @@ def test_a_section_that_never_ends_does_not_keep_the_process_alive() -> None:
             LOG.replace("make(flush_interval=30)", "make(flush_interval=30, exit_timeout=0)")
             + textwrap.dedent(program),
             url=server.url,
-            timeout=25,
+            timeout=60,
         )
     assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
-    assert finished.seconds < 10
+    assert_in_time(finished.exit_seconds, 10)
 
 
 def test_a_signal_while_the_exit_waits_for_a_backend_that_hangs_keeps_all(tmp_path: Path) -> None:
@@ -368,7 +371,7 @@ def test_a_signal_while_the_exit_waits_for_a_backend_that_hangs_keeps_all(tmp_pa
             os.kill(os.getpid(), signal.SIGTERM)
         threading.Thread(target=terminate_soon, daemon=True).start()
         """
-        finished = run_python("import signal" + textwrap.dedent(program), url=server.url, timeout=25)
+        finished = run_python("import signal" + textwrap.dedent(program), url=server.url, timeout=60)
     assert (finished.status, finished.stderr) == (-signal.SIGTERM, "")
     assert spooled_lines(tmp_path) == 500
 
@@ -401,7 +404,7 @@ def test_a_handler_that_restores_the_default_action_and_raises_again_keeps_all(
             await server._serve()
     asyncio.run(serve())
     """
-    finished = run_python(LOG.replace("log(*range(10))", "") + textwrap.dedent(program), url=url, timeout=25)
+    finished = run_python(LOG.replace("log(*range(10))", "") + textwrap.dedent(program), url=url, timeout=60)
     assert finished.status == -signal.SIGTERM
     assert all("the backend can't be reached" in line for line in finished.stderr.splitlines())
     assert spooled_lines(tmp_path) == 30

@@ -28,7 +28,7 @@ for word in map(str.strip, sys.stdin):
         assert logger.log_prompt("q", "a", metadata={"number": int(word)})
     print(json.dumps(logger.get_stats()), flush=True)
 """
-DEADLINE = 15.0
+DEADLINE = 40.0
 KEY = "psk_local"
 
 

@@ -127,7 +127,7 @@ def test_an_outage_in_the_middle_loses_and_repeats_nothing() -> None:
                 assert logger.log_prompt("q", "a", metadata={{"number": number}})
                 number += 1
                 time.sleep(0.005)
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 30
             while not logger.flush(5) and time.monotonic() < deadline:
                 time.sleep(0.1)
             stats = logger.get_stats()
@@ -152,7 +152,7 @@ def test_kill_9_with_durability_memory_loses_what_the_readme_says(tmp_path: Path
             logger = make(max_retries=0)
             for number in range(300):
                 assert logger.log_prompt("q", "a", metadata={"number": number})
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while logger.get_stats()["logs_spooled"] < 300 and time.monotonic() < deadline:
                 time.sleep(0.01)
             assert logger.get_stats()["logs_spooled"] == 300
@@ -171,7 +171,7 @@ def test_kill_9_with_durability_memory_loses_what_the_readme_says(tmp_path: Path
         assert (backend.count(), backend.deliveries()) == (on_disk + 1, on_disk + 1)
 
 
-@pytest.mark.timeout(60 + 2 * KILL_ROUNDS)
+@pytest.mark.timeout(300 + 2 * KILL_ROUNDS)
 def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """Killed while writing, rotating, acknowledging, adopting and replaying, over and over.
 
@@ -222,7 +222,7 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(tmp_path: Path
                 os.write(1, killed(number * 1_000_000, rng.randint(0, 90)))
             """,
             url=server.url,
-            timeout=30 + KILL_ROUNDS,
+            timeout=120 + KILL_ROUNDS,
         )
         assert finished.status == 0, finished.stderr
         unsteady.failing = 0.0
@@ -259,7 +259,7 @@ def test_eight_processes_two_of_them_killed_one_failing_backend() -> None:
                     assert logger.log_prompt("q", "a", metadata={{"number": number}})
                     os.write(1, b"%d\\n" % number)
                     time.sleep(0.002)
-                logger.shutdown(3)
+                logger.shutdown(30)
                 os._exit(0)
 
             children = []
@@ -333,13 +333,15 @@ def test_a_sibling_that_dies_is_noticed_while_running() -> None:
             import signal
             import banyan_hp.engine.spool.spool as spool_module
             spool_module.LOOK_SECONDS = 0.2
+            reading, writing = os.pipe()
             pid = os.fork()
             if pid == 0:
                 logger = make(durability="disk", flush_interval=60)
                 for number in range(50):
                     assert logger.log_prompt("q", "a", metadata={"number": number})
-                os.write(1, b"logged\\n")
+                os.write(writing, b"logged")
                 time.sleep(60)
+            os.read(reading, 6)
             logger = make()
             logger.log_prompt("q", "a", metadata={"number": 50})
             assert logger.flush(5)
@@ -347,7 +349,7 @@ def test_a_sibling_that_dies_is_noticed_while_running() -> None:
             assert logger.get_stats()["adopted"]["logs"] == 0
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while logger.get_stats()["logs_recovered"] < 50 and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert logger.get_stats()["logs_recovered"] == 50, logger.get_stats()

@@ -14,6 +14,7 @@ from tests.conftest import MakeLogger
 from tests.support.ledger import assert_balanced
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Hang, Reply, batching
+from tests.support.timing import assert_in_time
 
 
 def test_64_threads_log_at_once_and_the_ledger_is_exact(
@@ -93,12 +94,12 @@ def test_logging_from_coroutines_does_not_hold_up_the_loop(
         (tmp_path / "spool" / "spool").symlink_to(tmp_path / "file")
     logger = make_logger(server.url, **options)
     lag, cost = asyncio.run(longest_lag(logger, 100))
-    assert cost < 0.25, cost  # other processes of a busy machine; far below any timeout of ours
-    assert lag < 0.5, lag
     stats = logger.get_stats()
     assert stats["logs_queued"] == 1000
     assert_balanced(stats)
     logger.shutdown(0.1)
+    assert_in_time(cost, 0.25)  # other processes of a busy machine; far below any timeout of ours
+    assert_in_time(lag, 0.5)
 
 
 def test_a_flush_on_a_loop_lets_the_loop_run(server: ScriptedServer, make_logger: MakeLogger) -> None:

@@ -18,11 +18,10 @@ from typing import Any
 import requests
 
 from tests.support.nursery import Forked, fork
+from tests.support.patience import PATIENCE
 
 READY = "banyan-hp local backend on "
-START_SECONDS = 20.0
-STOP_SECONDS = 10.0
-REQUEST_SECONDS = 10.0
+START_SECONDS = STOP_SECONDS = REQUEST_SECONDS = PATIENCE
 
 
 class Backend:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from banyan_hp import PromptData
+from tests.support.patience import PATIENCE
 from tests.support.scripted import Answer, ScriptedServer
 from tests.support.scripted_answers import Exchange, Handler, Reply
 
 Result = TypeVar("Result")
-PATIENCE = 10.0
 
 
 def prompt_json(content: str = "Hello", name: str = "p", **more: Any) -> dict[str, Any]:
@@ -46,14 +45,6 @@ class Held:
 
     def play(self, exchange: Exchange) -> bool:
         return self.go.wait(PATIENCE) and self._after.play(exchange)
-
-
-def eventually(disk_health: Callable[[], object], what: str = "the condition") -> None:
-    """Return as soon as it is true; AssertionError if that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not disk_health():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.002)
 
 
 def always(answer: Answer) -> Handler:

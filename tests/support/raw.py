@@ -18,12 +18,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TLS_FILES = Path(__file__).parent / "tls"
 AUTHORITY = TLS_FILES / "ca.pem"
 AUTHORITY_HASH = "db2dbe4f"  # what OpenSSL looks for in a directory of certificates
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n")
-_JOIN_SECONDS = 5.0
 _LONGEST_WAIT = 10.0
 
 
@@ -125,21 +126,25 @@ class RawServer:
             self._changed.notify_all()
 
     def wait_for(self, done: Callable[[RawServer], bool]) -> None:
-        """Until it is so; AssertionError after five seconds."""
+        """Until it is so; AssertionError if that takes too long."""
         with self._changed:
-            assert self._changed.wait_for(lambda: done(self), 5.0), (self.connections, self.ended, self.heard)
+            assert self._changed.wait_for(lambda: done(self), PATIENCE), (
+                self.connections,
+                self.ended,
+                self.heard,
+            )
 
     def close(self) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._threads[0].join(_JOIN_SECONDS)
+        self._threads[0].join(PATIENCE)
         with self._changed:
             for peer in self._peers:
                 with suppress(OSError):
                     peer.sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(_JOIN_SECONDS)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
     def _accept(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from banyan_hp import PromptStackLogger
+from tests.support.patience import PATIENCE
 
-_LONGEST_WAIT = 20.0
 GOOD = 1_000_000  # the number in the metadata of the first record that is logged here
 
 
@@ -16,7 +16,7 @@ def quarantine_refused(logger: PromptStackLogger, refused: int = 1) -> int:
     Without them the test depends on the order of the responses: a record whose refusal is the last of all
     stays on disk.
     """
-    deadline = time.monotonic() + _LONGEST_WAIT
+    deadline = time.monotonic() + PATIENCE
     logged = 0
     while logger.get_stats()["logs_quarantined"] < refused:
         assert time.monotonic() < deadline, logger.get_stats()

@@ -11,9 +11,8 @@ from banyan_hp import PromptStackLogger
 
 @functools.cache
 def logger() -> PromptStackLogger:
-    return PromptStackLogger(
-        "psk_local", os.environ["URL"], **json.loads(os.environ.get("APP_OPTIONS", "{}"))
-    )
+    options = {"exit_timeout": 10.0, **json.loads(os.environ.get("APP_OPTIONS", "{}"))}
+    return PromptStackLogger("psk_local", os.environ["URL"], **options)
 
 
 def log(number: int) -> None:

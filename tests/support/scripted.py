@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.patience import PATIENCE
 from tests.support.scripted_answers import (
     BATCH_PATH,
     HUGGINGPLACE_PATH,
@@ -78,7 +79,6 @@ __all__ = [
     "records_in",
 ]
 
-_JOIN_SECONDS = 5.0
 
 Want = int | Callable[[list[Request]], bool]
 
@@ -142,7 +142,7 @@ class ScriptedServer:
             self._released = True
             self._changed.notify_all()
 
-    def wait_for(self, want: Want, timeout: float = 5.0) -> list[Request]:
+    def wait_for(self, want: Want, timeout: float = PATIENCE) -> list[Request]:
         """Block until `want` requests are here, or until `want(requests)` is true, and return all of them.
 
         Raises AssertionError, listing what came, after `timeout` seconds.
@@ -175,7 +175,7 @@ class ScriptedServer:
             for connection in self._open:
                 connection.interrupt()
         self._stop_listening()
-        deadline = time.monotonic() + _JOIN_SECONDS
+        deadline = time.monotonic() + PATIENCE
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if any(thread.is_alive() for thread in threads):
@@ -246,7 +246,7 @@ class ScriptedServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
-        self._acceptor.join(_JOIN_SECONDS)
+        self._acceptor.join(PATIENCE)
         self._listener.close()
 
     def _shortfall(self, want: Want, timeout: float) -> str:

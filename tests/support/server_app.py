@@ -39,7 +39,7 @@ def logger() -> PromptStackLogger:
 
 @functools.cache
 def _logger() -> PromptStackLogger:
-    return PromptStackLogger(**json.loads(os.environ.get("APP_OPTIONS", "{}")))
+    return PromptStackLogger(**{"exit_timeout": 10.0, **json.loads(os.environ.get("APP_OPTIONS", "{}"))})
 
 
 if os.environ.get("APP_LOGGING"):

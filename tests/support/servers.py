@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.backend import Backend
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -31,10 +32,7 @@ SCRIPTS = Path(sys.executable).parent
 UWSGI = SCRIPTS / "uwsgi"
 OLD_UWSGI = Path(sys.prefix, "uwsgi-2.0.26", "bin", "uwsgi")  # the last one that can be without threads
 APP = "tests.support.server_app:application"
-START_SECONDS = 20.0
-STOP_SECONDS = 20.0
-ARRIVE_SECONDS = 15.0
-REQUEST_SECONDS = 15.0
+START_SECONDS = STOP_SECONDS = ARRIVE_SECONDS = REQUEST_SECONDS = PATIENCE
 POLL_SECONDS = 0.02
 CLIENTS = 4
 ROUND = 20

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-READY_SECONDS = 30.0
-END_SECONDS = 15.0
+from tests.support.patience import PATIENCE
+
+READY_SECONDS = END_SECONDS = PATIENCE
 _URL = re.compile(r"^banyan-hp local backend on (\S+)$", re.MULTILINE)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeLogger
-from tests.support.prompts import always, eventually
+from tests.support.patience import eventually
+from tests.support.prompts import always
 from tests.support.proxies import haproxy
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Handler, Reply, batching, one_by_one

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
-from tests.support.prompts import eventually
+from tests.support.patience import eventually
 from tests.support.proxies import nginx
 from tests.support.raw import AUTHORITY, TLS_FILES
 from tests.support.scripted import ScriptedServer

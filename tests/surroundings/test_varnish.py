@@ -14,7 +14,8 @@ import requests
 
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
-from tests.support.prompts import eventually, prompt_json
+from tests.support.patience import eventually
+from tests.support.prompts import prompt_json
 from tests.support.proxies import Proxy, varnish
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply

@@ -23,7 +23,7 @@ from tests.support.parts import lock_in, part_of
 from tests.support.stepped import FakeBackend, SteppedEngine
 from tests.support.striking import strikes
 
-LONG = 5.0
+LONG = 30.0
 
 
 def comes_true(condition: Callable[[], bool]) -> bool:

@@ -17,7 +17,8 @@ from banyan_hp.prompts.store import Store
 from banyan_hp.settings import PromptSettings
 from tests.support.clock import FakeClock
 from tests.support.parts import part_of
-from tests.support.prompts import always, eventually, prompt_json
+from tests.support.patience import eventually
+from tests.support.prompts import always, prompt_json
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request
 

@@ -13,7 +13,8 @@ from banyan_hp.prompts.state import NEGATIVE_SECONDS
 from banyan_hp.prompts.store import Store
 from tests.support.clock import FakeClock
 from tests.support.parts import part_of
-from tests.support.prompts import Held, all_at_once, always, eventually, experiment_json, prompt_json
+from tests.support.patience import eventually
+from tests.support.prompts import Held, all_at_once, always, experiment_json, prompt_json
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import Reply, Request
 from tests.unit.prompts.conftest import (

@@ -151,13 +151,12 @@ def test_a_tag_within_a_tag_is_the_inner_one() -> None:
     assert prompt("{{ a {{b}} }}").render(b="x") == "{{ a x }}"
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("text", ["{" * 50_000, "{{" + "a" * 50_000, "{{a " * 20_000, "{{}" * 20_000])
 def test_the_time_of_rendering_follows_the_length(text: str) -> None:
     """Whatever braces a text has."""
-    began = time.perf_counter()
+    began = time.thread_time()
     assert prompt(text).render() == text
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 # -- chats ---------------------------------------------------------------------------------------------------

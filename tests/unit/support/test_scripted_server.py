@@ -33,8 +33,9 @@ from tests.support.scripted_answers import (
     batching,
     one_by_one,
 )
+from tests.support.timing import assert_in_time
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_close_ends_every_wait(handler: Handler) -> None:
         server.wait_for(1, timeout=DEADLINE)
         started = time.monotonic()
         server.close()
-        assert time.monotonic() - started < 2
+        assert_in_time(time.monotonic() - started, 2)
         assert b"xx" not in read_to_end(sock)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scripted")]
 

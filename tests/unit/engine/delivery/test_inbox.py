@@ -15,7 +15,7 @@ from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine
 
-_SECONDS = 5.0
+_SECONDS = 30.0
 
 
 @pytest.fixture

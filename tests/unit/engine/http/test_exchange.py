@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.raw import (
     RawServer,
     answering,
 )
+from tests.support.timing import assert_in_time
 from tests.support.transport import (
     FINE,
     HEADERS,
@@ -185,7 +187,8 @@ def test_a_response_that_drips_is_given_up_at_the_timeout(
     assert isinstance(response, NoResponse)
     assert response.reason == "timeout"
     assert "timed out" in response.detail
-    assert 0.25 < took < 3.0
+    assert took > 0.25
+    assert_in_time(took, 3.0)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
@@ -209,7 +212,8 @@ def test_a_peer_that_does_not_read_is_given_up_at_the_timeout(
         given_up.set()
     assert isinstance(response, NoResponse)
     assert response.reason == "timeout"
-    assert 0.35 < took < 3.0
+    assert took > 0.35
+    assert_in_time(took, 3.0)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
@@ -225,14 +229,18 @@ def test_a_request_whose_bytes_move_is_no_time_out(
         missing = size
         while missing > 0 and not given_up.wait(0.05):
             missing -= slowly(peer, min(missing, size // 30))
+            moved.append(time.monotonic())
         peer.send(OK)
 
     given_up = threading.Event()
+    moved: list[float] = []
     with RawServer(scene, tls=tls) as server:
         began = time.monotonic()
         response = make(server.url, timeout=0.7).send(post(server.url, b"x" * size), 20)
         took = time.monotonic() - began
         given_up.set()
+    if isinstance(response, NoResponse):  # whose fault is it?
+        assert_in_time(max(later - earlier for earlier, later in pairwise([began, *moved])), 0.35)
     assert response == FINE._replace(sent_bytes=size)
     assert took > 0.8
     assert server.connections == 1
@@ -261,7 +269,7 @@ def test_a_request_that_moves_ends_with_the_caller_s_time(make: MakeTransport) -
         given_up.set()
     assert isinstance(response, NoResponse)
     assert response.reason == "timeout"
-    assert took < 3.0
+    assert_in_time(took, 3.0)
 
 
 class SlowSocket:
@@ -313,7 +321,7 @@ def test_the_shorter_of_both_times_counts(make: MakeTransport) -> None:
     with RawServer(Peer.wait_for_end) as server:
         began = time.monotonic()
         response = make(server.url, timeout=60).send(post(server.url), 0.2)
-        assert time.monotonic() - began < 3.0
+        assert_in_time(time.monotonic() - began, 3.0)
     assert isinstance(response, NoResponse)
     assert response.reason == "timeout"
 
@@ -336,7 +344,8 @@ def test_connecting_and_asking_share_what_the_caller_has_left(
     with RawServer(Peer.wait_for_end) as server:
         began = time.perf_counter()
         response = make(server.url, timeout=60).send(post(server.url), 3.2)
-        assert time.perf_counter() - began < 2.0
+        took = time.perf_counter() - began
     assert isinstance(response, NoResponse)
     assert response.reason == "timeout"
     assert 3.0 < given[0] <= 3.2
+    assert_in_time(took, 2.0)

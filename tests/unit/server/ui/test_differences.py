@@ -40,8 +40,8 @@ def test_a_line_that_was_added_has_nothing_beside_it() -> None:
 
 
 def test_a_megabyte_on_one_line_is_compared_as_a_line() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     (pair,) = side_by_side("word " * 200_000, "other " * 200_000)
     assert pair.left is not None
     assert [piece.changed for piece in pair.left] == [True]
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
