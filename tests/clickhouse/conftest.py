@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 # ClickHouse is a large package: elsewhere there is nothing to collect.
 collect_ignore_glob = [] if find_spec("chdb") else ["test_*.py"]
 
-TABLES = ("calls", "call_ids", "call_repeats", "experiment_calls", "call_hours", "call_latencies")
+TABLES = (
+    *("calls", "call_ids", "call_repeats", "experiment_calls", "call_hours", "call_latencies"),
+    *("spans", "span_events", "span_times", "span_calls", "spans_to_derive"),
+)
 
 
 @pytest.fixture(scope="session")
