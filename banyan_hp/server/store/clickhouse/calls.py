@@ -94,7 +94,8 @@ class ClickHouseCalls:
 
     def _body(self, seq: int) -> str:
         found = self._clickhouse.rows("SELECT body FROM calls WHERE seq = {seq:UInt64}", {"seq": seq})
-        return str(found[0]["body"])
+        # A removal that was killed leaves ids of calls that are gone.
+        return str(found[0]["body"]) if found else "{}"
 
     def _compared(self, row: dict[str, Any], held: Row) -> Stored:
         if held is row:
@@ -114,21 +115,28 @@ class ClickHouseCalls:
     # -- made of spans: see `derivation` -------------------------------------------------------------------
 
     def named(self, project: str, ids: Sequence[str], period: tuple[date, date]) -> list[Any]:
-        """The rows of the calls with these ids, of some days or without one; columns are attributes."""
-        found: list[Any] = []
+        """The rows of the calls with these ids, of some days or without one; columns are attributes.
+
+        A removal that was killed may have left ids of calls that were made of spans, and are gone: they go, too,
+        or the calls could not be made again. Of other calls an id may be there a moment before its call.
+        """
+        found: list[Row] = []
         for some in parts(ids):
             asked = Conditions().add("project = ?[String]", project).add("id IN ?[Array(String)]", list(some))
             days = (*map(stored_day, period), stored_day(UNDATED))
             asked.add("(day BETWEEN ?[Date32] AND ?[Date32] OR day = ?[Date32])", *days)
-            places = self._clickhouse.rows(
-                f"SELECT {', '.join(PLACE)} FROM call_ids FINAL WHERE {asked.sql}", asked.parameters
+            known = self._clickhouse.rows(
+                f"SELECT {', '.join(PLACE)}, source FROM call_ids FINAL WHERE {asked.sql}", asked.parameters
             )
-            there = Conditions().add(AT_PLACES, [place_of(row) for row in places])
+            there = Conditions().add(AT_PLACES, [place_of(row) for row in known])
             rows = self._clickhouse.rows(
                 f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {there.sql}", there.parameters
             )
-            found += [SimpleNamespace(**{**row, "day": day_of(row["day"])}) for row in rows]
-        return found
+            places = {place_of(row) for row in rows}
+            left = [row for row in known if place_of(row) not in places and row["source"] == SOURCE]
+            self._removal.remove(left)
+            found += rows
+        return [SimpleNamespace(**{**row, "day": day_of(row["day"])}) for row in found]
 
     def remove(self, rows: Sequence[Any]) -> None:
         """Remove calls, by such rows."""
