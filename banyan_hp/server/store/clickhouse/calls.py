@@ -117,8 +117,8 @@ class ClickHouseCalls:
     def named(self, project: str, ids: Sequence[str], period: tuple[date, date]) -> list[Any]:
         """The rows of the calls with these ids, of some days or without one; columns are attributes.
 
-        A removal that was killed may have left ids of calls that were made of spans, and are gone: they go, too,
-        or the calls could not be made again. Of other calls an id may be there a moment before its call.
+        A removal that was killed may have left ids of calls that were made of spans, and are gone: they go,
+        too, or the calls could not be made again. Of other calls an id may be there a moment before its call.
         """
         found: list[Row] = []
         for some in parts(ids):
