@@ -184,21 +184,20 @@ def test_servers_that_take_in_the_same_traces_at_once_agree(
 
 
 def test_of_two_tellings_that_two_servers_stored_all_see_the_same_one(
-    spans: ClickHouseSpans, monkeypatch: pytest.MonkeyPatch
+    spans: ClickHouseSpans, clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever was inserted first; also where both end at the same time."""
     long, short = span(1, end=span(1).end + 5), span(1)
     odd = span(1, attributes={"told": "otherwise"})
-    # private: two servers at the same moment are no thing that a test can wait for
-    monkeypatch.setattr(spans, "_held", lambda _rows: {})
-    seen = []
-    for number, given in enumerate(([long, short], [short, long], [short, odd], [odd, short])):
-        for each in given:
-            assert spans.append([replace(each, project=f"p{number}")]) == [Stored.NEW]
-        (found,) = spans.trace(f"p{number}", TRACE)
-        seen.append((found.end, found.body))
-    assert seen[0] == seen[1] == (long.end, long.body)
-    assert seen[2] == seen[3]
+    orders = ([long, short], [short, long], [short, odd], [odd, short])
+    with monkeypatch.context() as at_once:
+        at_once.setattr(clickhouse, "rows", lambda *_: [])  # neither has found the other's
+        for number, given in enumerate(orders):
+            for each in given:
+                assert spans.append([replace(each, project=f"p{number}")]) == [Stored.NEW]
+    seen = [(each.end, each.body) for number in range(4) for each in spans.trace(f"p{number}", TRACE)]
+    assert seen[:2] == [(long.end, long.body)] * 2
+    assert seen[2:] == [seen[2]] * 2
 
 
 def test_arrivals_that_are_done_leave_nothing_behind(spans: ClickHouseSpans, clickhouse: ClickHouse) -> None:

@@ -140,7 +140,8 @@ class ClickHouseCalls:
 
     def remove(self, rows: Sequence[Any]) -> None:
         """Remove calls, by such rows."""
-        self._removal.remove([{**vars(row), "day": stored_day(row.day)} for row in rows])
+        for some in parts(rows):
+            self._removal.remove([{**vars(row), "day": stored_day(row.day)} for row in some])
 
     # -- read back ---------------------------------------------------------------------------------------
 

@@ -85,11 +85,11 @@ class Derivation:
 
     def _write(self, project: str, decided: Proposal, arrivals: Sequence[Arrival]) -> None:
         """Unless spans were removed since they were read: then all arrivals stay, and are taken again."""
-        with elected_soon(self._database, SPANS):
+        with elected_soon(self._database, SPANS) as still:
             if not self._arrivals.wait_all(arrivals):
                 return
             changes = decided.changes(self._there(project, decided))
-            if not self._are_there(project, changes.needed):
+            if not self._are_there(project, changes.needed) or not still():
                 return
             self._calls.remove(changes.gone)
             self._calls.append(changes.new)
