@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["spans"]
 
 SERVERS = 3
+MOST_WRITES = 14  # that one of these does
 
 
 class KilledError(BaseException):
@@ -97,19 +98,16 @@ def derive(spans: ClickHouseSpans) -> None:
         spans.derive(50, RULE)
 
 
-@pytest.mark.parametrize("doing", ["append", "derive"])
+@pytest.mark.parametrize(("doing", "most"), [("append", 5), ("derive", MOST_WRITES)])
 def test_killed_between_any_two_writes_nothing_is_lost_and_nothing_is_twice(
-    spans: ClickHouseSpans, store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch, doing: str
+    spans: ClickHouseSpans, store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch, doing: str, most: int
 ) -> None:
     """A sender without a response sends again; the next step finds what is missing."""
-    writes = 0
-    found = []
-    ended = ["killed"]
-    while ended:
-        project = f"p{writes}"
-        first, second = in_two_parts(project)
-        spans.append(first)
-        derive(spans)
+    projects = [f"p{writes}" for writes in range(most)]
+    spans.append([each for project in projects for each in in_two_parts(project)[0]])
+    derive(spans)
+    for writes, project in enumerate(projects):
+        _, second = in_two_parts(project)
         if doing == "derive":
             spans.append(second)
         with killed_after(writes, monkeypatch) as ended:
@@ -117,37 +115,39 @@ def test_killed_between_any_two_writes_nothing_is_lost_and_nothing_is_twice(
         if doing == "append":
             spans.append(second)
         derive(spans)
-        found.append((calls_in(store, project), told_in(spans, project)))
-        writes += 1
-    assert writes > 3
-    names = [f"{TRACE}-{span(1).span_id}", f"{'b' * 32}-{span(2).span_id}"]
-    told = [(span(1).span_id, names[0]), (span(2).span_id, names[1]), ("9" * 16, None)]
-    model = "gpt-4o-mini"
-    for each in found:
-        assert each == ([(names[0], "u-1", 31, model), (names[1], None, 90, model)], told)
+        names = [f"{TRACE}-{span(1).span_id}", f"{'b' * 32}-{span(2).span_id}"]
+        made = [(names[0], "u-1", 31, "gpt-4o-mini"), (names[1], None, 90, "gpt-4o-mini")]
+        assert calls_in(store, project) == made, writes
+        told = [(span(1).span_id, names[0]), (span(2).span_id, names[1]), ("9" * 16, None)]
+        assert told_in(spans, project) == told, writes
+        if not ended:
+            break
+    assert writes >= 3
+    assert not ended
 
 
 def test_a_deletion_that_is_killed_goes_on_when_it_is_asked_again(
     spans: ClickHouseSpans, store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between any two writes: in the end there is neither a span of the person nor a call."""
-    writes = 0
-    ended = ["killed"]
-    while ended:
-        project = f"p{writes}"
-        first, second = in_two_parts(project)
-        spans.append([*first, *second])
-        if writes % 2:
-            derive(spans)
+    projects = [f"p{writes}" for writes in range(MOST_WRITES)]
+    parts = [in_two_parts(project) for project in projects]
+    spans.append([each for first, second in parts[::2] for each in (*first, *second)])
+    derive(spans)  # of every other project
+    spans.append([each for first, second in parts[1::2] for each in (*first, *second)])
+    for writes, project in enumerate(projects):
         with killed_after(writes, monkeypatch) as ended:
             list(spans.delete(project, {"user": "u-1"}))
         list(spans.delete(project, {"user": "u-1"}))
         list(store.delete(CallFilter(project=project, equal={"user": "u-1"})))
-        derive(spans)
-        assert [name for name, _ in told_in(spans, project)] == [span(2).span_id]
-        assert [each[0] for each in calls_in(store, project)] == [f"{'b' * 32}-{span(2).span_id}"]
-        writes += 1
-    assert writes > 3
+        if not ended:
+            break
+    assert writes >= 3
+    assert not ended
+    derive(spans)
+    for project in projects[: writes + 1]:
+        assert [name for name, _ in told_in(spans, project)] == [span(2).span_id], project
+        assert [each[0] for each in calls_in(store, project)] == [f"{'b' * 32}-{span(2).span_id}"], project
 
 
 def test_servers_that_take_in_the_same_traces_at_once_agree(
