@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import pytest
 from banyan_hp.server.store.calls import CallFilter, Stored
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.spans import StoredEvent, StoredSpan
+from tests.conftest import NewDatabase
 from tests.support.senders import NAMES, neighbourhood_of, stored_of
 from tests.unit.server.store.samples import NOON
 from tests.unit.server.store.test_spans import RULE, TRACE, span
@@ -62,28 +63,41 @@ def killed_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
     ended.clear()
 
 
-def calls_in(store: ClickHouseCalls, project: str) -> list[tuple[Any, ...]]:
-    page = store.page(CallFilter(project=project), 100)
-    return sorted((each.id, each.user, each.input_tokens, each.model) for each in page.calls)
+def traces_of(number: int) -> tuple[str, str]:
+    return f"{number:031x}a", f"{number:031x}b"
 
 
-def told_in(spans: ClickHouseSpans, project: str) -> list[tuple[str, str | None]]:
-    found = (each for trace in "ab" for each in spans.trace(project, trace * 32))
-    return sorted((each.span_id, each.call_id) for each in found)
+def calls_in(store: ClickHouseCalls, number: int) -> list[tuple[Any, ...]]:
+    """Of the call in each of these traces: its trace, and what it says."""
+    calls = store.page(CallFilter(project="p"), 100).calls
+    found = ((each.id.partition("-")[0], each.user, each.input_tokens) for each in calls)
+    return sorted(each for each in found if each[0] in traces_of(number))
 
 
-def in_two_parts(project: str) -> tuple[list[StoredSpan | StoredEvent], list[StoredSpan | StoredEvent]]:
-    """Calls in two traces; then what is around one of them names a user, and another one is told again."""
-    inner = span(1, project=project, parent_id="9" * 16)
-    other = span(2, project=project, trace_id="b" * 32)
-    around = span(
-        9, project=project, span_id="9" * 16, role="agent", counted=False, user="u-1", body={}, end=inner.end
+def told_in(spans: ClickHouseSpans, number: int) -> list[tuple[str, bool]]:
+    """The spans of these traces, and whether each tells of the call that is named after it."""
+    found = (each for trace in traces_of(number) for each in spans.trace("p", trace))
+    return sorted((each.span_id, each.call_id == f"{each.trace_id}-{each.span_id}") for each in found)
+
+
+def in_two_parts(number: int) -> tuple[list[StoredSpan | StoredEvent], list[StoredSpan | StoredEvent]]:
+    """A call in each of two traces; then what is around one names a user, and the other is told again."""
+    first, second = traces_of(number)
+    inner = span(1, trace_id=first, parent_id="9" * 16)
+    other = span(2, trace_id=second)
+    around = replace(
+        inner, span_id="9" * 16, parent_id=None, role="agent", counted=False, user="u-1", body={}
     )
-    more = {"gen_ai.usage.input_tokens": 90}
-    longer = span(2, project=project, trace_id="b" * 32, end=other.end + 1, input_tokens=90, attributes=more)
+    longer = span(
+        2,
+        trace_id=second,
+        end=other.end + 1,
+        input_tokens=90,
+        attributes={"gen_ai.usage.input_tokens": 90},
+    )
     said = StoredEvent(
-        project=project,
-        trace_id=TRACE,
+        project="p",
+        trace_id=first,
         span_id=inner.span_id,
         name="gen_ai.choice",
         time=inner.end,
@@ -98,16 +112,15 @@ def derive(spans: ClickHouseSpans) -> None:
         spans.derive(50, RULE)
 
 
-@pytest.mark.parametrize(("doing", "most"), [("append", 5), ("derive", MOST_WRITES)])
+@pytest.mark.parametrize("doing", ["append", "derive"])
 def test_killed_between_any_two_writes_nothing_is_lost_and_nothing_is_twice(
-    spans: ClickHouseSpans, store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch, doing: str, most: int
+    spans: ClickHouseSpans, store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch, doing: str
 ) -> None:
     """A sender without a response sends again; the next step finds what is missing."""
-    projects = [f"p{writes}" for writes in range(most)]
-    spans.append([each for project in projects for each in in_two_parts(project)[0]])
+    spans.append([each for writes in range(MOST_WRITES) for each in in_two_parts(writes)[0]])
     derive(spans)
-    for writes, project in enumerate(projects):
-        _, second = in_two_parts(project)
+    for writes in range(MOST_WRITES):
+        _, second = in_two_parts(writes)
         if doing == "derive":
             spans.append(second)
         with killed_after(writes, monkeypatch) as ended:
@@ -115,11 +128,10 @@ def test_killed_between_any_two_writes_nothing_is_lost_and_nothing_is_twice(
         if doing == "append":
             spans.append(second)
         derive(spans)
-        names = [f"{TRACE}-{span(1).span_id}", f"{'b' * 32}-{span(2).span_id}"]
-        made = [(names[0], "u-1", 31, "gpt-4o-mini"), (names[1], None, 90, "gpt-4o-mini")]
-        assert calls_in(store, project) == made, writes
-        told = [(span(1).span_id, names[0]), (span(2).span_id, names[1]), ("9" * 16, None)]
-        assert told_in(spans, project) == told, writes
+        first, other = traces_of(writes)
+        assert calls_in(store, writes) == [(first, "u-1", 31), (other, None, 90)], writes
+        told = [(span(1).span_id, True), (span(2).span_id, True), ("9" * 16, False)]
+        assert told_in(spans, writes) == told, writes
         if not ended:
             break
     assert writes >= 3
@@ -130,57 +142,54 @@ def test_a_deletion_that_is_killed_goes_on_when_it_is_asked_again(
     spans: ClickHouseSpans, store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between any two writes: in the end there is neither a span of the person nor a call."""
-    projects = [f"p{writes}" for writes in range(MOST_WRITES)]
-    parts = [in_two_parts(project) for project in projects]
-    spans.append([each for first, second in parts[::2] for each in (*first, *second)])
-    derive(spans)  # of every other project
-    spans.append([each for first, second in parts[1::2] for each in (*first, *second)])
-    for writes, project in enumerate(projects):
+    writes = 0
+    ended = ["killed"]
+    while ended:
+        spans.append([each for some in in_two_parts(writes) for each in some])
+        if writes % 2:
+            derive(spans)
         with killed_after(writes, monkeypatch) as ended:
-            list(spans.delete(project, {"user": "u-1"}))
-        list(spans.delete(project, {"user": "u-1"}))
-        list(store.delete(CallFilter(project=project, equal={"user": "u-1"})))
-        if not ended:
-            break
+            list(spans.delete("p", {"user": "u-1"}))
+        list(spans.delete("p", {"user": "u-1"}))
+        list(store.delete(CallFilter(project="p", equal={"user": "u-1"})))
+        writes += 1
     assert writes >= 3
-    assert not ended
     derive(spans)
-    for project in projects[: writes + 1]:
-        assert [name for name, _ in told_in(spans, project)] == [span(2).span_id], project
-        assert [each[0] for each in calls_in(store, project)] == [f"{'b' * 32}-{span(2).span_id}"], project
+    for number in range(writes):
+        assert [name for name, _ in told_in(spans, number)] == [span(2).span_id], number
+        assert [each[0] for each in calls_in(store, number)] == [traces_of(number)[1]], number
 
 
 def test_servers_that_take_in_the_same_traces_at_once_agree(
-    spans: ClickHouseSpans, clickhouse: ClickHouse, database: Database
+    clickhouse: ClickHouse, new_database: NewDatabase
 ) -> None:
     """Each span comes to two of three servers, in any order, while all of them make calls."""
     from banyan_hp.server.store.clickhouse.calls import ClickHouseCalls
     from banyan_hp.server.store.clickhouse.spans import ClickHouseSpans
 
-    names = NAMES[::4]
-    arriving = [
-        each for number, name in enumerate(names) for each in stored_of(name, trace=f"{number + 1:04x}")
-    ]
-    whole = {
-        each.call.id: replace(each.call, received_at=NOON)
-        for number, name in enumerate(names)
-        for each in RULE(neighbourhood_of(stored_of(name, trace=f"{number + 1:04x}")))
-    }
+    sent = [stored_of(name, trace=f"{number + 1:04x}") for number, name in enumerate(NAMES[::4])]
+    arriving = [each for some in sent for each in some]
+    derived = [each.call for some in sent for each in RULE(neighbourhood_of(some))]
+    url = new_database()
 
     def serve(who: int) -> None:
-        own = ClickHouseSpans(clickhouse, database, ClickHouseCalls(clickhouse, database))
         mine = [each for number, each in enumerate(arriving) if number % SERVERS != who]
         random.Random(who).shuffle(mine)
-        for start in range(0, len(mine), 40):
-            own.append(mine[start : start + 40])
-            own.derive(20, RULE)
+        with closing(Database(url)) as database:
+            own = ClickHouseSpans(clickhouse, database, ClickHouseCalls(clickhouse, database))
+            for start in range(0, len(mine), 40):
+                own.append(mine[start : start + 40])
+                own.derive(20, RULE)
 
     with ThreadPoolExecutor(SERVERS) as servers:
         list(servers.map(serve, range(SERVERS)))
-    derive(spans)
-    page = ClickHouseCalls(clickhouse, database).page(CallFilter(project="p"), 1000)
-    assert {each.id: replace(each, seq=0, received_at=NOON) for each in page.calls} == whole
-    assert len(page.calls) == len(whole)
+    with closing(Database(url)) as database:
+        store = ClickHouseCalls(clickhouse, database)
+        derive(ClickHouseSpans(clickhouse, database, store))
+        found = store.page(CallFilter(project="p"), 1000).calls
+    whole = {each.id: replace(each, received_at=NOON) for each in derived}
+    assert {each.id: replace(each, seq=0, received_at=NOON) for each in found} == whole
+    assert len(found) == len(whole)
 
 
 def test_of_two_tellings_that_two_servers_stored_all_see_the_same_one(
