@@ -128,6 +128,8 @@ class ClickHouseCalls:
             known = self._clickhouse.rows(
                 f"SELECT {', '.join(PLACE)}, source FROM call_ids FINAL WHERE {asked.sql}", asked.parameters
             )
+            if not known:
+                continue
             there = Conditions().add(AT_PLACES, [place_of(row) for row in known])
             rows = self._clickhouse.rows(
                 f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {there.sql}", there.parameters

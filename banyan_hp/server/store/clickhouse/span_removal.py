@@ -1,10 +1,12 @@
 """Removing spans from ClickHouse: a person's traces, and those that are older than they are kept.
 
-A step of making calls writes nothing meanwhile (`election.SPANS`). The arrivals of a trace are read before
-its spans are deleted: what comes to the trace in between is looked at afterwards.
+A step of making calls writes nothing while somebody's traces are deleted (`election.SPANS`): it would bring
+calls back. Their arrivals are read before their spans are deleted: what comes to a trace in between is looked
+at afterwards. What is old needs neither: a call that comes back goes with the next run.
 
-Old spans go by day. Where a keeper takes them first, all of a project's day are with it before any of them is
-deleted; after a crash between the two they come to it again, and it knows those that it has.
+Old spans go by day, log events by their own time. Where a keeper takes them first, all of a project's day
+are with it before any of them is deleted; after a crash between the two they come to it again, and it knows
+those that it has.
 """
 
 from __future__ import annotations
