@@ -50,9 +50,9 @@ def add_calls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calls",
         metavar="URL",
-        help="a ClickHouse that has the calls, beside the database with all else: "
+        help="a ClickHouse that has calls and spans, beside the database with all else: "
         "clickhouse://USER:PASSWORD@HOST:8123/DATABASE, clickhouses:// for TLS, or chdb:///DIRECTORY for an "
-        "embedded one (default: the database has the calls, too); the environment variable "
+        "embedded one (default: the database has them, too); the environment variable "
         f"{CALLS_VARIABLE} hides the password",
     )
 

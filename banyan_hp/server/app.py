@@ -12,7 +12,7 @@ from contextlib import (
 )
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -39,6 +39,7 @@ from .prices import Prices, bundled
 from .retention import Retention
 from .starting import RoutingMode
 from .store.audit import Audit
+from .store.calls import Calls
 from .store.database import Database
 from .store.experiments import Experiments
 from .store.hours import Hours
@@ -47,19 +48,17 @@ from .store.logins import Logins
 from .store.outcomes import Outcomes
 from .store.prompts import Prompts
 from .store.sessions import Sessions
-from .store.spans import StoredEvent, StoredSpan
+from .store.spans import Spans, StoredEvent, StoredSpan
 from .store.sql_calls import SqlCalls
 from .store.sql_hours import SqlHours
 from .store.sql_outcomes import SqlOutcomes
 from .store.sql_sessions import SqlSessions
 from .store.sql_spans import SqlSpans
+from .store.sql_traces import SqlTraces
 from .store.traces import Traces
 from .ui.pages import add_pages
 from .ui.ratings import Ratings
 from .ui.settings import Served
-
-if TYPE_CHECKING:
-    from .store.clickhouse.calls import ClickHouseCalls
 
 _ALWAYS: Any = {
     "title": "banyan_hp backend",
@@ -93,7 +92,7 @@ def create_app(
         database: what it keeps its data in.
         keys: who has which key, besides those in the database.
         routing: what a fetched prompt says about experiments.
-        calls: the URL of a ClickHouse that has the calls; None: the database has them.
+        calls: the URL of a ClickHouse that has calls and spans; None: the database has them.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
         retain: how long calls are kept; None: for ever.
@@ -181,7 +180,7 @@ def stores_of(
     of_calls = _in_clickhouse(calls, database) if calls is not None else _in_database(database)
     return Stores(
         of_calls.calls,
-        SqlSpans(database, of_calls.calls),
+        of_calls.spans,
         Prompts(database),
         Experiments(database),
         Projects(database),
@@ -189,7 +188,7 @@ def stores_of(
         Audit(database),
         of_calls.hours,
         of_calls.sessions,
-        Traces(database),
+        of_calls.traces,
         of_calls.outcomes,
         routing,
     )
@@ -198,14 +197,24 @@ def stores_of(
 class _OfCalls(NamedTuple):
     """The stores that are where the calls are."""
 
-    calls: SqlCalls | ClickHouseCalls
+    calls: Calls
+    spans: Spans
     hours: Hours
     sessions: Sessions
+    traces: Traces
     outcomes: Outcomes
 
 
 def _in_database(database: Database) -> _OfCalls:
-    return _OfCalls(SqlCalls(database), SqlHours(database), SqlSessions(database), SqlOutcomes(database))
+    of_calls = SqlCalls(database)
+    return _OfCalls(
+        of_calls,
+        SqlSpans(database, of_calls),
+        SqlHours(database),
+        SqlSessions(database),
+        SqlTraces(database),
+        SqlOutcomes(database),
+    )
 
 
 def _in_clickhouse(url: str, database: Database) -> _OfCalls:
@@ -214,12 +223,17 @@ def _in_clickhouse(url: str, database: Database) -> _OfCalls:
     from .store.clickhouse.hours import ClickHouseHours
     from .store.clickhouse.outcomes import ClickHouseOutcomes
     from .store.clickhouse.sessions import ClickHouseSessions
+    from .store.clickhouse.spans import ClickHouseSpans
+    from .store.clickhouse.traces import ClickHouseTraces
 
     clickhouse = ClickHouse(url)
+    of_calls = ClickHouseCalls(clickhouse, database)
     return _OfCalls(
-        ClickHouseCalls(clickhouse, database),
+        of_calls,
+        ClickHouseSpans(clickhouse, database, of_calls),
         ClickHouseHours(clickhouse),
         ClickHouseSessions(clickhouse),
+        ClickHouseTraces(clickhouse),
         ClickHouseOutcomes(clickhouse, database),
     )
 

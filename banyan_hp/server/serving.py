@@ -48,7 +48,7 @@ class ServeSettings:
     database: str
     """The path of a SQLite file, or ``postgresql://…``."""
     calls: str | None = field(default=None, repr=False)
-    """The URL of a ClickHouse that has the calls; None: the database has them."""
+    """The URL of a ClickHouse that has calls and spans; None: the database has them."""
     keys: Sequence[str] = field(default=(), repr=False)
     """``KEY``, an admin's of the project "default", or ``PROJECT:ROLE:KEY``."""
     keys_file: Path | None = None

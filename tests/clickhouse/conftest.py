@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # ClickHouse is a large package: elsewhere there is nothing to collect.
 collect_ignore_glob = [] if find_spec("chdb") else ["test_*.py"]
 
-TABLES = ("calls", "call_ids", "call_repeats", "experiment_calls", "call_hours", "call_latencies")
+_FILLED = "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0"
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +56,8 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def clickhouse(embedded: ClickHouse) -> ClickHouse:
-    for table in TABLES:
-        embedded.do(f"TRUNCATE TABLE {table}")
+    for row in embedded.rows(_FILLED):
+        embedded.do(f"TRUNCATE TABLE {row['name']}")
     return embedded
 
 

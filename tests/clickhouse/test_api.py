@@ -12,7 +12,7 @@ import pytest
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 from tests.unit.server import test_batches, test_results
-from tests.unit.server.api import test_scores
+from tests.unit.server.api import test_otlp, test_scores
 from tests.unit.server.ui import (
     test_call_pages,
     test_overview,
@@ -28,18 +28,19 @@ _PAGES = (test_call_pages, test_overview, test_review, test_session_pages, test_
 _FOR = {"app", "browser"}
 
 
-def _take(module: ModuleType) -> None:
-    """Its tests that ask for an application or a browser and nothing else."""
+def _take(module: ModuleType, given: frozenset[str] = frozenset()) -> None:
+    """Its tests that ask for an application or a browser, and for these parameters, and nothing else."""
     short = module.__name__.rpartition(".")[2]
     for name, each in list(vars(module).items()):
         if not name.startswith("test_") or not inspect.isfunction(each):
             continue
-        if set(inspect.signature(each).parameters) <= _FOR:
+        if set(inspect.signature(each).parameters) <= _FOR | given:
             globals()[f"{short}_{name.removeprefix('test_')}"] = each
 
 
 for _module in (test_batches, test_results, test_scores, *_PAGES):
     _take(_module)
+_take(test_otlp, frozenset({"attributes", "told", "value"}))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +59,52 @@ def test_every_answered_record_survives_a_kill(backend: Backend, tmp_path: Path)
     assert sorted(ids_in(backend)) == sorted(f"r{number}" for number in range(RECORDS))
     with sqlite3.connect(backend.db) as database:
         assert database.execute("SELECT count(*) FROM calls").fetchone() == (0,)
+
+
+def sent(backend: Backend, number: int) -> bool:
+    """Whether the backend has taken a trace of two spans, one around a call."""
+    spans = [
+        {
+            "traceId": f"{number + 1:032x}",
+            "spanId": span,
+            "parentSpanId": parent,
+            "name": "chat",
+            "startTimeUnixNano": f"{1_780_000_000 + number}000000000",
+            "endTimeUnixNano": f"{1_780_000_001 + number}000000000",
+            "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in told.items()],
+        }
+        for span, parent, told in (
+            ("b" * 16, "a" * 16, {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}),
+            ("a" * 16, "", {"session.id": "s-1"}),
+        )
+    ]
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+    headers = {"X-API-Key": backend.api_key}
+    try:
+        answer = requests.post(f"{backend.url}/v1/traces", json=body, headers=headers, timeout=SECONDS)
+    except requests.RequestException:
+        return False
+    return answer.status_code == 200
+
+
+def test_every_answered_span_survives_a_kill(backend: Backend) -> None:
+    """Killed while it takes spans and makes calls of them: each call is there once, the answered ones too."""
+    ended = threading.Timer(1.0, backend.kill)
+    ended.start()
+    answered = 0
+    while sent(backend, answered):
+        answered += 1
+    ended.join()
+    backend.start()
+    assert sent(backend, answered), "what had no response is sent again"
+    expected = sorted(f"{number + 1:032x}-{'b' * 16}" for number in range(answered + 1))
+    until = time.monotonic() + SECONDS
+    while (found := sorted(ids_in(backend))) != expected and time.monotonic() < until:
+        time.sleep(0.1)
+    assert found == expected
+    with sqlite3.connect(backend.db) as database:
+        for table in ("spans", "span_bodies", "spans_to_derive"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
 def test_sums_are_counted_anew_by_a_command(backend: Backend, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from .database import BusyError, Database
+from .database import BUSY_SECONDS, BusyError, Database
 
 StillElected = Callable[[], bool]
+_LOOK_SECONDS = 0.02  # between two looks for a free lock
 
 
 class Work(NamedTuple):
@@ -27,6 +29,9 @@ class Work(NamedTuple):
 RETENTION = Work("retention", 0x62616E79616E02)
 SUMS = Work("sums", 0x62616E79616E04)
 GUARDS = Work("guards", 0x62616E79616E05)
+DERIVING = Work("deriving", 0x62616E79616E07)
+SPANS = Work("spans", 0x62616E79616E08)
+"""Changing what is made of spans, or removing them, where no transaction keeps the two apart."""
 
 
 @contextmanager
@@ -38,6 +43,24 @@ def elected(database: Database, work: Work = RETENTION) -> Iterator[StillElected
     path = Path(f"{database.name}.{work.name}")
     with _of_postgres(database, work.number) if database.is_postgres else _of_file(path) as still:
         yield still
+
+
+@contextmanager
+def elected_soon(database: Database, work: Work) -> Iterator[StillElected]:
+    """Be the one process that does this work, after those that do it now.
+
+    Raises:
+        BusyError: they have not ended within `BUSY_SECONDS`.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        with elected(database, work) as still:
+            if still is not None:
+                yield still
+                return
+        if time.monotonic() > until:
+            raise BusyError(f"others have been at the {work.name} for {BUSY_SECONDS:.0f} s")
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from .calls import microseconds, time_of
 from .database import Database
-from .derivation import CallsOfSpans
 from .partitions import days_of, exists, lock_out, partition_of
 from .rows import cut, these, within_bytes
 from .span_rows import parts, with_bodies
 from .spans import SpanKeeper
+from .sql_derivation import CallsOfSpans
 from .tables import span_bodies, span_events, spans, to_derive
 
 STEP = 1000  # rows that one transaction removes

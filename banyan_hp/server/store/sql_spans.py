@@ -12,7 +12,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from . import days
 from .calls import Stored
 from .database import Database
-from .derivation import CallsOfSpans, Derivation
 from .rows import cut, within_bytes
 from .span_removal import TABLES, SpanRemoval
 from .span_rows import (
@@ -25,6 +24,7 @@ from .span_rows import (
     with_bodies,
 )
 from .spans import Key, Rule, SpanKeeper, StoredEvent, StoredSpan
+from .sql_derivation import CallsOfSpans, Derivation
 from .tables import span_bodies, span_events, spans, to_derive
 
 _REPLACED = (

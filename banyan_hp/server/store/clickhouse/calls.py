@@ -7,24 +7,22 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
-from functools import partial
+from datetime import date, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection
-
 from .. import calls as contract
-from ..calls import SHOWN, Call, CallFilter, Group, Keeper, Page, Stored, time_of
+from ..calls import SHOWN, UNDATED, Call, CallFilter, Group, Keeper, Page, Stored, time_of
 from ..cursors import Cursor
 from ..database import Database
 from ..rows import ordered, row_of, within_bytes
 from ..scores import SCORE, ScorePage
 from ..search import words_in
-from ..span_rows import note_processed, processed_in
+from ..span_rows import parts, processed_in
 from ..spans import SOURCE
+from .arrivals import Arrivals
 from .client import ClickHouse, Row
-from .conditions import AT_PLACES, Conditions, day_of, place_of, stored_day
+from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
 from .reading import first_of
 from .removal import Removal
@@ -51,7 +49,7 @@ class ClickHouseCalls:
         self, clickhouse: ClickHouse, database: Database, *, settle_seconds: float | None = None
     ) -> None:
         self._clickhouse = clickhouse
-        self._database = database
+        self._arrivals = Arrivals(clickhouse)
         self._settle = SETTLE_SECONDS if settle_seconds is None else settle_seconds
         self._removal = Removal(clickhouse, database, self.calls_of)
         self._one_at_a_time = threading.Lock()  # between looking for repeats and inserting what is new
@@ -78,8 +76,7 @@ class ClickHouseCalls:
 
     def _note_processed(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Also of repeats: a crash may have come between the insert and this."""
-        if traces := processed_in(rows):
-            self._database.write(partial(note_processed, traces=traces))
+        self._arrivals.note(processed_in(rows))
 
     def _told(self, held: Row, row: Mapping[str, Any]) -> bool:
         """Whether a span told of it: what our own client sends says more, and takes its place."""
@@ -97,7 +94,8 @@ class ClickHouseCalls:
 
     def _body(self, seq: int) -> str:
         found = self._clickhouse.rows("SELECT body FROM calls WHERE seq = {seq:UInt64}", {"seq": seq})
-        return str(found[0]["body"])
+        # A removal that was killed leaves ids of calls that are gone.
+        return str(found[0]["body"]) if found else "{}"
 
     def _compared(self, row: dict[str, Any], held: Row) -> Stored:
         if held is row:
@@ -114,29 +112,38 @@ class ClickHouseCalls:
             values = [[*key, count] for key, count in times.items()]
             self._clickhouse.insert("call_repeats", ("project", "day", "id", "times"), values)
 
-    # -- made of spans, which stay in the database --------------------------------------------------------
+    # -- made of spans: see `derivation` -------------------------------------------------------------------
 
-    def named_within(self, connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Any]:
-        """See `CallsOfSpans.named_within`."""
-        asked = Conditions().add("project = ?[String]", project).add("id IN ?[Array(String)]", list(ids))
-        rows = self._clickhouse.rows(
-            f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {asked.sql}", asked.parameters
-        )
-        return [SimpleNamespace(**{**row, "day": day_of(row["day"])}) for row in rows]
+    def named(self, project: str, ids: Sequence[str], period: tuple[date, date]) -> list[Any]:
+        """The rows of the calls with these ids, of some days or without one; columns are attributes.
 
-    def remove_within(self, connection: Connection, rows: Sequence[Any]) -> None:
-        """See `CallsOfSpans.remove_within`."""
-        self._removal.remove([{**vars(row), "day": stored_day(row.day)} for row in rows])
+        A removal that was killed may have left ids of calls that were made of spans, and are gone: they go,
+        too, or the calls could not be made again. Of other calls an id may be there a moment before its call.
+        """
+        found: list[Row] = []
+        for some in parts(ids):
+            asked = Conditions().add("project = ?[String]", project).add("id IN ?[Array(String)]", list(some))
+            days = (*map(stored_day, period), stored_day(UNDATED))
+            asked.add("(day BETWEEN ?[Date32] AND ?[Date32] OR day = ?[Date32])", *days)
+            known = self._clickhouse.rows(
+                f"SELECT {', '.join(PLACE)}, source FROM call_ids FINAL WHERE {asked.sql}", asked.parameters
+            )
+            if not known:
+                continue
+            there = Conditions().add(AT_PLACES, [place_of(row) for row in known])
+            rows = self._clickhouse.rows(
+                f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {there.sql}", there.parameters
+            )
+            places = {place_of(row) for row in rows}
+            left = [row for row in known if place_of(row) not in places and row["source"] == SOURCE]
+            self._removal.remove(left)
+            found += rows
+        return [SimpleNamespace(**{**row, "day": day_of(row["day"])}) for row in found]
 
-    def append_within(self, connection: Connection, given: Sequence[Call]) -> list[Stored]:
-        """See `CallsOfSpans.append_within`."""
-        return self.append(given)
-
-    def ids_of(self, project: str, equal: Mapping[str, str]) -> list[str]:
-        """See `CallsOfSpans.ids_of`."""
-        asked = Conditions().of(CallFilter(project=project, equal=equal, scores=True))
-        rows = self._clickhouse.rows(f"SELECT id FROM calls WHERE {asked.sql}", asked.parameters)
-        return [row["id"] for row in rows]
+    def remove(self, rows: Sequence[Any]) -> None:
+        """Remove calls, by such rows."""
+        for some in parts(rows):
+            self._removal.remove([{**vars(row), "day": stored_day(row.day)} for row in some])
 
     # -- read back ---------------------------------------------------------------------------------------
 
@@ -215,7 +222,7 @@ class ClickHouseCalls:
 
     def erase(self) -> None:
         """See `Calls.erase`: what is deleted leaves the parts when they are merged, here at once."""
-        for table in ("calls", "call_repeats"):
+        for table in ("calls", "call_repeats", "spans", "span_events"):
             self._clickhouse.do(f"OPTIMIZE TABLE {table} FINAL")
 
     def maintain(self, now: datetime) -> None:

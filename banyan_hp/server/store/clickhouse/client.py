@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError as ClickHouseEr
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from ..database import BusyError, SlowQueryError
+from .parameters import in_pieces
 
 QUERY_SECONDS = 20
 INSERT_SECONDS = 10
@@ -49,7 +50,8 @@ class ClickHouse:
             SlowQueryError: it takes too long.
         """
         try:
-            found = self._client.query(sql, parameters=dict(parameters or {}))
+            asked, given = in_pieces(sql, parameters or {})
+            found = self._client.query(asked, parameters=given)
         except ClickHouseError as error:
             raise _meaning(error) from error
         names = found.column_names
@@ -70,7 +72,8 @@ class ClickHouse:
     def do(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that gives nothing back."""
         try:
-            self._client.command(sql, parameters=dict(parameters or {}))
+            statement, given = in_pieces(sql, parameters or {})
+            self._client.command(statement, parameters=given)
         except ClickHouseError as error:
             raise _meaning(error) from error
 

@@ -23,7 +23,7 @@ from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
 from banyan_hp.server.store.sql_sessions import SqlSessions
 from banyan_hp.server.store.sql_spans import SqlSpans
-from banyan_hp.server.store.traces import Traces
+from banyan_hp.server.store.sql_traces import SqlTraces
 from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
 from tests.support.postgres import Postgres
 
@@ -145,12 +145,14 @@ ASKED: dict[str, Ask] = {
 
 CHANGED: dict[str, Ask] = {
     "a trace": lambda database: _spans(database).trace("p", "a" * 32),
-    "a part of a trace": lambda database: Traces(database).part("p", "a" * 32, 100),
-    "a later part of a trace": lambda database: Traces(database).part("p", "a" * 32, 100, NEWER),
-    "the beginnings of traces": lambda database: Traces(database).beginnings("p", ["a" * 32, "b" * 32], 30),
-    "a span": lambda database: Traces(database).span("p", "a" * 32, "b" * 16),
-    "log events of a span": lambda database: Traces(database).logs("p", "a" * 32, "b" * 16),
-    "spans of calls": lambda database: Traces(database).of_calls("p", ["id-7", "id-8"]),
+    "a part of a trace": lambda database: SqlTraces(database).part("p", "a" * 32, 100),
+    "a later part of a trace": lambda database: SqlTraces(database).part("p", "a" * 32, 100, NEWER),
+    "the beginnings of traces": lambda database: SqlTraces(database).beginnings(
+        "p", ["a" * 32, "b" * 32], 30
+    ),
+    "a span": lambda database: SqlTraces(database).span("p", "a" * 32, "b" * 16),
+    "log events of a span": lambda database: SqlTraces(database).logs("p", "a" * 32, "b" * 16),
+    "spans of calls": lambda database: SqlTraces(database).of_calls("p", ["id-7", "id-8"]),
     "events of a trace": lambda database: _spans(database).events("p", "a" * 32),
     "calls of spans": lambda database: _spans(database).derive(500, lambda found: []),
     "calls of spans anew": lambda database: _spans(database).rebuild("p"),

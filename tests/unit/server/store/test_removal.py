@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from banyan_hp.server.store import removal
+from banyan_hp.server.store import election, removal
 from banyan_hp.server.store.audit import Audit
 from banyan_hp.server.store.calls import Call, CallFilter, Calls
-from banyan_hp.server.store.database import Database
-from banyan_hp.server.store.election import elected
+from banyan_hp.server.store.database import BusyError, Database
+from banyan_hp.server.store.election import SPANS, elected, elected_soon
 from banyan_hp.server.store.sql_calls import SqlCalls
 
 from .samples import NOON, call, ids
@@ -210,6 +210,23 @@ def test_one_process_is_elected(database: Database, url: str) -> None:
             assert second is None
         with elected(other) as second:
             assert second is not None
+    finally:
+        other.close()
+
+
+def test_who_waits_for_an_election_does_so_for_a_while(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until who has it ends, or else somebody has to ask again."""
+    other = Database(url)
+    try:
+        with elected(database, SPANS) as first:
+            assert first is not None
+            monkeypatch.setattr(election, "BUSY_SECONDS", 0.05)
+            with pytest.raises(BusyError, match="others have been at the spans"), elected_soon(other, SPANS):
+                pass
+        with elected_soon(other, SPANS) as still:
+            assert still()
     finally:
         other.close()
 

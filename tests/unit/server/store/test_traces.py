@@ -8,6 +8,7 @@ import pytest
 
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.sql_spans import SqlSpans
+from banyan_hp.server.store.sql_traces import SqlTraces
 from banyan_hp.server.store.traces import Traces
 
 from .test_spans import START, TRACE, derive, span, spans
@@ -17,7 +18,7 @@ __all__ = ["spans"]
 
 @pytest.fixture
 def traces(database: Database) -> Traces:
-    return Traces(database)
+    return SqlTraces(database)
 
 
 def test_parts_have_every_span_once_and_what_is_around_them(spans: SqlSpans, traces: Traces) -> None:
