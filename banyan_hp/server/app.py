@@ -79,6 +79,7 @@ def create_app(
     routing: RoutingMode = RoutingMode.SERVER,
     *,
     calls: str | None = None,
+    cluster: str | None = None,
     allowed_hosts: Collection[str] | None = None,
     body_seconds: float = BODY_SECONDS,
     retain: timedelta | None = None,
@@ -94,16 +95,16 @@ def create_app(
         keys: who has which key, besides those in the database.
         routing: what a fetched prompt says about experiments.
         calls: the URL of a ClickHouse that has the calls; None: the database has them.
+        cluster: the cluster of ClickHouse whose shards have them; None: the server at that URL has them.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
         retain: how long calls are kept; None: for ever.
         archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
         prices: what models cost; None: those that the package brings along.
-        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` say where a
-            request comes from, and whether by HTTPS.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` count.
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
-    stores = stores_of(database, routing, calls)
+    stores = stores_of(database, routing, calls, cluster)
     committer = Committer(stores.calls)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
     span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
@@ -175,10 +176,13 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
 
 
 def stores_of(
-    database: Database, routing: RoutingMode = RoutingMode.SERVER, calls: str | None = None
+    database: Database,
+    routing: RoutingMode = RoutingMode.SERVER,
+    calls: str | None = None,
+    cluster: str | None = None,
 ) -> Stores:
-    """All stores of a database, and of the ClickHouse at the URL `calls`, if there is one."""
-    of_calls = _in_clickhouse(calls, database) if calls is not None else _in_database(database)
+    """All stores of a database, and of the ClickHouse at the URL `calls`, if there is one, or its cluster."""
+    of_calls = _in_clickhouse(calls, cluster, database) if calls is not None else _in_database(database)
     return Stores(
         of_calls.calls,
         SqlSpans(database, of_calls.calls),
@@ -208,14 +212,14 @@ def _in_database(database: Database) -> _OfCalls:
     return _OfCalls(SqlCalls(database), SqlHours(database), SqlSessions(database), SqlOutcomes(database))
 
 
-def _in_clickhouse(url: str, database: Database) -> _OfCalls:
+def _in_clickhouse(url: str, cluster: str | None, database: Database) -> _OfCalls:
     from .store.clickhouse.calls import ClickHouseCalls  # an extra
     from .store.clickhouse.client import ClickHouse
     from .store.clickhouse.hours import ClickHouseHours
     from .store.clickhouse.outcomes import ClickHouseOutcomes
     from .store.clickhouse.sessions import ClickHouseSessions
 
-    clickhouse = ClickHouse(url)
+    clickhouse = ClickHouse(url, cluster)
     return _OfCalls(
         ClickHouseCalls(clickhouse, database),
         ClickHouseHours(clickhouse),

@@ -49,6 +49,8 @@ class ServeSettings:
     """The path of a SQLite file, or ``postgresql://…``."""
     calls: str | None = field(default=None, repr=False)
     """The URL of a ClickHouse that has the calls; None: the database has them."""
+    cluster: str | None = None
+    """The cluster of ClickHouse whose shards have them; None: the server at `calls` has them."""
     keys: Sequence[str] = field(default=(), repr=False)
     """``KEY``, an admin's of the project "default", or ``PROJECT:ROLE:KEY``."""
     keys_file: Path | None = None
@@ -107,7 +109,8 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     database = Database(settings.database)
     try:
         _check_workers(settings, database)
-        prepare_calls(settings.calls)
+        by_itself = settings.retain if settings.archive is None else None
+        prepare_calls(settings.calls, settings.cluster, by_itself)
         stores = stores_of(database)
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
@@ -174,6 +177,7 @@ class _Process:
             self.keys,
             self.routing,
             calls=settings.calls,
+            cluster=settings.cluster,
             allowed_hosts=_allowed_hosts(settings, self.listener),
             retain=settings.retain,
             archive=settings.archive,
