@@ -105,9 +105,8 @@ def create_app(
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing, calls, cluster)
-    committer = Committer(stores.calls)
+    committer, span_committer = Committer(stores.calls), Committer[StoredSpan | StoredEvent](stores.spans)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
-    span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
     priced = prices or bundled()
     deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)

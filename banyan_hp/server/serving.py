@@ -75,6 +75,11 @@ class ServeSettings:
     feedback_origins: Sequence[str] = ()
     """Origins whose pages may send feedback from other hosts."""
 
+    @property
+    def expires_after(self) -> timedelta | None:
+        """How long a ClickHouse keeps calls before it removes them itself; not if an archive gets them."""
+        return self.retain if self.archive is None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -109,8 +114,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     database = Database(settings.database)
     try:
         _check_workers(settings, database)
-        by_itself = settings.retain if settings.archive is None else None
-        prepare_calls(settings.calls, settings.cluster, by_itself)
+        prepare_calls(settings.calls, settings.cluster, settings.expires_after)
         stores = stores_of(database)
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER

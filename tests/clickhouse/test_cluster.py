@@ -94,6 +94,17 @@ def test_a_server_over_tables_that_are_there_needs_no_rights_to_make_any(
         prepare_calls(url, CLUSTER, timedelta(days=30))
 
 
+def test_tables_are_used_as_they_were_made(embedded: ClickHouse, embedded_in: Path) -> None:
+    """Without the cluster's settings an answered insert might not be on its shard yet."""
+    own, sharded = f"chdb://{embedded_in}", f"chdb://{embedded_in}?database={DATABASE}"
+    with pytest.raises(StartError, match="on the cluster two: start with --clickhouse-cluster two, or use"):
+        prepare_calls(sharded)
+    with pytest.raises(StartError, match="on the cluster two: start with --clickhouse-cluster two, or use"):
+        prepare_calls(sharded, "other")
+    with pytest.raises(StartError, match="on one server: start without --clickhouse-cluster, or use"):
+        prepare_calls(own, CLUSTER)
+
+
 def test_what_one_statement_removes_fits_into_keeper(
     store: ClickHouseCalls, clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 APPLIED = "schema_migrations"
 _FILE = re.compile(r"(\d{3})_(\w+)\.sql")
 _REPEATABLE = re.compile(r"\bIF (NOT )?EXISTS\b")
+_DISTRIBUTED = re.compile(r"Distributed\('([^']*)'")
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+) ", re.MULTILINE)
 
 
@@ -69,7 +70,7 @@ def make_tables(clickhouse: ClickHouse) -> None:
     """Apply what is not applied yet; nothing that needs rights to, if all is.
 
     Raises:
-        SchemaError: the tables are of a newer version of this program.
+        SchemaError: the tables are of a newer version of this program, or on other nodes than it was told.
     """
     done = _applied(clickhouse)
     known = migrations()
@@ -85,10 +86,24 @@ def make_tables(clickhouse: ClickHouse) -> None:
 
 
 def _applied(clickhouse: ClickHouse) -> dict[int, str]:
-    (found,) = clickhouse.rows(f"EXISTS TABLE {APPLIED}")
-    if not found["result"]:
+    found = clickhouse.rows(
+        "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": APPLIED},
+    )
+    if not found:
         return {}
+    _check_cluster(found[0]["engine_full"], clickhouse.cluster)
     return {row["number"]: row["name"] for row in clickhouse.rows(f"SELECT number, name FROM {APPLIED}")}
+
+
+def _check_cluster(engine: str, wanted: str | None) -> None:
+    """Without the cluster's settings inserts would be answered before they are on their shards."""
+    over = _DISTRIBUTED.match(engine)
+    cluster = over[1] if over else None
+    if cluster != wanted:
+        there = "on one server" if cluster is None else f"on the cluster {cluster}"
+        option = "without --clickhouse-cluster" if cluster is None else f"with --clickhouse-cluster {cluster}"
+        raise SchemaError(f"its tables are {there}: start {option}, or use another database")
 
 
 # -- counted out, as the views count in ----------------------------------------------------------------------
