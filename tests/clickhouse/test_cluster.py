@@ -29,13 +29,28 @@ if TYPE_CHECKING:
     from banyan_hp.server.store.clickhouse.client import ClickHouse
 
 _RESULTS = test_equal.test_results_of_experiments_are_equal
-for _module in (test_ages, test_conformance, test_equal, test_sessions):
+_FOLDED = test_reading.test_what_two_servers_inserted_is_on_one_page_once
+# What is put together of several shards; of the rest one server's suite says enough.
+_OF_CALLS = {
+    "test_a_call_comes_back_as_it_was_stored",
+    "test_the_same_call_again_is_counted_not_stored_again",
+    "test_repeats_and_conflicts_within_one_batch",
+    "test_pages_are_newest_first_and_lead_on",
+    "test_filters",
+    "test_a_search_finds_whole_words_and_phrases",
+    "test_follow_gives_what_arrives_in_an_order_that_only_grows",
+    "test_sums_by_columns",
+    "test_writers_that_store_the_same_calls_at_once_agree",
+    "test_a_batch_arrives_in_the_order_in_which_it_was_sent",
+    "test_pages_lead_on_in_both_orders",
+    "test_calls_and_their_deliveries_are_counted",
+    "test_what_is_old_comes_to_the_keeper_by_project_and_day",
+}
+for _module in (test_ages, test_equal, test_sessions):
     for _name, _test in vars(_module).items():
         if _name.startswith("test_") and callable(_test) and _test is not _RESULTS:
             globals()[_name] = _test
-test_what_two_servers_inserted_is_on_one_page_once = (
-    test_reading.test_what_two_servers_inserted_is_on_one_page_once
-)
+globals().update({name: getattr(test_conformance, name) for name in _OF_CALLS})
 ALL = CallFilter(project="p")
 
 
@@ -56,6 +71,13 @@ def test_results_of_experiments_are_equal(
 ) -> None:
     """To 1e-9, though a user's calls and scores are on both shards."""
     _RESULTS(store, sql, clickhouse, database, seed=1)
+
+
+def test_what_two_servers_inserted_is_on_one_page_once(
+    store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its rows are on one shard."""
+    _FOLDED(store, monkeypatch, limit=3)
 
 
 def test_each_shard_has_a_part_of_the_calls_and_what_is_made_of_them(
