@@ -49,9 +49,9 @@ def ttl(table: str, retain: timedelta) -> str:
     return f"toDateTime64({day}, 0, 'UTC') + toIntervalDay({days})"
 
 
-def statements(retain: timedelta | None, cluster: str | None = None) -> Iterator[str]:
-    """What gives all tables their TTL, or takes it from them."""
-    for table in _TIMES:
+def statements(retain: timedelta, cluster: str | None = None) -> Iterator[str]:
+    """What gives all tables their TTL."""
+    for table in _TIMES if retain.days < _ALWAYS else ():
         yield _statement(table, retain, cluster)
 
 
