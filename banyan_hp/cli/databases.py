@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 DATABASE_VARIABLE = "BANYAN_HP_DB"
 DATABASE_NAME = "banyan-hp.sqlite3"
 CALLS_VARIABLE = "BANYAN_HP_CALLS"
+CLUSTER_VARIABLE = "BANYAN_HP_CLICKHOUSE_CLUSTER"
+_CLUSTER = re.compile(r"[\w{}.-]+")
 _CLICKHOUSES = ("clickhouse://", "clickhouses://", "chdb:///")
 _OF_CLICKHOUSE = ("clickhouse_connect", "chdb")
 _EXTRA = (
@@ -55,6 +59,40 @@ def add_calls(parser: argparse.ArgumentParser) -> None:
         "embedded one (default: the database has them, too); the environment variable "
         f"{CALLS_VARIABLE} hides the password",
     )
+    add_cluster(parser)
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--clickhouse-cluster`."""
+    parser.add_argument(
+        "--clickhouse-cluster",
+        type=_cluster,
+        metavar="NAME",
+        help="the cluster of that ClickHouse whose shards have the calls, by its name in remote_servers "
+        f"(default: what {CLUSTER_VARIABLE} says, else that one server has them)",
+    )
+
+
+def cluster_of(arguments: argparse.Namespace) -> str | None:
+    """The cluster of ClickHouse that is meant; None: one server.
+
+    Raises:
+        CommandError: what the environment says is no name of one.
+    """
+    given: str | None = arguments.clickhouse_cluster
+    found = os.environ.get(CLUSTER_VARIABLE, "").strip()
+    if given is not None or not found:
+        return given
+    try:
+        return _cluster(found)
+    except argparse.ArgumentTypeError as error:
+        raise CommandError(f"{CLUSTER_VARIABLE} {error}", WRONG) from error
+
+
+def _cluster(text: str) -> str:
+    if not _CLUSTER.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"must be the name of a cluster, as banyan, was {text!r}")
+    return text
 
 
 def calls_of(arguments: argparse.Namespace) -> str | None:
@@ -71,6 +109,14 @@ def calls_of(arguments: argparse.Namespace) -> str | None:
             WRONG,
         )
     return url or None
+
+
+def retain(text: str) -> timedelta:
+    """For how long calls are kept, as the type of an option."""
+    days = text.removesuffix("d")
+    if days == text or not (days.isascii() and days.isdigit() and len(days) <= 5 and int(days)):
+        raise argparse.ArgumentTypeError(f"must be a number of days, as 30d, was {text!r}")
+    return timedelta(days=int(days))
 
 
 def add_database_command(

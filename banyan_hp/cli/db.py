@@ -5,13 +5,23 @@ from __future__ import annotations
 import argparse
 import shlex
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .databases import add_calls, add_database_command, calls_of, database_of, using_the_server
+from .databases import (
+    add_calls,
+    add_cluster,
+    add_database_command,
+    calls_of,
+    cluster_of,
+    database_of,
+    retain,
+    using_the_server,
+)
 from .terminal import BROKEN, DONE, WRONG, CommandError, counted, say, say_json, size
 
 if TYPE_CHECKING:
@@ -37,9 +47,22 @@ def add_db(commands: _SubParsersAction[ArgumentParser]) -> None:
         actions, "recount", _recount, "have the backend make the sums that its overview shows anew"
     )
     add_calls(recount)
-    schema_help = "print the tables that a backend makes in a ClickHouse (--calls), as SQL"
+    _add_schema(actions)
+
+
+def _add_schema(actions: _SubParsersAction[ArgumentParser]) -> None:
+    schema_help = (
+        "print the tables that a backend makes in a ClickHouse (--calls), as SQL, in numbered migrations"
+    )
     schema = actions.add_parser("schema", help=schema_help, description=schema_help)
     schema.set_defaults(run=_schema)
+    add_cluster(schema)
+    from_help = "print this migration and those after it (default: all); schema_migrations has those applied"
+    schema.add_argument("--from", type=int, default=1, metavar="N", dest="first", help=from_help)
+    retain_help = (
+        "and what has ClickHouse keep calls for so long, as 30d, as serve --retain does at its start"
+    )
+    schema.add_argument("--retain", type=retain, metavar="DAYS", help=retain_help)
 
 
 def _path(arguments: argparse.Namespace) -> int:
@@ -120,19 +143,31 @@ def _backup(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _schema(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - as every command
+def _schema(arguments: argparse.Namespace) -> int:
+    cluster = cluster_of(arguments)
     with using_the_server():
-        from ..server.store.clickhouse.schema import STATEMENTS
+        from ..server.store.clickhouse import ages, schema
 
-        for line in "\n\n".join(f"{statement.strip()};" for statement in STATEMENTS).split("\n"):
-            say(line)
+        for migration in schema.migrations():
+            if migration.number >= arguments.first:
+                _say_sql(f"migration {migration.number}: {migration.name}", migration.statements(cluster))
+        if arguments.retain is not None:
+            _say_sql(f"kept for {arguments.retain.days} days", ages.statements(arguments.retain, cluster))
     return DONE
+
+
+def _say_sql(title: str, statements: Iterable[str]) -> None:
+    say(f"-- {title}")
+    say()
+    for statement in statements:
+        for line in f"{statement};\n".split("\n"):
+            say(line)
 
 
 def _recount(arguments: argparse.Namespace) -> int:
     url, calls = database_of(arguments), calls_of(arguments)
     if calls is not None:
-        return _recount_clickhouse(calls)
+        return _recount_clickhouse(calls, cluster_of(arguments))
     if not _is_postgres(url):
         _existing(url)
     with using_the_server():
@@ -150,14 +185,14 @@ def _recount(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _recount_clickhouse(url: str) -> int:
+def _recount_clickhouse(url: str, cluster: str | None) -> int:
     with using_the_server():
         from ..server.store.clickhouse.client import ClickHouse, ClickHouseError
         from ..server.store.clickhouse.hours import ClickHouseHours
         from ..server.store.database import BusyError, SlowQueryError
 
         try:
-            with closing(ClickHouse(url)) as clickhouse:
+            with closing(ClickHouse(url, cluster)) as clickhouse:
                 ClickHouseHours(clickhouse).rebuild()
         except (ClickHouseError, BusyError, SlowQueryError) as error:
             raise CommandError(

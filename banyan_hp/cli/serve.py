@@ -11,7 +11,7 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING
 
 from ..engine.threads import ThreadStart
 from ..server.starting import DEMO_KEY, KEYS_VARIABLE, ROUTING_MODES, RoutingMode
-from .databases import DATABASE_NAME, add_calls, add_database, calls_of, database_of, using_the_server
+from .databases import (
+    DATABASE_NAME,
+    add_calls,
+    add_database,
+    calls_of,
+    cluster_of,
+    database_of,
+    retain,
+    using_the_server,
+)
 from .terminal import DONE, WRONG, CommandError, complain
 
 if TYPE_CHECKING:
@@ -109,9 +118,10 @@ def _add_data(serve: ArgumentParser) -> None:
 def _add_keeping(serve: ArgumentParser) -> None:
     add = serve.add_argument
     retain_help = (
-        "remove calls that are older, as in 30d, a whole day at a time; of several servers, one does it"
+        "remove calls that are older, as in 30d, a whole day at a time; of several servers, one does it, and "
+        "a ClickHouse does it itself"
     )
-    add("--retain", type=_retain, metavar="DAYS", help=retain_help)
+    add("--retain", type=retain, metavar="DAYS", help=retain_help)
     archive_help = (
         "write calls to Parquet files in this directory before --retain removes them; needs pyarrow"
     )
@@ -123,6 +133,8 @@ def _add_keeping(serve: ArgumentParser) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.archive is not None and arguments.retain is None:
         raise CommandError("--archive needs --retain, which says what goes there", WRONG)
+    if arguments.clickhouse_cluster is not None and calls_of(arguments) is None:
+        raise CommandError("--clickhouse-cluster needs --calls, the ClickHouse that knows the cluster", WRONG)
     with using_the_server():
         from ..server.serving import ServeSettings, serve
 
@@ -133,6 +145,7 @@ def _serve(arguments: argparse.Namespace) -> int:
                 port=arguments.port,
                 database=database,
                 calls=calls_of(arguments),
+                cluster=cluster_of(arguments),
                 keys=keys,
                 keys_file=arguments.keys_file,
                 seed=arguments.seed,
@@ -249,13 +262,6 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, was {text!r}")
     return int(text)
-
-
-def _retain(text: str) -> timedelta:
-    days = text.removesuffix("d")
-    if days == text or not (days.isascii() and days.isdigit() and len(days) <= 5 and int(days)):
-        raise argparse.ArgumentTypeError(f"must be a number of days, as 30d, was {text!r}")
-    return timedelta(days=int(days))
 
 
 def _workers(text: str) -> int:

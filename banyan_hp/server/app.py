@@ -78,6 +78,7 @@ def create_app(
     routing: RoutingMode = RoutingMode.SERVER,
     *,
     calls: str | None = None,
+    cluster: str | None = None,
     allowed_hosts: Collection[str] | None = None,
     body_seconds: float = BODY_SECONDS,
     retain: timedelta | None = None,
@@ -93,19 +94,18 @@ def create_app(
         keys: who has which key, besides those in the database.
         routing: what a fetched prompt says about experiments.
         calls: the URL of a ClickHouse that has calls and spans; None: the database has them.
+        cluster: the cluster of ClickHouse whose shards have them; None: the server at that URL has them.
         allowed_hosts: names that requests may be addressed to, besides those of this machine; None: any.
         body_seconds: how long a request's body may take to arrive.
         retain: how long calls are kept; None: for ever.
         archive: a directory that gets calls as Parquet files before they are removed. Needs pyarrow.
         prices: what models cost; None: those that the package brings along.
-        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` say where a
-            request comes from, and whether by HTTPS.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` count.
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
-    stores = stores_of(database, routing, calls)
-    committer = Committer(stores.calls)
+    stores = stores_of(database, routing, calls, cluster)
+    committer, span_committer = Committer(stores.calls), Committer[StoredSpan | StoredEvent](stores.spans)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
-    span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
     priced = prices or bundled()
     deriving = Deriving(stores.spans, rule_of(priced), span_committer.busy)
@@ -174,10 +174,13 @@ def _give(app: FastAPI, *, stores: Stores, callers: Callers, body_seconds: float
 
 
 def stores_of(
-    database: Database, routing: RoutingMode = RoutingMode.SERVER, calls: str | None = None
+    database: Database,
+    routing: RoutingMode = RoutingMode.SERVER,
+    calls: str | None = None,
+    cluster: str | None = None,
 ) -> Stores:
-    """All stores of a database, and of the ClickHouse at the URL `calls`, if there is one."""
-    of_calls = _in_clickhouse(calls, database) if calls is not None else _in_database(database)
+    """All stores of a database, and of the ClickHouse at the URL `calls`, if there is one, or its cluster."""
+    of_calls = _in_clickhouse(calls, cluster, database) if calls is not None else _in_database(database)
     return Stores(
         of_calls.calls,
         of_calls.spans,
@@ -217,7 +220,7 @@ def _in_database(database: Database) -> _OfCalls:
     )
 
 
-def _in_clickhouse(url: str, database: Database) -> _OfCalls:
+def _in_clickhouse(url: str, cluster: str | None, database: Database) -> _OfCalls:
     from .store.clickhouse.calls import ClickHouseCalls  # an extra
     from .store.clickhouse.client import ClickHouse
     from .store.clickhouse.hours import ClickHouseHours
@@ -226,7 +229,7 @@ def _in_clickhouse(url: str, database: Database) -> _OfCalls:
     from .store.clickhouse.spans import ClickHouseSpans
     from .store.clickhouse.traces import ClickHouseTraces
 
-    clickhouse = ClickHouse(url)
+    clickhouse = ClickHouse(url, cluster)
     of_calls = ClickHouseCalls(clickhouse, database)
     return _OfCalls(
         of_calls,

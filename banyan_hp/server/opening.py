@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 from .. import local_keys
@@ -104,20 +105,28 @@ def _good(stored: Keys) -> bool:
     return any(key.revoked_at is None for key in stored.listed())
 
 
-def prepare_calls(url: str | None) -> None:
-    """Make the tables of a ClickHouse, if there is one and they are not there.
+def prepare_calls(url: str | None, cluster: str | None = None, retain: timedelta | None = None) -> None:
+    """Bring the tables of a ClickHouse, if there is one, up to date; and have it keep calls for so long.
+
+    Args:
+        url: of the ClickHouse.
+        cluster: whose shards have the tables; None: the server has them.
+        retain: how long it keeps calls before it removes them itself; None: for ever.
 
     Raises:
-        StartError: it can't be reached, or refuses.
+        StartError: it can't be reached, or refuses, or its tables are of a newer version.
     """
     if url is None:
         return
+    from .store.clickhouse.ages import keep_for
     from .store.clickhouse.client import ClickHouse, ClickHouseError  # an extra
+    from .store.clickhouse.cluster import SchemaError
     from .store.clickhouse.schema import make_tables
 
     try:
-        with closing(ClickHouse(url)) as clickhouse:
+        with closing(ClickHouse(url, cluster)) as clickhouse:
             make_tables(clickhouse)
-    except (ClickHouseError, BusyError, SlowQueryError) as error:
+            keep_for(clickhouse, retain)
+    except (ClickHouseError, BusyError, SchemaError, SlowQueryError) as error:
         reason = str(error).partition("\n")[0]
         raise StartError(f"can't use the ClickHouse of --calls: {reason}") from error

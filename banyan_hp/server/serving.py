@@ -49,6 +49,8 @@ class ServeSettings:
     """The path of a SQLite file, or ``postgresql://…``."""
     calls: str | None = field(default=None, repr=False)
     """The URL of a ClickHouse that has calls and spans; None: the database has them."""
+    cluster: str | None = None
+    """The cluster of ClickHouse whose shards have them; None: the server at `calls` has them."""
     keys: Sequence[str] = field(default=(), repr=False)
     """``KEY``, an admin's of the project "default", or ``PROJECT:ROLE:KEY``."""
     keys_file: Path | None = None
@@ -72,6 +74,11 @@ class ServeSettings:
     """Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` count."""
     feedback_origins: Sequence[str] = ()
     """Origins whose pages may send feedback from other hosts."""
+
+    @property
+    def expires_after(self) -> timedelta | None:
+        """How long a ClickHouse keeps calls before it removes them itself; not if an archive gets them."""
+        return self.retain if self.archive is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
     database = Database(settings.database)
     try:
         _check_workers(settings, database)
-        prepare_calls(settings.calls)
+        prepare_calls(settings.calls, settings.cluster, settings.expires_after)
         stores = stores_of(database)
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
@@ -174,6 +181,7 @@ class _Process:
             self.keys,
             self.routing,
             calls=settings.calls,
+            cluster=settings.cluster,
             allowed_hosts=_allowed_hosts(settings, self.listener),
             retain=settings.retain,
             archive=settings.archive,

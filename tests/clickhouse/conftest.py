@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 # ClickHouse is a large package: elsewhere there is nothing to collect.
 collect_ignore_glob = [] if find_spec("chdb") else ["test_*.py"]
 
-_FILLED = "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0"
-
 
 @pytest.fixture(scope="session")
-def embedded_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def embedded_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of the embedded ClickHouse, with its tables; followers wait for no other process."""
     from banyan_hp.server.store.clickhouse import calls
     from banyan_hp.server.store.clickhouse.client import ClickHouse
     from banyan_hp.server.store.clickhouse.schema import make_tables
 
+    from .sharded import engine_in
+
     calls.SETTLE_SECONDS = 0
     found = tmp_path_factory.mktemp("clickhouse")
-    make_tables(ClickHouse(f"chdb://{found}"))
-    return found
+    with engine_in(found):
+        make_tables(ClickHouse(f"chdb://{found}"))
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +57,11 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def clickhouse(embedded: ClickHouse) -> ClickHouse:
-    for row in embedded.rows(_FILLED):
-        embedded.do(f"TRUNCATE TABLE {row['name']}")
+    from banyan_hp.server.store.clickhouse.schema import APPLIED, tables
+
+    for table in tables():
+        if table != APPLIED:
+            embedded.do(f"TRUNCATE TABLE {embedded.local(table)}")
     return embedded
 
 

@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import requests
 
 from banyan_hp import PromptStackLogger
+from banyan_hp.server.serving import ServeSettings
 from tests.support.backend import Backend
 
 RECORDS = 300
@@ -137,3 +139,35 @@ def test_the_tables_are_printed_for_operators() -> None:
     assert printed.rstrip().endswith(";")
     assert "\n\nCREATE " in printed
     assert max(map(len, printed.splitlines())) < 200  # to be read by people
+    assert printed.startswith("-- migration 1: calls\n")
+    assert command("db", "schema", "--from", "2").stdout == ""
+
+
+def test_the_tables_of_a_cluster_are_printed_with_how_long_they_keep_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether the option says which cluster or the environment."""
+    printed = command("db", "schema", "--clickhouse-cluster", "banyan", "--retain", "30d").stdout
+    assert "CREATE TABLE IF NOT EXISTS calls_local ON CLUSTER 'banyan' (" in printed
+    assert "ALTER TABLE calls_local ON CLUSTER 'banyan' MODIFY TTL " in printed
+    monkeypatch.setenv("BANYAN_HP_CLICKHOUSE_CLUSTER", "banyan")
+    assert command("db", "schema", "--retain", "30d").stdout == printed
+    monkeypatch.setenv("BANYAN_HP_CLICKHOUSE_CLUSTER", "it's")
+    assert "BANYAN_HP_CLICKHOUSE_CLUSTER must be the name of a cluster" in command("db", "schema").stderr
+
+
+def test_the_option_says_how_long_a_clickhouse_keeps_calls(tmp_path: Path) -> None:
+    """Not with an archive, which is to have them before they are removed."""
+    directory = tmp_path / "clickhouse"
+    options = ["--calls", f"chdb://{directory}", "--retain", "30d"]
+    with Backend(options=options, fresh=True):
+        pass
+    asked = (
+        "import sys; from banyan_hp.server.store.clickhouse import ages, client; "
+        "print(ages.kept_for(client.ClickHouse(sys.argv[1])))"
+    )
+    given = [sys.executable, "-c", asked, f"chdb://{directory}"]
+    found = subprocess.run(given, capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "30 days, 0:00:00\n"
+    settings = ServeSettings("127.0.0.1", 0, "x", retain=timedelta(days=30), archive=tmp_path)
+    assert settings.expires_after is None

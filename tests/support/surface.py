@@ -51,6 +51,7 @@ VARIABLES = {
     "spool_dir": "BANYAN_HP_SPOOL_DIR",
     "banyan-hp serve --db": "BANYAN_HP_DB",
     "banyan-hp serve --calls": "BANYAN_HP_CALLS",
+    "banyan-hp serve --clickhouse-cluster": "BANYAN_HP_CLICKHOUSE_CLUSTER",
     "banyan-hp serve --keys-file": "BANYAN_HP_SERVE_KEYS",
     "where a backend's own key is kept": "BANYAN_HP_KEYS_DIR",
     "Django's setting, a dict": "BANYAN_HP",

@@ -153,6 +153,8 @@ def test_kills_at_any_step_lose_no_call_and_archive_none_twice(url: str, tmp_pat
         (["--retain", "30"], "must be a number of days, as 30d, was '30'"),
         (["--retain", "0d"], "must be a number of days"),
         (["--archive", "a"], "--archive needs --retain"),
+        (["--clickhouse-cluster", "a"], "--clickhouse-cluster needs --calls"),
+        (["--clickhouse-cluster", "it's"], 'must be the name of a cluster, as banyan, was "it\'s"'),
         (["--prices", "/dev/null"], "the prices /dev/null are no table of prices"),
         (["--prices", "none.json"], "can't read the prices none.json: No such file or directory"),
         (["--retain", "1d", "--archive", "/dev/null/a"], "can't use the archive /dev/null/a"),

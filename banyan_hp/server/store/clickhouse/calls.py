@@ -20,6 +20,7 @@ from ..scores import SCORE, ScorePage
 from ..search import words_in
 from ..span_rows import parts, processed_in
 from ..spans import SOURCE
+from .ages import kept_for, note_old
 from .arrivals import Arrivals
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
@@ -51,6 +52,7 @@ class ClickHouseCalls:
         self._clickhouse = clickhouse
         self._arrivals = Arrivals(clickhouse)
         self._settle = SETTLE_SECONDS if settle_seconds is None else settle_seconds
+        self._database = database
         self._removal = Removal(clickhouse, database, self.calls_of)
         self._one_at_a_time = threading.Lock()  # between looking for repeats and inserting what is new
 
@@ -93,6 +95,7 @@ class ClickHouseCalls:
         return {_key(row): row for row in found}
 
     def _body(self, seq: int) -> str:
+        """Nothing of a call that was removed for its age a moment before its entry among the ids."""
         found = self._clickhouse.rows("SELECT body FROM calls WHERE seq = {seq:UInt64}", {"seq": seq})
         # A removal that was killed leaves ids of calls that are gone.
         return str(found[0]["body"]) if found else "{}"
@@ -102,9 +105,8 @@ class ClickHouseCalls:
             return Stored.NEW
         same = held["digest"] == row["digest"]
         # The same body may be written in another order of its fields, which means nothing.
-        if same or ordered(held.get("body") or self._body(held["seq"])) == ordered(row["body"]):
-            return Stored.REPEAT
-        return Stored.CONFLICT
+        body = "" if same else held.get("body") or self._body(held["seq"])
+        return Stored.REPEAT if not body or ordered(body) == ordered(row["body"]) else Stored.CONFLICT
 
     def _count_repeats(self, rows: Sequence[dict[str, Any]]) -> None:
         times = Counter(map(_key, rows))
@@ -218,12 +220,14 @@ class ClickHouseCalls:
 
     def trim(self, before: datetime, keeper: Keeper | None = None) -> Iterator[int]:
         """See `Calls.trim`."""
+        if keeper is None and kept_for(self._clickhouse) is not None:
+            return note_old(self._clickhouse, self._database, before)
         return self._removal.trim(before, keeper)
 
     def erase(self) -> None:
         """See `Calls.erase`: what is deleted leaves the parts when they are merged, here at once."""
         for table in ("calls", "call_repeats", "spans", "span_events"):
-            self._clickhouse.do(f"OPTIMIZE TABLE {table} FINAL")
+            self._clickhouse.do(f"OPTIMIZE TABLE {self._clickhouse.local(table)} FINAL")
 
     def maintain(self, now: datetime) -> None:
         """See `Calls.maintain`: parts make room for themselves."""

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError as ClickHouseEr
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from ..database import BusyError, SlowQueryError
+from .cluster import local
 from .parameters import in_pieces
 
 QUERY_SECONDS = 20
@@ -20,7 +21,22 @@ INSERT_SECONDS = 10
 _CODE = re.compile(r"\bcode:? (\d+)", re.IGNORECASE)
 _TOO_SLOW = frozenset({159, 160, 307})  # TIMEOUT_EXCEEDED, TOO_SLOW, TOO_MANY_BYTES
 # Too many queries, too little memory, parts or disk, a replica that is read-only or not reached, a stop.
-_BUSY = frozenset({3, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 285, 319, 394, 425, 439, 473, 999})
+_BUSY = frozenset(
+    {3, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 285, 286, 319, 369, 394, 425, 439, 473, 999}
+)
+_OF_CLUSTERS = {
+    # What a query joins, or looks into, is read of all shards once, and sent to each.
+    "distributed_product_mode": "global",
+    # An insert that is answered is on its shard, and on most replicas there: it survives the loss of a disk.
+    "distributed_foreground_insert": 1,
+    "insert_quorum": "auto",
+    "insert_quorum_timeout": INSERT_SECONDS * 1000,
+    # Who follows waits for inserts (`SETTLE_SECONDS`): no replica is asked that is further behind than that.
+    "max_replica_delay_for_distributed_queries": INSERT_SECONDS,
+    "fallback_to_stale_replicas_for_distributed_queries": 0,
+    # Sums that are made of a query are made of all shards' rows, and then sent to theirs.
+    "parallel_distributed_insert_select": 0,
+}
 
 Row = Mapping[str, Any]
 
@@ -30,9 +46,11 @@ class ClickHouse:
 
     Args:
         dsn: ``clickhouse://user:password@host:8123/database``, ``clickhouses://…`` for TLS, or ``chdb:///path``.
+        cluster: the cluster whose shards have the tables; None: this server has them.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, cluster: str | None = None) -> None:
+        self.cluster = cluster
         self._dsn = dsn.replace("clickhouses:", "https:", 1).replace("clickhouse:", "http:", 1)
         self._own = threading.local()
         self._clients: list[Client] = []  # appending to a list is atomic
@@ -77,12 +95,16 @@ class ClickHouse:
         except ClickHouseError as error:
             raise _meaning(error) from error
 
+    def local(self, table: str) -> str:
+        """A table as statements name it that alter it, or delete of it."""
+        return local(table, self.cluster)
+
     @property
     def _client(self) -> Client:
         client: Client | None = getattr(self._own, "client", None)
         if client is None:
             try:
-                client = clickhouse_connect.get_client(dsn=self._dsn, **_options(self._dsn))
+                client = clickhouse_connect.get_client(dsn=self._dsn, **_options(self._dsn, self.cluster))
             except ClickHouseError as error:
                 raise _meaning(error) from error
             self._own.client = client
@@ -90,9 +112,11 @@ class ClickHouse:
         return client
 
 
-def _options(dsn: str) -> dict[str, Any]:
+def _options(dsn: str, cluster: str | None) -> dict[str, Any]:
     """What a client is made with: without sessions, which take one query at a time."""
-    settings = {"max_execution_time": QUERY_SECONDS, "use_skip_indexes_if_final": 1}
+    settings: dict[str, Any] = {"max_execution_time": QUERY_SECONDS, "use_skip_indexes_if_final": 1}
+    if cluster is not None:
+        settings |= _OF_CLUSTERS
     if dsn.startswith("chdb:"):
         return {"settings": settings}
     return {"settings": settings, "autogenerate_session_id": False}

@@ -91,7 +91,7 @@ class ClickHouseHours:
         """See `Hours.rebuild`. Calls that are stored meanwhile may be counted twice."""
         whole = {"sign": "", "calls": "calls AS c FINAL", "chosen": ""}
         for table, query in (("call_hours", HOUR_SUMS), ("call_latencies", LATENCY_SUMS)):
-            self._clickhouse.do(f"TRUNCATE TABLE {table}")
+            self._clickhouse.do(f"TRUNCATE TABLE {self._clickhouse.local(table)}")
             self._clickhouse.do(f"INSERT INTO {table} {query.format(**whole)}")
 
     def _rows(self, table: str, columns: str, asked: Conditions, grouped: str) -> list[Row]:

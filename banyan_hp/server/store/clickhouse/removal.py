@@ -31,6 +31,8 @@ from .hours import count_out
 STEP = 10_000  # calls that one mutation removes
 KEPT_AT_ONCE = 100_000
 _KEPT_BYTES = 512 * 1024 * 1024  # of bodies
+ENTRY_BYTES = 256 * 1024  # Keeper takes 1 MiB, and a text may have two bytes for one where it is quoted
+_ROW_BYTES = 64  # of a key's times and punctuation
 _DAY = timedelta(days=1)
 
 
@@ -63,16 +65,22 @@ class Removal:
 
     def remove(self, rows: Sequence[Row]) -> None:
         """Remove calls, given by their places, with what is kept of their repeats."""
+        for some in _entries(rows) if self._clickhouse.cluster is not None else [rows]:
+            self._remove(some)
+
+    def _remove(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
         asked = Conditions().add(AT_PLACES, [place_of(row) for row in rows])
         count_out(self._clickhouse, asked)
         for table in ("experiment_calls", "calls"):
-            self._clickhouse.do(f"DELETE FROM {table} WHERE {asked.sql}", asked.parameters)
+            self._clickhouse.do(
+                f"DELETE FROM {self._clickhouse.local(table)} WHERE {asked.sql}", asked.parameters
+            )
         keys = {"keys": [(row["project"], row["day"], row["id"]) for row in rows]}
         same = "(project, day, id) IN {keys:Array(Tuple(String, Date32, String))}"
         for table in ("call_repeats", "call_ids"):
-            self._clickhouse.do(f"DELETE FROM {table} WHERE {same}", keys)
+            self._clickhouse.do(f"DELETE FROM {self._clickhouse.local(table)} WHERE {same}", keys)
 
     def _left_alone(self, rows: Sequence[Row]) -> list[Row]:
         """The scores that are about nothing any more once these calls are gone."""
@@ -151,6 +159,19 @@ class Removal:
 
     def _projects(self) -> list[str]:
         return [row["project"] for row in self._clickhouse.rows("SELECT DISTINCT project FROM calls")]
+
+
+def _entries(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The rows in parts: on a cluster a mutation, with the keys in it, is one entry of Keeper's."""
+    some: list[Row] = []
+    size = 0
+    for row in rows:
+        size += len(row["project"].encode()) + len(row["id"].encode()) + _ROW_BYTES
+        if some and size > ENTRY_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(row)
+    yield some
 
 
 def _old(project: str, limit: int) -> Conditions:

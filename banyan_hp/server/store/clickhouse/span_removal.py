@@ -83,7 +83,9 @@ class SpanRemoval:
             f"SELECT uniqExact(trace_id, span_id) AS n FROM spans WHERE {asked.sql}", asked.parameters
         )
         for table in ("span_events", "span_times", "spans", "span_calls"):
-            self._clickhouse.do(f"DELETE FROM {table} WHERE {asked.sql}", asked.parameters)
+            self._clickhouse.do(
+                f"DELETE FROM {self._clickhouse.local(table)} WHERE {asked.sql}", asked.parameters
+            )
         return int(row["n"])
 
     # -- old ---------------------------------------------------------------------------------------------
@@ -140,5 +142,7 @@ class SpanRemoval:
             f"SELECT count() AS n FROM {table} WHERE {asked.sql}", asked.parameters
         )
         if row["n"]:
-            self._clickhouse.do(f"DELETE FROM {table} WHERE {asked.sql}", asked.parameters)
+            self._clickhouse.do(
+                f"DELETE FROM {self._clickhouse.local(table)} WHERE {asked.sql}", asked.parameters
+            )
         return int(row["n"])
