@@ -61,6 +61,7 @@ from .ui.settings import Served
 if TYPE_CHECKING:
     from .store.clickhouse.calls import ClickHouseCalls
 
+GATHER_SECONDS = 0.2  # each insert into ClickHouse is a part to be merged: fewer and larger ones cost less
 _ALWAYS: Any = {
     "title": "banyan_hp backend",
     "version": __version__,
@@ -104,7 +105,7 @@ def create_app(
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing, calls)
-    committer = Committer(stores.calls)
+    committer = Committer(stores.calls, GATHER_SECONDS if calls is not None else 0.0)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
     span_committer = Committer[StoredSpan | StoredEvent](stores.spans)
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
