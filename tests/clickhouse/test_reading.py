@@ -137,3 +137,22 @@ def test_ids_are_looked_up_among_few_rows(
     assert store.append(given) == [Stored.NEW] * 2
     read, all_there = _GRANULES.findall(plan_of(clickhouse, "indexes=1", asked[0]))[-1]
     assert int(read) <= 2 < int(all_there)
+
+
+def test_a_parameter_is_no_longer_than_servers_take() -> None:
+    """However many ids a batch has, and however long they are."""
+    from banyan_hp.server.store.clickhouse.client import MAX_PARAMETER, in_parameters
+
+    ids = [f"{number:036d}" for number in range(10_000)] + ["\N{SNOWMAN}'" * 127] * 200
+    lists = list(in_parameters(ids))
+    assert [each for some in lists for each in some] == ids
+    assert 2 < len(lists) < 10
+    assert max(len(repr(some).encode()) for some in lists) <= MAX_PARAMETER
+    assert list(in_parameters([])) == []
+
+
+def test_a_large_batch_is_looked_up_in_several_queries(store: ClickHouseCalls) -> None:
+    """And the same batch again is a repeat, all of it."""
+    given = [call(number, id=f"{number:0200d}", event_time=MADE_AT) for number in range(1_000)]
+    assert store.append(given) == [Stored.NEW] * len(given)
+    assert store.append(given) == [Stored.REPEAT] * len(given)

@@ -23,7 +23,7 @@ from ..scores import SCORE, ScorePage
 from ..span_rows import note_processed, processed_in
 from ..spans import SOURCE
 from .call_rows import key_of, row_of_call, values_of
-from .client import ClickHouse, Row
+from .client import ClickHouse, Row, in_parameters
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .reading import first_of
 from .removal import Removal
@@ -32,6 +32,7 @@ from .scores import scores_page
 SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
 _NARROW = ", ".join(name for name in SHOWN if name not in ("body", "deliveries")) + ", bytes"
 _KEY = "project, day, id"
+_HELD = ", ".join((*PLACE, "digest", "source"))
 
 
 class ClickHouseCalls:
@@ -82,14 +83,17 @@ class ClickHouseCalls:
 
         By one column at a time, and without `FINAL`, which would read and merge all ids of these days.
         """
-        asked = Conditions().add("project IN ?[Array(String)]", sorted({row["project"] for row in rows}))
-        asked.add("day IN ?[Array(Date32)]", sorted({row["day"] for row in rows}))
-        asked.add("id IN ?[Array(String)]", [row["id"] for row in rows])
-        found = self._clickhouse.rows(
-            f"SELECT {', '.join(PLACE)}, digest, source FROM call_ids WHERE {asked.sql} ORDER BY seq DESC",
-            asked.parameters,
-        )
-        return {key_of(row): row for row in found}
+        held: dict[Any, Row] = {}
+        for ids in in_parameters(row["id"] for row in rows):
+            asked = Conditions().add("project IN ?[Array(String)]", sorted({row["project"] for row in rows}))
+            asked.add("day IN ?[Array(Date32)]", sorted({row["day"] for row in rows}))
+            asked.add("id IN ?[Array(String)]", ids)
+            found = self._clickhouse.rows(
+                f"SELECT {_HELD} FROM call_ids WHERE {asked.sql} ORDER BY seq DESC",
+                asked.parameters,
+            )
+            held |= {key_of(row): row for row in found}
+        return held
 
     def _body(self, held: Row) -> str:
         asked = Conditions().add(AT_PLACES, [place_of(held)])

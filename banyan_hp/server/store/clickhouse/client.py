@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import clickhouse_connect
@@ -21,7 +21,25 @@ _TOO_SLOW = frozenset({159, 160, 307})  # TIMEOUT_EXCEEDED, TOO_SLOW, TOO_MANY_B
 # Too many queries, too little memory, parts or disk, a replica that is read-only or not reached, a stop.
 _BUSY = frozenset({3, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 285, 319, 394, 425, 439, 473, 999})
 
+MAX_PARAMETER = 120_000  # bytes: a server refuses longer ones by default (`http_max_field_value_size`)
+
 Row = Mapping[str, Any]
+
+
+def in_parameters(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The same texts in lists, each of which one parameter can hold, as an array."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        plain = text.isascii() and text.replace("-", "").isalnum()
+        length = (len(text) if plain else 4 * len(text.encode())) + 3  # escaped, with quotes and a comma
+        if some and size + length > MAX_PARAMETER:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += length
+    if some:
+        yield some
 
 
 class ClickHouse:
