@@ -60,6 +60,7 @@ from .ui.pages import add_pages
 from .ui.ratings import Ratings
 from .ui.settings import Served
 
+GATHER_SECONDS = 0.2  # each insert into ClickHouse is a part to be merged: fewer and larger ones cost less
 _ALWAYS: Any = {
     "title": "banyan_hp backend",
     "version": __version__,
@@ -104,7 +105,9 @@ def create_app(
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing, calls, cluster)
-    committer, span_committer = Committer(stores.calls), Committer[StoredSpan | StoredEvent](stores.spans)
+    gather = GATHER_SECONDS if calls is not None else 0.0
+    committer = Committer(stores.calls, gather)
+    span_committer = Committer[StoredSpan | StoredEvent](stores.spans, gather)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
     priced = prices or bundled()

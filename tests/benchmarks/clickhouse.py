@@ -97,7 +97,6 @@ def _postgres(stack: ExitStack) -> Stores:
     running = stack.enter_context(Postgres())
     url = running.new_database()
     database = stack.enter_context(closing(Database(url)))
-    main_process = int((running.directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def disk() -> int:
         with psycopg.connect(url) as connection:
@@ -107,7 +106,7 @@ def _postgres(stack: ExitStack) -> Stores:
     return Stores(
         *(SqlCalls(database), SqlHours(database), SqlOutcomes(database)),
         disk,
-        lambda: time.process_time() + _cpu_of(main_process),
+        lambda: time.process_time() + running.cpu(),
     )
 
 
@@ -137,21 +136,6 @@ def _clickhouse(stack: ExitStack) -> Stores:
 
 
 _OPENED = {"sqlite": _sqlite, "postgres": _postgres, "clickhouse": _clickhouse}
-
-
-def _cpu_of(main_process: int) -> float:
-    """Seconds that PostgreSQL's processes have computed, those that ended included."""
-    ticks = 0
-    for each in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = each.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended
-            continue
-        if each.parent.name == str(main_process):
-            ticks += sum(map(int, after_name[11:15]))
-        elif after_name[1] == str(main_process):
-            ticks += sum(map(int, after_name[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 # -- measured ------------------------------------------------------------------------------------------------

@@ -98,9 +98,9 @@ def _measured(kind: str, sizes: Sizes) -> Iterator[tuple[str, float]]:
 
 def _intake(backend: Backend, count: int, where: str) -> Iterator[tuple[str, float]]:
     records = make_records(min(count, 5_000))
-    before, cpu = backend.count(), _cpu(backend)
+    before, cpu = backend.count(), cpu_of(backend)
     seconds = _timed(lambda: _log(backend, records, count))
-    spent = _cpu(backend) - cpu
+    spent = cpu_of(backend) - cpu
     stored = backend.count() - before
     assert stored == count, f"{stored} of {count} are stored"
     yield f"intake{where}, records/s", count / seconds
@@ -143,7 +143,7 @@ def _one_by_one(backend: Backend, count: int) -> float:
 def _search_lag(backend: Backend, count: int) -> Iterator[tuple[str, float]]:
     _log(backend, make_records(min(count, 5_000)), count)
     behind = _lag(backend)
-    seconds = _timed(lambda: _caught_up(backend))
+    seconds = _timed(lambda: caught_up(backend))
     yield f"calls to index after a burst of {count:,}", behind
     yield f"search lag after a burst of {count:,}, s", seconds
 
@@ -152,7 +152,7 @@ def _lag(backend: Backend) -> int:
     return int(requests.get(f"{backend.url}/readyz", timeout=60).json()["search_lag"])
 
 
-def _caught_up(backend: Backend) -> None:
+def caught_up(backend: Backend) -> None:
     while _lag(backend):
         time.sleep(0.1)
 
@@ -219,7 +219,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _cpu(backend: Backend) -> float:
+def cpu_of(backend: Backend) -> float:
     """Seconds that the backend's process has computed; PostgreSQL's own are not among them."""
     after_name = Path(f"/proc/{backend.pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from banyan_hp.server.store.calls import Call, CallFilter
+from banyan_hp.server.store.calls import Call, CallFilter, Stored
+from banyan_hp.server.store.database import refuses_values
 from tests.unit.server.store.samples import at, call
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 ALL = CallFilter(project="p")
 STORED = 20_000
+MADE_AT = datetime(2026, 3, 1, tzinfo=UTC)
 _MADE = f"""
 INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, bytes,
     body, words)
@@ -24,7 +27,7 @@ SELECT 'p', toDate32('2026-03-01'), concat('id-', toString(number)), '', 1772366
     concat('u', toString(number % 5000)), 2, '{{}}', concat(' word', toString(number), ' common ')
 FROM numbers({STORED})
 """
-_GRANULES = re.compile(r"Granules: (\d+)/\d+")
+_GRANULES = re.compile(r"Granules: (\d+)/(\d+)")
 
 
 def inserted_by_two(store: ClickHouseCalls, given: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +58,27 @@ def test_what_two_servers_inserted_is_on_one_page_once(
     assert [int(each[3:]) // 3 for each in newest] == sorted((n // 3 for n in range(20)), reverse=True)
     assert len(store.arrived(ALL, 50).calls) == len(store.follow(ALL, 50).calls) == len(given)
     assert store.count(ALL)[0] == len(given)
+
+
+def test_what_two_servers_inserted_is_a_repeat_or_another(
+    store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is folded already or not: told by the body that stays."""
+    written = {"input": "a", "output": "b", "metadata": {}}
+    inserted_by_two(store, [call(1, body=written)], monkeypatch)
+    turned = call(1, body=dict(reversed(written.items())))
+    other = call(1, body={**written, "output": "c"})
+    assert store.append([call(1, body=written), turned, other]) == [Stored.REPEAT] * 2 + [Stored.CONFLICT]
+    store.erase()
+    assert store.append([turned, other]) == [Stored.REPEAT, Stored.CONFLICT]
+
+
+def test_a_value_that_no_column_holds_is_that_records_fault(store: ClickHouseCalls) -> None:
+    """As with the databases: the committer then stores its neighbours without it."""
+    with pytest.raises(OverflowError) as raised:
+        store.append([call(1), call(2, input_tokens=2**70)])
+    assert refuses_values(raised.value)
+    assert store.append([call(1)]) == [Stored.NEW]
 
 
 @pytest.fixture
@@ -102,4 +126,21 @@ def test_a_page_reads_where_its_calls_are(
     assert "Read type: InReverseOrder" in plan_of(clickhouse, "actions=1", places)
     for query in (folded, bodies):
         plan = plan_of(clickhouse, "indexes=1", query)
-        assert int(_GRANULES.findall(plan)[-1]) <= most, plan
+        assert int(_GRANULES.findall(plan)[-1][0]) <= most, plan
+
+
+def test_ids_are_looked_up_among_few_rows(
+    store: ClickHouseCalls, clickhouse: ClickHouse, asked: list[tuple[str, Any]]
+) -> None:
+    """By the order of their table: intake stays as fast as it is, however many calls a day has."""
+    given = [call(number, id=f"new-{number}", event_time=MADE_AT) for number in range(2)]
+    assert store.append(given) == [Stored.NEW] * 2
+    read, all_there = _GRANULES.findall(plan_of(clickhouse, "indexes=1", asked[0]))[-1]
+    assert int(read) <= 2 < int(all_there)
+
+
+def test_a_large_batch_is_looked_up_in_several_queries(store: ClickHouseCalls) -> None:
+    """And the same batch again is a repeat, all of it."""
+    given = [call(number, id=f"{number:0200d}", event_time=MADE_AT) for number in range(1_000)]
+    assert store.append(given) == [Stored.NEW] * len(given)
+    assert store.append(given) == [Stored.REPEAT] * len(given)

@@ -57,7 +57,8 @@ def test_what_is_missing_is_applied_in_order_and_nothing_twice(
 
     with closing(opened(fresh)) as clickhouse:
         make_tables(clickhouse)
-        known += [Migration(2, "more", SECOND), Migration(3, "altered", ALTERED)]
+        first = [(each.number, each.name) for each in known]
+        known += [Migration(len(known) + 1, "more", SECOND), Migration(len(known) + 2, "altered", ALTERED)]
         done: list[str] = []
         run = clickhouse.do
 
@@ -71,9 +72,9 @@ def test_what_is_missing_is_applied_in_order_and_nothing_twice(
         assert [text for text in done if text != noted] == ["CREATE TABLE IF NOT EXISTS more", ALTERED[:-2]]
         applied = clickhouse.rows("SELECT number, name FROM schema_migrations ORDER BY number")
         assert [(row["number"], row["name"]) for row in applied] == [
-            (1, "calls"),
-            (2, "more"),
-            (3, "altered"),
+            *first,
+            (len(first) + 1, "more"),
+            (len(first) + 2, "altered"),
         ]
         done.clear()
         make_tables(clickhouse)
@@ -112,7 +113,7 @@ def test_tables_of_a_newer_version_are_refused(fresh: str) -> None:
     with closing(opened(fresh)) as clickhouse:
         clickhouse.do("INSERT INTO schema_migrations (number, name) VALUES (7, 'later')")
     with pytest.raises(
-        StartError, match=r"migration 7 \(later\), and this version .* knows them up to 1: start"
+        StartError, match=r"migration 7 \(later\), and this version .* knows them up to \d+: start"
     ):
         prepare_calls(fresh)
 
@@ -133,8 +134,9 @@ def test_a_cluster_has_a_replicated_table_on_each_shard_and_one_over_them() -> N
     from banyan_hp.server.store.clickhouse.schema import migrations, tables
 
     made = [text for each in migrations() for text in each.statements("banyan")]
-    *made, noted = made
-    assert noted.startswith("INSERT INTO schema_migrations ")
+    noted = [text for text in made if text.startswith("INSERT INTO schema_migrations ")]
+    assert len(noted) == len(migrations())
+    made = [text for text in made if text not in noted]
     assert all(" ON CLUSTER 'banyan'" in text for text in made)
     for table in tables():
         (local,) = [text for text in made if f"EXISTS {table}_local ON" in text]

@@ -89,6 +89,21 @@ class Postgres:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute(sql.encode("utf-8"))
 
+    def cpu(self) -> float:
+        """Seconds that its processes have computed, those that ended included."""
+        main_process = (self.directory / "data" / "postmaster.pid").read_text().split()[0]
+        ticks = 0
+        for each in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                after_name = each.read_text().rpartition(")")[2].split()
+            except OSError:  # it ended
+                continue
+            if each.parent.name == main_process:
+                ticks += sum(map(int, after_name[11:15]))
+            elif after_name[1] == main_process:
+                ticks += sum(map(int, after_name[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     @property
     def _data(self) -> str:
         return str(self.directory / "data")

@@ -7,6 +7,10 @@ answered but the group whose commit had come through: its senders repeat it, and
 A group with a record that the database refuses is stored request by request, and a request that fails record
 by record: one bad record never takes its neighbours along. Any other failure is the database's, not a
 record's: nothing is split, and all of the group's requests are answered as busy, so that they come again.
+
+What comes while a group is stored is the next group. Where a store takes few large groups better than many
+small ones, one that could begin waits a while for the requests that are being read (`coming`), and for
+nothing else: a client that is alone does not wait.
 """
 
 from __future__ import annotations
@@ -14,8 +18,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol
 
@@ -55,10 +60,17 @@ class _Waiting(Generic[T]):
 
 
 class Committer(Generic[T]):
-    """Stores calls, or spans, for many requests at once. A context manager whose thread ends with it."""
+    """Stores calls, or spans, for many requests at once. A context manager whose thread ends with it.
 
-    def __init__(self, calls: Store[T]) -> None:
+    Args:
+        calls: what they are stored in.
+        gather_seconds: how long a group waits at most for requests that are being read.
+    """
+
+    def __init__(self, calls: Store[T], gather_seconds: float = 0.0) -> None:
         self._calls = calls
+        self._gather_seconds = gather_seconds
+        self._coming = 0
         self._waiting: deque[_Waiting[T]] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
@@ -94,6 +106,18 @@ class Committer(Generic[T]):
             self._changed.notify()
         return future
 
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """While a request is read whose calls are going to be stored."""
+        with self._changed:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._coming -= 1
+                self._changed.notify()
+
     def busy(self) -> bool:
         """Whether calls are being stored now."""
         return self._storing
@@ -114,6 +138,8 @@ class Committer(Generic[T]):
             self._storing = False
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             self._storing = True
+            if self._gather_seconds:
+                self._changed.wait_for(self._is_gathered, self._gather_seconds)
             group: list[_Waiting[T]] = []
             calls = size = 0
             while self._waiting:
@@ -124,6 +150,11 @@ class Committer(Generic[T]):
                 group.append(self._waiting.popleft())
                 self._waiting_bytes -= group[-1].size
             return group
+
+    def _is_gathered(self) -> bool:
+        """Whether waiting makes the group no larger."""
+        many = sum(len(each.calls) for each in self._waiting)
+        return self._stopping or not self._coming or many >= MOST_CALLS or self._waiting_bytes >= MOST_BYTES
 
     def _store(self, group: list[_Waiting[T]]) -> None:
         try:

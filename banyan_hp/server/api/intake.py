@@ -192,7 +192,7 @@ class _Intake:
         """Log one call. `Idempotency-Key` is its id, `X-Event-Time` when it happened."""
         content = await request.body()
         call = await off_the_loop(len(content), self._call_of, content, request, caller.project)
-        (verdict,) = await self._stored([call], request)
+        (verdict,) = await asyncio.wrap_future(self._committer.store([call], len(content)))
         return Json(*self._response(call.id, verdict))
 
     def _call_of(self, content: bytes, request: Request, project: str) -> Call:
@@ -214,10 +214,14 @@ class _Intake:
     async def batch(self, request: Request, caller: Ingesting) -> Response:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
         content = await request.body()
-        entries, refusals, calls = await off_the_loop(len(content), self._batch_of, content, caller.project)
+        with self._committer.coming():
+            entries, refusals, calls = await off_the_loop(
+                len(content), self._batch_of, content, caller.project
+            )
+            stored = self._committer.store(calls, len(content)) if calls else None
         if not entries:
             return Json({"accepted": 0, "gzip": True})
-        verdicts = await self._stored(calls, request) if calls else []
+        verdicts = await asyncio.wrap_future(stored) if stored is not None else []
         if len(calls) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
             return Json({"accepted": len(calls)})
         left = iter(verdicts)
@@ -265,9 +269,6 @@ class _Intake:
         if not isinstance(verdict, Stored):
             return {"id": call_id, "status": self.kind.bad, "error": unstorable(verdict)}
         return {"id": call_id, "status": self.kind.new if verdict is Stored.NEW else REPEATED}
-
-    async def _stored(self, calls: Sequence[Call], request: Request) -> list[Verdict]:
-        return await asyncio.wrap_future(self._committer.store(calls, len(await request.body())))
 
     def _named(self, request: Request) -> tuple[str, datetime | None]:
         key, time = header(request, "idempotency-key"), header(request, "x-event-time")

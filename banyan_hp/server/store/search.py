@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 MAX_CHARACTERS = 200_000
@@ -18,6 +19,10 @@ MAX_QUERY_WORDS = 50
 _WORD = re.compile(r"[^\W_]+")
 # The same of a text in ASCII, in less time: all else becomes a blank. Bytes of other characters stay.
 _APART = bytes(each if each > 127 or chr(each).isalnum() else 32 for each in range(256)).lower()
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+_BLANKS = re.compile("  +")
+_LONG = re.compile(rf" [^ ]{{{MAX_WORD + 1}}}")
+_TOO_LONG = re.compile(rf"( [a-z0-9]{{{MAX_WORD}}})[a-z0-9]+(?= )")
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
 
 Phrase = tuple[str, ...]
@@ -25,37 +30,53 @@ Phrase = tuple[str, ...]
 
 def words_of(text: str) -> list[str]:
     """The words of a text, in order."""
-    if text.isascii():
-        return _cut(_apart(text))
-    found: list[str] = []
-    for word in _apart(unicodedata.normalize("NFC", text).casefold()):
-        if word.isascii():
-            found.append(word[:MAX_WORD])
-        else:
-            found += [_as_ascii(each[:MAX_WORD]) for each in _WORD.findall(word)]
-    return found
-
-
-def _apart(text: str) -> list[str]:
-    return text.encode("utf-8", "surrogatepass").translate(_APART).decode("utf-8", "surrogatepass").split()
-
-
-def _cut(words: list[str]) -> list[str]:
-    if max(map(len, words), default=0) <= MAX_WORD:
-        return words
-    return [word[:MAX_WORD] for word in words]
+    return _spelt(text).split()
 
 
 def words_in(body: object) -> list[str]:
     """The words of all texts in a JSON value, its keys aside: those of the first 200,000 characters."""
+    return found_by(body).split()
+
+
+def found_by(body: object) -> str:
+    """The same as one text, with one blank before and behind each word."""
     found: list[str] = []
     left = MAX_CHARACTERS
     for text in _texts(body):
-        found += words_of(text[:left])
+        found.append(text[:left])
         left -= len(text)
-        if left <= 0 or len(found) >= MAX_WORDS:
+        if left <= 0:
             break
-    return found[:MAX_WORDS]
+    words = _spelt(" ".join(found))
+    if len(words) <= MAX_WORDS:
+        return words
+    return f" {' '.join(words.split()[:MAX_WORDS])} "
+
+
+def _spelt(text: str) -> str:
+    """The words of a text in ASCII, with one blank before and behind each.
+
+    Without an object for each word, which would take as long as all else.
+    """
+    plain = text.isascii()
+    words = _BLANKS.sub(" ", f" {_apart(text if plain else unicodedata.normalize('NFC', text).casefold())} ")
+    if _LONG.search(words) is not None:
+        words = _TOO_LONG.sub(r"\1", words)
+    return words if plain or words.isascii() else _without_foreign(words)
+
+
+def _without_foreign(words: str) -> str:
+    done: list[str] = []
+    position = 0
+    while found := _FOREIGN.search(words, position):
+        begin, end = words.rindex(" ", 0, found.start()), words.index(" ", found.end())
+        done += (words[position:begin], _foreign(words[begin + 1 : end]))
+        position = end
+    return "".join(done) + words[position:]
+
+
+def _apart(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").translate(_APART).decode("utf-8", "surrogatepass")
 
 
 def phrases_of(query: str) -> list[Phrase]:
@@ -73,6 +94,17 @@ def phrases_of(query: str) -> list[Phrase]:
     if sum(map(len, phrases)) > MAX_QUERY_WORDS:
         raise ValueError(f"a search may have at most {MAX_QUERY_WORDS} words")
     return phrases
+
+
+def _foreign(text: str) -> str:
+    return _known(text) if len(text) <= MAX_WORD else _in_ascii(text)
+
+
+def _in_ascii(text: str) -> str:
+    return "".join([f" {_as_ascii(each[:MAX_WORD])}" for each in _WORD.findall(text)])
+
+
+_known = lru_cache(4096)(_in_ascii)
 
 
 def _as_ascii(word: str) -> str:

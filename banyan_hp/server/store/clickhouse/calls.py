@@ -15,29 +15,23 @@ from .. import calls as contract
 from ..calls import SHOWN, UNDATED, Call, CallFilter, Group, Keeper, Page, Stored, time_of
 from ..cursors import Cursor
 from ..database import Database
-from ..rows import ordered, row_of, within_bytes
+from ..rows import ordered, within_bytes
 from ..scores import SCORE, ScorePage
-from ..search import words_in
 from ..span_rows import parts, processed_in
 from ..spans import SOURCE
 from .ages import kept_for, note_old
 from .arrivals import Arrivals
+from .call_rows import key_of, row_of_call, values_of
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
-from .hours import HOUR_COLUMNS, hour_columns
 from .reading import first_of
 from .removal import Removal
-from .scores import SCORE_COLUMNS, score_columns, scores_page
+from .scores import scores_page
 
 SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
-_COLUMNS = (
-    *(name for name in SHOWN if name not in ("body", "seq", "deliveries")),
-    *("digest", "bytes", "output_length", "body", "words"),
-    *SCORE_COLUMNS,
-    *HOUR_COLUMNS,
-)
 _NARROW = ", ".join(name for name in SHOWN if name not in ("body", "deliveries")) + ", bytes"
 _KEY = "project, day, id"
+_HELD = ", ".join((*PLACE, "digest", "source"))
 
 
 class ClickHouseCalls:
@@ -60,16 +54,15 @@ class ClickHouseCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        rows = [_row(call) for call in given]
+        rows = [row_of_call(call) for call in given]
         with self._one_at_a_time:
             held = self._held(rows)
-            told = [key for row in rows if (key := _key(row)) in held and self._told(held[key], row)]
+            told = [key for row in rows if (key := key_of(row)) in held and self._told(held[key], row)]
             self._removal.remove([held.pop(key) for key in dict.fromkeys(told)])
-            stored = [self._compared(row, held.setdefault(_key(row), row)) for row in rows]
+            stored = [self._compared(row, held.setdefault(key_of(row), row)) for row in rows]
             new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
             if new:
-                values = [[row[name] for name in _COLUMNS] for row in new]
-                self._clickhouse.insert("calls", _COLUMNS, values)
+                self._clickhouse.insert("calls", *values_of(new))
             self._note_processed(rows)
             self._count_repeats(
                 [row for row, each in zip(rows, stored, strict=True) if each is Stored.REPEAT]
@@ -85,19 +78,22 @@ class ClickHouseCalls:
         return held.get("source") == SOURCE and row["source"] not in (SOURCE, SCORE)
 
     def _held(self, rows: Sequence[dict[str, Any]]) -> dict[Any, Row]:
-        """What is stored under the same keys."""
-        keys = [_key(row) for row in rows]
-        found = self._clickhouse.rows(
-            "SELECT project, day, id, event_time, digest, source, seq FROM call_ids FINAL "
-            "WHERE (project, day, id) IN {keys:Array(Tuple(String, Date32, String))}",
-            {"keys": keys},
-        )
-        return {_key(row): row for row in found}
+        """What is stored under the same keys: of rows that are not folded yet the one that stays.
 
-    def _body(self, seq: int) -> str:
-        """Nothing of a call that was removed for its age a moment before its entry among the ids."""
-        found = self._clickhouse.rows("SELECT body FROM calls WHERE seq = {seq:UInt64}", {"seq": seq})
-        # A removal that was killed leaves ids of calls that are gone.
+        By one column at a time, and without `FINAL`, which would read and merge all ids of these days.
+        """
+        asked = Conditions().add("project IN ?[Array(String)]", sorted({row["project"] for row in rows}))
+        asked.add("day IN ?[Array(Date32)]", sorted({row["day"] for row in rows}))
+        asked.add("id IN ?[Array(String)]", sorted({row["id"] for row in rows}))
+        found = self._clickhouse.rows(
+            f"SELECT {_HELD} FROM call_ids WHERE {asked.sql} ORDER BY seq DESC", asked.parameters
+        )
+        return {key_of(row): row for row in found}
+
+    def _body(self, held: Row) -> str:
+        """That of none, if a removal was killed, or is at work: it leaves an id for a moment."""
+        asked = Conditions().add(AT_PLACES, [place_of(held)])
+        found = self._clickhouse.rows(f"SELECT body FROM calls FINAL WHERE {asked.sql}", asked.parameters)
         return str(found[0]["body"]) if found else "{}"
 
     def _compared(self, row: dict[str, Any], held: Row) -> Stored:
@@ -105,11 +101,12 @@ class ClickHouseCalls:
             return Stored.NEW
         same = held["digest"] == row["digest"]
         # The same body may be written in another order of its fields, which means nothing.
-        body = "" if same else held.get("body") or self._body(held["seq"])
-        return Stored.REPEAT if not body or ordered(body) == ordered(row["body"]) else Stored.CONFLICT
+        if same or ordered(held.get("body") or self._body(held)) == ordered(row["body"]):
+            return Stored.REPEAT
+        return Stored.CONFLICT
 
     def _count_repeats(self, rows: Sequence[dict[str, Any]]) -> None:
-        times = Counter(map(_key, rows))
+        times = Counter(map(key_of, rows))
         if times:
             values = [[*key, count] for key, count in times.items()]
             self._clickhouse.insert("call_repeats", ("project", "day", "id", "times"), values)
@@ -258,15 +255,15 @@ class ClickHouseCalls:
         bodies = self._clickhouse.rows(f"SELECT seq, body FROM calls WHERE {asked.sql}", asked.parameters)
         texts = {row["seq"]: row["body"] for row in bodies}
         again = self._repeats(rows)
-        return [_call(row, texts[row["seq"]], 1 + again.get(_key(row), 0)) for row in rows]
+        return [_call(row, texts[row["seq"]], 1 + again.get(key_of(row), 0)) for row in rows]
 
     def _repeats(self, rows: Sequence[Row]) -> dict[Any, int]:
         found = self._clickhouse.rows(
             f"SELECT {_KEY}, sum(times) AS times FROM call_repeats "
             f"WHERE ({_KEY}) IN {{keys:Array(Tuple(String, Date32, String))}} GROUP BY {_KEY}",
-            {"keys": [_key(row) for row in rows]},
+            {"keys": [key_of(row) for row in rows]},
         )
-        return {_key(row): row["times"] for row in found}
+        return {key_of(row): row["times"] for row in found}
 
     # -- sums --------------------------------------------------------------------------------------------
 
@@ -328,17 +325,6 @@ class _Sized(dict[str, Any]):
     @property
     def bytes(self) -> int:
         return int(self["bytes"])
-
-
-def _row(call: Call) -> dict[str, Any]:
-    row = row_of(call)
-    row["day"] = stored_day(call.day)
-    row["words"] = f" {' '.join(words_in(call.body))} "
-    return row | score_columns(row) | hour_columns(row)
-
-
-def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return row["project"], row["day"], row["id"]
 
 
 def _call(row: Row, body: str, deliveries: int) -> Call:

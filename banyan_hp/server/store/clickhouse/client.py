@@ -10,7 +10,7 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError as ClickHouseError
-from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+from clickhouse_connect.driver.exceptions import DatabaseError, DataError, OperationalError
 
 from ..database import BusyError, SlowQueryError
 from .cluster import local
@@ -54,6 +54,7 @@ class ClickHouse:
         self._dsn = dsn.replace("clickhouses:", "https:", 1).replace("clickhouse:", "http:", 1)
         self._own = threading.local()
         self._clients: list[Client] = []  # appending to a list is atomic
+        self._types: dict[Sequence[str], Any] = {}  # of the columns of inserts, asked for once
 
     def close(self) -> None:
         """Close all connections."""
@@ -80,10 +81,21 @@ class ClickHouse:
 
         Raises:
             BusyError: it can't be done now; some may be stored all the same.
+            OverflowError: a value is none that its column can hold; nothing is stored.
         """
         settings = {"async_insert": 1, "wait_for_async_insert": 1, "max_execution_time": INSERT_SECONDS}
         try:
-            self._client.insert(table, rows, column_names=columns, settings=settings)
+            client, key = self._client, (table, *columns)
+            if key not in self._types:
+                self._types[key] = client.create_insert_context(table, columns).column_types
+            client.insert(
+                table,
+                list(zip(*rows, strict=True)),
+                column_names=columns,
+                column_types=self._types[key],
+                column_oriented=True,
+                settings=settings,
+            )
         except ClickHouseError as error:
             raise _meaning(error) from error
 
@@ -123,6 +135,8 @@ def _options(dsn: str, cluster: str | None) -> dict[str, Any]:
 
 
 def _meaning(error: ClickHouseError) -> Exception:
+    if isinstance(error, DataError):  # the driver's, before it sends anything: no value of that column
+        return OverflowError(str(error))
     found = _CODE.search(str(error))
     code = int(found[1]) if found else None
     if code in _TOO_SLOW:

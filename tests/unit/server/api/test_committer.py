@@ -74,6 +74,37 @@ def test_what_waits_goes_into_one_group(store: Store, committer: Committer) -> N
     assert store.groups == [["first"], ["a", "b", "c"]]
 
 
+def test_a_group_waits_for_requests_that_are_being_read(store: Store) -> None:
+    """And for no others: it begins when the last of them is there, or was refused."""
+    with Committer(cast("Calls", store), SECONDS) as committer:
+        assert stored(committer, "alone").result(SECONDS) == [Stored.NEW]
+        with committer.coming():
+            waiting = [stored(committer, "a")]
+            with committer.coming():
+                waiting.append(stored(committer, "b", "c"))
+            assert not any(each.done() for each in waiting)
+        assert [len(each.result(SECONDS)) for each in waiting] == [1, 2]
+    assert store.groups == [["alone"], ["a", "b", "c"]]
+
+
+def test_a_group_waits_for_a_while_only(store: Store) -> None:
+    """Not until the last of many is read, nor when it is large enough."""
+    with Committer(cast("Calls", store), 0.01) as committer, committer.coming():
+        assert stored(committer, "a").result(SECONDS) == [Stored.NEW]
+    with Committer(cast("Calls", store), SECONDS * 100) as committer, committer.coming():
+        assert stored(committer, "large", size=MOST_BYTES).result(SECONDS) == [Stored.NEW]
+        assert len(stored(committer, *map(str, range(MOST_CALLS))).result(SECONDS)) == MOST_CALLS
+
+
+def test_a_stop_waits_for_nobody(store: Store) -> None:
+    """What is read then is told that the backend stops."""
+    committer = Committer(cast("Calls", store), SECONDS * 100)
+    with committer.coming():
+        with committer:
+            waiting = stored(committer, "a")
+        assert waiting.result(0) == [Stored.NEW]
+
+
 @pytest.mark.parametrize("many", ["calls", "bytes"])
 def test_a_group_has_a_size(store: Store, committer: Committer, many: str) -> None:
     """In calls and in bytes; a request that is larger by itself is a group of its own."""
