@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 # ClickHouse is a large package: elsewhere there is nothing to collect.
 collect_ignore_glob = [] if find_spec("chdb") else ["test_*.py"]
 
-TABLES = ("calls", "call_ids", "call_repeats", "experiment_calls", "call_hours", "call_latencies")
-
 
 @pytest.fixture(scope="session")
 def embedded_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -56,6 +54,8 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def clickhouse(embedded: ClickHouse) -> ClickHouse:
+    from banyan_hp.server.store.clickhouse.schema import TABLES
+
     for table in TABLES:
         embedded.do(f"TRUNCATE TABLE {table}")
     return embedded

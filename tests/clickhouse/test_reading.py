@@ -18,10 +18,10 @@ ALL = CallFilter(project="p")
 STORED = 20_000
 _MADE = f"""
 INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, bytes,
-    body, words)
+    content)
 SELECT 'p', toDate32('2026-03-01'), concat('id-', toString(number)), '', 1772366400000000 + number * 1000000,
     1772366400000000, 'banyan', concat('s', toString(intDiv(number, 8))),
-    concat('u', toString(number % 5000)), 2, '{{}}', concat(' word', toString(number), ' common ')
+    concat('u', toString(number % 5000)), 2, concat('{{}}\\n word', toString(number), ' common ')
 FROM numbers({STORED})
 """
 _GRANULES = re.compile(r"Granules: (\d+)/\d+")
@@ -80,12 +80,12 @@ def plan_of(clickhouse: ClickHouse, how: str, query: tuple[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("chosen", "most"),
     [
-        (ALL, 2),
+        (ALL, 3),
         (CallFilter(project="p", equal={"session": "s77"}), 2),
         (CallFilter(project="p", equal={"id": "id-777"}), 2),
-        (CallFilter(project="p", since=at(100), until=at(110)), 3),
+        (CallFilter(project="p", since=at(100), until=at(110)), 12),
         (CallFilter(project="p", text="word777"), 2),
-        (CallFilter(project="p", text="common"), 2),
+        (CallFilter(project="p", text="common"), 3),
     ],
     ids=["newest", "session", "id", "times", "rare word", "common word"],
 )

@@ -24,20 +24,21 @@ from ..search import words_in
 from ..span_rows import note_processed, processed_in
 from ..spans import SOURCE
 from .client import ClickHouse, Row
-from .conditions import AT_PLACES, Conditions, day_of, place_of, stored_day
+from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
 from .reading import first_of
 from .removal import Removal
+from .schema import TABLES
 from .scores import SCORE_COLUMNS, score_columns, scores_page
 
 SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
 _COLUMNS = (
     *(name for name in SHOWN if name not in ("body", "seq", "deliveries")),
-    *("digest", "bytes", "output_length", "body", "words"),
+    *("digest", "bytes", "output_length", "content"),
     *SCORE_COLUMNS,
     *HOUR_COLUMNS,
 )
-_NARROW = ", ".join(name for name in SHOWN if name not in ("body", "deliveries")) + ", bytes"
+_NARROW = ", ".join(each for each in SHOWN if each not in (*PLACE, "seq", "body", "deliveries")) + ", bytes"
 _KEY = "project, day, id"
 
 
@@ -118,9 +119,9 @@ class ClickHouseCalls:
 
     def named_within(self, connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Any]:
         """See `CallsOfSpans.named_within`."""
-        asked = Conditions().add("project = ?[String]", project).add("id IN ?[Array(String)]", list(ids))
+        asked = Conditions().add("project = ?[String]", project).ids(project, list(ids))
         rows = self._clickhouse.rows(
-            f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {asked.sql}", asked.parameters
+            f"SELECT * EXCEPT (content) FROM calls FINAL WHERE {asked.sql}", asked.parameters
         )
         return [SimpleNamespace(**{**row, "day": day_of(row["day"])}) for row in rows]
 
@@ -215,7 +216,7 @@ class ClickHouseCalls:
 
     def erase(self) -> None:
         """See `Calls.erase`: what is deleted leaves the parts when they are merged, here at once."""
-        for table in ("calls", "call_repeats"):
+        for table in TABLES:
             self._clickhouse.do(f"OPTIMIZE TABLE {table} FINAL")
 
     def maintain(self, now: datetime) -> None:
@@ -247,7 +248,11 @@ class ClickHouseCalls:
         bodies = self._clickhouse.rows(f"SELECT seq, body FROM calls WHERE {asked.sql}", asked.parameters)
         texts = {row["seq"]: row["body"] for row in bodies}
         again = self._repeats(rows)
-        return [_call(row, texts[row["seq"]], 1 + again.get(_key(row), 0)) for row in rows]
+        return [
+            _call(row, texts[row["seq"]], 1 + again.get(_key(row), 0))
+            for row in rows
+            if row["seq"] in texts  # else it was removed meanwhile
+        ]
 
     def _repeats(self, rows: Sequence[Row]) -> dict[Any, int]:
         found = self._clickhouse.rows(
@@ -267,19 +272,31 @@ class ClickHouseCalls:
     def aggregate(self, chosen: CallFilter, by: Sequence[str] = ()) -> list[Group]:
         """See `Calls.aggregate`."""
         asked = Conditions().of(chosen)
-        grouped = f"GROUP BY {', '.join(by)}" if by else ""
+        named = "".join(f"{name}, " for name in by)
         rows = self._clickhouse.rows(
-            f"SELECT {''.join(f'{name}, ' for name in by)}{_SUMS} FROM ("
-            f"SELECT * EXCEPT (body, words), 1 + coalesce(times, 0) AS deliveries FROM calls FINAL "
-            f"LEFT JOIN (SELECT {_KEY}, sum(times) AS times FROM call_repeats "
-            f"WHERE project = {{of:String}} GROUP BY {_KEY}) AS again "
-            f"USING ({_KEY}) WHERE {asked.sql}) AS c {grouped}",
-            asked.parameters | {"of": chosen.project},
+            f"SELECT {named}{_SUMS} FROM calls AS c FINAL WHERE {asked.sql} {_by(by)}", asked.parameters
         )
+        again = self._repeated(asked, chosen.project, by)
         return [
-            Group(by=tuple(row[name] for name in by), **{name: row[name] for name in _GROUPED})
+            Group(
+                by=of,
+                deliveries=row["calls"] + again.get(of, 0),
+                **{name: row[name] for name in _GROUPED},
+            )
             for row in rows
+            for of in [tuple(row[name] for name in by)]
         ]
+
+    def _repeated(self, asked: Conditions, project: str, by: Sequence[str]) -> dict[tuple[Any, ...], int]:
+        """How many deliveries of the calls that are asked for were repeats; most calls have none."""
+        rows = self._clickhouse.rows(
+            f"SELECT {''.join(f'c.{name} AS {name}, ' for name in by)}sum(r.times) AS times "
+            f"FROM (SELECT * FROM calls FINAL WHERE {asked.sql} AND ({_KEY}) IN ("
+            f"SELECT {_KEY} FROM call_repeats WHERE project = {{of:String}})) AS c "
+            f"INNER JOIN call_repeats AS r USING ({_KEY}) {_by(by)}",
+            asked.parameters | {"of": project},
+        )
+        return {tuple(row[name] for name in by): int(row["times"]) for row in rows}
 
     # -- found by text -----------------------------------------------------------------------------------
 
@@ -292,23 +309,21 @@ class ClickHouseCalls:
         return 0
 
 
-_GROUPED = [each.name for each in fields(Group) if each.name != "by"]
-
-
-def _percentile(share: float) -> str:
-    """The nearest rank: a latency that occurred, and the same one as in the other stores."""
-    sorted_ = "arraySort(groupArray(assumeNotNull(latency_ms)) FILTER (WHERE latency_ms IS NOT NULL))"
-    rank = f"toUInt64(ceil(count(latency_ms) * {share}))"
-    return f"if(count(latency_ms) = 0, NULL, arrayElement({sorted_}, {rank}))"
-
-
+_GROUPED = [each.name for each in fields(Group) if each.name not in ("by", "deliveries")]
+# The nearest rank: a latency that occurred, and the same one as in the other stores. Of n values ClickHouse takes
+# the one before which `floor(n * share)` are, which is one too far where that has no remainder.
+_P50, _P95 = (f"quantileExact({share - 1e-12!r})(c.latency_ms)" for share in (0.5, 0.95))
 _SUMS = f"""
-toInt64(count()) AS calls, toInt64(sum(deliveries)) AS deliveries, toInt64(count(error)) AS errors,
-{_percentile(0.5)} AS latency_p50, {_percentile(0.95)} AS latency_p95,
+toInt64(count()) AS calls, toInt64(count(c.error)) AS errors,
+if(count(c.latency_ms) = 0, NULL, {_P50}) AS latency_p50, if(count(c.latency_ms) = 0, NULL, {_P95}) AS latency_p95,
 if(count(c.input_tokens) = 0, NULL, sum(c.input_tokens)) AS input_tokens,
 if(count(c.output_tokens) = 0, NULL, sum(c.output_tokens)) AS output_tokens,
 if(count(c.cost) = 0, NULL, sum(c.cost)) AS cost
 """
+
+
+def _by(names: Sequence[str]) -> str:
+    return f"GROUP BY {', '.join(names)}" if names else ""
 
 
 class _Sized(dict[str, Any]):
@@ -322,7 +337,7 @@ class _Sized(dict[str, Any]):
 def _row(call: Call) -> dict[str, Any]:
     row = row_of(call)
     row["day"] = stored_day(call.day)
-    row["words"] = f" {' '.join(words_in(call.body))} "
+    row["content"] = f"{row['body']}\n {' '.join(words_in(call.body))} "
     return row | score_columns(row) | hour_columns(row)
 
 

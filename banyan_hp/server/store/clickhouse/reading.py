@@ -1,37 +1,56 @@
-"""The first rows of calls in an order, without reading all that a filter leaves."""
+"""The first rows of calls in an order: where they are first, by few columns; then what else there is of them.
+
+`FINAL` would read and merge all that may be meant, whatever the limit, and the other columns where a row is not
+on the page. So places are found without it, and what two servers inserted is folded here, as a merge would:
+of rows at one place the one that came first stays, and only if it is meant itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .client import ClickHouse, Row
-from .conditions import Conditions
+from .conditions import AT_PLACES, PLACE, Conditions, place_of
+
+_PLACED = f"{', '.join(PLACE)}, seq"
 
 
 def first_of(clickhouse: ClickHouse, columns: str, asked: Conditions, order: str, many: int) -> list[Row]:
-    """So many rows in an order by `event_time` and `seq`, or by `seq`, each call once.
+    """The first rows of an order by `event_time` and `seq`, or by `seq`; each call once.
 
-    `FINAL` reads and merges all that may be meant, whatever the limit. So the stretch of the first rows is
-    found without it, by the first column of the order, and `FINAL` is asked about this stretch. Rows that
-    it folds are counted each in the stretch, which is made longer where they leave too few.
+    Rows that are folded leave too few: then more are looked at.
     """
-    by = order.partition(",")[0]
     looked_at = many
     while True:
-        (ends,) = clickhouse.rows(
-            "SELECT count() AS n, min(event_time) AS first, max(event_time) AS last, min(seq) AS lowest, "
-            f"max(seq) AS highest FROM (SELECT event_time, seq FROM calls WHERE {asked.sql} "
-            f"ORDER BY {by} LIMIT {looked_at})",
+        places = clickhouse.rows(
+            f"SELECT {_PLACED} FROM calls WHERE {asked.sql} ORDER BY {order} LIMIT {looked_at}",
             asked.parameters,
         )
-        if not ends["n"]:
-            return []
-        near = asked.copy().add("event_time >= ?[Int64]", ends["first"])
-        near.add("event_time <= ?[Int64]", ends["last"])
-        if by.startswith("seq"):
-            near.add("seq >= ?[UInt64]", ends["lowest"]).add("seq <= ?[UInt64]", ends["highest"])
-        rows = clickhouse.rows(
-            f"SELECT {columns} FROM calls FINAL WHERE {near.sql} ORDER BY {order} LIMIT {many}",
-            near.parameters,
-        )
-        if ends["n"] < looked_at or len(rows) == many:
-            return rows
+        rows = _in_order(folded_at(clickhouse, columns, places), places)
+        if len(places) < looked_at or len(rows) >= many:
+            return rows[:many]
         looked_at *= 2
+
+
+def folded_at(clickhouse: ClickHouse, columns: str, places: Sequence[Row]) -> dict[int, Row]:
+    """By its `seq`, of each place the row that stays."""
+    if not places:
+        return {}
+    asked = Conditions().add(AT_PLACES, list(dict.fromkeys(map(place_of, places))))
+    found = clickhouse.rows(f"SELECT {_PLACED}, {columns} FROM calls WHERE {asked.sql}", asked.parameters)
+    first = {place_of(row): row for row in sorted(found, key=_seq, reverse=True)}
+    return {_seq(row): row for row in first.values()}
+
+
+def folded(asked: Conditions) -> str:
+    """The same conditions behind `FINAL`, for what a skipping index finds: it then merges these places only."""
+    place = ", ".join(PLACE)
+    return f"({place}) IN (SELECT {place} FROM calls WHERE {asked.sql}) AND {asked.sql}"
+
+
+def _in_order(staying: dict[int, Row], places: Sequence[Row]) -> list[Row]:
+    return [staying[row["seq"]] for row in places if row["seq"] in staying]
+
+
+def _seq(row: Row) -> int:
+    return int(row["seq"])

@@ -12,6 +12,7 @@ from ..scores import SCORE
 from ..sessions import Session, SessionPage, Totals, at_rank
 from .client import ClickHouse, Row
 from .conditions import Conditions
+from .reading import folded
 
 _SUMS = ", ".join(
     f"if(count(c.{name}) = 0, NULL, sum(c.{name})) AS {name}"
@@ -41,10 +42,10 @@ class ClickHouseSessions:
     def totals(self, project: str, session: str) -> Totals:
         """See `Sessions.totals`."""
         asked = Conditions().of(CallFilter(project=project, equal={"session": session}))
-        latest = f"FROM calls FINAL WHERE {asked.sql}"
+        latest = f"FROM calls FINAL WHERE {folded(asked)}"
         (row,) = self._clickhouse.rows(
             f"SELECT count() AS calls, count(error) AS errors, {_SUMS} "
-            f"FROM (SELECT * EXCEPT (body, words) {latest} "
+            f"FROM (SELECT * EXCEPT (content) {latest} "
             f"ORDER BY event_time DESC, seq DESC LIMIT {limits.MOST_SUMMED}) AS c",
             asked.parameters,
         )
@@ -81,7 +82,7 @@ class ClickHouseSessions:
             f"SELECT c.session AS id, min(c.event_time) AS began, maxIf(c.event_time, {of_user}) AS last, "
             f"argMaxIf(c.seq, (c.event_time, c.seq), {of_user}) AS seq, "
             f"argMaxIf(tuple(c.user), (c.event_time, c.seq), {of_user}).1 AS user, "
-            f"count() AS calls, count(c.error) AS errors FROM calls AS c FINAL WHERE {asked.sql} "
+            f"count() AS calls, count(c.error) AS errors FROM (SELECT * FROM calls FINAL WHERE {folded(asked)}) AS c "
             "GROUP BY c.session ORDER BY last DESC, seq DESC",
             given,
         )
