@@ -1,9 +1,9 @@
-"""Millions of calls, made inside ClickHouse through the tables' own views and indexes, as intake would leave them.
+"""Millions of calls, made inside ClickHouse through the tables' own views and indexes, as intake leaves them.
 
-Nine of ten belong to the project `p`. Over the time given, in its order: sessions of 8 calls among others, users
-and prompts some of which are far busier, five models, one in a hundred failed, one in a thousand with a rare
-word. Among them are the calls of two experiments' users, `x` and `y`, three each, and a score for one user in
-three: up to 10,000 and 100,000 users, or as many as there are calls for.
+Nine of ten belong to the project `p`. They are stored in the order of their times: sessions of 8 calls among
+others, 50 prompts and many users, some far busier than others, five models. One call in a hundred failed, one
+in a thousand has a rare word. The experiments `x` and `y` have three calls of each of their users, and a
+score for one user in three: up to 10,000 and 100,000 users, or as many as there are calls for.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ SELECT {first:UInt64} + number AS n,
         '","output":"Answer ', toString(n), ': ', $output,
         '","metadata":{"user_id":"user-', toString(user_number), '","session_id":"session-', lower(hex(r3)),
         '","request_number":', toString(n), ',"temperature":0.', toString(r2 % 1000),
-        ',"tokens":', toString(100 + r1 % 900), ',"streamed":', if(r1 % 2 = 0, 'true', 'false'), '}}') AS made,
+        ',"tokens":', toString(100 + r1 % 900), ',"streamed":', if(r1 % 2 = 0, 'true', 'false'), '}}'
+    ) AS made,
     concat(' question ', toString(n), ' ', $input_words, rare, ' answer ', toString(n), ' ', $output_words,
         ' user ', toString(user_number), ' session ', lower(hex(r3)), ' ') AS made_words
 FROM numbers({step:UInt64})
@@ -74,23 +75,26 @@ _ID = "leftPad(lower(hex(n * 11400714819323198485)), 16, '0')"  # in no order, a
 _DAY = "toDate32(fromUnixTimestamp64Micro(at))"
 
 _CALLS = f"""
-INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, prompt_name, version,
-    branch, model, latency_ms, input_tokens, output_tokens, cost, error, experiment_id, experiment_version_id,
-    sticky_key, sticky_value, bytes, output_length, latency_bucket, counted_input, counted_output, nanos, content)
+INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, prompt_name,
+    version, branch, model, latency_ms, input_tokens, output_tokens, cost, error, experiment_id,
+    experiment_version_id, sticky_key, sticky_value, bytes, output_length, latency_bucket, counted_input,
+    counted_output, nanos, content)
 SELECT owner, {_DAY}, {_ID}, MD5(made), at, at, 'banyan', concat('s', toString(session_number)),
     concat('u', toString(user_number)), concat('prompt ', toString(toUInt8(pow(r3 % 1000 / 1000, 2) * 50))),
     concat('1.', toString(n % 3)), 'main', concat('model ', toString(toUInt8(pow(r2 % 1000 / 1000, 2) * 5))),
-    latency, 100 + r1 % 900, 50 + r2 % 300, (100 + r1 % 900) / 1000000, if(r3 % 100 = 0, 'rate limit', NULL),
+    latency, 100 + r1 % 900, 50 + r2 % 300, (100 + r1 % 900) / 1000000,
+    if(intDiv(r3, 1000) % 100 = 0, 'busy', NULL),
     if(counts, tried, NULL), if(counts, if(tried_by % 2 = 0, 'a', 'b'), NULL), if(counts, 'user_id', NULL),
     if(counts, concat('user-', toString(tried_by)), NULL), length(made), 800,
-    toInt16(ceil(log(latency) / log({RATIO}))), 100 + r1 % 900, 50 + r2 % 300, (100 + r1 % 900) * 1000, concat(made, '\\n', made_words)
+    toInt16(ceil(log(latency) / log({RATIO}))), 100 + r1 % 900, 50 + r2 % 300, (100 + r1 % 900) * 1000,
+    concat(made, '\\n', made_words)
 FROM ({_NUMBERED})
 """
 _SCORES = f"""
-INSERT INTO calls (project, day, id, digest, event_time, received_at, source, bytes, counted_input, counted_output,
-    content, score_name, score_kind, score_number, score_record_id)
-SELECT 'p', {_DAY}, concat('score-', toString(n)), MD5(toString(n)), at + 1000000, at + 1000000, 'score', 2, 0, 0,
-    '{{}}\\n  ', 'thumbs', 'bool', r1 % 2, {_ID}
+INSERT INTO calls (project, day, id, digest, event_time, received_at, source, bytes, counted_input,
+    counted_output, content, score_name, score_kind, score_number, score_record_id)
+SELECT 'p', {_DAY}, concat('score-', toString(n)), MD5(toString(n)), at + 1000000, at + 1000000, 'score', 2,
+    0, 0, '{{}}\\n  ', 'thumbs', 'bool', r1 % 2, {_ID}
 FROM ({_NUMBERED}) WHERE counts AND tried_by % 3 = 0 AND intDiv(n, if(tried = 'y', 30, 300)) % 3 = 0
 """
 

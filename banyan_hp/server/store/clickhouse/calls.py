@@ -26,7 +26,7 @@ from ..spans import SOURCE
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
-from .reading import first_of
+from .reading import NEWEST_EVENT, first_of, folded
 from .removal import Removal
 from .schema import TABLES
 from .scores import SCORE_COLUMNS, score_columns, scores_page
@@ -153,7 +153,7 @@ class ClickHouseCalls:
             last = Cursor.parse(cursor)
             asked.add("event_time <= ?[Int64]", last.major)
             asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *last)
-        shown, more = self._shown(asked, "event_time DESC, seq DESC", limit)
+        shown, more = self._shown(asked, NEWEST_EVENT, limit)
         end = str(Cursor(shown[-1]["event_time"], shown[-1]["seq"])) if more else None
         return Page(self.calls_of(shown), end)
 
@@ -272,9 +272,11 @@ class ClickHouseCalls:
     def aggregate(self, chosen: CallFilter, by: Sequence[str] = ()) -> list[Group]:
         """See `Calls.aggregate`."""
         asked = Conditions().of(chosen)
+        meant = asked.sql if _FEW.isdisjoint(chosen.equal) else folded(asked)
         named = "".join(f"{name}, " for name in by)
         rows = self._clickhouse.rows(
-            f"SELECT {named}{_SUMS} FROM calls AS c FINAL WHERE {asked.sql} {_by(by)}", asked.parameters
+            f"SELECT {named}{_SUMS} FROM (SELECT * FROM calls FINAL WHERE {meant}) AS c {_by(by)}",
+            asked.parameters,
         )
         again = self._repeated(asked, chosen.project, by)
         return [
@@ -309,13 +311,15 @@ class ClickHouseCalls:
         return 0
 
 
+_FEW = frozenset({"id", "session", "user", "experiment_id"})  # what chooses few of all calls
 _GROUPED = [each.name for each in fields(Group) if each.name not in ("by", "deliveries")]
-# The nearest rank: a latency that occurred, and the same one as in the other stores. Of n values ClickHouse takes
-# the one before which `floor(n * share)` are, which is one too far where that has no remainder.
+# The nearest rank: a latency that occurred, and the same one as in the other stores. Of n values ClickHouse
+# takes the one with `floor(n * share)` before it, which is one too far where n * share is a whole number.
 _P50, _P95 = (f"quantileExact({share - 1e-12!r})(c.latency_ms)" for share in (0.5, 0.95))
 _SUMS = f"""
 toInt64(count()) AS calls, toInt64(count(c.error)) AS errors,
-if(count(c.latency_ms) = 0, NULL, {_P50}) AS latency_p50, if(count(c.latency_ms) = 0, NULL, {_P95}) AS latency_p95,
+if(count(c.latency_ms) = 0, NULL, {_P50}) AS latency_p50,
+if(count(c.latency_ms) = 0, NULL, {_P95}) AS latency_p95,
 if(count(c.input_tokens) = 0, NULL, sum(c.input_tokens)) AS input_tokens,
 if(count(c.output_tokens) = 0, NULL, sum(c.output_tokens)) AS output_tokens,
 if(count(c.cost) = 0, NULL, sum(c.cost)) AS cost

@@ -85,8 +85,9 @@ class Conditions:
 
     def ids(self, project: str, ids: Sequence[str]) -> Conditions:
         """Calls with these ids: where they are is known by the day only, so `call_ids` says it."""
-        known = "SELECT project, event_time, day, id FROM call_ids WHERE project = ?[String] AND id IN ?[Array(String)]"
-        return self.add(f"({', '.join(PLACE)}) IN ({known})", project, list(ids))
+        place = ", ".join(PLACE)
+        known = f"SELECT {place} FROM call_ids WHERE project = ?[String] AND id IN ?[Array(String)]"
+        return self.add(f"({place}) IN ({known})", project, list(ids))
 
     def _phrase(self, phrase: Phrase) -> None:
         for word in phrase:

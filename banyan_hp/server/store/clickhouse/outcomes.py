@@ -29,8 +29,8 @@ _MEASURES = {
     "error_rate": ("errors", "calls"),
 }
 
-# For each user of an experiment the first call. Here and in what only says who is whose, rows that are not folded
-# yet make no difference, and `FINAL` would cost more than the rest.
+# The first call of each user of an experiment. Rows that are not folded yet make no difference here, nor in
+# what says who is whose, and `FINAL` would cost more than the rest.
 _FIRSTS = """
 firsts AS (
     SELECT sticky_value, min(event_time) AS first_at, argMin(version, (event_time, id)) AS version
@@ -39,7 +39,7 @@ firsts AS (
     GROUP BY sticky_value
 )
 """
-# For each user of an experiment the first call, and the sums over those in the window after it.
+# The first call of each user of an experiment, and the sums over the calls in the window after it.
 _USERS = """
 users AS (
     SELECT c.sticky_value AS sticky_value, any(c.first.2) AS version, any(c.first.3) AS sticky_key,
@@ -65,15 +65,16 @@ users AS (
 )
 """
 
-# The scores that may count in the experiment, and the users whom they lead to by a record or a session. Scores
-# are the smaller side of each join, the one that is held.
+# The scores that may count in the experiment, and the users whom they lead to by a record or a session. A
+# join keeps its right side in memory: the scores, which are fewer.
 _SCORES = """
 theirs AS (
     SELECT id, session, sticky_value, sticky_key FROM experiment_calls
     WHERE project = {project:String} AND experiment_id = {experiment:String}
 ),
 given AS (
-    SELECT event_time AS at, id, name, kind, number, text, record_id, session, sticky_key, sticky_value, rater, seq
+    SELECT event_time AS at, id, name, kind, number, text, record_id, session, sticky_key, sticky_value,
+        rater, seq
     FROM call_scores FINAL
     WHERE project = {project:String} AND (experiment_id IS NULL OR experiment_id = {experiment:String})
 ),
@@ -93,11 +94,12 @@ owned AS (
 )
 """
 
-# Of each name, from each rater about the same, the last score in the window of a user in one version. Of what a
-# query names twice ClickHouse computes each: so numbers and categories are taken apart at the end.
+# Of each name, from each rater about the same, the last score in the window of a user in one version. What a
+# query names twice ClickHouse computes twice: so numbers and categories are told apart at the end only.
 _COUNTED = """
 meant AS (
-    SELECT s.*, assumeNotNull(s.sticky_value) AS whose, 1 AS named FROM given AS s WHERE s.sticky_value IS NOT NULL
+    SELECT s.*, assumeNotNull(s.sticky_value) AS whose, 1 AS named
+    FROM given AS s WHERE s.sticky_value IS NOT NULL
     UNION ALL
     SELECT s.*, o.found[1] AS whose, 0 AS named
     FROM given AS s INNER JOIN owned AS o ON s.seq = o.seq WHERE length(o.found) = 1

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _TEXT = "LowCardinality(Nullable(String))"
 # A page reads the bodies of calls that lie far apart, of each the whole granule: so granules are small.
-# `content` is the body, a line end, and the body's words, which are only read to look for phrases: beside each
-# other the words take a quarter of what they take in a column of their own.
+# `content` is the body, a line end, and the body's words, which are read for phrases only: compressed
+# together with the body, they take half of what they take in a column of their own.
 _WORDS = "substring(content, position(content, '\\n') + 1)"
 
 CALLS = f"""
