@@ -317,7 +317,7 @@ class ClickHouseCalls:
         return 0
 
 
-_FEW = frozenset({"id", "session", "user", "experiment_id"})  # what chooses few of all calls
+_FEW = frozenset({"id", "session", "user"})  # what chooses few of all calls
 _GROUPED = [each.name for each in fields(Group) if each.name not in ("by", "deliveries")]
 # The nearest rank: a latency that occurred, and the same one as in the other stores. Of n values ClickHouse
 # takes the one with `floor(n * share)` before it, which is one too far where n * share is a whole number.
