@@ -28,13 +28,18 @@ FROM numbers({STORED})
 _GRANULES = re.compile(r"Granules: (\d+)/\d+")
 
 
-def inserted_by_two(store: ClickHouseCalls, given: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if two servers had each looked for repeats before the other inserted."""
+def inserted_by_two(
+    store: ClickHouseCalls,
+    given: list[Call],
+    monkeypatch: pytest.MonkeyPatch,
+    other: list[Call] | None = None,
+) -> None:
+    """As if two servers had each looked for repeats before the other inserted the same, or `other` calls."""
     with monkeypatch.context() as blind:
         # private: two servers at the same moment are no thing that a test can wait for
         blind.setattr(store, "_held", lambda _rows: {})
-        for _ in range(2):
-            store.append(given)
+        for each in (given, other or given):
+            store.append(each)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
@@ -62,11 +67,8 @@ def test_of_two_at_one_place_only_the_one_that_stays_is_found(
     store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two servers stored the same id with different sessions; the one that came first stays."""
-    with monkeypatch.context() as blind:
-        # private: two servers at the same moment are no thing that a test can wait for
-        blind.setattr(store, "_held", lambda _rows: {})
-        for session in ("first", "second"):
-            store.append([call(1, session=session)])
+    first, second = ([call(1, session=name)] for name in _NAMES)
+    inserted_by_two(store, first, monkeypatch, second)
     found = {name: store.page(CallFilter(project="p", equal={"session": name}), 5).calls for name in _NAMES}
     assert [each.session for each in found["first"]] == ["first"]
     assert not found["second"]
