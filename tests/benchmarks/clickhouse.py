@@ -39,6 +39,7 @@ from banyan_hp.server.store.rows import json_of
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_hours import SqlHours
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
+from tests.benchmarks.clickhouse_reads import measure_stored
 from tests.benchmarks.workload import stream_records
 from tests.support.postgres import Postgres
 
@@ -71,7 +72,14 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=BATCH, help="calls that are stored at once")
     parser.add_argument("--only", choices=KINDS)
+    parser.add_argument(
+        "--stored", type=int, help="instead: so many calls made in ClickHouse, and all that is read of them"
+    )
+    parser.add_argument("--directory", help="where these are made, and found the next time; else they go")
     given = parser.parse_args()
+    if given.stored is not None:
+        measure_stored(given.stored, given.directory)
+        return
     for kind in KINDS:
         if given.only in (None, kind):
             print(f"{kind}, {given.calls:,} calls ({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})")

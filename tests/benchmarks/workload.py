@@ -22,7 +22,7 @@ _WORDS = """
     out so up said what answer question model prompt token context "quoted" naïve café summary customer
     invoice refund account delivery order error because however therefore please thanks regards
 """
-_VOCABULARY = [*_WORDS.split(), "line\nbreak"]
+VOCABULARY = [*_WORDS.split(), "line\nbreak"]
 
 
 def make_records(count: int, seed: int = 0, characters: int | None = None) -> list[Record]:
@@ -36,7 +36,7 @@ def stream_records(
     """The same one by one, numbered from `first`, for more records than memory should hold."""
     rng = random.Random(seed)
     length = OUTPUT_CHARACTERS if characters is None else characters
-    text = " ".join(rng.choices(_VOCABULARY, k=max(_TEXT_WORDS, length)))
+    text = " ".join(rng.choices(VOCABULARY, k=max(_TEXT_WORDS, length)))
     return (_record(number, text, rng, length) for number in range(first, first + count))
 
 

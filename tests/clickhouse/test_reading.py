@@ -19,24 +19,30 @@ if TYPE_CHECKING:
 ALL = CallFilter(project="p")
 STORED = 20_000
 MADE_AT = datetime(2026, 3, 1, tzinfo=UTC)
+_NAMES = ("first", "second")
 _MADE = f"""
 INSERT INTO calls (project, day, id, digest, event_time, received_at, source, session, user, bytes,
-    body, words)
+    content)
 SELECT 'p', toDate32('2026-03-01'), concat('id-', toString(number)), '', 1772366400000000 + number * 1000000,
     1772366400000000, 'banyan', concat('s', toString(intDiv(number, 8))),
-    concat('u', toString(number % 5000)), 2, '{{}}', concat(' word', toString(number), ' common ')
+    concat('u', toString(number % 5000)), 2, concat('{{}}\\n word', toString(number), ' common ')
 FROM numbers({STORED})
 """
 _GRANULES = re.compile(r"Granules: (\d+)/(\d+)")
 
 
-def inserted_by_two(store: ClickHouseCalls, given: list[Call], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if two servers had each looked for repeats before the other inserted."""
+def inserted_by_two(
+    store: ClickHouseCalls,
+    given: list[Call],
+    monkeypatch: pytest.MonkeyPatch,
+    other: list[Call] | None = None,
+) -> None:
+    """As if two servers had each looked for repeats before the other inserted the same, or `other` calls."""
     with monkeypatch.context() as blind:
         # private: two servers at the same moment are no thing that a test can wait for
         blind.setattr(store, "_held", lambda _rows: {})
-        for _ in range(2):
-            store.append(given)
+        for each in (given, other or given):
+            store.append(each)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
@@ -81,6 +87,35 @@ def test_a_value_that_no_column_holds_is_that_records_fault(store: ClickHouseCal
     assert store.append([call(1)]) == [Stored.NEW]
 
 
+def test_of_two_at_one_place_only_the_one_that_stays_is_found(
+    store: ClickHouseCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers stored the same id with different sessions; the one that came first stays."""
+    first, second = ([call(1, session=name)] for name in _NAMES)
+    inserted_by_two(store, first, monkeypatch, second)
+    found = {name: store.page(CallFilter(project="p", equal={"session": name}), 5).calls for name in _NAMES}
+    assert [each.session for each in found["first"]] == ["first"]
+    assert not found["second"]
+
+
+def test_calls_of_one_time_are_on_pages_in_the_order_of_their_arrival(store: ClickHouseCalls) -> None:
+    """However many of them a page may have."""
+    store.append([call(number, event_time=at(0)) for number in range(40)])
+    store.append([call(100, event_time=at(1))])
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = store.page(ALL, 7, cursor)
+        seen += [each.id for each in page.calls]
+        cursor = page.next
+        if cursor is None:
+            break
+    numbers = [each.seq for each in store.page(ALL, 50).calls]
+    assert len(seen) == len(set(seen)) == 41
+    assert seen[0] == "id-100"
+    assert numbers[1:] == sorted(numbers[1:], reverse=True)
+
+
 @pytest.fixture
 def asked(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """The queries of the test, as they come, over many calls in one part."""
@@ -104,14 +139,15 @@ def plan_of(clickhouse: ClickHouse, how: str, query: tuple[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("chosen", "most"),
     [
-        (ALL, 2),
+        (ALL, 3),
         (CallFilter(project="p", equal={"session": "s77"}), 2),
+        (CallFilter(project="p", equal={"user": "u77"}), 5),
         (CallFilter(project="p", equal={"id": "id-777"}), 2),
-        (CallFilter(project="p", since=at(100), until=at(110)), 3),
+        (CallFilter(project="p", since=at(100), until=at(110)), 12),
         (CallFilter(project="p", text="word777"), 2),
-        (CallFilter(project="p", text="common"), 2),
+        (CallFilter(project="p", text="common"), 3),
     ],
-    ids=["newest", "session", "id", "times", "rare word", "common word"],
+    ids=["newest", "session", "user", "id", "times", "rare word", "common word"],
 )
 def test_a_page_reads_where_its_calls_are(
     store: ClickHouseCalls,
@@ -122,7 +158,8 @@ def test_a_page_reads_where_its_calls_are(
 ) -> None:
     """The places in the order of the table; of what is folded, and of the bodies, a few granules."""
     assert store.page(chosen, 100).calls
-    places, folded, bodies = asked[:3]
+    places, *others = asked
+    folded, bodies, _repeats = (each for each in others if "event_time = {" not in each[0])
     assert "Read type: InReverseOrder" in plan_of(clickhouse, "actions=1", places)
     for query in (folded, bodies):
         plan = plan_of(clickhouse, "indexes=1", query)

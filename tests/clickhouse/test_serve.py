@@ -140,7 +140,7 @@ def test_the_tables_are_printed_for_operators() -> None:
     assert "\n\nCREATE " in printed
     assert max(map(len, printed.splitlines())) < 200  # to be read by people
     assert printed.startswith("-- migration 1: calls\n")
-    assert command("db", "schema", "--from", "2").stdout == ""
+    assert command("db", "schema", "--from", "2").stdout.startswith("-- migration 2: spans\n")
 
 
 def test_the_tables_of_a_cluster_are_printed_with_how_long_they_keep_calls(

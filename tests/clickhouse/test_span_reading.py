@@ -36,7 +36,7 @@ INSERT INTO span_calls (project, trace_id, span_id, call_id, start_time)
 SELECT 'p', {_TRACE}, {_SPAN}, concat({_TRACE}, '-', {_SPAN}), {START} FROM numbers({STORED})
 """
 _CALLS = f"""
-INSERT INTO calls (project, day, id, digest, event_time, received_at, source, user, bytes, body, words)
+INSERT INTO calls (project, day, id, digest, event_time, received_at, source, user, bytes, content)
 SELECT 'p', toDate32(fromUnixTimestamp64Micro(event_time)), concat({_TRACE}, '-', {_SPAN}), '',
     {START} + number * 60000000 AS event_time, {START}, 'otlp', concat('u', toString(number % 5000)), 2,
     '{{}}', ''

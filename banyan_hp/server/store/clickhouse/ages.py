@@ -36,6 +36,7 @@ _TIMES = {
     "calls": _OF_CALL,
     "call_ids": _OF_CALL,
     "experiment_calls": _OF_CALL,
+    "call_scores": _OF_CALL,
     "call_repeats": "toInt64(toUnixTimestamp(noted)) * 1000000",
     "call_hours": _OF_HOUR,
     "call_latencies": _OF_HOUR,

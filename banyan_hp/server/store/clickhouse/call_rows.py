@@ -16,7 +16,7 @@ from .scores import SCORE_COLUMNS, score_columns
 
 _COLUMNS = (
     *(name for name in SHOWN if name not in ("body", "seq", "deliveries")),
-    *("digest", "bytes", "output_length", "body", "words"),
+    *("digest", "bytes", "output_length", "content"),
     *HOUR_COLUMNS,
 )
 _NO_SCORE = dict.fromkeys(SCORE_COLUMNS)
@@ -29,7 +29,7 @@ def row_of_call(call: Call) -> dict[str, Any]:
     """A call as columns; those of a score only where it is one."""
     row = row_of(call)
     row["day"] = stored_day(call.day)
-    row["words"] = found_by(call.body)
+    row["content"] = f"{row['body']}\n{found_by(call.body)}"
     row.update(hour_columns(row))
     if call.source == SCORE:
         row.update(score_columns(row))

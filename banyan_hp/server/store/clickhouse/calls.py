@@ -24,12 +24,12 @@ from .arrivals import Arrivals
 from .call_rows import key_of, row_of_call, values_of
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
-from .reading import first_of
+from .reading import NEWEST_EVENT, first_of, folded
 from .removal import Removal
 from .scores import scores_page
 
 SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
-_NARROW = ", ".join(name for name in SHOWN if name not in ("body", "deliveries")) + ", bytes"
+_NARROW = ", ".join(each for each in SHOWN if each not in (*PLACE, "seq", "body", "deliveries")) + ", bytes"
 _KEY = "project, day, id"
 _HELD = ", ".join((*PLACE, "digest", "source"))
 
@@ -131,7 +131,7 @@ class ClickHouseCalls:
                 continue
             there = Conditions().add(AT_PLACES, [place_of(row) for row in known])
             rows = self._clickhouse.rows(
-                f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {there.sql}", there.parameters
+                f"SELECT * EXCEPT (content) FROM calls FINAL WHERE {there.sql}", there.parameters
             )
             places = {place_of(row) for row in rows}
             left = [row for row in known if place_of(row) not in places and row["source"] == SOURCE]
@@ -158,7 +158,7 @@ class ClickHouseCalls:
             last = Cursor.parse(cursor)
             asked.add("event_time <= ?[Int64]", last.major)
             asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *last)
-        shown, more = self._shown(asked, "event_time DESC, seq DESC", limit)
+        shown, more = self._shown(asked, NEWEST_EVENT, limit)
         end = str(Cursor(shown[-1]["event_time"], shown[-1]["seq"])) if more else None
         return Page(self.calls_of(shown), end)
 
@@ -223,7 +223,7 @@ class ClickHouseCalls:
 
     def erase(self) -> None:
         """See `Calls.erase`: what is deleted leaves the parts when they are merged, here at once."""
-        for table in ("calls", "call_repeats", "spans", "span_events"):
+        for table in ("calls", "call_repeats", "call_scores", "spans", "span_events"):
             self._clickhouse.do(f"OPTIMIZE TABLE {self._clickhouse.local(table)} FINAL")
 
     def maintain(self, now: datetime) -> None:
@@ -255,7 +255,11 @@ class ClickHouseCalls:
         bodies = self._clickhouse.rows(f"SELECT seq, body FROM calls WHERE {asked.sql}", asked.parameters)
         texts = {row["seq"]: row["body"] for row in bodies}
         again = self._repeats(rows)
-        return [_call(row, texts[row["seq"]], 1 + again.get(key_of(row), 0)) for row in rows]
+        return [
+            _call(row, texts[row["seq"]], 1 + again.get(key_of(row), 0))
+            for row in rows
+            if row["seq"] in texts  # else it was removed meanwhile
+        ]
 
     def _repeats(self, rows: Sequence[Row]) -> dict[Any, int]:
         found = self._clickhouse.rows(
@@ -269,25 +273,45 @@ class ClickHouseCalls:
 
     def count(self, chosen: CallFilter) -> tuple[int, int]:
         """See `Calls.count`."""
-        (found,) = self.aggregate(chosen)
-        return found.calls, found.deliveries
+        asked = Conditions().of(chosen)
+        (found,) = self._clickhouse.rows(
+            f"SELECT count() AS n FROM calls FINAL WHERE {_meant(asked, chosen)}", asked.parameters
+        )
+        again = self._repeated(asked, chosen.project)
+        return int(found["n"]), int(found["n"]) + again[()]
 
     def aggregate(self, chosen: CallFilter, by: Sequence[str] = ()) -> list[Group]:
         """See `Calls.aggregate`."""
         asked = Conditions().of(chosen)
-        grouped = f"GROUP BY {', '.join(by)}" if by else ""
+        named = "".join(f"{name}, " for name in by)
         rows = self._clickhouse.rows(
-            f"SELECT {''.join(f'{name}, ' for name in by)}{_SUMS} FROM ("
-            f"SELECT * EXCEPT (body, words), 1 + coalesce(times, 0) AS deliveries FROM calls FINAL "
-            f"LEFT JOIN (SELECT {_KEY}, sum(times) AS times FROM call_repeats "
-            f"WHERE project = {{of:String}} GROUP BY {_KEY}) AS again "
-            f"USING ({_KEY}) WHERE {asked.sql}) AS c {grouped}",
-            asked.parameters | {"of": chosen.project},
+            f"SELECT {named}{_SUMS} FROM (SELECT * FROM calls FINAL WHERE {_meant(asked, chosen)}) AS c "
+            f"{_by(by)}",
+            asked.parameters,
         )
+        again = self._repeated(asked, chosen.project, by)
         return [
-            Group(by=tuple(row[name] for name in by), **{name: row[name] for name in _GROUPED})
+            Group(
+                by=of,
+                deliveries=row["calls"] + again.get(of, 0),
+                **{name: row[name] for name in _GROUPED},
+            )
             for row in rows
+            for of in [tuple(row[name] for name in by)]
         ]
+
+    def _repeated(
+        self, asked: Conditions, project: str, by: Sequence[str] = ()
+    ) -> dict[tuple[Any, ...], int]:
+        """How many deliveries of the calls that are asked for were repeats; most calls have none."""
+        rows = self._clickhouse.rows(
+            f"SELECT {''.join(f'c.{name} AS {name}, ' for name in by)}sum(r.times) AS times "
+            f"FROM (SELECT * FROM calls FINAL WHERE {asked.sql} AND ({_KEY}) IN ("
+            f"SELECT {_KEY} FROM call_repeats WHERE project = {{of:String}})) AS c "
+            f"INNER JOIN call_repeats AS r USING ({_KEY}) {_by(by)}",
+            asked.parameters | {"of": project},
+        )
+        return {tuple(row[name] for name in by): int(row["times"]) for row in rows}
 
     # -- found by text -----------------------------------------------------------------------------------
 
@@ -300,23 +324,28 @@ class ClickHouseCalls:
         return 0
 
 
-_GROUPED = [each.name for each in fields(Group) if each.name != "by"]
-
-
-def _percentile(share: float) -> str:
-    """The nearest rank: a latency that occurred, and the same one as in the other stores."""
-    sorted_ = "arraySort(groupArray(assumeNotNull(latency_ms)) FILTER (WHERE latency_ms IS NOT NULL))"
-    rank = f"toUInt64(ceil(count(latency_ms) * {share}))"
-    return f"if(count(latency_ms) = 0, NULL, arrayElement({sorted_}, {rank}))"
-
-
+_FEW = frozenset({"id", "session", "user"})  # what chooses few of all calls
+_GROUPED = [each.name for each in fields(Group) if each.name not in ("by", "deliveries")]
+# The nearest rank: a latency that occurred, and the same one as in the other stores. Of n values ClickHouse
+# takes the one with `floor(n * share)` before it, which is one too far where n * share is a whole number.
+_P50, _P95 = (f"quantileExact({share - 1e-12!r})(c.latency_ms)" for share in (0.5, 0.95))
 _SUMS = f"""
-toInt64(count()) AS calls, toInt64(sum(deliveries)) AS deliveries, toInt64(count(error)) AS errors,
-{_percentile(0.5)} AS latency_p50, {_percentile(0.95)} AS latency_p95,
+toInt64(count()) AS calls, toInt64(count(c.error)) AS errors,
+if(count(c.latency_ms) = 0, NULL, {_P50}) AS latency_p50,
+if(count(c.latency_ms) = 0, NULL, {_P95}) AS latency_p95,
 if(count(c.input_tokens) = 0, NULL, sum(c.input_tokens)) AS input_tokens,
 if(count(c.output_tokens) = 0, NULL, sum(c.output_tokens)) AS output_tokens,
 if(count(c.cost) = 0, NULL, sum(c.cost)) AS cost
 """
+
+
+def _meant(asked: Conditions, chosen: CallFilter) -> str:
+    """The conditions, for a query with `FINAL`."""
+    return asked.sql if _FEW.isdisjoint(chosen.equal) else folded(asked)
+
+
+def _by(names: Sequence[str]) -> str:
+    return f"GROUP BY {', '.join(names)}" if names else ""
 
 
 class _Sized(dict[str, Any]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -69,6 +69,8 @@ class Conditions:
             if name not in FILTERS:
                 raise KeyError(name)
             self.add(f"{name} = ?[String]", cut(value))
+            if name == "id":
+                self.ids(chosen.project, [cut(value)])
         if not chosen.with_scores:
             self.add("source != ?[String]", SCORE)
         if chosen.since is not None:
@@ -80,6 +82,12 @@ class Conditions:
         for phrase in phrases_of(chosen.text) if chosen.text is not None else ():
             self._phrase(phrase)
         return self
+
+    def ids(self, project: str, ids: Sequence[str]) -> Conditions:
+        """Calls with these ids: where they are is known by the day only, so `call_ids` says it."""
+        place = ", ".join(PLACE)
+        known = f"SELECT {place} FROM call_ids WHERE project = ?[String] AND id IN ?[Array(String)]"
+        return self.add(f"({place}) IN ({known})", project, list(ids))
 
     def _phrase(self, phrase: Phrase) -> None:
         for word in phrase:

@@ -11,9 +11,10 @@ from ..hour_counts import BILLIONTH, added_by
 from ..hours import Kind, Of, Period, Sums, bucket_of
 from .client import ClickHouse, Row
 from .conditions import Conditions
-from .schema import HOUR_SUMS, LATENCY_SUMS
+from .schema import HOUR_SUMS, KINDS, LATENCY_SUMS
 
 HOUR_COLUMNS = ("latency_bucket", "counted_input", "counted_output", "nanos")
+_DAY = 86_400_000_000
 _WHOLE = ("calls", "errors", "input_tokens", "output_tokens", "priced")
 _ADDED = ", ".join(f"sum(c.{name}) AS {name}" for name in (*_WHOLE, "nanos"))
 
@@ -33,7 +34,7 @@ def hour_columns(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def count_out(clickhouse: ClickHouse, asked: Conditions) -> None:
     """These calls are removed next."""
-    of_them = {"sign": "-", "calls": "calls AS c FINAL", "chosen": f"AND {asked.sql}"}
+    of_them = {"sign": "-", "calls": "calls AS c FINAL", "chosen": f"AND {asked.sql}", "kinds": KINDS}
     for table, query in (("call_hours", HOUR_SUMS), ("call_latencies", LATENCY_SUMS)):
         clickhouse.do(f"INSERT INTO {table} {query.format(**of_them)}", asked.parameters)
 
@@ -48,11 +49,7 @@ class ClickHouseHours:
         """See `Hours.over_time`."""
         width = step // timedelta(microseconds=1)
         begun = f"c.start - positiveModulo(c.start, {width})"
-        asked = (
-            _of(of)
-            .add("c.start >= ?[Int64]", _first(period, width))
-            .add("c.start < ?[Int64]", _end(period, width))
-        )
+        asked = _within(_of(of), _rounded(period.since, width), _rounded(period.until, width), width)
         rows = self._rows("call_hours", f"{begun} AS g, {_ADDED}", asked, "g")
         buckets = _buckets(
             self._rows("call_latencies", f"{begun} AS g, bucket, {_CALLS}", asked, "g, bucket")
@@ -61,7 +58,7 @@ class ClickHouseHours:
 
     def total(self, of: Of, period: Period) -> Sums:
         """See `Hours.total`."""
-        asked = _within(_of(of), period)
+        asked = _in(_of(of), period)
         rows = self._rows("call_hours", f"0 AS g, {_ADDED}", asked, "g")
         buckets = _buckets(self._rows("call_latencies", f"0 AS g, bucket, {_CALLS}", asked, "g, bucket"))
         return _sums(rows[0], buckets.get(0, {})) if rows and rows[0]["calls"] else Sums()
@@ -70,7 +67,7 @@ class ClickHouseHours:
         self, project: str, kind: Kind, period: Period, limit: int, names: Collection[str] | None = None
     ) -> Sequence[tuple[str, Sums]]:
         """See `Hours.by`."""
-        asked = _within(_kind(project, kind), period)
+        asked = _in(_kind(project, kind), period)
         if names is not None:
             asked.add("c.name IN ?[Array(String)]", sorted(names))
         rows = self._rows(
@@ -89,7 +86,7 @@ class ClickHouseHours:
 
     def rebuild(self) -> None:
         """See `Hours.rebuild`. Calls that are stored meanwhile may be counted twice."""
-        whole = {"sign": "", "calls": "calls AS c FINAL", "chosen": ""}
+        whole = {"sign": "", "calls": "calls AS c FINAL", "chosen": "", "kinds": KINDS}
         for table, query in (("call_hours", HOUR_SUMS), ("call_latencies", LATENCY_SUMS)):
             self._clickhouse.do(f"TRUNCATE TABLE {self._clickhouse.local(table)}")
             self._clickhouse.do(f"INSERT INTO {table} {query.format(**whole)}")
@@ -111,19 +108,31 @@ def _of(of: Of) -> Conditions:
     return _kind(of.project, of.kind).add("c.name = ?[String]", of.name)
 
 
-def _within(asked: Conditions, period: Period) -> Conditions:
-    asked.add("c.start >= ?[Int64]", microseconds(period.since))
-    return asked.add("c.start < ?[Int64]", microseconds(period.until))
+def _in(asked: Conditions, period: Period) -> Conditions:
+    return _within(asked, microseconds(period.since), microseconds(period.until), _DAY)
 
 
-def _first(period: Period, width: int) -> int:
-    """The first step that begins in the period."""
-    return -(-microseconds(period.since) // width) * width
+def _within(asked: Conditions, first: int, end: int, width: int) -> Conditions:
+    """What begins between these times: the sums of whole days, and those of hours before and after them.
+
+    Hours only, where a `width` less than a day is asked for.
+    """
+    day, next_day = (_rounded_up(first, _DAY), end // _DAY * _DAY) if width == _DAY else (end, end)
+    asked.add(
+        "(c.width = 1 AND c.start >= ?[Int64] AND c.start < ?[Int64] OR c.width = 0 AND ("
+        "c.start >= ?[Int64] AND c.start < ?[Int64] OR c.start >= ?[Int64] AND c.start < ?[Int64]))",
+        *(day, next_day, first, min(day, end), max(next_day, min(day, end)), end),
+    )
+    return asked
 
 
-def _end(period: Period, width: int) -> int:
-    """The end of the last step that begins in the period."""
-    return -(-microseconds(period.until) // width) * width
+def _rounded(time: datetime, width: int) -> int:
+    """The first step that begins at this time or later."""
+    return _rounded_up(microseconds(time), width)
+
+
+def _rounded_up(at: int, width: int) -> int:
+    return -(-at // width) * width
 
 
 def _buckets(rows: Sequence[Row]) -> dict[Any, dict[int, int]]:

@@ -29,23 +29,22 @@ _MEASURES = {
     "error_rate": ("errors", "calls"),
 }
 
-# For each user of an experiment: the first call, and the sums over those in the window after it.
+# The first call of each user of an experiment. Rows that are not folded yet make no difference here, nor in
+# what says who is whose, and `FINAL` would cost more than the rest.
 _FIRSTS = """
 firsts AS (
-    SELECT sticky_value, min(event_time) AS first_at, argMin(version, (event_time, id)) AS version,
-        argMin(tuple(sticky_key), (event_time, id)).1 AS sticky_key
-    FROM experiment_calls FINAL
+    SELECT sticky_value, min(event_time) AS first_at, argMin(version, (event_time, id)) AS version
+    FROM experiment_calls
     WHERE project = {project:String} AND experiment_id = {experiment:String}
     GROUP BY sticky_value
 )
 """
-_USERS = (
-    _FIRSTS
-    + """,
+# The first call of each user of an experiment, and the sums over the calls in the window after it.
+_USERS = """
 users AS (
-    SELECT f.sticky_value AS sticky_value, any(f.version) AS version, any(f.sticky_key) AS sticky_key,
-        any(f.first_at) AS first_at, first_at + {window:Int64} AS ends_at,
-        max(c.version != f.version) AS mixed, toFloat64(count()) AS calls, toFloat64(sum(c.failed)) AS errors,
+    SELECT c.sticky_value AS sticky_value, any(c.first.2) AS version, any(c.first.3) AS sticky_key,
+        any(c.first.1) AS first_at, first_at + {window:Int64} AS ends_at,
+        max(c.version != c.first.2) AS mixed, toFloat64(count()) AS calls, toFloat64(sum(c.failed)) AS errors,
         sum(coalesce(c.latency_ms, 0)) AS latency, toFloat64(count(c.latency_ms)) AS latency_of,
         if(latency_of = 0, NULL, quantileExactInclusive(0.5)(c.latency_ms)) AS latency_p50,
         toFloat64(sum(coalesce(c.input_tokens, 0))) AS input_tokens,
@@ -55,37 +54,39 @@ users AS (
         sum(coalesce(c.cost, 0)) AS cost, toFloat64(count(c.cost)) AS cost_of,
         toFloat64(sum(coalesce(c.output_length, 0))) AS output_length,
         toFloat64(count(c.output_length)) AS output_length_of
-    FROM experiment_calls AS c FINAL INNER JOIN firsts AS f ON c.sticky_value = f.sticky_value
-    WHERE c.project = {project:String} AND c.experiment_id = {experiment:String}
-        AND c.event_time < f.first_at + {window:Int64}
-    GROUP BY f.sticky_value
+    FROM (
+        SELECT *, first_value((event_time, version, sticky_key))
+            OVER (PARTITION BY sticky_value ORDER BY event_time, id) AS first
+        FROM experiment_calls FINAL
+        WHERE project = {project:String} AND experiment_id = {experiment:String}
+    ) AS c
+    WHERE c.event_time < c.first.1 + {window:Int64}
+    GROUP BY c.sticky_value
 )
 """
-)
 
-# The scores that may count in the experiment, and the users whom they lead to by a record or a session.
+# The scores that may count in the experiment, and the users whom they lead to by a record or a session. A
+# join keeps its right side in memory: the scores, which are fewer.
 _SCORES = """
 theirs AS (
-    SELECT DISTINCT id, session, sticky_value, sticky_key FROM experiment_calls FINAL
+    SELECT id, session, sticky_value, sticky_key FROM experiment_calls
     WHERE project = {project:String} AND experiment_id = {experiment:String}
 ),
 given AS (
-    SELECT event_time AS at, id, score_name AS name, score_kind AS kind, score_number AS number,
-        score_text AS text, score_record_id AS record_id, score_session AS session,
-        score_sticky_key AS sticky_key, score_sticky_value AS sticky_value, score_rater AS rater, seq
-    FROM calls FINAL
-    WHERE project = {project:String} AND source = 'score'
-        AND (score_experiment_id IS NULL OR score_experiment_id = {experiment:String})
+    SELECT event_time AS at, id, name, kind, number, text, record_id, session, sticky_key, sticky_value,
+        rater, seq
+    FROM call_scores FINAL
+    WHERE project = {project:String} AND (experiment_id IS NULL OR experiment_id = {experiment:String})
 ),
 near AS (
     SELECT s.seq AS seq, c.sticky_value AS sticky_value
-    FROM given AS s INNER JOIN theirs AS c ON s.record_id = c.id
+    FROM theirs AS c INNER JOIN given AS s ON c.id = s.record_id
     WHERE NOT (s.sticky_value IS NOT NULL
         AND (s.sticky_key IS NULL OR c.sticky_key IS NULL OR s.sticky_key = c.sticky_key))
     UNION ALL
     SELECT s.seq AS seq, c.sticky_value AS sticky_value
-    FROM given AS s INNER JOIN theirs AS c ON s.session = c.session
-    WHERE s.record_id IS NULL AND NOT (s.sticky_value IS NOT NULL
+    FROM theirs AS c INNER JOIN (SELECT * FROM given WHERE record_id IS NULL) AS s ON c.session = s.session
+    WHERE NOT (s.sticky_value IS NOT NULL
         AND (s.sticky_key IS NULL OR c.sticky_key IS NULL OR s.sticky_key = c.sticky_key))
 ),
 owned AS (
@@ -93,41 +94,39 @@ owned AS (
 )
 """
 
-# Of each name, from each rater about the same, the last score in the window of a user in one version.
+# Of each name, from each rater about the same, the last score in the window of a user in one version. What a
+# query names twice ClickHouse computes twice: so numbers and categories are told apart at the end only.
 _COUNTED = """
+meant AS (
+    SELECT s.*, assumeNotNull(s.sticky_value) AS whose, 1 AS named
+    FROM given AS s WHERE s.sticky_value IS NOT NULL
+    UNION ALL
+    SELECT s.*, o.found[1] AS whose, 0 AS named
+    FROM given AS s INNER JOIN owned AS o ON s.seq = o.seq WHERE length(o.found) = 1
+),
 lasts AS (
     SELECT u.sticky_value AS sticky_value, any(u.version) AS version, any(u.first_at) AS first_at,
         any(u.ends_at) AS ends_at, g.name AS name,
         argMax(tuple(g.kind, g.number, g.text), (g.at, g.id)) AS last
-    FROM (
-        SELECT s.*, s.sticky_value AS whose, 1 AS named FROM given AS s WHERE s.sticky_value IS NOT NULL
-        UNION ALL
-        SELECT s.*, o.found[1] AS whose, 0 AS named
-        FROM given AS s INNER JOIN owned AS o ON s.seq = o.seq WHERE length(o.found) = 1
-    ) AS g INNER JOIN users AS u ON g.whose = u.sticky_value
+    FROM users AS u INNER JOIN meant AS g ON u.sticky_value = g.whose
     WHERE NOT u.mixed AND g.at >= u.first_at AND g.at < u.ends_at
         AND (g.named = 0 OR g.sticky_key IS NULL OR u.sticky_key IS NULL OR g.sticky_key = u.sticky_key)
     GROUP BY u.sticky_value, g.name, g.rater,
         multiIf(g.record_id IS NOT NULL, 'record_id', g.session IS NOT NULL, 'session', 'sticky_value'),
         coalesce(g.record_id, g.session, g.sticky_value)
 ),
-numbers AS (
-    SELECT sticky_value, any(version) AS version, any(first_at) AS first_at, any(ends_at) AS ends_at, name,
-        if(countIf(last.1 = 'number') > 0, 'number', 'bool') AS kind, '' AS category,
-        sum(assumeNotNull(last.2)) AS y, toFloat64(count()) AS x
-    FROM lasts WHERE last.1 != 'category' GROUP BY sticky_value, name
-),
-categories AS (
-    SELECT sticky_value, any(version) AS version, any(first_at) AS first_at, any(ends_at) AS ends_at, name,
-        toFloat64(count()) AS all_of_them, sumMap([assumeNotNull(last.3)], [toFloat64(1)]) AS found
-    FROM lasts WHERE last.1 = 'category' GROUP BY sticky_value, name
+by_user AS (
+    SELECT any(version) AS version, any(first_at) AS first_at, any(ends_at) AS ends_at, name,
+        last.1 = 'category' AS of_category,
+        multiIf(of_category, 'category', countIf(last.1 = 'number') > 0, 'number', 'bool') AS kind,
+        sum(coalesce(last.2, 0)) AS number, toFloat64(count()) AS x,
+        sumMap([coalesce(last.3, '')], [toFloat64(1)]) AS found
+    FROM lasts GROUP BY sticky_value, name, of_category
 ),
 measured AS (
-    SELECT version, first_at, ends_at, name, kind, category, y, x FROM numbers
-    UNION ALL
-    SELECT version, first_at, ends_at, name, 'category' AS kind, category, y, all_of_them AS x
-    FROM categories
-    ARRAY JOIN arrayConcat([''], found.1) AS category, arrayConcat([toFloat64(0)], found.2) AS y
+    SELECT version, first_at, ends_at, name, kind, category, y, x FROM by_user
+    ARRAY JOIN if(of_category, arrayConcat([''], found.1), ['']) AS category,
+        if(of_category, arrayConcat([toFloat64(0)], found.2), [number]) AS y
 )
 """
 _OF_USERS = "first_at >= {start:Int64} AND first_at < {until:Int64}"
@@ -276,7 +275,7 @@ class ClickHouseOutcomes:
     def users_of(self, project: str, experiment_ids: Sequence[str]) -> Mapping[str, int]:
         """See `Outcomes.users_of`."""
         rows = self._clickhouse.rows(
-            "SELECT experiment_id, uniqExact(sticky_value) AS n FROM experiment_calls FINAL "
+            "SELECT experiment_id, uniqExact(sticky_value) AS n FROM experiment_calls "
             "WHERE project = {project:String} AND experiment_id IN {ids:Array(String)} "
             "GROUP BY experiment_id",
             {"project": project, "ids": list(experiment_ids)},

@@ -73,7 +73,7 @@ class Removal:
             return
         asked = Conditions().add(AT_PLACES, [place_of(row) for row in rows])
         count_out(self._clickhouse, asked)
-        for table in ("experiment_calls", "calls"):
+        for table in ("experiment_calls", "call_scores", "calls"):
             self._clickhouse.do(
                 f"DELETE FROM {self._clickhouse.local(table)} WHERE {asked.sql}", asked.parameters
             )
@@ -96,11 +96,11 @@ class Removal:
     def _about(self, project: str, gone: Sequence[Row]) -> Iterator[Row]:
         ids = sorted({row["id"] for row in gone})
         sessions = sorted({row["session"] for row in gone if row["session"] is not None})
-        yield from self._scores(project, Conditions().add("score_record_id IN ?[Array(String)]", ids))
+        yield from self._scores(project, Conditions().add("record_id IN ?[Array(String)]", ids))
         ended = sorted(set(sessions) - self._with_others(project, sessions, gone))
         if ended:
-            alone = Conditions().add("score_session IN ?[Array(String)]", ended)
-            alone.add("score_record_id IS NULL").add("score_sticky_value IS NULL")
+            alone = Conditions().add("session IN ?[Array(String)]", ended)
+            alone.add("record_id IS NULL").add("sticky_value IS NULL")
             yield from self._scores(project, alone)
 
     def _with_others(self, project: str, sessions: Sequence[str], gone: Sequence[Row]) -> set[str]:
@@ -115,8 +115,11 @@ class Removal:
         return {row["session"] for row in rows}
 
     def _scores(self, project: str, asked: Conditions) -> list[Row]:
-        asked.add("project = ?[String]", project).add("source = ?[String]", SCORE)
-        return self._first(asked, STEP)
+        asked.add("project = ?[String]", project)
+        return self._clickhouse.rows(
+            f"SELECT {', '.join(PLACE)} FROM call_scores FINAL WHERE {asked.sql} LIMIT {STEP}",
+            asked.parameters,
+        )
 
     # -- old ---------------------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Removal:
         asked = _old(project, limit).add("event_time >= ?[Int64]", first)
         asked.add("event_time < ?[Int64]", first + _DAY // timedelta(microseconds=1))
         rows = self._clickhouse.rows(
-            f"SELECT * EXCEPT (body, words) FROM calls FINAL WHERE {asked.sql} ORDER BY event_time, seq "
+            f"SELECT * EXCEPT (content) FROM calls FINAL WHERE {asked.sql} ORDER BY event_time, seq "
             f"LIMIT {KEPT_AT_ONCE}",
             asked.parameters,
         )

@@ -108,22 +108,26 @@ def _check_cluster(engine: str, wanted: str | None) -> None:
 
 # -- counted out, as the views count in ----------------------------------------------------------------------
 
+KINDS = """[0, 1, 2, 0, 1, 2] AS kind, [0, 0, 0, 1, 1, 1] AS width,
+    arrayConcat(['', ifNull(c.prompt_name, ''), ifNull(c.model, '')] AS names, names) AS name"""
 HOUR_SUMS = """
-SELECT c.project AS project, kind, c.event_time - positiveModulo(c.event_time, 3600000000) AS start, name,
+SELECT c.project AS project, kind, width,
+    c.event_time - positiveModulo(c.event_time, if(width = 0, 3600000000, 86400000000)) AS start, name,
     {sign}toInt64(count()) AS calls, {sign}toInt64(count(c.error)) AS errors,
     {sign}sum(c.counted_input) AS input_tokens, {sign}sum(c.counted_output) AS output_tokens,
     {sign}toInt64(count(c.nanos)) AS priced, {sign}sum(coalesce(c.nanos, 0)) AS nanos
 FROM {calls}
-ARRAY JOIN [0, 1, 2] AS kind, ['', ifNull(c.prompt_name, ''), ifNull(c.model, '')] AS name
+ARRAY JOIN {kinds}
 WHERE c.source != 'score' {chosen}
-GROUP BY project, kind, start, name
+GROUP BY project, kind, width, start, name
 """
 
 LATENCY_SUMS = """
-SELECT c.project AS project, kind, c.event_time - positiveModulo(c.event_time, 3600000000) AS start, name,
+SELECT c.project AS project, kind, width,
+    c.event_time - positiveModulo(c.event_time, if(width = 0, 3600000000, 86400000000)) AS start, name,
     assumeNotNull(c.latency_bucket) AS bucket, {sign}toInt64(count()) AS calls
 FROM {calls}
-ARRAY JOIN [0, 1, 2] AS kind, ['', ifNull(c.prompt_name, ''), ifNull(c.model, '')] AS name
+ARRAY JOIN {kinds}
 WHERE c.source != 'score' AND c.latency_bucket IS NOT NULL {chosen}
-GROUP BY project, kind, start, name, bucket
+GROUP BY project, kind, width, start, name, bucket
 """

@@ -12,7 +12,6 @@ from ..score_rows import TEXTS, score_row
 from ..scores import BOOL, CATEGORY, SCORE, Score, ScorePage
 from .client import ClickHouse, Row
 from .conditions import Conditions
-from .reading import first_of
 
 _STATED = (*TEXTS, "kind", "number", "text", "comment")
 SCORE_COLUMNS = tuple(f"score_{name}" for name in _STATED)
@@ -30,27 +29,30 @@ def scores_page(
     clickhouse: ClickHouse, project: str, equal: Mapping[str, str], limit: int, cursor: str | None
 ) -> ScorePage:
     """See `Calls.scores`."""
-    asked = Conditions().add("project = ?[String]", project).add("source = ?[String]", SCORE)
+    asked = Conditions().add("project = ?[String]", project)
     for name, value in equal.items():
-        asked.add(f"score_{name} = ?[String]", cut(value))
+        asked.add(f"{name} = ?[String]", cut(value))
     if cursor is not None:
         asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *Cursor.parse(cursor))
-    columns = f"project, id, event_time, seq, {', '.join(SCORE_COLUMNS)}"
-    rows = first_of(clickhouse, columns, asked, "event_time DESC, seq DESC", limit + 1)
+    rows = clickhouse.rows(
+        f"SELECT project, id, event_time, seq, {', '.join(_STATED)} FROM call_scores FINAL WHERE {asked.sql} "
+        f"ORDER BY event_time DESC, seq DESC LIMIT {limit + 1}",
+        asked.parameters,
+    )
     shown = rows[:limit]
     end = str(Cursor(shown[-1]["event_time"], shown[-1]["seq"])) if len(rows) > limit else None
     return ScorePage([_score(row) for row in shown], end)
 
 
 def _score(row: Row) -> Score:
-    kind, number = row["score_kind"], row["score_number"]
-    value = row["score_text"] if kind == CATEGORY else bool(number) if kind == BOOL else number
+    kind, number = row["kind"], row["number"]
+    value = row["text"] if kind == CATEGORY else bool(number) if kind == BOOL else number
     return Score(
         project=row["project"],
         id=row["id"],
         at=time_of(row["event_time"]),
         value=value,
-        comment=row["score_comment"],
+        comment=row["comment"],
         seq=row["seq"],
-        **{name: row[f"score_{name}"] for name in TEXTS},
+        **{name: row[name] for name in TEXTS},
     )

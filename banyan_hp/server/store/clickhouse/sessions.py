@@ -12,6 +12,7 @@ from ..scores import SCORE
 from ..sessions import Session, SessionPage, Totals, at_rank
 from .client import ClickHouse, Row
 from .conditions import Conditions
+from .reading import NEWEST_EVENT, folded, rows_of
 
 _SUMS = ", ".join(
     f"if(count(c.{name}) = 0, NULL, sum(c.{name})) AS {name}"
@@ -41,10 +42,10 @@ class ClickHouseSessions:
     def totals(self, project: str, session: str) -> Totals:
         """See `Sessions.totals`."""
         asked = Conditions().of(CallFilter(project=project, equal={"session": session}))
-        latest = f"FROM calls FINAL WHERE {asked.sql}"
+        latest = f"FROM calls FINAL WHERE {folded(asked)}"
         (row,) = self._clickhouse.rows(
             f"SELECT count() AS calls, count(error) AS errors, {_SUMS} "
-            f"FROM (SELECT * EXCEPT (body, words) {latest} "
+            f"FROM (SELECT * EXCEPT (content) {latest} "
             f"ORDER BY event_time DESC, seq DESC LIMIT {limits.MOST_SUMMED}) AS c",
             asked.parameters,
         )
@@ -60,12 +61,11 @@ class ClickHouseSessions:
     def _looked_at(self, project: str, cursor: str | None, user: str | None) -> Sequence[Row]:
         asked = _of_user(Conditions().add("project = ?[String]", project), user)
         if cursor is not None:
-            asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *Cursor.parse(cursor))
-        return self._clickhouse.rows(
-            f"SELECT event_time, seq, session, source FROM calls WHERE {asked.sql} "
-            f"ORDER BY event_time DESC, seq DESC LIMIT {limits.MOST_LOOKED_AT}",
-            asked.parameters,
-        )
+            last = Cursor.parse(cursor)
+            asked.add("event_time <= ?[Int64]", last.major)
+            asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *last)
+        columns = "event_time, seq, session, source"
+        return rows_of(self._clickhouse, columns, asked, NEWEST_EVENT, limits.MOST_LOOKED_AT)
 
     def _last_active(self, project: str, seen: Sequence[Row], user: str | None) -> Iterator[Row]:
         """The sessions whose last calls are among these; of others an earlier page had them."""
@@ -81,7 +81,8 @@ class ClickHouseSessions:
             f"SELECT c.session AS id, min(c.event_time) AS began, maxIf(c.event_time, {of_user}) AS last, "
             f"argMaxIf(c.seq, (c.event_time, c.seq), {of_user}) AS seq, "
             f"argMaxIf(tuple(c.user), (c.event_time, c.seq), {of_user}).1 AS user, "
-            f"count() AS calls, count(c.error) AS errors FROM calls AS c FINAL WHERE {asked.sql} "
+            f"count() AS calls, count(c.error) AS errors "
+            f"FROM (SELECT * FROM calls FINAL WHERE {folded(asked)}) AS c "
             "GROUP BY c.session ORDER BY last DESC, seq DESC",
             given,
         )
