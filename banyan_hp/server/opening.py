@@ -112,12 +112,11 @@ def prepare_calls(url: str | None) -> None:
     """
     if url is None:
         return
-    from .store.clickhouse.client import ClickHouse, ClickHouseError  # an extra
+    from .store.clickhouse.client import ClickHouse  # an extra
     from .store.clickhouse.schema import make_tables
 
     try:
         with closing(ClickHouse(url)) as clickhouse:
             make_tables(clickhouse)
-    except (ClickHouseError, BusyError, SlowQueryError) as error:
-        reason = str(error).partition("\n")[0]
-        raise StartError(f"can't use the ClickHouse of --calls: {reason}") from error
+    except (BusyError, SlowQueryError) as error:
+        raise StartError(f"can't use the ClickHouse of --calls: {error}") from error

@@ -12,19 +12,19 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from .. import calls as contract
 from ..calls import SHOWN, Call, CallFilter, Group, Keeper, Page, Stored, time_of
 from ..cursors import Cursor
-from ..database import Database
+from ..database import BusyError, Database
 from ..rows import ordered, row_of, within_bytes
 from ..scores import SCORE, ScorePage
 from ..search import words_in
 from ..span_rows import note_processed, processed_in
 from ..spans import SOURCE
 from .client import ClickHouse, Row
-from .conditions import AT_PLACES, Conditions, day_of, place_of, stored_day
+from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
 from .reading import first_of
 from .removal import Removal
@@ -93,10 +93,22 @@ class ClickHouseCalls:
             "WHERE (project, day, id) IN {keys:Array(Tuple(String, Date32, String))}",
             {"keys": keys},
         )
-        return {_key(row): row for row in found}
+        return {_key(row): row for row in self._there(found)}
 
-    def _body(self, seq: int) -> str:
-        found = self._clickhouse.rows("SELECT body FROM calls WHERE seq = {seq:UInt64}", {"seq": seq})
+    def _there(self, rows: Sequence[Row]) -> list[Row]:
+        """Those whose calls are stored: ids are in a table of their own, and a crash may leave one alone."""
+        if not rows:
+            return []
+        asked = Conditions().add(AT_PLACES, [place_of(row) for row in rows])
+        sql = f"SELECT {', '.join(PLACE)} FROM calls WHERE {asked.sql}"
+        stored = {place_of(row) for row in self._clickhouse.rows(sql, asked.parameters)}
+        return [row for row in rows if place_of(row) in stored]
+
+    def _body(self, held: Row) -> str:
+        asked = Conditions().add(AT_PLACES, [place_of(held)])
+        found = self._clickhouse.rows(f"SELECT body FROM calls WHERE {asked.sql}", asked.parameters)
+        if not found:
+            raise BusyError("a call is removed while it comes again")
         return str(found[0]["body"])
 
     def _compared(self, row: dict[str, Any], held: Row) -> Stored:
@@ -104,7 +116,7 @@ class ClickHouseCalls:
             return Stored.NEW
         same = held["digest"] == row["digest"]
         # The same body may be written in another order of its fields, which means nothing.
-        if same or ordered(held.get("body") or self._body(held["seq"])) == ordered(row["body"]):
+        if same or ordered(held.get("body") or self._body(held)) == ordered(row["body"]):
             return Stored.REPEAT
         return Stored.CONFLICT
 
@@ -180,7 +192,8 @@ class ClickHouseCalls:
         asked = Conditions().of(chosen).add("seq > ?[UInt64]", last).add("seq <= ?[UInt64]", furthest)
         shown, more = self._shown(asked, "seq", limit)
         seen = shown[-1]["seq"] if more or len(shown) == limit else furthest
-        return Page(self.calls_of(shown), str(Cursor(0, seen)), [_arrival(row) for row in shown])
+        calls = self.calls_of(shown)
+        return Page(calls, str(Cursor(0, seen)), [str(Cursor(0, each.seq)) for each in calls])
 
     def _furthest(self, project: str, last: int) -> int:
         """The last of a project's next calls, whatever they are: a filter is asked about them only."""
@@ -247,7 +260,9 @@ class ClickHouseCalls:
         bodies = self._clickhouse.rows(f"SELECT seq, body FROM calls WHERE {asked.sql}", asked.parameters)
         texts = {row["seq"]: row["body"] for row in bodies}
         again = self._repeats(rows)
-        return [_call(row, texts[row["seq"]], 1 + again.get(_key(row), 0)) for row in rows]
+        return [
+            _call(row, texts[row["seq"]], 1 + again.get(_key(row), 0)) for row in rows if row["seq"] in texts
+        ]
 
     def _repeats(self, rows: Sequence[Row]) -> dict[Any, int]:
         found = self._clickhouse.rows(
@@ -288,7 +303,10 @@ class ClickHouseCalls:
         return 0
 
     def unindexed(self, most: int | None = None) -> int:
-        """See `Calls.unindexed`."""
+        """See `Calls.unindexed`. Whoever asks finds out whether both respond, as with one database."""
+        self._clickhouse.rows("SELECT 1")
+        with self._database.read() as connection:
+            connection.execute(select(1))
         return 0
 
 
