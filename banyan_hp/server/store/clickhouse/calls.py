@@ -23,14 +23,15 @@ from ..scores import SCORE, ScorePage
 from ..search import words_in
 from ..span_rows import note_processed, processed_in
 from ..spans import SOURCE
-from .client import ClickHouse, Row
+from .client import INSERT_SECONDS, ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .hours import HOUR_COLUMNS, hour_columns
 from .reading import first_of
 from .removal import Removal
 from .scores import SCORE_COLUMNS, score_columns, scores_page
 
-SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
+# Whoever follows sees what is older: no insert takes longer, with clocks of ClickHouse's servers that differ.
+SETTLE_SECONDS = INSERT_SECONDS + 20
 _COLUMNS = (
     *(name for name in SHOWN if name not in ("body", "seq", "deliveries")),
     *("digest", "bytes", "output_length", "body", "words"),
