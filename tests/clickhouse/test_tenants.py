@@ -51,7 +51,9 @@ def reads_of(store: ClickHouseCalls, clickhouse: ClickHouse, database: Database)
             "get": lambda p: [store.get(p, name) for name in SOME],
             "page": lambda p: [store.page(each, 1000) for each in filters(p)],
             "follow": lambda p: store.follow(CallFilter(project=p, scores=True), 1000).calls,
-            "arrived": lambda p: [store.arrived(CallFilter(project=p), 1000, newest=n) for n in (0, 1)],
+            "arrived": lambda p: [
+                store.arrived(CallFilter(project=p), 1000, newest=newest) for newest in (False, True)
+            ],
             "count": lambda p: store.count(CallFilter(project=p)),
             "aggregate": lambda p: sorted(store.aggregate(CallFilter(project=p), ("model",)), key=repr),
             "scores": lambda p: [store.scores(p, given, 1000) for given in score_filters()],

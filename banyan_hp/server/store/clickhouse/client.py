@@ -34,9 +34,7 @@ _ADVICE = {
     516: "it refuses the user or the password",
 }
 # What follows may have values of records, the URL with parameters, or says nothing new.
-_BESIDE = re.compile(
-    r": (?:while|In scope|While|failed at) .*| \((?:for url|version|official build) .*", re.DOTALL
-)
+_BESIDE = re.compile(r"[.:] (?:[Ww]hile|In scope|failed at) .*| \((?:for url|version) .*", re.DOTALL)
 _EXCEPTION = re.compile(r"^.*?\bDB::Exception: ", re.DOTALL)
 _STATUS = re.compile(r"HTTP status (\d+)")
 _NOT_CLICKHOUSE = "what responds is no ClickHouse, but perhaps a proxy before it"
