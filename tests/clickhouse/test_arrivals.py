@@ -197,3 +197,15 @@ def test_a_call_that_is_removed_while_a_page_is_read_is_not_on_it(
         assert not page.positions or page.positions == [f"0.{each.seq}" for each in page.calls]
         monkeypatch.setattr(clickhouse, "rows", rows)
         store.append([call(1)])
+
+
+def test_long_lists_of_texts_that_look_like_sql_are_texts(clickhouse: ClickHouse) -> None:
+    """Parameters that are written into a statement, where a text has the name of another one in it."""
+    texts = ["{b:Array(String)}", "{c:String}", "'", "\\", "\\'", "'] OR 1 --", "\n\t\x00", "\\N", "é😀"]
+    long = [f"{text}{number}" for number in range(3000) for text in texts]
+    asked = {"a": long, "b": long[::-1], "c": "'{a:Array(String)}\\"}
+    sql = "SELECT {a:Array(String)} AS a, {b:Array(String)} AS b, {c:String} AS c"
+    assert [dict(row) for row in clickhouse.rows(sql, asked)] == [asked]
+    assert [dict(row) for row in clickhouse.rows(sql, {**asked, "a": texts, "b": []})] == [
+        {**asked, "a": texts, "b": []}
+    ]

@@ -36,6 +36,7 @@ _ADVICE = {
 # What follows may have values of records, the URL with parameters, or says nothing new.
 _BESIDE = re.compile(r"[.:] (?:[Ww]hile|In scope|failed at) .*| \((?:for url|version) .*", re.DOTALL)
 _EXCEPTION = re.compile(r"^.*?\bDB::Exception: ", re.DOTALL)
+_PARAMETER = re.compile(r"\{(\w+):([^}]+)\}")
 _STATUS = re.compile(r"HTTP status (\d+)")
 _NOT_CLICKHOUSE = "what responds is no ClickHouse, but perhaps a proxy before it"
 _NO_URL = (
@@ -154,16 +155,21 @@ def _options(dsn: str) -> dict[str, Any]:
 
 
 def _bound(sql: str, parameters: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
-    """A statement and its parameters, of which long lists, named in it once, are written into it."""
-    bound: dict[str, Any] = {}
-    for name, value in (parameters or {}).items():
-        if not isinstance(value, list) or _size(value) <= MOST_BOUND:
-            bound[name] = value
-            continue
-        before, _, after = sql.partition(f"{{{name}:")
-        kind, _, after = after.partition("}")
-        sql = f"{before}CAST({_literal(value)}, '{kind}'){after}"
-    return sql, bound
+    """A statement and its parameters, of which long lists are written into it.
+
+    All in one pass: what is written may look like a parameter, and is none.
+    """
+    given = dict(parameters or {})
+    long = {name for name, value in given.items() if isinstance(value, list) and _size(value) > MOST_BOUND}
+    if not long:
+        return sql, given
+
+    def written(found: re.Match[str]) -> str:
+        name, kind = found.groups()
+        return f"CAST({_literal(given[name])}, '{kind}')" if name in long else found[0]
+
+    sql = _PARAMETER.sub(written, sql)
+    return sql, {name: value for name, value in given.items() if name not in long}
 
 
 def _size(value: Any) -> int:
