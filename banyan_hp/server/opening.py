@@ -119,7 +119,7 @@ def prepare_calls(url: str | None, cluster: str | None = None, retain: timedelta
     if url is None:
         return
     from .store.clickhouse.ages import keep_for
-    from .store.clickhouse.client import ClickHouse, ClickHouseError  # an extra
+    from .store.clickhouse.client import ClickHouse  # an extra
     from .store.clickhouse.cluster import SchemaError
     from .store.clickhouse.schema import make_tables
 
@@ -127,6 +127,5 @@ def prepare_calls(url: str | None, cluster: str | None = None, retain: timedelta
         with closing(ClickHouse(url, cluster)) as clickhouse:
             make_tables(clickhouse)
             keep_for(clickhouse, retain)
-    except (ClickHouseError, BusyError, SchemaError, SlowQueryError) as error:
-        reason = str(error).partition("\n")[0]
-        raise StartError(f"can't use the ClickHouse of --calls: {reason}") from error
+    except (BusyError, SchemaError, SlowQueryError) as error:
+        raise StartError(f"can't use the ClickHouse of --calls: {error}") from error

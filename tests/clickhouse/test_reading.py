@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from banyan_hp.server.store.calls import Call, CallFilter, Stored
-from banyan_hp.server.store.database import refuses_values
+from banyan_hp.server.store.database import UnfitValueError, refuses_values
 from tests.unit.server.store.samples import at, call
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_what_two_servers_inserted_is_a_repeat_or_another(
 
 def test_a_value_that_no_column_holds_is_that_records_fault(store: ClickHouseCalls) -> None:
     """As with the databases: the committer then stores its neighbours without it."""
-    with pytest.raises(OverflowError) as raised:
+    with pytest.raises(UnfitValueError) as raised:
         store.append([call(1), call(2, input_tokens=2**70)])
     assert refuses_values(raised.value)
     assert store.append([call(1)]) == [Stored.NEW]

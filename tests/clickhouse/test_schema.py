@@ -83,8 +83,8 @@ def test_what_is_missing_is_applied_in_order_and_nothing_twice(
 
 def test_several_servers_that_start_at_the_same_moment_make_the_same_tables(fresh: str) -> None:
     """Each statement can be run twice."""
-    from banyan_hp.server.store.clickhouse.client import ClickHouseError
     from banyan_hp.server.store.clickhouse.schema import make_tables, tables
+    from banyan_hp.server.store.database import BusyError
 
     meet = threading.Barrier(3)
     failed: list[Exception] = []
@@ -95,7 +95,7 @@ def test_several_servers_that_start_at_the_same_moment_make_the_same_tables(fres
             meet.wait(30)
             try:
                 make_tables(clickhouse)
-            except ClickHouseError as error:
+            except BusyError as error:
                 failed.append(error)
 
     threads = [threading.Thread(target=start) for _ in range(3)]

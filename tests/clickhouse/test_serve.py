@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from banyan_hp import PromptStackLogger
 from banyan_hp.server.serving import ServeSettings
+from tests.support.answered import Answered
 from tests.support.backend import Backend
 
-RECORDS = 300
+RECORDS = 240
 SECONDS = 30
 
 
@@ -46,19 +48,22 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_answered_record_survives_a_kill(backend: Backend, tmp_path: Path) -> None:
-    """Killed while it takes records, and started again: what was delivered is there, each once."""
-    logger = PromptStackLogger(
-        backend.api_key, backend.url, spool_dir=tmp_path / "spool", batch_size=20, retry_delay=0.1
-    )
-    for number in range(RECORDS):
-        assert logger.log_prompt(f"question {number}", "answer", record_id=f"r{number}")
-        if number == RECORDS // 2:
-            logger.flush(0.2)
-            backend.kill()
-    backend.start()
-    assert logger.flush(SECONDS).delivered, logger.get_stats()
-    logger.shutdown(5)
-    assert sorted(ids_in(backend)) == sorted(f"r{number}" for number in range(RECORDS))
+    """Killed while it takes records, and started again: all that was answered is there at once, each once."""
+    options: dict[str, Any] = {"batch_size": 20, "retry_delay": 0.1, "timeout": 5.0}
+    loggers = [
+        PromptStackLogger(backend.api_key, backend.url, spool_dir=tmp_path / f"spool-{who}", **options)
+        for who in range(2)
+    ]
+    answered = Answered(loggers, threads=4, records=RECORDS // 8)
+    with answered.being_logged():
+        answered.wait_for(RECORDS // 3)
+        backend.kill()
+        before = list(answered.ids)
+        backend.start()
+        assert set(before) <= set(ids_in(backend))
+    for logger in loggers:
+        logger.shutdown(5)
+    assert sorted(ids_in(backend)) == sorted(answered.expected)
     with sqlite3.connect(backend.db) as database:
         assert database.execute("SELECT count(*) FROM calls").fetchone() == (0,)
 

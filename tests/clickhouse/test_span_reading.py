@@ -39,7 +39,7 @@ _CALLS = f"""
 INSERT INTO calls (project, day, id, digest, event_time, received_at, source, user, bytes, content)
 SELECT 'p', toDate32(fromUnixTimestamp64Micro(event_time)), concat({_TRACE}, '-', {_SPAN}), '',
     {START} + number * 60000000 AS event_time, {START}, 'otlp', concat('u', toString(number % 5000)), 2,
-    '{{}}', ''
+    '{{}}\\n'
 FROM numbers({STORED})
 """
 ONE = "cfcd208495d565ef66e7dff9f98764da"  # the first trace

@@ -42,6 +42,10 @@ class SlowQueryError(Exception):
     """A query took longer than it may."""
 
 
+class UnfitValueError(Exception):
+    """A value that a column can't hold, and will not another time."""
+
+
 class _Engines(NamedTuple):
     name: str
     readers: Engine
@@ -272,7 +276,7 @@ def _is_moving(error: Any) -> bool:
 def refuses_values(error: Exception) -> bool:
     """Whether a write failed for a value in it that the database can't hold, and would fail again."""
     if not isinstance(error, DBAPIError):
-        return isinstance(error, (OverflowError, UnicodeError))  # of the driver, before it sends anything
+        return isinstance(error, (OverflowError, UnicodeError, UnfitValueError))  # before anything is sent
     state = getattr(error.orig, "sqlstate", None) or ""
     return isinstance(error, (DataError, IntegrityError)) or state[:2] in _REFUSING_STATES
 

@@ -11,10 +11,12 @@ from datetime import date, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from sqlalchemy import select
+
 from .. import calls as contract
 from ..calls import SHOWN, UNDATED, Call, CallFilter, Group, Keeper, Page, Stored, time_of
 from ..cursors import Cursor
-from ..database import Database
+from ..database import BusyError, Database
 from ..rows import ordered, within_bytes
 from ..scores import SCORE, ScorePage
 from ..span_rows import parts, processed_in
@@ -22,13 +24,14 @@ from ..spans import SOURCE
 from .ages import kept_for, note_old
 from .arrivals import Arrivals
 from .call_rows import key_of, row_of_call, values_of
-from .client import ClickHouse, Row
+from .client import INSERT_SECONDS, ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
 from .reading import NEWEST_EVENT, first_of, folded
 from .removal import Removal
 from .scores import scores_page
 
-SETTLE_SECONDS = 30  # an insert that takes longer is ended by then: whoever follows sees what is older
+# Whoever follows sees what is older: no insert takes longer, with clocks of ClickHouse's servers that differ.
+SETTLE_SECONDS = INSERT_SECONDS + 20
 _NARROW = ", ".join(each for each in SHOWN if each not in (*PLACE, "seq", "body", "deliveries")) + ", bytes"
 _KEY = "project, day, id"
 _HELD = ", ".join((*PLACE, "digest", "source"))
@@ -88,13 +91,23 @@ class ClickHouseCalls:
         found = self._clickhouse.rows(
             f"SELECT {_HELD} FROM call_ids WHERE {asked.sql} ORDER BY seq DESC", asked.parameters
         )
-        return {key_of(row): row for row in found}
+        return {key_of(row): row for row in self._there(found)}
+
+    def _there(self, rows: Sequence[Row]) -> list[Row]:
+        """Those whose calls are stored: ids are in a table of their own, and a crash may leave one alone."""
+        if not rows:
+            return []
+        asked = Conditions().add(AT_PLACES, [place_of(row) for row in rows])
+        sql = f"SELECT {', '.join(PLACE)} FROM calls WHERE {asked.sql}"
+        stored = {place_of(row) for row in self._clickhouse.rows(sql, asked.parameters)}
+        return [row for row in rows if place_of(row) in stored]
 
     def _body(self, held: Row) -> str:
-        """That of none, if a removal was killed, or is at work: it leaves an id for a moment."""
         asked = Conditions().add(AT_PLACES, [place_of(held)])
         found = self._clickhouse.rows(f"SELECT body FROM calls FINAL WHERE {asked.sql}", asked.parameters)
-        return str(found[0]["body"]) if found else "{}"
+        if not found:
+            raise BusyError("a call is removed while it comes again")
+        return str(found[0]["body"])
 
     def _compared(self, row: dict[str, Any], held: Row) -> Stored:
         if held is row:
@@ -186,7 +199,8 @@ class ClickHouseCalls:
         asked = Conditions().of(chosen).add("seq > ?[UInt64]", last).add("seq <= ?[UInt64]", furthest)
         shown, more = self._shown(asked, "seq", limit)
         seen = shown[-1]["seq"] if more or len(shown) == limit else furthest
-        return Page(self.calls_of(shown), str(Cursor(0, seen)), [_arrival(row) for row in shown])
+        calls = self.calls_of(shown)
+        return Page(calls, str(Cursor(0, seen)), [str(Cursor(0, each.seq)) for each in calls])
 
     def _furthest(self, project: str, last: int) -> int:
         """The last of a project's next calls, whatever they are: a filter is asked about them only."""
@@ -320,7 +334,10 @@ class ClickHouseCalls:
         return 0
 
     def unindexed(self, most: int | None = None) -> int:
-        """See `Calls.unindexed`."""
+        """See `Calls.unindexed`. Whoever asks finds out whether both respond, as with one database."""
+        self._clickhouse.rows("SELECT 1")
+        with self._database.read() as connection:
+            connection.execute(select(1))
         return 0
 
 

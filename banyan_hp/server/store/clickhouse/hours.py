@@ -16,7 +16,8 @@ from .schema import HOUR_SUMS, KINDS, LATENCY_SUMS
 HOUR_COLUMNS = ("latency_bucket", "counted_input", "counted_output", "nanos")
 _DAY = 86_400_000_000
 _WHOLE = ("calls", "errors", "input_tokens", "output_tokens", "priced")
-_ADDED = ", ".join(f"sum(c.{name}) AS {name}" for name in (*_WHOLE, "nanos"))
+_ADDED = ", ".join(f"sum(c.{name}) AS {name}" for name in _WHOLE)
+_ADDED += ", sum(toInt128(c.nanos)) AS nanos"  # in 64 bits 9.2 billion USD would be the most
 
 
 def hour_columns(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ..calls import time_of
 from ..cursors import Cursor
 from ..rows import cut
 from ..score_rows import TEXTS, score_row
-from ..scores import BOOL, CATEGORY, SCORE, Score, ScorePage
+from ..scores import BOOL, CATEGORY, SCORE, TARGETS, Score, ScorePage
 from .client import ClickHouse, Row
 from .conditions import Conditions
 
@@ -31,6 +31,8 @@ def scores_page(
     """See `Calls.scores`."""
     asked = Conditions().add("project = ?[String]", project)
     for name, value in equal.items():
+        if name not in TARGETS:
+            raise KeyError(name)
         asked.add(f"{name} = ?[String]", cut(value))
     if cursor is not None:
         asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *Cursor.parse(cursor))
