@@ -15,12 +15,22 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from ... import semconv
 from .calls import Call
 from .database import Database
 from .rows import row_of as row_of_call
 from .span_rows import events_of_traces, parts, rows_of_traces, with_bodies
-from .spans import LONGEST, SLACK, SOURCE, Derived, Key, Neighbourhood, Rule, StoredSpan, processed_id
+from .spans import (
+    LONGEST,
+    SLACK,
+    SOURCE,
+    Derived,
+    Key,
+    Neighbourhood,
+    Rule,
+    StoredSpan,
+    processed_id,
+    record_of,
+)
 from .tables import spans, to_derive
 
 MOST_TRACES = 2000  # that are looked at together
@@ -157,8 +167,8 @@ class Derivation:
 def _ids(span: StoredSpan) -> Iterator[str]:
     yield f"{span.trace_id}-{span.span_id}"
     yield processed_id(span.key)
-    record = span.body.get("attributes", {}).get(semconv.RECORD_ID)
-    if isinstance(record, str) and record:
+    record = record_of(span.span_id, span.body.get("attributes", {}))
+    if record is not None:
         yield record
 
 
