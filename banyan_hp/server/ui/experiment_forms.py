@@ -15,14 +15,15 @@ from ..analysis.power import ALPHA, POWER, Design, proportions, users_needed
 from ..api.experiments import NewExperiment, experiment_of
 from ..api.state import Backend, Stores
 from ..store.experiments import RUNNING
-from ..store.prompts import DEFAULT_BRANCH, Prompt
+from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from .experiments import address
-from .prompts import versions_of
 from .refusals import EXACT, SHARES, RefusedError, number, refusing, shares
 from .rendering import PageRoute, fragment, page, redirect
 from .visitors import Changing, Looking, Visitor
 
 GUARDS = 3  # that the form has room for
+PROMPTS = 100  # that are listed to be chosen from
+VERSIONS = 20  # of the chosen prompt
 _HOUR = 3600
 # Of parts of the body the fields; what is about all shares together is said above the form.
 _FIELDS = {
@@ -36,10 +37,34 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/experiments-new")
-def form(request: Request, visitor: Looking, backend: Backend, prompt: str | None = None) -> Response:
-    """The form: first which prompt, then all the rest."""
-    chosen = backend.prompts.get(visitor.caller.project, prompt) if prompt else None
+def form(
+    request: Request,
+    visitor: Looking,
+    backend: Backend,
+    prompt: str | None = None,
+    name: str | None = None,
+    branch: str | None = None,
+) -> Response:
+    """The form: first which prompt, by its id, or its name where too many are there; then the rest."""
+    project = visitor.caller.project
+    if name and name.strip():
+        chosen = backend.prompts.find(project, name.strip(), branch or DEFAULT_BRANCH)
+        lacking = None if chosen is not None else _no_prompt(name.strip(), branch or DEFAULT_BRANCH)
+        return _page(request, visitor, backend, chosen, {}, lacking)
+    chosen = backend.prompts.get(project, prompt) if prompt else None
     return _page(request, visitor, backend, chosen, {}, None)
+
+
+def _no_prompt(name: str, branch: str) -> RefusedError:
+    return RefusedError("name", f"There is no prompt {name!r} on branch {branch!r}.", 404)
+
+
+def _choosable(prompt: Prompt, backend: Stores) -> list[Version]:
+    """The newest versions, and the live one."""
+    found = list(backend.prompts.versions(prompt, limit=VERSIONS, newest=True).items)
+    if prompt.version is not None and prompt.version not in [each.version for each in found]:
+        found += filter(None, (backend.prompts.version(prompt, prompt.version),))
+    return found
 
 
 def _page(
@@ -56,6 +81,8 @@ def _page(
         needed = _needed(request.query_params)
     except RefusedError as error:
         unfit = error
+    listed = backend.prompts.listed(project, limit=PROMPTS)
+    there = [each.prompt for each in listed.items]
     wrong = refused or (unfit if not fragment(request) else None)  # htmx shows no part of a failure
     return page(
         request,
@@ -65,9 +92,11 @@ def _page(
         entered=entered,
         refusal=refused.refusal if refused is not None else None,
         unfit=unfit.refusal if unfit is not None else None,
-        prompts=[each[0] for each in backend.prompts.listed(project).items],
+        prompts=list({each.prompt_id: each for each in (*there, *filter(None, (chosen,)))}.values()),
+        are_all=listed.next is None,
         chosen=chosen,
-        versions=list(reversed(versions_of(chosen, backend))) if chosen is not None else [],
+        versions=_choosable(chosen, backend) if chosen is not None else [],
+        most_versions=VERSIONS,
         metrics=list(BUILT_IN),
         guards=range(1, GUARDS + 1),
         given=dict(request.query_params),

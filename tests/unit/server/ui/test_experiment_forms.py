@@ -78,6 +78,26 @@ def test_a_bad_experiment_is_refused_in_words(
     assert reason in refused.text
 
 
+def test_many_prompts_and_versions_are_not_all_read(
+    app: LocalApp, browser: Browser, monkeypatch: Patch
+) -> None:
+    """The oldest prompts are listed, others are found by name; of versions the newest, and the live one."""
+    monkeypatch.setattr("banyan_hp.server.ui.experiment_forms.PROMPTS", 2)
+    monkeypatch.setattr("banyan_hp.server.ui.experiment_forms.VERSIONS", 2)
+    for name in ("one", "two", "three"):
+        app.call("POST", PROMPTS, {"name": name, "content": "Hi"})
+    for version in ("2", "3", "4"):
+        body = {"name": "three", "version": version, "content": version, "release": False}
+        app.call("POST", f"{PROMPTS}/version", body)
+    offered = browser.get("/experiments-new")
+    assert ("found by its name" in offered.text, "three" in offered.text) == (True, False)
+    fields = browser.get("/experiments-new?name=three").form("/experiments").fields
+    assert fields["prompt_name"] == "three"
+    assert [f"exact.{each}" in fields for each in ("1.0", "2", "3", "4")] == [True, False, True, True]
+    lacking = browser.get("/experiments-new?name=four")
+    assert (lacking.status, "no prompt 'four'" in lacking.text) == (404, True)
+
+
 def test_how_many_users_it_takes(app: LocalApp, browser: Browser) -> None:
     """More for a small effect, for several versions; and for means, by their deviation."""
     form = prompt_of(app)
