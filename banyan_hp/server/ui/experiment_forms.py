@@ -147,7 +147,7 @@ def _body(fields: Mapping[str, str]) -> dict[str, Any]:
         "primary_metric": metric,
         "directions": {metric: better} if metric and better else None,
         "window_seconds": round(hours * _HOUR) if hours is not None else None,
-        "guards": list(_guards(fields)) or None,
+        "guards": list(guards_in(fields)) or None,
     }
 
 
@@ -160,19 +160,28 @@ def _field_of(fields: Mapping[str, str], name: str, index: int | None) -> str | 
     if name == "versions" and index is not None:
         return EXACT + list(_taking_part(fields))[index]
     if name == "guards" and index is not None:
-        return f"worse.{[each for each in range(1, GUARDS + 1) if _guard(fields, each)][index]}"
+        return guard_field(fields, index)
     return _FIELDS.get(name)
 
 
-def _guards(fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    for index in range(1, GUARDS + 1):
-        if metric := _guard(fields, index):
-            worse = number(fields, f"worse.{index}") or 0.0
-            yield {"metric": metric, "worse_by": worse / 100}
+def guards_in(fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The guards of a form, as the API takes them; rows without a metric are none."""
+    for row in _rows(fields):
+        worse = number(fields, f"worse.{row}") or 0.0
+        yield {"metric": fields[f"guard.{row}"].strip(), "worse_by": worse / 100}
 
 
-def _guard(fields: Mapping[str, str], index: int) -> str:
-    return fields.get(f"guard.{index}", "").strip()
+def guard_field(fields: Mapping[str, str], index: int) -> str:
+    """The field beside which is said what is wrong with a guard."""
+    return f"worse.{_rows(fields)[index]}"
+
+
+def _rows(fields: Mapping[str, str]) -> list[str]:
+    return [
+        name.removeprefix("guard.")
+        for name, value in fields.items()
+        if name.startswith("guard.") and value.strip()
+    ]
 
 
 # -- how many users ------------------------------------------------------------------------------------------
