@@ -191,9 +191,10 @@ class Parts:
         directory, address = setup.places.own(destination), setup.places.address(destination)
         if self.spool is not None and directory is not None and address is not None:
             self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))
+        self.settlement.bring_back()
         with self.lock:
             self.breaker.hurry(self.clock.monotonic())
-            self.policies.endpoints.ask_soon()
+            self.policies.endpoints.forget()
             self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:

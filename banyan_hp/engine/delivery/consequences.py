@@ -71,6 +71,8 @@ class Consequences:
 
     def _works(self, attempt: Attempt) -> None:
         """The destination read the records and threw all of them away: it is well."""
+        if self._endpoints.any_missing:
+            self._endpoint_works(attempt.request.url)
         with self._lock:
             is_back = self._breaker.succeed(self._clock.monotonic())
         if is_back:

@@ -46,9 +46,10 @@ class Endpoints:
         """Whether one that is missing may be asked again."""
         return any(due <= now for _, due in self._missing.values())
 
-    def ask_soon(self) -> None:
+    def forget(self) -> None:
         """Another address or key: what was missing need not be."""
-        self._missing = {url: (verdict, float("-inf")) for url, (verdict, _) in self._missing.items()}
+        self._missing.clear()
+        self.any_missing = False
 
     def problem(self) -> str | None:
         """For people: what responds how."""
